@@ -296,3 +296,46 @@ class Trace:
     def looks(self) -> tuple[LookStep, ...]:
         """The look steps in order."""
         return tuple(s for s in self.steps if isinstance(s, LookStep))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look of a training text.
+
+    Attributes:
+        label: The structure looked at.
+        box: Integer box in the model frame.
+        seen: True if the structure is there; False for the place where a missing one would lie.
+    """
+
+    label: str
+    box: Box
+    seen: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One question with its grounded reasoning.
+
+    Attributes:
+        patient: Patient identifier; splits are by patient.
+        kind: "image" or "volume".
+        family: One of ``data.questions.FAMILIES``.
+        question: The question text.
+        options: Option texts, in order A, B, ...
+        answer: Index of the right option.
+        reasoning: The response in order: text, or a look behind whose box the crops are injected.
+    """
+
+    patient: str
+    kind: Kind
+    family: str
+    question: str
+    options: tuple[str, ...]
+    answer: int
+    reasoning: tuple[str | Look, ...]
+
+    @property
+    def letter(self) -> str:
+        """Letter of the right option."""
+        return "ABCDEFGHIJ"[self.answer]

@@ -1,0 +1,180 @@
+"""The six question families of UniMed-CoT, asked about a scene.
+
+Every question can be answered from masks alone, has exactly one right option, and comes with the facts that the reasoning
+needs. Directions are patient directions (left = patient left); sizes are compared in mm2 or mm3.
+
+Source: UniReason-Med (arXiv 2606.11740), question-answer generation; the wording and the rules are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .scene import Region, Scene
+
+FAMILIES = (
+    "structure_localisation",
+    "spatial_localisation",
+    "existence_verification",
+    "size_comparison",
+    "spatial_relation",
+    "lesion_analysis",
+)
+QUADRANTS = ("right anterior", "left anterior", "right posterior", "left posterior")
+RELATIONS = ("to the left", "to the right", "in front", "behind", "above", "below")
+LESION = "lesion"
+MIN_RATIO = 1.3  # sizes closer than this are not compared
+MIN_OFFSET = 0.035  # of the picture's width: centres nearer to a border between quadrants are not asked about
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question with its facts.
+
+    Attributes:
+        family: One of FAMILIES.
+        text: The question.
+        options: Option texts.
+        answer: Index of the right option.
+        targets: Names of the structures to look at, in order.
+        facts: For each option or target, the finding that the reasoning states (depends on the family).
+    """
+
+    family: str
+    text: str
+    options: tuple[str, ...]
+    answer: int
+    targets: tuple[str, ...]
+    facts: tuple[str, ...] = ()
+
+
+def _organs(scene: Scene) -> list[Region]:
+    return [r for r in scene.regions.values() if r.name != LESION]
+
+
+def quadrant(region: Region, scene: Scene) -> str | None:
+    """The patient quadrant in which a structure's centre lies; None if too near to a border between two."""
+    dx, dy = region.centre_mm[0] / scene.extent_mm[0], region.centre_mm[1] / scene.extent_mm[1]
+    if abs(dx) < MIN_OFFSET or abs(dy) < MIN_OFFSET:
+        return None
+    return f"{'left' if dx > 0 else 'right'} {'posterior' if dy > 0 else 'anterior'}"
+
+
+def _shuffled(rng: np.random.Generator, right: str, wrong: list[str]) -> tuple[tuple[str, ...], int]:
+    """Right and wrong options in random order, and the index of the right one."""
+    options = [right, *wrong]
+    order = rng.permutation(len(options))
+    return tuple(options[i] for i in order), int(np.flatnonzero(order == 0)[0])
+
+
+def structure_localisation(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Where does a structure lie? Four quadrants. Never about structures whose name tells the side."""
+    known = [(r, q) for r in _organs(scene) if not r.name.startswith(("left", "right")) and (q := quadrant(r, scene))]
+    if not known:
+        return None
+    region, right = known[int(rng.integers(len(known)))]
+    options, answer = _shuffled(rng, right, [q for q in QUADRANTS if q != right])
+    return Question(FAMILIES[0], f"Where does the {region.name} lie?", options, answer, (region.name,), (right,))
+
+
+def spatial_localisation(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Which of four structures lies in a given quadrant? The other three lie elsewhere or are absent."""
+    known = {r.name: quadrant(r, scene) for r in _organs(scene)}
+    placed = [(n, q) for n, q in known.items() if q]
+    if not placed:
+        return None
+    right, where = placed[int(rng.integers(len(placed)))]
+    elsewhere = [n for n, q in known.items() if q and q != where] + [n for n in scene.absent if n != LESION]
+    if len(elsewhere) < 3:
+        return None
+    # Structures that are there are the harder distractors; absent ones fill up.
+    present = [n for n in elsewhere if n in known]
+    wrong = list(rng.permutation(present)[:3])
+    wrong += list(rng.permutation([n for n in elsewhere if n not in known])[: 3 - len(wrong)])
+    options, answer = _shuffled(rng, right, [str(w) for w in wrong])
+    facts = tuple(str(known.get(o) or "absent") for o in options)
+    return Question(FAMILIES[1], f"Which structure lies in the {where} part?", options, answer, (right,), facts)
+
+
+def existence_verification(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Is a structure there? Present and absent ones are asked about equally often; absent only if annotated by the source."""
+    there = bool(rng.random() < 0.5)
+    names = [r.name for r in _organs(scene)] if there else [n for n in scene.absent if n != LESION]
+    if not names:
+        return None
+    name = names[int(rng.integers(len(names)))]
+    options, answer = _shuffled(rng, "yes" if there else "no", ["no" if there else "yes"])
+    return Question(FAMILIES[2], f"Is the {name} present?", options, answer, (name,), ("present" if there else "absent",))
+
+
+def size_comparison(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Which of two structures is larger, by area or volume? The ratio is at least MIN_RATIO and at most 4."""
+    organs = _organs(scene)
+    pairs = [
+        (a, b)
+        for i, a in enumerate(organs)
+        for b in organs[i + 1 :]
+        if MIN_RATIO <= max(a.measure_mm, b.measure_mm) / min(a.measure_mm, b.measure_mm) <= 4.0
+    ]
+    if not pairs:
+        return None
+    a, b = pairs[int(rng.integers(len(pairs)))]
+    large, small = (a, b) if a.measure_mm > b.measure_mm else (b, a)
+    options, answer = _shuffled(rng, large.name, [small.name])
+    facts = tuple(str(scene.regions[o].size) for o in options)
+    return Question(FAMILIES[3], f"Which is larger, the {options[0]} or the {options[1]}?", options, answer, options, facts)
+
+
+def _relation(a: Region, b: Region) -> str | None:
+    """Direction from b to a along the axis on which they differ most; None if no axis dominates by half or by 20 mm."""
+    delta = np.array(a.centre_mm) - np.array(b.centre_mm)
+    order = np.argsort(-np.abs(delta))
+    if abs(delta[order[0]]) < 20.0 or abs(delta[order[0]]) < 1.5 * abs(delta[order[1]]):
+        return None
+    axis = int(order[0])
+    return (("to the right", "to the left"), ("in front", "behind"), ("below", "above"))[axis][int(delta[axis] > 0)]
+
+
+def spatial_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Where does one structure lie relative to another? Four directions, the right one dominating."""
+    organs = _organs(scene)
+    pairs = [(a, b, d) for a in organs for b in organs if a is not b and (d := _relation(a, b))]
+    if not pairs:
+        return None
+    # A direction is drawn first, so that rare ones are asked as often as common ones.
+    wanted = sorted({d for _, _, d in pairs})
+    direction = wanted[int(rng.integers(len(wanted)))]
+    pairs = [p for p in pairs if p[2] == direction]
+    a, b, _ = pairs[int(rng.integers(len(pairs)))]
+    opposite = RELATIONS[RELATIONS.index(direction) ^ 1]
+    others = [r for r in RELATIONS[: 4 if len(a.centre_mm) == 2 else 6] if r not in (direction, opposite)]
+    options, answer = _shuffled(rng, direction, [opposite, *(str(o) for o in rng.permutation(others)[:2])])
+    text = f"Where does the {a.name} lie relative to the {b.name}?"
+    return Question(FAMILIES[4], text, options, answer, (a.name, b.name), (direction,))
+
+
+def lesion_analysis(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Which organ holds the lesion, or is it brighter or darker than that organ?"""
+    if LESION not in scene.regions or not scene.lesion_organ:
+        return None
+    if rng.random() < 0.35 and "lung" not in scene.lesion_organ:
+        right, wrong = ("brighter", "darker") if scene.lesion_brighter else ("darker", "brighter")
+        options, answer = _shuffled(rng, right, [wrong])
+        return Question(FAMILIES[5], "How does the lesion look against its organ?", options, answer, (LESION,), (right,))
+    hosts = ["liver", "spleen", "left kidney", "right kidney", "left lung", "right lung"]
+    wrong_hosts = [str(h) for h in rng.permutation([h for h in hosts if h != scene.lesion_organ])[:3]]
+    options, answer = _shuffled(rng, scene.lesion_organ, wrong_hosts)
+    return Question(FAMILIES[5], "Which organ holds the lesion?", options, answer, (LESION,), (scene.lesion_organ,))
+
+
+ASK: dict[str, Callable[[Scene, np.random.Generator], Question | None]] = {
+    "structure_localisation": structure_localisation,
+    "spatial_localisation": spatial_localisation,
+    "existence_verification": existence_verification,
+    "size_comparison": size_comparison,
+    "spatial_relation": spatial_relation,
+    "lesion_analysis": lesion_analysis,
+}

@@ -1,0 +1,67 @@
+"""Grounded reasoning by template: text with a look at every structure that the answer needs.
+
+The last words of the reasoning are the chosen option's text with its letter right behind it, and the answer repeats both, so
+that even a very small model binds option text and letter where that is easy.
+"""
+
+from __future__ import annotations
+
+from ..types import Box, Look, Sample
+from .questions import Question
+from .scene import Scene
+
+
+def _look(scene: Scene, name: str) -> Look:
+    if name in scene.regions:
+        return Look(name, scene.regions[name].box)
+    box: Box = scene.absent[name]
+    return Look(name, box, seen=False)
+
+
+def _body(question: Question, scene: Scene) -> list[str | Look]:
+    """Everything between ``<think>`` and the conclusion."""
+    looks = [_look(scene, t) for t in question.targets]
+    first = question.targets[0]
+    if question.family == "structure_localisation":
+        return [f"The {first} lies at", looks[0], f". It is {question.facts[0]}."]
+    if question.family == "spatial_localisation":
+        listed = ",".join(f" {o} {f}" for o, f in zip(question.options, question.facts, strict=True))
+        return [f"Compare{listed}. The {first} lies at", looks[0], "."]
+    if question.family == "existence_verification":
+        return [f"Look for the {first} at", looks[0], f". It is {question.facts[0]}."]
+    if question.family == "size_comparison":
+        parts: list[str | Look] = []
+        for name, look, size in zip(question.targets, looks, question.facts, strict=True):
+            parts += [f"The {name} lies at", look, f" size {size}. "]
+        return [*parts[:-1], f" size {question.facts[-1]}."]
+    if question.family == "spatial_relation":
+        second = question.targets[1]
+        return [f"The {first} lies at", looks[0], f". The {second} lies at", looks[1], f". The first lies {question.facts[0]}."]
+    return ["The lesion lies at", looks[0], f". It is {question.facts[0]}."]
+
+
+def write(question: Question, scene: Scene) -> Sample:
+    """Writes the grounded reasoning and the answer of one question.
+
+    Args:
+        question: The question with its facts.
+        scene: The scene it was asked about; gives the boxes.
+
+    Returns:
+        A sample whose ``reasoning`` starts with ``<think>`` and ends with the answer behind ``</think>``.
+    """
+    chosen = question.options[question.answer]
+    letter = "ABCDEFGHIJ"[question.answer]
+    body = _body(question, scene)
+    opening = f"<think>{body[0]}" if isinstance(body[0], str) else "<think>"
+    rest = body[1:] if isinstance(body[0], str) else body
+    closing = f"{rest[-1]} So {chosen} {letter}.</think>{letter}. {chosen}"
+    return Sample(
+        patient=scene.patient,
+        kind=scene.frame.kind,
+        family=question.family,
+        question=question.text,
+        options=question.options,
+        answer=question.answer,
+        reasoning=(opening, *rest[:-1], closing),
+    )

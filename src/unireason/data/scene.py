@@ -1,0 +1,122 @@
+"""Masks become a scene: every structure with its box in the model frame, its place in the patient and its size.
+
+The scene is all that question writing knows; it never sees pixels. One pass over the label map finds all boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ..types import Box, Box2D, Box3D, Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One structure as seen in one image or volume.
+
+    Attributes:
+        name: Structure name.
+        box: Tight integer box in the model frame.
+        centre_mm: Centre of the canonical box relative to the centre of the picture, along patient left, back (and head).
+        measure_mm: Area in mm2 (image) or volume in mm3 (volume) of the mask.
+        size: Side of the square (image) in model pixels of equal area, or for a volume the square root of its model voxels; rounded.
+        voxels: Number of mask voxels in the source.
+    """
+
+    name: str
+    box: Box
+    centre_mm: tuple[float, ...]
+    measure_mm: float
+    size: int
+    voxels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One image or volume, described.
+
+    Attributes:
+        patient: Patient identifier.
+        frame: The model frame of all boxes.
+        extent_mm: Full size of the picture along x, y (and z).
+        regions: Structures present, by name; too small ones are in ``unclear``.
+        absent: Annotated structures without a single voxel, with the box where they would lie.
+        unclear: Names of structures too small to ask about.
+        lesion_organ: The organ that holds the lesion, "" if none.
+        lesion_brighter: Contrast of the lesion against its organ.
+    """
+
+    patient: str
+    frame: Frame
+    extent_mm: tuple[float, ...]
+    regions: Mapping[str, Region]
+    absent: Mapping[str, Box]
+    unclear: tuple[str, ...] = ()
+    lesion_organ: str = ""
+    lesion_brighter: bool = False
+
+
+def model_box(low: NDArray[np.float64], high: NDArray[np.float64], sizes: NDArray[np.float64], frame: Frame) -> Box:
+    """Rounds a canonical box to whole pixels of the model frame, at least one a side and inside the frame.
+
+    Args:
+        low: Lower corner (x, y[, z]), canonical continuous index.
+        high: Upper corner, exclusive.
+        sizes: Canonical array sizes (x, y[, z]).
+        frame: Target frame.
+
+    Returns:
+        Box2D for an image frame, Box3D for a volume frame.
+    """
+    grid = np.array([frame.width, frame.height, frame.depth][: len(sizes)], float)
+    a = np.clip(np.rint(low * grid / sizes), 0, grid - 1).astype(int)
+    b = np.clip(np.rint(high * grid / sizes), a + 1, grid).astype(int)
+    if frame.kind == "image":
+        return Box2D(int(a[0]), int(a[1]), int(b[0]), int(b[1]))
+    return Box3D(int(a[0]), int(a[1]), int(a[2]), int(b[0]), int(b[1]), int(b[2]))
+
+
+def regions(
+    labels: NDArray[np.integer], names: Mapping[int, str], *, frame: Frame, spacing_mm: tuple[float, ...], smallest: int
+) -> tuple[dict[str, Region], tuple[str, ...]]:
+    """Finds all structures of a label map in one pass.
+
+    Args:
+        labels: (Z, Y, X) or (Y, X) integer label map, canonical axes; 0 is background.
+        names: Label value to structure name; other values are ignored.
+        frame: Model frame of the boxes.
+        spacing_mm: Voxel size along x, y (, z).
+        smallest: Structures below this many model pixels (image) or model voxels (volume) are only listed as unclear.
+
+    Returns:
+        Structures by name, and the names of those too small. Both empty for an empty map.
+    """
+    found: dict[str, Region] = {}
+    unclear: list[str] = []
+    sizes = np.array(labels.shape[::-1], float)
+    spacing = np.array(spacing_mm[: labels.ndim], float)
+    grid = np.array([frame.width, frame.height, frame.depth][: labels.ndim], float)
+    counts = np.bincount(labels.ravel())
+    for value, block in enumerate(ndimage.find_objects(labels), start=1):
+        if block is None or value not in names:
+            continue
+        low = np.array([s.start for s in block[::-1]], float)
+        high = np.array([s.stop for s in block[::-1]], float)
+        model_voxels = float(counts[value]) * float(np.prod(grid / sizes))
+        if model_voxels < smallest:
+            unclear.append(names[value])
+            continue
+        found[names[value]] = Region(
+            name=names[value],
+            box=model_box(low, high, sizes, frame),
+            centre_mm=tuple(float(c) for c in ((low + high) / 2 - sizes / 2) * spacing),
+            measure_mm=float(counts[value]) * float(np.prod(spacing)),
+            size=max(1, round(float(np.sqrt(model_voxels)))),
+            voxels=int(counts[value]),
+        )
+    return found, tuple(unclear)

@@ -1,0 +1,304 @@
+"""Phantom patients: anatomically arranged, CT-like, deterministic by seed, with exact masks.
+
+A patient is a body cylinder with organs as superellipsoids at roughly anatomical places, in Hounsfield units that need
+different windows (lung, soft tissue, bone). Organs are missing at random, sizes vary widely, half of the patients are mirrored
+(situs inversus), and most carry a mass in one organ, so that no question can be answered from its wording alone.
+
+The generator knows nothing of questions or models; ``phantom_files`` writes patients as NIfTI, DICOM or PNG.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ...types import Affine, Case, Geometry, Source
+
+LESION_LABEL = 20
+SPINE_LABEL = 30
+BODY_HU, MUSCLE_HU, AIR_HU, BONE_HU = -95.0, 45.0, -1000.0, 650.0
+
+
+@dataclass(frozen=True, slots=True)
+class Organ:
+    """One kind of organ.
+
+    Attributes:
+        name: Field-standard English name.
+        label: Value in the label map.
+        centre: Position in body half-axes (x to patient left, y to the back, z to the head), each in -1..1.
+        radii_mm: Semi-axes along x, y, z.
+        hu: Mean intensity.
+        sided: True if the name itself names a side, so that mirroring keeps it there.
+        lesions: True if a mass may grow in it.
+    """
+
+    name: str
+    label: int
+    centre: tuple[float, float, float]
+    radii_mm: tuple[float, float, float]
+    hu: float
+    sided: bool = False
+    lesions: bool = False
+
+
+ORGANS: tuple[Organ, ...] = (
+    Organ("right lung", 1, (-0.46, 0.00, 0.58), (56, 70, 66), -800, sided=True, lesions=True),
+    Organ("left lung", 2, (0.46, 0.00, 0.58), (56, 70, 66), -800, sided=True, lesions=True),
+    Organ("heart", 3, (0.14, -0.34, 0.50), (44, 38, 42), 165),
+    Organ("liver", 4, (-0.44, -0.12, -0.02), (62, 60, 46), 85, lesions=True),
+    Organ("spleen", 5, (0.58, 0.34, -0.02), (32, 34, 36), 125, lesions=True),
+    Organ("stomach", 6, (0.34, -0.42, -0.10), (40, 32, 36), 5),
+    Organ("gallbladder", 7, (-0.26, -0.50, -0.34), (20, 20, 24), -30),
+    Organ("pancreas", 8, (0.06, 0.02, -0.30), (40, 18, 20), 60),
+    Organ("left kidney", 9, (0.40, 0.46, -0.42), (27, 27, 42), 200, sided=True, lesions=True),
+    Organ("right kidney", 10, (-0.40, 0.46, -0.42), (27, 27, 42), 200, sided=True, lesions=True),
+    Organ("bladder", 11, (0.00, -0.22, -0.80), (38, 32, 30), -15),
+)
+BY_NAME = {o.name: o for o in ORGANS}
+BY_LABEL = {o.label: o for o in ORGANS}
+
+
+@dataclass(frozen=True, slots=True)
+class Lesion:
+    """A mass inside an organ; ``brighter`` tells its contrast against that organ."""
+
+    organ: str
+    label: int
+    brighter: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patient:
+    """One phantom patient.
+
+    Attributes:
+        id: Stable identifier, made of seed and index.
+        voxels: int16 (Z, Y, X) Hounsfield units, LPS axes.
+        labels: uint8 (Z, Y, X) organ labels on the same grid; 20 is the lesion, 30 the spine, 0 everything else.
+        spacing_mm: Voxel size along x, y, z.
+        affine_lps: (4, 4) canonical index (x, y, z) to LPS millimetres; may be oblique.
+        lesion: The mass, if any.
+        expected_mm: For each organ name, centre and semi-axes (x, y, z, rx, ry, rz) in body millimetres where it lies or would lie.
+        mirrored: True for situs inversus.
+    """
+
+    id: str
+    voxels: NDArray[np.int16]
+    labels: NDArray[np.uint8]
+    spacing_mm: tuple[float, float, float]
+    affine_lps: Affine
+    lesion: Lesion | None
+    expected_mm: dict[str, tuple[float, ...]]
+    mirrored: bool
+
+    def case(self) -> Case:
+        """The patient as a Case, without going through a file."""
+        geometry = Geometry(
+            shape=self.voxels.shape,
+            source_shape=self.voxels.shape[::-1],
+            order=(0, 1, 2),
+            flips=(False, False, False),
+            affine_lps=self.affine_lps,
+            spacing_mm=self.spacing_mm,
+        )
+        return Case(self.voxels, "volume", geometry, "CT", Source(self.id, "phantom", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One ellipsoid of one patient, in body millimetres."""
+
+    organ: Organ
+    centre: NDArray[np.float64]
+    radii: NDArray[np.float64]
+    angle: float
+    power: float
+    present: bool
+
+
+def _grid(rng: np.random.Generator) -> tuple[tuple[int, int, int], NDArray[np.float64], NDArray[np.float64]]:
+    """Grid sizes (z, y, x), spacing (x, y, z) in mm and body semi-axes (x, y, z) in mm."""
+    body = np.array([165.0, 118.0, 178.0]) * rng.uniform(0.92, 1.08, 3)
+    nx = ny = int(rng.integers(104, 137))
+    nz = int(rng.integers(28, 49))
+    field_mm = 2 * body[0] * rng.uniform(1.04, 1.14)
+    spacing = np.array([field_mm / nx, field_mm / ny, 2 * body[2] / nz])
+    return (nz, ny, nx), spacing, body
+
+
+def _places(rng: np.random.Generator, body: NDArray[np.float64], *, mirrored: bool) -> list[_Place]:
+    """Where every organ lies, or would lie if it were there."""
+    places = []
+    for organ in ORGANS:
+        centre = np.array(organ.centre) + rng.uniform(-1, 1, 3) * (0.07, 0.09, 0.07)
+        if mirrored and not organ.sided:
+            centre[0] = -centre[0]
+        scale = np.exp(rng.uniform(-0.32, 0.30)) * np.exp(rng.uniform(-0.12, 0.12, 3))
+        places.append(
+            _Place(
+                organ=organ,
+                centre=centre * body,
+                radii=np.array(organ.radii_mm) * scale,
+                angle=rng.uniform(-0.35, 0.35),
+                power=rng.uniform(1.8, 2.6),
+                present=bool(rng.random() < 0.74),
+            )
+        )
+    return places
+
+
+def _ellipsoid(
+    place: _Place, axes: tuple[NDArray[np.float64], ...], *, shrink: float = 1.0
+) -> tuple[tuple[slice, slice, slice], NDArray[np.bool_]] | None:
+    """Mask of one superellipsoid inside its bounding block; None if it covers no voxel centre. ``axes`` are x, y, z in mm."""
+    radii = place.radii * shrink
+    reach = np.array([max(radii[0], radii[1])] * 2 + [radii[2]]) * 1.05
+    block = []
+    for axis, c, r in zip(axes, place.centre, reach, strict=True):
+        lo, hi = np.searchsorted(axis, [c - r, c + r])
+        if hi <= lo:
+            return None
+        block.append(slice(int(lo), int(hi)))
+    x, y, z = (a[s] - c for a, s, c in zip(axes, block, place.centre, strict=True))
+    cos, sin = np.cos(place.angle), np.sin(place.angle)
+    u = np.abs((cos * x[None, :] + sin * y[:, None]) / radii[0]) ** place.power
+    v = np.abs((-sin * x[None, :] + cos * y[:, None]) / radii[1]) ** place.power
+    w = np.abs(z / radii[2]) ** place.power
+    inside = (u + v)[None] + w[:, None, None] <= 1.0
+    return (block[2], block[1], block[0]), inside
+
+
+def _paint_body(
+    voxels: NDArray[np.float32], labels: NDArray[np.uint8], axes: tuple[NDArray[np.float64], ...], body: NDArray[np.float64]
+) -> None:
+    """Fat, a muscle wall and the spine, the same in every slice up to a slow taper towards both ends."""
+    x, y, z = axes
+    for k, height in enumerate(z):
+        taper = 1.0 - 0.10 * (height / body[2]) ** 2
+        r = (x[None, :] / (body[0] * taper)) ** 2 + (y[:, None] / (body[1] * taper)) ** 2
+        voxels[k][r <= 1.0] = MUSCLE_HU
+        voxels[k][r <= 0.86] = BODY_HU
+        spine = x[None, :] ** 2 + (y[:, None] - 0.66 * body[1]) ** 2 <= (21.0 + 3.0 * np.sin(height / 9.0)) ** 2
+        voxels[k][spine] = BONE_HU
+        labels[k][spine] = SPINE_LABEL
+
+
+def _grow_lesion(
+    rng: np.random.Generator, places: list[_Place], voxels: NDArray[np.float32], labels: NDArray[np.uint8], axes: tuple[NDArray[np.float64], ...]
+) -> Lesion | None:
+    """A round mass well inside one visible organ that can carry one; None for one patient in eight or without such an organ."""
+    hosts = [p for p in places if p.present and p.organ.lesions and np.count_nonzero(labels == p.organ.label) > 60]
+    if not hosts or rng.random() < 0.125:
+        return None
+    host = hosts[int(rng.integers(len(hosts)))]
+    radius = float(np.clip(host.radii.min() * rng.uniform(0.42, 0.62), 12.0, 30.0))
+    room = np.maximum(host.radii - radius * 1.15, 0.0) * 0.6
+    centre = host.centre + rng.uniform(-1, 1, 3) * room
+    mass = _Place(host.organ, centre, np.array([radius] * 3) * rng.uniform(0.9, 1.15, 3), 0.0, 2.0, present=True)
+    painted = _ellipsoid(mass, axes)
+    if painted is None:
+        return None
+    block, inside = painted
+    inside = inside & (labels[block] == host.organ.label)
+    if np.count_nonzero(inside) < 12:
+        return None
+    lung = host.organ.hu < -500
+    brighter = True if lung else bool(rng.random() < 0.5)
+    contrast = 830.0 if lung else (115.0 if brighter else -115.0)
+    voxels[block][inside] = host.organ.hu + contrast
+    labels[block][inside] = LESION_LABEL
+    return Lesion(host.organ.name, LESION_LABEL, brighter)
+
+
+def _orientation(rng: np.random.Generator, spacing: NDArray[np.float64], shape: tuple[int, int, int]) -> Affine:
+    """A slightly oblique affine around the volume's centre (half of the patients lie straight)."""
+    angles = rng.uniform(-0.16, 0.16, 3) * (rng.random() < 0.5)
+    (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
+    rx = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    ry = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    rz = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = rz @ ry @ rx @ np.diag(spacing)
+    centre = (np.array(shape[::-1]) - 1) / 2
+    affine[:3, 3] = rng.uniform(-60, 60, 3) - affine[:3, :3] @ centre
+    return affine
+
+
+def _texture(rng: np.random.Generator, voxels: NDArray[np.float32], labels: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """Adds organ-wise intensity spread, a slow bias and noise; clips to the CT range."""
+    shift = np.zeros(256, np.float32)
+    for organ in ORGANS:
+        shift[organ.label] = rng.normal(0, 9)
+    noisy = voxels + shift[labels] * (labels > 0)
+    nz, ny, nx = voxels.shape
+    bias = np.linspace(-1, 1, nx, dtype=np.float32) * rng.normal(0, 6) + np.linspace(-1, 1, ny, dtype=np.float32)[:, None] * rng.normal(0, 6)
+    noisy += bias * (voxels > AIR_HU)
+    noisy += rng.standard_normal(voxels.shape, dtype=np.float32) * np.float32(rng.uniform(8, 22))
+    return np.clip(noisy, -1024, 3071).astype(np.int16)
+
+
+def generate(seed: int, index: int) -> Patient:
+    """Makes patient ``index`` of the cohort ``seed``; the same numbers always give the same voxels.
+
+    Args:
+        seed: Cohort number; any non-negative integer.
+        index: Patient number inside the cohort.
+
+    Returns:
+        The patient, 28-48 slices of 104-136 squared pixels, 2.5-3.9 mm in plane and 7-14 mm between slices.
+    """
+    rng = np.random.default_rng([seed, index])
+    shape, spacing, body = _grid(rng)
+    axes = tuple((np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape[::-1], spacing, strict=True))
+    mirrored = bool(rng.random() < 0.5)
+    places = _places(rng, body, mirrored=mirrored)
+    voxels = np.full(shape, AIR_HU, np.float32)
+    labels = np.zeros(shape, np.uint8)
+    _paint_body(voxels, labels, axes, body)
+    for place in places:
+        painted = _ellipsoid(place, axes) if place.present else None
+        if painted is not None:
+            block, inside = painted
+            inside = inside & (voxels[block] != AIR_HU) & (voxels[block] != MUSCLE_HU) & (labels[block] != SPINE_LABEL)
+            voxels[block][inside] = place.organ.hu
+            labels[block][inside] = place.organ.label
+    lesion = _grow_lesion(rng, places, voxels, labels, axes)
+    affine = _orientation(rng, spacing, shape)
+    return Patient(
+        id=f"phantom-{seed}-{index:05d}",
+        voxels=_texture(rng, voxels, labels),
+        labels=labels,
+        spacing_mm=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
+        affine_lps=affine,
+        lesion=lesion,
+        expected_mm={p.organ.name: (*map(float, p.centre), *map(float, p.radii)) for p in places},
+        mirrored=mirrored,
+    )
+
+
+def axial(patient: Patient, k: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """Slice ``k`` of a patient as an image: int16 (Y, X) Hounsfield units and its label map."""
+    return patient.voxels[k], patient.labels[k]
+
+
+def radiograph(patient: Patient) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A frontal X-ray-like projection, head up, patient left on the right of the picture.
+
+    Beer-Lambert attenuation along y, as uint8 (Z, X) with dense tissue bright, stretched to square pixels. The
+    label map keeps, for each ray, the organ of which it crosses most voxels among those not hidden by a longer path.
+    """
+    density = np.clip(patient.voxels.astype(np.float32) + 1000.0, 0, 1800) / 1000.0
+    depth = density.sum(axis=1) * (patient.spacing_mm[1] / 10.0)
+    film = 1.0 - np.exp(-0.055 * depth)
+    lo, hi = np.percentile(film, [1, 99.5])
+    grey = (np.clip((film - lo) / max(hi - lo, 1e-6), 0, 1) * 255).astype(np.uint8)
+    counts = np.stack([(patient.labels == o.label).sum(axis=1) for o in ORGANS])
+    best = counts.argmax(axis=0)
+    labels = np.array([o.label for o in ORGANS], np.uint8)[best] * (counts.max(axis=0) > 0)
+    stretch = (grey.shape[1] / grey.shape[0], 1.0)
+    smooth = ndimage.zoom(grey[::-1], stretch, order=1, grid_mode=True, mode="nearest")
+    return smooth, ndimage.zoom(labels[::-1].astype(np.uint8), stretch, order=0, grid_mode=True, mode="nearest")

@@ -1,0 +1,161 @@
+"""Which pixels a box cuts out: the crop rule, the slice rule and the network's smart resize.
+
+Pure arithmetic on the model frame and, in ``cut``, on arrays. It knows nothing of text or of networks.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ..errors import FormatError
+from ..types import Box, Box2D, Box3D, Frame, Problem
+
+Rect = tuple[int, int, int, int]
+Plan = tuple[tuple[int, Rect], ...]
+
+MIN_SIDE = 4
+MAX_ASPECT = 180
+PATCH_FACTOR = 28
+MIN_PIXELS, MAX_PIXELS = 3136, 12845056
+_RESIZE_ASPECT = 200
+
+
+def smart_resize(
+    height: int,
+    width: int,
+    *,
+    factor: int = PATCH_FACTOR,
+    min_pixels: int = MIN_PIXELS,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[int, int]:
+    """The size to which the published system resizes a picture before it is cut into patches.
+
+    Sides are rounded to multiples of ``factor``; if the area then leaves [min_pixels, max_pixels], both sides are scaled by one
+    number and rounded inwards. A picture with a side below ``factor`` only has its sides raised to multiples.
+
+    Args:
+        height: Pixels along y, at least 1.
+        width: Pixels along x, at least 1.
+        factor: Patch size times merge size.
+        min_pixels: Smallest area.
+        max_pixels: Largest area.
+
+    Returns:
+        (height, width) in pixels. The frame of a real run comes from ``image_grid_thw``, not from here.
+
+    Raises:
+        FormatError: If a side is below 1 or the sides differ by more than 200 times.
+
+    Source: Qwen2-VL, arXiv 2409.12191, section 2.1 (dynamic resolution).
+    """
+    if height < 1 or width < 1:
+        raise FormatError(f"a picture of {height} x {width} pixels", "at least 1 x 1")
+    if max(height, width) > _RESIZE_ASPECT * min(height, width):
+        raise FormatError(f"a picture of {height} x {width} pixels", f"sides that differ at most {_RESIZE_ASPECT} times")
+    rows, columns = (max(factor, round(side / factor) * factor) for side in (height, width))
+    if min(height, width) < factor:
+        return rows, columns
+    if rows * columns > max_pixels:
+        shrink = math.sqrt(height * width / max_pixels)
+        rows, columns = (max(factor, math.floor(side / shrink / factor) * factor) for side in (height, width))
+    elif rows * columns < min_pixels:
+        grow = math.sqrt(min_pixels / (height * width))
+        rows, columns = (math.ceil(side * grow / factor) * factor for side in (height, width))
+    return rows, columns
+
+
+def crop_rect(box: Box2D, width: int, height: int) -> Rect:
+    """The pixels that a rectangle really cuts out of a picture.
+
+    Coordinates are truncated towards zero and clamped into the picture, then sides below 4 px are widened, then a side that is
+    more than 180 times shorter than the other. Inverted and outlying boxes thus cut something small at the nearest place.
+
+    Args:
+        box: Rectangle in pixels of the picture.
+        width: Pixels along x, at least 1.
+        height: Pixels along y, at least 1.
+
+    Returns:
+        Half-open integer (x1, y1, x2, y2) inside the picture, each side at least min(4, picture side).
+
+    Raises:
+        FormatError: If the picture is empty or a coordinate is not finite.
+    """
+    if width < 1 or height < 1:
+        raise FormatError(f"a picture of {width} x {height} pixels", "at least 1 x 1")
+    x1, x2 = _clamped(box.x1, box.x2, width)
+    y1, y2 = _clamped(box.y1, box.y2, height)
+    x1, x2 = _widened(x1, x2, size=width, at_least=MIN_SIDE)
+    y1, y2 = _widened(y1, y2, size=height, at_least=MIN_SIDE)
+    x1, x2 = _widened(x1, x2, size=width, at_least=-(-(y2 - y1) // MAX_ASPECT))
+    y1, y2 = _widened(y1, y2, size=height, at_least=-(-(x2 - x1) // MAX_ASPECT))
+    return x1, y1, x2, y2
+
+
+def slice_range(z1: float, z2: float, depth: int) -> tuple[int, int]:
+    """The slices that a cuboid really cuts: (first, last + 1), inside [0, depth), at least one slice.
+
+    Raises:
+        FormatError: If depth is below 1 or a coordinate is not finite.
+    """
+    if depth < 1:
+        raise FormatError(f"a stack of {depth} slices", "at least 1")
+    return _clamped(z1, z2, depth)
+
+
+def plan(box: Box, frame: Frame) -> Plan | Problem:
+    """What a box written in a frame cuts, slice by slice.
+
+    A rectangle belongs to an image and a cuboid to a volume. The other two pairings say too little or too much (a rectangle
+    names no slice; guessing one would show evidence that was not asked for), so they are not executed. A look at a single
+    slice of a volume is a cuboid with ``z2 = z1 + 1``.
+
+    Args:
+        box: Coordinates in the model frame.
+        frame: Sizes of that frame.
+
+    Returns:
+        ``((slice_index, (x1, y1, x2, y2)), ...)`` in slice order, never empty; or a Problem with code "box_2d_on_volume" or
+        "box_3d_on_image".
+    """
+    if isinstance(box, Box2D) and frame.kind == "image":
+        return ((0, crop_rect(box, frame.width, frame.height)),)
+    if isinstance(box, Box3D) and frame.kind == "volume":
+        first, stop = slice_range(box.z1, box.z2, frame.depth)
+        rect = crop_rect(Box2D(box.x1, box.y1, box.x2, box.y2), frame.width, frame.height)
+        return tuple((z, rect) for z in range(first, stop))
+    code = "box_2d_on_volume" if isinstance(box, Box2D) else "box_3d_on_image"
+    return Problem(code, ",".join(f"{v:g}" for v in box.coords))
+
+
+def cut(picture: NDArray[Any], rect: Rect) -> NDArray[Any]:
+    """Cut a rectangle out of a picture (Y, X) or (Y, X, 3); a copy of shape (y2 - y1, x2 - x1[, 3]) and the same dtype.
+
+    Raises:
+        FormatError: If the rectangle is empty or leaves the picture.
+    """
+    x1, y1, x2, y2 = rect
+    height, width = picture.shape[:2]
+    if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
+        raise FormatError(f"the rectangle {rect}", f"a non-empty one inside a picture of {width} x {height} pixels")
+    return picture[y1:y2, x1:x2].copy()
+
+
+def _clamped(low: float, high: float, size: int) -> tuple[int, int]:
+    """Truncate both ends and clamp them to a non-empty range inside [0, size)."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise FormatError(f"box coordinates {low} and {high}", "finite numbers")
+    first = min(max(int(low), 0), size - 1)
+    return first, min(max(int(high), first + 1), size)
+
+
+def _widened(low: int, high: int, *, size: int, at_least: int) -> tuple[int, int]:
+    """Widen a range around its middle to ``at_least`` (or the whole size), shifted back inside when it sticks out."""
+    missing = min(at_least, size) - (high - low)
+    if missing <= 0:
+        return low, high
+    first = min(max(low - missing // 2, 0), size - (high - low) - missing)
+    return first, first + (high - low) + missing

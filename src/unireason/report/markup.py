@@ -1,0 +1,133 @@
+"""Safe HTML: escaping, inlined data, the security policy of a page, and writing it to disk.
+
+Every text that came from a model, a user or a file passes through :func:`escape` or :func:`inline_json` before it reaches
+a page. Pages carry their styles and scripts inside; the policy allows exactly those, by hash, and no network at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from ..errors import UniReasonError
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
+
+
+def escape(value: object) -> str:
+    """Text that is inert in HTML content and in quoted attributes.
+
+    Args:
+        value: Anything; its ``str`` is taken. Control characters and lone surrogates, which HTML forbids, become U+FFFD.
+
+    Returns:
+        The escaped text; "" for "".
+    """
+    text = str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return html.escape(_CONTROL.sub("\ufffd", text), quote=True)
+
+
+def inline_json(value: object) -> str:
+    """JSON that cannot end the script element it is put in, whatever strings it holds."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def json_link(value: object) -> str:
+    """A ``data:`` address that holds ``value`` as a JSON file, for a download link."""
+    raw = json.dumps(value, ensure_ascii=True, indent=1).encode("ascii")
+    return "data:application/json;base64," + base64.b64encode(raw).decode("ascii")
+
+
+def static(name: str) -> str:
+    """The text of a file shipped in ``report/static``."""
+    return files(__package__).joinpath("static", name).read_text(encoding="utf-8")
+
+
+def render(template: str, *, style: str, script: str, values: Mapping[str, str]) -> str:
+    """Fill a page of ``static`` and seal it with its security policy.
+
+    Args:
+        template: File name of the template; its ``$names`` are replaced once, so a ``$`` inside a value stays as it is.
+        style: Text of the one style element.
+        script: Text of the one script element.
+        values: Replacements, already escaped.
+
+    Returns:
+        The whole document.
+    """
+    page = Template(static(template))
+    return page.substitute(values, style=style, script=script, policy=_policy(style, script))
+
+
+def _policy(style: str, script: str) -> str:
+    """Content security policy: pictures from ``data:`` and the two named elements; everything else is refused."""
+    return (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
+    """Write a file at once: a reader sees the old content or the new, never a part.
+
+    Args:
+        path: Where to write; missing folders are made.
+        data: Its content.
+
+    Returns:
+        The path written.
+
+    Raises:
+        UniReasonError: The place cannot be written.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        os.chmod(name, 0o644)
+        os.replace(name, target)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise _unwritable(target, error) from error
+    return target
+
+
+def _unwritable(target: Path, error: OSError) -> UniReasonError:
+    reason = error.strerror or type(error).__name__
+    return UniReasonError(
+        f"'{target}' cannot be written ({reason})", "a file in a folder that may be written", "choose another place"
+    )
+
+
+def numbers(values: tuple[float, ...] | list[Any]) -> str:
+    """Box numbers as compact text: integers without a point, others with one decimal."""
+    return ", ".join(number(v) for v in values)
+
+
+def number(value: float, decimals: int = 1) -> str:
+    """One number without needless zeros and with a true minus sign."""
+    text = f"{value:.{decimals}f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text.replace("-", "\u2212")
