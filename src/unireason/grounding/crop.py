@@ -10,8 +10,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..errors import FormatError
-from ..types import Box, Box2D, Box3D, Frame, Problem
+from unireason.errors import FormatError
+from unireason.types import Box, Box2D, Box3D, Frame, Problem
 
 Rect = tuple[int, int, int, int]
 Plan = tuple[tuple[int, Rect], ...]
