@@ -279,17 +279,18 @@ def _clean(name: str, text: str) -> str:
 
 _CLOSINGS = tuple((f"closing_{what}_{dim}", {"letters"}) for what in ("choice", "open") for dim in ("2d", "3d"))
 
-_LOOK_2D = (
+_LOOK = (
     "You are an expert reader of {what}. First think inside <think> and </think>. While thinking you may look closer "
-    "at any place: write {box} and that region is shown to you at once. Look as often as you need, then go on thinking with what you saw. "
-    "Behind </think> give the final answer; for a question with options give the letter and the text of the right one."
+    "at any place: write {box} and that region is shown to you at once. Look as often as you need, then go on thinking "
+    "with what you saw. Behind </think> give the final answer; for a question with options give the letter and the "
+    "text of the right one."
 )
 
 BUILT_IN: Mapping[str, Profile] = {
     "default": Profile(
         name="default",
-        system_2d=_LOOK_2D.format(what="medical 2D images", box="<|box_start|>[x1,y1,x2,y2]<|box_end|>"),
-        system_3d=_LOOK_2D.format(
+        system_2d=_LOOK.format(what="medical 2D images", box="<|box_start|>[x1,y1,x2,y2]<|box_end|>"),
+        system_3d=_LOOK.format(
             what="medical 3D scans, given as slices in order", box="<|box_start|>[x1,y1,z1,x2,y2,z2]<|box_end|> (z counts slices)"
         ),
         closing_choice_3d="Answer with one letter out of {letters}.",

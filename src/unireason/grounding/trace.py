@@ -1,0 +1,305 @@
+"""A trace as JSON and back, without loss. The layout is versioned: ``SCHEMA`` here, the text in docs/reference/trace.md."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unireason.errors import FormatError
+from unireason.grounding.schema import SCHEMA, SCHEMA_ID
+from unireason.grounding.steps import Execution, steps_from_text
+from unireason.types import AnswerStep, Crop, Frame, LookStep, Problem, Source, Step, TextStep, Tokens, Trace
+
+__all__ = ["SCHEMA", "SCHEMA_ID", "Execution", "from_json", "steps_from_text", "to_json"]
+
+_MAX_SIDE = 16384
+
+
+def to_json(trace: Trace, *, crops: Literal["none", "png"] = "none") -> dict[str, Any]:
+    """Turn a trace into plain JSON values.
+
+    Args:
+        trace: Any trace, also one without looks, answer or tokens.
+        crops: "png" keeps the pixels of every crop, base64; "none" only their sizes.
+
+    Returns:
+        A dictionary that fits ``SCHEMA`` and that ``json.dumps(..., allow_nan=False)`` accepts.
+
+    Raises:
+        FormatError: If a number is not finite, or the provenance holds other than plain JSON values.
+    """
+    answer, frame, tokens = trace.answer, trace.frame, trace.tokens
+    try:
+        provenance = json.loads(json.dumps(dict(trace.provenance), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise FormatError(f"the provenance of a trace is not plain JSON: {error}") from error
+    return {
+        "schema": SCHEMA_ID,
+        "question": trace.question,
+        "options": list(trace.options),
+        "answer": {"choice": answer.choice, "text": answer.text},
+        "steps": [_step_out(step, crops == "png") for step in trace.steps],
+        "frame": {"width": int(frame.width), "height": int(frame.height), "depth": int(frame.depth), "kind": frame.kind},
+        "finish": trace.finish,
+        "problems": [{"code": p.code, "text": p.text, "start": int(p.start)} for p in trace.problems],
+        "source": None
+        if trace.source is None
+        else {"name": trace.source.name, "format": trace.source.format, "sha256": trace.source.sha256},
+        "provenance": provenance,
+        "tokens": None if tokens is None else _tokens_out(tokens),
+        "raw_text": trace.raw_text,
+    }
+
+
+def from_json(data: Any) -> Trace:
+    """Read a trace back.
+
+    Args:
+        data: What ``json.loads`` made of a trace.
+
+    Returns:
+        The trace. A crop whose pixels were not kept has an array of shape (h, w, 0): its size is known, its content is not.
+
+    Raises:
+        FormatError: If the layout, the schema version or a value is wrong; the message names the place.
+    """
+    top = _Node(data, "trace").keys(*SCHEMA["properties"])
+    if top["schema"].value != SCHEMA_ID:
+        raise FormatError(f"a trace of schema {top['schema'].value!r}", SCHEMA_ID)
+    trace = Trace(
+        question=top["question"].text(),
+        options=tuple(o.text() for o in top["options"].items()),
+        steps=tuple(_step_in(s) for s in top["steps"].items()),
+        frame=_frame_in(top["frame"]),
+        finish=top["finish"].text(),
+        problems=tuple(_problem_in(p) for p in top["problems"].items()),
+        source=None if top["source"].value is None else _source_in(top["source"]),
+        provenance=top["provenance"].mapping(),
+        tokens=None if top["tokens"].value is None else _tokens_in(top["tokens"]),
+        raw_text=top["raw_text"].text(),
+    )
+    if _answer_in(top["answer"].keys("choice", "text")) != trace.answer:
+        raise FormatError("the answer of the trace is not the answer of its last answer step", "the same text and choice")
+    return trace
+
+
+def _floats(values: Iterable[float]) -> list[float]:
+    plain = [float(v) for v in values]
+    if not all(math.isfinite(v) for v in plain):
+        raise FormatError(f"a trace holds the numbers {plain}", "finite ones")
+    return plain
+
+
+def _step_out(step: Step, with_png: bool) -> dict[str, Any]:
+    if isinstance(step, TextStep):
+        return {"type": "text", "text": step.text}
+    if isinstance(step, AnswerStep):
+        return {"type": "answer", "text": step.text, "choice": step.choice}
+    return {
+        "type": "look",
+        "text": step.text,
+        "label": step.label,
+        "box_model": _floats(step.box_model),
+        "box_voxel": None if step.box_voxel is None else _floats(step.box_voxel),
+        "box_world_mm": None if step.box_world_mm is None else _floats(step.box_world_mm),
+        "slices": [int(s) for s in step.slices],
+        "crops": [_crop_out(crop, with_png) for crop in step.crops],
+        "executed": bool(step.executed),
+    }
+
+
+def _crop_out(crop: Crop, with_png: bool) -> dict[str, Any]:
+    height, width = crop.pixels.shape[:2]
+    out: dict[str, Any] = {
+        "slice": int(crop.slice_index),
+        "box_model": [int(v) for v in crop.box_model],
+        "origin": crop.origin,
+        "grid_thw": None if crop.grid_thw is None else [int(v) for v in crop.grid_thw],
+        "size": [int(height), int(width)],
+    }
+    if with_png and crop.pixels.size:
+        from PIL import Image
+
+        buffer = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(crop.pixels)).save(buffer, format="PNG", optimize=False)
+        out["png"] = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return out
+
+
+def _tokens_out(tokens: Tokens) -> dict[str, Any]:
+    return {
+        "prompt": [int(t) for t in tokens.prompt],
+        "response": [int(t) for t in tokens.response],
+        "sampled": [bool(s) for s in tokens.sampled],
+        "logprobs": _floats(tokens.logprobs),
+    }
+
+
+class _Node:
+    """One value of a JSON document together with its place, so that every complaint can name it."""
+
+    def __init__(self, value: Any, place: str) -> None:
+        self.value, self.place = value, place
+
+    def wrong(self, expected: str) -> FormatError:
+        shown = repr(self.value)
+        return FormatError(f"{self.place} is {shown[:80]}{'...' if len(shown) > 80 else ''}", expected)
+
+    def keys(self, *names: str, optional: tuple[str, ...] = ()) -> dict[str, _Node]:
+        if not isinstance(self.value, dict):
+            raise self.wrong("an object")
+        missing = sorted(set(names) - set(self.value))
+        unknown = sorted(str(k) for k in set(self.value) - set(names) - set(optional))
+        if missing or unknown:
+            raise FormatError(f"{self.place} lacks {missing} and has the unknown keys {unknown}", f"the keys {list(names)}")
+        return {key: _Node(value, f"{self.place}.{key}") for key, value in self.value.items()}
+
+    def items(self) -> list[_Node]:
+        if not isinstance(self.value, list):
+            raise self.wrong("a list")
+        return [_Node(value, f"{self.place}[{i}]") for i, value in enumerate(self.value)]
+
+    def text(self) -> str:
+        if not isinstance(self.value, str):
+            raise self.wrong("a text")
+        return self.value
+
+    def one_of(self, *words: str) -> str:
+        if self.value not in words:
+            raise self.wrong(" or ".join(words))
+        return str(self.value)
+
+    def flag(self) -> bool:
+        if not isinstance(self.value, bool):
+            raise self.wrong("true or false")
+        return self.value
+
+    def whole(self, *, low: int = 0, high: int = 2**53) -> int:
+        if type(self.value) is not int or not low <= self.value <= high:
+            raise self.wrong(f"a whole number from {low} to {high}")
+        return self.value
+
+    def number(self) -> float:
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float):
+            raise self.wrong("a number")
+        try:
+            plain = float(self.value)
+        except OverflowError as error:
+            raise self.wrong("a number of ordinary size") from error
+        if not math.isfinite(plain):
+            raise self.wrong("a finite number")
+        return plain
+
+    def numbers(self, *sizes: int) -> tuple[float, ...]:
+        found = tuple(item.number() for item in self.items())
+        if sizes and len(found) not in sizes:
+            raise self.wrong(f"a list of {' or '.join(map(str, sizes))} numbers")
+        return found
+
+    def wholes(self, size: int | None = None, *, low: int = 0) -> tuple[int, ...]:
+        found = tuple(item.whole(low=low) for item in self.items())
+        if size is not None and len(found) != size:
+            raise self.wrong(f"a list of {size} whole numbers")
+        return found
+
+    def mapping(self) -> Mapping[str, Any]:
+        if not isinstance(self.value, dict):
+            raise self.wrong("an object")
+        return dict(self.value)
+
+
+def _step_in(node: _Node) -> Step:
+    kind = node.value.get("type") if isinstance(node.value, dict) else None
+    if kind == "text":
+        return TextStep(node.keys("type", "text")["text"].text())
+    if kind == "answer":
+        return _answer_in(node.keys("type", "text", "choice"))
+    if kind != "look":
+        raise node.wrong('a step of type "text", "look" or "answer"')
+    names = ("type", "text", "label", "box_model", "box_voxel", "box_world_mm", "slices", "crops", "executed")
+    field = node.keys(*names)
+    return LookStep(
+        text=field["text"].text(),
+        box_model=field["box_model"].numbers(4, 6),
+        box_voxel=None if field["box_voxel"].value is None else field["box_voxel"].numbers(4, 6),
+        box_world_mm=None if field["box_world_mm"].value is None else field["box_world_mm"].numbers(6),
+        slices=field["slices"].wholes(),
+        crops=tuple(_crop_in(c) for c in field["crops"].items()),
+        executed=field["executed"].flag(),
+        label=field["label"].text(),
+    )
+
+
+def _answer_in(field: dict[str, _Node]) -> AnswerStep:
+    return AnswerStep(field["text"].text(), None if field["choice"].value is None else field["choice"].text())
+
+
+def _crop_in(node: _Node) -> Crop:
+    field = node.keys("slice", "box_model", "origin", "grid_thw", "size", optional=("png",))
+    height, width = (side.whole(low=1, high=_MAX_SIDE) for side in _pair(field["size"]))
+    grid = None if field["grid_thw"].value is None else field["grid_thw"].wholes(3, low=1)
+    return Crop(
+        box_model=cast("tuple[int, int, int, int]", field["box_model"].wholes(4)),
+        slice_index=field["slice"].whole(),
+        pixels=_png_in(field["png"], height, width) if "png" in field else np.zeros((height, width, 0), np.uint8),
+        grid_thw=cast("tuple[int, int, int] | None", grid),
+        origin=cast("Literal['model', 'native']", field["origin"].one_of("model", "native")),
+    )
+
+
+def _pair(node: _Node) -> list[_Node]:
+    items = node.items()
+    if len(items) != 2:
+        raise node.wrong("[height, width]")
+    return items
+
+
+def _png_in(node: _Node, height: int, width: int) -> NDArray[np.uint8]:
+    """Decode a crop; its header must announce the declared size before any pixel is unpacked."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(node.text(), validate=True)), formats=("PNG",)) as picture:
+            if picture.size != (width, height) or picture.mode not in ("L", "RGB"):
+                raise node.wrong(f"a grey or RGB picture of {width} x {height} pixels")
+            return np.array(picture, dtype=np.uint8)
+    except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise FormatError(f"{node.place} is not a readable PNG: {error}") from error
+
+
+def _frame_in(node: _Node) -> Frame:
+    field = node.keys("width", "height", "depth", "kind")
+    kind = field["kind"].one_of("image", "volume")
+    sides = (field[name].whole(low=1) for name in ("width", "height", "depth"))
+    return Frame(*sides, kind=cast("Literal['image', 'volume']", kind))
+
+
+def _problem_in(node: _Node) -> Problem:
+    field = node.keys("code", "text", "start")
+    return Problem(field["code"].text(), field["text"].text(), field["start"].whole(low=-1))
+
+
+def _source_in(node: _Node) -> Source:
+    field = node.keys("name", "format", "sha256")
+    return Source(field["name"].text(), field["format"].text(), field["sha256"].text())
+
+
+def _tokens_in(node: _Node) -> Tokens:
+    field = node.keys("prompt", "response", "sampled", "logprobs")
+    tokens = Tokens(
+        prompt=field["prompt"].wholes(),
+        response=field["response"].wholes(),
+        sampled=tuple(s.flag() for s in field["sampled"].items()),
+        logprobs=field["logprobs"].numbers(),
+    )
+    if len(tokens.sampled) != len(tokens.response) or len(tokens.logprobs) not in (0, len(tokens.response)):
+        raise node.wrong("as many flags (and log-probabilities, or none) as response ids")
+    return tokens
