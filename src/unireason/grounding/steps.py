@@ -62,8 +62,8 @@ def steps_from_text(
 ) -> tuple[tuple[Step, ...], tuple[Problem, ...]]:
     """Read a response as text, looks and an answer.
 
-    A box was executed if injected pictures stand right behind it, that is ``<|vision_start|>``: those tokens cannot be sampled, so
-    the text itself says which boxes they are. Looks behind ``</think>`` come before the answer step, whose text leaves them out.
+    A box was executed if injected pictures stand right behind it, that is ``<|vision_start|>``: those tokens cannot be sampled,
+    so the text itself says which boxes they are. Looks behind ``</think>`` come before the answer step, whose text leaves them out.
 
     Args:
         text: The response, special tokens kept, image pads collapsed or not.
@@ -83,18 +83,15 @@ def steps_from_text(
         raise FormatError(
             f"{len(executions)} executed looks for a text with {sum(shown)}", "one for each box with pictures behind it"
         )
-    think, answer, think_problems = grammar.split_think(text, opened=opened)
+    _, answer, think_problems = grammar.split_think(text, opened=opened)
     answer_start = len(text) - len(answer) if answer else len(text)
     steps: list[Step] = []
     queue, last_end = iter(executions), 0
     for found, executed in zip(parsed.boxes, shown, strict=True):
-        before = text[last_end : found.start]
-        if found.start < answer_start:
-            _add_text(steps, before)
-        steps.append(_look(found, _label(before), next(queue) if executed else None))
+        _add_text(steps, text[last_end : min(found.start, answer_start)])
+        steps.append(_look(found, _label(text[last_end : found.start]), next(queue) if executed else None))
         last_end = found.end
-    if last_end < answer_start:
-        _add_text(steps, text[last_end:answer_start])
+    _add_text(steps, text[last_end:answer_start])
     if answer:
         said = _clean(_without_boxes(answer, [f for f in parsed.boxes if f.start >= answer_start], answer_start))
         steps.append(AnswerStep(said, choose(said)))

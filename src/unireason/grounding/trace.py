@@ -278,8 +278,8 @@ def _png_in(node: _Node, height: int, width: int) -> NDArray[np.uint8]:
 def _frame_in(node: _Node) -> Frame:
     field = node.keys("width", "height", "depth", "kind")
     kind = field["kind"].one_of("image", "volume")
-    sides = (field[name].whole(low=1) for name in ("width", "height", "depth"))
-    return Frame(*sides, kind=cast("Literal['image', 'volume']", kind))
+    width, height, depth = (field[name].whole(low=1) for name in ("width", "height", "depth"))
+    return Frame(width, height, depth, cast("Literal['image', 'volume']", kind))
 
 
 def _problem_in(node: _Node) -> Problem:
