@@ -18,6 +18,17 @@ def _look(scene: Scene, name: str) -> Look:
     return Look(name, box, seen=False)
 
 
+def _joined(parts: list[str | Look]) -> list[str | Look]:
+    """Neighbouring pieces of text become one, a blank between them."""
+    merged: list[str | Look] = []
+    for part in parts:
+        if isinstance(part, str) and merged and isinstance(merged[-1], str):
+            merged[-1] = f"{merged[-1]} {part}"
+        else:
+            merged.append(part)
+    return merged
+
+
 def _body(question: Question, scene: Scene) -> list[str | Look]:
     """Everything between ``<think>`` and the conclusion."""
     looks = [_look(scene, t) for t in question.targets]
@@ -32,12 +43,13 @@ def _body(question: Question, scene: Scene) -> list[str | Look]:
     if question.family == "size_comparison":
         parts: list[str | Look] = []
         for name, look, size in zip(question.targets, looks, question.facts, strict=True):
-            parts += [f"The {name} lies at", look, f" size {size}. "]
-        return [*parts[:-1], f" size {question.facts[-1]}."]
+            parts += [f"The {name} lies at", look, f" size {size}."]
+        return _joined(parts)
     if question.family == "spatial_relation":
         second = question.targets[1]
         return [f"The {first} lies at", looks[0], f". The {second} lies at", looks[1], f". The first lies {question.facts[0]}."]
-    return ["The lesion lies at", looks[0], f". It is {question.facts[0]}."]
+    finding = f"in the {question.facts[0]}" if question.facts[0] not in ("brighter", "darker") else question.facts[0]
+    return ["The lesion lies at", looks[0], f". It is {finding}."]
 
 
 def write(question: Question, scene: Scene) -> Sample:

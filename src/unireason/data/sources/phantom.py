@@ -137,7 +137,7 @@ def _places(rng: np.random.Generator, body: NDArray[np.float64], *, mirrored: bo
         centre = np.array(organ.centre) + rng.uniform(-1, 1, 3) * (0.07, 0.09, 0.07)
         if mirrored and not organ.sided:
             centre[0] = -centre[0]
-        scale = np.exp(rng.uniform(-0.32, 0.30)) * np.exp(rng.uniform(-0.12, 0.12, 3))
+        scale = np.exp(rng.uniform(-0.42, 0.34)) * np.exp(rng.uniform(-0.12, 0.12, 3))
         places.append(
             _Place(
                 organ=organ,

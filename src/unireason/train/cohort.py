@@ -1,0 +1,84 @@
+"""Phantom patients as training views: pictures in the model frame, their label maps and their questions.
+
+A view is one volume or one axial slice, windowed and resized by the very functions that serve a user's file, so that training and
+serving see the same pixels. Views are small (a volume is 50 kB) and made once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.balance import Balancer, draw_all
+from ..data.reasoning import write
+from ..data.scene import Scene
+from ..data.sources import phantom
+from ..data.sources.phantom_scenes import busy_slices, image_case, image_scene, volume_scene
+from ..imaging.serialize import serialize
+from ..model.patches import resized
+from ..types import Frame, Sample
+
+VOLUME = Frame(56, 56, 16, "volume")
+IMAGE = Frame(112, 112, 1, "image")
+SLICES_A_PATIENT = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """One volume or image as the network sees it.
+
+    Attributes:
+        frame: The model frame.
+        pictures: uint8 (D, H, W).
+        labels: uint8 (D, H, W) label map in the model frame, for dense pre-training.
+        scene: Structures, boxes, sizes.
+        samples: Questions with their reasoning.
+    """
+
+    frame: Frame
+    pictures: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    scene: Scene
+    samples: tuple[Sample, ...]
+
+
+def _nearest(labels: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
+    """The label at the centre of every model pixel: (D, H, W)."""
+    volume = labels if labels.ndim == 3 else labels[None]
+    picks = [
+        ((np.arange(n) + 0.5) * size / n).astype(int)
+        for n, size in zip((frame.depth, frame.height, frame.width), volume.shape, strict=True)
+    ]
+    return volume[np.ix_(*picks)]
+
+
+def views(seed: int, indices: Iterator[int] | range, *, rounds: int = 2) -> Iterator[View]:
+    """The views of phantom patients: one volume and two axial slices each.
+
+    Args:
+        seed: Cohort seed.
+        indices: Patient numbers.
+        rounds: Questions of each family drawn for a volume; an image gets half, at least one.
+
+    Yields:
+        Views in patient order; questions are balanced over all of them.
+    """
+    balance = {"volume": Balancer(), "image": Balancer()}
+    for index in indices:
+        patient = phantom.generate(seed, index)
+        rng = np.random.default_rng([seed, index, 1])
+        stack = serialize(patient.case(), depth=VOLUME.depth, size=(VOLUME.height, VOLUME.width))
+        scene = volume_scene(patient, VOLUME)
+        questions = draw_all(scene, rng, balance["volume"], rounds=rounds)
+        samples = tuple(write(q, scene) for q in questions)
+        yield View(VOLUME, stack.slices, _nearest(patient.labels, VOLUME), scene, samples)
+        for k in busy_slices(patient, rng, SLICES_A_PATIENT):
+            stack = serialize(image_case(patient, k))
+            picture = resized(stack.slices[0], IMAGE.height, IMAGE.width)
+            scene = image_scene(patient, k, IMAGE)
+            questions = draw_all(scene, rng, balance["image"], rounds=max(1, rounds // 2))
+            samples = tuple(write(q, scene) for q in questions)
+            yield View(IMAGE, picture[None], _nearest(patient.labels[k], IMAGE), scene, samples)
