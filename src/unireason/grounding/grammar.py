@@ -117,7 +117,7 @@ def write(box: Box) -> str:
     Raises:
         FormatError: If a coordinate is not finite or needs more than 32 characters.
     """
-    return f"{BOX_START}[{','.join(_number(v) for v in box.coords)}]{BOX_END}"
+    return f"{BOX_START}[{','.join(number_text(v) for v in box.coords)}]{BOX_END}"
 
 
 def tag_problems(text: str) -> tuple[Problem, ...]:
@@ -192,7 +192,12 @@ def box_flaws(box: Box) -> tuple[str, ...]:
     return ("empty_box",) if any(s == 0 for s in spans) else ()
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
+    """Write one coordinate exactly, without exponent; whole numbers without a decimal point.
+
+    Raises:
+        FormatError: If it is not finite or needs more than 32 characters.
+    """
     if not math.isfinite(value):
         raise FormatError(f"a box coordinate is {value}", "a finite number")
     text = str(int(value)) if value == int(value) else format(Decimal(repr(float(value))), "f")

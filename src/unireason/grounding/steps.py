@@ -63,7 +63,8 @@ def steps_from_text(
     """Read a response as text, looks and an answer.
 
     A box was executed if injected pictures stand right behind it, that is ``<|vision_start|>``: those tokens cannot be sampled,
-    so the text itself says which boxes they are. Looks behind ``</think>`` come before the answer step, whose text leaves them out.
+    so the text itself says which boxes they are. Looks behind ``</think>`` come first; the text of the answer step
+    leaves them out.
 
     Args:
         text: The response, special tokens kept, image pads collapsed or not.

@@ -1,0 +1,1 @@
+"""Pure functions that compare an answer with the truth: boxes, masks, circles, letters and intervals."""

@@ -1,0 +1,136 @@
+"""Which option letter an answer names.
+
+``answer_choice`` is our reading: only what stands behind the reasoning counts, and an article is not an option. The two
+``published_*`` readings exist to compare with published figures. All of them look at a bounded context of each candidate, so
+that no text makes them slow.
+"""
+
+from __future__ import annotations
+
+import re
+
+THINK_START, THINK_END = "<think>", "</think>"
+
+_SPECIAL = re.compile(r"<\|[a-z_]{1,40}\|>|</?answer>", re.IGNORECASE)
+_BOXED = re.compile(r"\\boxed\{\s{0,4}(?:\\text\{)?\(?([A-Za-z])\)?\s{0,4}\}")
+_WRAPPED = re.compile(r"<answer>\s{0,8}[*(\[]{0,3}([A-Za-z])(?![A-Za-z])", re.IGNORECASE)
+# "the answer is B", "Answer: c", "the correct option would be (D)", "I choose option A"
+_STATED = re.compile(
+    r"\b(?:answers?|(?:correct|right|best)\s{1,3}(?:option|choice)|choose|select|pick)"
+    r"(?:(?:\s{1,3}[a-z]{1,12}){0,6}?\s{1,3}(?:is|be))?\s{0,3}[:=]?\s{0,3}"
+    r"(?P<word>(?:the\s{1,3})?(?:option|choice|letter)\s{1,3})?[*_(\[\"']{0,4}(?P<letter>[A-Za-z])(?![A-Za-z'’])",
+    re.IGNORECASE,
+)
+# "B.", "(b) right kidney", "**C**", "D" at the start of a line
+_LEADING = re.compile(r"^[ \t]{0,8}[*_(\[\"']{0,4}([A-Za-z])(?:[*_\"']{0,4}[.):\],]|[*_]{1,4}|[ \t]{0,8}$)", re.MULTILINE)
+_MENTIONED = re.compile(r"\b(?:option|choice)\s{1,3}[*_(\[\"']{0,4}([A-Za-z])(?![A-Za-z'’])", re.IGNORECASE)
+_ENDS_HERE = re.compile(r"[*_)\]\"']{0,4}\s{0,8}(?:[.,;:!]|\n|$)")
+_ALTERNATIVE = re.compile(r"[*_)\]\"']{0,4}\s{0,3}(?:or|and|/)\s{0,3}(?:option\s{1,3})?[*_(\[\"']{0,4}[A-Z](?![A-Za-z])")
+_DENIED = re.compile(
+    r"(?:\bnot|n't|\bnever|\brather than|\binstead of|\bexcept)\s{1,3}(?:the\s{1,3})?(?:correct\s{1,3})?$", re.IGNORECASE
+)
+
+
+def answer_choice(response: str, letters: str) -> str | None:
+    """The option letter that a response names.
+
+    Args:
+        response: A whole response or the answer alone. What stands before the last ``</think>`` does not count; an unclosed
+            think block has no answer.
+        letters: The letters on offer, such as "ABCD"; "" for an open question.
+
+    Returns:
+        One of ``letters``, or None if no letter is named, the named one is not on offer, two are named as equals, or the
+        response is empty. In this order: a boxed or wrapped letter, the last statement ("the answer is B"), a letter that leads
+        the answer ("B. Left kidney"), the only option mentioned ("option B"), a letter that leads a later line.
+    """
+    offered = set(letters.upper())
+    answer = _answer_part(response)
+    if not offered or answer is None:
+        return None
+    boxed = [*_WRAPPED.finditer(answer), *_BOXED.finditer(answer)]
+    if boxed:
+        return _offered(boxed[-1][1], offered)
+    answer = _SPECIAL.sub(" ", answer).strip()
+    stated = [m for m in _STATED.finditer(answer) if _is_statement(m, answer)]
+    if stated:
+        last = stated[-1]
+        return None if _ALTERNATIVE.match(answer, last.end("letter")) else _offered(last["letter"], offered)
+    leading = [m for m in _LEADING.finditer(answer) if not _ALTERNATIVE.match(answer, m.end(1))]
+    if leading and leading[0].start() == 0:
+        return _offered(leading[0][1], offered)
+    mentioned = {m[1].upper() for m in _MENTIONED.finditer(answer) if not _is_denied(answer, m.start())}
+    if len(mentioned) == 1:
+        return _offered(mentioned.pop(), offered)
+    return _offered(leading[-1][1], offered) if leading and not mentioned else None
+
+
+def published_inference_choice(response: str) -> str | None:
+    """The letter A to D that the published inference script reads; None for none. For comparisons only.
+
+    Closed think blocks are dropped. Then: the first letter behind the word "answer", the first letter with a full stop behind
+    it, a letter that ends the text.
+
+    Source: derived from the cases ``published_choice``.
+    """
+    text = _without_think(response).strip()
+    for pattern in (r"answer\s{0,20}(?:is)?\s{0,20}:?\s{0,20}([A-D])\b", r"\b([A-D])\.", r"\b([A-D])\Z"):
+        found = re.search(pattern, text, re.IGNORECASE)
+        if found:
+            return found[1].upper()
+    return None
+
+
+def published_reward_choice(text: str) -> str:
+    """The letter A to D that the published reward reads, also from a gold answer; "" for none. For comparisons only.
+
+    Closed think blocks are dropped, then the first single letter counts in either case: the article "a" is option A.
+
+    Source: derived from the cases ``published_choice`` and ``published_mcq_reward``.
+    """
+    found = re.search(r"\b([A-D])\b", _without_think(text), re.IGNORECASE)
+    return found[1].upper() if found else ""
+
+
+def _answer_part(response: str) -> str | None:
+    _, closed, tail = response.rpartition(THINK_END)
+    if THINK_START in tail:
+        return None
+    return tail if closed else response
+
+
+def _offered(letter: str, offered: set[str]) -> str | None:
+    return letter.upper() if letter.upper() in offered else None
+
+
+def _is_statement(found: re.Match[str], answer: str) -> bool:
+    """True unless the letter is an article ("the answer is a cyst") or denied ("the answer is not B", "not option A")."""
+    named = found["word"] is not None
+    letter = found["letter"]
+    if _is_denied(answer, found.start("word") if named else found.start("letter")) or _is_denied(answer, found.start()):
+        return False
+    return named or (letter.isupper() and letter not in "AI") or _stands_alone(answer, found.end("letter"))
+
+
+def _stands_alone(answer: str, end: int) -> bool:
+    """True if a letter is followed by punctuation, the end, or a word with which no noun phrase goes on."""
+    return bool(
+        _ENDS_HERE.match(answer, end)
+        or re.compile(r"[*_)\]\"']{1,4}|\s{1,3}(?:because|since|as|or|and|for)\b").match(answer, end)
+    )
+
+
+def _is_denied(answer: str, start: int) -> bool:
+    return bool(_DENIED.search(answer[max(0, start - 40) : start]))
+
+
+def _without_think(text: str) -> str:
+    """The text without its closed think blocks, tags in either case, in one pass."""
+    lowered, kept, position = text.lower(), [], 0
+    while (start := lowered.find(THINK_START, position)) >= 0:
+        end = lowered.find(THINK_END, start)
+        if end < 0:
+            break
+        kept.append(text[position:start])
+        position = end + len(THINK_END)
+    return "".join([*kept, text[position:]])

@@ -1,0 +1,187 @@
+"""Spatial rewards of medical reasoning grounding: how well a box and two points fit the truth.
+
+Source: MedReasoner, arXiv 2508.08177, format and accuracy rewards; modes "soft" and "hard" as released. The released "base"
+mode fails inside, so ours is new: plain box overlap and distance without smoothing or penalties.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from unireason.errors import FormatError
+from unireason.grounding import umrg
+from unireason.metrics.circles import pdice_released
+from unireason.metrics.overlap import box_iou
+from unireason.types import Box2D
+
+Mode = Literal["soft", "hard", "base"]
+Points = tuple[umrg.Point, umrg.Point]
+
+_EPS = 1e-5
+_MIN_SPREAD = 10.0
+_BOX_PARTS = ("bbox_iou", "bbox_align", "bbox_scale", "bbox_position_valid", "bbox_area_valid")
+_POINT_PARTS = ("points_dice", "points_align", "points_angle", "points_position_valid", "points_spread_valid")
+_SCORED = ("format_think", "format_seg", "bbox_iou", "points_dice", "bbox_align", "bbox_scale", "points_align", "points_angle")
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """The truth of one question.
+
+    Attributes:
+        box: Tight box, pixels; positive sides.
+        points: Two key points inside it.
+    """
+
+    box: Box2D
+    points: Points
+
+
+def read_gold(text: str) -> Gold:
+    """Read the released ground truth, a JSON object with ``bbox_2d`` (4 numbers) and ``point_2d`` (2 x 2 numbers).
+
+    Raises:
+        FormatError: If it has another shape, or the box is empty or inverted.
+    """
+    try:
+        value = json.loads(text)
+        box = Box2D(*_plain(value["bbox_2d"], 4))
+        first, second = (_plain(p, 2) for p in value["point_2d"])
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise FormatError(
+            f"the ground truth is {text[:80]!r}", '{"bbox_2d": [4 numbers], "point_2d": [[x, y], [x, y]]}'
+        ) from error
+    if box.x2 <= box.x1 or box.y2 <= box.y1:
+        raise FormatError(f"the gold box is {box.coords}", "x1 < x2 and y1 < y2")
+    return Gold(box, ((first[0], first[1]), (second[0], second[1])))
+
+
+def umrg_reward(solution: str, gold: Gold, *, mode: Mode = "soft") -> dict[str, float]:
+    """Score one response.
+
+    Args:
+        solution: The response, tags kept.
+        gold: The truth, in the pixels of the response.
+        mode: "soft" scores format, box IoU and point circles (at most 4); "hard" adds alignment, scale and angle (at most 8);
+            "base" scores format, plain IoU and plain box distance (at most 4).
+
+    Returns:
+        ``score`` and its twelve parts; parts that a mode does not use are 0, and a group (box, points) whose numbers admit no
+        score, such as an inverted box in hard mode, is 0 throughout. The empty response scores 0.
+
+    Raises:
+        FormatError: If the mode is unknown.
+    """
+    if mode not in get_args(Mode):
+        raise FormatError(f"the reward mode {mode!r}", " or ".join(get_args(Mode)))
+    reading = umrg.read(solution)
+    parts = dict.fromkeys(
+        (*_SCORED, "bbox_position_valid", "bbox_area_valid", "points_position_valid", "points_spread_valid"), 0.0
+    )
+    parts["format_think"] = 0.0 if reading.think is None else 1.0 if reading.think.strip() else 0.2
+    parts["format_seg"] = _format_seg(reading)
+    if reading.box is not None:
+        values = _base_box(reading.box, gold.box) if mode == "base" else _box_group(reading.box, gold, hard=mode == "hard")
+        parts.update(zip(_BOX_PARTS, values, strict=True))
+    if reading.points is not None and mode != "base":
+        parts.update(zip(_POINT_PARTS, _point_group(reading.points, gold, hard=mode == "hard"), strict=True))
+    return {"score": sum(parts[name] for name in _SCORED), **parts}
+
+
+def _format_seg(reading: umrg.Reading) -> float:
+    """How much of the answer block can be read: 0, 0.2, 0.4, 0.6 or 1."""
+    if reading.answer is None:
+        return 0.0
+    if not reading.is_object:
+        return 0.2
+    valid = (reading.box is not None) + (reading.points is not None)
+    return 0.4 if reading.missing or valid == 0 else 0.6 if valid == 1 else 1.0
+
+
+def _box_group(box: Box2D, gold: Gold, *, hard: bool) -> tuple[float, ...]:
+    """(iou, align, scale, position_valid, area_valid)."""
+    position = math.prod(1.0 if _inside(p, box) else 0.5 for p in gold.points)
+    width, height = box.x2 - box.x1, box.y2 - box.y1
+    gold_width, gold_height = gold.box.x2 - gold.box.x1, gold.box.y2 - gold.box.y1
+    ratio = width * height / (gold_width * gold_height)
+    area = 1.0 if 0.5 < ratio < 2.0 else 0.5
+    iou = _penalised(_smooth_log(box_iou(box, gold.box, eps=_EPS)), position, area)
+    if not hard:
+        return iou, 0.0, 0.0, position, area
+    if width * height <= 0 or width / height <= 0:
+        return 0.0, 0.0, 0.0, 0.0, 0.0  # no logarithm of its size, so no scale term: the released group fails as a whole
+    distance = sum(abs(a - b) for a, b in zip(box.coords, gold.box.coords, strict=True)) / 4
+    align = _smooth_exp(min(distance / (math.hypot(gold_width, gold_height) + _EPS), 2.0))
+    aspect = math.log(width / height) - math.log(gold_width / gold_height)
+    scale = _smooth_exp(min(math.hypot(math.log(ratio), aspect), 1.0), middle=0.5)
+    return iou, _penalised(align, position, area), _penalised(scale, position, area), position, area
+
+
+def _point_group(points: Points, gold: Gold, *, hard: bool) -> tuple[float, ...]:
+    """(dice, align, angle, position_valid, spread_valid)."""
+    position = math.prod(1.0 if _inside(p, gold.box) else 0.5 for p in points)
+    spread = 1.0 if math.dist(*points) > _MIN_SPREAD else 0.5
+    dice = _penalised(_smooth_log(pdice_released(points, gold.points, radius_eps=_EPS)), position, spread)
+    if not hard:
+        return dice, 0.0, 0.0, position, spread
+    straight, crossed = (_mean_l1(points, pair) for pair in (gold.points, gold.points[::-1]))
+    diagonal = math.hypot(gold.box.x2 - gold.box.x1, gold.box.y2 - gold.box.y1)
+    align = _smooth_exp(min(min(straight, crossed) / (diagonal + _EPS), 2.0))
+    angle = _smooth_log(_cosine(points, gold.points))
+    return dice, _penalised(align, position, spread), _penalised(angle, position, spread), position, spread
+
+
+def _base_box(box: Box2D, gold: Box2D) -> tuple[float, ...]:
+    """(iou, 1 - mean distance over the gold diagonal, 0, 0, 0), both clipped to [0, 1]."""
+    distance = sum(abs(a - b) for a, b in zip(box.coords, gold.coords, strict=True)) / 4
+    align = max(0.0, 1.0 - distance / math.hypot(gold.x2 - gold.x1, gold.y2 - gold.y1))
+    return round(box_iou(box, gold), 4), round(align, 4), 0.0, 0.0, 0.0
+
+
+def _smooth_log(value: float) -> float:
+    """0.1 at 0, 1 at 1, steep near 0."""
+    return 0.9 * math.log(3.0 * value + 1.0) / math.log(4.0) + 0.1
+
+
+def _smooth_exp(value: float, *, middle: float = 1.0) -> float:
+    """1 at 0, 0.1 at 2, a falling logistic curve around ``middle``."""
+
+    def curve(x: float) -> float:
+        return 1.0 / (1.0 + math.exp(3.0 * (x - middle)))
+
+    return 0.9 * (curve(value) - curve(2.0)) / (curve(0.0) - curve(2.0) + 1e-8) + 0.1
+
+
+def _penalised(reward: float, first: float, second: float) -> float:
+    """Keep 70% of a reward and let two validity factors decide over the rest; four decimals in [0, 1]."""
+    return round(min(max(0.7 * reward + 0.3 * reward * (first + second) / 2, 0.0), 1.0), 4)
+
+
+def _mean_l1(points: Points, others: Sequence[umrg.Point]) -> float:
+    """Mean over the pairs of the mean distance along x and y."""
+    return sum((abs(a[0] - b[0]) + abs(a[1] - b[1])) / 2 for a, b in zip(points, others, strict=True)) / 2
+
+
+def _cosine(points: Points, others: Points) -> float:
+    """|cos| of the angle between the lines through two point pairs; 0 when a pair has no direction."""
+    ax, ay = points[1][0] - points[0][0], points[1][1] - points[0][1]
+    bx, by = others[1][0] - others[0][0], others[1][1] - others[0][1]
+    length = math.hypot(ax, ay) * math.hypot(bx, by)
+    return 0.0 if length == 0 else min(1.0, abs(ax * bx + ay * by) / length)
+
+
+def _inside(point: umrg.Point, box: Box2D) -> bool:
+    return box.x1 <= point[0] <= box.x2 and box.y1 <= point[1] <= box.y2
+
+
+def _plain(value: Any, size: int) -> tuple[float, ...]:
+    if not isinstance(value, list) or len(value) != size or not all(type(v) in (int, float) for v in value):
+        raise ValueError(f"not a list of {size} numbers")
+    plain = tuple(float(v) for v in value)
+    if not all(math.isfinite(v) for v in plain):
+        raise ValueError("not finite")
+    return plain
