@@ -1,0 +1,74 @@
+"""What a caller may say about a file that the file itself does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from unireason.errors import FormatError
+
+from .limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """Keyword arguments of `read`.
+
+    Attributes:
+        modality: DICOM modality code ("CT", "MR", ...) that replaces what the file says.
+        axes: Letters naming the axes of a bare array, slowest first: "zyx", "xyz", "yx", "yxc" (c = colour). None means
+            "zyx", or "yx" for two axes. Only for npy and npz.
+        spacing_mm: Voxel size along x, y (and z), for files that carry none (arrays, plain pictures).
+        series: Which series of a DICOM folder: its SeriesInstanceUID or its number in the list that the error prints.
+        frame: Which frame of a 4-D volume, cine or multi-page picture, from 0.
+        limits: Bounds on sizes.
+    """
+
+    modality: str | None = None
+    axes: str | None = None
+    spacing_mm: tuple[float, ...] | None = None
+    series: str | int | None = None
+    frame: int | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.spacing_mm is not None:
+            steps = np.asarray(self.spacing_mm, float).ravel()
+            if steps.size not in (2, 3) or not (np.isfinite(steps).all() and (steps > 0).all()):
+                raise FormatError(f"spacing_mm is {self.spacing_mm}", "two or three positive numbers: x, y (and z)")
+            object.__setattr__(self, "spacing_mm", tuple(float(s) for s in steps))
+        if self.frame is not None and (isinstance(self.frame, bool) or not isinstance(self.frame, int) or self.frame < 0):
+            raise FormatError(f"frame is {self.frame!r}", "a whole number from 0")
+        if self.modality is not None:
+            object.__setattr__(self, "modality", self.modality.upper())
+
+    @classmethod
+    def of(cls, **values: Any) -> ReadOptions:
+        """Options from keyword arguments.
+
+        Raises:
+            FormatError: If a name is unknown or a value cannot be used.
+        """
+        known = [item.name for item in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise FormatError(f"read() was given '{unknown[0]}'", f"one of {', '.join(known)}")
+        return cls(**values)
+
+    def pick(self, count: int, what: str) -> int:
+        """The frame to take out of ``count``.
+
+        Raises:
+            FormatError: If there are several and none was chosen, or the chosen one does not exist.
+        """
+        if self.frame is None and count == 1:
+            return 0
+        if self.frame is None:
+            raise FormatError(
+                f"{what} holds {count} frames", "one image or one volume", f"choose one with frame=0 to frame={count - 1}"
+            )
+        if self.frame >= count:
+            raise FormatError(f"frame {self.frame} of {what} was asked for", f"0 to {count - 1}")
+        return self.frame

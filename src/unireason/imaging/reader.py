@@ -1,0 +1,111 @@
+"""One door for every file: look at the first bytes, then hand over to the reader of that format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from unireason.errors import GeometryError, ImageReadError
+from unireason.types import Case
+
+from .limits import file_size
+from .options import ReadOptions
+
+FORMATS = "PNG, JPEG, TIFF, BMP, DICOM (file or folder), NIfTI, NRRD, MHA/MHD, npy, npz"
+"""What `read` can read, for messages."""
+
+_HEAD = 544
+
+
+def read(path: str | os.PathLike[str], **options: Any) -> Case:
+    """Read an image or a volume with its geometry.
+
+    The format is told by the content, not by the name. ``Case.source.sha256`` is the SHA-256 of the file as it lies on disk; for
+    a MetaImage or NRRD header with its data in a second file, and for a DICOM series, it is the SHA-256 of the sorted hex digests
+    of all files that were used.
+
+    Args:
+        path: A file, or a folder with a DICOM series.
+        **options: See `unireason.imaging.options.ReadOptions`: ``modality``, ``axes``, ``spacing_mm``, ``series``, ``frame``,
+            ``limits``.
+
+    Returns:
+        A Case with canonical pixels; see `unireason.types.Case`. Volumes may be flipped or permuted views and read-only.
+
+    Raises:
+        ImageReadError: If it does not exist, is empty, damaged or of no known format.
+        GeometryError: If positions or orientations are contradictory (missing slices, tilt, duplicates).
+        SizeLimitError: If it is larger than ``limits`` allow.
+        FormatError: If an option is unknown or does not fit the file.
+    """
+    chosen = ReadOptions.of(**options)
+    place = Path(path)
+    if place.is_dir():
+        from .series import read_series
+
+        case = read_series(place, chosen)
+    else:
+        file_size(place, chosen.limits)
+        case = _reader(place)(place, chosen)
+    if chosen.spacing_mm is not None and case.geometry.spacing_mm != chosen.spacing_mm[: len(case.geometry.shape)]:
+        raise GeometryError("spacing_mm was given for a file that stores its own", "", "leave the option out")
+    return replace(case, modality=chosen.modality) if chosen.modality is not None else case
+
+
+def _reader(path: Path) -> Callable[[Path, ReadOptions], Case]:
+    kind = sniff(path)
+    if kind == "picture":
+        from .picture import read_picture
+
+        return read_picture
+    if kind == "array":
+        from .array import read_array
+
+        return read_array
+    if kind == "dicom":
+        from .dicom import read_dicom
+
+        return read_dicom
+    from .volume import read_metaimage, read_nifti, read_nrrd
+
+    return {"nifti": read_nifti, "nrrd": read_nrrd, "metaimage": read_metaimage}[kind]
+
+
+def sniff(path: Path) -> str:
+    """Tell the family of a file by its first bytes, and by its name only where the content has no mark.
+
+    Args:
+        path: A readable file.
+
+    Returns:
+        "picture", "array", "dicom", "nifti", "nrrd" or "metaimage".
+
+    Raises:
+        ImageReadError: If it is none of these.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise ImageReadError(f"'{path.name}' cannot be read ({error.strerror})", "", "check its permissions") from error
+    name = path.name.lower()
+    if head[128:132] == b"DICM":
+        return "dicom"
+    if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*")):
+        return "picture"
+    if head.startswith((b"\x93NUMPY", b"PK\x03\x04")):
+        return "array"
+    if head.startswith(b"NRRD"):
+        return "nrrd"
+    if head.startswith(b"\x1f\x8b") or head[344:347] in (b"n+1", b"ni1") or head[4:7] in (b"n+2", b"ni2"):
+        return "nifti"
+    if name.endswith((".mha", ".mhd")) or head.startswith((b"ObjectType", b"NDims")):
+        return "metaimage"
+    if head.startswith(b"BM"):
+        return "picture"
+    if name.endswith((".dcm", ".ima", ".dicom")) or "." not in name:
+        return "dicom"
+    raise ImageReadError(f"'{path.name}' is of no known format", FORMATS, "convert it to one of these")

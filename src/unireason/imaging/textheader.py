@@ -1,0 +1,223 @@
+"""The text headers of NRRD and MetaImage, judged before the native decoder sees the file.
+
+Only what decides about safety is looked at: sizes, types, where the data lie. Values are decoded by SimpleITK.
+
+Source: NRRD file format definition (teem.sourceforge.net/nrrd/format.html); MetaIO documentation (ITK).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unireason.errors import GeometryError, ImageReadError
+
+from .limits import Limits, file_size
+
+_LONGEST = 2**16  # bytes of header looked at
+_DEFLATE_LIMIT = 1032
+_NRRD_BYTES = {
+    **dict.fromkeys(("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t"), 1),
+    **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), 2),
+    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), 2),
+    **dict.fromkeys(("int", "signed int", "int32", "int32_t", "uint", "unsigned int", "uint32", "uint32_t", "float"), 4),
+    **dict.fromkeys(("longlong", "long long", "long long int", "signed long long", "int64", "int64_t", "double"), 8),
+    **dict.fromkeys(("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"), 8),
+}
+_META_BYTES = {
+    **dict.fromkeys(("MET_CHAR", "MET_UCHAR"), 1),
+    **dict.fromkeys(("MET_SHORT", "MET_USHORT"), 2),
+    **dict.fromkeys(("MET_INT", "MET_UINT", "MET_FLOAT"), 4),
+    **dict.fromkeys(("MET_LONG_LONG", "MET_ULONG_LONG", "MET_DOUBLE"), 8),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TextHeader:
+    """What matters of a header.
+
+    Attributes:
+        sizes: Along the file's axes, fastest first; 2 to 4 of them.
+        data: The file that holds the values; the header's own file or its neighbour.
+        notes: What had to be assumed.
+    """
+
+    sizes: tuple[int, ...]
+    data: Path
+    notes: tuple[str, ...]
+
+
+def nrrd_header(path: Path, limits: Limits) -> TextHeader:
+    """Read and judge a NRRD header, attached (``.nrrd``) or detached (``.nhdr``).
+
+    Args:
+        path: The file that starts with the header.
+        limits: Bounds on file and volume.
+
+    Returns:
+        The header, whose sizes are within the bounds and agree with the length of the data.
+
+    Raises:
+        ImageReadError: If the header is damaged or asks for what is not supported.
+        GeometryError: If directions are not finite vectors.
+        SizeLimitError: If it is too large.
+    """
+    raw, ended = _head(path, limits), False
+    fields: dict[str, str] = {}
+    offset = 0
+    for line in raw.split(b"\n"):
+        offset += len(line) + 1
+        text = _text(line.rstrip(b"\r"), path.name)
+        if text == "":
+            ended = True
+            break
+        key, colon, value = text.partition(":")
+        if colon and not value.startswith("=") and not text.startswith("#"):
+            fields[key.strip().lower().replace(" ", "")] = value.strip()
+    if not ended and "datafile" not in fields:
+        raise ImageReadError(f"'{path.name}' has a NRRD header without an end", "a blank line behind it")
+    dimension = _integers(fields.get("dimension", ""), path.name, "dimension", 1)[0]
+    sizes = _sizes(_integers(fields.get("sizes", ""), path.name, "sizes", dimension), path.name, limits)
+    each = _NRRD_BYTES.get(fields.get("type", "").lower())
+    encoding = fields.get("encoding", "").lower()
+    if each is None or encoding not in ("raw", "gzip", "gz"):
+        raise ImageReadError(
+            f"'{path.name}' has type {fields.get('type')!r} and encoding {encoding!r}",
+            "plain numbers, raw or gzip",
+            "save it again",
+        )
+    for skip in ("lineskip", "byteskip", "blocksize"):
+        if fields.get(skip, "0") != "0":
+            raise ImageReadError(f"'{path.name}' uses '{skip}'", "data that follow the header at once", "save it again")
+    _nrrd_directions(fields, path.name, dimension)
+    data = _neighbour(path, fields["datafile"]) if "datafile" in fields else path
+    available = file_size(data, limits) - (offset if data == path else 0)
+    _check_length(path.name, sizes, each, available, encoding != "raw")
+    placed = "spacedirections" in fields and "space" in fields
+    return TextHeader(sizes, data, () if placed or dimension == 2 else ("no orientation in the header: axes taken as LPS",))
+
+
+def metaimage_header(path: Path, limits: Limits) -> TextHeader:
+    """Read and judge a MetaImage header, attached (``.mha``) or detached (``.mhd``).
+
+    Args:
+        path: The file that starts with the header.
+        limits: Bounds on file and volume.
+
+    Returns:
+        The header, whose sizes are within the bounds and agree with the length of the data.
+
+    Raises:
+        ImageReadError: If the header is damaged or asks for what is not supported.
+        GeometryError: If positions or directions are not finite numbers.
+        SizeLimitError: If it is too large.
+    """
+    raw, fields, offset = _head(path, limits), dict[str, str](), 0
+    for line in raw.split(b"\n"):
+        offset += len(line) + 1
+        key, equals, value = _text(line.rstrip(b"\r"), path.name).partition("=")
+        if not equals:
+            raise ImageReadError(f"'{path.name}' has a MetaImage header with the line {key[:60]!r}", "lines of 'Key = Value'")
+        fields[key.strip().lower()] = value.strip()
+        if key.strip().lower() == "elementdatafile":
+            break
+    dimension = _integers(fields.get("ndims", ""), path.name, "NDims", 1)[0]
+    sizes = _sizes(_integers(fields.get("dimsize", ""), path.name, "DimSize", dimension), path.name, limits)
+    each = _META_BYTES.get(fields.get("elementtype", ""))
+    plain = fields.get("elementnumberofchannels", "1") == "1" and fields.get("binarydata", "true").lower() == "true"
+    if each is None or not plain or fields.get("headersize", "0") not in ("0", "-1"):
+        raise ImageReadError(
+            f"'{path.name}' has element type {fields.get('elementtype')!r}",
+            "one plain binary number a voxel, right behind the header",
+            "save it again as a scalar image",
+        )
+    _meta_directions(fields, path.name, dimension)
+    name = fields.get("elementdatafile", "")
+    data = path if name.upper() == "LOCAL" else _neighbour(path, name)
+    available = file_size(data, limits) - (offset if data == path else 0)
+    packed = fields.get("compresseddata", "false").lower() == "true"
+    if packed and not 0 <= _integers(fields.get("compresseddatasize", "0"), path.name, "CompressedDataSize", 1)[0] <= available:
+        raise ImageReadError(f"'{path.name}' is shorter than its compressed data", "", "copy or download it again")
+    _check_length(path.name, sizes, each, available, packed)
+    placed = {"transformmatrix", "rotation", "orientation"} & set(fields)
+    return TextHeader(sizes, data, () if placed or dimension == 2 else ("no orientation in the header: axes taken as LPS",))
+
+
+def _head(path: Path, limits: Limits) -> bytes:
+    file_size(path, limits)
+    with path.open("rb") as file:
+        return file.read(_LONGEST)
+
+
+def _text(line: bytes, name: str) -> str:
+    if len(line) > 4096 or any(byte < 32 and byte != 9 for byte in line):
+        raise ImageReadError(f"'{name}' has binary data in its text header", "", "copy or download it again")
+    return line.decode("latin-1").strip()
+
+
+def _integers(text: str, name: str, what: str, count: int) -> tuple[int, ...]:
+    parts = text.split()
+    if len(parts) != count or not all(re.fullmatch(r"\d{1,18}", part) for part in parts):
+        raise ImageReadError(f"'{name}' has {what} {text[:60]!r}", f"{count} whole numbers")
+    return tuple(int(part) for part in parts)
+
+
+def _sizes(sizes: tuple[int, ...], name: str, limits: Limits) -> tuple[int, ...]:
+    if not 2 <= len(sizes) <= 4 or min(sizes) < 1:
+        raise ImageReadError(f"'{name}' has sizes {list(sizes)}", "2 to 4 axes of at least 1")
+    limits.check("max_voxels", int(np.prod(sizes, dtype=object)), f"'{name}' ({' x '.join(map(str, sizes))})")
+    return sizes
+
+
+def _check_length(name: str, sizes: tuple[int, ...], each: int, available: int, packed: bool) -> None:
+    payload = int(np.prod(sizes, dtype=object)) * each
+    if payload > available * (_DEFLATE_LIMIT if packed else 1):
+        raise ImageReadError(
+            f"'{name}' is too short for the {payload:,} bytes that its header declares", "", "copy or download it again"
+        )
+
+
+def _neighbour(path: Path, name: str) -> Path:
+    """A data file named by a header: a plain name in the same folder, so that no header can reach anything else."""
+    if not name or name != Path(name).name or "%" in name or " " in name or name.upper().startswith("LIST"):
+        raise ImageReadError(
+            f"'{path.name}' takes its data from {name[:60]!r}", "one file in the same folder", "save it in one file"
+        )
+    return path.parent / name
+
+
+def _nrrd_directions(fields: dict[str, str], name: str, dimension: int) -> None:
+    text = fields.get("spacedirections", "")
+    vectors = re.findall(r"\(([^()]*)\)|\bnone\b", text)
+    origin = re.findall(r"\(([^()]*)\)", fields.get("spaceorigin", ""))
+    if text and len(vectors) != dimension:
+        raise GeometryError(f"'{name}' has space directions {text[:80]!r}", f"{dimension} vectors", "repair the header")
+    filled = [vector for vector in [*vectors, *origin] if vector]
+    if not all(_finite(vector.split(",")) for vector in filled):
+        raise GeometryError(f"'{name}' has directions that are not finite numbers", "", "repair the header")
+    # One axis without a direction is a list of frames; its neighbours keep theirs.
+    if text and len([v for v in vectors if v]) < min(dimension, 3):
+        raise GeometryError(f"'{name}' leaves the direction of a spatial axis open", "", "repair the header")
+    if "spacings" in fields and not _finite(fields["spacings"].split()):
+        raise GeometryError(f"'{name}' has spacings {fields['spacings'][:60]!r}", "positive numbers", "repair the header")
+
+
+def _meta_directions(fields: dict[str, str], name: str, dimension: int) -> None:
+    counts = {
+        **dict.fromkeys(("transformmatrix", "rotation", "orientation"), dimension**2),
+        **dict.fromkeys(("offset", "position", "origin", "elementspacing", "elementsize"), dimension),
+    }
+    for key, count in counts.items():
+        parts = fields.get(key, "").split()
+        if parts and (len(parts) != count or not _finite(parts)):
+            raise GeometryError(f"'{name}' has {key} {fields[key][:60]!r}", f"{count} finite numbers", "repair the header")
+
+
+def _finite(parts: list[str]) -> bool:
+    try:
+        return bool(np.isfinite([float(part) for part in parts]).all())
+    except ValueError:
+        return False
