@@ -1,0 +1,236 @@
+"""The parts of a trace's page, each a piece of HTML made from a scene. No part trusts a text it is given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..types import Case, Crop, Stack, TextStep, Trace
+from .markup import escape, number, numbers
+from .pixels import addresses
+from .scene import Look, Scene
+
+FINISH = {
+    "end_of_turn": "",
+    "invalid_box": "The model wrote a box that could not be read; the turn ended there.",
+    "token_budget": "The token budget ran out before the model had finished.",
+    "round_budget": "The limit of looks was reached before the model had finished.",
+    "context": "The context of the model was full before it had finished.",
+}
+"""What each reason to finish means to a reader; "" needs no remark."""
+
+_CROP_SIDE = 128  # pixels on screen of the longer side of a small crop
+_CROP_BUDGET = 3_000_000
+
+
+def look_button(look: Look) -> str:
+    """The link from a text to the region: number, coordinates, and everything a screen reader needs."""
+    name = f"Look {look.number}" + (f", {look.step.label}" if look.step.label else "")
+    where = "not shown" if look.last == look.first else _slice_words(look)
+    ran = "" if look.step.executed else ", not carried out"
+    return (
+        f'<button type="button" class="look tone-{look.tone}{"" if look.step.executed else " idle"}" '
+        f'data-look="{look.number - 1}" title="{escape(look.step.text)}" aria-label="{escape(f"{name}: {where}{ran}")}">'
+        f"<b>{look.number}</b><span>{escape(_coordinates(look))}</span></button>"
+    )
+
+
+def _coordinates(look: Look) -> str:
+    box = look.step.box_model
+    half = len(box) // 2
+    pairs = (f"{number(box[a])}\u2013{number(box[half + a])}" for a in range(half))
+    return " \u00b7 ".join(f"{axis} {pair}" for axis, pair in zip("xyz", pairs, strict=False))
+
+
+def _slice_words(look: Look) -> str:
+    last = look.last - 1
+    return f"slice {look.first}" if last <= look.first else f"slices {look.first}\u2013{last}"
+
+
+def reasoning(trace: Trace, scene: Scene) -> str:
+    """The reasoning: free text with a button for every look, in the order it was written."""
+    waiting = iter(scene.looks)
+    pieces: list[str] = []
+    for step in trace.steps:
+        if step.type == "look":
+            pieces.append(look_button(next(waiting)))
+        elif isinstance(step, TextStep):
+            pieces.append(f"<span>{escape(step.text)}</span>")
+    return "".join(pieces).strip() or '<span class="none">The model wrote no reasoning.</span>'
+
+
+def options(trace: Trace, expected: str | None) -> str:
+    """The options with the chosen one marked, and the right one where it is known; "" for an open question."""
+    rows = []
+    for index, text in enumerate(trace.options):
+        letter = chr(ord("A") + index)
+        chosen, right = letter == trace.answer.choice, letter == expected
+        notes = [word for word, holds in (("chosen", chosen), ("expected", right)) if holds]
+        marks = "".join(f'<span class="mark {word}">{word}</span>' for word in notes)
+        verdict = (" right" if right else " wrong") if chosen and expected else ""
+        rows.append(
+            f'<li class="option{" chosen" if chosen else ""}{verdict}"><b>{letter}</b><span>{escape(text)}</span>{marks}</li>'
+        )
+    return f'<ul class="options" aria-label="Options">{"".join(rows)}</ul>' if rows else ""
+
+
+def answer(trace: Trace) -> str:
+    """The answer as the model wrote it, and why it stopped if that is worth a word."""
+    text = trace.answer.text.strip()
+    body = f"<p>{escape(text)}</p>" if text else '<p class="none">The model gave no answer.</p>'
+    remark = FINISH.get(trace.finish, f"Finished by: {trace.finish}.")
+    return body + (f'<p class="remark">{escape(remark)}</p>' if remark else "")
+
+
+def crops(scene: Scene) -> str:
+    """Every region that was put in front of the model, look by look, pixel for pixel."""
+    groups = [look for look in scene.looks if look.step.crops]
+    if not groups:
+        return '<p class="none">No region was cut out.</p>'
+    links = iter(addresses([crop.pixels for look in groups for crop in look.step.crops], budget=_CROP_BUDGET))
+    return "".join(_strip(look, [next(links) for _ in look.step.crops], scene.frame.kind == "volume") for look in groups)
+
+
+def _strip(look: Look, links: Sequence[str], volume: bool) -> str:
+    figures = "".join(_crop(look, crop, link, volume) for crop, link in zip(look.step.crops, links, strict=True))
+    first = look.step.crops[0]
+    height, width = first.pixels.shape[:2]
+    cut = "cut from the source pixels" if first.origin == "native" else "cut from the model frame"
+    label = escape(look.step.label or f"Look {look.number}")
+    return (
+        f'<section class="strip tone-{look.tone}"><h3>{look_badge(look)}<span class="label">{label}</span>'
+        f'<small>{len(links)} region{"s" if len(links) != 1 else ""} of {width} × {height} px, {cut}</small></h3>'
+        f'<div class="film">{figures}</div></section>'
+    )
+
+
+def look_badge(look: Look) -> str:
+    """The number of a look in its colour."""
+    return f'<b class="badge tone-{look.tone}">{look.number}</b>'
+
+
+def _crop(look: Look, crop: Crop, link: str, volume: bool) -> str:
+    height, width = crop.pixels.shape[:2]
+    scale = max(1, round(_CROP_SIDE / max(height, width)))
+    where = f"slice {crop.slice_index}" if volume else "region"
+    fed = "" if crop.grid_thw is None else f", {crop.grid_thw[1]} × {crop.grid_thw[2]} patches"
+    title = f"Look {look.number}, {where}: {numbers(crop.box_model)} in the model frame{fed}"
+    caption = f"<figcaption>{where}</figcaption>" if volume else ""
+    return (
+        f'<figure><button type="button" data-look="{look.number - 1}" data-slice="{crop.slice_index}" '
+        f'title="{escape(title)}" aria-label="{escape(title)}"><img src="{link}" width="{width * scale}" '
+        f'height="{height * scale}" alt=""></button>{caption}</figure>'
+    )
+
+
+def look_table(scene: Scene, case: Case) -> str:
+    """All looks with their numbers in the model frame, in the file's index space and in the patient."""
+    if not scene.looks:
+        return '<p class="none">The model looked at no region.</p>'
+    n = scene.to_voxel.shape[0]
+    body = "".join(_look_rows(look, n) for look in scene.looks)
+    heads = "".join(f'<th scope="col">{axis}</th>' for axis in ("first", "second", "third")[: max(n, _world_axes(scene))])
+    return f'<table class="looks"><thead class="unseen"><tr><th scope="col">space</th>{heads}</tr></thead>{body}</table>'
+
+
+def _world_axes(scene: Scene) -> int:
+    return 3 if any(look.step.box_world_mm is not None for look in scene.looks) else 2
+
+
+def _look_rows(look: Look, n: int) -> str:
+    step = look.step
+    size = "" if look.size_mm is None else " × ".join(number(v) for v in look.size_mm) + " mm"
+    remark = size if step.executed else "not carried out" + (f" · {size}" if size else "")
+    head = f'{look_button(look)}<span class="label">{escape(step.label)}</span><span class="size">{remark}</span>'
+    rows = [_row("model", "px", "xyz", step.box_model)]
+    if step.box_voxel is not None:
+        rows.append(_row("voxel", "index", "ijk" if n == 3 else "xy", step.box_voxel))
+    if step.box_world_mm is not None:
+        rows.append(_row("world", "mm LPS", "xyz", step.box_world_mm))
+    return f'<tbody class="tone-{look.tone}"><tr class="head"><th colspan="4" scope="rowgroup">{head}</th></tr>{"".join(rows)}</tbody>'
+
+
+def _row(space: str, unit: str, axes: str, box: Sequence[float]) -> str:
+    half = len(box) // 2
+    cells = "".join(
+        f"<td><i>{axes[a]}</i>{number(box[a])}<em>to</em>{number(box[half + a])}</td>" for a in range(min(half, len(axes)))
+    )
+    return f'<tr><th scope="row">{space} <small>{unit}</small></th>{cells}</tr>'
+
+
+def problems(trace: Trace) -> str:
+    """What was wrong in the model's text; "" if nothing was."""
+    if not trace.problems:
+        return ""
+    rows = "".join(
+        f"<li><code>{escape(p.code)}</code>"
+        + (f" <q>{escape(p.text)}</q>" if p.text else "")
+        + (f" <small>at character {p.start}</small>" if p.start >= 0 else "")
+        + "</li>"
+        for p in trace.problems
+    )
+    return f'<section class="card problems"><h2>Problems in the model\u2019s text</h2><ul>{rows}</ul></section>'
+
+
+def provenance(trace: Trace, case: Case, stack: Stack, scene: Scene) -> str:
+    """Where everything came from: file, preprocessing, model, and whatever else the trace recorded."""
+    source = trace.source or case.source
+    shape = " × ".join(str(v) for v in case.geometry.source_shape)
+    spacing = case.geometry.spacing_mm
+    rows: dict[str, str] = {
+        "File": escape(source.name),
+        "SHA-256": f'<code title="{escape(source.sha256)}">{escape(source.sha256[:12])}</code>',
+        "Format": escape(source.format + (f", {case.modality}" if case.modality else "")),
+        "Source grid": escape(f"{shape} ({'i × j × k' if scene.slice_axis else 'x × y'})"),
+        "Voxel size": "" if spacing is None else escape(" × ".join(number(v, 3) for v in spacing) + " mm"),
+        "Window": escape(stack.window),
+        "Model frame": escape(_frame_words(scene)),
+        "Coverage": escape(_coverage_words(scene)),
+        "Crops cut from": escape(_origins(trace)),
+        "Notes": escape(" ".join(case.notes)),
+    }
+    rows.update({k: v for k, v in _recorded(trace.provenance).items() if k not in rows})
+    cells = "".join(f"<dt>{escape(k)}</dt><dd>{v}</dd>" for k, v in rows.items() if v)
+    return f"<dl>{cells}</dl>"
+
+
+def _frame_words(scene: Scene) -> str:
+    frame = scene.frame
+    return f"{frame.width} × {frame.height} px" + (f", {frame.depth} slices" if frame.kind == "volume" else "")
+
+
+def _coverage_words(scene: Scene) -> str:
+    if not scene.covered:
+        return ""
+    first, last = min(a for a, _ in scene.covered), max(b for _, b in scene.covered)
+    counts = [b - a for a, b in scene.covered]
+    each = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
+    axis = scene.slice_axis
+    return f"{len(counts)} model slices show source slices {axis} {first}\u2013{last - 1}, {each} each"
+
+
+def _origins(trace: Trace) -> str:
+    names = {"model": "the model frame", "native": "the source pixels"}
+    return " and ".join(sorted({names[crop.origin] for look in trace.looks for crop in look.crops}))
+
+
+def _recorded(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Provenance as rows: nested mappings become dotted names, long hashes are shortened with the whole in the title."""
+    rows: dict[str, str] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            rows.update(_recorded(value, f"{name}: "))
+        elif value not in (None, "", (), []):
+            rows[name[:1].upper() + name[1:]] = _value(value)
+    return rows
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return escape(json.dumps(value, ensure_ascii=False, default=str))
+    text = str(value)
+    if len(text) >= 32 and all(c in "0123456789abcdef" for c in text):
+        return f'<code title="{text}">{text[:12]}</code>'
+    return escape(text)
