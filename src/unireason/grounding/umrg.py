@@ -21,8 +21,8 @@ KEYS = ("bbox", "points_1", "points_2")
 
 Point = tuple[float, float]
 
+MAX_COORDINATE = 1e9
 _MAX_ANSWER = 4096
-_MAX_COORDINATE = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def write(think: str, box: Box2D, points: tuple[Point, Point]) -> str:
     tags = [tag for tag in (THINK_START, THINK_END, ANSWER_START, ANSWER_END) if tag in think]
     if tags:
         raise FormatError(f"the reasoning holds the tag {tags[0]}", "plain text")
-    if any(abs(v) > _MAX_COORDINATE for v in (*box.coords, *points[0], *points[1])):
+    if any(abs(v) > MAX_COORDINATE for v in (*box.coords, *points[0], *points[1])):
         raise FormatError("a coordinate is larger than 1e9", "pixels of the model frame")
     values = (box.coords, *points)
     fields = [f'"{key}": [{",".join(number_text(v) for v in value)}]' for key, value in zip(KEYS, values, strict=True)]
@@ -104,6 +104,6 @@ def _numbers(value: Any, size: int) -> tuple[float, ...] | None:
     """A JSON list of ``size`` finite, sensible numbers as floats; None for anything else."""
     if not isinstance(value, list) or len(value) != size:
         return None
-    if not all(type(v) in (int, float) and abs(v) <= _MAX_COORDINATE for v in value):  # NaN fails the comparison
+    if not all(type(v) in (int, float) and abs(v) <= MAX_COORDINATE for v in value):  # NaN fails the comparison
         return None
     return tuple(float(v) for v in value)

@@ -38,9 +38,9 @@ def outcome(trace: Trace, gold: str, *, must_look: bool = False) -> dict[str, fl
         must_look: True if the box half of the format asks for at least one executed look.
 
     Returns:
-        ``score`` = 0.8 ``answer`` + 0.2 ``format``; ``answer`` 1 or 0; ``format`` = half ``think`` (exactly one closed think block)
-        + half ``boxes`` (every box reads well and fits the frame; with ``must_look`` at least one was executed). All in [0, 1].
-        A trace without steps scores 0 but for ``boxes``.
+        ``score`` = 0.8 ``answer`` + 0.2 ``format``; ``answer`` 1 or 0; ``format`` = half ``think`` (exactly one closed think
+        block) + half ``boxes`` (every box reads well and fits the frame; with ``must_look`` at least one was executed);
+        ``looked`` 1 if a look was executed. All in [0, 1]. A trace without steps scores 0.
 
     Raises:
         FormatError: If ``gold`` is not one letter.

@@ -23,6 +23,7 @@ Points = tuple[umrg.Point, umrg.Point]
 
 _EPS = 1e-5
 _MIN_SPREAD = 10.0
+_MIN_GOLD_SIDE = 1e-3
 _BOX_PARTS = ("bbox_iou", "bbox_align", "bbox_scale", "bbox_position_valid", "bbox_area_valid")
 _POINT_PARTS = ("points_dice", "points_align", "points_angle", "points_position_valid", "points_spread_valid")
 _SCORED = ("format_think", "format_seg", "bbox_iou", "points_dice", "bbox_align", "bbox_scale", "points_align", "points_angle")
@@ -40,12 +41,23 @@ class Gold:
     box: Box2D
     points: Points
 
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            FormatError: If a side is shorter than 1e-3 px, or a coordinate is beyond 1e9 or not a number.
+        """
+        values = (*self.box.coords, *self.points[0], *self.points[1])
+        sides = (self.box.x2 - self.box.x1, self.box.y2 - self.box.y1)
+        if not all(abs(v) <= umrg.MAX_COORDINATE for v in values) or min(sides) < _MIN_GOLD_SIDE:
+            raise FormatError(f"the gold box is {self.box.coords} with points {self.points}", "x1 < x2 and y1 < y2, in pixels")
+
 
 def read_gold(text: str) -> Gold:
     """Read the released ground truth, a JSON object with ``bbox_2d`` (4 numbers) and ``point_2d`` (2 x 2 numbers).
 
     Raises:
-        FormatError: If it has another shape, or the box is empty or inverted.
+        FormatError: If it has another shape, or as in ``Gold``.
     """
     try:
         value = json.loads(text)
@@ -55,8 +67,6 @@ def read_gold(text: str) -> Gold:
         raise FormatError(
             f"the ground truth is {text[:80]!r}", '{"bbox_2d": [4 numbers], "point_2d": [[x, y], [x, y]]}'
         ) from error
-    if box.x2 <= box.x1 or box.y2 <= box.y1:
-        raise FormatError(f"the gold box is {box.coords}", "x1 < x2 and y1 < y2")
     return Gold(box, ((first[0], first[1]), (second[0], second[1])))
 
 
@@ -112,7 +122,7 @@ def _box_group(box: Box2D, gold: Gold, *, hard: bool) -> tuple[float, ...]:
     iou = _penalised(_smooth_log(box_iou(box, gold.box, eps=_EPS)), position, area)
     if not hard:
         return iou, 0.0, 0.0, position, area
-    if width * height <= 0 or width / height <= 0:
+    if ratio <= 0 or width / height <= 0:
         return 0.0, 0.0, 0.0, 0.0, 0.0  # no logarithm of its size, so no scale term: the released group fails as a whole
     distance = sum(abs(a - b) for a, b in zip(box.coords, gold.box.coords, strict=True)) / 4
     align = _smooth_exp(min(distance / (math.hypot(gold_width, gold_height) + _EPS), 2.0))
@@ -181,7 +191,4 @@ def _inside(point: umrg.Point, box: Box2D) -> bool:
 def _plain(value: Any, size: int) -> tuple[float, ...]:
     if not isinstance(value, list) or len(value) != size or not all(type(v) in (int, float) for v in value):
         raise ValueError(f"not a list of {size} numbers")
-    plain = tuple(float(v) for v in value)
-    if not all(math.isfinite(v) for v in plain):
-        raise ValueError("not finite")
-    return plain
+    return tuple(float(v) for v in value)

@@ -1,0 +1,49 @@
+"""``unireason conformance FILE``: does this package still answer as the published systems do?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "conformance",
+        help="compare the package with a file of conformance cases",
+        description="Compare every case of a file and print one line a key. Exit code: 0 all pass, 1 differences, 2 unusable file.",
+    )
+    parser.add_argument("file", metavar="FILE", help="JSON file of cases")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command.
+
+    Args:
+        args: ``file`` and ``json``.
+
+    Returns:
+        0 if every case passes, 1 if one differs, 2 if the file cannot be used.
+    """
+    from unireason.conformance import check_file
+    from unireason.errors import UniReasonError
+
+    try:
+        results = check_file(args.file)
+    except UniReasonError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    good = all(result.passed == result.total for result in results)
+    if args.json:
+        print(json.dumps({"passed": good, "keys": [asdict(result) for result in results]}))
+    else:
+        for result in results:
+            print(f"{result.key}: {result.passed}/{result.total}")
+            for difference in result.differences:
+                print(f"  {difference}")
+    return 0 if good else 1
