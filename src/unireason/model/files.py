@@ -1,0 +1,159 @@
+"""Where a checkpoint lies and whether its files are what they should be, before anything of it is read into a network.
+
+Nothing here imports torch or transformers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from unireason.errors import ModelError
+
+BUILT_IN = "phantom"
+ARCHITECTURE = "qwen2_5_vl"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_WANTED = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.toml")
+_HASH_WHOLE_BYTES = 64 << 20
+_MAX_JSON_BYTES = 64 << 20
+
+
+def locate(ref: str | Path) -> Path:
+    """Find the folder of a checkpoint.
+
+    Args:
+        ref: "phantom" (the built-in checkpoint), a folder, or a hub id such as "owner/name". An existing folder wins. Of a
+            hub repository only safetensors, JSON, text, template and TOML files are fetched.
+
+    Returns:
+        An existing folder.
+
+    Raises:
+        ModelError: If there is no such folder, the hub cannot be reached, or it has no such repository.
+    """
+    if str(ref) == BUILT_IN:
+        folder = Path(__file__).parents[1] / "assets" / BUILT_IN
+        if not folder.is_dir():
+            raise ModelError("the built-in checkpoint 'phantom' is not installed", remedy="reinstall the package")
+        return folder
+    path = Path(ref).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ModelError(f"'{path.name}' is a file", "the folder that holds config.json and the weights")
+    if not isinstance(ref, str) or not _HUB_ID.fullmatch(ref) or ref.startswith("."):
+        raise ModelError(f"there is no checkpoint '{ref}'", "'phantom', an existing folder or a hub id such as owner/name")
+    return _download(ref)
+
+
+def _download(ref: str) -> Path:
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return Path(huggingface_hub.snapshot_download(ref, allow_patterns=list(_WANTED)))
+    except (RepositoryNotFoundError, EntryNotFoundError) as error:
+        raise ModelError(
+            f"there is no folder and no readable hub repository '{ref}'", remedy="check the name and the access rights"
+        ) from error
+    except Exception as error:  # the hub client passes on the errors of several network libraries
+        raise ModelError(
+            f"the checkpoint '{ref}' is neither a folder here nor in the local hub cache, and the hub cannot be reached "
+            f"({type(error).__name__})",
+            remedy="give the path of a downloaded folder, or go online once",
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a checkpoint.
+
+    Raises:
+        ModelError: If the file is missing, too large, or holds other than one JSON object.
+    """
+    try:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise ModelError(f"{path.name} is larger than {_MAX_JSON_BYTES >> 20} MiB", "a configuration")
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"the checkpoint has no {path.name}", "a complete checkpoint folder") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path.name} of the checkpoint cannot be read: {error}", "a JSON object") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path.name} of the checkpoint holds a {type(value).__name__}", "a JSON object")
+    return value
+
+
+def check(folder: Path) -> tuple[dict[str, Any], list[Path]]:
+    """Read the configuration and list the weight files.
+
+    Args:
+        folder: A checkpoint folder.
+
+    Returns:
+        (config.json as a dictionary, safetensors files in name order, at least one).
+
+    Raises:
+        ModelError: If the architecture is another, or the weights are missing, incomplete or not safetensors.
+    """
+    config = read_json(folder / "config.json")
+    if config.get("model_type") != ARCHITECTURE:
+        raise ModelError(
+            f"the checkpoint's architecture is {config.get('model_type')!r}", f"{ARCHITECTURE!r}", "use a Qwen2.5-VL checkpoint"
+        )
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        return config, _shards(folder, read_json(index))
+    single = folder / "model.safetensors"
+    if single.exists():
+        return config, [single]
+    if any(folder.glob("*.bin")) or any(folder.glob("*.pt*")):
+        raise ModelError(
+            "the checkpoint's weights are pickled, and unpickling can run any code", "safetensors", "convert it to safetensors"
+        )
+    raise ModelError("the checkpoint holds no weights", "model.safetensors, or shards with model.safetensors.index.json")
+
+
+def _shards(folder: Path, index: dict[str, Any]) -> list[Path]:
+    table = index.get("weight_map")
+    names = sorted(set(table.values()) if isinstance(table, dict) and all(isinstance(v, str) for v in table.values()) else ())
+    if not names or any(Path(n).name != n or not n.endswith(".safetensors") for n in names):
+        raise ModelError("the weight index does not name safetensors files of its own folder", "a weight_map of plain names")
+    missing = [n for n in names if not (folder / n).is_file()]
+    if missing:
+        raise ModelError(f"{len(missing)} of {len(names)} weight files are missing, first {missing[0]}", remedy="download again")
+    return [folder / n for n in names]
+
+
+def fingerprint(folder: Path, weights: list[Path]) -> tuple[str, Literal["files", "headers"]]:
+    """Hash a checkpoint.
+
+    Args:
+        folder: Its folder.
+        weights: Its safetensors files.
+
+    Returns:
+        (sha256, what was hashed). Always the name and bytes of every JSON, text, template and TOML file. Of the weights: all
+        bytes when they are 64 MiB together or less ("files"); else name, size and safetensors header, which says tensor names,
+        types and shapes but not their values ("headers").
+    """
+    digest = hashlib.sha256()
+    for path in sorted(p for pattern in _WANTED[1:] for p in folder.glob(pattern)):
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    whole = sum(p.stat().st_size for p in weights) <= _HASH_WHOLE_BYTES
+    for path in weights:
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes() if whole else _header(path))
+    return digest.hexdigest(), "files" if whole else "headers"
+
+
+def _header(path: Path) -> bytes:
+    """The safetensors header: eight bytes of little-endian length, then as many of JSON."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > path.stat().st_size:
+            raise ModelError(f"{path.name} is not a safetensors file or is cut short", remedy="download it again")
+        return file.read(length)

@@ -1,0 +1,95 @@
+"""Token ids of prompts and pictures, and text of token ids. Images are ids from the start, never text that is read again.
+
+Needs the checkpoint's tokenizer only; no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from unireason.errors import ModelError
+from unireason.grounding.prompts import Message, Picture, render
+
+from .checkpoint import Checkpoint, SpecialIds
+
+Grid = tuple[int, int, int]
+_PLACE = "<|vision_start|><|image_pad|><|vision_end|>"
+
+
+def picture_ids(ids: SpecialIds, grid: Grid, *, merge: int = 2) -> tuple[int, ...]:
+    """Ids of one picture: start, one pad a visual token, end.
+
+    Args:
+        ids: Special ids.
+        grid: (t, h, w) in patches.
+        merge: Patches a side of a visual token.
+    """
+    count = grid[0] * grid[1] * grid[2] // merge**2
+    return (ids.vision_start, *([ids.image_pad] * count), ids.vision_end)
+
+
+def prompt_ids(checkpoint: Checkpoint, messages: Sequence[Message], grids: Sequence[Grid]) -> tuple[int, ...]:
+    """Token ids of a prompt, up to the open assistant's turn.
+
+    The layout is the tokenizer's own chat template, or ChatML if the profile says so or the tokenizer has no template. Text
+    pieces between pictures are tokenised one by one; special tokens cut the text there in any case, so that this equals
+    tokenising the whole.
+
+    Args:
+        checkpoint: The checkpoint.
+        messages: As made by ``Profile.parts``.
+        grids: Grid of every picture of the case, in patches.
+
+    Returns:
+        The ids, image pads expanded.
+
+    Raises:
+        ModelError: If the messages do not show every picture once and in order, or the template writes pictures in another way.
+    """
+    places = [part.index for _, parts in messages for part in parts if isinstance(part, Picture)]
+    if places != list(range(len(grids))):
+        raise ModelError(f"the prompt shows the pictures {places}", f"each of {len(grids)} once, in order")
+    pieces = _text(checkpoint, messages).split(_PLACE)
+    if len(pieces) != len(grids) + 1:
+        raise ModelError(
+            f"the chat template wrote {len(pieces) - 1} pictures of {len(grids)}", remedy='set chat = "chatml" in the profile'
+        )
+    out: list[int] = []
+    for index, piece in enumerate(pieces):
+        out.extend(encode_text(checkpoint, piece))
+        if index < len(grids):
+            out.extend(picture_ids(checkpoint.ids, grids[index], merge=checkpoint.merge))
+    return tuple(out)
+
+
+def encode_text(checkpoint: Checkpoint, text: str) -> list[int]:
+    """Ids of a text; special tokens in it become their ids. Empty text gives none."""
+    return list(checkpoint.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
+
+
+def decode(checkpoint: Checkpoint, ids: Sequence[int]) -> str:
+    """Text of ids, special tokens kept, nothing cleaned up."""
+    kept = checkpoint.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return str(kept)
+
+
+def collapse_pads(ids: Sequence[int], image_pad: int) -> list[int]:
+    """The ids with every run of image pads shortened to one, for texts that people read."""
+    return [token for i, token in enumerate(ids) if token != image_pad or i == 0 or ids[i - 1] != image_pad]
+
+
+def _text(checkpoint: Checkpoint, messages: Sequence[Message]) -> str:
+    profile, tokenizer = checkpoint.profile, checkpoint.tokenizer
+    if profile.chat == "chatml" or not tokenizer.chat_template:
+        return render(messages, assistant_prefix=profile.assistant_prefix)
+    chat = [{"role": role, "content": [_content(part) for part in parts]} for role, parts in messages]
+    try:
+        written = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # a template is a program of its own and may raise anything
+        raise ModelError(f"the chat template fails: {error}", remedy='set chat = "chatml" in the profile') from error
+    return str(written) + profile.assistant_prefix
+
+
+def _content(part: str | Picture) -> dict[str, Any]:
+    return {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}

@@ -1,0 +1,177 @@
+"""Pictures become what the network sees, and what it sees becomes features.
+
+The pictures of the model frame are made here, once: resized by the rule of the checkpoint's image processor, so that the
+processor changes nothing any more. Boxes are written in their pixels and crops are cut from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from unireason.errors import ModelError
+from unireason.grounding.crop import smart_resize
+from unireason.types import Frame, Kind
+
+from .checkpoint import Checkpoint
+from .tokens import Grid
+
+_PATCHES_AT_ONCE = 16384
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """Pictures ready for the vision tower.
+
+    Attributes:
+        pixel_values: float32 (patches of all pictures, values of a patch), normalised, on the CPU.
+        grid_thw: (t, h, w) in patches of every picture.
+        pictures: uint8 (H, W) or (H, W, 3) of every picture: exactly what the network sees.
+        patch: Side of a patch in pixels.
+    """
+
+    pixel_values: torch.Tensor
+    grid_thw: tuple[Grid, ...]
+    pictures: tuple[NDArray[np.uint8], ...]
+    patch: int
+
+    def frame(self, kind: Kind) -> Frame:
+        """The model frame: grid x patch size of the tensors fed to the network.
+
+        Raises:
+            ModelError: If there is no picture or their sizes differ.
+        """
+        if len(set(self.grid_thw)) != 1:
+            raise ModelError(f"the pictures have the grids {sorted(set(self.grid_thw))}", "one size for all pictures of a case")
+        _, rows, columns = self.grid_thw[0]
+        return Frame(columns * self.patch, rows * self.patch, len(self.grid_thw), kind)
+
+
+def model_size(checkpoint: Checkpoint, height: int, width: int) -> tuple[int, int]:
+    """(height, width) in pixels at which the network sees a picture.
+
+    The smart resize of the published system comes first; a result that lies below the processor's smallest area (a tiny crop) is
+    then enlarged by the same rule, because the processor would do it anyway.
+
+    Raises:
+        FormatError: If a side is below 1 or the sides differ by more than 200 times.
+    """
+    low, high = checkpoint.pixel_limits
+    factor = checkpoint.patch * checkpoint.merge
+    once = smart_resize(height, width, factor=factor, min_pixels=low, max_pixels=high)
+    return smart_resize(*once, factor=factor, min_pixels=low, max_pixels=high)
+
+
+def grid_of(checkpoint: Checkpoint, height: int, width: int) -> Grid:
+    """(1, h, w) in patches of a picture of this size once it is prepared; no pixel is touched."""
+    rows, columns = model_size(checkpoint, height, width)
+    return 1, rows // checkpoint.patch, columns // checkpoint.patch
+
+
+def prepare(checkpoint: Checkpoint, pictures: Sequence[NDArray[np.uint8]]) -> Prepared:
+    """Resize, normalise and cut pictures into patches.
+
+    Args:
+        checkpoint: The checkpoint.
+        pictures: uint8 (H, W) or (H, W, 3), any sizes, at least one.
+
+    Returns:
+        Patches, grids, and the resized pictures.
+
+    Raises:
+        ModelError: If there is no picture, one has another shape or type, or the processor disagrees about a size.
+        FormatError: If the sides of a picture differ by more than 200 times.
+    """
+    if not len(pictures):
+        raise ModelError("there is no picture to prepare", "at least one")
+    resized = tuple(_resized(checkpoint, picture) for picture in pictures)
+    colour = [p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in resized]
+    fed = checkpoint.image_processor(images=[Image.fromarray(p) for p in colour], return_tensors="pt")
+    grids = tuple((int(t), int(h), int(w)) for t, h, w in fed["image_grid_thw"])
+    for picture, (_, rows, columns) in zip(resized, grids, strict=True):
+        if picture.shape[:2] != (rows * checkpoint.patch, columns * checkpoint.patch):
+            raise ModelError(
+                f"the image processor made {rows * checkpoint.patch} x {columns * checkpoint.patch} of {picture.shape[:2]}",
+                "no change",
+                "report this with the checkpoint's preprocessor_config.json",
+            )
+    return Prepared(fed["pixel_values"], grids, resized, checkpoint.patch)
+
+
+@torch.no_grad()
+def encode(checkpoint: Checkpoint, prepared: Prepared) -> list[torch.Tensor]:
+    """Run the vision tower.
+
+    Args:
+        checkpoint: The checkpoint.
+        prepared: Pictures of any sizes.
+
+    Returns:
+        One tensor (visual tokens, width of the language model) a picture, on the checkpoint's device, without gradient. Many
+        pictures go through the tower in pieces of bounded size.
+    """
+    out: list[torch.Tensor] = []
+    for pixels, grids in _pieces(prepared):
+        done = checkpoint.network.model.get_image_features(
+            pixels.to(checkpoint.device, checkpoint.dtype), torch.tensor(grids, device=checkpoint.device)
+        )
+        out.extend(done.pooler_output)
+    return out
+
+
+def embed(network: Any, ids: torch.Tensor, features: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Token embeddings with visual features in the place of the image pads.
+
+    Handing these to the network equals handing it the pictures, on every supported version of transformers; positions must be
+    given along with them.
+
+    Args:
+        network: ``Qwen2_5_VLForConditionalGeneration``.
+        ids: int64 (1, n).
+        features: One (tokens, width) tensor a picture, in order; none for text.
+
+    Returns:
+        (1, n, width) in the type of the embeddings.
+
+    Raises:
+        ModelError: If there are more or fewer features than image pads.
+    """
+    embedded: torch.Tensor = network.get_input_embeddings()(ids)
+    pads = ids == network.config.image_token_id
+    given = sum(f.shape[0] for f in features)
+    if int(pads.sum()) != given:
+        raise ModelError(f"{given} visual features came for {int(pads.sum())} image pads", "as many")
+    if not given:
+        return embedded
+    return embedded.masked_scatter(pads[..., None], torch.cat(list(features)).to(embedded))
+
+
+def _pieces(prepared: Prepared) -> Iterator[tuple[torch.Tensor, list[Grid]]]:
+    grids: list[Grid] = []
+    first = size = 0
+    for grid in prepared.grid_thw:
+        patches = grid[0] * grid[1] * grid[2]
+        if grids and size + patches > _PATCHES_AT_ONCE:
+            yield prepared.pixel_values[first : first + size], grids
+            first, grids, size = first + size, [], 0
+        grids.append(grid)
+        size += patches
+    if grids:
+        yield prepared.pixel_values[first : first + size], grids
+
+
+def _resized(checkpoint: Checkpoint, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    good = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)
+    if picture.dtype != np.uint8 or not good or 0 in picture.shape:
+        raise ModelError(f"a picture of shape {picture.shape} and type {picture.dtype}", "uint8 (H, W) or (H, W, 3)")
+    height, width = model_size(checkpoint, *picture.shape[:2])
+    if picture.shape[:2] == (height, width):
+        return picture
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    return np.asarray(image.resize((width, height), Image.Resampling(checkpoint.image_processor.resample)))
