@@ -6,6 +6,7 @@ A file is one JSON object; each key names a rule and holds a list of cases. It k
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from unireason.types import Box2D, Box3D
 Case = Mapping[str, Any]
 
 _MAX_BYTES = 1 << 26
+_MAX_VOXELS = 1 << 26
 _SHOWN = 3
 
 
@@ -92,7 +94,8 @@ def check(data: Any) -> tuple[Result, ...]:
 
 
 def _check_key(key: str, cases: list[Any]) -> Result:
-    passed, shown = 0, []
+    passed = 0
+    shown: list[str] = []
     for index, case in enumerate(cases):
         found = _check_case(key, index, case)
         passed += found is None
@@ -183,6 +186,8 @@ def _published_serialize(case: Case) -> dict[str, Any]:
 
     from unireason.imaging.serialize import published_serialize
 
+    if math.prod(case["target_dhw"]) > _MAX_VOXELS:
+        raise ValueError(f"target_dhw {case['target_dhw']} asks for more than {_MAX_VOXELS} voxels")
     volume = np.asarray(case["volume"], dtype=np.float32).reshape(case["shape"])
     return {"slices_uint8": published_serialize(volume, tuple(case["target_dhw"]), case["normalize"]).tolist()}
 

@@ -14,7 +14,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "conformance",
         help="compare the package with a file of conformance cases",
-        description="Compare every case of a file and print one line a key. Exit code: 0 all pass, 1 differences, 2 unusable file.",
+        description="Compare every case of a file and print one line a key. Exit code: 0 all pass, 1 differences, 2 bad file.",
     )
     parser.add_argument("file", metavar="FILE", help="JSON file of cases")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")

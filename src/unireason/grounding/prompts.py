@@ -24,6 +24,7 @@ Role = Literal["system", "user", "assistant"]
 Chat = Literal["tokenizer", "chatml"]
 
 _MAX_OPTIONS = 26
+_MAX_TEXT = 20_000
 _MAX_FILE_BYTES = 1 << 20
 # Anything that a Qwen tokenizer may read as one token: <|im_end|>, <|image_pad|>, ..., and the added reasoning tags.
 _SPECIAL = re.compile(r"<\|[^<>|\s]{1,40}\|>|</?(?:think|answer|tool_call|tool_response)>")
@@ -250,10 +251,15 @@ def _check_field(name: str, value: Any) -> None:
     elif name == "chat":
         if value not in get_args(Chat):
             raise FormatError(f"the profile's chat is {value!r}", '"tokenizer" or "chatml"')
-    elif not isinstance(value, str) or (name == "name" and not value):
+    elif not isinstance(value, str) or (name == "name" and not value) or not _is_unicode(value):
         raise FormatError(f"the profile's {name} is {value!r}", "a text")
     elif _STRUCTURE.search(value):
         raise FormatError(f"the profile's {name} holds {_STRUCTURE.findall(value)[0]}", "no chat or picture token")
+
+
+def _is_unicode(text: str) -> bool:
+    """False for text with half a surrogate pair, which no tokenizer can encode."""
+    return not any(0xD800 <= ord(c) <= 0xDFFF for c in text)
 
 
 def _fill(name: str, line: str, values: Mapping[str, str]) -> str:
@@ -271,6 +277,10 @@ def _clean(name: str, text: str) -> str:
     """A text of the user's, refused when empty or when it holds a token that would speak for somebody else."""
     if not text:
         raise FormatError(f"the {name} is empty", "some text")
+    if len(text) > _MAX_TEXT or not _is_unicode(text):
+        raise FormatError(
+            f"the {name} has {len(text)} characters, or half a surrogate pair", f"at most {_MAX_TEXT}, valid Unicode"
+        )
     found = _SPECIAL.search(text)
     if found:
         raise FormatError(f"the {name} holds the special token {found[0]}", "plain text", "remove the token")

@@ -7,6 +7,7 @@ import binascii
 import io
 import json
 import math
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast
 
@@ -150,8 +151,7 @@ class _Node:
         self.value, self.place = value, place
 
     def wrong(self, expected: str) -> FormatError:
-        shown = repr(self.value)
-        return FormatError(f"{self.place} is {shown[:80]}{'...' if len(shown) > 80 else ''}", expected)
+        return FormatError(f"{self.place} is {reprlib.repr(self.value)}", expected)
 
     def keys(self, *names: str, optional: tuple[str, ...] = ()) -> dict[str, _Node]:
         if not isinstance(self.value, dict):

@@ -14,18 +14,26 @@ THINK_START, THINK_END = "<think>", "</think>"
 _SPECIAL = re.compile(r"<\|[a-z_]{1,40}\|>|</?answer>", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\{\s{0,4}(?:\\text\{)?\(?([A-Za-z])\)?\s{0,4}\}")
 _WRAPPED = re.compile(r"<answer>\s{0,8}[*(\[]{0,3}([A-Za-z])(?![A-Za-z])", re.IGNORECASE)
-# "the answer is B", "Answer: c", "the correct option would be (D)", "I choose option A"
+_OPEN, _CLOSE = r"[*_(\[\"']{0,4}", r"[*_)\]\"']{0,4}"
+# "the answer is B", "Answer: c", "the correct option would be (D)", "I choose option A", "I think C."
 _STATED = re.compile(
-    r"\b(?:answers?|(?:correct|right|best)\s{1,3}(?:option|choice)|choose|select|pick)"
-    r"(?:(?:\s{1,3}[a-z]{1,12}){0,6}?\s{1,3}(?:is|be))?\s{0,3}[:=]?\s{0,3}"
-    r"(?P<word>(?:the\s{1,3})?(?:option|choice|letter)\s{1,3})?[*_(\[\"']{0,4}(?P<letter>[A-Za-z])(?![A-Za-z'’])",
+    r"\b(?:(?P<firm>answers?|(?:correct|right|best)\s{1,3}(?:option|choice)|choose|select|pick)|think|believe|guess|it\s{1,3}is)"
+    r"(?:(?:\s{1,3}[a-z]{1,12}){0,6}?\s{1,3}(?:is|be))?[\s:=*_]{0,8}"
+    r"(?P<word>(?:the\s{1,3})?(?:option|choice|letter)\s{1,3})?" + _OPEN + r"(?P<letter>[A-Za-z])(?![A-Za-z'’-])",
     re.IGNORECASE,
 )
-# "B.", "(b) right kidney", "**C**", "D" at the start of a line
-_LEADING = re.compile(r"^[ \t]{0,8}[*_(\[\"']{0,4}([A-Za-z])(?:[*_\"']{0,4}[.):\],]|[*_]{1,4}|[ \t]{0,8}$)", re.MULTILINE)
-_MENTIONED = re.compile(r"\b(?:option|choice)\s{1,3}[*_(\[\"']{0,4}([A-Za-z])(?![A-Za-z'’])", re.IGNORECASE)
-_ENDS_HERE = re.compile(r"[*_)\]\"']{0,4}\s{0,8}(?:[.,;:!]|\n|$)")
-_ALTERNATIVE = re.compile(r"[*_)\]\"']{0,4}\s{0,3}(?:or|and|/)\s{0,3}(?:option\s{1,3})?[*_(\[\"']{0,4}[A-Z](?![A-Za-z])")
+# "Option C is correct", "B seems to be the best answer"
+_CONFIRMED = re.compile(
+    r"(?<![A-Za-z'’-])(?P<letter>[A-Z])" + _CLOSE + r"\s{1,3}(?:is|seems|looks|appears)(?:\s{1,3}to\s{1,3}be)?(?:\s{1,3}the)?"
+    r"(?:\s{1,3}(?:most|clearly|therefore|likely))?\s{1,3}(?:correct|right|best|true|likely)\b"
+)
+# "B.", "(b) right kidney", "**C**", "D" or "D - spleen" at the start of a line
+_LEADING = re.compile(
+    r"^[ \t]{0,8}" + _OPEN + r"([A-Za-z])(?:[*_\"']{0,4}[.):\],]|[*_]{1,4}|[ \t]{1,3}[-–—][ \t]|[ \t]{0,8}$)", re.MULTILINE
+)
+_MENTIONED = re.compile(r"\b(?:[Oo]ption|[Cc]hoice)\s{1,3}" + _OPEN + r"([A-Za-z])(?![A-Za-z'’-])|[(\[]([A-Z])[)\]]")
+_ENDS_HERE = re.compile(_CLOSE + r"\s{0,8}(?:[.,;:!?]|\n|$)|[*_)\]\"']{1,4}|\s{1,3}(?:because|since|as|or|and|for)\b")
+_ALTERNATIVE = re.compile(_CLOSE + r"\s{0,3}(?:or|and|/|,)\s{0,3}(?:option\s{1,3})?" + _OPEN + r"[A-Z](?![A-Za-z'’-])")
 _DENIED = re.compile(
     r"(?:\bnot|n't|\bnever|\brather than|\binstead of|\bexcept)\s{1,3}(?:the\s{1,3})?(?:correct\s{1,3})?$", re.IGNORECASE
 )
@@ -41,8 +49,8 @@ def answer_choice(response: str, letters: str) -> str | None:
 
     Returns:
         One of ``letters``, or None if no letter is named, the named one is not on offer, two are named as equals, or the
-        response is empty. In this order: a boxed or wrapped letter, the last statement ("the answer is B"), a letter that leads
-        the answer ("B. Left kidney"), the only option mentioned ("option B"), a letter that leads a later line.
+        response is empty. In this order: a boxed or wrapped letter, the last statement ("the answer is B", "B is correct"), a
+        letter that leads the answer ("B. Left kidney"), the only option mentioned ("option B"), a letter that leads a later line.
     """
     offered = set(letters.upper())
     answer = _answer_part(response)
@@ -52,17 +60,16 @@ def answer_choice(response: str, letters: str) -> str | None:
     if boxed:
         return _offered(boxed[-1][1], offered)
     answer = _SPECIAL.sub(" ", answer).strip()
-    stated = [m for m in _STATED.finditer(answer) if _is_statement(m, answer)]
-    if stated:
-        last = stated[-1]
-        return None if _ALTERNATIVE.match(answer, last.end("letter")) else _offered(last["letter"], offered)
+    stated = _last_statement(answer)
+    if stated is not None:
+        return None if _ALTERNATIVE.match(answer, stated.end("letter")) else _offered(stated["letter"], offered)
     leading = [m for m in _LEADING.finditer(answer) if not _ALTERNATIVE.match(answer, m.end(1))]
+    leaders = {m[1].upper() for m in leading}
     if leading and leading[0].start() == 0:
-        return _offered(leading[0][1], offered)
-    mentioned = {m[1].upper() for m in _MENTIONED.finditer(answer) if not _is_denied(answer, m.start())}
-    if len(mentioned) == 1:
-        return _offered(mentioned.pop(), offered)
-    return _offered(leading[-1][1], offered) if leading and not mentioned else None
+        return _offered(leaders.pop(), offered) if len(leaders) == 1 else None
+    mentioned = {(m[1] or m[2]).upper() for m in _MENTIONED.finditer(answer) if not _is_denied(answer, m.start())}
+    named = mentioned or leaders
+    return _offered(named.pop(), offered) if len(named) == 1 else None
 
 
 def published_inference_choice(response: str) -> str | None:
@@ -103,21 +110,20 @@ def _offered(letter: str, offered: set[str]) -> str | None:
     return letter.upper() if letter.upper() in offered else None
 
 
+def _last_statement(answer: str) -> re.Match[str] | None:
+    """The last sentence part that names a letter outright, in either wording."""
+    found = [m for m in _STATED.finditer(answer) if _is_statement(m, answer)]
+    found += [m for m in _CONFIRMED.finditer(answer) if not _is_denied(answer, m.start())]
+    return max(found, key=lambda m: m.start("letter"), default=None)
+
+
 def _is_statement(found: re.Match[str], answer: str) -> bool:
     """True unless the letter is an article ("the answer is a cyst") or denied ("the answer is not B", "not option A")."""
-    named = found["word"] is not None
-    letter = found["letter"]
+    named, letter = found["word"] is not None, found["letter"]
     if _is_denied(answer, found.start("word") if named else found.start("letter")) or _is_denied(answer, found.start()):
         return False
-    return named or (letter.isupper() and letter not in "AI") or _stands_alone(answer, found.end("letter"))
-
-
-def _stands_alone(answer: str, end: int) -> bool:
-    """True if a letter is followed by punctuation, the end, or a word with which no noun phrase goes on."""
-    return bool(
-        _ENDS_HERE.match(answer, end)
-        or re.compile(r"[*_)\]\"']{1,4}|\s{1,3}(?:because|since|as|or|and|for)\b").match(answer, end)
-    )
+    plain = found["firm"] is not None and letter.isupper() and letter not in "AI"
+    return named or plain or bool(_ENDS_HERE.match(answer, found.end("letter")))
 
 
 def _is_denied(answer: str, start: int) -> bool:
