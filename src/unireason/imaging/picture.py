@@ -38,7 +38,8 @@ def read_picture(path: Path, options: ReadOptions) -> Case:
     """Read a picture as it is meant to be shown.
 
     16-bit grey stays 16-bit; palettes, CMYK and other colour spaces become RGB; transparency is laid on black; an EXIF
-    orientation is honoured (the turn is kept in the geometry, so ``box_voxel`` still counts stored pixels). The hash is that of the file.
+    orientation is honoured (the turn is kept in the geometry, so ``box_voxel`` still counts stored pixels). The hash is that of
+    the file.
 
     Args:
         path: The file.

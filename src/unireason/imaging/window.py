@@ -105,7 +105,7 @@ def apply(pixels: NDArray[Any], window: Window) -> NDArray[np.uint8]:
 def _grey(values: NDArray[Any], window: Window) -> NDArray[np.uint8]:
     if window.high <= window.low:
         return np.zeros(values.shape, np.uint8)
-    real = values.astype(np.float64 if values.dtype.itemsize > 4 else np.float32)
+    real: NDArray[np.floating] = values.astype(np.float64 if values.dtype.itemsize > 4 else np.float32)
     scale = 255.0 / (window.high - window.low)
     # Cutting before shifting keeps infinities and huge values out of the arithmetic.
     np.clip(real, window.low, window.high, out=real)
@@ -114,7 +114,8 @@ def _grey(values: NDArray[Any], window: Window) -> NDArray[np.uint8]:
     real += 0.5
     if values.dtype.kind == "f":
         np.nan_to_num(real, copy=False, nan=0.0)
-    return np.minimum(real, 255.0).astype(np.uint8)
+    grey: NDArray[np.uint8] = np.minimum(real, 255.0).astype(np.uint8)
+    return grey
 
 
 def _memory_order(pixels: NDArray[Any], out: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[np.uint8]]:

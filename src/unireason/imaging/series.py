@@ -1,0 +1,236 @@
+"""A folder of DICOM files: which of them belong together, in which order, and is the stack complete?
+
+The first pass reads headers only. The second pass reads each file of the chosen series once, hashes it and decodes it into the
+volume.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unireason.errors import FormatError, GeometryError, ImageReadError
+from unireason.types import Affine, Case, Source
+
+from .decode import decoding, sha256, sha256_of_files
+from .dicom import display_notes, frame_count, parse, read_dicom, scale_of, stored_values, stored_window
+from .geometry import to_canonical, volume_geometry
+from .limits import Limits, file_bytes, file_size
+from .options import ReadOptions
+from .planes import Plane, has_copies, orientation_key, plane, stack_planes
+
+_TAGS = (
+    "SOPClassUID",
+    "Modality",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "AcquisitionNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+)
+_SUFFIXES = ("", ".dcm", ".ima", ".dicom")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Entry:
+    path: Path
+    uid: str
+    label: str
+    acquisition: str
+    shape: tuple[int, int]
+    plane: Plane | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Slice:
+    values: NDArray[Any]
+    modality: str
+    window: tuple[float, float] | None
+    notes: tuple[str, ...]
+
+
+def read_series(folder: Path, options: ReadOptions) -> Case:
+    """Read one DICOM series of a folder, subfolders included.
+
+    Files are grouped by series and orientation (and by acquisition, where positions would repeat), sorted along the slice normal
+    and checked for missing slices, copies, uneven distances and gantry tilt. The hash is the SHA-256 of the sorted hex digests
+    of the files of that series.
+
+    Args:
+        folder: The folder.
+        options: ``series`` chooses among several by UID or number.
+
+    Returns:
+        A volume Case; an image Case if the series is one single-frame file.
+
+    Raises:
+        ImageReadError: If there is no DICOM image, or one is damaged.
+        GeometryError: If the slices do not make one regular volume, or there are several series and none was chosen.
+        SizeLimitError: If files or volume are too many or too large.
+    """
+    entries, ignored = _scan(folder, options.limits)
+    if not entries:
+        raise ImageReadError(
+            f"the folder '{folder.name}' holds no DICOM image", "a DICOM series", "give a file or another folder"
+        )
+    stack = _choose(_group(entries), options.series, folder.name)
+    notes = (f"{ignored} files that are no DICOM images were ignored",) if ignored else ()
+    if len(stack) == 1:
+        from dataclasses import replace
+
+        case = read_dicom(stack[0].path, replace(options, series=None))
+        return replace(case, notes=(*case.notes, *notes))
+    planes = [entry.plane for entry in stack if entry.plane is not None]
+    if len(planes) < len(stack):
+        raise GeometryError(
+            f"{len(stack) - len(planes)} of {len(stack)} files have no position in the patient",
+            "position, orientation and pixel spacing in each",
+            "give one of the files instead of the folder",
+        )
+    order, affine, more = stack_planes(planes)
+    return _volume(folder, [stack[n].path for n in order], affine, options, (*notes, *more))
+
+
+def _scan(folder: Path, limits: Limits) -> tuple[list[_Entry], int]:
+    entries, ignored = [], 0
+    for count, path in enumerate(_files(folder), 1):
+        limits.check("max_files", count, f"the folder '{folder.name}'")
+        entry = _entry(path, limits)
+        if entry is None:
+            ignored += 1
+        else:
+            entries.append(entry)
+    return entries, ignored
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for base, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(base, name)
+
+
+def _entry(path: Path, limits: Limits) -> _Entry | None:
+    """Header of one file; None if it is no DICOM image."""
+    import pydicom
+
+    with decoding(path.name, "DICOM"):
+        if path.stat().st_size < 132 or not path.is_file():
+            return None
+        file_size(path, limits)
+        with path.open("rb") as file:
+            marked = file.read(132)[128:] == b"DICM"
+        if not marked and path.suffix.lower() not in _SUFFIXES:
+            return None
+        try:
+            header = pydicom.dcmread(path, stop_before_pixels=True, force=not marked, specific_tags=list(_TAGS))
+            if not header.get("Rows") or not header.get("Columns") or not header.get("SeriesInstanceUID"):
+                return None
+        except Exception:
+            if marked:
+                raise
+            return None  # a text or other file without a suffix, parsed as DICOM on the chance that it is one
+        return _described(path, header)
+
+
+def _described(path: Path, header: Any) -> _Entry:
+    placed = header.get("ImagePositionPatient") and header.get("ImageOrientationPatient") and header.get("PixelSpacing")
+    keys = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
+    return _Entry(
+        path,
+        str(header.SeriesInstanceUID),
+        " ".join(str(header.get(key) or "") for key in ("Modality", "SeriesNumber", "SeriesDescription")).strip(),
+        str(header.get("AcquisitionNumber") or ""),
+        (int(header.Rows), int(header.Columns)),
+        plane(path.name, *(header.get(key) for key in keys)) if placed else None,
+    )
+
+
+def _group(entries: list[_Entry]) -> list[list[_Entry]]:
+    """Entries that may be one volume, in order of first appearance."""
+    groups: dict[tuple[Any, ...], list[_Entry]] = {}
+    for entry in entries:
+        turn = () if entry.plane is None else orientation_key(entry.plane)
+        groups.setdefault((entry.uid, entry.shape, turn), []).append(entry)
+    result: list[list[_Entry]] = []
+    for group in groups.values():
+        planes = [entry.plane for entry in group if entry.plane is not None]
+        parts: dict[str, list[_Entry]] = {}
+        if len(planes) == len(group) and has_copies(planes):
+            for entry in group:
+                parts.setdefault(entry.acquisition, []).append(entry)
+        result.extend(parts.values() or [group])
+    return result
+
+
+def _choose(groups: list[list[_Entry]], asked: str | int | None, name: str) -> list[_Entry]:
+    found = groups
+    if isinstance(asked, int):
+        found = groups[asked : asked + 1] if asked >= 0 else []
+    elif asked is not None:
+        found = [group for group in groups if group[0].uid == asked]
+    if len(found) == 1:
+        return found[0]
+    listing = "; ".join(f"{n}: {g[0].label}, {len(g)} files, UID {g[0].uid}" for n, g in enumerate(groups[:20]))
+    if asked is not None and not found:
+        raise FormatError(f"series {asked!r} is not in '{name}'", f"one of {listing}")
+    raise GeometryError(
+        f"'{name}' holds {len(groups)} series or orientations ({listing})", "one", "choose by number, e.g. series=0, or by UID"
+    )
+
+
+def _volume(folder: Path, paths: list[Path], affine: Affine, options: ReadOptions, notes: tuple[str, ...]) -> Case:
+    limits = options.limits
+    limits.check("max_total_bytes", sum(path.stat().st_size for path in paths), f"the series in '{folder.name}'")
+    first, digest = _slice(paths[0], limits)
+    limits.check("max_voxels", len(paths) * first.values.size, f"the series in '{folder.name}'")
+    volume: NDArray[Any] = np.empty((len(paths), *first.values.shape), first.values.dtype)
+    volume = _stored(volume, 0, first.values, paths[0].name)
+    digests = [digest]
+    for k, path in enumerate(paths[1:], 1):
+        one, digest = _slice(path, limits)
+        digests.append(digest)
+        volume = _stored(volume, k, one.values, path.name)
+    geometry = volume_geometry((volume.shape[2], volume.shape[1], volume.shape[0]), affine)
+    source = Source(folder.name, "dicom-series", sha256_of_files(digests))
+    modality = options.modality or first.modality
+    return Case(to_canonical(volume, geometry), "volume", geometry, modality, source, first.window, (*notes, *first.notes))
+
+
+def _slice(path: Path, limits: Limits) -> tuple[_Slice, str]:
+    """One file, read once: its decoded slice and its hash."""
+    content = file_bytes(path, limits)
+    with decoding(path.name, "DICOM"):
+        dataset = parse(content, path.name)
+        if frame_count(dataset, path.name, limits) != 1:
+            raise GeometryError(
+                f"'{path.name}' is one of several files and has several frames", "one frame a file", "read it alone"
+            )
+        scale = scale_of(dataset)
+        values = scale.apply(stored_values(dataset))
+        window, notes = stored_window(dataset, scale), display_notes(scale)
+        return _Slice(values, str(dataset.get("Modality") or ""), window, notes), sha256(content)
+
+
+def _stored(volume: NDArray[Any], k: int, values: NDArray[Any], name: str) -> NDArray[Any]:
+    """The volume with slice ``k`` filled in, widened if the values need it."""
+    if values.shape != volume.shape[1:] or values.ndim != 2:
+        raise ImageReadError(f"'{name}' decodes to shape {values.shape}", f"grey pixels of shape {volume.shape[1:]}")
+    needed = np.result_type(volume.dtype, values.dtype)
+    if needed != volume.dtype:
+        volume = volume.astype(np.float32 if needed.kind == "f" else needed)
+    volume[k] = values
+    return volume
