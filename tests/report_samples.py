@@ -26,7 +26,9 @@ from unireason.types import (
     Trace,
 )
 
-HOSTILE = "</script></style></title><img src=x onerror=\"document.title='owned'\"><svg onload=alert(1)>'\" $title ${x} \u202e&amp;"
+HOSTILE = (
+    "</script></style></title><img src=x onerror=\"document.title='owned'\"><svg onload=alert(1)>'\" $title ${x} \u202e&amp;"
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,9 @@ def image(*, affine: NDArray[np.float64] | None = None, flips: tuple[bool, bool]
     voxel = model_to_voxel(box, frame, geometry)
     crop = Crop((28, 19, 56, 37), 0, pixels[20:40, 30:60].copy(), (1, 2, 2), "native")
     world = voxel_to_world_bounds(voxel, geometry)
-    step = LookStep("<|box_start|>[28,19,56,37]<|box_end|>", box.coords, voxel, world, (0,), (crop,), executed=True, label="lesion")
+    step = LookStep(
+        "<|box_start|>[28,19,56,37]<|box_end|>", box.coords, voxel, world, (0,), (crop,), executed=True, label="lesion"
+    )
     trace = Trace(
         question="What colour is the lesion?",
         options=(),

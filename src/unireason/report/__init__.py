@@ -1,1 +1,1 @@
-
+"""Traces as self-contained pages and still pictures. Nothing here runs a network or reads an image file."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from ..errors import UniReasonError
+from unireason.errors import UniReasonError
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 
@@ -60,21 +60,22 @@ def render(template: str, *, style: str, script: str, values: Mapping[str, str])
     Args:
         template: File name of the template; its ``$names`` are replaced once, so a ``$`` inside a value stays as it is.
         style: Text of the one style element.
-        script: Text of the one script element.
+        script: Text of the one script element; "" for a page that needs none and then allows none.
         values: Replacements, already escaped.
 
     Returns:
         The whole document.
     """
     page = Template(static(template))
-    return page.substitute(values, style=style, script=script, policy=_policy(style, script))
+    element = f"<script>{script}</script>\n" if script else ""
+    return page.substitute(values, style=style, script=element, policy=_policy(style, script))
 
 
 def _policy(style: str, script: str) -> str:
     """Content security policy: pictures from ``data:`` and the two named elements; everything else is refused."""
+    scripts = _hash(script) if script else "'none'"
     return (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {scripts}; base-uri 'none'; form-action 'none'"
     )
 
 

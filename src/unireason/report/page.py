@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FormatError
-from ..grounding.trace import to_json
-from ..types import Case, Stack, Trace
+from unireason.errors import FormatError
+from unireason.grounding.trace import to_json
+from unireason.types import Case, Stack, Trace
+
 from . import sections
 from .markup import escape, inline_json, json_link, render, static, write_bytes
 from .pixels import addresses, fit
@@ -80,7 +81,7 @@ def build(
         "answer": sections.answer(trace),
         "viewer": _viewer(scene, links),
         "crops": sections.crops(scene),
-        "looks": sections.look_table(scene, case),
+        "looks": sections.look_table(scene),
         "problems": sections.problems(trace),
         "provenance": sections.provenance(trace, case, stack, scene),
         "raw": escape(trace.raw_text),
@@ -149,22 +150,25 @@ def _scrubber(scene: Scene) -> str:
     """The bar under the slices: where looks lie along the stack, and the slider."""
     depth = scene.frame.depth
     lanes = _lanes(scene.looks)
-    height = 3 + (max(lanes, default=-1) + 1) * 3
-    ticks = "".join(
-        f'<rect class="tick tone-{look.tone}" x="{look.first}" y="{1.5 + lane * 3:g}" width="{look.last - look.first}" height="2"/>'
-        for look, lane in zip(scene.looks, lanes, strict=True)
-        if look.last > look.first
-    )
+    rows = max(lanes, default=-1) + 1
+    height = 3 + rows * 3
+    ticks = "".join(_tick(look, lane) for look, lane in zip(scene.looks, lanes, strict=True) if look.last > look.first)
     ends = scene.ends or ("", "")
     return (
         f'<div class="scrub"><button type="button" class="step" id="back" aria-label="Previous slice">\u2039</button>'
         f'<span class="end" aria-hidden="true">{ends[0]}</span><div class="track" id="track">'
-        f'<svg viewBox="0 0 {depth} {height:g}" preserveAspectRatio="none" aria-hidden="true" class="lanes-{min(height // 3, 6)}">'
-        f'<rect class="cell" id="cell" x="{scene.start}" y="0" width="1" height="{height:g}"/>{ticks}</svg>'
+        f'<svg class="lanes-{min(rows, 5)}" viewBox="0 0 {depth} {height}" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect class="cell" id="cell" x="{scene.start}" y="0" width="1" height="{height}"/>{ticks}</svg>'
         f'<input type="range" id="slider" min="0" max="{depth - 1}" step="1" value="{scene.start}" aria-label="Slice"></div>'
         f'<span class="end" aria-hidden="true">{ends[1]}</span>'
         f'<button type="button" class="step" id="forward" aria-label="Next slice">\u203a</button></div>'
     )
+
+
+def _tick(look: Look, lane: int) -> str:
+    """The mark of one look along the stack, 2 units high in a lane of 3."""
+    place = f'x="{look.first}" y="{1.5 + lane * 3:g}" width="{look.last - look.first}" height="2"'
+    return f'<rect class="tick tone-{look.tone}" data-look="{look.number - 1}" {place}/>'
 
 
 def _lanes(looks: tuple[Look, ...]) -> list[int]:
@@ -172,11 +176,7 @@ def _lanes(looks: tuple[Look, ...]) -> list[int]:
     lanes: list[int] = []
     for n, look in enumerate(looks):
         taken = {
-            lane
-            for lane, other in zip(lanes, looks[:n], strict=True)
-            if other.first < look.last and look.first < other.last
+            lane for lane, other in zip(lanes, looks[:n], strict=True) if other.first < look.last and look.first < other.last
         }
         lanes.append(next(lane for lane in range(n + 1) if lane not in taken))
     return lanes
-
-

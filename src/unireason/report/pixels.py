@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import FormatError
+from unireason.errors import FormatError
 
 BUDGET = 2_200_000
 """Bytes of picture data above which a group of pictures is stored as JPEG instead of PNG."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FormatError
-from ..imaging.geometry import model_to_voxel, voxel_to_world
-from ..types import Case, Frame, Geometry, LookStep, Stack, Trace
+from unireason.errors import FormatError
+from unireason.imaging.geometry import model_to_voxel, voxel_to_world
+from unireason.types import Case, Frame, Geometry, LookStep, Stack, Trace
 
 TONES = ("#4cc2ff", "#ffb02e", "#5ddc86", "#ff7ab8", "#ffe14a", "#b59bff", "#ff7d5c", "#35dcc6")
 """Look colours, in order; they stand out on grey pictures and are told apart by colour-blind readers with the numbers."""
@@ -183,7 +183,7 @@ def world_map(to_voxel: NDArray[np.float64], geometry: Geometry) -> NDArray[np.f
     if geometry.affine_lps is None:
         return None
     n = to_voxel.shape[0]
-    return _affine_of(lambda point: voxel_to_world(to_voxel @ [*point, 1.0], geometry), n)
+    return _affine_of(lambda point: voxel_to_world((to_voxel @ [*point, 1.0]).tolist(), geometry), n)
 
 
 def _affine_of(mapping: Callable[[list[float]], Sequence[float]], n: int) -> NDArray[np.float64]:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..types import Case, Crop, Stack, TextStep, Trace
+from unireason.types import Case, Crop, Stack, TextStep, Trace
+
 from .markup import escape, number, numbers
 from .pixels import addresses
 from .scene import Look, Scene
@@ -20,27 +21,29 @@ FINISH = {
 }
 """What each reason to finish means to a reader; "" needs no remark."""
 
-_CROP_SIDE = 128  # pixels on screen of the longer side of a small crop
+_CROP_SIDES = (128, 84)  # pixels on screen of the longer side of a small crop: in a short film, in a long one
+_LONG_FILM = 5
 _CROP_BUDGET = 3_000_000
 
 
 def look_button(look: Look) -> str:
     """The link from a text to the region: number, coordinates, and everything a screen reader needs."""
     name = f"Look {look.number}" + (f", {look.step.label}" if look.step.label else "")
-    where = "not shown" if look.last == look.first else _slice_words(look)
+    where = _extent_words(look)
     ran = "" if look.step.executed else ", not carried out"
     return (
         f'<button type="button" class="look tone-{look.tone}{"" if look.step.executed else " idle"}" '
         f'data-look="{look.number - 1}" title="{escape(look.step.text)}" aria-label="{escape(f"{name}: {where}{ran}")}">'
-        f"<b>{look.number}</b><span>{escape(_coordinates(look))}</span></button>"
+        f"<b>{look.number}</b><span>{escape(where)}</span></button>"
     )
 
 
-def _coordinates(look: Look) -> str:
+def _extent_words(look: Look) -> str:
+    """The short name of a region inside a text: its slices in a volume, its corners in an image."""
     box = look.step.box_model
-    half = len(box) // 2
-    pairs = (f"{number(box[a])}\u2013{number(box[half + a])}" for a in range(half))
-    return " \u00b7 ".join(f"{axis} {pair}" for axis, pair in zip("xyz", pairs, strict=False))
+    if len(box) == 6:
+        return _slice_words(look) if look.last > look.first else "outside the stack"
+    return f"{number(box[0])}\u2013{number(box[2])} × {number(box[1])}\u2013{number(box[3])}"
 
 
 def _slice_words(look: Look) -> str:
@@ -66,9 +69,9 @@ def options(trace: Trace, expected: str | None) -> str:
     for index, text in enumerate(trace.options):
         letter = chr(ord("A") + index)
         chosen, right = letter == trace.answer.choice, letter == expected
-        notes = [word for word, holds in (("chosen", chosen), ("expected", right)) if holds]
-        marks = "".join(f'<span class="mark {word}">{word}</span>' for word in notes)
         verdict = (" right" if right else " wrong") if chosen and expected else ""
+        word = f"chosen,{verdict}" if verdict else "chosen" if chosen else "expected" if right else ""
+        marks = f'<span class="mark{"" if chosen else " expected"}">{word}</span>' if word else ""
         rows.append(
             f'<li class="option{" chosen" if chosen else ""}{verdict}"><b>{letter}</b><span>{escape(text)}</span>{marks}</li>'
         )
@@ -89,18 +92,18 @@ def crops(scene: Scene) -> str:
     if not groups:
         return '<p class="none">No region was cut out.</p>'
     links = iter(addresses([crop.pixels for look in groups for crop in look.step.crops], budget=_CROP_BUDGET))
-    return "".join(_strip(look, [next(links) for _ in look.step.crops], scene.frame.kind == "volume") for look in groups)
+    return "".join(_strip(look, [next(links) for _ in look.step.crops]) for look in groups)
 
 
-def _strip(look: Look, links: Sequence[str], volume: bool) -> str:
-    figures = "".join(_crop(look, crop, link, volume) for crop, link in zip(look.step.crops, links, strict=True))
-    first = look.step.crops[0]
+def _strip(look: Look, links: Sequence[str]) -> str:
+    first, side = look.step.crops[0], _CROP_SIDES[len(links) >= _LONG_FILM]
+    figures = "".join(_crop(look, crop, link, side) for crop, link in zip(look.step.crops, links, strict=True))
     height, width = first.pixels.shape[:2]
     cut = "cut from the source pixels" if first.origin == "native" else "cut from the model frame"
     label = escape(look.step.label or f"Look {look.number}")
     return (
         f'<section class="strip tone-{look.tone}"><h3>{look_badge(look)}<span class="label">{label}</span>'
-        f'<small>{len(links)} region{"s" if len(links) != 1 else ""} of {width} × {height} px, {cut}</small></h3>'
+        f"<small>{len(links)} region{'s' if len(links) != 1 else ''} of {width} × {height} px, {cut}</small></h3>"
         f'<div class="film">{figures}</div></section>'
     )
 
@@ -110,9 +113,9 @@ def look_badge(look: Look) -> str:
     return f'<b class="badge tone-{look.tone}">{look.number}</b>'
 
 
-def _crop(look: Look, crop: Crop, link: str, volume: bool) -> str:
+def _crop(look: Look, crop: Crop, link: str, side: int) -> str:
     height, width = crop.pixels.shape[:2]
-    scale = max(1, round(_CROP_SIDE / max(height, width)))
+    scale, volume = max(1, round(side / max(height, width))), len(look.step.box_model) == 6
     where = f"slice {crop.slice_index}" if volume else "region"
     fed = "" if crop.grid_thw is None else f", {crop.grid_thw[1]} × {crop.grid_thw[2]} patches"
     title = f"Look {look.number}, {where}: {numbers(crop.box_model)} in the model frame{fed}"
@@ -124,18 +127,13 @@ def _crop(look: Look, crop: Crop, link: str, volume: bool) -> str:
     )
 
 
-def look_table(scene: Scene, case: Case) -> str:
+def look_table(scene: Scene) -> str:
     """All looks with their numbers in the model frame, in the file's index space and in the patient."""
     if not scene.looks:
         return '<p class="none">The model looked at no region.</p>'
-    n = scene.to_voxel.shape[0]
-    body = "".join(_look_rows(look, n) for look in scene.looks)
-    heads = "".join(f'<th scope="col">{axis}</th>' for axis in ("first", "second", "third")[: max(n, _world_axes(scene))])
+    body = "".join(_look_rows(look, scene.to_voxel.shape[0]) for look in scene.looks)
+    heads = "".join(f'<th scope="col">{axis} axis</th>' for axis in ("first", "second", "third"))
     return f'<table class="looks"><thead class="unseen"><tr><th scope="col">space</th>{heads}</tr></thead>{body}</table>'
-
-
-def _world_axes(scene: Scene) -> int:
-    return 3 if any(look.step.box_world_mm is not None for look in scene.looks) else 2
 
 
 def _look_rows(look: Look, n: int) -> str:
@@ -148,14 +146,14 @@ def _look_rows(look: Look, n: int) -> str:
         rows.append(_row("voxel", "index", "ijk" if n == 3 else "xy", step.box_voxel))
     if step.box_world_mm is not None:
         rows.append(_row("world", "mm LPS", "xyz", step.box_world_mm))
-    return f'<tbody class="tone-{look.tone}"><tr class="head"><th colspan="4" scope="rowgroup">{head}</th></tr>{"".join(rows)}</tbody>'
+    first = f'<tr class="head"><th colspan="4" scope="rowgroup">{head}</th></tr>'
+    return f'<tbody class="tone-{look.tone}">{first}{"".join(rows)}</tbody>'
 
 
 def _row(space: str, unit: str, axes: str, box: Sequence[float]) -> str:
     half = len(box) // 2
-    cells = "".join(
-        f"<td><i>{axes[a]}</i>{number(box[a])}<em>to</em>{number(box[half + a])}</td>" for a in range(min(half, len(axes)))
-    )
+    ends = [f"<i>{axes[a]}</i>{number(box[a])}<em>to</em>{number(box[half + a])}" for a in range(half)] + ["", ""]
+    cells = "".join(f"<td>{text}</td>" for text in ends[:3])
     return f'<tr><th scope="row">{space} <small>{unit}</small></th>{cells}</tr>'
 
 
@@ -180,7 +178,7 @@ def provenance(trace: Trace, case: Case, stack: Stack, scene: Scene) -> str:
     spacing = case.geometry.spacing_mm
     rows: dict[str, str] = {
         "File": escape(source.name),
-        "SHA-256": f'<code title="{escape(source.sha256)}">{escape(source.sha256[:12])}</code>',
+        "SHA-256": _value(source.sha256),
         "Format": escape(source.format + (f", {case.modality}" if case.modality else "")),
         "Source grid": escape(f"{shape} ({'i × j × k' if scene.slice_axis else 'x × y'})"),
         "Voxel size": "" if spacing is None else escape(" × ".join(number(v, 3) for v in spacing) + " mm"),
@@ -215,19 +213,20 @@ def _origins(trace: Trace) -> str:
     return " and ".join(sorted({names[crop.origin] for look in trace.looks for crop in look.crops}))
 
 
-def _recorded(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Provenance as rows: nested mappings become dotted names, long hashes are shortened with the whole in the title."""
-    rows: dict[str, str] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}".replace("_", " ")
-        if isinstance(value, Mapping):
-            rows.update(_recorded(value, f"{name}: "))
-        elif value not in (None, "", (), []):
-            rows[name[:1].upper() + name[1:]] = _value(value)
-    return rows
+def _recorded(values: Mapping[str, Any]) -> dict[str, str]:
+    """Provenance as rows of HTML; what says nothing is left out."""
+    return {_words(key): _value(value) for key, value in values.items() if value not in (None, "", (), [], {})}
+
+
+def _words(key: str) -> str:
+    text = str(key).replace("_", " ").replace("sha256", "SHA-256")
+    return text[:1].upper() + text[1:]
 
 
 def _value(value: Any) -> str:
+    """One value: mappings as a list of pairs, long hashes shortened with the whole in the title."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{escape(str(key).replace('_', ' '))} {_value(inner)}" for key, inner in value.items())
     if isinstance(value, (list, tuple)):
         return escape(json.dumps(value, ensure_ascii=False, default=str))
     text = str(value)

@@ -6,7 +6,7 @@
   const byId = (id) => document.getElementById(id);
   const all = (selector) => [...document.querySelectorAll(selector)];
   const stage = byId("stage"), slider = byId("slider"), track = byId("track"), shade = byId("shade");
-  const images = all(".stage img"), boxes = all(".box"), tags = all(".tag"), ticks = all(".tick");
+  const images = all(".stage img"), boxes = all(".box"), tags = all(".tag");
   const state = { slice: data.start, held: -1, hover: -1, x: width / 2, y: height / 2 };
 
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
@@ -47,7 +47,6 @@
       node.classList.toggle("held", n === state.held);
       if (node.classList.contains("look")) node.setAttribute("aria-pressed", String(n === state.held));
     }
-    ticks.forEach((tick) => tick.classList.toggle("lit", Number(tick.dataset.look) === lit));
     stage.classList.toggle("spot", shown);
     if (shown) {
       const [x1, y1, x2, y2] = data.looks[lit].rect;
@@ -87,7 +86,7 @@
     if (!data.toWorld) return;
     const letters = [["L", "R"], ["P", "A"], ["H", "F"]];
     const world = apply(data.toWorld, point);
-    byId("read-world").textContent = world.map((v, k) => `${text(v)}${letters[k][v < -0.05 ? 1 : 0]}`).join("  ");
+    byId("read-world").textContent = world.map((v, k) => `${"xyz"[k]} ${text(v)} ${letters[k][v <= -0.05 ? 1 : 0]}`).join("  ");
   }
 
   function point(event) {
@@ -162,11 +161,11 @@
   if (depth > 1) stage.addEventListener("wheel", (event) => {
     if (event.ctrlKey) return;
     event.preventDefault();
-    turned += event.deltaMode === 1 ? event.deltaY * 40 : event.deltaY;
+    const push = event.deltaMode === 1 ? event.deltaY * 40 : event.deltaY;
+    turned += clamp(push, -40, 40); // one notch of a wheel, or 40 px of a trackpad, is one slice
     const steps = Math.trunc(turned / 40);
-    if (!steps) return;
     turned -= steps * 40;
-    go(state.slice - clamp(steps, -3, 3) / Math.max(1, Math.abs(clamp(steps, -3, 3))) * Math.min(3, Math.ceil(Math.abs(steps) / 3)));
+    go(state.slice - steps);
     point(event);
   }, { passive: false });
 
