@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.balance import Balancer, draw_all
-from ..data.reasoning import write
+from ..data.questions import Question
 from ..data.scene import Scene
 from ..data.sources import phantom
 from ..data.sources.phantom_scenes import busy_slices, image_case, image_scene, volume_scene
 from ..imaging.serialize import serialize
 from ..model.patches import resized
-from ..types import Frame, Sample
+from ..types import Frame
 
 VOLUME = Frame(56, 56, 16, "volume")
 IMAGE = Frame(112, 112, 1, "image")
@@ -35,14 +35,14 @@ class View:
         pictures: uint8 (D, H, W).
         labels: uint8 (D, H, W) label map in the model frame, for dense pre-training.
         scene: Structures, boxes, sizes.
-        samples: Questions with their reasoning.
+        questions: Questions with their facts.
     """
 
     frame: Frame
     pictures: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     scene: Scene
-    samples: tuple[Sample, ...]
+    questions: tuple[Question, ...]
 
 
 def _nearest(labels: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
@@ -72,13 +72,11 @@ def views(seed: int, indices: Iterator[int] | range, *, rounds: int = 2) -> Iter
         rng = np.random.default_rng([seed, index, 1])
         stack = serialize(patient.case(), depth=VOLUME.depth, size=(VOLUME.height, VOLUME.width))
         scene = volume_scene(patient, VOLUME)
-        questions = draw_all(scene, rng, balance["volume"], rounds=rounds)
-        samples = tuple(write(q, scene) for q in questions)
-        yield View(VOLUME, stack.slices, _nearest(patient.labels, VOLUME), scene, samples)
+        drawn = draw_all(scene, rng, balance["volume"], rounds=rounds)
+        yield View(VOLUME, stack.slices, _nearest(patient.labels, VOLUME), scene, tuple(drawn))
         for k in busy_slices(patient, rng, SLICES_A_PATIENT):
             stack = serialize(image_case(patient, k))
             picture = resized(stack.slices[0], IMAGE.height, IMAGE.width)
             scene = image_scene(patient, k, IMAGE)
-            questions = draw_all(scene, rng, balance["image"], rounds=max(1, rounds // 2))
-            samples = tuple(write(q, scene) for q in questions)
-            yield View(IMAGE, picture[None], _nearest(patient.labels[k], IMAGE), scene, samples)
+            drawn = draw_all(scene, rng, balance["image"], rounds=max(1, rounds // 2))
+            yield View(IMAGE, picture[None], _nearest(patient.labels[k], IMAGE), scene, tuple(drawn))
