@@ -68,7 +68,7 @@ def views(seed: int, indices: Iterator[int] | range, *, rounds: int = 2) -> Iter
     """
     balance = {"volume": Balancer(), "image": Balancer()}
     for index in indices:
-        patient = phantom.generate(seed, index)
+        patient = phantom.generate(seed, index, stream=phantom.TRAINING_STREAM)
         rng = np.random.default_rng([seed, index, 1])
         stack = serialize(patient.case(), depth=VOLUME.depth, size=(VOLUME.height, VOLUME.width))
         scene = volume_scene(patient, VOLUME)

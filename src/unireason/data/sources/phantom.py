@@ -241,17 +241,22 @@ def _texture(rng: np.random.Generator, voxels: NDArray[np.float32], labels: NDAr
     return np.clip(noisy, -1024, 3071).astype(np.int16)
 
 
-def generate(seed: int, index: int) -> Patient:
+TRAINING_STREAM = 1
+
+
+def generate(seed: int, index: int, *, stream: int = 0) -> Patient:
     """Makes patient ``index`` of the cohort ``seed``; the same numbers always give the same voxels.
 
     Args:
         seed: Cohort number; any non-negative integer.
         index: Patient number inside the cohort.
+        stream: 0 for everybody; TRAINING_STREAM for the patients that the built-in checkpoint was trained on, so that no seed a
+            user may choose ever gives one of them.
 
     Returns:
         The patient, 28-48 slices of 104-136 squared pixels, 2.5-3.9 mm in plane and 7-14 mm between slices.
     """
-    rng = np.random.default_rng([seed, index])
+    rng = np.random.default_rng([stream, seed, index])
     shape, spacing, body = _grid(rng)
     axes = tuple((np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape[::-1], spacing, strict=True))
     mirrored = bool(rng.random() < 0.5)
@@ -269,7 +274,7 @@ def generate(seed: int, index: int) -> Patient:
     lesion = _grow_lesion(rng, places, voxels, labels, axes)
     affine = _orientation(rng, spacing, shape)
     return Patient(
-        id=f"phantom-{seed}-{index:05d}",
+        id=f"phantom-{seed}-{index:05d}" if stream == 0 else f"phantom-training-{seed}-{index:05d}",
         voxels=_texture(rng, voxels, labels),
         labels=labels,
         spacing_mm=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
