@@ -99,7 +99,7 @@ def last_box(text: str) -> FoundBox | None:
     if opened < 0:
         return None
     boxes = parse(stripped[opened:]).boxes
-    if len(boxes) != 1:
+    if len(boxes) != 1 or boxes[0].end != len(stripped) - opened:
         return None
     only = boxes[0]
     return FoundBox(only.box, opened, opened + only.end, only.text)

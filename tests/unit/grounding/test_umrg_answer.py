@@ -1,0 +1,66 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unireason.errors import FormatError
+from unireason.grounding import umrg
+from unireason.types import Box2D
+
+coordinate = st.integers(-5000, 5000).map(float) | st.floats(-1e5, 1e5).filter(lambda v: v == 0 or abs(v) > 1e-6)
+point = st.tuples(coordinate, coordinate)
+plain_words = st.text(st.characters(blacklist_categories=("Cs",)), max_size=30).filter(lambda t: "<" not in t)
+ANSWER = "{'bbox': [1, 2, 3.5, 4], 'points_1': [1, 2], 'points_2': [3, 4]}"
+
+
+@given(plain_words, st.builds(Box2D, *[coordinate] * 4), point, point)
+def test_write_then_read_is_identity(think, box, first, second):
+    found = umrg.read(umrg.write(think, box, (first, second)))
+    assert (found.think, found.box, found.points, found.problems) == (think, box, (first, second), ())
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_reads_both_kinds_of_quotes(quote):
+    found = umrg.read(f"<think>x</think> <answer> {ANSWER.replace(chr(39), quote)} </answer>")
+    assert (found.think, found.box, found.points) == ("x", Box2D(1, 2, 3.5, 4), ((1, 2), (3, 4)))
+
+
+@pytest.mark.parametrize(
+    ("text", "codes"),
+    [
+        ("", ["no_think", "no_answer"]),
+        ("<think>x</think><answer>", ["no_answer"]),
+        ("<think>x</think><answer></answer>", ["not_json"]),
+        ("<think>x</think><answer>[1]</answer>", ["not_an_object"]),
+        ("<think>x</think><answer>" + "[" * 3000 + "</answer>", ["not_json"]),
+        ("<think>x</think><answer>" + " " * 5000 + "{}</answer>", ["not_an_object"]),
+        ("<answer>{'bbox': [1,2,3,4]}</answer>", ["no_think", "missing_key", "missing_key", "bad_points"]),
+        (f"<think></think><answer>{ANSWER.replace('3.5', 'NaN')}</answer>", ["bad_box"]),
+        (f"<think></think><answer>{ANSWER.replace('3.5', 'true')}</answer>", ["bad_box"]),
+        (f"<think></think><answer>{ANSWER.replace('3.5', '9' * 400)}</answer>", ["bad_box"]),
+        (f"<think></think><answer>{ANSWER.replace('[3, 4]', '[3]')}</answer>", ["bad_points"]),
+    ],
+)
+def test_problems(text, codes):
+    assert [p.code for p in umrg.read(text).problems] == codes
+
+
+@given(
+    st.lists(
+        st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", ANSWER, "{", "[", "x", "'", "NaN"]), max_size=12
+    ).map("".join)
+)
+def test_any_text_gives_a_reading(text):
+    found = umrg.read(text)
+    assert (found.answer is None) == ("</answer>" not in text.partition("<answer>")[2])
+
+
+def test_first_blocks_count():
+    found = umrg.read(f"<think>a</think><think>b</think><answer>{ANSWER}</answer><answer>{{}}</answer>")
+    assert found.think == "a"
+    assert found.box is not None
+
+
+@pytest.mark.parametrize(("think", "x2"), [("a</think>", 3), ("a<answer>", 3), ("a", 1e10), ("a", float("nan"))])
+def test_refuses_to_write_what_reads_back_differently(think, x2):
+    with pytest.raises(FormatError):
+        umrg.write(think, Box2D(1, 2, x2, 4), ((1, 2), (3, 4)))
