@@ -248,7 +248,10 @@ def read_template(path: Path) -> str:
 
 def _network(folder: Path, config: Mapping[str, Any], device: Any, dtype: Any) -> Any:
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+    from transformers.utils import logging
 
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # callers draw their own, or must stay quiet
     try:
         settings = Qwen2_5_VLConfig.from_dict({k: v for k, v in config.items() if k != "auto_map"})
         network, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(

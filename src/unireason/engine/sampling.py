@@ -1,0 +1,109 @@
+"""Choosing the next token from logits. Every row has its own random numbers, so that a row does not depend on its neighbours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from unireason.errors import FormatError
+from unireason.model.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen.
+
+    Attributes:
+        temperature: 0 takes the most probable token; above 0 draws from the sharpened or flattened distribution.
+        top_p: Draw from the most probable tokens whose probabilities reach this sum, in (0, 1].
+        top_k: Draw from that many most probable tokens; 0 for all.
+        seed: Seed of the first sample; sample n of a question uses seed + n.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            FormatError: If a value is out of range.
+        """
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise FormatError(f"the temperature is {self.temperature}", "a number from 0 upwards")
+        if not 0 < self.top_p <= 1:
+            raise FormatError(f"top_p is {self.top_p}", "a number above 0, up to 1")
+        if type(self.top_k) is not int or self.top_k < 0:
+            raise FormatError(f"top_k is {self.top_k!r}", "a whole number from 0 upwards")
+        if type(self.seed) is not int or not 0 <= self.seed < 2**62:
+            raise FormatError(f"the seed is {self.seed!r}", "a whole number from 0 to 2^62")
+
+
+class Picker(Protocol):
+    """Chooses the tokens of one row."""
+
+    def pick(self, logits: torch.Tensor) -> tuple[int, float]:
+        """(token, log-probability) for float logits (vocabulary,)."""
+
+
+class Sampler:
+    """Draws the tokens of one row."""
+
+    def __init__(self, sampling: Sampling, seed: int, forbidden: torch.Tensor) -> None:
+        """Start a row.
+
+        Args:
+            sampling: Parameters.
+            seed: Seed of this row's own random numbers.
+            forbidden: bool (vocabulary,), True where a token must never be chosen.
+        """
+        self._sampling, self._forbidden = sampling, forbidden
+        self._random = torch.Generator().manual_seed(seed)
+
+    def pick(self, logits: torch.Tensor) -> tuple[int, float]:
+        """Choose the next token.
+
+        Args:
+            logits: (vocabulary,) on any device and in any float type.
+
+        Returns:
+            (token, its natural log-probability under the network at temperature 1, forbidden tokens left out).
+        """
+        scores = logits.float().masked_fill(self._forbidden.to(logits.device), -math.inf)
+        token = int(scores.argmax()) if self._sampling.temperature == 0 else self._draw(scores)
+        return token, float(scores[token] - scores.logsumexp(0))
+
+    def _draw(self, scores: torch.Tensor) -> int:
+        """Inverse of the cumulative distribution over tokens in falling order, in float64 for the sake of long tails."""
+        chances, order = (scores.double() / self._sampling.temperature).softmax(0).sort(descending=True, stable=True)
+        if self._sampling.top_k:
+            chances = chances[: self._sampling.top_k]
+        sums = chances.cumsum(0)
+        # A token belongs to the nucleus if those before it do not reach top_p yet: the first always does.
+        kept = int((sums - chances < self._sampling.top_p).sum())
+        drawn = torch.rand((), generator=self._random, dtype=torch.float64).item() * float(sums[kept - 1])
+        return int(order[min(int((sums[:kept] <= drawn).sum()), kept - 1)])
+
+
+PickerFactory = Callable[[int, Sampling, int, torch.Tensor], Picker]
+
+
+def make_sampler(row: int, sampling: Sampling, seed: int, forbidden: torch.Tensor) -> Picker:
+    """The usual picker of a row; its place among the requests plays no role."""
+    del row
+    return Sampler(sampling, seed, forbidden)
+
+
+def forbidden_ids(checkpoint: Checkpoint) -> torch.Tensor:
+    """bool (vocabulary,): picture and turn tokens, and rows of the output layer that no token belongs to."""
+    network: Any = checkpoint.network
+    mask = torch.zeros(network.get_output_embeddings().weight.shape[0], dtype=torch.bool)
+    mask[len(checkpoint.tokenizer) :] = True
+    mask[list(checkpoint.ids.forbidden)] = True
+    return mask.to(checkpoint.device)

@@ -1,0 +1,251 @@
+"""One sample's state machine: given sampled token ids it says go on, look (inject these ids with these crops), or finished.
+
+It owns the trajectory and decides with token ids; the only text it reads is the span of a box. It knows nothing of torch,
+networks, batches or caches, so that every back end and every training loop can drive it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from unireason.errors import FormatError, ModelError
+from unireason.grounding import crop, grammar
+from unireason.model.checkpoint import SpecialIds
+from unireason.model.tokens import picture_ids
+from unireason.types import Box, Crop, Frame, Problem, Tokens
+
+Finish = Literal["end_of_turn", "invalid_box", "token_budget", "round_budget", "context"]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits of one response; none of them can leave a picture half injected.
+
+    Attributes:
+        max_looks: Looks at most; 0 allows none.
+        max_new_tokens: Sampled tokens at most, over all rounds.
+        max_round_tokens: Sampled tokens at most between two looks.
+        max_context: Prompt and response ids at most, injected ones included.
+    """
+
+    max_looks: int = 10
+    max_new_tokens: int = 512
+    max_round_tokens: int = 256
+    max_context: int = 32768
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            FormatError: If a limit is not a whole number of at least 1 (looks: 0).
+        """
+        for name in ("max_looks", "max_new_tokens", "max_round_tokens", "max_context"):
+            value, least = getattr(self, name), 0 if name == "max_looks" else 1
+            if type(value) is not int or value < least:
+                raise FormatError(f"{name} is {value!r}", f"a whole number of at least {least}")
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a session needs to know of a case.
+
+    Attributes:
+        frame: The model frame in which boxes are written.
+        cut: Cuts the regions of a plan; every crop has its pixels and its ``grid_thw``. FormatError if one cannot be fed.
+        decode: Text of token ids, special tokens kept.
+        merge: Patches a side of one visual token.
+    """
+
+    frame: Frame
+    cut: Callable[[crop.Plan], tuple[Crop, ...]]
+    decode: Callable[[Sequence[int]], str]
+    merge: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """Sample the next token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inject:
+    """Feed these ids behind the token just sampled, then sample on.
+
+    Attributes:
+        token_ids: Whole pictures: start, pads, end for each crop.
+        crops: The regions, in slice order, as many as there are pictures in ``token_ids``.
+    """
+
+    token_ids: tuple[int, ...]
+    crops: tuple[Crop, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The response is complete.
+
+    Attributes:
+        reason: Why.
+    """
+
+    reason: Finish
+
+
+Decision = GoOn | Inject | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One executed look.
+
+    Attributes:
+        box: As written.
+        crops: What was injected, in slice order.
+    """
+
+    box: Box
+    crops: tuple[Crop, ...]
+
+
+class Session:
+    """The state of one response.
+
+    Attributes:
+        prompt: Prompt ids.
+        response: Response ids so far, injected ones included.
+        sampled: One flag a response id.
+        logprobs: One natural log-probability a response id, 0.0 where injected.
+        looks: Executed looks in order.
+        problems: What was wrong, in order.
+        finish: Why it ended; None while it goes on.
+    """
+
+    def __init__(self, prompt: Sequence[int], scene: Scene, *, ids: SpecialIds, budget: Budget) -> None:
+        """Start a response.
+
+        Args:
+            prompt: Prompt ids, pads expanded, at least one.
+            scene: The case.
+            ids: Special ids of the checkpoint.
+            budget: Limits.
+
+        Raises:
+            ModelError: If the prompt is empty or leaves no room for one token.
+        """
+        if not prompt:
+            raise ModelError("the prompt is empty", "at least one token")
+        if len(prompt) >= budget.max_context:
+            raise ModelError(
+                f"the prompt has {len(prompt)} tokens", f"fewer than the context of {budget.max_context}", "use fewer slices"
+            )
+        self.prompt = tuple(prompt)
+        self.response: list[int] = []
+        self.sampled: list[bool] = []
+        self.logprobs: list[float] = []
+        self.looks: list[Look] = []
+        self.problems: list[Problem] = []
+        self.finish: Finish | None = None
+        self._scene, self._ids, self._budget = scene, ids, budget
+        self._forbidden = frozenset(ids.forbidden)
+        self._round_start = 0
+        self._new = 0
+
+    @property
+    def frame(self) -> Frame:
+        """The model frame of the case."""
+        return self._scene.frame
+
+    @property
+    def crops(self) -> tuple[Crop, ...]:
+        """All injected regions in the order of their pictures in the response."""
+        return tuple(c for look in self.looks for c in look.crops)
+
+    def tokens(self) -> Tokens:
+        """The trajectory as a frozen value."""
+        return Tokens(self.prompt, tuple(self.response), tuple(self.sampled), tuple(self.logprobs))
+
+    def feed(self, token: int, logprob: float = 0.0) -> Decision:
+        """Take one sampled token.
+
+        Args:
+            token: Its id.
+            logprob: Its natural log-probability.
+
+        Returns:
+            What to do next. After ``Inject`` its ids already belong to the response.
+
+        Raises:
+            ModelError: If the session has finished, or the token is one that only the engine may write.
+        """
+        if self.finish is not None:
+            raise ModelError(f"a token came after the response had ended ({self.finish})", "none")
+        if token in self._forbidden:
+            raise ModelError(f"the picture or turn token {token} was sampled", "other ids", "forbid it in the sampler")
+        self._append([token], sampled=True, logprob=logprob)
+        self._new += 1
+        if token in self._ids.stop:
+            return self._end("end_of_turn")
+        if token == self._ids.box_end:
+            return self._look()
+        if self._new >= self._budget.max_new_tokens or len(self.response) - self._round_start >= self._budget.max_round_tokens:
+            return self._end("token_budget", Problem("token_budget"))
+        if self._room() < 1:
+            return self._end("context", Problem("context"))
+        return GoOn()
+
+    def _look(self) -> Decision:
+        """A box was just closed: execute it or end."""
+        span = self._span()
+        text = self._scene.decode(span)
+        found = grammar.last_box(text)
+        if found is None:
+            problems = grammar.parse(text).problems or (Problem("stray_box_end", text),)
+            return self._end("invalid_box", *(Problem(p.code, p.text) for p in problems))
+        plan = crop.plan(found.box, self._scene.frame)
+        if isinstance(plan, Problem):
+            return self._end("invalid_box", plan)
+        if len(self.looks) >= self._budget.max_looks:
+            return self._end("round_budget", Problem("round_budget", found.text))
+        if self._new >= self._budget.max_new_tokens:
+            return self._end("token_budget", Problem("token_budget", found.text))
+        try:
+            crops = self._scene.cut(plan)
+        except FormatError as error:
+            return self._end("invalid_box", Problem("uncut_region", str(error)))
+        return self._inject(found, crops)
+
+    def _inject(self, found: grammar.FoundBox, crops: tuple[Crop, ...]) -> Decision:
+        """All pictures of a look or none: the response must still have room for one token behind them."""
+        ids: list[int] = []
+        for region in crops:
+            if region.grid_thw is None:
+                raise ModelError("a crop came without its grid", "grid_thw in patches")
+            ids.extend(picture_ids(self._ids, region.grid_thw, merge=self._scene.merge))
+        if len(ids) >= self._room():
+            return self._end("context", Problem("context", found.text))
+        self._append(ids, sampled=False)
+        self.looks.append(Look(found.box, crops))
+        self._round_start = len(self.response)
+        return Inject(tuple(ids), crops)
+
+    def _span(self) -> list[int]:
+        """The ids of the box that was just closed, tags included; only its end if it was never opened in this round."""
+        for index in range(len(self.response) - 1, self._round_start - 1, -1):
+            if self.response[index] == self._ids.box_start:
+                return self.response[index:]
+        return self.response[-1:]
+
+    def _room(self) -> int:
+        return self._budget.max_context - len(self.prompt) - len(self.response)
+
+    def _append(self, ids: Sequence[int], *, sampled: bool, logprob: float = 0.0) -> None:
+        self.response.extend(ids)
+        self.sampled.extend([sampled] * len(ids))
+        self.logprobs.extend([logprob] * len(ids))
+
+    def _end(self, reason: Finish, *problems: Problem) -> Finished:
+        self.finish = reason
+        self.problems.extend(problems)
+        return Finished(reason)
