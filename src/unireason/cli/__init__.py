@@ -1,1 +1,51 @@
+"""The command line: one file a command.
 
+Every command module offers ``add_parser(subparsers)``, which sets ``run``, a function of the parsed arguments that returns the exit
+code: 0 done, 1 done with a negative finding, 2 bad input. Heavy packages are imported by ``run``, never before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from .. import __version__
+from ..errors import UniReasonError
+
+COMMANDS = ("ask", "demo", "phantom", "train", "doctor", "conformance")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole parser; the reference page of the command line is made from it."""
+    parser = argparse.ArgumentParser(
+        prog="unireason",
+        description="Ask a scan, see the evidence. Grounded reasoning over 2D and 3D medical images.",
+        epilog="Research only, not a medical device. Exit codes: 0 done, 1 negative finding, 2 bad input.",
+    )
+    parser.add_argument("--version", action="version", version=f"unireason {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        import_module(f".{name}", __name__).add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: Arguments without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code: 0 done, 1 negative finding, 2 bad input, 130 interrupted.
+    """
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except UniReasonError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

@@ -98,7 +98,6 @@ class TowerTrainer:
         torch.manual_seed(seed)
         self.head = DenseHead(network.config.text_config.hidden_size)
         self.rng = np.random.default_rng([seed, 2])
-        self.step_number = 0
         parameters = [*self.tower.parameters(), *self.head.parameters()]
         self.optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
         self.weight = torch.ones(CLASSES)
@@ -136,11 +135,10 @@ class TowerTrainer:
             }
         return cell_loss + 0.3 * place_loss, shown
 
-    def step(self) -> dict[str, float]:
-        """One optimiser step; returns the measured parts."""
-        self.step_number += 1
-        warm = min(1.0, self.step_number / 100)
-        rate = self.rate * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step_number / self.steps))))
+    def step(self, number: int) -> dict[str, float]:
+        """Optimiser step ``number``, counted from 1; returns the measured parts."""
+        warm = min(1.0, number / 100)
+        rate = self.rate * warm * (0.05 + 0.475 * (1 + math.cos(math.pi * min(1.0, number / self.steps))))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss, shown = self.losses(self._pictures())

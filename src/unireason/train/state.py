@@ -1,0 +1,69 @@
+"""Saved states of a run: weights and optimiser in one safetensors file, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+
+def latest(folder: Path, stage: str) -> Path | None:
+    """The newest state of a stage; None before the first."""
+    states = sorted(folder.glob(f"{stage}-*.safetensors"))
+    return states[-1] if states else None
+
+
+def save(folder: Path, stage: str, step: int, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> Path:
+    """Writes a state, then removes the older ones of its stage.
+
+    Args:
+        folder: Run folder.
+        stage: Name of the stage.
+        step: Steps done.
+        modules: What is trained, by name.
+        optimizer: AdamW over them.
+    """
+    tensors = {f"module.{name}.{key}": value.detach().contiguous() for name, m in modules.items() for key, value in m.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value.contiguous() for key, value in state.items()}
+    target = folder / f"{stage}-{step:07d}.safetensors"
+    partial = target.with_suffix(".partial")
+    save_file(tensors, str(partial), metadata={"step": str(step)})
+    os.replace(partial, target)
+    for old in folder.glob(f"{stage}-*.safetensors"):
+        if old != target:
+            old.unlink()
+    return target
+
+
+def restore(path: Path | None, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> int:
+    """Loads a state in place.
+
+    Args:
+        path: From ``latest``; None starts from the beginning.
+        modules: As saved.
+        optimizer: As saved.
+
+    Returns:
+        Steps done.
+    """
+    if path is None:
+        return 0
+    with safe_open(str(path), "pt") as file:
+        step = int(file.metadata()["step"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+    for name, module in modules.items():
+        head = f"module.{name}."
+        module.load_state_dict({k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)})
+    states: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, field = key.split(".", 2)
+            states.setdefault(int(index), {})[field] = value
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    return step
