@@ -1,0 +1,117 @@
+"""Small real files of every format, written by other programs' writers wherever there is one."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, ExplicitVRLittleEndian, generate_uid
+
+Array = NDArray[Any]
+
+
+def ramp(shape: tuple[int, ...] = (6, 8, 10), dtype: Any = np.int16) -> Array:
+    """Values that are all different: 0, 1, 2, ... in C order."""
+    return np.arange(int(np.prod(shape)), dtype=dtype).reshape(shape)
+
+
+def write_nifti(path: Path, array_zyx: Array, affine_ras: Array | None = None, codes: tuple[int, int] = (0, 1)) -> Path:
+    """``array_zyx`` in file order, i fastest; codes are (qform, sform)."""
+    image = nibabel.Nifti1Image(array_zyx.T, np.eye(4) if affine_ras is None else affine_ras)
+    image.set_sform(image.affine, codes[1])
+    image.set_qform(image.affine, codes[0], strip_shears=True)
+    nibabel.save(image, path)
+    return path
+
+
+def patch(path: Path, offset: int, code: str, *values: Any) -> Path:
+    """Overwrite a few bytes of a file."""
+    raw = bytearray(path.read_bytes())
+    struct.pack_into(code, raw, offset, *values)
+    path.write_bytes(bytes(raw))
+    return path
+
+
+def dicom_dataset(pixels: Array, **elements: Any) -> Dataset:
+    """A CT-like data set around (rows, columns) pixels; keywords replace or (with None) remove elements."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = CTImageStorage
+    dataset.SOPInstanceUID = generate_uid(entropy_srcs=[str(elements), str(pixels.sum())])
+    dataset.Modality, dataset.SeriesInstanceUID, dataset.SeriesNumber = "CT", "1.2.3", 1
+    dataset.Rows, dataset.Columns = pixels.shape[-2:]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    bits = 8 * pixels.dtype.itemsize
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = bits, bits, bits - 1
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    dataset.PixelSpacing, dataset.SliceThickness = [0.5, 0.25], 2.0
+    dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
+    for key, value in elements.items():
+        if value is None:
+            delattr(dataset, key)
+        else:
+            setattr(dataset, key, value)
+    dataset.PixelData = pixels.tobytes()
+    if "PixelData" in dataset:
+        dataset["PixelData"].VR = "OB" if bits == 8 else "OW"
+    return dataset
+
+
+def write_dicom(path: Path, pixels: Array, **elements: Any) -> Path:
+    """One DICOM file."""
+    dicom_dataset(pixels, **elements).save_as(path, enforce_file_format=True)
+    return path
+
+
+def write_series(folder: Path, volume: Array, step_mm: tuple[float, float, float] = (0, 0, 2), **elements: Any) -> Path:
+    """One file a slice, named in an order that has nothing to do with position."""
+    folder.mkdir(exist_ok=True)
+    for k, pixels in enumerate(volume):
+        position = [float(s * k) for s in step_mm]
+        write_dicom(
+            folder / f"{(k * 7 + 3) % 101:03d}.dcm",
+            pixels,
+            **{"ImagePositionPatient": position, "InstanceNumber": k + 1, **elements},
+        )
+    return folder
+
+
+def write_enhanced(path: Path, volume: Array, positions: list[list[float]], temporal: list[int] | None = None) -> Path:
+    """An enhanced multi-frame file with slope 2, intercept -5 and a window in its functional groups."""
+    dataset = dicom_dataset(
+        volume, ImagePositionPatient=None, ImageOrientationPatient=None, PixelSpacing=None, SliceThickness=None
+    )
+    dataset.SOPClassUID, dataset.Modality, dataset.NumberOfFrames = EnhancedMRImageStorage, "MR", len(volume)
+    shared = Dataset()
+    shared.PlaneOrientationSequence = [_item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])]
+    shared.PixelMeasuresSequence = [_item(PixelSpacing=[0.5, 0.25], SliceThickness=2.0)]
+    shared.PixelValueTransformationSequence = [_item(RescaleSlope=2, RescaleIntercept=-5, RescaleType="US")]
+    shared.FrameVOILUTSequence = [_item(WindowCenter=100, WindowWidth=50)]
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    groups = []
+    for n, position in enumerate(positions):
+        group = _item(PlanePositionSequence=[_item(ImagePositionPatient=position)])
+        group.FrameContentSequence = [_item(TemporalPositionIndex=1 if temporal is None else temporal[n])]
+        groups.append(group)
+    dataset.PerFrameFunctionalGroupsSequence = groups
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def bundled_dicom(name: str) -> Path:
+    """A file that pydicom ships for its own tests."""
+    return Path(pydicom.__file__).parent / "data" / "test_files" / name
+
+
+def _item(**elements: Any) -> Dataset:
+    item = Dataset()
+    for key, value in elements.items():
+        setattr(item, key, value)
+    return item

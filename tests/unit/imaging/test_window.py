@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+
+from unireason.errors import FormatError
+from unireason.imaging import window
+from unireason.imaging.geometry import volume_geometry
+from unireason.types import Case, Geometry, Source
+
+
+def case_of(pixels: np.ndarray, modality: str = "", stored: tuple[float, float] | None = None) -> Case:
+    kind = "image" if pixels.ndim == 2 or pixels.shape[-1] == 3 else "volume"
+    geometry = (
+        volume_geometry(pixels.shape[::-1], None)
+        if kind == "volume"
+        else Geometry(pixels.shape[:2], pixels.shape[1::-1], (0, 1), (False, False))
+    )
+    return Case(pixels, kind, geometry, modality, Source("a", "test", ""), stored)
+
+
+def test_grey_levels_by_hand() -> None:
+    pixels = np.array([[-400, -160, 40], [140, 240, 999]], np.int16)
+    grey = window.apply(pixels, window.choose(case_of(pixels, "CT"), "soft-tissue"))
+    # level 40, width 400: -160 is black, 240 is white; 40 is 127.5, rounded up; 140 is 0.75 * 255 = 191.25
+    assert grey.tolist() == [[0, 0, 128], [191, 255, 255]]
+    assert grey.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("lung", "lung (level -600, width 1500)"),
+        ("bone", "bone (level 400, width 1800)"),
+        ("brain", "brain (level 40, width 80)"),
+        ("12,34", "custom (level 12, width 34)"),
+        ("minmax", "minmax (-5 to 9)"),
+        ("stored", "stored (level 1, width 2)"),
+    ],
+)
+def test_names(name: str, label: str) -> None:
+    pixels = np.array([[-5, 9]], np.int16)
+    assert window.choose(case_of(pixels, "MR", (1, 2)), name).label == label
+
+
+@pytest.mark.parametrize("name", ["", "nonsense", "40", "40,0", "40,-1", "nan,3", "40,inf", "1,2,3"])
+def test_unknown_names_are_refused(name: str) -> None:
+    with pytest.raises(FormatError, match="window"):
+        window.choose(case_of(np.zeros((2, 2), np.int16)), name)
+
+
+def test_stored_needs_one() -> None:
+    with pytest.raises(FormatError, match="stores no window"):
+        window.choose(case_of(np.zeros((2, 2), np.int16)), "stored")
+
+
+def test_automatic() -> None:
+    ct_like = np.linspace(-1024, 1500, 60).astype(np.int16).reshape(3, 4, 5)
+    assert window.choose(case_of(ct_like, "CT", (1, 2))).label == "soft-tissue (level 40, width 400)"
+    assert "look like Hounsfield" in window.choose(case_of(ct_like)).label
+    assert window.choose(case_of(ct_like, "MR")).label.startswith("percentile")
+    assert window.choose(case_of(ct_like, "MR", (1, 2))).label.startswith("stored")
+    assert window.choose(case_of(np.clip(ct_like, -800, 999))).label.startswith("percentile")
+    assert window.choose(case_of(ct_like + np.float32(0.25))).label.startswith("percentile")
+
+
+def test_pictures_pass_through() -> None:
+    picture = np.array([[3, 200]], np.uint8)
+    assert np.array_equal(window.apply(picture, window.choose(case_of(picture))), picture)
+    colour = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
+    assert np.array_equal(window.apply(colour, window.choose(case_of(colour))), colour)
+    assert window.apply(picture, window.choose(case_of(picture), "minmax")).tolist() == [[0, 255]]
+
+
+def test_percentiles_ignore_outliers_and_non_finite_values() -> None:
+    pixels = np.arange(10_000, dtype=np.float32).reshape(100, 100)
+    pixels[0, 0], pixels[0, 1], pixels[99, 99] = np.nan, np.inf, 1e30
+    chosen = window.choose(case_of(pixels), "percentile")
+    assert chosen.low == pytest.approx(100, abs=3)
+    assert chosen.high == pytest.approx(9899, abs=3)
+    grey = window.apply(pixels, chosen)
+    assert (grey[0, 0], grey[0, 1], grey[99, 99]) == (0, 255, 255)
+
+
+def test_constant_and_empty_of_finite_values_become_black() -> None:
+    for value in (5.0, np.nan):
+        pixels = np.full((2, 3), value, np.float32)
+        for name in ("minmax", "percentile"):
+            assert window.apply(pixels, window.choose(case_of(pixels), name)).max() == 0
+
+
+def test_memory_order_does_not_matter() -> None:
+    pixels = np.random.default_rng(0).integers(-1000, 1000, (70, 80, 90)).astype(np.int16)
+    chosen = window.choose(case_of(pixels), "lung")
+    expected = window.apply(pixels, chosen)
+    turned = np.ascontiguousarray(pixels[::-1].transpose(2, 0, 1))
+    assert np.array_equal(window.apply(turned.transpose(1, 2, 0)[::-1], chosen), expected)
+
+
+def test_extremes_of_wide_integers_do_not_overflow() -> None:
+    pixels = np.array([[-(2**31), 2**31 - 1, 40]], np.int32)
+    assert window.apply(pixels, window.choose(case_of(pixels), "40,400")).tolist() == [[0, 255, 128]]
