@@ -15,12 +15,12 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from unireason.errors import FormatError
 from unireason.types import Case, Stack, Trace
 
-from .markup import write_bytes
+from .markup import clean, write_bytes
 from .pixels import check, png
 from .scene import TONES, Look, Scene, compose
 
 _INK, _SOFT, _PAPER, _BLACK = "#1a1d21", "#5d646d", "#ffffff", "#08090b"
-_PAD, _GAP, _CROP = 28, 14, 92
+_PAD, _GAP, _CROP, _NAME = 28, 14, 92, 160
 _MOST_SLICES, _MOST_CROPS = 4, 8
 
 
@@ -136,7 +136,7 @@ def _words(text: str, width: int, size: int, colour: str) -> Image.Image:
 def _lines(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
     """Greedy line breaking at blanks; a word that is too long for a line is broken anywhere."""
     lines = [""]
-    for word in text.split():
+    for word in clean(text).split():
         longer = f"{lines[-1]} {word}".strip()
         if font.getlength(longer) <= width:
             lines[-1] = longer
@@ -162,31 +162,26 @@ def _key_slices(scene: Scene) -> list[int]:
 def _body(scene: Scene, stack: Stack, width: int) -> list[Image.Image]:
     """Slices above their crops; a single slice with its crops beside it."""
     chosen, looks = _key_slices(scene), [look for look in scene.looks if look.step.crops]
+    widest = round(620 * scene.aspect)
     if len(chosen) > 1 or not looks:
-        each = min((width - _GAP * (len(chosen) - 1)) // len(chosen), round(620 * scene.aspect))
-        return [
-            _beside([_slice(scene, stack, z, _size(scene, each)) for z in chosen], width),
-            *(_crop_row(k, width) for k in looks),
-        ]
-    each = min(round(width * 0.55), round(620 * scene.aspect))
-    return [
-        _beside(
-            [_slice(scene, stack, chosen[0], _size(scene, each)), _above([_crop_row(k, width - each - _GAP) for k in looks])],
-            width,
-        )
-    ]
+        each = _size(scene, min((width - _GAP * (len(chosen) - 1)) // len(chosen), widest))
+        slices = [_slice(scene, stack, z, each) for z in chosen]
+        return [_beside(slices, width, _GAP), *(_crop_row(look, width) for look in looks)]
+    size = _size(scene, min(round(width * 0.55), widest))
+    crops = _above([_crop_row(look, width - size[0] - 2 * _GAP) for look in looks])
+    return [_beside([_slice(scene, stack, chosen[0], size), crops], width, 2 * _GAP)]
 
 
 def _size(scene: Scene, width: int) -> tuple[int, int]:
     return width, max(1, round(width / scene.aspect))
 
 
-def _beside(pictures: Sequence[Image.Image], width: int) -> Image.Image:
+def _beside(pictures: Sequence[Image.Image], width: int, gap: int) -> Image.Image:
     row = Image.new("RGB", (width, max(p.height for p in pictures)), _PAPER)
     left = 0
     for picture in pictures:
         row.paste(picture, (left, 0))
-        left += picture.width + _GAP
+        left += picture.width + gap
     return row
 
 
@@ -235,12 +230,12 @@ def _tag(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, colo
 def _crop_row(look: Look, width: int) -> Image.Image:
     """The name of a look, then the regions it put in front of the model, evenly thinned out."""
     crops = look.step.crops
-    room = max(1, (width - 190) // (_CROP + 8))
+    room = max(1, (width - _NAME) // (_CROP + 8))
     chosen = _spread(len(crops), min(room, _MOST_CROPS))
     row = Image.new("RGB", (width, _CROP + 4), _PAPER)
     draw = ImageDraw.Draw(row)
     _tag(draw, (0, 4), str(look.number), TONES[look.tone], 14)
-    for n, line in enumerate(_lines(look.step.label or f"look {look.number}", 150, _font(15))[:3]):
+    for n, line in enumerate(_lines(look.step.label or f"look {look.number}", _NAME - 40, _font(15))[:3]):
         draw.text((28, 5 + n * 19), line, fill=_INK, font=_font(15))
     count = f"{len(chosen)} of {len(crops)} regions" if len(chosen) < len(crops) else ""
     draw.text((28, _CROP - 14), count, fill=_SOFT, font=_font(12))
@@ -251,7 +246,7 @@ def _crop_row(look: Look, width: int) -> Image.Image:
         picture = Image.fromarray(check(pixels)).convert("RGB")
         scale = _CROP / max(picture.size)
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        place = (190 + n * (_CROP + 8), (_CROP - size[1]) // 2 + 1)
+        place = (_NAME + n * (_CROP + 8), (_CROP - size[1]) // 2 + 1)
         row.paste(picture.resize(size, Image.Resampling.NEAREST), place)
         draw.rectangle((place[0] - 1, place[1] - 1, place[0] + size[0], place[1] + size[1]), outline=TONES[look.tone])
     return row

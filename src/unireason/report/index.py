@@ -92,15 +92,16 @@ def _panel(key: str, score: Mapping[str, Any]) -> str:
     """The scores of one kind: the whole in large figures, the families as a table with bars."""
     families = score.get("by_family")
     rows = "".join(_row(name, part, score) for name, part in families.items()) if isinstance(families, Mapping) else ""
+    chance = '<span class="dash"></span>chance' if 'class="chance"' in rows else ""
     table = (
         '<table><thead><tr><th scope="col">Family</th><th scope="col" colspan="2">Accuracy</th>'
-        f'<th scope="col">Box IoU</th><th scope="col">n</th></tr></thead><tbody>{rows}</tbody></table>'
-        '<p class="legend"><span class="whisker"></span>95% interval<span class="dash"></span>chance</p>'
+        f'<th scope="col">IoU</th><th scope="col">n</th></tr></thead><tbody>{rows}</tbody></table>'
+        f'<p class="legend"><span class="whisker"></span>95% interval{chance}</p>'
     )
     figures = [
         ("Accuracy", _percent(score.get("accuracy")), _interval(score.get("accuracy_ci95"))),
         ("Mean box IoU", _fraction(score.get("mean_box_iou")), ""),
-        ("Turns with a crop", _percent(score.get("crop_rate")), ""),
+        ("With a crop", _percent(score.get("crop_rate")), ""),
         ("Questions", _count(score.get("n")), ""),
     ]
     large = "".join(
@@ -184,7 +185,7 @@ def _card(number: int, entry: Entry) -> str:
     head = f'<a href="{escape(_relative(entry.href))}">{question}</a>' if entry.href else question
     answer = escape(entry.trace.answer.text.strip()) or '<span class="none">no answer</span>'
     return (
-        f'<li class="card entry {" ".join(_classes(entry))}"><div class="shot"><img src="{link}" alt="" loading="lazy" '
+        f'<li class="card entry {" ".join(_classes(entry))}"><div class="shot"><img src="{link}" alt="" '
         f'width="{picture.shape[1]}" height="{picture.shape[0]}"></div><div class="text"><p class="kind">{words}{verdict}</p>'
         f'<h3 id="entry-{number}">{head}</h3><p class="answer">{answer}</p></div></li>'
     )

@@ -21,20 +21,25 @@ from typing import Any
 
 from unireason.errors import UniReasonError
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
+_UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
+
+
+def clean(value: object) -> str:
+    """Text that can be shown: control characters, lone surrogates and marks that turn the reading order become U+FFFD."""
+    text = str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return _UNSAFE.sub("\ufffd", text)
 
 
 def escape(value: object) -> str:
     """Text that is inert in HTML content and in quoted attributes.
 
     Args:
-        value: Anything; its ``str`` is taken. Control characters and lone surrogates, which HTML forbids, become U+FFFD.
+        value: Anything; its ``str`` is cleaned as by :func:`clean`.
 
     Returns:
         The escaped text; "" for "".
     """
-    text = str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return html.escape(_CONTROL.sub("\ufffd", text), quote=True)
+    return html.escape(clean(value), quote=True)
 
 
 def inline_json(value: object) -> str:

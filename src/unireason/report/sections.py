@@ -91,6 +91,8 @@ def crops(scene: Scene) -> str:
     groups = [look for look in scene.looks if look.step.crops]
     if not groups:
         return '<p class="none">No region was cut out.</p>'
+    if not all(crop.pixels.size for look in groups for crop in look.step.crops):
+        return '<p class="none">Regions were cut out, but their pixels were not kept with the trace.</p>'
     links = iter(addresses([crop.pixels for look in groups for crop in look.step.crops], budget=_CROP_BUDGET))
     return "".join(_strip(look, [next(links) for _ in look.step.crops]) for look in groups)
 

@@ -1,0 +1,67 @@
+"""The index of many traces."""
+
+import re
+from pathlib import Path
+
+import report_samples as samples
+from report_samples import HOSTILE
+from unireason.report.index import Entry, write_index
+
+
+def entry(sample: samples.Sample, **more: object) -> Entry:
+    return Entry(sample.trace, sample.case, sample.stack, **more)  # type: ignore[arg-type]
+
+
+def test_scores_families_and_cards(tmp_path: Path) -> None:
+    family = {"n": 100, "accuracy": 0.9, "accuracy_ci95": [0.825, 0.945], "mean_box_iou": 0.7049, "chance": 0.25}
+    score = {"n": 200, "accuracy": 0.87, "accuracy_ci95": (0.82, 0.91), "mean_box_iou": 0.66, "crop_rate": 1.0}
+    summary = {"2d": {**score, "by_family": {"size_comparison": family}}, "checkpoint": "phantom", "seconds": 61.6}
+    entries = [
+        entry(samples.image(), href="traces/0.html", correct=True, family="size_comparison"),
+        entry(samples.volume(), href="traces/1.html", correct=False),
+    ]
+    path = write_index(entries, tmp_path / "report.html", title="Demo", summary=summary)
+    text = path.read_text(encoding="utf-8")
+    for expected in (
+        "2 traces below · checkpoint phantom · 62 s",
+        "87%<small>82–91%</small>",
+        "0.66",
+        "100%",
+        ">0.70<",
+        "Research only",
+    ):
+        assert expected in text, expected
+    assert '<rect class="bar" y="3" width="90.00" height="10"/>' in text
+    assert 'd="M82.50 8H94.50M82.50 4V12M94.50 4V12"' in text
+    assert '<path class="chance" d="M25.00 0V16"/>' in text
+    assert "3D volumes" not in text, "no scores for volumes were given"
+    assert re.findall(r'<a href="([^"]*)">', text) == ["./traces/0.html", "./traces/1.html"]
+    assert text.count("<li ") == 2
+    assert 'class="card entry image right"' in text
+    assert 'class="card entry volume wrong"' in text
+    assert text.count('type="radio"') == 5
+
+
+def test_missing_or_odd_scores_leave_a_dash() -> None:
+    from unireason.report.index import _panel
+
+    text = _panel("3d", {"accuracy": "high", "accuracy_ci95": [0.2], "n": None, "by_family": {"x": {}}})
+    assert text.count("<dd>\u2013</dd>") == 4
+    assert "<svg" not in text
+    assert "chance" not in text
+
+
+def test_empty_index_is_a_page_without_script(tmp_path: Path) -> None:
+    text = write_index([], tmp_path / "x.html", title="Nothing").read_text(encoding="utf-8")
+    assert "0 traces below" in text
+    assert "<script" not in text
+    assert "radio" not in text
+
+
+def test_hostile_text_stays_text_and_links_stay_relative(tmp_path: Path) -> None:
+    hostile = entry(samples.hostile(), href="javascript:alert(1)", family=HOSTILE)
+    summary = {"2d": {"by_family": {HOSTILE: {}}}, "checkpoint": HOSTILE}
+    text = write_index([hostile], tmp_path / "x.html", title=HOSTILE, summary=summary).read_text(encoding="utf-8")
+    assert text.count("<img ") == 1
+    assert "<script" not in text
+    assert 'href="./javascript:alert(1)"' in text

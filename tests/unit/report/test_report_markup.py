@@ -1,0 +1,88 @@
+"""Escaping, inlined data, the security policy and writing."""
+
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from report_samples import HOSTILE
+from unireason.errors import UniReasonError
+from unireason.report import markup
+
+
+def test_escape_leaves_nothing_that_html_would_read() -> None:
+    assert markup.escape('<a href="x">&\'') == "&lt;a href=&quot;x&quot;&gt;&amp;&#x27;"
+    assert not set("<>\"'") & set(markup.escape(HOSTILE))
+
+
+def test_clean_replaces_what_cannot_be_shown_and_keeps_the_rest() -> None:
+    assert markup.clean("a\x00b\ud800c\u202ed\u2066\n\té漢") == "a\ufffdb\ufffdc\ufffdd\ufffd\n\té漢"
+
+
+def test_inline_json_cannot_end_its_element_and_keeps_its_value() -> None:
+    value = {"a": HOSTILE, "b": ["<!--", "\u2028"]}
+    text = markup.inline_json(value)
+    assert "<" not in text
+    assert ">" not in text
+    assert "&" not in text
+    assert text.isascii()
+    assert json.loads(text) == value
+
+
+def test_inline_json_refuses_numbers_that_json_does_not_have() -> None:
+    with pytest.raises(ValueError):
+        markup.inline_json([float("nan")])
+
+
+def test_json_link_holds_the_value() -> None:
+    head, body = markup.json_link({"x": "é<"}).split(",", 1)
+    assert head == "data:application/json;base64"
+    assert json.loads(base64.b64decode(body)) == {"x": "é<"}
+
+
+def test_policy_names_the_very_style_and_script_and_refuses_the_network() -> None:
+    values = dict.fromkeys(("title", "facts", "scores", "filters", "cards", "research_only"), "$style")
+    page = markup.render("index.html", style="b{}", script="let a", values=values)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    for text in ("b{}", "let a"):
+        assert f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" in policy[1]
+    assert "default-src 'none'" in policy[1]
+    assert "img-src data:;" in policy[1]
+    assert "unsafe" not in policy[1]
+    assert page.count("b{}") == 1, "a $ inside a value must stay as it is"
+
+
+def test_a_page_without_script_allows_none() -> None:
+    values = dict.fromkeys(("title", "facts", "scores", "filters", "cards", "research_only"), "")
+    page = markup.render("index.html", style="b{}", script="", values=values)
+    assert "script-src 'none'" in page
+    assert "<script" not in page
+
+
+def test_write_bytes_makes_folders_replaces_and_leaves_no_scrap(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "page.html"
+    markup.write_bytes(path, b"one")
+    assert markup.write_bytes(path, b"two") == path
+    assert path.read_bytes() == b"two"
+    assert [p.name for p in path.parent.iterdir()] == ["page.html"]
+
+
+def test_write_bytes_says_why_it_cannot(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UniReasonError, match="cannot be written"):
+        markup.write_bytes(tmp_path / "file" / "page.html", b"")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UniReasonError, match="cannot be written"):
+        markup.write_bytes(tmp_path / "folder", b"")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(3.0, "3"), (3.25, "3.2"), (-0.04, "0"), (-12.5, "\u221212.5"), (100.0, "100"), (0.0, "0")]
+)
+def test_number_is_short_and_has_a_true_minus(value: float, text: str) -> None:
+    assert markup.number(value) == text
