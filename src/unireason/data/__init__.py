@@ -1,1 +1,1 @@
-
+"""From masks to questions to grounded reasoning."""

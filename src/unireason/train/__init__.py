@@ -1,1 +1,1 @@
-
+"""Training of grounded policies."""

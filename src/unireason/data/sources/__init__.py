@@ -1,1 +1,1 @@
-
+"""Where cases with masks come from; one file a source."""

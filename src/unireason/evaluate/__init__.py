@@ -1,0 +1,1 @@
+"""Measuring: held-out questions asked by real generation, scored with intervals."""
