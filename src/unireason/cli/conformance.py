@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -28,16 +27,14 @@ def run(args: argparse.Namespace) -> int:
         args: ``file`` and ``json``.
 
     Returns:
-        0 if every case passes, 1 if one differs, 2 if the file cannot be used.
+        0 if every case passes, 1 if one differs.
+
+    Raises:
+        FormatError: If the file cannot be used; the dispatcher turns it into exit code 2.
     """
     from unireason.conformance import check_file
-    from unireason.errors import UniReasonError
 
-    try:
-        results = check_file(args.file)
-    except UniReasonError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    results = check_file(args.file)
     good = all(result.passed == result.total for result in results)
     if args.json:
         print(json.dumps({"passed": good, "keys": [asdict(result) for result in results]}))

@@ -73,30 +73,32 @@ def steps_from_text(
         opened: True if the prompt already opened the think block.
 
     Returns:
-        (steps, problems). A response whose think block never closes has no answer step; the empty text has no steps.
+        (steps, problems). A response whose think block never closes has no answer step; the empty text has no steps. Boxes with
+        more picture tags behind them than were executed (a model may spell a tag letter by letter) give "spelled_tag".
 
     Raises:
-        FormatError: If the number of executions is not the number of boxes with pictures behind them.
+        FormatError: If there are more executions than boxes with pictures behind them.
     """
     parsed = grammar.parse(text)
-    shown = [text.startswith(VISION_START, found.end) for found in parsed.boxes]
-    if sum(shown) != len(executions):
+    shown = [found.end for found in parsed.boxes if text.startswith(VISION_START, found.end)]
+    if len(shown) < len(executions):
         raise FormatError(
-            f"{len(executions)} executed looks for a text with {sum(shown)}", "one for each box with pictures behind it"
+            f"{len(executions)} executed looks for a text with {len(shown)}", "one for each box with pictures behind it"
         )
+    spelled = [Problem("spelled_tag", VISION_START, end) for end in shown[len(executions) :]]
     _, answer, think_problems = grammar.split_think(text, opened=opened)
     answer_start = len(text) - len(answer) if answer else len(text)
     steps: list[Step] = []
-    queue, last_end = iter(executions), 0
-    for found, executed in zip(parsed.boxes, shown, strict=True):
+    executed, last_end = dict(zip(shown, executions, strict=False)), 0
+    for found in parsed.boxes:
         _add_text(steps, text[last_end : min(found.start, answer_start)])
-        steps.append(_look(found, _label(text[last_end : found.start]), next(queue) if executed else None))
+        steps.append(_look(found, _label(text[last_end : found.start]), executed.get(found.end)))
         last_end = found.end
     _add_text(steps, text[last_end:answer_start])
     if answer:
         said = _clean(_without_boxes(answer, [f for f in parsed.boxes if f.start >= answer_start], answer_start))
         steps.append(AnswerStep(said, choose(said)))
-    problems = sorted([*parsed.problems, *think_problems], key=lambda p: p.start)
+    problems = sorted([*parsed.problems, *think_problems, *spelled], key=lambda p: p.start)
     return tuple(steps), tuple(problems)
 
 

@@ -58,10 +58,16 @@ def test_executions_follow_the_boxes_with_pictures_behind_them():
     assert [p.code for p in problems] == ["empty_box"]
 
 
-@pytest.mark.parametrize("count", [0, 2])
-def test_the_number_of_executions_must_fit(count):
+def test_more_executions_than_shown_boxes_are_refused():
     with pytest.raises(FormatError):
-        steps_from_text(f"<|box_start|>[1,2,3,4]<|box_end|>{SHOWN}", executions=[execution(0)] * count, choose=first_letter)
+        steps_from_text(f"<|box_start|>[1,2,3,4]<|box_end|>{SHOWN}", executions=[execution(0)] * 2, choose=first_letter)
+
+
+def test_a_spelled_out_picture_tag_is_a_problem_not_an_error():
+    box = f"<|box_start|>[1,2,3,4]<|box_end|>{SHOWN}"
+    steps, problems = steps_from_text(box + box, executions=[execution(0)], choose=first_letter)
+    assert [s.executed for s in steps if isinstance(s, LookStep)] == [True, False]
+    assert [(p.code, p.start) for p in problems] == [("spelled_tag", len(box) + 33)]
 
 
 def test_an_unclosed_block_has_no_answer():
