@@ -18,6 +18,8 @@ from unireason.model.checkpoint import Checkpoint, assemble
 from unireason.model.processor import make_processor
 from unireason.types import Stack
 
+torch.set_num_threads(1)
+
 SPECIAL = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|box_start|>", "<|box_end|>"),
     *("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),

@@ -79,7 +79,7 @@ def start_session(checkpoint: Checkpoint, request: Request) -> Session:
         return tuple(_cut(checkpoint, request, index, rect) for index, rect in plan)
 
     def decode(ids: Sequence[int]) -> str:
-        return tokens.decode(checkpoint, ids)
+        return tokens.readable(checkpoint, ids)
 
     scene = Scene(request.case.frame, cut, decode, checkpoint.merge)
     return Session(request.prompt, scene, ids=checkpoint.ids, budget=request.budget)

@@ -198,7 +198,7 @@ class Reasoner:
     def trace(self, case: Case, encoded: EncodedCase, session: Session, question: Question, provenance: dict[str, Any]) -> Trace:
         """Turn a finished session into a trace."""
         kept = tokens.collapse_pads(session.response, self.checkpoint.ids.image_pad)
-        text = tokens.decode(self.checkpoint, kept)
+        text = tokens.readable(self.checkpoint, kept)
         letters = letters_of(question.options)
         steps, problems = traces.steps_from_text(
             text,

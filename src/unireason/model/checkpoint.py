@@ -267,6 +267,9 @@ def _network(folder: Path, config: Mapping[str, Any], device: Any, dtype: Any) -
         raise ModelError(
             f"the checkpoint cannot be loaded: {type(error).__name__}: {error}", remedy="download it again"
         ) from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
     tied = {"lm_head.weight"} if settings.get_text_config().tie_word_embeddings else set()
     missing = sorted(set(report["missing_keys"]) - tied)
     if missing or report["mismatched_keys"]:

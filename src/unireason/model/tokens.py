@@ -6,6 +6,7 @@ Needs the checkpoint's tokenizer only; no torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from unireason.errors import ModelError
@@ -72,6 +73,20 @@ def decode(checkpoint: Checkpoint, ids: Sequence[int]) -> str:
     """Text of ids, special tokens kept, nothing cleaned up."""
     kept = checkpoint.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
     return str(kept)
+
+
+def readable(checkpoint: Checkpoint, ids: Sequence[int]) -> str:
+    """Text of ids in which only true special tokens read as such.
+
+    A model can spell "<|box_end|>" letter by letter. Such a look-alike gets a blank behind its "<", so that a reader of the text
+    sees the same boxes and pictures as the engine, which goes by ids.
+    """
+    special = {i for i, token in checkpoint.tokenizer.added_tokens_decoder.items() if token.content.startswith("<|")}
+    pieces = []
+    for known, run in groupby(ids, key=special.__contains__):
+        text = decode(checkpoint, list(run))
+        pieces.append(text if known else text.replace("<|", "< |"))
+    return "".join(pieces)
 
 
 def collapse_pads(ids: Sequence[int], image_pad: int) -> list[int]:

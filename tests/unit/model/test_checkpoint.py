@@ -1,0 +1,218 @@
+"""Loading checkpoints in the published layout, and refusing what is not one."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+import tiny
+from unireason.errors import ModelError
+from unireason.grounding.prompts import BUILT_IN
+from unireason.model import checkpoint as checkpoints
+from unireason.model import files, tokens, vision
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A sharded checkpoint with the older form of the image-processor file."""
+    folder = tmp_path_factory.mktemp("published")
+    tiny.save(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "copy")
+
+
+def change(path, **values):
+    table = json.loads(path.read_text())
+    table.update(values)
+    path.write_text(json.dumps(table))
+
+
+def test_sharded_checkpoint_comes_back_unchanged(saved):
+    assert len(list(saved.glob("model-*.safetensors"))) > 1
+    written = tiny.checkpoint()
+    loaded = checkpoints.load(saved, device="cpu")
+    state = loaded.network.state_dict()
+    assert all(torch.equal(state[k], v) for k, v in written.network.state_dict().items())
+    assert loaded.name == saved.name
+    assert loaded.profile == tiny.PROFILE
+    assert loaded.ids == written.ids
+    assert loaded.pixel_limits == (784, 4704)
+    assert not loaded.network.training
+    text = "<|box_start|>[1,2]<|box_end|>  ünï\n<think>x</think>"
+    assert tokens.encode_text(loaded, text) == tokens.encode_text(written, text)
+
+
+def test_both_forms_of_pixel_limits_give_the_same_pictures(saved, copy):
+    (copy / "preprocessor_config.json").unlink()
+    inner = {"patch_size": 14, "temporal_patch_size": 2, "merge_size": 2, "size": {"shortest_edge": 784, "longest_edge": 4704}}
+    (copy / "processor_config.json").write_text(json.dumps({"image_processor": inner}))
+    pictures = list(tiny.stack(side=90).slices)
+    old, new = (vision.prepare(checkpoints.load(f, device="cpu"), pictures) for f in (saved, copy))
+    assert old.grid_thw == new.grid_thw == ((1, 4, 4),) * 4  # 84 x 84 exceeds 4704 pixels, 56 x 56 does not
+    assert torch.equal(old.pixel_values, new.pixel_values)
+
+
+def test_bf16_file_is_read_as_float32_on_a_cpu_and_as_stored_when_asked(tmp_path):
+    tiny.save(tmp_path, dtype=torch.bfloat16)
+    assert checkpoints.load(tmp_path, device="cpu").dtype == torch.float32
+    assert checkpoints.load(tmp_path, device="cpu", dtype="bf16").dtype == torch.bfloat16
+
+
+def test_tied_embeddings_load(tmp_path):
+    tiny.save(tmp_path, tie=True)
+    network = checkpoints.load(tmp_path, device="cpu").network
+    assert torch.equal(network.lm_head.weight, network.get_input_embeddings().weight)
+
+
+def test_default_profile_without_a_profile_file(copy):
+    (copy / "profile.toml").unlink()
+    assert checkpoints.load(copy, device="cpu").profile == BUILT_IN["default"]
+
+
+def test_chat_template_of_an_older_layout(copy):
+    (copy / "chat_template.jinja").unlink()
+    (copy / "chat_template.json").write_text(json.dumps({"chat_template": tiny.TEMPLATE}))
+    assert checkpoints.load(copy, device="cpu").tokenizer.chat_template == tiny.TEMPLATE
+
+
+def test_fingerprint_follows_weights_and_configuration(saved, copy, monkeypatch):
+    def sha(folder):
+        return files.fingerprint(folder, files.check(folder)[1])
+
+    assert sha(saved) == sha(copy)
+    assert sha(saved)[1] == "files"
+    shard = sorted(copy.glob("model-*.safetensors"))[-1]
+    raw = bytearray(shard.read_bytes())
+    raw[-1] ^= 1
+    shard.write_bytes(raw)
+    assert sha(saved)[0] != sha(copy)[0]
+    monkeypatch.setattr(files, "_HASH_WHOLE_BYTES", 10)
+    assert sha(saved) == sha(copy)  # headers only: values are not seen, and the second item says so
+    assert sha(saved)[1] == "headers"
+    change(copy / "config.json", extra=1)
+    assert sha(saved)[0] != sha(copy)[0]
+
+
+def test_other_architecture_is_refused(copy):
+    change(copy / "config.json", model_type="llama")
+    with pytest.raises(ModelError, match="'llama'"):
+        checkpoints.load(copy)
+
+
+def test_pickled_weights_are_refused_unread(copy):
+    for path in copy.glob("model*"):
+        path.unlink()
+    with pytest.raises(ModelError, match="no weights"):
+        checkpoints.load(copy)
+    (copy / "pytorch_model.bin").write_bytes(b"\x80\x04boom")
+    with pytest.raises(ModelError, match="pickled"):
+        checkpoints.load(copy)
+
+
+def test_missing_shard_is_named(copy):
+    sorted(copy.glob("model-*.safetensors"))[1].unlink()
+    with pytest.raises(ModelError, match="model-00002-of"):
+        checkpoints.load(copy)
+
+
+def test_index_cannot_point_outside_its_folder(copy):
+    change(copy / "model.safetensors.index.json", weight_map={"a": "../other.safetensors"})
+    with pytest.raises(ModelError, match="own folder"):
+        checkpoints.load(copy)
+
+
+def test_weights_that_do_not_cover_the_network(copy):
+    index = json.loads((copy / "model.safetensors.index.json").read_text())
+    gone = next(v for k, v in index["weight_map"].items() if "layers.1.mlp" in k)
+    index["weight_map"] = {k: v for k, v in index["weight_map"].items() if v != gone}
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match="missing"):
+        checkpoints.load(copy, device="cpu")
+
+
+def test_broken_weight_file(copy):
+    shard = sorted(copy.glob("model-*.safetensors"))[0]
+    shard.write_bytes(b"\xff" * 100)
+    with pytest.raises(ModelError):
+        checkpoints.load(copy, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json", "preprocessor_config.json", "tokenizer.json"])
+@pytest.mark.parametrize("content", ["{", "[]", '"x"', "\udcff"])
+def test_broken_json_files(copy, name, content):
+    (copy / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ModelError):
+        checkpoints.load(copy, device="cpu")
+
+
+def test_missing_special_token(copy):
+    path = copy / "tokenizer.json"
+    path.write_text(path.read_text().replace("<|box_end|>", "<|other|>"))
+    with pytest.raises(ModelError, match=r"lacks <\|box_end\|>"):
+        checkpoints.load(copy, device="cpu")
+
+
+def test_image_token_of_another_tokenizer(copy):
+    change(copy / "config.json", image_token_id=5)
+    with pytest.raises(ModelError, match="image_token_id is 5"):
+        checkpoints.load(copy, device="cpu")
+
+
+def test_patch_size_that_does_not_fit_the_network(copy):
+    change(copy / "preprocessor_config.json", patch_size=16)
+    with pytest.raises(ModelError, match="patch_size is 16"):
+        checkpoints.load(copy, device="cpu")
+
+
+@pytest.mark.parametrize("value", [0, -1, "784", 1.5, True])
+def test_pixel_limits_must_be_positive_numbers(copy, value):
+    change(copy / "preprocessor_config.json", min_pixels=value)
+    with pytest.raises(ModelError, match="min_pixels"):
+        checkpoints.load(copy, device="cpu")
+
+
+@pytest.mark.parametrize("ref", ["no/such/folder/here", "nothing", "", "../x/y", "a b/c"])
+def test_references_that_name_nothing(ref):
+    with pytest.raises(ModelError):
+        checkpoints.load(ref) if ref else checkpoints.load("no-such-name")
+
+
+def test_a_file_is_not_a_folder(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"")
+    with pytest.raises(ModelError, match="is a file"):
+        checkpoints.load(path)
+
+
+def test_hub_without_network_is_a_clear_error(monkeypatch):
+    import huggingface_hub
+
+    asked = {}
+
+    def fail(repo, **options):
+        asked.update(options, repo=repo)
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(ModelError, match="hub cannot be reached"):
+        checkpoints.load("owner/name")
+    assert asked["repo"] == "owner/name"
+    assert not any("bin" in p or "py" in p for p in asked["allow_patterns"])
+
+
+@pytest.mark.parametrize("options", [{"device": "toaster"}, {"dtype": "int8"}, {"dtype": torch.float16}])
+def test_unknown_device_and_type(saved, options):
+    with pytest.raises(ModelError):
+        checkpoints.load(saved, **{"device": "cpu", **options})
+
+
+def test_think_tags_may_be_missing():
+    ids = tiny.checkpoint(think=False).ids
+    assert ids.think_start is None
+    assert ids.think_end is None
+    assert tiny.checkpoint().ids.think_start is not None
