@@ -1,0 +1,114 @@
+"""``unireason demo``: the main job on phantom patients, with the built-in checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..engine.reasoner import Reasoner
+    from ..evaluate.heldout import Asked
+
+SHOWN = 6  # traces of each kind that get a page
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="ask and score phantom patients with the built-in checkpoint",
+        description="Make phantom patients, read them back from files, ask 2D and 3D questions, score them, write pages.",
+        epilog="Research only, not a medical device.",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="which patients; any seed gives fresh ones (default 0)")
+    parser.add_argument("--questions", metavar="N", type=int, default=60, help="questions of each kind, 2D and 3D (default 60)")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("demo"), help="where to write (default demo)")
+    parser.add_argument("--model", metavar="REF", default="phantom", help="phantom (built in), a folder or a hub id")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with the scores")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; 0 when everything is written."""
+    from ..engine.reasoner import load
+    from ..evaluate.heldout import evaluate, summary
+    from .progress import bar, status
+
+    begun = time.perf_counter()
+    with status("loading the model", quiet=args.json):
+        reasoner = load(args.model)
+    _files(reasoner, args)
+    found: dict[str, list[Asked]] = {}
+    for key, kind in (("2d", "image"), ("3d", "volume")):
+        with bar(f"{key} questions", args.questions, quiet=args.json) as progress:
+            found[key] = evaluate(reasoner, seed=args.seed, count=args.questions, kind=kind, progress=progress)
+    scores: dict[str, Any] = {key: summary(asked) for key, asked in found.items()}
+    scores["checkpoint"] = {"name": reasoner.checkpoint.name, "sha256": reasoner.checkpoint.sha256}
+    scores["seconds"] = round(time.perf_counter() - begun, 1)
+    _pages(reasoner, found, scores, args.out)
+    if args.json:
+        print(json.dumps(scores))
+    else:
+        _table(scores, args.out)
+    return 0
+
+
+def _files(reasoner: Reasoner, args: argparse.Namespace) -> None:
+    """One patient of each format, read back from its files and asked as a user would; prints the traces."""
+    from ..data.sources.phantom_files import FORMATS, write_patients
+    from ..engine.reasoner import Question
+    from ..imaging import read
+    from ..report.text import lines
+
+    inside = {"nifti": "image.nii.gz", "dicom": "dicom", "png": "image.png"}
+    question = Question("Where does the liver lie?", ("left anterior", "right posterior", "right anterior", "left posterior"))
+    for form in FORMATS:
+        folder = write_patients(args.out / "patients" / form, count=1, seed=args.seed, form=form)[0]
+        case = read(folder / inside[form])
+        trace = reasoner.ask_many(case, [question])[0][0]
+        if not args.json:
+            print(f"{folder / inside[form]}\n" + "\n".join(lines(trace)) + "\n")
+
+
+def _pages(reasoner: Reasoner, found: dict[str, list[Asked]], scores: dict[str, Any], out: Path) -> None:
+    from ..grounding.trace import to_json
+    from ..report.figures import write_overlay
+    from ..report.folder import shown_pictures, write_text
+    from ..report.index import Entry, write_index
+    from ..report.page import write
+
+    entries, records = [], []
+    (out / "traces").mkdir(parents=True, exist_ok=True)
+    for key, asked in found.items():
+        for number, item in enumerate(asked):
+            expected = {"letter": item.sample.letter, "family": item.sample.family, "patient": item.sample.patient}
+            records.append({"kind": key, "right": item.right, "expected": expected, "trace": to_json(item.trace)})
+            if number < SHOWN:
+                stack = reasoner.stack(item.case)
+                name = f"traces/{key}-{number:02d}"
+                pictures = shown_pictures(stack)
+                write(item.trace, item.case, stack, out / f"{name}.html", frame_pictures=pictures, expected=item.sample.letter)
+                write_overlay(item.trace, item.case, stack, out / f"{name}.png")
+                entry = Entry(item.trace, item.case, stack, href=f"{name}.html", correct=item.right, family=item.sample.family)
+                entries.append(entry)
+    write_text(out / "traces.json", json.dumps({"scores": scores, "traces": records}) + "\n")
+    write_index(entries, out / "report.html", title="UniReason demo on phantom patients", summary=scores)
+
+
+def _table(scores: dict[str, Any], out: Path) -> None:
+    for key in ("2d", "3d"):
+        part = scores[key]
+        low, high = part["accuracy_ci95"]
+        iou = "-" if part["mean_box_iou"] is None else f"{part['mean_box_iou']:.2f}"
+        print(
+            f"{key}: {part['accuracy']:.1%} of {part['n']} right (95% {low:.1%} to {high:.1%}), "
+            f"box IoU {iou}, answers with a look {part['crop_rate']:.1%}"
+        )
+        for family, row in part["by_family"].items():
+            print(f"    {family:24s} {row['accuracy']:6.1%} of {row['n']:3d}   chance {row['chance']:.0%}")
+    print(f"report: {out / 'report.html'}\ntraces: {out / 'traces.json'}\nseconds: {scores['seconds']}")
+    print("Research only, not a medical device.", file=sys.stderr)
