@@ -343,6 +343,18 @@ def test_tags_never_cover_each_other(opened: Opener) -> None:
             assert a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3]
 
 
+@pytest.mark.parametrize(
+    "box", [(-1e300, 3.0, 0.0, 1e300, 9.0, 1e300), (20.0, 20.0, 8.0, 5.0, 5.0, 2.0), (60.0, 70.0, 1.0, 80.0, 90.0, 4.0)]
+)
+def test_senseless_boxes_do_no_harm(opened: Opener, box: tuple[float, ...]) -> None:
+    sample = samples.volume()
+    step = replace(sample.trace.looks[2], box_model=box)
+    view = opened(samples.Sample(replace(sample.trace, steps=(step,)), sample.case, sample.stack), size=(390, 700))
+    view.click(".prose .look")
+    assert lit(view) == [1]
+    assert view.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_every_control_has_a_name_and_a_ring(opened: Opener) -> None:
     view = opened(samples.volume())
     names = view.eval_on_selector_all(

@@ -102,12 +102,13 @@ def _panel(key: str, score: Mapping[str, Any]) -> str:
         ("Accuracy", _percent(score.get("accuracy")), _interval(score.get("accuracy_ci95"))),
         ("Mean box IoU", _fraction(score.get("mean_box_iou")), ""),
         ("With a crop", _percent(score.get("crop_rate")), ""),
-        ("Questions", _count(score.get("n")), ""),
     ]
     large = "".join(
         f"<div><dt>{name}</dt><dd>{value}{f'<small>{more}</small>' if more else ''}</dd></div>" for name, value, more in figures
     )
-    return f'<section class="card panel"><h2>{_NAMES[key]}</h2><dl class="large">{large}</dl>{table if rows else ""}</section>'
+    count = f" · {score['n']} questions" if isinstance(score.get("n"), int) else ""
+    head = f'<h2>{_NAMES[key]}{count}</h2><dl class="large">{large}</dl>'
+    return f'<section class="card panel">{head}{table if rows else ""}</section>'
 
 
 def _row(name: str, part: Mapping[str, Any], whole: Mapping[str, Any]) -> str:

@@ -132,8 +132,8 @@ def numbers(values: tuple[float, ...] | list[Any]) -> str:
 
 
 def number(value: float, decimals: int = 1) -> str:
-    """One number without needless zeros and with a true minus sign."""
-    text = f"{value:.{decimals}f}"
-    if "." in text:
+    """One number without needless zeros and with a true minus sign; beyond a million in powers of ten."""
+    text = f"{value:.{decimals}f}" if abs(value) < 1e6 else f"{value:.3g}"
+    if "." in text and "e" not in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text == "-0" else text.replace("-", "\u2212")

@@ -18,6 +18,9 @@ from unireason.types import Case, Frame, Geometry, LookStep, Stack, Trace
 TONES = ("#4cc2ff", "#ffb02e", "#5ddc86", "#ff7ab8", "#ffe14a", "#b59bff", "#ff7d5c", "#35dcc6")
 """Look colours, in order; they stand out on grey pictures and are told apart by colour-blind readers with the numbers."""
 
+FAR = 20_000.0
+"""Model pixels. A model writes any number; beyond every frame one place is as good as another, and can be drawn."""
+
 _AXES = ("i", "j", "k")
 _TOWARDS = (("L", "R"), ("P", "A"), ("H", "F"))
 
@@ -30,7 +33,7 @@ class Look:
         number: 1, 2, ... in the order of the text.
         tone: Index into :data:`TONES`.
         step: The look itself.
-        rect: (x1, y1, x2, y2) as written, model pixels.
+        rect: (x1, y1, x2, y2) as written, model pixels, but at most :data:`FAR` from the origin.
         first: First model slice on which it is shown.
         last: One past its last slice; equal to ``first`` if it is shown nowhere.
         size_mm: Edge lengths along canonical x, y (and z); None without spacing.
@@ -137,8 +140,8 @@ def _look(number: int, step: LookStep, frame: Frame, size_mm: tuple[float, ...] 
     box = step.box_model
     half = len(box) // 2
     first, last = _slices(step, frame)
-    rect = (float(box[0]), float(box[1]), float(box[half]), float(box[half + 1]))
-    return Look(number, (number - 1) % len(TONES), step, rect, first, last, size_mm)
+    x1, y1, x2, y2 = (float(np.clip(v, -FAR, FAR)) for v in (*box[:2], *box[half : half + 2]))
+    return Look(number, (number - 1) % len(TONES), step, (x1, y1, x2, y2), first, last, size_mm)
 
 
 def _size(step: LookStep, to_voxel: NDArray[np.float64], geometry: Geometry) -> tuple[float, ...] | None:

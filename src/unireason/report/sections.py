@@ -187,10 +187,10 @@ def provenance(trace: Trace, case: Case, stack: Stack, scene: Scene) -> str:
         "Window": escape(stack.window),
         "Model frame": escape(_frame_words(scene)),
         "Coverage": escape(_coverage_words(scene)),
-        "Crops cut from": escape(_origins(trace)),
+        "Crop source": escape(_origins(trace)),
         "Notes": escape(" ".join(case.notes)),
     }
-    rows.update({k: v for k, v in _recorded(trace.provenance).items() if k not in rows})
+    rows.update({k: v for k, v in _recorded(trace.provenance).items() if not rows.get(k)})
     cells = "".join(f"<dt>{escape(k)}</dt><dd>{v}</dd>" for k, v in rows.items() if v)
     return f"<dl>{cells}</dl>"
 

@@ -26,6 +26,7 @@ def test_scores_families_and_cards(tmp_path: Path) -> None:
         "2 traces below · checkpoint phantom · 62 s",
         "87%<small>82–91%</small>",
         "0.66",
+        "2D images · 200 questions",
         "100%",
         ">0.70<",
         "Research only",
@@ -46,7 +47,7 @@ def test_missing_or_odd_scores_leave_a_dash() -> None:
     from unireason.report.index import _panel
 
     text = _panel("3d", {"accuracy": "high", "accuracy_ci95": [0.2], "n": None, "by_family": {"x": {}}})
-    assert text.count("<dd>\u2013</dd>") == 4
+    assert text.count("<dd>\u2013</dd>") == 3
     assert "<svg" not in text
     assert "chance" not in text
 

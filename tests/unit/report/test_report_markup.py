@@ -82,7 +82,17 @@ def test_write_bytes_says_why_it_cannot(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(3.0, "3"), (3.25, "3.2"), (-0.04, "0"), (-12.5, "\u221212.5"), (100.0, "100"), (0.0, "0")]
+    ("value", "text"),
+    [
+        (3.0, "3"),
+        (3.25, "3.2"),
+        (-0.04, "0"),
+        (-12.5, "\u221212.5"),
+        (100.0, "100"),
+        (0.0, "0"),
+        (1e300, "1e+300"),
+        (-2.5e6, "\u22122.5e+06"),
+    ],
 )
 def test_number_is_short_and_has_a_true_minus(value: float, text: str) -> None:
     assert markup.number(value) == text

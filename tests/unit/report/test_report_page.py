@@ -16,7 +16,8 @@ import report_samples as samples
 from unireason.errors import FormatError, UniReasonError
 from unireason.grounding.trace import from_json
 from unireason.report import page
-from unireason.types import TextStep
+from unireason.report.figures import overlay
+from unireason.types import LookStep, TextStep
 
 
 class _Reader(HTMLParser):
@@ -193,6 +194,16 @@ def test_frame_pictures_replace_the_slices() -> None:
     np.testing.assert_array_equal(stored, white[0])
     with pytest.raises(FormatError, match="9 pictures"):
         page.build(*_parts(sample), frame_pictures=white[:9])
+
+
+@pytest.mark.parametrize(
+    "box", [(-1e300, 3, 0, 1e300, 9, 1e300), (20, 20, 8, 5, 5, 2), (1, 2, 30, 40), (0,) * 6, (60, 70, 1, 80, 90, 4)]
+)
+def test_senseless_boxes_are_shown_as_far_as_they_go(box: tuple[float, ...]) -> None:
+    sample = samples.volume()
+    trace = replace(sample.trace, steps=(LookStep("[...]", tuple(map(float, box))),))
+    assert 'data-look="0"' in page.build(trace, sample.case, sample.stack)
+    assert overlay(trace, sample.case, sample.stack, width=400).width == 400
 
 
 def test_errors_are_ours(tmp_path: Path) -> None:
