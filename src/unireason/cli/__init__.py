@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from .. import __version__
-from ..errors import UniReasonError
+from unireason import __version__
+from unireason.errors import UniReasonError
 
 COMMANDS = ("ask", "demo", "phantom", "train", "doctor", "conformance")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..engine.reasoner import Question, Reasoner
-    from ..types import Case, Trace
+    from unireason.engine.reasoner import Question, Reasoner
+    from unireason.types import Case, Trace
 
 
 class _Question(argparse.Action):
@@ -39,7 +39,9 @@ def add_parser(subparsers: Any) -> None:
         epilog="Research only, not a medical device.",
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="image, volume, or folder with a DICOM series")
-    parser.add_argument("-q", "--question", metavar="TEXT", action=_Question, dest="questions", help="a question; may be repeated")
+    parser.add_argument(
+        "-q", "--question", metavar="TEXT", action=_Question, dest="questions", help="a question; may be repeated"
+    )
     parser.add_argument("-o", "--option", metavar="TEXT", action=_Option, help="an answer option of the question before it")
     parser.add_argument("--model", metavar="REF", default="phantom", help="phantom (built in), a folder or a hub id")
     parser.add_argument("--prompts", metavar="PROFILE", help="prompt profile: a TOML file or a built-in name")
@@ -54,13 +56,20 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _add_how(group: Any) -> None:
-    group.add_argument("--window", default="auto", help="auto, soft-tissue, lung, bone, brain, stored, minmax, percentile or LEVEL,WIDTH")
+    group.add_argument(
+        "--window", default="auto", help="auto, soft-tissue, lung, bone, brain, stored, minmax, percentile or LEVEL,WIDTH"
+    )
     group.add_argument("--slices", metavar="D", type=int, help="slices shown to the model (default: the profile's)")
     group.add_argument("--samples", metavar="N", type=int, default=1, help="answers a question (with --temperature above 0)")
     group.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default)")
     group.add_argument("--top-p", type=float, default=1.0, help="nucleus sampling")
     group.add_argument("--seed", type=int, default=0, help="seed of the first sample")
-    group.add_argument("--crop-source", choices=("model", "native"), default="model", help="cut regions from the model frame or from source pixels")
+    group.add_argument(
+        "--crop-source",
+        choices=("model", "native"),
+        default="model",
+        help="cut regions from the model frame or from source pixels",
+    )
     group.add_argument("--max-looks", metavar="N", type=int, help="looks at most")
     group.add_argument("--max-new-tokens", metavar="N", type=int, help="tokens at most")
     group.add_argument("--device", help="torch device (default: CUDA where there is one)")
@@ -85,8 +94,8 @@ def read_options(args: argparse.Namespace) -> dict[str, Any]:
     """
     from dataclasses import replace
 
-    from ..errors import FormatError
-    from ..imaging import Limits
+    from unireason.errors import FormatError
+    from unireason.imaging import Limits
 
     found: dict[str, Any] = {"modality": args.modality, "axes": args.axes, "series": args.series, "frame": args.frame}
     if args.spacing:
@@ -101,16 +110,16 @@ def read_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when every question got an answer, 1 when one stayed without."""
-    from ..engine.reasoner import Question, load
-    from ..errors import FormatError
-    from ..imaging import read
+    from unireason.engine.reasoner import Question, load
+    from unireason.errors import FormatError
+    from unireason.imaging import read
 
     if not args.questions:
         raise FormatError("there is no question", "at least one -q TEXT")
     questions = [Question(text, tuple(options)) for text, options in args.questions]
     profile = None
     if args.prompts:
-        from ..grounding.prompts import load_profile
+        from unireason.grounding.prompts import load_profile
 
         profile = load_profile(args.prompts)
     from .progress import status
@@ -128,7 +137,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ask(reasoner: Reasoner, case: Case, questions: Sequence[Question], args: argparse.Namespace) -> list[list[Trace]]:
-    from ..engine.sampling import Sampling
+    from unireason.engine.sampling import Sampling
+
     from .progress import status
 
     how: dict[str, Any] = {
@@ -152,12 +162,12 @@ def _ask(reasoner: Reasoner, case: Case, questions: Sequence[Question], args: ar
 
 def _print(traces: Sequence[Trace], case: Case, args: argparse.Namespace) -> None:
     if args.json:
-        from ..grounding.trace import to_json
+        from unireason.grounding.trace import to_json
 
         found = [to_json(t, crops=args.crops) for t in traces]
         print(json.dumps(found[0] if len(found) == 1 else found))
         return
-    from ..report.text import lines
+    from unireason.report.text import lines
 
     for note in case.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -166,7 +176,7 @@ def _print(traces: Sequence[Trace], case: Case, args: argparse.Namespace) -> Non
 
 
 def _write(reasoner: Reasoner, case: Case, traces: Sequence[Trace], args: argparse.Namespace) -> None:
-    from ..report.folder import save_report, save_traces
+    from unireason.report.folder import save_report, save_traces
 
     stack = reasoner.stack(case, window=args.window, slices=args.slices)
     written = []

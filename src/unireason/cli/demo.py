@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..engine.reasoner import Reasoner
-    from ..evaluate.heldout import Asked
+    from unireason.engine.reasoner import Reasoner
+    from unireason.evaluate.heldout import Asked
+    from unireason.types import Kind
 
 SHOWN = 6  # traces of each kind that get a page
 
@@ -34,8 +35,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
-    from ..engine.reasoner import load
-    from ..evaluate.heldout import evaluate, summary
+    from unireason.engine.reasoner import load
+    from unireason.evaluate.heldout import evaluate, summary
+
     from .progress import bar, status
 
     begun = time.perf_counter()
@@ -43,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
         reasoner = load(args.model)
     _files(reasoner, args)
     found: dict[str, list[Asked]] = {}
-    for key, kind in (("2d", "image"), ("3d", "volume")):
+    kinds: tuple[tuple[str, Kind], ...] = (("2d", "image"), ("3d", "volume"))
+    for key, kind in kinds:
         with bar(f"{key} questions", args.questions, quiet=args.json) as progress:
             found[key] = evaluate(reasoner, seed=args.seed, count=args.questions, kind=kind, progress=progress)
     scores: dict[str, Any] = {key: summary(asked) for key, asked in found.items()}
@@ -59,10 +62,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _files(reasoner: Reasoner, args: argparse.Namespace) -> None:
     """One patient of each format, read back from its files and asked as a user would; prints the traces."""
-    from ..data.sources.phantom_files import FORMATS, write_patients
-    from ..engine.reasoner import Question
-    from ..imaging import read
-    from ..report.text import lines
+    from unireason.data.sources.phantom_files import FORMATS, write_patients
+    from unireason.engine.reasoner import Question
+    from unireason.imaging import read
+    from unireason.report.text import lines
 
     inside = {"nifti": "image.nii.gz", "dicom": "dicom", "png": "image.png"}
     question = Question("Where does the liver lie?", ("left anterior", "right posterior", "right anterior", "left posterior"))
@@ -75,11 +78,11 @@ def _files(reasoner: Reasoner, args: argparse.Namespace) -> None:
 
 
 def _pages(reasoner: Reasoner, found: dict[str, list[Asked]], scores: dict[str, Any], out: Path) -> None:
-    from ..grounding.trace import to_json
-    from ..report.figures import write_overlay
-    from ..report.folder import shown_pictures, write_text
-    from ..report.index import Entry, write_index
-    from ..report.page import write
+    from unireason.grounding.trace import to_json
+    from unireason.report.figures import write_overlay
+    from unireason.report.folder import shown_pictures, write_text
+    from unireason.report.index import Entry, write_index
+    from unireason.report.page import write
 
     entries, records = [], []
     (out / "traces").mkdir(parents=True, exist_ok=True)

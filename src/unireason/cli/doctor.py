@@ -10,7 +10,19 @@ import shutil
 from importlib import metadata, util
 from typing import Any
 
-CORE = ("numpy", "scipy", "pillow", "SimpleITK", "nibabel", "pydicom", "torch", "transformers", "safetensors", "tokenizers", "rich")
+CORE = (
+    "numpy",
+    "scipy",
+    "pillow",
+    "SimpleITK",
+    "nibabel",
+    "pydicom",
+    "torch",
+    "transformers",
+    "safetensors",
+    "tokenizers",
+    "rich",
+)
 EXTRAS = {"browser": ("playwright",), "dev": ("pytest", "hypothesis", "ruff", "mypy", "jsonschema")}
 
 
@@ -52,9 +64,11 @@ def examine() -> dict[str, Any]:
     """All findings as plain JSON values; ``problems`` lists what stops the core, each with a remedy."""
     core = {p: _version(p) for p in CORE}
     extras = {name: {p: _version(p) for p in packages} for name, packages in EXTRAS.items()}
-    problems = [f"{p} is missing; install it with: pip install -c constraints.txt unireason" for p, v in core.items() if v is None]
-    from ..errors import ModelError
-    from ..model.files import BUILT_IN, locate
+    problems = [
+        f"{p} is missing; install it with: pip install -c constraints.txt unireason" for p, v in core.items() if v is None
+    ]
+    from unireason.errors import ModelError
+    from unireason.model.files import BUILT_IN, locate
 
     try:
         present = (locate(BUILT_IN) / "config.json").is_file()
@@ -85,7 +99,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found))
         return 1 if found["problems"] else 0
-    print(f"Python {found['python']} on {found['system']}, {found['cpu_count']} cores, torch uses {found['torch_threads']} threads")
+    print(
+        f"Python {found['python']} on {found['system']}, {found['cpu_count']} cores, torch uses {found['torch_threads']} threads"
+    )
     print("core:    " + ", ".join(f"{p} {v or 'MISSING'}" for p, v in found["core"].items()))
     for name, packages in found["extras"].items():
         print(f"extra {name}: " + ", ".join(f"{p} {v or 'missing'}" for p, v in packages.items()))

@@ -27,11 +27,17 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when all patients are there."""
-    from ..data.sources.phantom_files import write_patients
+    from unireason.data.sources.phantom_files import write_patients
 
     folders = write_patients(args.folder, count=args.patients, seed=args.seed, form=args.format)
     if args.json:
-        print(json.dumps({"folder": str(args.folder), "patients": [f.name for f in folders], "format": args.format, "seed": args.seed}))
+        print(
+            json.dumps(
+                {"folder": str(args.folder), "patients": [f.name for f in folders], "format": args.format, "seed": args.seed}
+            )
+        )
     else:
-        print(f"{len(folders)} patients in {args.folder}: {', '.join(f.name for f in folders[:3])}{', ...' if len(folders) > 3 else ''}")
+        print(
+            f"{len(folders)} patients in {args.folder}: {', '.join(f.name for f in folders[:3])}{', ...' if len(folders) > 3 else ''}"
+        )
     return 0

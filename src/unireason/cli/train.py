@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when the checkpoint and its card are written."""
     from dataclasses import asdict
 
-    from ..train.recipe import Recipe, read_recipe, train
+    from unireason.train.recipe import Recipe, read_recipe, train
 
     recipe = read_recipe(args.config) if args.config else Recipe()
     if args.dry_run:
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{stage} {step}/{total} " + " ".join(f"{k} {v:.3f}" for k, v in values.items()), flush=True)
 
     checkpoint = train(recipe, args.out, report)
-    from ..evaluate.card import write_card
+    from unireason.evaluate.card import write_card
 
     print(f"wrote {write_card(checkpoint, args.out, questions=args.questions)}")
     return 0

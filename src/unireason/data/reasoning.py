@@ -6,7 +6,8 @@ that even a very small model binds option text and letter where that is easy.
 
 from __future__ import annotations
 
-from ..types import Box, Look, Sample
+from unireason.types import Box, Look, Sample
+
 from .questions import Question
 from .scene import Scene
 

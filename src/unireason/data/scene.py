@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..types import Box, Box2D, Box3D, Frame
+from unireason.types import Box, Box2D, Box3D, Frame
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from ..data.balance import Balancer, draw
-from ..data.questions import FAMILIES
-from ..data.reasoning import write
-from ..data.scene import Scene
-from ..data.sources.phantom import Patient, generate
-from ..data.sources.phantom_scenes import busy_slices, image_case, image_scene, volume_scene
-from ..engine.reasoner import Question, Reasoner
-from ..errors import FormatError, UniReasonError
-from ..metrics.intervals import wilson
-from ..metrics.overlap import box_iou
-from ..types import Box, Box2D, Box3D, Case, Frame, Kind, Look, Sample, Trace
+from unireason.data.balance import Balancer, draw
+from unireason.data.questions import FAMILIES
+from unireason.data.reasoning import write
+from unireason.data.scene import Scene
+from unireason.data.sources.phantom import Patient, generate
+from unireason.data.sources.phantom_scenes import busy_slices, image_case, image_scene, volume_scene
+from unireason.engine.reasoner import Question, Reasoner
+from unireason.errors import FormatError, UniReasonError
+from unireason.metrics.intervals import wilson
+from unireason.metrics.overlap import box_iou
+from unireason.types import Box, Box2D, Box3D, Case, Frame, Kind, Look, Sample, Trace
 
 QUESTIONS_A_CASE = 3
 PATIENTS_A_QUESTION = 20  # patience before a family is declared impossible
@@ -175,5 +175,3 @@ def _scores(asked: Sequence[Asked]) -> dict[str, Any]:
         "mean_box_iou": float(np.mean(ious)) if ious else None,
         "crop_rate": sum(a.looked for a in asked) / len(asked),
     }
-
-

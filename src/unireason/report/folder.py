@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import UniReasonError
-from ..grounding.trace import to_json
-from ..types import Case, Stack, Trace
+from unireason.errors import UniReasonError
+from unireason.grounding.trace import to_json
+from unireason.types import Case, Stack, Trace
+
 from .figures import write_overlay
 from .index import Entry, write_index
 from .page import write
@@ -97,4 +98,6 @@ def _folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UniReasonError(f"cannot make the folder {path}: {error.strerror}", remedy="choose a place that can be written") from error
+        raise UniReasonError(
+            f"cannot make the folder {path}: {error.strerror}", remedy="choose a place that can be written"
+        ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..types import AnswerStep, LookStep, TextStep, Trace
+from unireason.types import AnswerStep, LookStep, TextStep, Trace
 
 
 def _numbers(values: Sequence[float], digits: int = 1) -> str:

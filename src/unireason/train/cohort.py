@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.balance import Balancer, draw_all
-from ..data.questions import Question
-from ..data.scene import Scene
-from ..data.sources import phantom
-from ..data.sources.phantom_scenes import busy_slices, image_case, image_scene, volume_scene
-from ..imaging.serialize import serialize
-from ..model.patches import resized
-from ..types import Frame
+from unireason.data.balance import Balancer, draw_all
+from unireason.data.questions import Question
+from unireason.data.scene import Scene
+from unireason.data.sources import phantom
+from unireason.data.sources.phantom_scenes import busy_slices, image_case, image_scene, volume_scene
+from unireason.imaging.serialize import serialize
+from unireason.model.patches import resized
+from unireason.types import Frame
 
 VOLUME = Frame(56, 56, 16, "volume")
 IMAGE = Frame(112, 112, 1, "image")

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..grounding import grammar
-from ..grounding.crop import cut, plan, smart_resize
-from ..grounding.prompts import Profile, render
-from ..model.patches import resized
-from ..types import Frame, Look, Problem, Sample
+from unireason.grounding import grammar
+from unireason.grounding.crop import cut, plan, smart_resize
+from unireason.grounding.prompts import Profile, render
+from unireason.model.patches import resized
+from unireason.types import Frame, Look, Problem, Sample
 
 Cut = tuple[int, tuple[int, int, int, int]]
 

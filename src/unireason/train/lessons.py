@@ -12,10 +12,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..data.questions import QUADRANTS, RELATIONS, Question
-from ..data.reasoning import write
-from ..data.sources.phantom import ORGANS
-from ..types import Frame
+from unireason.data.questions import QUADRANTS, RELATIONS, Question
+from unireason.data.reasoning import write
+from unireason.data.sources.phantom import ORGANS
+from unireason.types import Frame
+
 from .cohort import View
 from .collate import Coder, Pack, Row, pack, prompt, response
 
@@ -100,7 +101,15 @@ def phrases(views: list[View]) -> list[str]:
     import re
 
     fixed = [f" {t}" for group in OPTION_SETS for t in group]
-    fixed += [" lesion", *(f"\n{x}." for x in "ABCD"), *(f" {x}" for x in "ABCD"), "system\n", "user\n", "assistant\n", "<|im_end|>\n"]
+    fixed += [
+        " lesion",
+        *(f"\n{x}." for x in "ABCD"),
+        *(f" {x}" for x in "ABCD"),
+        "system\n",
+        "user\n",
+        "assistant\n",
+        "<|im_end|>\n",
+    ]
     texts = [SURVEY_QUESTION, "<think>Listed", " So", "Which?", "You read a medical image.", "You read a medical scan."]
     for view in views:
         for question in view.questions:

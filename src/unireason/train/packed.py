@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..model.patches import grid, patchify
+from unireason.model.patches import grid, patchify
+
 from .collate import Pack
 from .shared_prefix import hidden_states, make_layout
 

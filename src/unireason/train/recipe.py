@@ -15,13 +15,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..errors import FormatError
-from ..grounding.prompts import Profile
-from ..model import scratch
+from unireason.errors import FormatError
+from unireason.grounding.prompts import Profile
+from unireason.model import scratch
+
 from . import shared_prefix
 from .cohort import VOLUME, views
 from .collate import Coder, Pack
@@ -112,6 +114,23 @@ def read_recipe(path: Path) -> Recipe:
     return Recipe(**values, shape=dataclasses.replace(Recipe().shape, **sizes)) if sizes else Recipe(**values)
 
 
+def _optimizers(network: Any, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, AdamW for embeddings, norms and biases.
+
+    On this task Muon needs about a quarter of AdamW's steps (docs/explanation/experiments.md).
+    """
+    named = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
+    matrices = [p for n, p in named if p.ndim == 2 and ".layers." in n]
+    others = [p for n, p in named if not (p.ndim == 2 and ".layers." in n)]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.Muon(matrices, lr=2 * rate, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+    for group in (g for o in optimizers for g in o.param_groups):
+        group["peak"] = group["lr"]
+    return optimizers
+
+
 class Run:
     """One run of the recipe in a folder.
 
@@ -153,13 +172,13 @@ class Run:
             self.network, self.volumes, self.images, seed=recipe.seed, steps=recipe.tower_steps, rate=recipe.tower_rate
         )
         modules = {"tower": trainer.tower, "head": trainer.head}
-        start = restore(latest(self.folder, "tower"), modules, trainer.optimizer)
+        start = restore(latest(self.folder, "tower"), modules, [trainer.optimizer])
         for step in range(start + 1, recipe.tower_steps + 1):
             trainer.rng = np.random.default_rng([recipe.seed, 1, step])
             shown = trainer.step(step)
             self.log("tower", step, recipe.tower_steps, shown)
             if step % recipe.save_every == 0 or step == recipe.tower_steps:
-                save(self.folder, "tower", step, modules, trainer.optimizer)
+                save(self.folder, "tower", step, modules, [trainer.optimizer])
         self.network.model.visual.requires_grad_(False)
 
     def _packs(self, step: int) -> Iterator[Pack]:
@@ -178,42 +197,48 @@ class Run:
             yield drill_pack(self.coder, rng, rows=8)
 
     def _rate(self, step: int) -> float:
-        """Learning rate: short warm-ups of drill and SFT, then a cosine down to a twentieth."""
+        """Share of the peak learning rate: short warm-ups of drill and SFT, then a cosine down to a twentieth."""
         recipe = self.recipe
         if step <= recipe.drill_steps:
-            return recipe.rate * min(1.0, step / 30)
+            return min(1.0, step / 30)
         done = (step - recipe.drill_steps) / recipe.steps
-        return recipe.rate * min(1.0, done * recipe.steps / 100) * (0.05 + 0.475 * (1 + math.cos(math.pi * done)))
+        return min(1.0, done * recipe.steps / 100) * (0.05 + 0.475 * (1 + math.cos(math.pi * done)))
 
     def language(self) -> None:
         """Stages 2 and 3: option drill, then joint grounded SFT of the language model with the tower frozen."""
         recipe, network = self.recipe, self.network
         shared_prefix.register(network)
         parameters = [p for p in network.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01)
+        optimizers = _optimizers(network, recipe.rate)
         vocabulary = network.config.text_config.vocab_size
         objective = NumberSmoothing(scratch.number_ids(self.coder.tokenizer), vocabulary, sigma=recipe.sigma)
         image_token = self.coder.token("<|image_pad|>")
         modules = {"language": network.model.language_model, "head": network.lm_head}
         total = recipe.drill_steps + recipe.steps
-        for step in range(restore(latest(self.folder, "language"), modules, optimizer) + 1, total + 1):
-            for group in optimizer.param_groups:
-                group["lr"] = self._rate(step)
+        for step in range(restore(latest(self.folder, "language"), modules, optimizers) + 1, total + 1):
+            for group in (g for o in optimizers for g in o.param_groups):
+                group["lr"] = group["peak"] * self._rate(step)
             packs = list(self._packs(step))
             labels = sum(int(p.labels.sum()) for p in packs)
             loss, right = 0.0, 0
             for pack in packs:
                 logits, targets, _ = labelled_logits(network, pack, image_token)
                 part = objective(logits, targets).sum() / labels
-                part.backward()
+                torch.autograd.backward(part)
                 loss += part.item()
                 right += int((logits.argmax(-1) == targets).sum())
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            self.log("language", step, total, {"loss": loss, "tokens_right": right / labels, "samples": sum(len(p.lengths) for p in packs)})
+            for optimizer in optimizers:
+                optimizer.step()
+            network.zero_grad(set_to_none=True)
+            self.log(
+                "language",
+                step,
+                total,
+                {"loss": loss, "tokens_right": right / labels, "samples": sum(len(p.lengths) for p in packs)},
+            )
             if step % recipe.save_every == 0 or step == total:
-                save(self.folder, "language", step, modules, optimizer)
+                save(self.folder, "language", step, modules, optimizers)
         shared_prefix.unregister(network)
 
     def export(self) -> Path:

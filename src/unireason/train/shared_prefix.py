@@ -137,4 +137,5 @@ def hidden_states(network: Any, embeddings: torch.Tensor, positions: torch.Tenso
         use_cache=False,
         layout=layout,
     )
-    return out.last_hidden_state[0]
+    states: torch.Tensor = out.last_hidden_state[0]
+    return states

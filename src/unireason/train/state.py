@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -18,7 +18,9 @@ def latest(folder: Path, stage: str) -> Path | None:
     return states[-1] if states else None
 
 
-def save(folder: Path, stage: str, step: int, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> Path:
+def save(
+    folder: Path, stage: str, step: int, modules: Mapping[str, nn.Module], optimizers: Sequence[torch.optim.Optimizer]
+) -> Path:
     """Writes a state, then removes the older ones of its stage.
 
     Args:
@@ -26,11 +28,16 @@ def save(folder: Path, stage: str, step: int, modules: Mapping[str, nn.Module], 
         stage: Name of the stage.
         step: Steps done.
         modules: What is trained, by name.
-        optimizer: AdamW over them.
+        optimizers: What trains them, in a fixed order.
     """
-    tensors = {f"module.{name}.{key}": value.detach().contiguous() for name, m in modules.items() for key, value in m.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value.contiguous() for key, value in state.items()}
+    tensors = {
+        f"module.{name}.{key}": value.detach().contiguous()
+        for name, m in modules.items()
+        for key, value in m.state_dict().items()
+    }
+    for number, optimizer in enumerate(optimizers):
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{index}.{key}": value.contiguous() for key, value in state.items()}
     target = folder / f"{stage}-{step:07d}.safetensors"
     partial = target.with_suffix(".partial")
     save_file(tensors, str(partial), metadata={"step": str(step)})
@@ -41,13 +48,13 @@ def save(folder: Path, stage: str, step: int, modules: Mapping[str, nn.Module], 
     return target
 
 
-def restore(path: Path | None, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> int:
+def restore(path: Path | None, modules: Mapping[str, nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> int:
     """Loads a state in place.
 
     Args:
         path: From ``latest``; None starts from the beginning.
         modules: As saved.
-        optimizer: As saved.
+        optimizers: As saved.
 
     Returns:
         Steps done.
@@ -60,10 +67,11 @@ def restore(path: Path | None, modules: Mapping[str, nn.Module], optimizer: torc
     for name, module in modules.items():
         head = f"module.{name}."
         module.load_state_dict({k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)})
-    states: dict[int, dict[str, torch.Tensor]] = {}
+    states: list[dict[int, dict[str, torch.Tensor]]] = [{} for _ in optimizers]
     for key, value in tensors.items():
         if key.startswith("optimizer."):
-            _, index, field = key.split(".", 2)
-            states.setdefault(int(index), {})[field] = value
-    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+            _, number, index, field = key.split(".", 3)
+            states[int(number)].setdefault(int(index), {})[field] = value
+    for optimizer, state in zip(optimizers, states, strict=True):
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return step

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from ..data.sources.phantom import LESION_LABEL, ORGANS, SPINE_LABEL
-from ..model.patches import grid, patchify, resized
+from unireason.data.sources.phantom import LESION_LABEL, ORGANS, SPINE_LABEL
+from unireason.model.patches import grid, patchify, resized
+
 from .cohort import View
 
 TOKEN, CELL = 28, 2
@@ -92,7 +93,9 @@ class TowerTrainer:
         rate: Peak learning rate.
     """
 
-    def __init__(self, network: Any, volumes: Sequence[View], images: Sequence[View], *, seed: int, steps: int, rate: float = 2e-3) -> None:
+    def __init__(
+        self, network: Any, volumes: Sequence[View], images: Sequence[View], *, seed: int, steps: int, rate: float = 2e-3
+    ) -> None:
         self.tower = network.model.visual
         self.volumes, self.images, self.steps, self.rate = volumes, images, steps, rate
         torch.manual_seed(seed)
@@ -143,7 +146,7 @@ class TowerTrainer:
             group["lr"] = rate
         loss, shown = self.losses(self._pictures())
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.tower.parameters(), 1.0)
         self.optimizer.step()
         return shown

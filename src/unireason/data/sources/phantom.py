@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ...types import Affine, Case, Geometry, Source
+from unireason.types import Affine, Case, Geometry, Source
 
 LESION_LABEL = 20
 SPINE_LABEL = 30
@@ -188,7 +188,11 @@ def _paint_body(
 
 
 def _grow_lesion(
-    rng: np.random.Generator, places: list[_Place], voxels: NDArray[np.float32], labels: NDArray[np.uint8], axes: tuple[NDArray[np.float64], ...]
+    rng: np.random.Generator,
+    places: list[_Place],
+    voxels: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    axes: tuple[NDArray[np.float64], ...],
 ) -> Lesion | None:
     """A round mass well inside one visible organ that can carry one; None for one patient in eight or without such an organ."""
     hosts = [p for p in places if p.present and p.organ.lesions and np.count_nonzero(labels == p.organ.label) > 60]
@@ -234,11 +238,14 @@ def _texture(rng: np.random.Generator, voxels: NDArray[np.float32], labels: NDAr
     for organ in ORGANS:
         shift[organ.label] = rng.normal(0, 9)
     noisy = voxels + shift[labels] * (labels > 0)
-    nz, ny, nx = voxels.shape
-    bias = np.linspace(-1, 1, nx, dtype=np.float32) * rng.normal(0, 6) + np.linspace(-1, 1, ny, dtype=np.float32)[:, None] * rng.normal(0, 6)
+    _nz, ny, nx = voxels.shape
+    bias = np.linspace(-1, 1, nx, dtype=np.float32) * rng.normal(0, 6) + np.linspace(-1, 1, ny, dtype=np.float32)[
+        :, None
+    ] * rng.normal(0, 6)
     noisy += bias * (voxels > AIR_HU)
     noisy += rng.standard_normal(voxels.shape, dtype=np.float32) * np.float32(rng.uniform(8, 22))
-    return np.clip(noisy, -1024, 3071).astype(np.int16)
+    clipped: NDArray[np.int16] = np.clip(noisy, -1024, 3071).astype(np.int16)
+    return clipped
 
 
 TRAINING_STREAM = 1

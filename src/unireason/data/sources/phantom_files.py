@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ...errors import UniReasonError
+from unireason.errors import UniReasonError
+
 from .phantom import LESION_LABEL, Patient, axial, generate, radiograph
 from .phantom_scenes import NAMES, busy_slices
 

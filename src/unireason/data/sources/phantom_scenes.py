@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...types import Box, Case, Frame, Geometry, Source
-from ..scene import Scene, model_box, regions
+from unireason.data.scene import Scene, model_box, regions
+from unireason.types import Box, Case, Frame, Geometry, Source
+
 from .phantom import BY_NAME, LESION_LABEL, ORGANS, Patient, axial
 
 NAMES = {o.label: o.name for o in ORGANS} | {LESION_LABEL: "lesion"}
