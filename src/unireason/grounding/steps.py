@@ -92,7 +92,8 @@ def steps_from_text(
     executed, last_end = dict(zip(shown, executions, strict=False)), 0
     for found in parsed.boxes:
         _add_text(steps, text[last_end : min(found.start, answer_start)])
-        steps.append(_look(found, _label(text[last_end : found.start]), executed.get(found.end)))
+        clause_start = max(last_end, answer_start) if found.start >= answer_start else last_end
+        steps.append(_look(found, _label(text[clause_start : found.start]), executed.get(found.end)))
         last_end = found.end
     _add_text(steps, text[last_end:answer_start])
     if answer:

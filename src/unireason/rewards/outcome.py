@@ -50,7 +50,7 @@ def outcome(trace: Trace, gold: str, *, must_look: bool = False) -> dict[str, fl
     if len(gold) != 1 or not gold.isalpha():
         raise FormatError(f"the gold answer is {gold!r}", "one option letter")
     codes = {problem.code for problem in trace.problems}
-    think = float(trace.raw_text.count(THINK_END) == 1 and not codes & _THINK_PROBLEMS)
+    think = float(THINK_END in trace.raw_text and not codes & _THINK_PROBLEMS)
     looked = any(look.executed for look in trace.looks)
     boxes = float(not codes & _BOX_PROBLEMS and (looked or not must_look) and bool(trace.steps))
     answer = float(trace.answer.choice == gold.upper())

@@ -123,7 +123,7 @@ def test_cut_refuses_rectangles_outside(rect):
         ((256, 256), (252, 252)),
         ((512, 512), (504, 504)),
         ((31, 48), (56, 84)),  # 28 x 56 would be under 3136 px: grown by sqrt(3136 / 1488) and rounded up
-        ((23, 46), (28, 56)),  # a side below 28
+        ((23, 46), (28, 56)),  # a side below 28: both raised, and no growing to 3136 px
         ((7570, 8349), (3388, 3752)),  # over 12845056 px: shrunk and rounded down
         ((70, 70), (56, 56)),  # 2.5 patches round to the even number
     ],

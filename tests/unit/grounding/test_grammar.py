@@ -54,6 +54,7 @@ def test_reads_both_kinds_in_order_with_offsets():
     ("text", "expected"),
     [
         (box("[1,2,3]"), ["bad_number_count"]),
+        (box("[1,2,3,4,5]"), ["bad_number_count"]),
         (box("[1,2,3,4,5,6,7]"), ["bad_number_count"]),
         (box("[1,,3,4]"), ["not_a_number"]),
         (box("[1,2,3,4,]"), ["not_a_number"]),

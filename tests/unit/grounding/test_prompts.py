@@ -40,6 +40,10 @@ def test_open_questions_have_their_own_closing_line(kind, closing):
     assert PLAIN.parts(kind, "Why?")[-1] == ("user", (Picture(0), f"Why?\n{closing}"))
 
 
+def test_an_image_has_no_slice_label():
+    assert replace(PLAIN, slice_label="Slice {index}:").parts("image", "Why?") == PLAIN.parts("image", "Why?")
+
+
 def test_empty_system_text_and_closing_leave_nothing_behind():
     profile = Profile(name="bare", system_2d="", system_3d="")
     assert profile.parts("image", "Why?") == [("user", (Picture(0), "Why?"))]

@@ -83,11 +83,13 @@ def test_a_block_opened_by_the_prompt():
 
 
 def test_looks_in_the_answer_come_before_it():
-    text = f"<think>hm</think>B. The <|box_start|>[1,2,3,4]<|box_end|>{SHOWN} kidney"
+    text = f"<think>hm</think><|box_start|>[1,2,3,4]<|box_end|>{SHOWN}B. The kidney"
     steps, _ = steps_from_text(text, executions=[execution(0)], choose=first_letter)
     assert [s.type for s in steps] == ["text", "look", "answer"]
     assert steps[0] == TextStep("hm")
-    assert steps[-1] == AnswerStep("B. The  kidney", "B")
+    assert isinstance(steps[1], LookStep)
+    assert steps[1].label == ""  # the words of the reasoning do not name a box of the answer
+    assert steps[-1] == AnswerStep("B. The kidney", "B")
 
 
 def test_without_think_tags_everything_is_the_answer():

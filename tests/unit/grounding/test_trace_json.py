@@ -172,6 +172,14 @@ def test_unknown_keys_and_versions_are_refused():
             trace_json.from_json({**GOOD, key: value})
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, True, "1"])
+def test_numbers_must_be_finite_numbers(value):
+    data = copy.deepcopy(GOOD)
+    data["steps"][1]["box_model"][2] = value
+    with pytest.raises(FormatError, match=r"steps\[1\]\.box_model\[2\]"):
+        trace_json.from_json(data)
+
+
 def test_the_answer_cannot_contradict_the_steps():
     with pytest.raises(FormatError, match="answer"):
         trace_json.from_json({**GOOD, "answer": {"choice": "A", "text": "B. left kidney"}})

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from unireason.cli import conformance as command
+from unireason.cli import main
 from unireason.conformance import CHECKS, check, check_file
 from unireason.errors import FormatError
+from unireason.grounding import grammar
+from unireason.metrics import answers
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "conformance.json"
 CASES = json.loads(GOLDEN.read_text(encoding="utf-8"))
@@ -83,6 +86,13 @@ def test_null_and_empty_text_are_not_the_same():
     assert check({"published_choice": [{**case, "inference_choice": ""}]})[0].passed == 0
 
 
+def test_one_is_not_true():
+    case = {"text": "<|box_start|>[1,2,3,4,5,6]<|box_end|>", "boxes": [{"coords": [1, 2, 3, 4, 5, 6], "is_3d": True}]}
+    assert check({"box_parse": [case]})[0].passed == 1
+    case["boxes"][0]["is_3d"] = 1
+    assert check({"box_parse": [case]})[0].passed == 0
+
+
 def test_our_own_error_is_a_difference():
     case = {"height": 1, "width": 500, "factor": 28, "min_pixels": 1, "max_pixels": 10**6, "resized": [28, 504]}
     result = check({"smart_resize": [case]})[0]
@@ -140,3 +150,16 @@ def test_missing_file_folder_and_bytes(tmp_path):
     for path in (tmp_path / "none.json", tmp_path, tmp_path / "b.json", "nul\0byte"):
         with pytest.raises(FormatError):
             run(path)
+
+
+def test_exit_codes_of_the_command_line(tmp_path, capsys):
+    unknown = tmp_path / "cases.json"
+    unknown.write_text('{"colour": []}', encoding="utf-8")
+    assert main(["conformance", str(GOLDEN)]) == 0
+    assert main(["conformance", str(unknown)]) == 2
+    assert main(["conformance", str(tmp_path / "none.json")]) == 2
+    assert capsys.readouterr().err.count("error: ") == 2
+
+
+def test_both_readers_of_think_tags_mean_the_same_tags():
+    assert (answers.THINK_START, answers.THINK_END) == (grammar.THINK_START, grammar.THINK_END)
