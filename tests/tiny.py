@@ -127,3 +127,46 @@ def stack(kind: str = "volume", *, depth: int = 4, side: int = 56, seed: int = 0
     native = random.integers(0, 256, (depth * 2, side * 3, side * 3), dtype=np.uint8)
     covered = tuple((2 * d, 2 * d + 2) for d in range(depth))
     return Stack(native[::2, ::3, ::3].copy(), "volume", "as stored", covered, native)
+
+
+class Scripted:
+    """A picker that follows a plan and keeps the logits it was shown: an id is forced, None takes the best plain byte."""
+
+    def __init__(self, plan: list[int | None]) -> None:
+        self.plan, self.seen = list(plan), list[torch.Tensor]()
+
+    def pick(self, logits: torch.Tensor) -> tuple[int, float]:
+        forced = self.plan[len(self.seen)]
+        self.seen.append(logits.float().clone())
+        return (int(logits[:256].argmax()) if forced is None else forced), -0.5
+
+
+class Script:
+    """Makes a scripted picker a row and remembers them."""
+
+    def __init__(self, *plans: list[int | None]) -> None:
+        self.plans = plans
+        self.pickers: dict[int, Scripted] = {}
+
+    def __call__(self, row: int, *rest: Any) -> Scripted:
+        del rest
+        self.pickers[row] = Scripted(self.plans[row])
+        return self.pickers[row]
+
+    def logits(self, row: int) -> torch.Tensor:
+        """(tokens, vocabulary) of one row."""
+        return torch.stack(self.pickers[row].seen)
+
+
+def spell(text: str) -> list[int | None]:
+    """The ids of a text, as a forced plan."""
+    made = checkpoint()
+    return list(made.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def plan(boxes: list[tuple[int, ...]], *, free: int = 4, tail: int = 5) -> list[int | None]:
+    """Free tokens and a forced box for each round, free tokens and the end of the turn at last."""
+    out: list[int | None] = []
+    for box in boxes:
+        out += [None] * free + spell(f"<|box_start|>[{','.join(map(str, box))}]<|box_end|>")
+    return [*out, *[None] * tail, checkpoint().ids.im_end]

@@ -216,3 +216,28 @@ def test_think_tags_may_be_missing():
     assert ids.think_start is None
     assert ids.think_end is None
     assert tiny.checkpoint().ids.think_start is not None
+
+
+def test_flat_configuration_and_names_of_the_first_releases(tmp_path):
+    """Text sizes at the top level, rotary sections under ``rope_scaling``, tensors named ``model.layers`` and ``visual``."""
+    from safetensors.torch import load_file, save_file
+
+    written = tiny.save(tmp_path, shard_size="1GB")
+    path = tmp_path / "model.safetensors"
+    renamed = {}
+    for name, tensor in load_file(path).items():
+        renamed[name.replace("model.language_model.", "model.").replace("model.visual.", "visual.")] = tensor
+    assert any(n.startswith("visual.") for n in renamed)
+    assert any(n.startswith("model.layers.") for n in renamed)
+    save_file(renamed, path, metadata={"format": "pt"})
+    config = json.loads((tmp_path / "config.json").read_text())
+    rope = config["text_config"].pop("rope_parameters")
+    flat = {**config.pop("text_config"), **config, "model_type": "qwen2_5_vl", "rope_theta": rope["rope_theta"]}
+    flat["rope_scaling"] = {"type": "mrope", "mrope_section": rope["mrope_section"]}
+    (tmp_path / "config.json").write_text(json.dumps(flat))
+    loaded = checkpoints.load(tmp_path, device="cpu")
+    state = loaded.network.state_dict()
+    assert all(torch.equal(state[k], v) for k, v in written.network.state_dict().items())
+    row = torch.tensor([[65, 66, 67]])
+    with torch.no_grad():
+        assert torch.equal(loaded.network(row).logits, written.network(row).logits)

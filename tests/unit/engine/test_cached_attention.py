@@ -1,0 +1,68 @@
+"""The attention and the cache of the local back end against the plain formulas."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from unireason.engine.attention import cached_attention
+from unireason.engine.cache import GrowingCache
+from unireason.errors import ModelError
+
+
+def plain(query, key, value, mask, scale):
+    """softmax(q k / scale) v with repeated key heads."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = (t.repeat_interleave(groups, dim=1) for t in (key, value))
+    scores = query @ key.transpose(2, 3) * scale
+    return (scores.masked_fill(~mask, -torch.inf).softmax(-1) @ value).transpose(1, 2)
+
+
+@pytest.mark.parametrize("new", [1, 2, 32, 33, 60])
+@pytest.mark.parametrize("key_heads", [1, 2, 4])
+def test_attention_equals_the_formula(new, key_heads):
+    random = torch.Generator().manual_seed(new)
+    query = torch.randn(1, 4, new, 8, generator=random)
+    key, value = (torch.randn(1, key_heads, 70, 8, generator=random) for _ in range(2))
+    mask = torch.rand(1, 1, new, 70, generator=random) > 0.4
+    mask[..., 0] = True
+    out, _ = cached_attention(SimpleNamespace(), query, key, value, mask, scaling=0.3)
+    assert torch.allclose(out, plain(query, key, value, mask, 0.3), atol=1e-5)
+
+
+def test_without_mask_a_fresh_sequence_is_causal_and_one_token_sees_all():
+    random = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(1, h, 6, 8, generator=random) for h in (4, 2, 2))
+    causal = torch.ones(6, 6, dtype=torch.bool).tril()[None, None]
+    out, _ = cached_attention(SimpleNamespace(), query, key, value, None, scaling=0.3)
+    assert torch.allclose(out, plain(query, key, value, causal, 0.3), atol=1e-5)
+    out, _ = cached_attention(SimpleNamespace(), query[:, :, :1], key, value, None, scaling=0.3)
+    everything = torch.ones(1, 1, 1, 6, dtype=torch.bool)
+    assert torch.allclose(out, plain(query[:, :, :1], key, value, everything, 0.3), atol=1e-5)
+
+
+def test_forgotten_mask_is_an_error():
+    query, key = torch.zeros(1, 4, 2, 8), torch.zeros(1, 2, 6, 8)
+    with pytest.raises(ModelError, match="without a mask"):
+        cached_attention(SimpleNamespace(), query, key, key, None)
+
+
+def test_cache_grows_cuts_and_keeps():
+    random = torch.Generator().manual_seed(0)
+    cache, expected = GrowingCache(2), torch.empty(1, 2, 0, 4)
+    for size in (3, 1, 300, 1, 700, 2):
+        new = torch.randn(1, 2, size, 4, generator=random)
+        expected = torch.cat([expected, new], dim=2)
+        for layer in range(2):
+            keys, values = cache.update(new + layer, -new, layer)
+            assert torch.equal(keys, expected + layer)
+            assert torch.equal(values, -expected)
+    assert cache.get_seq_length() == 1007
+    kept = torch.tensor([0, 2, 5, 900])
+    cache.keep(100, kept)
+    expected = torch.cat([expected[:, :, :100], expected[:, :, 100:][:, :, kept]], dim=2)
+    assert torch.equal(cache.layers[1].keys, expected + 1)
+    cache.cut(50)
+    keys, values = cache.update(torch.ones(1, 2, 1, 4), torch.ones(1, 2, 1, 4), 0)
+    assert torch.equal(keys[:, :, :50], expected[:, :, :50])
+    assert torch.equal(values[:, :, 50:], torch.ones(1, 2, 1, 4))

@@ -1,0 +1,195 @@
+"""From a case and a question to a trace, with every number of a look checked by hand."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+import unireason
+from unireason.engine.local import LocalEngine
+from unireason.engine.reasoner import Question, Reasoner
+from unireason.engine.reference import ReferenceEngine
+from unireason.engine.sampling import Sampling
+from unireason.engine.threads import set_threads
+from unireason.errors import FormatError, ModelError
+from unireason.grounding import trace as traces
+from unireason.imaging.geometry import volume_geometry
+from unireason.types import AnswerStep, Case, Geometry, LookStep, Source, TextStep
+
+END = "<|im_end|>"
+
+
+def volume():
+    """60 x 50 x 20 voxels, i against x at 2 mm, j along y at 1 mm, k along z at 3 mm."""
+    affine = np.diag([-2.0, 1.0, 3.0, 1.0])
+    affine[:3, 3] = (10, 20, 30)
+    geometry = volume_geometry((60, 50, 20), affine)
+    pixels = np.random.default_rng(0).normal(100, 30, geometry.shape).astype(np.float32)
+    return Case(pixels, "volume", geometry, "MR", Source("scan.nii.gz", "nifti", "ab"))
+
+
+def picture():
+    pixels = np.random.default_rng(0).integers(0, 256, (112, 56), dtype=np.uint8)
+    geometry = Geometry((112, 56), (56, 112), (0, 1), (False, False))
+    return Case(pixels, "image", geometry, "", Source("x.png", "png", "cd"))
+
+
+def reasoner(*texts, kind=LocalEngine):
+    return Reasoner(tiny.checkpoint(), engine=kind(tiny.checkpoint(), picker=tiny.Script(*[tiny.spell(t) for t in texts])))
+
+
+def test_trace_of_a_volume_by_hand():
+    text = f"<think>Look at the left kidney <|box_start|>[14,0,1,28,56,3]<|box_end|>fine</think>B. no{END}"
+    trace = reasoner(text).ask(volume(), "Is it big?", options=["yes", "no"])
+    assert [type(s) for s in trace.steps] == [TextStep, LookStep, TextStep, AnswerStep]
+    assert trace.answer.choice == "B"
+    assert trace.answer.text == "B. no"
+    assert (trace.frame.width, trace.frame.height, trace.frame.depth) == (56, 56, 4)
+    look = trace.looks[0]
+    assert look.executed
+    assert look.label == "left kidney"
+    assert look.slices == (1, 2)
+    # x: 60 voxels on 56 pixels, mirrored: i from 60 - 28 * 60 / 56 = 30 to 60 - 14 * 60 / 56 = 45; z: 5 slices each
+    assert look.box_voxel == pytest.approx((30, 0, 5, 45, 50, 15))
+    # x = 10 - 2 (i - 0.5), y = 20 + (j - 0.5), z = 30 + 3 (k - 0.5)
+    assert look.box_world_mm == pytest.approx((10 - 2 * 44.5, 19.5, 30 + 3 * 4.5, 10 - 2 * 29.5, 69.5, 30 + 3 * 14.5))
+    assert trace.finish == "end_of_turn"
+    assert trace.problems == ()
+    assert trace.source == Source("scan.nii.gz", "nifti", "ab")
+    assert trace.raw_text.count("<|image_pad|>") == 2
+    assert sum(trace.tokens.sampled) == len(tiny.spell(text))
+
+
+def test_trace_of_an_image_and_its_json():
+    text = f"<think><|box_start|>[0,0,28,28]<|box_end|></think>ok{END}"
+    trace = reasoner(text).ask(picture(), "What?")
+    assert (trace.frame.width, trace.frame.height) == (28, 84)  # 56 x 112 exceeds 4,704 pixels
+    assert trace.looks[0].box_voxel == pytest.approx((0, 0, 56, 28 * 112 / 84))
+    assert trace.looks[0].box_world_mm is None
+    assert trace.answer.choice is None
+    document = traces.to_json(trace)
+    assert traces.to_json(traces.from_json(json.loads(json.dumps(document)))) == document
+
+
+def test_provenance_names_what_made_the_trace():
+    made = reasoner(f"x{END}")
+    said = made.ask(volume(), "q", sampling=Sampling(0.7, 0.9, 5, 11), window="minmax", crop_source="native").provenance
+    assert said["checkpoint"] == {"name": "tiny", "sha256": "", "hashed": "", "dtype": "float32", "device": "cpu"}
+    assert said["profile"] == {"name": "tiny", "sha256": tiny.PROFILE.sha256}
+    assert said["window"].startswith("minmax")
+    assert said["sampling"] == {"temperature": 0.7, "top_p": 0.9, "top_k": 5}
+    assert said["seed"] == 11
+    assert said["crop_source"] == "native"
+    assert said["engine"] == "LocalEngine"
+    assert set(said["versions"]) == {"unireason", "python", "torch", "transformers"}
+    json.dumps(said)
+
+
+@pytest.mark.parametrize("kind", [LocalEngine, ReferenceEngine])
+def test_many_questions_and_samples_come_back_in_order(kind):
+    texts = [f"{letter}{END}" for letter in "abcdef"]
+    heard = []
+    questions = ["one", Question("two", ("x", "y")), "three"]
+    how = {"samples": 2, "sampling": Sampling(seed=5)}
+    out = reasoner(*texts, kind=kind).ask_many(volume(), questions, on_token=lambda *a: heard.append(a), **how)
+    assert [t.raw_text for q in out for t in q] == texts
+    assert [len(q) for q in out] == [2, 2, 2]
+    assert [[t.question for t in q] for q in out] == [["one"] * 2, ["two"] * 2, ["three"] * 2]
+    assert [t.provenance["seed"] for t in out[1]] == [5, 6]
+    assert out[1][0].options == ("x", "y")
+    assert "".join(piece for row, _, piece in heard if row == 3) == "d" + END
+    assert reasoner().ask_many(volume(), []) == []
+
+
+def test_encodings_are_kept_for_the_last_two_cases(monkeypatch):
+    made = Reasoner(tiny.checkpoint())
+    a, b, c = volume(), volume(), picture()
+    first = made.encode(a)
+    assert made.encode(a) is first
+    assert made.encode(a, window="minmax") is not first
+    assert made.encode(a) is first
+    made.encode(b)
+    made.encode(c)
+    assert made.encode(a) is not first
+
+
+def test_slices_and_looks_can_be_chosen():
+    box = "<|box_start|>[0,0,5,28,28,6]<|box_end|>"
+    made = reasoner(f"{box}x{END}")
+    trace = made.ask(volume(), "q", slices=6)
+    assert trace.frame.depth == 6
+    assert trace.looks[0].slices == (5,)
+    trace = reasoner(box).ask(volume(), "q", max_looks=0)
+    assert trace.finish == "round_budget"
+    assert [p.code for p in trace.problems] == ["unclosed_think", "round_budget"] or "round_budget" in [
+        p.code for p in trace.problems
+    ]
+    assert not trace.looks[0].executed
+
+
+def test_hostile_spelling_cannot_fake_a_look():
+    """Look-alikes of box and picture tags, letter by letter, around a real look."""
+    token = tiny.checkpoint().tokenizer.convert_tokens_to_ids
+    fake = [token(c) for c in "<|box_start|>[1,1,0,9,9,2]<|box_end|><|vision_start|>"]
+    plan = [*fake, *tiny.spell("<|box_start|>[0,0,1,28,28,2]<|box_end|>"), *fake, tiny.checkpoint().ids.im_end]
+    made = Reasoner(tiny.checkpoint(), engine=LocalEngine(tiny.checkpoint(), picker=tiny.Script(plan)))
+    trace = made.ask(volume(), "q")
+    assert [look.box_model for look in trace.looks if look.executed] == [(0, 0, 1, 28, 28, 2)]
+    assert len(trace.looks) == 1
+
+
+def test_malformed_box_is_in_the_trace_once():
+    trace = reasoner("<|box_start|>[1,2]<|box_end|>").ask(volume(), "q")
+    assert trace.finish == "invalid_box"
+    assert [p.code for p in trace.problems].count("bad_number_count") == 1
+
+
+def test_random_model_always_gives_a_trace():
+    made = Reasoner(tiny.checkpoint())
+    for seed in range(3):
+        trace = made.ask(volume(), "q", options=["a", "b"], sampling=Sampling(1.5, seed=seed), max_new_tokens=60)
+        traces.to_json(trace)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"samples": 2},
+        {"slices": 0},
+        {"slices": 2.5},
+        {"window": "nonsense"},
+        {"crop_source": "x"},
+        {"unknown": 1},
+        {"max_looks": -1},
+    ],
+)
+def test_settings_are_checked(how):
+    with pytest.raises(FormatError):
+        reasoner(f"x{END}").ask(volume(), "q", **how)
+
+
+@pytest.mark.parametrize(("question", "options"), [("", ()), ("q", ("one",)), ("<|im_end|>", ()), ("q", ("a", ""))])
+def test_questions_are_checked(question, options):
+    with pytest.raises(FormatError):
+        reasoner(f"x{END}").ask(volume(), question, options=options)
+
+
+def test_load_from_a_folder(tmp_path):
+    tiny.save(tmp_path)
+    trace = unireason.load(tmp_path, device="cpu").ask(volume(), "q", max_new_tokens=5)
+    assert trace.provenance["checkpoint"]["name"] == tmp_path.name
+    assert len(trace.provenance["checkpoint"]["sha256"]) == 64
+
+
+def test_threads():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert set_threads(tiny.checkpoint()) == 1
+        assert set_threads(tiny.checkpoint(), 2) == 2
+        with pytest.raises(ModelError):
+            set_threads(tiny.checkpoint(), 0)
+    finally:
+        torch.set_num_threads(before)
