@@ -42,7 +42,7 @@ def read_array(path: Path, options: ReadOptions) -> Case:
         SizeLimitError: If it is too large; checked before the data are read.
     """
     content = file_bytes(path, options.limits)
-    with decoding(path.name, "a numpy array"):
+    with decoding(path, "a numpy array"):
         packed = content.startswith(b"PK")
         stored = _from_zip(content, path.name, options) if packed else _from_stream(io.BytesIO(content), path.name, options)
     source = Source(path.name, "npz" if packed else "npy", sha256(content))

@@ -1,28 +1,39 @@
-"""The two things every reader does around a third-party decoder: translate its errors and hash the file beside it."""
+"""What readers do around a third-party decoder: translate its errors, check what it unpacked, hash the file beside it."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 import threading
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from unireason.errors import ImageReadError, SizeLimitError, UniReasonError
 
 _CHUNK = 2**20
+_SURPLUS = 2**24  # bytes behind the expected values that are still unpacked to reach the checksum
+
+# The decoders log what they also raise; without a handler Python would print that to the user's terminal.
+for _name in ("pydicom", "libjpeg", "openjpeg"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 @contextmanager
-def decoding(name: str, what: str, remedy: str = "check the file with another program, or export it again") -> Iterator[None]:
+def decoding(path: Path, what: str, remedy: str = "check the file with another program, or export it again") -> Iterator[None]:
     """Turn whatever a decoder raises on a damaged file into one error of ours; its warnings are silenced.
 
     Decoders raise far more than they document (struct, zlib, index, overflow and plain runtime errors), so every
     ordinary exception is translated; the original stays attached as the cause.
 
     Args:
-        name: Base name of the file, for the message.
+        path: The file; messages name it without its folder.
         what: What it was read as, for the message.
         remedy: What the user can do.
 
@@ -38,11 +49,62 @@ def decoding(name: str, what: str, remedy: str = "check the file with another pr
         raise
     except MemoryError as error:
         raise SizeLimitError(
-            f"'{name}' does not fit into memory", "", "read it on a larger machine or make it smaller"
+            f"'{path.name}' does not fit into memory", "", "read it on a larger machine or make it smaller"
         ) from error
     except Exception as error:
-        detail = " ".join(str(error).split())[-300:] or type(error).__name__
-        raise ImageReadError(f"'{name}' cannot be read as {what}: {detail}", "", remedy) from error
+        detail = " ".join(str(error).split()).replace(f"{path.parent}{os.sep}", "")[-300:] or type(error).__name__
+        raise ImageReadError(f"'{path.name}' cannot be read as {what}: {detail}", "", remedy) from error
+
+
+def check_unpacked(path: Path, span: tuple[int, int], prefix: bytes, stored: NDArray[Any], length: int) -> None:
+    """Make sure that a native decoder unpacked a zlib or gzip stream undamaged.
+
+    ITK fills the rest with zeros when a stream breaks off, and does not look at checksums. So the checksum at the end of the
+    stream is compared with the values that came out; only where that does not settle it (values were rescaled, several streams
+    in one file) is the stream unpacked again.
+
+    Args:
+        path: The file.
+        span: First byte and end of the stream.
+        prefix: Unpacked bytes in front of the values, such as a header.
+        stored: The values, in the order in which they were unpacked, C-contiguous.
+        length: Unpacked bytes to be expected, prefix included.
+
+    Raises:
+        ImageReadError: If the stream is damaged or too short.
+    """
+    with path.open("rb") as file:
+        file.seek(max(span[0], span[1] - 8))
+        tail = file.read(min(8, span[1] - span[0]))
+    if len(prefix) + stored.nbytes == length:
+        values = stored.data
+        gzip_tail = zlib.crc32(values, zlib.crc32(prefix)).to_bytes(4, "little") + (length % 2**32).to_bytes(4, "little")
+        if tail == gzip_tail or tail[4:] == zlib.adler32(values, zlib.adler32(prefix)).to_bytes(4, "big"):
+            return
+    _check_stream(path, span, length)
+
+
+def _check_stream(path: Path, span: tuple[int, int], length: int) -> None:
+    """Unpack a stream (or a chain of them) without keeping it."""
+    count, left, stream = 0, span[1] - span[0], zlib.decompressobj(wbits=47)
+    with decoding(path, "compressed data"), path.open("rb") as file:
+        file.seek(span[0])
+        pending = b""
+        while count <= length + _SURPLUS and (pending or left > 0):
+            if not pending:
+                pending = file.read(min(left, _CHUNK))
+                left -= len(pending)
+                if not pending:
+                    break
+            count += len(stream.decompress(pending, _CHUNK))
+            pending = stream.unconsumed_tail
+            if stream.eof:
+                if count >= length:
+                    return
+                pending, stream = stream.unused_data, zlib.decompressobj(wbits=47)
+    raise ImageReadError(
+        f"'{path.name}' breaks off without an end at {count:,} of {length:,} unpacked bytes", "", "copy or download it again"
+    )
 
 
 class BackgroundHash:

@@ -80,7 +80,7 @@ def read_dicom(path: Path, options: ReadOptions) -> Case:
         FormatError: If it has several frames without positions and none was chosen.
     """
     content = file_bytes(path, options.limits)
-    with decoding(path.name, "DICOM", _REMEDY):
+    with decoding(path, "DICOM", _REMEDY):
         dataset = parse(content, path.name)
         count = frame_count(dataset, path.name, options.limits)
         source = Source(path.name, "dicom", sha256(content))

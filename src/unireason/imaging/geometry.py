@@ -38,8 +38,9 @@ def canonical_axes(affine_lps: Affine) -> tuple[tuple[int, ...], tuple[bool, ...
         GeometryError: If the columns are not finite or not independent.
     """
     directions = np.asarray(affine_lps, float)[:3, :3]
-    lengths = np.linalg.norm(directions, axis=0)
-    if not np.isfinite(affine_lps).all() or not (lengths > 0).all():
+    sound = bool((np.abs(affine_lps) < 1e12).all())
+    lengths = np.linalg.norm(directions if sound else np.zeros((3, 3)), axis=0)
+    if not (lengths > 0).all():
         raise GeometryError("the affine has a zero or non-finite axis", "three axes of finite length", "repair the header")
     cosines = directions / lengths
     if abs(np.linalg.det(cosines)) < 1e-4:

@@ -23,6 +23,8 @@ _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _TYPES = {2: 8, 4: 16, 8: 32, 16: 32, 64: 64, 256: 8, 512: 16, 768: 32, 1024: 64, 1280: 64}  # data type code: bits
 _DEFLATE_LIMIT = 1032  # no deflate stream expands further
 _HEAD_BYTES = 544
+_LARGEST_MM = 1e9
+_LONGEST_PREFIX = 2**16
 # Field offsets and struct codes: name: (NIfTI-1, NIfTI-2).
 _FIELDS: dict[str, tuple[tuple[int, str], tuple[int, str]]] = {
     "dim": ((40, "8h"), (16, "8q")),
@@ -47,12 +49,18 @@ class NiftiHeader:
         frames: Product of the axes behind the third.
         affine_lps: (4, 4) source index to LPS millimetres.
         notes: What had to be assumed.
+        packed: True if the file is gzip.
+        prefix: The bytes in front of the values, if packed (at most the first 64 KiB of them).
+        length: Bytes of prefix and values together, unpacked.
     """
 
     sizes: tuple[int, int, int]
     frames: int
     affine_lps: Affine
     notes: tuple[str, ...]
+    packed: bool
+    prefix: bytes
+    length: int
 
 
 def read_header(path: Path, limits: Limits) -> NiftiHeader:
@@ -87,15 +95,17 @@ def read_header(path: Path, limits: Limits) -> NiftiHeader:
     voxels = sizes[0] * sizes[1] * sizes[2]
     limits.check("max_voxels", voxels, f"'{path.name}' ({' x '.join(map(str, sizes))})")
     bits = _check_type(values, path.name)
-    _check_length(path.name, values["vox_offset"][0], voxels * frames * bits // 8, size * (_DEFLATE_LIMIT if packed else 1))
+    payload = voxels * frames * bits // 8
+    _check_length(path.name, values["vox_offset"][0], payload, size * (_DEFLATE_LIMIT if packed else 1))
     affine, notes = _affine(values, path.name)
-    return NiftiHeader(sizes, frames, affine, notes)
+    offset = int(values["vox_offset"][0])
+    return NiftiHeader(sizes, frames, affine, notes, packed, raw[:offset] if packed else b"", offset + payload)
 
 
 def _gunzip(content: bytes, name: str) -> bytes:
-    """The first bytes of a gzip stream, never more than a header."""
+    """The first bytes of a gzip stream: the header and, as a rule, its extensions."""
     try:
-        return zlib.decompressobj(wbits=31).decompress(content, _HEAD_BYTES)
+        return zlib.decompressobj(wbits=31).decompress(content, _LONGEST_PREFIX)
     except zlib.error as error:
         raise ImageReadError(f"'{name}' is a damaged gzip file ({error})", "", "copy or download it again") from error
 
@@ -142,6 +152,9 @@ def _affine(values: dict[str, tuple[Any, ...]], name: str) -> tuple[Affine, tupl
     qform_code, sform_code = values["codes"]
     affine = np.eye(4)
     notes: tuple[str, ...] = ()
+    used = values["srow"] if sform_code > 0 else values["quatern"] if qform_code > 0 else ()
+    if not all(abs(value) < _LARGEST_MM for value in used):
+        raise GeometryError(f"'{name}' has a non-finite orientation matrix", "finite numbers", "repair the header")
     if sform_code > 0:
         affine[:3] = np.reshape(values["srow"], (3, 4))
         affine = _RAS_TO_LPS @ affine
@@ -150,15 +163,13 @@ def _affine(values: dict[str, tuple[Any, ...]], name: str) -> tuple[Affine, tupl
     else:
         steps = np.abs(np.array(values["pixdim"][1:4], float))
         steps[[axis for axis in range(3) if axis >= values["dim"][0] and steps[axis] == 0]] = 1.0
-        if not (np.isfinite(steps).all() and (steps > 0).all()):
+        if not ((steps > 0) & (steps < _LARGEST_MM)).all():
             raise GeometryError(f"'{name}' has voxel sizes {steps.tolist()}", "three positive numbers", "repair the header")
         if qform_code > 0:
             affine = _RAS_TO_LPS @ _quaternion(values["quatern"], values["pixdim"][0], steps)
         else:
             affine[:3, :3] = np.diag(steps)
             notes = ("no form codes: axes taken as LPS (x left, y back, z head)",)
-    if not np.isfinite(affine).all():
-        raise GeometryError(f"'{name}' has a non-finite orientation matrix", "finite numbers", "repair the header")
     return _in_millimetres(affine, values["units"][0], notes)
 
 

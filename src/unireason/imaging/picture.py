@@ -53,7 +53,7 @@ def read_picture(path: Path, options: ReadOptions) -> Case:
         SizeLimitError: If file or picture are too large; checked before decoding.
     """
     content = file_bytes(path, options.limits)
-    with decoding(path.name, "a picture"):
+    with decoding(path, "a picture"):
         picture = _open(content, path.name)
         with picture:
             _check_pixels(picture, path.name, options)

@@ -127,7 +127,7 @@ def _entry(path: Path, limits: Limits) -> _Entry | None:
     """Header of one file; None if it is no DICOM image."""
     import pydicom
 
-    with decoding(path.name, "DICOM"):
+    with decoding(path, "DICOM"):
         if path.stat().st_size < 132 or not path.is_file():
             return None
         file_size(path, limits)
@@ -213,7 +213,7 @@ def _volume(folder: Path, paths: list[Path], affine: Affine, options: ReadOption
 def _slice(path: Path, limits: Limits) -> tuple[_Slice, str]:
     """One file, read once: its decoded slice and its hash."""
     content = file_bytes(path, limits)
-    with decoding(path.name, "DICOM"):
+    with decoding(path, "DICOM"):
         dataset = parse(content, path.name)
         if frame_count(dataset, path.name, limits) != 1:
             raise GeometryError(

@@ -19,6 +19,7 @@ from .limits import Limits, file_size
 
 _LONGEST = 2**16  # bytes of header looked at
 _DEFLATE_LIMIT = 1032
+_UNPLACED = ("no orientation in the header: axes taken as LPS",)
 _NRRD_BYTES = {
     **dict.fromkeys(("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t"), 1),
     **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), 2),
@@ -43,11 +44,15 @@ class TextHeader:
         sizes: Along the file's axes, fastest first; 2 to 4 of them.
         data: The file that holds the values; the header's own file or its neighbour.
         notes: What had to be assumed.
+        packed: First byte and end of the compressed values in ``data``; None if they are not compressed.
+        length: Bytes of the values, unpacked.
     """
 
     sizes: tuple[int, ...]
     data: Path
     notes: tuple[str, ...]
+    packed: tuple[int, int] | None
+    length: int
 
 
 def nrrd_header(path: Path, limits: Limits) -> TextHeader:
@@ -94,10 +99,12 @@ def nrrd_header(path: Path, limits: Limits) -> TextHeader:
             raise ImageReadError(f"'{path.name}' uses '{skip}'", "data that follow the header at once", "save it again")
     _nrrd_directions(fields, path.name, dimension)
     data = _neighbour(path, fields["datafile"]) if "datafile" in fields else path
-    available = file_size(data, limits) - (offset if data == path else 0)
-    _check_length(path.name, sizes, each, available, encoding != "raw")
-    placed = "spacedirections" in fields and "space" in fields
-    return TextHeader(sizes, data, () if placed or dimension == 2 else ("no orientation in the header: axes taken as LPS",))
+    start = offset if data == path else 0
+    end = file_size(data, limits)
+    packed = (start, end) if encoding != "raw" else None
+    length = _check_length(path.name, sizes, each, end - start, packed is not None)
+    placed = ("spacedirections" in fields and "space" in fields) or dimension == 2
+    return TextHeader(sizes, data, () if placed else _UNPLACED, packed, length)
 
 
 def metaimage_header(path: Path, limits: Limits) -> TextHeader:
@@ -137,13 +144,16 @@ def metaimage_header(path: Path, limits: Limits) -> TextHeader:
     _meta_directions(fields, path.name, dimension)
     name = fields.get("elementdatafile", "")
     data = path if name.upper() == "LOCAL" else _neighbour(path, name)
-    available = file_size(data, limits) - (offset if data == path else 0)
-    packed = fields.get("compresseddata", "false").lower() == "true"
-    if packed and not 0 <= _integers(fields.get("compresseddatasize", "0"), path.name, "CompressedDataSize", 1)[0] <= available:
-        raise ImageReadError(f"'{path.name}' is shorter than its compressed data", "", "copy or download it again")
-    _check_length(path.name, sizes, each, available, packed)
-    placed = {"transformmatrix", "rotation", "orientation"} & set(fields)
-    return TextHeader(sizes, data, () if placed or dimension == 2 else ("no orientation in the header: axes taken as LPS",))
+    start = offset if data == path else 0
+    end, packed = file_size(data, limits), None
+    if fields.get("compresseddata", "false").lower() == "true":
+        stream = _integers(fields.get("compresseddatasize", ""), path.name, "CompressedDataSize", 1)[0]
+        if not 0 < stream <= end - start:
+            raise ImageReadError(f"'{path.name}' is shorter than its compressed data", "", "copy or download it again")
+        packed = (start, start + stream)
+    length = _check_length(path.name, sizes, each, end - start, packed is not None)
+    placed = {"transformmatrix", "rotation", "orientation"} & set(fields) or dimension == 2
+    return TextHeader(sizes, data, () if placed else _UNPLACED, packed, length)
 
 
 def _head(path: Path, limits: Limits) -> bytes:
@@ -172,12 +182,14 @@ def _sizes(sizes: tuple[int, ...], name: str, limits: Limits) -> tuple[int, ...]
     return sizes
 
 
-def _check_length(name: str, sizes: tuple[int, ...], each: int, available: int, packed: bool) -> None:
+def _check_length(name: str, sizes: tuple[int, ...], each: int, available: int, packed: bool) -> int:
+    """Bytes of the values, once it is clear that the data can hold them."""
     payload = int(np.prod(sizes, dtype=object)) * each
     if payload > available * (_DEFLATE_LIMIT if packed else 1):
         raise ImageReadError(
             f"'{name}' is too short for the {payload:,} bytes that its header declares", "", "copy or download it again"
         )
+    return payload
 
 
 def _neighbour(path: Path, name: str) -> Path:

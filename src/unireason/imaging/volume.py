@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from unireason.errors import ImageReadError
 from unireason.types import Case, Geometry, Source
 
-from .decode import BackgroundHash, decoding, sha256_of_files
+from .decode import BackgroundHash, check_unpacked, decoding, sha256_of_files
 from .geometry import to_canonical, volume_geometry
 from .nifti import NiftiHeader, read_header
 from .options import ReadOptions
@@ -42,11 +42,13 @@ def read_nifti(path: Path, options: ReadOptions) -> Case:
         SizeLimitError: If it is too large; checked before decoding.
         FormatError: If it is 4-D and no frame was chosen.
     """
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        raise ImageReadError(f"'{path.name}' is NIfTI or gzip by content", "a name ending in .nii or .nii.gz", "rename it")
     header = read_header(path, options.limits)
     frame = options.pick(header.frames, f"'{path.name}' (4-D)")
     geometry = volume_geometry(header.sizes, header.affine_lps)
     digest = BackgroundHash(path)
-    with decoding(path.name, "NIfTI"):
+    with decoding(path, "NIfTI"):
         if header.frames == 1:
             stored, notes = _nifti_values(path, header)
         else:
@@ -124,6 +126,8 @@ def _nifti_values(path: Path, header: NiftiHeader) -> tuple[NDArray[Any], tuple[
     try:
         stored = _shared(_image(path, "NiftiImageIO"))
         if stored.size == int(np.prod(header.sizes)):
+            if header.packed:
+                check_unpacked(path, (0, path.stat().st_size), header.prefix, stored, header.length)
             return stored.reshape(header.sizes[::-1]), ()
         refusal = f"it gave shape {stored.shape}"
     except RuntimeError as error:
@@ -136,6 +140,8 @@ def _with_nibabel(path: Path, header: NiftiHeader, frame: int) -> NDArray[Any]:
     """Values of one frame, (k, j, i)."""
     import nibabel
 
+    if header.packed:
+        check_unpacked(path, (0, path.stat().st_size), b"", np.empty(0), header.length)
     proxy = nibabel.load(path).dataobj
     place = np.unravel_index(frame, proxy.shape[3:], order="F") if len(proxy.shape) > 3 else ()
     values = np.asanyarray(proxy[(..., *(int(n) for n in place))] if place else proxy)
@@ -147,9 +153,11 @@ def _read_itk(path: Path, kind: str, header: TextHeader, options: ReadOptions) -
     io = {"nrrd": "NrrdImageIO", "metaimage": "MetaImageIO"}[kind]
     digests = [BackgroundHash(file) for file in dict.fromkeys((path, header.data))]
     frame = options.pick(header.sizes[3] if len(header.sizes) == 4 else 1, f"'{path.name}' (4-D)")
-    with decoding(path.name, "NRRD" if kind == "nrrd" else "MetaImage"):
+    with decoding(path, "NRRD" if kind == "nrrd" else "MetaImage"):
         image = _image(path, io)
         stored = _shared(image)
+        if header.packed is not None:
+            check_unpacked(header.data, header.packed, b"", stored, header.length)
     if image.GetNumberOfComponentsPerPixel() != 1 or stored.shape != header.sizes[::-1]:
         raise ImageReadError(
             f"'{path.name}' holds an array of shape {stored.shape} with {image.GetNumberOfComponentsPerPixel()} values a voxel",

@@ -77,7 +77,7 @@ def test_exif_orientation(turn: int, tmp_path: Path) -> None:
 def test_pages(tmp_path: Path) -> None:
     pages = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
     pages[0].save(tmp_path / "a.tiff", save_all=True, append_images=pages[1:])
-    with pytest.raises(FormatError, match="2 frames.*frame=0"):
+    with pytest.raises(FormatError, match=r"2 frames.*frame=0"):
         imaging.read(tmp_path / "a.tiff")
     assert np.array_equal(imaging.read(tmp_path / "a.tiff", frame=1).pixels, 255 - GREY)
     with pytest.raises(FormatError, match="frame 2"):
@@ -99,5 +99,5 @@ def test_damage_is_told(tmp_path: Path) -> None:
     Image.fromarray(COLOUR).save(tmp_path / "a.png")
     raw = (tmp_path / "a.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(raw[: len(raw) // 2])
-    with pytest.raises(ImageReadError, match="'cut.png' cannot be read as a picture"):
+    with pytest.raises(ImageReadError, match=r"'cut.png' cannot be read as a picture"):
         imaging.read(tmp_path / "cut.png")

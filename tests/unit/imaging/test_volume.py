@@ -1,0 +1,249 @@
+import gzip
+import hashlib
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+from imaging_samples import patch, ramp, write_nifti
+
+import unireason.imaging as imaging
+from unireason.errors import FormatError, GeometryError, ImageReadError, SizeLimitError
+from unireason.imaging.geometry import canonical_to_voxel, voxel_to_world
+
+SHEAR = np.array([[2, 0.8, 0, 5], [0, 2, 0, 6], [0, 0, 3, 7], [0, 0, 0, 1.0]])
+
+
+def turned_image() -> SimpleITK.Image:
+    image = SimpleITK.GetImageFromArray(ramp())
+    image.SetSpacing((0.5, 2, 3))
+    image.SetOrigin((10, 20, 30))
+    c, s = np.cos(2.8), np.sin(2.8)  # more than a right angle: two axes must be flipped
+    image.SetDirection((c, -s, 0, s, c, 0, 0, 0, 1))
+    return image
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a.mhd", "a.nhdr"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_oblique_anisotropic_volume(name: str, packed: bool, tmp_path: Path) -> None:
+    image = turned_image()
+    SimpleITK.WriteImage(image, str(tmp_path / name), packed)
+    case = imaging.read(tmp_path / name)
+    assert (case.kind, case.geometry.order, case.geometry.flips) == ("volume", (0, 1, 2), (True, True, False))
+    assert case.geometry.spacing_mm == pytest.approx((0.5, 2, 3), rel=1e-5)
+    assert np.array_equal(case.pixels, ramp()[:, ::-1, ::-1])
+    # The middle of canonical voxel (2, 3, 4), in the file's own index and in millimetres as SimpleITK has it.
+    voxel = canonical_to_voxel((2.5, 3.5, 4.5), case.geometry)
+    i, j, k = (int(v) for v in voxel)
+    assert image.GetPixel(i, j, k) == case.pixels[4, 3, 2]
+    assert voxel_to_world(voxel, case.geometry) == pytest.approx(image.TransformIndexToPhysicalPoint((i, j, k)), abs=1e-3)
+
+
+def test_pixels_outlive_everything_else(tmp_path: Path) -> None:
+    pixels = imaging.read(write_nifti(tmp_path / "a.nii", ramp())).pixels
+    rubbish = [bytes(100_000) for _ in range(50)]
+    assert len(rubbish) == 50
+    assert np.array_equal(pixels[:, ::-1, ::-1], ramp())
+    assert not pixels.flags.writeable
+
+
+def test_hash_is_of_the_file_on_disk(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "a.nii.gz", ramp())
+    assert imaging.read(path).source.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    SimpleITK.WriteImage(turned_image(), str(tmp_path / "b.mhd"))
+    digests = sorted(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("b.mhd", "b.raw"))
+    assert imaging.read(tmp_path / "b.mhd").source.sha256 == hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def test_slope_and_intercept(tmp_path: Path) -> None:
+    path = patch(write_nifti(tmp_path / "a.nii", ramp()), 112, "<2f", 0.5, -3)
+    assert np.array_equal(imaging.read(path).pixels[:, ::-1, ::-1], ramp() * 0.5 - 3)
+
+
+def test_sheared_nifti_keeps_its_affine(tmp_path: Path) -> None:
+    case = imaging.read(write_nifti(tmp_path / "a.nii", ramp(), SHEAR, codes=(0, 2)))
+    assert np.allclose(case.geometry.affine_lps, np.diag([-1, -1, 1, 1]) @ SHEAR)
+    assert any("shear" in note for note in case.notes)
+    assert any("nibabel" in note for note in case.notes)
+    assert np.array_equal(case.pixels[:, ::-1, ::-1], ramp())
+    assert voxel_to_world((1.5, 1.5, 0.5), case.geometry) == pytest.approx((-7.8, -8, 7))
+
+
+def test_no_form_codes_are_lps_and_said(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "a.nii", ramp(), np.diag([2, 3, 4, 1.0]), codes=(0, 0))
+    case = imaging.read(path)
+    assert case.notes == ("no form codes: axes taken as LPS (x left, y back, z head)",)
+    assert np.array_equal(case.geometry.affine_lps, np.diag([2, 3, 4, 1.0]))
+    assert np.array_equal(case.pixels, ramp())
+
+
+def test_sform_wins_over_qform(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "a.nii", ramp(), np.diag([2, 3, 4, 1.0]), codes=(1, 1))
+    patch(path, 280, "<12f", -2, 0, 0, 1, 0, 3, 0, 0, 0, 0, 4, 0)
+    affine = imaging.read(path).geometry.affine_lps
+    assert affine[0, 0] == 2
+    patch(path, 254, "<h", 0)
+    assert imaging.read(path).geometry.affine_lps[0, 0] == -2
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_qform_agrees_with_nibabel(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))  # proper and improper rotations
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turn * rng.uniform(0.5, 3, 3), rng.normal(size=3) * 50
+    path = write_nifti(tmp_path / "a.nii", ramp(), affine, codes=(1, 0))
+    expected = np.diag([-1, -1, 1, 1]) @ nibabel.load(path).affine
+    assert np.allclose(imaging.read(path).geometry.affine_lps, expected, atol=1e-4)
+
+
+def test_units_become_millimetres(tmp_path: Path) -> None:
+    path = patch(write_nifti(tmp_path / "a.nii", ramp(), np.diag([2, 3, 4, 1.0])), 123, "B", 3)
+    assert imaging.read(path).geometry.spacing_mm == pytest.approx((0.002, 0.003, 0.004))
+
+
+def test_four_dimensions_need_a_frame(tmp_path: Path) -> None:
+    values = np.stack([ramp(), ramp() + 1000, ramp() + 2000], -1).transpose(2, 1, 0, 3)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([-1, -1, 1, 1.0])), tmp_path / "a.nii.gz")
+    with pytest.raises(FormatError, match=r"3 frames.*frame=0 to frame=2"):
+        imaging.read(tmp_path / "a.nii.gz")
+    case = imaging.read(tmp_path / "a.nii.gz", frame=2)
+    assert np.array_equal(case.pixels, ramp() + 2000)
+    assert case.notes == ("frame 2 of 3",)
+    with pytest.raises(FormatError, match="frame 3"):
+        imaging.read(tmp_path / "a.nii.gz", frame=3)
+
+
+def test_four_dimensional_metaimage(tmp_path: Path) -> None:
+    image = SimpleITK.JoinSeries([turned_image(), turned_image() + 500])
+    SimpleITK.WriteImage(image, str(tmp_path / "a.mha"))
+    with pytest.raises(FormatError, match="2 frames"):
+        imaging.read(tmp_path / "a.mha")
+    assert np.array_equal(imaging.read(tmp_path / "a.mha", frame=1).pixels, (ramp() + 500)[:, ::-1, ::-1])
+
+
+def test_flat_metaimage_is_an_image(tmp_path: Path) -> None:
+    image = SimpleITK.GetImageFromArray(ramp((4, 5)))
+    image.SetSpacing((0.5, 0.7))
+    SimpleITK.WriteImage(image, str(tmp_path / "a.mha"))
+    case = imaging.read(tmp_path / "a.mha")
+    assert (case.kind, case.geometry.spacing_mm) == ("image", (0.5, 0.7))
+    assert np.array_equal(case.pixels, ramp((4, 5)))
+
+
+def test_nrrd_in_ras_space_is_turned(tmp_path: Path) -> None:
+    header = "NRRD0004\ntype: short\ndimension: 3\nspace: right-anterior-superior\nsizes: 10 8 6\n"
+    header += "space directions: (2,0,0) (0,3,0) (0,0,4)\nendian: little\nencoding: raw\nspace origin: (1,2,3)\n\n"
+    (tmp_path / "a.nrrd").write_bytes(header.encode() + ramp().tobytes())
+    case = imaging.read(tmp_path / "a.nrrd")
+    assert np.array_equal(case.geometry.affine_lps, [[-2, 0, 0, -1], [0, -3, 0, -2], [0, 0, 4, 3], [0, 0, 0, 1]])
+    assert np.array_equal(case.pixels, ramp()[:, ::-1, ::-1])
+    bare = header.replace("space: right-anterior-superior\n", "").replace("space directions: (2,0,0) (0,3,0) (0,0,4)\n", "")
+    (tmp_path / "b.nrrd").write_bytes(bare.replace("space origin: (1,2,3)\n", "").encode() + ramp().tobytes())
+    assert imaging.read(tmp_path / "b.nrrd").notes == ("no orientation in the header: axes taken as LPS",)
+
+
+@pytest.mark.parametrize(
+    ("offset", "code", "values", "error"),
+    [
+        (42, "<h", (30000,), ImageReadError),  # longer than the file
+        (40, "<8h", (3, 2000, 2000, 2000, 1, 1, 1, 1), SizeLimitError),
+        (40, "<8h", (3, -1, 8, 6, 1, 1, 1, 1), ImageReadError),
+        (40, "<h", (0,), ImageReadError),
+        (70, "<2h", (128, 24), ImageReadError),  # RGB
+        (70, "<2h", (32, 64), ImageReadError),  # complex
+        (70, "<2h", (4, 8), ImageReadError),  # contradictory
+        (108, "<f", (float("nan"),), ImageReadError),
+        (108, "<f", (10.0,), ImageReadError),
+        (280, "<f", (float("inf"),), GeometryError),
+        (280, "<12f", (0,) * 12, GeometryError),
+        (344, "4s", (b"ni1\0",), ImageReadError),
+        (0, "<i", (7,), ImageReadError),
+    ],
+)
+def test_bad_nifti_headers(offset: int, code: str, values: tuple, error: type, tmp_path: Path) -> None:
+    path = patch(write_nifti(tmp_path / "a.nii", ramp()), offset, code, *values)
+    with pytest.raises(error):
+        imaging.read(path)
+
+
+def test_zero_spacing_in_a_qform(tmp_path: Path) -> None:
+    path = patch(write_nifti(tmp_path / "a.nii", ramp(), codes=(1, 0)), 80, "<f", 0.0)
+    with pytest.raises(GeometryError, match="voxel sizes"):
+        imaging.read(path)
+
+
+def test_gzip_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
+    path = patch(write_nifti(tmp_path / "a.nii", ramp()), 42, "<3h", 700, 700, 700)
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(path.read_bytes() + bytes(30_000_000)))
+    with pytest.raises(ImageReadError, match="too short"):
+        imaging.read(tmp_path / "b.nii.gz")
+    with pytest.raises(SizeLimitError, match="max_voxels=343000000"):
+        imaging.read(tmp_path / "b.nii.gz", limits=imaging.Limits(max_voxels=10**6))
+
+
+def test_truncated_gzip(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 30000, (20, 20, 20)).astype(np.int16)
+    raw = write_nifti(tmp_path / "a.nii.gz", noise).read_bytes()
+    for end in (len(raw) // 2, -20, -1):
+        (tmp_path / "b.nii.gz").write_bytes(raw[:end])
+        with pytest.raises(ImageReadError, match=r"'b.nii.gz' (breaks off|cannot)"):
+            imaging.read(tmp_path / "b.nii.gz")
+
+
+def test_chained_and_padded_gzip_is_sound(tmp_path: Path) -> None:
+    raw = write_nifti(tmp_path / "a.nii", ramp()).read_bytes()
+    for content in (gzip.compress(raw[:700]) + gzip.compress(raw[700:]), gzip.compress(raw + bytes(5000))):
+        (tmp_path / "b.nii.gz").write_bytes(content)
+        assert np.array_equal(imaging.read(tmp_path / "b.nii.gz").pixels[:, ::-1, ::-1], ramp())
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.mha", "a.nii.gz"])
+def test_damaged_compressed_data_are_never_filled_up(name: str, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 30000, (20, 20, 20)).astype(np.int16)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(noise), str(tmp_path / name), True)
+    raw = (tmp_path / name).read_bytes()
+    broken = raw[:9000] + bytes(10) + raw[9010:]
+    for content in (raw[: len(raw) // 2], raw[:-20], broken, raw.replace(b"CompressedDataSize", b"CompressedDataSiz_")):
+        (tmp_path / name).write_bytes(content)
+        if content != raw:
+            with pytest.raises(ImageReadError):
+                imaging.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x.raw", "x%03d.raw", "LIST", "a b.raw", "missing.raw", ""])
+def test_data_files_outside_the_folder_are_refused(name: str, tmp_path: Path) -> None:
+    SimpleITK.WriteImage(turned_image(), str(tmp_path / "a.mhd"))
+    text = (tmp_path / "a.mhd").read_text().replace("a.raw", name)
+    (tmp_path / "a.mhd").write_text(text)
+    with pytest.raises(ImageReadError):
+        imaging.read(tmp_path / "a.mhd")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ("DimSize = 10 8 6", "DimSize = 10 8 600", ImageReadError),
+        ("DimSize = 10 8 6", "DimSize = 100000 100000 6", SizeLimitError),
+        ("MET_SHORT", "MET_STRING", ImageReadError),
+        ("ElementSpacing = 0.5", "ElementSpacing = nan", GeometryError),
+        ("BinaryData = True", "BinaryData = False", ImageReadError),
+        ("NDims = 3", "NDims = 33", ImageReadError),
+    ],
+)
+def test_bad_metaimage_headers(old: str, new: str, error: type, tmp_path: Path) -> None:
+    SimpleITK.WriteImage(turned_image(), str(tmp_path / "a.mha"))
+    raw = (tmp_path / "a.mha").read_bytes()
+    assert old.encode() in raw
+    (tmp_path / "a.mha").write_bytes(raw.replace(old.encode(), new.encode()))
+    with pytest.raises(error):
+        imaging.read(tmp_path / "a.mha")
+
+
+def test_vectors_are_refused(tmp_path: Path) -> None:
+    image = SimpleITK.GetImageFromArray(np.zeros((3, 4, 5, 2), np.int16), isVector=True)
+    for name in ("a.mha", "a.nrrd", "a.nii"):
+        SimpleITK.WriteImage(image, str(tmp_path / name))
+        with pytest.raises((ImageReadError, GeometryError, FormatError)):
+            imaging.read(tmp_path / name)
