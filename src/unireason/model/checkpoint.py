@@ -270,7 +270,8 @@ def _network(folder: Path, config: Mapping[str, Any], device: Any, dtype: Any) -
     finally:
         if shown:
             logging.enable_progress_bar()
-    tied = {"lm_head.weight"} if settings.get_text_config().tie_word_embeddings else set()
+    is_tied = network.get_output_embeddings().weight is network.get_input_embeddings().weight
+    tied = {"lm_head.weight"} if is_tied else set()
     missing = sorted(set(report["missing_keys"]) - tied)
     if missing or report["mismatched_keys"]:
         raise ModelError(
