@@ -22,6 +22,7 @@ FINISH = {
 """What each reason to finish means to a reader; "" needs no remark."""
 
 _CROP_SIDES = (128, 84)  # pixels on screen of the longer side of a small crop: in a short film, in a long one
+_LARGEST = (360, 180)  # pixels on screen beyond which a large crop is shown smaller, likewise
 _LONG_FILM = 5
 _CROP_BUDGET = 3_000_000
 
@@ -98,8 +99,8 @@ def crops(scene: Scene) -> str:
 
 
 def _strip(look: Look, links: Sequence[str]) -> str:
-    first, side = look.step.crops[0], _CROP_SIDES[len(links) >= _LONG_FILM]
-    figures = "".join(_crop(look, crop, link, side) for crop, link in zip(look.step.crops, links, strict=True))
+    first, long = look.step.crops[0], len(links) >= _LONG_FILM
+    figures = "".join(_crop(look, crop, link, long) for crop, link in zip(look.step.crops, links, strict=True))
     height, width = first.pixels.shape[:2]
     cut = "cut from the source pixels" if first.origin == "native" else "cut from the model frame"
     label = escape(look.step.label or f"Look {look.number}")
@@ -115,17 +116,19 @@ def look_badge(look: Look) -> str:
     return f'<b class="badge tone-{look.tone}">{look.number}</b>'
 
 
-def _crop(look: Look, crop: Crop, link: str, side: int) -> str:
+def _crop(look: Look, crop: Crop, link: str, long: bool) -> str:
     height, width = crop.pixels.shape[:2]
-    scale, volume = max(1, round(side / max(height, width))), len(look.step.box_model) == 6
+    longest, volume = max(height, width), len(look.step.box_model) == 6
+    scale = min(float(max(1, round(_CROP_SIDES[long] / longest))), _LARGEST[long] / longest)
+    shrunk = ' class="shrunk"' if scale < 1 else ""
     where = f"slice {crop.slice_index}" if volume else "region"
     fed = "" if crop.grid_thw is None else f", {crop.grid_thw[1]} × {crop.grid_thw[2]} patches"
     title = f"Look {look.number}, {where}: {numbers(crop.box_model)} in the model frame{fed}"
     caption = f"<figcaption>{where}</figcaption>" if volume else ""
     return (
         f'<figure><button type="button" data-look="{look.number - 1}" data-slice="{crop.slice_index}" '
-        f'title="{escape(title)}" aria-label="{escape(title)}"><img src="{link}" width="{width * scale}" '
-        f'height="{height * scale}" alt=""></button>{caption}</figure>'
+        f'title="{escape(title)}" aria-label="{escape(title)}"><img src="{link}"{shrunk} '
+        f'width="{round(width * scale)}" height="{round(height * scale)}" alt=""></button>{caption}</figure>'
     )
 
 

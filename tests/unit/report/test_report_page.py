@@ -83,6 +83,15 @@ def test_crops_are_stored_pixel_for_pixel_and_enlarged_by_whole_factors() -> Non
         assert int(str(attrs["width"])) // width == int(str(attrs["height"])) // height
 
 
+def test_a_large_native_crop_is_stored_whole_and_shown_smaller() -> None:
+    sample = samples.image()
+    look = sample.trace.looks[0]
+    large = replace(look, crops=(replace(look.crops[0], pixels=np.zeros((600, 900, 3), np.uint8)),))
+    (attrs,) = build(replace(sample, trace=replace(sample.trace, steps=(large,)))).named("img")[1:]
+    assert (attrs["width"], attrs["height"], attrs["class"]) == ("360", "240", "shrunk")
+    assert Image.open(io.BytesIO(base64.b64decode(str(attrs["src"]).split(",", 1)[1]))).size == (900, 600)
+
+
 def test_text_answer_numbers_problems_and_provenance_are_on_the_page() -> None:
     words = " ".join("".join(build(samples.volume()).words).split())
     for expected in (
