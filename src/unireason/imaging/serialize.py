@@ -20,6 +20,7 @@ from . import window as windows
 DEFAULT_SIZE = (256, 256)
 """(H, W) of a model slice unless told otherwise."""
 
+_AT_ONCE = 8  # slices
 _LARGEST = 4096  # pixels a side, slices a stack: beyond any network and any display
 
 
@@ -165,12 +166,14 @@ def _resize(array: NDArray[Any], axis: int, length: int, smooth: bool = True) ->
 
 
 def _blend(native: NDArray[np.uint8], taps: NDArray[np.intp], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Weighted sum of slices."""
-    out = np.zeros(native.shape[1:], np.float32)
-    for tap, weight in zip(taps, weights, strict=True):
-        if weight > 0:
-            out += native[tap] * weight
-    return out
+    """Weighted sum of slices, a few at a time to bound the memory."""
+    used = weights > 0
+    taps, weights = taps[used], weights[used]
+    out = np.zeros(native[0].size, np.float32)
+    for start in range(0, len(taps), _AT_ONCE):
+        chosen = native[taps[start : start + _AT_ONCE]].reshape(-1, out.size)
+        out += weights[start : start + _AT_ONCE] @ chosen.astype(np.float32)
+    return out.reshape(native.shape[1:])
 
 
 def _taps(n: int, m: int, smooth: bool = True) -> tuple[NDArray[np.intp], NDArray[np.float32]]:

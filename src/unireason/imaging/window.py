@@ -97,25 +97,28 @@ def apply(pixels: NDArray[Any], window: Window) -> NDArray[np.uint8]:
         return out
     source, target = _memory_order(pixels, out)
     rows = max(1, _SLAB // max(1, int(np.prod(source.shape[1:])))) if source.ndim else 1
+    real = np.empty(
+        (rows, *source.shape[1:]), np.float32 if pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32 else np.float64
+    )
     for start in range(0, len(source), rows):
-        target[start : start + rows] = _grey(source[start : start + rows], window)
+        part = source[start : start + rows]
+        _grey(part, window, real[: len(part)])
+        np.copyto(target[start : start + rows], real[: len(part)], casting="unsafe")
     return out
 
 
-def _grey(values: NDArray[Any], window: Window) -> NDArray[np.uint8]:
+def _grey(values: NDArray[Any], window: Window, out: NDArray[np.floating]) -> None:
+    """Grey levels plus a half, cut to [0, 256), so that dropping the fraction rounds them."""
     if window.high <= window.low:
-        return np.zeros(values.shape, np.uint8)
-    real: NDArray[np.floating] = values.astype(np.float64 if values.dtype.itemsize > 4 else np.float32)
-    scale = 255.0 / (window.high - window.low)
-    # Cutting before shifting keeps infinities and huge values out of the arithmetic.
-    np.clip(real, window.low, window.high, out=real)
-    real -= window.low
-    real *= scale
-    real += 0.5
+        out[...] = 0
+        return
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities and not-a-number are cut or blackened below
+        np.subtract(values, window.low, out=out, casting="unsafe", dtype=out.dtype)
+        out *= 255.0 / (window.high - window.low)
+        out += 0.5
+        np.clip(out, 0.0, 255.5, out=out)
     if values.dtype.kind == "f":
-        np.nan_to_num(real, copy=False, nan=0.0)
-    grey: NDArray[np.uint8] = np.minimum(real, 255.0).astype(np.uint8)
-    return grey
+        np.nan_to_num(out, copy=False, nan=0.0)
 
 
 def _memory_order(pixels: NDArray[Any], out: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[np.uint8]]:

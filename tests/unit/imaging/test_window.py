@@ -96,5 +96,5 @@ def test_memory_order_does_not_matter() -> None:
 
 
 def test_extremes_of_wide_integers_do_not_overflow() -> None:
-    pixels = np.array([[-(2**31), 2**31 - 1, 40]], np.int32)
+    pixels = np.array([[-(2**31), 2**31 - 1, 41]], np.int32)
     assert window.apply(pixels, window.choose(case_of(pixels), "40,400")).tolist() == [[0, 255, 128]]
