@@ -75,6 +75,7 @@ def build(
         "title": escape(f"{trace.question[:60]} \u00b7 {source.name}"),
         "name": escape(source.name),
         "kind": "3D volume" if stack.kind == "volume" else "2D image",
+        "index": "Voxel <small>index</small>" if stack.kind == "volume" else "Source <small>px</small>",
         "question": escape(trace.question),
         "options": sections.options(trace, expected),
         "reasoning": sections.reasoning(trace, scene),

@@ -148,7 +148,8 @@ def _look_rows(look: Look, n: int) -> str:
     head = f'{look_button(look)}<span class="label">{escape(step.label)}</span><span class="size">{remark}</span>'
     rows = [_row("model", "px", "xyz", step.box_model)]
     if step.box_voxel is not None:
-        rows.append(_row("voxel", "index", "ijk" if n == 3 else "xy", step.box_voxel))
+        words = ("voxel", "index", "ijk") if n == 3 else ("source", "px", "xy")
+        rows.append(_row(*words, step.box_voxel))
     if step.box_world_mm is not None:
         rows.append(_row("world", "mm LPS", "xyz", step.box_world_mm))
     first = f'<tr class="head"><th colspan="4" scope="rowgroup">{head}</th></tr>'

@@ -193,6 +193,7 @@ def test_an_image_has_no_slider_and_says_where_its_crop_came_from() -> None:
     assert "2D image" in words
     assert "cut from the source pixels" in words
     assert "28–56 × 19–37" in words
+    assert "sourcepxx30to60y20.4to39.6" in words.replace(" ", "")
 
 
 def test_frame_pictures_replace_the_slices() -> None:
