@@ -181,8 +181,9 @@ def _taps(n: int, m: int, smooth: bool = True) -> tuple[NDArray[np.intp], NDArra
     if smooth and n > m:
         low, high = np.arange(m) * n / m, np.arange(1, m + 1) * n / m
         index = np.floor(low).astype(np.intp)[:, None] + np.arange(int(np.ceil(n / m)) + 1)
-        share = np.minimum(high[:, None], index + 1) - np.maximum(low[:, None], index)
-        return np.minimum(index, n - 1), (np.maximum(share, 0) * m / n).astype(np.float32)
+        share = np.maximum(np.minimum(high[:, None], index + 1) - np.maximum(low[:, None], index), 0)
+        used = share.max(0) > 0  # a whole factor needs no border pixels
+        return np.minimum(index, n - 1)[:, used], (share[:, used] * m / n).astype(np.float32)
     centre = np.clip((np.arange(m) + 0.5) * n / m - 0.5, 0, n - 1)
     first = np.floor(centre).astype(np.intp)
     part = (centre - first).astype(np.float32)

@@ -112,6 +112,13 @@ def _grey(values: NDArray[Any], window: Window, out: NDArray[np.floating]) -> No
     if window.high <= window.low:
         out[...] = 0
         return
+    if _is_within(values.dtype, window):
+        # Cutting short whole numbers before they are widened is several times cheaper than cutting floats.
+        cut = np.clip(values, int(window.low), int(window.high))
+        np.subtract(cut, window.low, out=out, casting="unsafe", dtype=out.dtype)
+        out *= 255.0 / (window.high - window.low)
+        out += 0.5
+        return
     with np.errstate(over="ignore", invalid="ignore"):  # infinities and not-a-number are cut or blackened below
         np.subtract(values, window.low, out=out, casting="unsafe", dtype=out.dtype)
         out *= 255.0 / (window.high - window.low)
@@ -119,6 +126,14 @@ def _grey(values: NDArray[Any], window: Window, out: NDArray[np.floating]) -> No
         np.clip(out, 0.0, 255.5, out=out)
     if values.dtype.kind == "f":
         np.nan_to_num(out, copy=False, nan=0.0)
+
+
+def _is_within(dtype: np.dtype[Any], window: Window) -> bool:
+    """True if both ends of the window are whole numbers that a short integer type holds."""
+    if dtype.kind not in "iu" or dtype.itemsize > 2:
+        return False
+    ends = np.iinfo(dtype)
+    return all(float(end).is_integer() and ends.min <= end <= ends.max for end in (window.low, window.high))
 
 
 def _memory_order(pixels: NDArray[Any], out: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[np.uint8]]:

@@ -98,3 +98,12 @@ def test_memory_order_does_not_matter() -> None:
 def test_extremes_of_wide_integers_do_not_overflow() -> None:
     pixels = np.array([[-(2**31), 2**31 - 1, 41]], np.int32)
     assert window.apply(pixels, window.choose(case_of(pixels), "40,400")).tolist() == [[0, 255, 128]]
+
+
+@pytest.mark.parametrize("name", ["-40000,10", "40000,10", "0,200000", "0,65535", "0.5,3", "100,1", "-32768,2"])
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float64])
+def test_windows_at_and_beyond_the_ends_of_a_type(name: str, dtype: type) -> None:
+    pixels = np.array([[-32768, -32767, -1, 0, 1, 2, 99, 100, 32767]], dtype)
+    chosen = window.choose(case_of(pixels), name)
+    exact = np.clip((pixels.astype(float) - chosen.low) / (chosen.high - chosen.low), 0, 1) * 255
+    assert np.abs(window.apply(pixels, chosen) - exact).max() <= 0.51
