@@ -2,10 +2,10 @@
 
     python -m benchmarks.reading [--quick] --json
 
-Each run is a process of its own with one thread for the decoders; time counts from the first import of a library to the
-finished array, CPU time from the start of the process over all its threads, memory is the peak resident size. Ours and SimpleITK's runs alternate, and medians are compared. SimpleITK only
-reads and interpolates; ours also hashes the file, checks headers and checksums, windows, averages, and keeps the full-resolution
-grey levels.
+Each run is a process of its own with one thread for the decoders. Seconds count from the first import of a library to the
+finished array, CPU seconds from the start of the process over all its threads; memory is the peak resident size. Ours and
+SimpleITK's runs alternate, and medians are compared. SimpleITK only reads and interpolates; ours also hashes the file, checks
+headers and checksums, windows, averages, and keeps the full-resolution grey levels.
 """
 
 from __future__ import annotations
