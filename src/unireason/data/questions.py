@@ -26,7 +26,16 @@ FAMILIES = (
 QUADRANTS = ("right anterior", "left anterior", "right posterior", "left posterior")
 RELATIONS = ("to the left", "to the right", "in front", "behind", "above", "below")
 LESION = "lesion"
-MIN_RATIO = 1.3  # sizes closer than this are not compared
+PHRASES: dict[str, tuple[str, ...]] = {
+    "structure_localisation": ("Where does the {0} lie?", "Where is the {0}?", "In which part does the {0} lie?"),
+    "spatial_localisation": ("Which structure lies in the {0} part?", "Which of these structures lies {0}?"),
+    "existence_verification": ("Is the {0} present?", "Can the {0} be seen?", "Is there a {0}?"),
+    "size_comparison": ("Which is larger, the {0} or the {1}?", "Is the {0} or the {1} larger?"),
+    "spatial_relation": ("Where does the {0} lie relative to the {1}?", "Where is the {0} relative to the {1}?"),
+    "lesion_host": ("Which organ holds the lesion?", "In which organ is the lesion?"),
+    "lesion_look": ("How does the lesion look against its organ?", "Is the lesion brighter or darker than its organ?"),
+}
+MIN_RATIO = 1.4  # sizes closer than this are not compared
 MIN_OFFSET = 0.035  # of the picture's width: centres nearer to a border between quadrants are not asked about
 
 
@@ -63,6 +72,12 @@ def quadrant(region: Region, scene: Scene) -> str | None:
     return f"{'left' if dx > 0 else 'right'} {'posterior' if dy > 0 else 'anterior'}"
 
 
+def _phrase(rng: np.random.Generator, kind: str, *names: str) -> str:
+    """One of the wordings of a kind of question."""
+    wordings = PHRASES[kind]
+    return wordings[int(rng.integers(len(wordings)))].format(*names)
+
+
 def _shuffled(rng: np.random.Generator, right: str, wrong: list[str]) -> tuple[tuple[str, ...], int]:
     """Right and wrong options in random order, and the index of the right one."""
     options = [right, *wrong]
@@ -77,7 +92,7 @@ def structure_localisation(scene: Scene, rng: np.random.Generator) -> Question |
         return None
     region, right = known[int(rng.integers(len(known)))]
     options, answer = _shuffled(rng, right, [q for q in QUADRANTS if q != right])
-    return Question(FAMILIES[0], f"Where does the {region.name} lie?", options, answer, (region.name,), (right,))
+    return Question(FAMILIES[0], _phrase(rng, FAMILIES[0], region.name), options, answer, (region.name,), (right,))
 
 
 def spatial_localisation(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -96,7 +111,7 @@ def spatial_localisation(scene: Scene, rng: np.random.Generator) -> Question | N
     wrong += list(rng.permutation([n for n in elsewhere if n not in known])[: 3 - len(wrong)])
     options, answer = _shuffled(rng, right, [str(w) for w in wrong])
     facts = tuple(str(known.get(o) or "absent") for o in options)
-    return Question(FAMILIES[1], f"Which structure lies in the {where} part?", options, answer, (right,), facts)
+    return Question(FAMILIES[1], _phrase(rng, FAMILIES[1], where), options, answer, (right,), facts)
 
 
 def existence_verification(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -107,7 +122,7 @@ def existence_verification(scene: Scene, rng: np.random.Generator) -> Question |
         return None
     name = names[int(rng.integers(len(names)))]
     options, answer = _shuffled(rng, "yes" if there else "no", ["no" if there else "yes"])
-    return Question(FAMILIES[2], f"Is the {name} present?", options, answer, (name,), ("present" if there else "absent",))
+    return Question(FAMILIES[2], _phrase(rng, FAMILIES[2], name), options, answer, (name,), ("present" if there else "absent",))
 
 
 def size_comparison(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -125,7 +140,7 @@ def size_comparison(scene: Scene, rng: np.random.Generator) -> Question | None:
     large, small = (a, b) if a.measure_mm > b.measure_mm else (b, a)
     options, answer = _shuffled(rng, large.name, [small.name])
     facts = tuple(str(scene.regions[o].size) for o in options)
-    return Question(FAMILIES[3], f"Which is larger, the {options[0]} or the {options[1]}?", options, answer, options, facts)
+    return Question(FAMILIES[3], _phrase(rng, FAMILIES[3], *options), options, answer, options, facts)
 
 
 def _relation(a: Region, b: Region) -> str | None:
@@ -152,8 +167,7 @@ def spatial_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
     opposite = RELATIONS[RELATIONS.index(direction) ^ 1]
     others = [r for r in RELATIONS[: 4 if len(a.centre_mm) == 2 else 6] if r not in (direction, opposite)]
     options, answer = _shuffled(rng, direction, [opposite, *(str(o) for o in rng.permutation(others)[:2])])
-    text = f"Where does the {a.name} lie relative to the {b.name}?"
-    return Question(FAMILIES[4], text, options, answer, (a.name, b.name), (direction,))
+    return Question(FAMILIES[4], _phrase(rng, FAMILIES[4], a.name, b.name), options, answer, (a.name, b.name), (direction,))
 
 
 def lesion_analysis(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -163,11 +177,11 @@ def lesion_analysis(scene: Scene, rng: np.random.Generator) -> Question | None:
     if rng.random() < 0.35 and "lung" not in scene.lesion_organ:
         right, wrong = ("brighter", "darker") if scene.lesion_brighter else ("darker", "brighter")
         options, answer = _shuffled(rng, right, [wrong])
-        return Question(FAMILIES[5], "How does the lesion look against its organ?", options, answer, (LESION,), (right,))
+        return Question(FAMILIES[5], _phrase(rng, "lesion_look"), options, answer, (LESION,), (right,))
     hosts = ["liver", "spleen", "left kidney", "right kidney", "left lung", "right lung"]
     wrong_hosts = [str(h) for h in rng.permutation([h for h in hosts if h != scene.lesion_organ])[:3]]
     options, answer = _shuffled(rng, scene.lesion_organ, wrong_hosts)
-    return Question(FAMILIES[5], "Which organ holds the lesion?", options, answer, (LESION,), (scene.lesion_organ,))
+    return Question(FAMILIES[5], _phrase(rng, "lesion_host"), options, answer, (LESION,), (scene.lesion_organ,))
 
 
 ASK: dict[str, Callable[[Scene, np.random.Generator], Question | None]] = {

@@ -24,7 +24,7 @@ class Region:
         box: Tight integer box in the model frame.
         centre_mm: Centre of the canonical box relative to the centre of the picture, along patient left, back (and head).
         measure_mm: Area in mm2 (image) or volume in mm3 (volume) of the mask.
-        size: Side of the square (image) in model pixels of equal area, or for a volume the square root of its model voxels; rounded.
+        size: Twice the square root of the model pixels (image) or model voxels (volume), rounded: a number to compare by.
         voxels: Number of mask voxels in the source.
     """
 
@@ -116,7 +116,7 @@ def regions(
             box=model_box(low, high, sizes, frame),
             centre_mm=tuple(float(c) for c in ((low + high) / 2 - sizes / 2) * spacing),
             measure_mm=float(counts[value]) * float(np.prod(spacing)),
-            size=max(1, round(float(np.sqrt(model_voxels)))),
+            size=max(1, round(2 * float(np.sqrt(model_voxels)))),
             voxels=int(counts[value]),
         )
     return found, tuple(unclear)

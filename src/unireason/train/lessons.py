@@ -79,21 +79,41 @@ def view_pack(coder: Coder, view: View, rng: np.random.Generator, *, most: int) 
 
 
 def drill_pack(coder: Coder, rng: np.random.Generator, *, rows: int = 16, queries: int = 10) -> Pack:
-    """Option lists with many bindings each; loss on the letters only."""
+    """Option lists with many bindings or comparisons each; loss on what follows from the list and the numbers only.
+
+    Two rows in three bind: an option's text, then its letter. The third compares: two structures with their sizes, then the larger one
+    and its letter.
+    """
     prefix = Row()
     prefix.text(coder.ids("<|im_start|>user\n"), label=False)
     packed = []
-    for _ in range(rows):
-        words = OPTION_SETS[int(rng.integers(len(OPTION_SETS)))]
-        options = [str(w) for w in rng.permutation(words)[: min(len(words), int(rng.integers(2, 5)))]]
+    for number in range(rows):
+        compare = number % 3 == 2
+        words = NAMES if compare else OPTION_SETS[int(rng.integers(len(OPTION_SETS)))]
+        count = 2 if compare else min(len(words), int(rng.integers(2, 5)))
+        options = [str(w) for w in rng.permutation(words)[:count]]
         _, suffix = prompt(coder, Frame(28, 28, 1, "image"), "Which?", options)
         row = _row(coder, prefix, suffix)
-        for choice in rng.integers(len(options), size=queries):
+        for choice in rng.integers(len(options), size=queries // (1 + compare)):
+            if compare:
+                _comparison(coder, row, options, rng)
+                continue
             row.text(coder.ids(f" So {options[choice]}"), label=False)
             row.text(coder.ids(f" {'ABCD'[choice]}"), label=True)
             row.text(coder.ids("."), label=False)
         packed.append(row)
     return pack(prefix, packed, np.zeros((0, 28, 28), np.uint8), tags=["drill"] * rows)
+
+
+def _comparison(coder: Coder, row: Row, options: list[str], rng: np.random.Generator) -> None:
+    """Two sizes of clearly different value, drawn evenly on a logarithmic scale, and which is larger."""
+    small = int(np.exp(rng.uniform(np.log(6), np.log(70))))
+    large = int(np.ceil(small * rng.uniform(1.15, 2.0))) + 1
+    sizes = [small, large] if rng.random() < 0.5 else [large, small]
+    larger = int(np.argmax(sizes))
+    row.text(coder.ids(f" The {options[0]} size {sizes[0]}. The {options[1]} size {sizes[1]}. So"), label=False)
+    row.text(coder.ids(f" {options[larger]} {'ABCD'[larger]}"), label=True)
+    row.text(coder.ids("."), label=False)
 
 
 def phrases(views: list[View]) -> list[str]:

@@ -104,7 +104,7 @@ class TowerTrainer:
         parameters = [*self.tower.parameters(), *self.head.parameters()]
         self.optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
         self.weight = torch.ones(CLASSES)
-        self.weight[0], self.weight[len(ORGANS) + 1] = 0.4, 2.5
+        self.weight[0], self.weight[len(ORGANS) + 1] = 0.4, 3.5
 
     def _pictures(self) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8], bool]]:
         """Three batches: volume slices, images, crops (the last without a place in the picture)."""

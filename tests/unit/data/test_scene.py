@@ -20,7 +20,7 @@ def test_hand_computed_volume():
     assert cube.voxels == 5 * 8 * 4
     assert cube.measure_mm == 160 * 10.0
     assert cube.centre_mm == ((7.5 - 5) * 2.0, (8 - 10) * 1.0, (4 - 4) * 5.0)
-    assert cube.size == round(math.sqrt(160 * 2 * 0.5 * 0.5))
+    assert cube.size == round(2 * math.sqrt(160 * 2 * 0.5 * 0.5))
 
 
 def test_hand_computed_image():
@@ -47,4 +47,7 @@ def test_a_box_never_vanishes():
 
 
 def test_empty_map():
-    assert regions(np.zeros((3, 4, 5), np.uint8), NAMES, frame=Frame(5, 4, 3, "volume"), spacing_mm=(1, 1, 1), smallest=1) == ({}, ())
+    assert regions(np.zeros((3, 4, 5), np.uint8), NAMES, frame=Frame(5, 4, 3, "volume"), spacing_mm=(1, 1, 1), smallest=1) == (
+        {},
+        (),
+    )
