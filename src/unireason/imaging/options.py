@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unireason.errors import FormatError
 
@@ -34,8 +35,12 @@ class ReadOptions:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
+        for name, kind in (("modality", str), ("axes", str), ("series", str | int), ("limits", Limits)):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise FormatError(f"{name} is {value!r}", f"a value of type {getattr(kind, '__name__', kind)}")
         if self.spacing_mm is not None:
-            steps = np.asarray(self.spacing_mm, float).ravel()
+            steps = _numbers(self.spacing_mm)
             if steps.size not in (2, 3) or not (np.isfinite(steps).all() and (steps > 0).all()):
                 raise FormatError(f"spacing_mm is {self.spacing_mm}", "two or three positive numbers: x, y (and z)")
             object.__setattr__(self, "spacing_mm", tuple(float(s) for s in steps))
@@ -72,3 +77,11 @@ class ReadOptions:
         if self.frame >= count:
             raise FormatError(f"frame {self.frame} of {what} was asked for", f"0 to {count - 1}")
         return self.frame
+
+
+def _numbers(values: Any) -> NDArray[np.float64]:
+    """Values as numbers; none of them if they are not."""
+    try:
+        return np.asarray(values, np.float64).ravel()
+    except (TypeError, ValueError):
+        return np.empty(0)

@@ -42,7 +42,10 @@ def read(path: str | os.PathLike[str], **options: Any) -> Case:
         FormatError: If an option is unknown or does not fit the file.
     """
     chosen = ReadOptions.of(**options)
-    place = Path(path)
+    try:
+        place = Path(path)
+    except TypeError as error:
+        raise ImageReadError(f"the path is {path!r}", "text or a path object") from error
     if place.is_dir():
         from .series import read_series
 

@@ -36,6 +36,8 @@ def test_nonsense(content: bytes, tmp_path: Path) -> None:
 def test_missing_and_special_files(tmp_path: Path) -> None:
     with pytest.raises(ImageReadError, match=r"'nothing.nii' is not a file"):
         imaging.read(tmp_path / "nothing.nii")
+    with pytest.raises(ImageReadError, match="the path is None"):
+        imaging.read(None)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ImageReadError, match="'pipe' is not a file"):
         imaging.read(tmp_path / "pipe")
@@ -48,7 +50,16 @@ def test_options(tmp_path: Path) -> None:
         imaging.read(path, colour=True)
     with pytest.raises(GeometryError, match="stores its own"):
         imaging.read(path, spacing_mm=(9, 9, 9))
-    for bad in ({"spacing_mm": (1, -1)}, {"spacing_mm": (1,)}, {"frame": -1}, {"frame": "x"}):
+    for bad in (
+        {"spacing_mm": (1, -1)},
+        {"spacing_mm": (1,)},
+        {"spacing_mm": "wide"},
+        {"frame": -1},
+        {"frame": "x"},
+        {"axes": 3},
+        {"limits": 3},
+        {"modality": 1},
+    ):
         with pytest.raises(FormatError):
             imaging.read(path, **bad)
     with pytest.raises(SizeLimitError, match="at least 1"):

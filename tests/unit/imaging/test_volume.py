@@ -247,3 +247,21 @@ def test_vectors_are_refused(tmp_path: Path) -> None:
         SimpleITK.WriteImage(image, str(tmp_path / name))
         with pytest.raises((ImageReadError, GeometryError, FormatError)):
             imaging.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "<i2", ">i2", "u2", "i4", "u4", "i8", "u8", "f4", ">f4", "f8"])
+def test_value_types_and_byte_orders(dtype: str, tmp_path: Path) -> None:
+    values = ramp(dtype=np.dtype(dtype).newbyteorder("=")) % 120
+    header = nibabel.Nifti1Header(endianness=">" if dtype[0] == ">" else "<")
+    header.set_data_dtype(dtype)
+    for name in ("a.nii", "a.nii.gz"):
+        nibabel.save(nibabel.Nifti1Image(values.T, np.diag([-1, -1, 1, 1.0]), header), tmp_path / name)
+        assert np.array_equal(imaging.read(tmp_path / name).pixels, values)
+
+
+def test_nifti_2(tmp_path: Path) -> None:
+    affine = np.array([[0, 2, 0, 3], [0, 0, 4, 5], [6, 0, 0, 7], [0, 0, 0, 1.0]])
+    nibabel.save(nibabel.Nifti2Image(ramp().T, affine), tmp_path / "a.nii")
+    case = imaging.read(tmp_path / "a.nii")
+    assert np.array_equal(case.geometry.affine_lps, np.diag([-1, -1, 1, 1]) @ affine)
+    assert np.array_equal(case.pixels, ramp().transpose(2, 0, 1)[:, ::-1, ::-1])
