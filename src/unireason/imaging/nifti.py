@@ -20,7 +20,8 @@ from unireason.types import Affine
 from .limits import Limits, file_size
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_TYPES = {2: 8, 4: 16, 8: 32, 16: 32, 64: 64, 256: 8, 512: 16, 768: 32, 1024: 64, 1280: 64}  # data type code: bits
+# Data type code to numpy's.
+_CODES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _DEFLATE_LIMIT = 1032  # no deflate stream expands further
 _HEAD_BYTES = 544
 _LARGEST_MM = 1e9
@@ -52,6 +53,7 @@ class NiftiHeader:
         packed: True if the file is gzip.
         prefix: The bytes in front of the values, if packed (at most the first 64 KiB of them).
         length: Bytes of prefix and values together, unpacked.
+        plain: numpy type and offset of the values, if they are neither packed nor rescaled; else None.
     """
 
     sizes: tuple[int, int, int]
@@ -61,6 +63,7 @@ class NiftiHeader:
     packed: bool
     prefix: bytes
     length: int
+    plain: tuple[str, int] | None
 
 
 def read_header(path: Path, limits: Limits) -> NiftiHeader:
@@ -99,7 +102,10 @@ def read_header(path: Path, limits: Limits) -> NiftiHeader:
     _check_length(path.name, values["vox_offset"][0], payload, size * (_DEFLATE_LIMIT if packed else 1))
     affine, notes = _affine(values, path.name)
     offset = int(values["vox_offset"][0])
-    return NiftiHeader(sizes, frames, affine, notes, packed, raw[:offset] if packed else b"", offset + payload)
+    slope, intercept = values["scl"]
+    scaled = np.isfinite([slope, intercept]).all() and slope != 0 and (slope, intercept) != (1.0, 0.0)
+    plain = None if packed or scaled else (values["order"] + _CODES[values["datatype"][0]], offset)
+    return NiftiHeader(sizes, frames, affine, notes, packed, raw[:offset] if packed else b"", offset + payload, plain)
 
 
 def _gunzip(content: bytes, name: str) -> bytes:
@@ -110,7 +116,7 @@ def _gunzip(content: bytes, name: str) -> bytes:
         raise ImageReadError(f"'{name}' is a damaged gzip file ({error})", "", "copy or download it again") from error
 
 
-def _unpack(raw: bytes, name: str) -> dict[str, tuple[Any, ...]]:
+def _unpack(raw: bytes, name: str) -> dict[str, Any]:
     for order in "<>":
         for version, length in enumerate((348, 540)):
             if len(raw) >= length and struct.unpack_from(order + "i", raw)[0] == length:
@@ -120,16 +126,20 @@ def _unpack(raw: bytes, name: str) -> dict[str, tuple[Any, ...]]:
                         f"'{name}' is not a single-file NIfTI (mark {magic!r})", "", "convert it to .nii or .nii.gz"
                     )
                 return {
-                    key: struct.unpack_from(order + where[version][1], raw, where[version][0]) for key, where in _FIELDS.items()
+                    "order": order,
+                    **{
+                        key: struct.unpack_from(order + where[version][1], raw, where[version][0])
+                        for key, where in _FIELDS.items()
+                    },
                 }
     raise ImageReadError(
         f"'{name}' has no NIfTI header", "a header of 348 or 540 bytes", "check that the file is NIfTI and complete"
     )
 
 
-def _check_type(values: dict[str, tuple[Any, ...]], name: str) -> int:
+def _check_type(values: dict[str, Any], name: str) -> int:
     code, bits = values["datatype"][0], values["bitpix"][0]
-    if _TYPES.get(code) != bits:
+    if code not in _CODES or 8 * int(_CODES[code][1]) != bits:
         raise ImageReadError(
             f"'{name}' has data type {code} with {bits} bits",
             "plain integers or floats of at most 64 bits, one value a voxel",
@@ -147,7 +157,7 @@ def _check_length(name: str, offset: float, payload: int, available: int) -> Non
         raise ImageReadError(f"'{name}' places its data at byte {offset:g}", "behind the header")
 
 
-def _affine(values: dict[str, tuple[Any, ...]], name: str) -> tuple[Affine, tuple[str, ...]]:
+def _affine(values: dict[str, Any], name: str) -> tuple[Affine, tuple[str, ...]]:
     """The sform if it has a code, else the qform, else axes assumed to be LPS (as ITK does)."""
     qform_code, sform_code = values["codes"]
     affine = np.eye(4)

@@ -19,7 +19,7 @@ from unireason.errors import FormatError, GeometryError, ImageReadError
 from unireason.types import Affine, Case, Source
 
 from .decode import decoding, sha256, sha256_of_files
-from .dicom import display_notes, frame_count, parse, read_dicom, scale_of, stored_values, stored_window
+from .dicom import Scale, display_notes, frame_count, parse, read_dicom, scale_of, stored_values, stored_window
 from .geometry import to_canonical, volume_geometry
 from .limits import Limits, file_bytes, file_size
 from .options import ReadOptions
@@ -39,6 +39,15 @@ _TAGS = (
     "Rows",
     "Columns",
     "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "WindowCenter",
+    "WindowWidth",
 )
 _SUFFIXES = ("", ".dcm", ".ima", ".dicom")
 
@@ -51,14 +60,15 @@ class _Entry:
     acquisition: str
     shape: tuple[int, int]
     plane: Plane | None
+    header: Any
+    data_at: int  # where the pixel data element begins
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Slice:
     values: NDArray[Any]
-    modality: str
-    window: tuple[float, float] | None
-    notes: tuple[str, ...]
+    scale: Scale
+    digest: str
 
 
 def read_series(folder: Path, options: ReadOptions) -> Case:
@@ -100,7 +110,7 @@ def read_series(folder: Path, options: ReadOptions) -> Case:
             "give one of the files instead of the folder",
         )
     order, affine, more = stack_planes(planes)
-    return _volume(folder, [stack[n].path for n in order], affine, options, (*notes, *more))
+    return _volume(folder, [stack[n] for n in order], affine, options, (*notes, *more))
 
 
 def _scan(folder: Path, limits: Limits) -> tuple[list[_Entry], int]:
@@ -136,17 +146,19 @@ def _entry(path: Path, limits: Limits) -> _Entry | None:
         if not marked and path.suffix.lower() not in _SUFFIXES:
             return None
         try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, force=not marked, specific_tags=list(_TAGS))
+            with path.open("rb") as file:
+                header = pydicom.dcmread(file, stop_before_pixels=True, force=not marked, specific_tags=list(_TAGS))
+                data_at = file.tell()
             if not header.get("Rows") or not header.get("Columns") or not header.get("SeriesInstanceUID"):
                 return None
         except Exception:
             if marked:
                 raise
             return None  # a text or other file without a suffix, parsed as DICOM on the chance that it is one
-        return _described(path, header)
+        return _described(path, header, data_at)
 
 
-def _described(path: Path, header: Any) -> _Entry:
+def _described(path: Path, header: Any, data_at: int) -> _Entry:
     placed = header.get("ImagePositionPatient") and header.get("ImageOrientationPatient") and header.get("PixelSpacing")
     keys = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
     return _Entry(
@@ -156,6 +168,8 @@ def _described(path: Path, header: Any) -> _Entry:
         str(header.get("AcquisitionNumber") or ""),
         (int(header.Rows), int(header.Columns)),
         plane(path.name, *(header.get(key) for key in keys)) if placed else None,
+        header,
+        data_at,
     )
 
 
@@ -192,37 +206,66 @@ def _choose(groups: list[list[_Entry]], asked: str | int | None, name: str) -> l
     )
 
 
-def _volume(folder: Path, paths: list[Path], affine: Affine, options: ReadOptions, notes: tuple[str, ...]) -> Case:
-    limits = options.limits
-    limits.check("max_total_bytes", sum(path.stat().st_size for path in paths), f"the series in '{folder.name}'")
-    first, digest = _slice(paths[0], limits)
-    limits.check("max_voxels", len(paths) * first.values.size, f"the series in '{folder.name}'")
-    volume: NDArray[Any] = np.empty((len(paths), *first.values.shape), first.values.dtype)
-    volume = _stored(volume, 0, first.values, paths[0].name)
-    digests = [digest]
-    for k, path in enumerate(paths[1:], 1):
-        one, digest = _slice(path, limits)
-        digests.append(digest)
-        volume = _stored(volume, k, one.values, path.name)
+def _volume(folder: Path, stack: list[_Entry], affine: Affine, options: ReadOptions, notes: tuple[str, ...]) -> Case:
+    limits, name = options.limits, f"the series in '{folder.name}'"
+    limits.check("max_total_bytes", sum(entry.path.stat().st_size for entry in stack), name)
+    limits.check("max_voxels", len(stack) * stack[0].shape[0] * stack[0].shape[1], name)
+    first = _slice(stack[0], limits)
+    volume: NDArray[Any] = np.empty((len(stack), *first.values.shape), first.values.dtype)
+    volume = _stored(volume, 0, first.values, stack[0].path.name)
+    digests = [first.digest]
+    for k, entry in enumerate(stack[1:], 1):
+        one = _slice(entry, limits)
+        digests.append(one.digest)
+        volume = _stored(volume, k, one.values, entry.path.name)
     geometry = volume_geometry((volume.shape[2], volume.shape[1], volume.shape[0]), affine)
     source = Source(folder.name, "dicom-series", sha256_of_files(digests))
-    modality = options.modality or first.modality
-    return Case(to_canonical(volume, geometry), "volume", geometry, modality, source, first.window, (*notes, *first.notes))
+    with decoding(stack[0].path, "DICOM"):
+        modality = options.modality or str(stack[0].header.get("Modality") or "")
+        window = stored_window(stack[0].header, first.scale)
+    pixels = to_canonical(volume, geometry)
+    return Case(pixels, "volume", geometry, modality, source, window, (*notes, *display_notes(first.scale)))
 
 
-def _slice(path: Path, limits: Limits) -> tuple[_Slice, str]:
-    """One file, read once: its decoded slice and its hash."""
-    content = file_bytes(path, limits)
-    with decoding(path, "DICOM"):
-        dataset = parse(content, path.name)
-        if frame_count(dataset, path.name, limits) != 1:
-            raise GeometryError(
-                f"'{path.name}' is one of several files and has several frames", "one frame a file", "read it alone"
-            )
-        scale = scale_of(dataset)
-        values = scale.apply(stored_values(dataset))
-        window, notes = stored_window(dataset, scale), display_notes(scale)
-        return _Slice(values, str(dataset.get("Modality") or ""), window, notes), sha256(content)
+def _slice(entry: _Entry, limits: Limits) -> _Slice:
+    """One file, read once: its decoded values and its hash."""
+    name = entry.path.name
+    content = file_bytes(entry.path, limits)
+    with decoding(entry.path, "DICOM"):
+        limits.check("max_pixels", entry.shape[0] * entry.shape[1], f"'{name}'")
+        stored = _plain_values(entry, content)
+        if stored is None:
+            dataset = parse(content, name)
+            if frame_count(dataset, name, limits) != 1:
+                raise GeometryError(
+                    f"'{name}' is one of several files and has several frames", "one frame a file", "read it alone"
+                )
+            stored = stored_values(dataset)
+        scale = scale_of(entry.header)
+        return _Slice(scale.apply(stored), scale, sha256(content))
+
+
+def _plain_values(entry: _Entry, content: bytes) -> NDArray[Any] | None:
+    """Grey values that lie in the file as they are, at the place that the first pass found; None for everything else.
+
+    Parsing 200 slices a second time would cost as much as all the rest.
+    """
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    header, bits = entry.header, entry.header.get("BitsAllocated")
+    syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
+    plain = syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian) and bits in (8, 16)
+    grey = header.get("SamplesPerPixel") == 1 and str(header.get("PhotometricInterpretation")).startswith("MONOCHROME")
+    if not (plain and grey) or int(header.get("NumberOfFrames") or 1) != 1:
+        return None
+    start = entry.data_at + (8 if syntax == ImplicitVRLittleEndian else 12)
+    head = content[entry.data_at : start]
+    length = entry.shape[0] * entry.shape[1] * bits // 8
+    declared = int.from_bytes(head[-4:], "little")
+    if head[:4] != b"\xe0\x7f\x10\x00" or declared not in (length, length + length % 2) or len(content) < start + length:
+        return None
+    kind = ("i" if header.get("PixelRepresentation") else "u") + str(bits // 8)
+    return np.frombuffer(content, f"<{kind}", entry.shape[0] * entry.shape[1], start).reshape(entry.shape)
 
 
 def _stored(volume: NDArray[Any], k: int, values: NDArray[Any], name: str) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""NIfTI, NRRD and MetaImage volumes, decoded by SimpleITK; nibabel where SimpleITK refuses a NIfTI.
+"""NIfTI, NRRD and MetaImage volumes, decoded by SimpleITK; nibabel where SimpleITK refuses a NIfTI; plain bytes by numpy.
 
 Headers are judged first (`nifti`, `textheader`), because native decoders trust them. Pixels stay in the decoder's memory: the
 canonical array is a permuted and flipped, read-only view of it.
@@ -123,6 +123,12 @@ def _image(path: Path, kind: str) -> Any:
 
 
 def _nifti_values(path: Path, header: NiftiHeader) -> tuple[NDArray[Any], tuple[str, ...]]:
+    if header.plain is not None:
+        # Nothing to unpack or to rescale: reading the bytes as they are takes half of SimpleITK's memory.
+        values = np.fromfile(path, header.plain[0], int(np.prod(header.sizes)), offset=header.plain[1])
+        values = values.astype(values.dtype.newbyteorder("="), copy=False).reshape(header.sizes[::-1])
+        values.flags.writeable = False
+        return values, ()
     try:
         stored = _shared(_image(path, "NiftiImageIO"))
         if stored.size == int(np.prod(header.sizes)):
