@@ -321,6 +321,7 @@ def test_wide_keeps_the_slices_in_sight(opened: Opener) -> None:
 
 def test_touch_swipe_turns_slices(opened: Opener) -> None:
     view = opened(samples.volume(), size=(390, 700), has_touch=True)
+    assert view.eval_on_selector("#stage", "e => getComputedStyle(e).touchAction") == "pan-y", "the page still scrolls"
     left, top, width, height = area(view, "#stage")
     events = [("pointerdown", 0.2), ("pointermove", 0.35), ("pointermove", 0.6), ("pointerup", 0.6)]
     for name, share in events:

@@ -130,7 +130,8 @@
   // On a narrow screen the slices may be out of sight: bring them back.
   function reveal() {
     const area = stage.getBoundingClientRect();
-    if (area.bottom < 80 || area.top > innerHeight - 80) {
+    const visible = Math.min(area.bottom, innerHeight) - Math.max(area.top, 0);
+    if (visible < 0.6 * Math.min(area.height, innerHeight)) {
       const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
       stage.scrollIntoView({ block: "center", behavior: calm ? "auto" : "smooth" });
     }
