@@ -126,6 +126,9 @@ def test_boxes_are_drawn_with_the_numbers_the_model_wrote() -> None:
     assert 'class="box tone-0" data-look="0"' in text, "shown on the slice the page opens with"
     assert 'class="box tone-1 off" data-look="1"' in text
     assert 'class="box tone-2 idle off" data-look="2"' in text
+    ends_there = replace(sample.trace.looks[2], box_model=(40.0, 2.0, 0.0, 54.0, 12.0, 3.0))
+    trace = replace(sample.trace, steps=(sample.trace.looks[0], ends_there))
+    assert 'class="box tone-1 idle off"' in page.build(trace, sample.case, sample.stack), "slice 3 is its exclusive end"
 
 
 def test_hostile_text_adds_no_element_and_no_attribute() -> None:
