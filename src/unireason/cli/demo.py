@@ -62,26 +62,33 @@ def run(args: argparse.Namespace) -> int:
 
 def _files(reasoner: Reasoner, args: argparse.Namespace) -> None:
     """One patient of each format, read back from its files and asked as a user would; prints the traces."""
+    from unireason.data.questions import QUADRANTS
     from unireason.data.sources.phantom_files import FORMATS, write_patients
-    from unireason.engine.reasoner import Question
     from unireason.imaging import read
     from unireason.report.text import lines
 
     inside = {"nifti": "image.nii.gz", "dicom": "dicom", "png": "image.png"}
-    question = Question("Where does the liver lie?", ("left anterior", "right posterior", "right anterior", "left posterior"))
     for form in FORMATS:
         folder = write_patients(args.out / "patients" / form, count=1, seed=args.seed, form=form)[0]
+        name = _largest(json.loads((folder / "structures.json").read_text()))
         case = read(folder / inside[form])
-        trace = reasoner.ask_many(case, [question])[0][0]
+        trace = reasoner.ask(case, f"Where does the {name} lie?", options=QUADRANTS)
         if not args.json:
             print(f"{folder / inside[form]}\n" + "\n".join(lines(trace)) + "\n")
+
+
+def _largest(record: dict[str, Any]) -> str:
+    """The largest structure of a patient whose name does not tell its side."""
+    unsided = [s for s in record["structures"] if not s["name"].startswith(("left", "right"))]
+    return str(max(unsided or record["structures"], key=lambda s: s.get("volume_mm3") or s.get("area_mm2"))["name"])
 
 
 def _pages(reasoner: Reasoner, found: dict[str, list[Asked]], scores: dict[str, Any], out: Path) -> None:
     from unireason.grounding.trace import to_json
     from unireason.report.figures import write_overlay
-    from unireason.report.folder import shown_pictures, write_text
+    from unireason.report.folder import shown_pictures
     from unireason.report.index import Entry, write_index
+    from unireason.report.markup import write_bytes
     from unireason.report.page import write
 
     entries, records = [], []
@@ -98,7 +105,7 @@ def _pages(reasoner: Reasoner, found: dict[str, list[Asked]], scores: dict[str, 
                 write_overlay(item.trace, item.case, stack, out / f"{name}.png")
                 entry = Entry(item.trace, item.case, stack, href=f"{name}.html", correct=item.right, family=item.sample.family)
                 entries.append(entry)
-    write_text(out / "traces.json", json.dumps({"scores": scores, "traces": records}) + "\n")
+    write_bytes(out / "traces.json", (json.dumps({"scores": scores, "traces": records}) + "\n").encode())
     write_index(entries, out / "report.html", title="UniReason demo on phantom patients", summary=scores)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from unireason.types import Case, Stack, Trace
 
 from .figures import write_overlay
 from .index import Entry, write_index
+from .markup import write_bytes
 from .page import write
 
 MAX_SIDE = 384
@@ -70,28 +70,13 @@ def save_traces(folder: Path, traces: Sequence[Trace], case: Case, stack: Stack)
     pictures = shown_pictures(stack)
     for number, trace in enumerate(traces, start=1):
         stem = f"trace-{number}"
-        write_text(folder / f"{stem}.json", json.dumps(to_json(trace, crops="png"), indent=1) + "\n")
+        write_bytes(folder / f"{stem}.json", (json.dumps(to_json(trace, crops="png"), indent=1) + "\n").encode())
         write(trace, case, stack, folder / f"{stem}.html", frame_pictures=pictures)
         write_overlay(trace, case, stack, folder / f"{stem}.png")
         for rank, look in enumerate(trace.looks, start=1):
             for crop in look.crops:
                 Image.fromarray(crop.pixels).save(folder / f"{stem}-look-{rank}-slice-{crop.slice_index:03d}.png")
     return folder
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Writes a file whole or not at all.
-
-    Raises:
-        UniReasonError: If it cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text)
-        os.replace(partial, path)
-    except OSError as error:
-        raise UniReasonError(f"cannot write {path}: {error.strerror}", remedy="choose a place that can be written") from error
-    return path
 
 
 def _folder(path: Path) -> None:
