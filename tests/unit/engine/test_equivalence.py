@@ -1,5 +1,7 @@
 """Cached = recomputed, packed = single, several cases = one by one: ids equal, logits within 1e-4 in float32."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -186,6 +188,32 @@ def test_a_case_is_encoded_and_its_prefix_computed_once(monkeypatch):
     fresh, b = run(ReferenceEngine, [tiny.stack()], [tiny.plan([])], ["one?"])
     assert float((script.logits(0) - b.logits(0)).abs().max()) < TOLERANCE
     assert fresh[0].finish == "end_of_turn"
+
+
+def test_rows_that_look_in_the_same_step_get_their_own_regions():
+    stack, plans = (
+        tiny.stack(),
+        [tiny.plan([BOXES_3D[0]]), tiny.plan([(8, 8, 2, 44, 54, 3)])],
+    )  # as many tokens as the other box, so that both close together
+    together, a = run(LocalEngine, [stack] * 2, plans)
+    alone, b = run(ReferenceEngine, [stack] * 2, plans)
+    assert [s.response for s in together] == [s.response for s in alone]
+    assert together[0].response.index(tiny.checkpoint().ids.box_end) == together[1].response.index(tiny.checkpoint().ids.box_end)
+    assert worst(a, b, 2) < TOLERANCE
+
+
+def test_another_system_message_gets_its_own_prefix():
+    made, plan = tiny.checkpoint(), tiny.plan([])
+    script = tiny.Script(plan)
+    engine = LocalEngine(made, picker=script)
+    case = engine.encode(tiny.stack())
+    engine.generate([request(engine, case)])
+    other = replace(made.profile, system_3d="look badly")
+    prompt = tokens.prompt_ids(made, other.parts("volume", "what?", ["yes", "no"], n_slices=4), case.prepared.grid_thw)
+    engine.generate([Request(case, prompt)])
+    slow = tiny.Script(plan)
+    ReferenceEngine(made, picker=slow).generate([Request(case, prompt)])
+    assert float((script.logits(0) - slow.logits(0)).abs().max()) < TOLERANCE
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

@@ -153,6 +153,15 @@ def test_random_model_always_gives_a_trace():
         traces.to_json(trace)
 
 
+def test_each_sample_has_its_own_seed():
+    made = Reasoner(tiny.checkpoint())
+    how = {"max_new_tokens": 20}
+    samples = made.ask_many(volume(), ["q"], samples=3, sampling=Sampling(1.0, seed=5), **how)[0]
+    assert len({t.tokens.response for t in samples}) == 3
+    alone = made.ask(volume(), "q", sampling=Sampling(1.0, seed=6), **how)
+    assert alone.tokens.response == samples[1].tokens.response
+
+
 @pytest.mark.parametrize(
     "how",
     [
