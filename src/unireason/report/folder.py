@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from unireason.errors import UniReasonError
 from unireason.grounding.trace import to_json
 from unireason.types import Case, Stack, Trace
 
@@ -18,6 +17,7 @@ from .figures import write_overlay
 from .index import Entry, write_index
 from .markup import write_bytes
 from .page import write
+from .pixels import fit, png
 
 MAX_SIDE = 384
 
@@ -32,15 +32,9 @@ def shown_pictures(stack: Stack) -> NDArray[np.uint8]:
         uint8 (D, H, W) or (D, H, W, 3); slice d is the mean of the source slices that model slice d covers.
     """
     if stack.kind == "image":
-        return _fitted(stack.native)[None]
+        return fit(stack.native, MAX_SIDE)[None]
     means = (stack.native[first:last].mean(axis=0, dtype=np.float32) for first, last in stack.coverage)
-    return np.stack([_fitted(np.rint(m).astype(np.uint8)) for m in means])
-
-
-def _fitted(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
-    return np.asarray(image)
+    return np.stack([fit(np.rint(m).astype(np.uint8), MAX_SIDE) for m in means])
 
 
 def save_report(path: Path, traces: Sequence[Trace], case: Case, stack: Stack) -> Path:
@@ -49,7 +43,6 @@ def save_report(path: Path, traces: Sequence[Trace], case: Case, stack: Stack) -
     Raises:
         UniReasonError: If a file cannot be written.
     """
-    _folder(path.parent)
     pictures = shown_pictures(stack)
     if len(traces) == 1:
         return write(traces[0], case, stack, path, frame_pictures=pictures)
@@ -66,7 +59,6 @@ def save_traces(folder: Path, traces: Sequence[Trace], case: Case, stack: Stack)
     Raises:
         UniReasonError: If a file cannot be written.
     """
-    _folder(folder)
     pictures = shown_pictures(stack)
     for number, trace in enumerate(traces, start=1):
         stem = f"trace-{number}"
@@ -75,14 +67,6 @@ def save_traces(folder: Path, traces: Sequence[Trace], case: Case, stack: Stack)
         write_overlay(trace, case, stack, folder / f"{stem}.png")
         for rank, look in enumerate(trace.looks, start=1):
             for crop in look.crops:
-                Image.fromarray(crop.pixels).save(folder / f"{stem}-look-{rank}-slice-{crop.slice_index:03d}.png")
+                target = folder / f"{stem}-look-{rank}-slice-{crop.slice_index:03d}.png"
+                write_bytes(target, png(Image.fromarray(crop.pixels)))
     return folder
-
-
-def _folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UniReasonError(
-            f"cannot make the folder {path}: {error.strerror}", remedy="choose a place that can be written"
-        ) from error
