@@ -1,0 +1,31 @@
+"""What needs an accelerator: run with ``pytest -m gpu``."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.gpu
+torch = pytest.importorskip("torch")
+if not torch.cuda.is_available():
+    pytest.skip("no CUDA device", allow_module_level=True)
+
+import unireason  # noqa: E402
+from unireason.data.sources.phantom import generate  # noqa: E402
+from unireason.evaluate.heldout import evaluate, summary  # noqa: E402
+
+OPTIONS = ("left anterior", "right anterior", "left posterior", "right posterior")
+
+
+def test_cuda_gives_the_same_tokens_as_cpu_in_fp32():
+    case = generate(1, 0).case()
+    found = [
+        unireason.load("phantom", device=device, dtype="fp32").ask(case, "Where does the liver lie?", options=OPTIONS)
+        for device in ("cpu", "cuda")
+    ]
+    assert found[0].tokens.response == found[1].tokens.response
+
+
+def test_bf16_on_cuda_still_answers():
+    asked = evaluate(unireason.load("phantom", device="cuda", dtype="bf16"), seed=1, count=60, kind="volume")
+    assert summary(asked)["accuracy"] > 0.6
+    assert summary(asked)["crop_rate"] > 0.9
