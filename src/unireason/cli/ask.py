@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+TAIL = 70  # characters of the model's text shown while it thinks
+
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Question, Reasoner
     from unireason.types import Case, Trace
@@ -150,12 +152,13 @@ def _ask(reasoner: Reasoner, case: Case, questions: Sequence[Question], args: ar
     }
     how |= {k: v for k, v in (("max_looks", args.max_looks), ("max_new_tokens", args.max_new_tokens)) if v is not None}
     with status("thinking", quiet=args.json) as say:
-        count = 0
+        written = ""
 
         def on_token(row: int, token: int, text: str) -> None:
-            nonlocal count
-            count += 1
-            say(f"thinking, {count} tokens")
+            nonlocal written
+            if row == 0:
+                written = (written + text)[-TAIL:]
+                say(f"thinking: {' '.join(written.split()).replace('[', '(').replace(']', ')')}")
 
         return reasoner.ask_many(case, questions, on_token=on_token, **how)
 
