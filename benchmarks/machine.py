@@ -8,8 +8,8 @@ from importlib import metadata
 from pathlib import Path
 
 
-def describe(*packages: str) -> dict[str, str | int]:
-    """Processor, cores, system and versions, for the ``machine`` key of a result.
+def describe(*packages: str) -> dict[str, str | float]:
+    """Processor, cores, present load, system and versions, for the ``machine`` key of a result.
 
     Args:
         packages: Distributions whose versions matter, e.g. "numpy".
@@ -23,6 +23,7 @@ def describe(*packages: str) -> dict[str, str | int]:
     return {
         "processor": names[0] if names else platform.processor(),
         "cores": os.cpu_count() or 1,
+        "load_1min": round(os.getloadavg()[0], 1),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in packages},

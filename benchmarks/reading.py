@@ -4,8 +4,9 @@
 
 Each run is a process of its own with one thread for the decoders. Seconds count from the first import of a library to the
 finished array, CPU seconds from the start of the process over all its threads; memory is the peak resident size. Ours and
-SimpleITK's runs alternate, and medians are compared. SimpleITK only reads and interpolates; ours also hashes the file, checks
-headers and checksums, windows, averages, and keeps the full-resolution grey levels.
+SimpleITK's runs alternate; medians are compared, and best times too, because other work on the machine only ever adds.
+SimpleITK only reads and interpolates; ours also hashes the file, checks headers and checksums, windows, averages, and keeps the
+full-resolution grey levels.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def call(*arguments: str) -> str:
 
 
 def measure(folder: Path, runs: int) -> tuple[dict[str, Any], dict[str, float]]:
-    """Medians of alternating runs for every input, and the ratios ours : SimpleITK."""
+    """Medians (and best times) of alternating runs for every input, and the ratios ours : SimpleITK."""
     figures: dict[str, Any] = {}
     ratios: dict[str, float] = {}
     for name in INPUTS:
@@ -126,10 +127,15 @@ def measure(folder: Path, runs: int) -> tuple[dict[str, Any], dict[str, float]]:
         for _ in range(runs):
             for who, results in found.items():
                 results.append(json.loads(call("--child", who, str(folder / name))))
-        for what in ("seconds", "cpu_seconds", "peak_mb"):
-            middle = {who: statistics.median(r[what] for r in results) for who, results in found.items()}
-            figures[f"{name} {what}"] = {who: round(value, 3) for who, value in middle.items()}
-            ratios[f"{name} {what}"] = round(middle["ours"] / middle["simpleitk"], 3)
+        for label, what, choose in (
+            ("seconds", "seconds", statistics.median),
+            ("best seconds", "seconds", min),
+            ("cpu_seconds", "cpu_seconds", statistics.median),
+            ("peak_mb", "peak_mb", statistics.median),
+        ):
+            middle = {who: choose([r[what] for r in results]) for who, results in found.items()}
+            figures[f"{name} {label}"] = {who: round(value, 3) for who, value in middle.items()}
+            ratios[f"{name} {label}"] = round(middle["ours"] / middle["simpleitk"], 3)
     return figures, ratios
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import threading
 import warnings
@@ -19,10 +18,6 @@ from unireason.errors import ImageReadError, SizeLimitError, UniReasonError
 
 _CHUNK = 2**20
 _SURPLUS = 2**24  # bytes behind the expected values that are still unpacked to reach the checksum
-
-# The decoders log what they also raise; without a handler Python would print that to the user's terminal.
-for _name in ("pydicom", "libjpeg", "openjpeg"):
-    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Source: DICOM PS3.3 C.7.6.3 (Image Pixel), C.11.1 (Modality LUT), C.11.2 (VOI LU
 from __future__ import annotations
 
 import io
+import logging
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,11 @@ from .options import ReadOptions
 from .planes import numbers, plane
 
 _REMEDY = "check the file with another program, or decompress it (e.g. with dcmdjpeg or gdcmconv --raw)"
+
+
+# The decoders log what they also raise; without a handler Python would print that to the user's terminal.
+for _name in ("pydicom", "libjpeg", "openjpeg"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, slots=True)
