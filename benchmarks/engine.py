@@ -41,6 +41,7 @@ TARGETS = {
     "questions_5_on_one_volume": 4.0,
     "samples_8_of_one_question": 5.0,
 }
+STUDY_BOXES = ((60, 70, 10, 150, 160, 16), (100, 40, 3, 190, 120, 7))  # of the study that set the targets, on 32 x 256 x 256
 QUESTION = "Which organ of this scan shows the abnormal finding, and on which side of the body does it lie?"
 OPTIONS = ("the left lung", "the right lung", "the liver", "the spleen")
 
@@ -131,17 +132,28 @@ class Bench:
         self.parameters = sum(p.numel() for p in self.checkpoint.network.parameters())
 
     def plan(self, boxes: int, *, row: int = 0, slices: int | None = None) -> list[int]:
-        """Token ids: free tokens and a box for each look, free tokens and the end of the turn."""
+        """Token ids: free tokens and a box for each look, free tokens and the end of the turn.
+
+        Boxes have a quarter to half of the side and four to seven slices; with ``slices``, a third of the side and so many.
+        """
         random = np.random.default_rng(row)
         side, depth = self.size.side, self.size.depth
-        out: list[int] = []
+        chosen = []
         for _ in range(boxes):
-            out += random.integers(0, 256, self.size.free).tolist()
             x, y = random.integers(0, side // 2, 2)
             count = slices or int(random.integers(4, 8))
             z = 1 if slices else int(random.integers(0, depth - count))
             wide, high = (side // 3, side // 3) if slices else random.integers(side // 4, side // 2, 2)
-            out += tokens.encode_text(self.checkpoint, write(Box3D(x, y, z, x + wide, y + high, z + count)))
+            chosen.append(Box3D(x, y, z, x + wide, y + high, z + count))
+        return self.script(chosen, row=row)
+
+    def script(self, boxes: Sequence[Box3D], *, row: int = 0) -> list[int]:
+        """Token ids for these boxes."""
+        random = np.random.default_rng(1000 + row)
+        out: list[int] = []
+        for box in boxes:
+            out += random.integers(0, 256, self.size.free).tolist()
+            out += tokens.encode_text(self.checkpoint, write(box))
         return [*out, *random.integers(0, 256, self.size.free).tolist(), self.ids.im_end]
 
     def run(self, kind: Callable[..., Any], stack: Stack, plans: Sequence[list[int]], **how: Any) -> Run:
@@ -229,7 +241,9 @@ def measure(size: Size, log: Callable[[str], None]) -> dict[str, Any]:
         return local, reference
 
     differences: list[float] = []
-    local, reference = compare("whole_answer_2_boxes", [bench.plan(2)])
+    scale, deep = size.side / 256, size.depth / 32
+    boxes = [Box3D(*(int(v * s) for v, s in zip(box, (scale, scale, deep) * 2, strict=True))) for box in STUDY_BOXES]
+    local, reference = compare("whole_answer_2_boxes", [bench.script(boxes)])
     ratios["forward_work_2_boxes"] = reference.forward / local.forward
     seconds["forward_work_2_boxes"] = {"local": local.forward, "reference": reference.forward}
     prompt = local.prompt

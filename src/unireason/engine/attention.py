@@ -1,7 +1,9 @@
 """Attention for continuing a cache: few new queries, many cached keys, fewer key heads than query heads.
 
 The library repeats every cached key and value once a query head before it computes, at every step and in every layer. Here the
-query heads that share a key head become rows of one query instead, so that nothing is copied.
+query heads that share a key head become rows of one query instead, so that nothing is copied. And where only some tokens of a
+piece are read afterwards (none of a prefix, the last one of a crop), the last layer computes keys and values for all of them but
+the rest of its work only for those.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from unireason.errors import ModelError
 
 NAME = "unireason_cached"
+_WANTED = "_unireason_wanted"
 _FOLD_UP_TO = 32  # new tokens; above, folding costs more than the kernel's own handling of shared key heads
 
 
@@ -44,20 +47,73 @@ def cached_attention(
     Raises:
         ModelError: If several tokens come without a mask on top of a cache; that would leave them unmasked, silently.
     """
-    heads, n, width = query.shape[1:]
-    groups, fresh = heads // key.shape[1], attention_mask is None and n > 1
+    wanted = getattr(module, _WANTED, None)
+    if wanted is not None:
+        return _some(query, key, value, attention_mask, wanted, options.get("scaling")), None
+    n = query.shape[2]
+    fresh = attention_mask is None and n > 1
     if fresh and key.shape[2] != n:
         raise ModelError(f"{n} tokens continue a cache of {key.shape[2] - n} without a mask", "an explicit mask")
-    if fresh or n > _FOLD_UP_TO or groups == 1:
+    return _attend(query, key, value, attention_mask, fresh, options.get("scaling")), None
+
+
+def _attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, causal: bool, scale: float | None
+) -> torch.Tensor:
+    heads, n, width = query.shape[1:]
+    groups = heads // key.shape[1]
+    if causal or n > _FOLD_UP_TO or groups == 1:
         out = scaled_dot_product_attention(
-            query, key, value, attn_mask=attention_mask, is_causal=fresh, scale=options.get("scaling"), enable_gqa=groups > 1
+            query, key, value, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=groups > 1
         )
     else:
         folded = query.reshape(1, key.shape[1], groups * n, width)
-        mask = None if attention_mask is None else attention_mask.repeat(1, 1, groups, 1)
-        out = scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=options.get("scaling"))
-        out = out.reshape(1, heads, n, width)
-    return out.transpose(1, 2).contiguous(), None
+        tiled = None if mask is None else mask.repeat(1, 1, groups, 1)
+        out = scaled_dot_product_attention(folded, key, value, attn_mask=tiled, scale=scale).reshape(1, heads, n, width)
+    return out.transpose(1, 2).contiguous()
+
+
+def _some(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    wanted: torch.Tensor,
+    scale: float | None,
+) -> torch.Tensor:
+    """Attention of the wanted tokens; zeros, which nobody reads, in the place of the others."""
+    out = torch.zeros_like(query).transpose(1, 2).contiguous()
+    if len(wanted):
+        if mask is None:
+            raise ModelError("some tokens of a fresh sequence are wanted", "none of them, or an explicit mask")
+        out[:, wanted] = _attend(query[:, :, wanted], key, value, mask[:, :, wanted], False, scale)
+    return out
+
+
+@contextmanager
+def read_only_at(network: Any, wanted: torch.Tensor) -> Iterator[None]:
+    """Inside the block the output of the language model is right at the wanted tokens only; its cache is right at all.
+
+    Args:
+        network: ``Qwen2_5_VLForConditionalGeneration`` that uses ``cached_attention``.
+        wanted: int64 (k,), places in the piece that is fed; k may be 0.
+    """
+    last = network.model.language_model.layers[-1]
+    whole = last.mlp.forward
+
+    def sparse(hidden: torch.Tensor) -> torch.Tensor:
+        out = torch.zeros_like(hidden)
+        if len(wanted):
+            out[:, wanted] = whole(hidden[:, wanted])
+        return out
+
+    setattr(last.self_attn, _WANTED, wanted)
+    last.mlp.forward = sparse
+    try:
+        yield
+    finally:
+        delattr(last.self_attn, _WANTED)
+        del last.mlp.forward
 
 
 @contextmanager

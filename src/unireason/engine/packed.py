@@ -8,6 +8,7 @@ padding and nothing is copied; a row may take one token in a step and its neighb
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from unireason.model.positions import chunk_positions
 from unireason.model.tokens import Grid
 from unireason.model.vision import embed
 
+from .attention import read_only_at
 from .cache import GrowingCache
 
 _TOKENS_AT_ONCE = 4096
@@ -67,12 +69,13 @@ def compute_prefix(network: Any, ids: tuple[int, ...], features: Sequence[torch.
     cache = GrowingCache(network.config.get_text_config().num_hidden_layers)
     device = network.get_input_embeddings().weight.device
     positions, following = chunk_positions(network, ids, grids, 0)
-    network.model.language_model(
-        inputs_embeds=embed(network, torch.tensor([ids], device=device), features),
-        position_ids=positions.to(device),
-        past_key_values=cache,
-        use_cache=True,
-    )
+    with read_only_at(network, torch.empty(0, dtype=torch.long, device=device)):
+        network.model.language_model(
+            inputs_embeds=embed(network, torch.tensor([ids], device=device), features),
+            position_ids=positions.to(device),
+            past_key_values=cache,
+            use_cache=True,
+        )
     return Prefix(ids, cache, following)
 
 
@@ -141,15 +144,16 @@ class PackedRow:
         own_nodes = torch.tensor([chunk.node for chunk in chunks for _ in chunk.ids], device=self._device)
         self._owner = torch.cat([self._owner, own_nodes])
         ends = torch.tensor([len(chunk.ids) for chunk in chunks], device=self._device).cumsum(0) - 1
-        hidden = self._network.model.language_model(
-            inputs_embeds=embed(
-                self._network, torch.tensor([ids], device=self._device), [f for chunk in chunks for f in chunk.features]
-            ),
-            position_ids=torch.cat(positions, dim=-1).to(self._device),
-            attention_mask=self._mask(own_nodes, past),
-            past_key_values=self._prefix.cache,
-            use_cache=True,
-        ).last_hidden_state
+        row = torch.tensor([ids], device=self._device)
+        many = len(ids) > len(chunks)  # else every token is the last of its chunk
+        with read_only_at(self._network, ends) if many else nullcontext():
+            hidden = self._network.model.language_model(
+                inputs_embeds=embed(self._network, row, [f for chunk in chunks for f in chunk.features]),
+                position_ids=torch.cat(positions, dim=-1).to(self._device),
+                attention_mask=self._mask(own_nodes, past),
+                past_key_values=self._prefix.cache,
+                use_cache=True,
+            ).last_hidden_state
         logits: torch.Tensor = self._network.lm_head(hidden[0, ends])
         return logits
 

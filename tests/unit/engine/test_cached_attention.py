@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from unireason.engine.attention import cached_attention
+import tiny
+from unireason.engine.attention import cached_attention, read_only_at, use_cached_attention
 from unireason.engine.cache import GrowingCache
 from unireason.errors import ModelError
 
@@ -66,3 +67,29 @@ def test_cache_grows_cuts_and_keeps():
     keys, values = cache.update(torch.ones(1, 2, 1, 4), torch.ones(1, 2, 1, 4), 0)
     assert torch.equal(keys[:, :, :50], expected[:, :, :50])
     assert torch.equal(values[:, :, 50:], torch.ones(1, 2, 1, 4))
+
+
+def test_reading_some_tokens_only_changes_neither_them_nor_the_cache():
+    network = tiny.checkpoint().network
+    language = network.model.language_model
+    hidden = torch.randn(1, 9, 64, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(9, 9, dtype=torch.bool).tril()[None, None]
+    positions = torch.arange(9).view(1, 1, -1).expand(3, 1, -1)
+    out, caches = [], []
+    with torch.no_grad(), use_cached_attention(network):
+        for wanted in (None, torch.tensor([3, 8]), torch.tensor([], dtype=torch.long)):
+            caches.append(GrowingCache(2))
+            feed = {"inputs_embeds": hidden, "position_ids": positions, "attention_mask": mask, "past_key_values": caches[-1]}
+            if wanted is None:
+                out.append(language(**feed).last_hidden_state)
+                continue
+            with read_only_at(network, wanted):
+                out.append(language(**feed).last_hidden_state)
+    assert torch.allclose(out[1][:, [3, 8]], out[0][:, [3, 8]], atol=1e-6)
+    assert not torch.allclose(out[1], out[0], atol=1e-2)  # the rest is really left out
+    for cache in caches[1:]:
+        for layer, whole in zip(cache.layers, caches[0].layers, strict=True):
+            assert torch.allclose(layer.keys, whole.keys, atol=1e-6)
+            assert torch.allclose(layer.values, whole.values, atol=1e-6)
+    assert "forward" not in vars(language.layers[-1].mlp)
+    assert "_unireason_wanted" not in vars(language.layers[-1].self_attn)
