@@ -1,7 +1,7 @@
 """How many threads torch uses.
 
 A small network spends its time handing out work: with more threads each tiny matrix product waits for the slowest of them. On a
-CPU that other processes share, a two-thread run of the built-in checkpoint was several times slower than a one-thread run. Large
+CPU that other processes share, two threads made an answer of a network of a few million parameters several times slower. Large
 networks gain from threads, and on a GPU they do not matter, so that nothing is changed there.
 """
 

@@ -5,6 +5,8 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from unireason.engine.session import Budget, Finished, GoOn, Inject, Scene, Session
 from unireason.errors import FormatError, ModelError
@@ -185,6 +187,38 @@ def test_misuse():
 def test_budget_ranges(budget):
     with pytest.raises(FormatError):
         Budget(**budget)
+
+
+PIECES = [box("[1,2,3,20,30,6]"), box("[1,2,3,20,30,4]"), box("[9,9]"), [65], [65, 66, 67], [IDS.box_start], [IDS.im_end]]
+
+
+@given(
+    pieces=st.lists(st.sampled_from(PIECES), max_size=12),
+    looks=st.integers(0, 3),
+    new=st.integers(1, 80),
+    in_round=st.integers(1, 60),
+    context=st.integers(4, 120),
+)
+def test_whatever_is_sampled_the_budgets_hold(pieces, looks, new, in_round, context):
+    """Ids in any order: limits are kept, pictures are whole, and the record stays consistent."""
+    session = start(max_looks=looks, max_new_tokens=new, max_round_tokens=in_round, max_context=context)
+    fed = []
+    for token in (t for piece in pieces for t in piece):
+        decision = session.feed(token)
+        fed.append(token)
+        assert (session.finish is None) == (not isinstance(decision, Finished))
+        if session.finish:
+            break
+    sampled = [t for t, s in zip(session.response, session.sampled, strict=True) if s]
+    injected = [t for t, s in zip(session.response, session.sampled, strict=True) if not s]
+    assert sampled == fed
+    assert injected == [202, 203, 204] * len(session.crops)
+    assert len(session.looks) <= looks
+    assert len(sampled) <= new
+    assert len(session.prompt) + len(session.response) <= context
+    assert len(session.logprobs) == len(session.response)
+    if session.finish is None and session.response:
+        assert len(session.prompt) + len(session.response) < context  # one more token always fits
 
 
 def test_imports_without_torch():
