@@ -139,6 +139,7 @@ def make_config(shape: Shape, tokenizer: Any) -> Any:
                 "rope_theta": shape.rope_theta,
             },
             "tie_word_embeddings": False,
+            "bos_token_id": None,
             "eos_token_id": token("<|im_end|>"),
             "pad_token_id": token("<|endoftext|>"),
         },
