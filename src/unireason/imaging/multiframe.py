@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from unireason.errors import GeometryError, ImageReadError
 from unireason.types import Case, Source
 
-from .dicom import Scale, display_notes, scale_of, stored_values, stored_window
+from .dicom_values import Scale, display_notes, scale_of, stored_values, stored_window
 from .geometry import to_canonical, volume_geometry
 from .options import ReadOptions
 from .planes import Plane, has_copies, orientation_key, plane, stack_planes

@@ -19,7 +19,8 @@ from unireason.errors import FormatError, GeometryError, ImageReadError
 from unireason.types import Affine, Case, Source
 
 from .decode import decoding, sha256, sha256_of_files
-from .dicom import Scale, display_notes, frame_count, parse, read_dicom, scale_of, stored_values, stored_window
+from .dicom import read_dicom
+from .dicom_values import Scale, display_notes, frame_count, parse, scale_of, stored_values, stored_window
 from .geometry import to_canonical, volume_geometry
 from .limits import Limits, file_bytes, file_size
 from .options import ReadOptions
