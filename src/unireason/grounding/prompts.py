@@ -61,7 +61,7 @@ class Profile:
         closing_open_3d: The same for a volume.
         slice_label: Text before each slice of a volume, with ``{index}``; empty for none.
         volume_shape: (D, H, W) to which a volume is resampled.
-        image_size: Largest (H, W) of an image; None keeps its size.
+        image_size: (H, W) to which an image is resized before the processor; None keeps its size.
         assistant_prefix: Text that opens the assistant's turn, such as ``<think>``.
         max_rounds: Looks at most.
         max_new_tokens: Sampled tokens at most, over all rounds.

@@ -53,19 +53,28 @@ class Prepared:
         return Frame(columns * self.patch, rows * self.patch, len(self.grid_thw), kind)
 
 
-def model_size(checkpoint: Checkpoint, height: int, width: int) -> tuple[int, int]:
-    """(height, width) in pixels at which the network sees a picture.
+def fitted_size(height: int, width: int, *, factor: int, limits: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) in pixels at which a network sees a picture.
 
     The smart resize of the published system comes first; a result that lies below the processor's smallest area (a tiny crop) is
     then enlarged by the same rule, because the processor would do it anyway.
 
+    Args:
+        height: Pixels along y.
+        width: Pixels along x.
+        factor: Patch size times merge size.
+        limits: Smallest and largest area in pixels.
+
     Raises:
         FormatError: If a side is below 1 or the sides differ by more than 200 times.
     """
-    low, high = checkpoint.pixel_limits
-    factor = checkpoint.patch * checkpoint.merge
-    once = smart_resize(height, width, factor=factor, min_pixels=low, max_pixels=high)
-    return smart_resize(*once, factor=factor, min_pixels=low, max_pixels=high)
+    once = smart_resize(height, width, factor=factor, min_pixels=limits[0], max_pixels=limits[1])
+    return smart_resize(*once, factor=factor, min_pixels=limits[0], max_pixels=limits[1])
+
+
+def model_size(checkpoint: Checkpoint, height: int, width: int) -> tuple[int, int]:
+    """(height, width) in pixels at which the network of a checkpoint sees a picture; see :func:`fitted_size`."""
+    return fitted_size(height, width, factor=checkpoint.patch * checkpoint.merge, limits=checkpoint.pixel_limits)
 
 
 def grid_of(checkpoint: Checkpoint, height: int, width: int) -> Grid:

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.grounding import grammar
-from unireason.grounding.crop import cut, plan, smart_resize
+from unireason.grounding.crop import cut, plan
 from unireason.grounding.prompts import Profile, render
 from unireason.model.patches import resized
+from unireason.model.vision import fitted_size
 from unireason.types import Frame, Look, Problem, Sample
 
 Cut = tuple[int, tuple[int, int, int, int]]
@@ -48,7 +49,7 @@ class Coder:
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Visual tokens (rows, columns) of a picture of that size."""
-        h, w = smart_resize(height, width, min_pixels=self.min_pixels, max_pixels=self.max_pixels)
+        h, w = fitted_size(height, width, factor=28, limits=(self.min_pixels, self.max_pixels))
         return h // 28, w // 28
 
 
