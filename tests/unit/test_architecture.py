@@ -116,6 +116,9 @@ def test_import_and_help_are_quick():
 
 
 def test_import_loads_nothing_heavy():
-    code = "import sys, unireason, unireason.cli; unireason.cli.build_parser(); print([m for m in ('torch','numpy','SimpleITK') if m in sys.modules])"
+    code = (
+        "import sys, unireason, unireason.cli; unireason.cli.build_parser(); "
+        "print([m for m in ('torch', 'numpy', 'SimpleITK') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

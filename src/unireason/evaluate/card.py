@@ -107,7 +107,7 @@ def _readme(card: dict[str, Any]) -> str:
         "It knows nothing of real patients. **Research only, not a medical device.**",
         "",
         f"Measured on {card['questions']} held-out questions of each kind (cohort seed {card['seed']}), greedy generation with injected",
-        "crops. *Text only* is a guesser that knows every question's most frequent answer and sees no picture. IoU counts a missing look as 0.",
+        "crops. *Text only* is a guesser that knows every question's most frequent answer and sees no picture. A missing look has IoU 0.",
         "",
     ]
     for key in ("2d", "3d"):

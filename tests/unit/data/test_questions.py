@@ -17,7 +17,10 @@ from unireason.types import Box2D, Frame, Look
 IMAGE, VOLUME = Frame(112, 112, 1, "image"), Frame(56, 56, 16, "volume")
 
 
-def region(name, x, y, area, box=Box2D(1, 2, 3, 4)):
+BOX = Box2D(1, 2, 3, 4)
+
+
+def region(name, x, y, area, box=BOX):
     return Region(name=name, box=box, centre_mm=(x, y), measure_mm=area, size=round(area**0.5), voxels=int(area))
 
 

@@ -21,9 +21,7 @@ def sample(family, looks, answer=0, options=("yes", "no"), question="Is it?"):
 
 
 def trace(choice, boxes):
-    looks = tuple(
-        LookStep("", b, slices=(0,) if done else (), crops=(CROP,) if done else (), executed=done) for b, done in boxes
-    )
+    looks = tuple(LookStep("", b, slices=(0,) if done else (), crops=(CROP,) if done else (), executed=done) for b, done in boxes)
     return Trace("Is it?", ("yes", "no"), (*looks, AnswerStep("", choice)), IMAGE, "end_of_turn")
 
 

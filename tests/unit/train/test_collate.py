@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import tiny
 
+import tiny
 from unireason.grounding.prompts import Profile
 from unireason.model import tokens
 from unireason.model.positions import chunk_positions

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from unireason.train.shared_prefix import hidden_states, make_layout, register, unregister
 
 
