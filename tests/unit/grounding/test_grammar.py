@@ -1,3 +1,4 @@
+import gc
 import math
 import time
 
@@ -206,13 +207,16 @@ def test_reading_takes_linear_time(piece):
 
     def seconds(n):
         text = "<|box_start|>" + piece * n + "<|box_end|>"
-        return min(timed(text) for _ in range(2))
+        return min(timed(text) for _ in range(3))
 
     def timed(text):
+        gc.disable()  # its passes over the problems found are not the reader's
         start = time.process_time()
         for function in read:
             function(text)
-        return time.process_time() - start
+        seconds = time.process_time() - start
+        gc.enable()
+        return seconds
 
     # A quadratic reader would need 100 times the time for 10 times the text.
-    assert seconds(40_000) < 40 * max(seconds(4_000), 1e-3)
+    assert seconds(40_000) < 50 * max(seconds(4_000), 1e-3)
