@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from unireason.errors import ImageReadError, SizeLimitError, UniReasonError
@@ -50,33 +49,6 @@ def decoding(path: Path, what: str, remedy: str = "check the file with another p
     except Exception as error:
         detail = " ".join(str(error).split()).replace(f"{path.parent}{os.sep}", "")[-300:] or type(error).__name__
         raise ImageReadError(f"'{path.name}' cannot be read as {what}: {detail}", "", remedy) from error
-
-
-def unpacked(path: Path, length: int) -> NDArray[np.uint8]:
-    """The first bytes of a gzip file, after making sure that all of it is undamaged.
-
-    Args:
-        path: The file.
-        length: Unpacked bytes wanted; no more than these are kept in memory.
-
-    Returns:
-        uint8 (length,).
-
-    Raises:
-        ImageReadError: If the file is damaged or shorter.
-    """
-    from isal import igzip
-
-    out = np.empty(length, np.uint8)
-    view, count, surplus = memoryview(out.data), 0, 0
-    with decoding(path, "compressed data", "copy or download it again"), igzip.open(path, "rb") as file:
-        while count < length and (got := file.readinto(view[count : count + _CHUNK])):
-            count += got
-        while surplus <= _SURPLUS and (rest := file.read(_CHUNK)):  # the checksum stands at the end
-            surplus += len(rest)
-    if count < length:
-        raise ImageReadError(f"'{path.name}' ends at {count:,} of {length:,} unpacked bytes", "", "copy or download it again")
-    return out
 
 
 def check_unpacked(path: Path, span: tuple[int, int], prefix: bytes, stored: NDArray[Any], length: int) -> None:

@@ -53,7 +53,7 @@ class NiftiHeader:
         packed: True if the file is gzip.
         prefix: The bytes in front of the values, if packed (at most the first 64 KiB of them).
         length: Bytes of prefix and values together, unpacked.
-        plain: numpy type and offset of the (unpacked) values, if they are not rescaled; else None.
+        plain: numpy type and offset of the values, if they are neither packed nor rescaled; else None.
     """
 
     sizes: tuple[int, int, int]
@@ -104,7 +104,7 @@ def read_header(path: Path, limits: Limits) -> NiftiHeader:
     offset = int(values["vox_offset"][0])
     slope, intercept = values["scl"]
     scaled = np.isfinite([slope, intercept]).all() and slope != 0 and (slope, intercept) != (1.0, 0.0)
-    plain = None if scaled else (values["order"] + _CODES[values["datatype"][0]], offset)
+    plain = None if packed or scaled else (values["order"] + _CODES[values["datatype"][0]], offset)
     return NiftiHeader(sizes, frames, affine, notes, packed, raw[:offset] if packed else b"", offset + payload, plain)
 
 

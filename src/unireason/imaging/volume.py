@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from unireason.errors import ImageReadError
 from unireason.types import Case, Geometry, Source
 
-from .decode import BackgroundHash, check_unpacked, decoding, sha256_of_files, unpacked
+from .decode import BackgroundHash, check_unpacked, decoding, sha256_of_files
 from .geometry import to_canonical, volume_geometry
 from .nifti import NiftiHeader, read_header
 from .options import ReadOptions
@@ -124,13 +124,8 @@ def _image(path: Path, kind: str) -> Any:
 
 def _nifti_values(path: Path, header: NiftiHeader) -> tuple[NDArray[Any], tuple[str, ...]]:
     if header.plain is not None:
-        # Nothing to rescale: taking the bytes as they are needs half of SimpleITK's memory, and unpacking half of its time.
-        kind, offset = header.plain
-        count = int(np.prod(header.sizes))
-        if header.packed:
-            values = np.frombuffer(unpacked(path, header.length), kind, count, offset)
-        else:
-            values = np.fromfile(path, kind, count, offset=offset)
+        # Nothing to unpack or to rescale: reading the bytes as they are takes half of SimpleITK's memory.
+        values = np.fromfile(path, header.plain[0], int(np.prod(header.sizes)), offset=header.plain[1])
         values = values.astype(values.dtype.newbyteorder("="), copy=False).reshape(header.sizes[::-1])
         values.flags.writeable = False
         return values, ()

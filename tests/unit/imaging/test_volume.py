@@ -61,15 +61,13 @@ def test_slope_and_intercept(tmp_path: Path) -> None:
     assert np.array_equal(imaging.read(path).pixels[:, ::-1, ::-1], ramp() * 0.5 - 3)
 
 
-@pytest.mark.parametrize(("name", "by_nibabel"), [("a.nii", False), ("a.nii.gz", False), ("scaled.nii", True)])
+@pytest.mark.parametrize(("name", "by_nibabel"), [("a.nii", False), ("a.nii.gz", True)])
 def test_sheared_nifti_keeps_its_affine(name: str, by_nibabel: bool, tmp_path: Path) -> None:
-    path = write_nifti(tmp_path / name, ramp(), SHEAR, codes=(0, 2))
-    case = imaging.read(patch(path, 112, "<2f", 2.0, 1.0) if name == "scaled.nii" else path)
+    case = imaging.read(write_nifti(tmp_path / name, ramp(), SHEAR, codes=(0, 2)))
     assert np.allclose(case.geometry.affine_lps, np.diag([-1, -1, 1, 1]) @ SHEAR)
     assert any("shear" in note for note in case.notes)
     assert any("nibabel" in note for note in case.notes) == by_nibabel
-    expected = ramp() * 2.0 + 1.0 if name == "scaled.nii" else ramp()
-    assert np.array_equal(case.pixels[:, ::-1, ::-1], expected)
+    assert np.array_equal(case.pixels[:, ::-1, ::-1], ramp())
     assert voxel_to_world((1.5, 1.5, 0.5), case.geometry) == pytest.approx((-7.8, -8, 7))
 
 
