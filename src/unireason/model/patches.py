@@ -27,7 +27,7 @@ def patchify(pictures: NDArray[np.uint8]) -> torch.Tensor:
     """
     n, height, width = pictures.shape
     rows, columns = height // PATCH // MERGE, width // PATCH // MERGE
-    grey = torch.from_numpy(np.ascontiguousarray(pictures)).float().div_(255.0)
+    grey = torch.from_numpy(np.array(pictures, order="C")).float().div_(255.0)
     cut = grey.view(n, rows, MERGE, PATCH, columns, MERGE, PATCH).permute(0, 1, 4, 2, 5, 3, 6).reshape(-1, 1, 1, PATCH, PATCH)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1, 1) for v in (MEAN, STD))
     return ((cut - mean) / std).expand(-1, 3, FRAMES, PATCH, PATCH).reshape(cut.shape[0], -1)
