@@ -15,12 +15,13 @@ from .collate import Pack
 from .shared_prefix import hidden_states, make_layout
 
 
-def features(network: Any, pictures: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+def features(network: Any, pictures: Sequence[NDArray[np.uint8]], *, learn: bool = False) -> torch.Tensor:
     """Visual tokens of pictures of any sizes that are multiples of 28, in order.
 
     Args:
-        network: The network; its tower is run without gradient.
+        network: The network.
         pictures: uint8 (H, W) each.
+        learn: True to keep the gradient of the tower.
 
     Returns:
         (tokens, width), float32.
@@ -31,20 +32,23 @@ def features(network: Any, pictures: Sequence[NDArray[np.uint8]]) -> torch.Tenso
     parts: list[torch.Tensor] = [torch.empty(0)] * len(pictures)
     for (height, width), members in by_size.items():
         patches = patchify(np.stack([pictures[i] for i in members]))
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with torch.set_grad_enabled(learn), torch.autocast("cpu", torch.bfloat16):
             tokens = network.model.visual(patches, grid_thw=grid(len(members), height, width)).pooler_output
         for i, part in zip(members, tokens.float().split(height * width // 784), strict=True):
             parts[i] = part
     return torch.cat(parts)
 
 
-def labelled_logits(network: Any, pack: Pack, image_token: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def labelled_logits(
+    network: Any, pack: Pack, image_token: int, *, learn_tower: bool = False
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Logits at every labelled token of a pack.
 
     Args:
         network: A network registered for shared-prefix attention.
         pack: The pack.
         image_token: Id of the image pad.
+        learn_tower: True to let the gradient reach the vision tower.
 
     Returns:
         Logits (n, vocabulary) in float32, their targets int64 (n,), and the row of each, int64 (n,).
@@ -52,7 +56,8 @@ def labelled_logits(network: Any, pack: Pack, image_token: int) -> tuple[torch.T
     ids = torch.from_numpy(pack.ids)
     embeddings = network.model.language_model.embed_tokens(ids)
     if pack.pictures:
-        embeddings = embeddings.index_put((torch.nonzero(ids == image_token)[:, 0],), features(network, pack.pictures))
+        seen = features(network, pack.pictures, learn=learn_tower)
+        embeddings = embeddings.index_put((torch.nonzero(ids == image_token)[:, 0],), seen)
     with torch.autocast("cpu", torch.bfloat16):
         hidden = hidden_states(network, embeddings, torch.from_numpy(pack.positions), make_layout(pack.prefix, pack.lengths))
         where = torch.nonzero(torch.from_numpy(pack.labels))[:, 0]

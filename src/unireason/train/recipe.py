@@ -1,4 +1,4 @@
-"""The recipe of the built-in checkpoint: cohort, vision tower, option drill, joint 2D and 3D grounded SFT.
+"""The recipe of the built-in checkpoint: cohort, vision tower, option drill, joint 2D and 3D grounded SFT, all together.
 
 Every step draws from a random generator made of (seed, stage, step), so that a run that was cut off continues from its last saved
 state to the very weights of an uninterrupted one. It knows nothing of evaluation; the command line measures what comes out.
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from unireason.data.questions import LESION
 from unireason.errors import FormatError
 from unireason.grounding.prompts import Profile
 from unireason.model import scratch
@@ -63,6 +64,8 @@ class Recipe:
         drill_steps: Steps of option drill.
         steps: Steps of grounded SFT.
         rate: Peak learning rate of drill and SFT.
+        together_steps: Steps of the last stage, in which the tower learns along.
+        together_rate: Its learning rate at the start, as a share of ``rate``.
         volumes: Volume packs a step.
         images: Image packs a step.
         volume_questions: Questions at most a volume pack.
@@ -81,6 +84,8 @@ class Recipe:
     drill_steps: int = 150
     steps: int = 4000
     rate: float = 1e-3
+    together_steps: int = 400
+    together_rate: float = 0.3
     volumes: int = 3
     images: int = 6
     volume_questions: int = 8
@@ -119,7 +124,7 @@ def _optimizers(network: Any, rate: float) -> list[torch.optim.Optimizer]:
 
     On this task Muon needs about a quarter of AdamW's steps (docs/explanation/experiments.md).
     """
-    named = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
+    named = [(n, p) for n, p in network.named_parameters() if not n.startswith("model.visual.")]
     matrices = [p for n, p in named if p.ndim == 2 and ".layers." in n]
     others = [p for n, p in named if not (p.ndim == 2 and ".layers." in n)]
     optimizers: list[torch.optim.Optimizer] = [
@@ -129,6 +134,24 @@ def _optimizers(network: Any, rate: float) -> list[torch.optim.Optimizer]:
     for group in (g for o in optimizers for g in o.param_groups):
         group["peak"] = group["lr"]
     return optimizers
+
+
+def _tower_optimizer(dense: TowerTrainer, rate: float) -> torch.optim.Optimizer:
+    """AdamW for the tower and its dense head, in the last stage."""
+    optimizer = torch.optim.AdamW([*dense.tower.parameters(), *dense.head.parameters()], lr=rate, betas=(0.9, 0.98))
+    for group in optimizer.param_groups:
+        group["peak"] = rate
+    return optimizer
+
+
+def _advance(optimizers: list[torch.optim.Optimizer], parameters: list[torch.Tensor], share: float) -> None:
+    """One clipped step of all optimisers at a share of their peak rates."""
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * share
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
 
 class Run:
@@ -179,7 +202,8 @@ class Run:
             self.log("tower", step, recipe.tower_steps, shown)
             if step % recipe.save_every == 0 or step == recipe.tower_steps:
                 save(self.folder, "tower", step, modules, [trainer.optimizer])
-        self.network.model.visual.requires_grad_(False)
+        # The last gradient must not leak into the stage in which the tower learns again.
+        self.network.model.visual.requires_grad_(False).zero_grad(set_to_none=True)
 
     def _packs(self, step: int) -> Iterator[Pack]:
         """What one SFT step is made of."""
@@ -204,41 +228,68 @@ class Run:
         done = (step - recipe.drill_steps) / recipe.steps
         return min(1.0, done * recipe.steps / 100) * (0.05 + 0.475 * (1 + math.cos(math.pi * done)))
 
+    def _sft(self, packs: list[Pack], objective: NumberSmoothing, *, learn_tower: bool = False) -> dict[str, float]:
+        """Gradients of one SFT step, summed over its packs; returns the measured parts."""
+        image_token = self.coder.token("<|image_pad|>")
+        labels = sum(int(p.labels.sum()) for p in packs)
+        loss, right = 0.0, 0
+        for pack in packs:
+            logits, targets, _ = labelled_logits(self.network, pack, image_token, learn_tower=learn_tower)
+            part = objective(logits, targets).sum() / labels
+            torch.autograd.backward(part)
+            loss += part.item()
+            right += int((logits.argmax(-1) == targets).sum())
+        return {"loss": loss, "tokens_right": right / labels, "samples": sum(len(p.lengths) for p in packs)}
+
+    def _objective(self) -> NumberSmoothing:
+        numbers = scratch.number_ids(self.coder.tokenizer)
+        return NumberSmoothing(numbers, self.network.config.text_config.vocab_size, sigma=self.recipe.sigma)
+
     def language(self) -> None:
         """Stages 2 and 3: option drill, then joint grounded SFT of the language model with the tower frozen."""
         recipe, network = self.recipe, self.network
         shared_prefix.register(network)
         parameters = [p for p in network.parameters() if p.requires_grad]
-        optimizers = _optimizers(network, recipe.rate)
-        vocabulary = network.config.text_config.vocab_size
-        objective = NumberSmoothing(scratch.number_ids(self.coder.tokenizer), vocabulary, sigma=recipe.sigma)
-        image_token = self.coder.token("<|image_pad|>")
+        optimizers, objective = _optimizers(network, recipe.rate), self._objective()
         modules = {"language": network.model.language_model, "head": network.lm_head}
         total = recipe.drill_steps + recipe.steps
         for step in range(restore(latest(self.folder, "language"), modules, optimizers) + 1, total + 1):
-            for group in (g for o in optimizers for g in o.param_groups):
-                group["lr"] = group["peak"] * self._rate(step)
-            packs = list(self._packs(step))
-            labels = sum(int(p.labels.sum()) for p in packs)
-            loss, right = 0.0, 0
-            for pack in packs:
-                logits, targets, _ = labelled_logits(network, pack, image_token)
-                part = objective(logits, targets).sum() / labels
-                torch.autograd.backward(part)
-                loss += part.item()
-                right += int((logits.argmax(-1) == targets).sum())
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            for optimizer in optimizers:
-                optimizer.step()
-            network.zero_grad(set_to_none=True)
-            self.log(
-                "language",
-                step,
-                total,
-                {"loss": loss, "tokens_right": right / labels, "samples": sum(len(p.lengths) for p in packs)},
-            )
+            shown = self._sft(list(self._packs(step)), objective)
+            _advance(optimizers, parameters, self._rate(step))
+            self.log("language", step, total, shown)
             if step % recipe.save_every == 0 or step == total:
                 save(self.folder, "language", step, modules, optimizers)
+        shared_prefix.unregister(network)
+
+    def together(self) -> None:
+        """Stage 4: SFT with the tower learning along, held to its masks by the dense head; lesions weigh more.
+
+        Slices of volumes show a lesion in a handful of pixels. The tower alone does not find them well enough, and the questions tell
+        it what to look for.
+        """
+        recipe, network = self.recipe, self.network
+        shared_prefix.register(network)
+        network.model.visual.requires_grad_(True)
+        ill = [v for v in self.volumes if LESION in v.scene.regions]
+        dense = TowerTrainer(network, ill, self.images, seed=recipe.seed, steps=1, lesion_weight=8.0)
+        restore(latest(self.folder, "tower"), {"head": dense.head}, [])
+        optimizers, objective = (
+            [*_optimizers(network, recipe.rate), _tower_optimizer(dense, recipe.tower_rate)],
+            self._objective(),
+        )
+        parameters = [p for o in optimizers for g in o.param_groups for p in g["params"]]
+        modules = {"tower": dense.tower, "dense": dense.head, "language": network.model.language_model, "head": network.lm_head}
+        for step in range(restore(latest(self.folder, "together"), modules, optimizers) + 1, recipe.together_steps + 1):
+            shown = self._sft(list(self._packs(recipe.drill_steps + recipe.steps + step)), objective, learn_tower=True)
+            dense.rng = np.random.default_rng([recipe.seed, 3, step])
+            loss, parts = dense.losses(dense.pictures())
+            torch.autograd.backward(loss)
+            _advance(
+                optimizers, parameters, recipe.together_rate * min(1.0, step / 20) * (1 - (step - 1) / recipe.together_steps)
+            )
+            self.log("together", step, recipe.together_steps, shown | parts)
+            if step % recipe.save_every == 0 or step == recipe.together_steps:
+                save(self.folder, "together", step, modules, optimizers)
         shared_prefix.unregister(network)
 
     def export(self) -> Path:
@@ -276,4 +327,5 @@ def train(recipe: Recipe, folder: Path, report: Report) -> Path:
     run = Run(recipe, folder, report)
     run.tower()
     run.language()
+    run.together()
     return run.export()

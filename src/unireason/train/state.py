@@ -53,8 +53,8 @@ def restore(path: Path | None, modules: Mapping[str, nn.Module], optimizers: Seq
 
     Args:
         path: From ``latest``; None starts from the beginning.
-        modules: As saved.
-        optimizers: As saved.
+        modules: All or some of those saved.
+        optimizers: As saved, or none to take the weights alone.
 
     Returns:
         Steps done.
@@ -69,7 +69,7 @@ def restore(path: Path | None, modules: Mapping[str, nn.Module], optimizers: Seq
         module.load_state_dict({k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)})
     states: list[dict[int, dict[str, torch.Tensor]]] = [{} for _ in optimizers]
     for key, value in tensors.items():
-        if key.startswith("optimizer."):
+        if optimizers and key.startswith("optimizer."):
             _, number, index, field = key.split(".", 3)
             states[int(number)].setdefault(int(index), {})[field] = value
     for optimizer, state in zip(optimizers, states, strict=True):

@@ -91,10 +91,19 @@ class TowerTrainer:
         seed: Seed of batches.
         steps: Length of the cosine schedule.
         rate: Peak learning rate.
+        lesion_weight: Weight of lesion cells; organs weigh 1, everything else 0.4.
     """
 
     def __init__(
-        self, network: Any, volumes: Sequence[View], images: Sequence[View], *, seed: int, steps: int, rate: float = 2e-3
+        self,
+        network: Any,
+        volumes: Sequence[View],
+        images: Sequence[View],
+        *,
+        seed: int,
+        steps: int,
+        rate: float = 2e-3,
+        lesion_weight: float = 3.5,
     ) -> None:
         self.tower = network.model.visual
         self.volumes, self.images, self.steps, self.rate = volumes, images, steps, rate
@@ -104,9 +113,9 @@ class TowerTrainer:
         parameters = [*self.tower.parameters(), *self.head.parameters()]
         self.optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
         self.weight = torch.ones(CLASSES)
-        self.weight[0], self.weight[len(ORGANS) + 1] = 0.4, 3.5
+        self.weight[0], self.weight[len(ORGANS) + 1] = 0.4, lesion_weight
 
-    def _pictures(self) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8], bool]]:
+    def pictures(self) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8], bool]]:
         """Three batches: volume slices, images, crops (the last without a place in the picture)."""
         slices = [self.volumes[int(i)] for i in self.rng.integers(len(self.volumes), size=4)]
         images = [self.images[int(i)] for i in self.rng.integers(len(self.images), size=20)]
@@ -144,7 +153,7 @@ class TowerTrainer:
         rate = self.rate * warm * (0.05 + 0.475 * (1 + math.cos(math.pi * min(1.0, number / self.steps))))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, shown = self.losses(self._pictures())
+        loss, shown = self.losses(self.pictures())
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.tower.parameters(), 1.0)
