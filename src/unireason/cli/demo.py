@@ -36,10 +36,13 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
     from unireason.engine.reasoner import load
+    from unireason.errors import FormatError
     from unireason.evaluate.heldout import evaluate, summary
 
     from .progress import bar, status
 
+    if args.questions < 1 or args.seed < 0:
+        raise FormatError(f"seed {args.seed} and {args.questions} questions", "a seed of at least 0 and at least 1 question")
     begun = time.perf_counter()
     with status("loading the model", quiet=args.json):
         reasoner = load(args.model)
