@@ -81,8 +81,11 @@ def write_index(
 
 def _facts(entries: Sequence[Entry], scores: Mapping[str, Any]) -> str:
     facts = [f"{len(entries)} trace{'' if len(entries) == 1 else 's'} below"]
-    if scores.get("checkpoint"):
-        facts.append(f"checkpoint {escape(scores['checkpoint'])}")
+    checkpoint = scores.get("checkpoint")
+    if isinstance(checkpoint, Mapping):
+        checkpoint = f"{checkpoint.get('name', '')} {str(checkpoint.get('sha256', ''))[:12]}".strip()
+    if checkpoint:
+        facts.append(f"checkpoint {escape(checkpoint)}")
     if isinstance(scores.get("seconds"), int | float):
         facts.append(f"{scores['seconds']:.0f} s")
     return " · ".join(facts)

@@ -66,3 +66,9 @@ def test_hostile_text_stays_text_and_links_stay_relative(tmp_path: Path) -> None
     assert text.count("<img ") == 1
     assert "<script" not in text
     assert 'href="./javascript:alert(1)"' in text
+
+
+def test_a_checkpoint_is_named_with_the_head_of_its_hash(tmp_path):
+    summary = {"checkpoint": {"name": "phantom", "sha256": "0123456789abcdef"}, "seconds": 3}
+    page = write_index([], tmp_path / "i.html", title="t", summary=summary).read_text()
+    assert "checkpoint phantom 0123456789ab ·" in page
