@@ -15,14 +15,14 @@ SMALL = Recipe(
 )  # fmt: skip
 
 
-class PowerCut(Exception):
+class PowerCutError(Exception):
     pass
 
 
 def cut_at(stage, step):
     def report(now_stage, now_step, total, values):
         if (now_stage, now_step) == (stage, step):
-            raise PowerCut
+            raise PowerCutError
 
     return report
 
@@ -38,7 +38,7 @@ def straight(tmp_path_factory):
 
 @pytest.mark.parametrize("when", [("tower", 3), ("language", 2), ("language", 5), ("together", 3)])
 def test_a_run_that_was_cut_off_gives_the_same_weights(straight, tmp_path, when):
-    with pytest.raises(PowerCut):
+    with pytest.raises(PowerCutError):
         train(SMALL, tmp_path, cut_at(*when))
     resumed = load_file(train(SMALL, tmp_path, quiet) / "model.safetensors")
     assert resumed.keys() == straight.keys()
