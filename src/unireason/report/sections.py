@@ -24,6 +24,7 @@ FINISH = {
 _CROP_SIDES = (128, 84)  # pixels on screen of the longer side of a small crop: in a short film, in a long one
 _LARGEST = (360, 180)  # pixels on screen beyond which a large crop is shown smaller, likewise
 _LONG_FILM = 5
+_CLOSING = ".,;:!?)]"  # what stands right behind a word
 _CROP_BUDGET = 3_000_000
 
 
@@ -58,9 +59,10 @@ def reasoning(trace: Trace, scene: Scene) -> str:
     pieces: list[str] = []
     for step in trace.steps:
         if step.type == "look":
-            pieces.append(look_button(next(waiting)))
+            pieces.append(f" {look_button(next(waiting))}")
         elif isinstance(step, TextStep):
-            pieces.append(f"<span>{escape(step.text)}</span>")
+            gap = "" if step.text[:1] in _CLOSING else " "
+            pieces.append(f"{gap}<span>{escape(step.text)}</span>")
     return "".join(pieces).strip() or '<span class="none">The model wrote no reasoning.</span>'
 
 
