@@ -41,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
 
     checkpoint = train(recipe, args.out, report)
     from unireason.evaluate.card import write_card
+    from unireason.evaluate.curves import write_curves
 
+    print(f"wrote {write_curves(args.out / 'log.jsonl', args.out / 'curves.png')}")
     print(f"wrote {write_card(checkpoint, args.out, questions=args.questions)}")
     return 0
