@@ -7,8 +7,8 @@ import json
 import pytest
 
 import unireason
-from unireason.evaluate.card import CARD, SEED, measure
-from unireason.model.files import BUILT_IN, locate
+from unireason.evaluate.card import SEED, measure
+from unireason.model.files import BUILT_IN, CARD, locate
 
 FOLDER = locate(BUILT_IN)
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from unireason.data.questions import FAMILIES
 from unireason.engine.reasoner import Reasoner, load
+from unireason.model.files import CARD
 from unireason.types import Frame, Kind, Sample
 
 from .heldout import evaluate, held_out, summary
 
 SEED = 20_260  # the card's patients
 GUESSER_SEED = 77_000  # the guesser's reading
-CARD = "card.json"
 CHECK = 90  # questions of each kind that a quick check repeats
 
 

@@ -15,6 +15,7 @@ from unireason.errors import ModelError
 
 BUILT_IN = "phantom"
 ARCHITECTURE = "qwen2_5_vl"
+CARD = "card.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _WANTED = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.toml")
 _HASH_WHOLE_BYTES = 64 << 20
@@ -135,12 +136,13 @@ def fingerprint(folder: Path, weights: list[Path]) -> tuple[str, Literal["files"
         weights: Its safetensors files.
 
     Returns:
-        (sha256, what was hashed). Always the name and bytes of every JSON, text, template and TOML file. Of the weights: all
+        (sha256, what was hashed). Always the name and bytes of every JSON, text, template and TOML file, except a card, which
+        tells about the checkpoint and is no part of it. Of the weights: all
         bytes when they are 64 MiB together or less ("files"); else name, size and safetensors header, which says tensor names,
         types and shapes but not their values ("headers").
     """
     digest = hashlib.sha256()
-    for path in sorted(p for pattern in _WANTED[1:] for p in folder.glob(pattern)):
+    for path in sorted(p for pattern in _WANTED[1:] for p in folder.glob(pattern) if p.name != CARD):
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
     whole = sum(p.stat().st_size for p in weights) <= _HASH_WHOLE_BYTES

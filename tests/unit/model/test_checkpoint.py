@@ -241,3 +241,12 @@ def test_flat_configuration_and_names_of_the_first_releases(tmp_path):
     row = torch.tensor([[65, 66, 67]])
     with torch.no_grad():
         assert torch.equal(loaded.network(row).logits, written.network(row).logits)
+
+
+def test_a_card_is_no_part_of_the_checkpoint(tmp_path):
+    tiny.save(tmp_path)
+    before = checkpoints.load(tmp_path, device="cpu").sha256
+    (tmp_path / "card.json").write_text("{}")
+    assert checkpoints.load(tmp_path, device="cpu").sha256 == before
+    (tmp_path / "other.json").write_text("{}")
+    assert checkpoints.load(tmp_path, device="cpu").sha256 != before
