@@ -68,7 +68,7 @@ def test_existing_folders_are_left_alone_and_partial_ones_replaced(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["phantom-1-00000"]
 
 
-@pytest.mark.parametrize("wrong", [{"count": 0}, {"form": "jpeg"}])
+@pytest.mark.parametrize("wrong", [{"count": 0}, {"form": "jpeg"}, {"seed": -1}])
 def test_bad_requests(tmp_path, wrong):
     with pytest.raises(unireason.UniReasonError):
         write_patients(tmp_path, **({"count": 1, "seed": 0, "form": "png"} | wrong))

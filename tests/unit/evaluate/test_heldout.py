@@ -72,16 +72,17 @@ def test_a_case_has_at_most_three_questions_of_different_families():
         assert len({s.family for s in samples}) == len(samples)
 
 
-def test_one_that_knows_the_truth_scores_everything():
-    class Oracle:
+def test_one_that_always_says_a_scores_the_share_of_a():
+    class Stubborn:
         def encode(self, case):
             return SimpleNamespace(frame=VOLUME)
 
         def ask_many(self, case, questions):
             return [[trace("A", [])] for _ in questions]
 
-    asked = evaluate(Oracle(), seed=3, count=36, kind="volume")
+    asked = evaluate(Stubborn(), seed=3, count=36, kind="volume")
     right = [a.sample.letter == "A" for a in asked]
+    assert 0 < np.mean(right) < 1
     assert summary(asked)["accuracy"] == pytest.approx(np.mean(right))
     assert summary(asked)["mean_box_iou"] == 0.0
 

@@ -54,6 +54,18 @@ def test_the_checkpoint_asks(straight, tmp_path):
     assert trace.frame.depth == 16
 
 
+def test_an_export_that_was_cut_off_is_made_again(straight, tmp_path):
+    train(SMALL, tmp_path, quiet)
+    (tmp_path / "checkpoint").rename(tmp_path / ".checkpoint.old")
+    (tmp_path / ".checkpoint.partial").mkdir()
+    (tmp_path / ".checkpoint.partial" / "left-over.json").write_text("{}")
+    folder = train(SMALL, train(SMALL, tmp_path, quiet).parent, quiet)
+    assert not (folder / "left-over.json").exists()
+    assert {p.name for p in tmp_path.iterdir() if p.name.startswith(".")} == set()
+    weights = load_file(folder / "model.safetensors")
+    assert all((weights[k] == straight[k]).all() for k in straight)
+
+
 def test_another_recipe_is_refused(tmp_path):
     (tmp_path / "recipe.json").write_text(json.dumps({"seed": 1}))
     with pytest.raises(FormatError, match="another recipe"):

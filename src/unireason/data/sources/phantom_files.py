@@ -39,10 +39,12 @@ def write_patients(folder: Path, *, count: int, seed: int, form: Format) -> list
         The patients' folders. Folders that exist already are left as they are.
 
     Raises:
-        UniReasonError: If the count is below 1, the form unknown or the folder cannot be written.
+        UniReasonError: If the count is below 1, the seed negative, the form unknown or the folder cannot be written.
     """
     if count < 1:
         raise UniReasonError(f"{count} patients were asked for", "at least 1")
+    if seed < 0:
+        raise UniReasonError(f"the seed is {seed}", "a whole number from 0")
     if form not in FORMATS:
         raise UniReasonError(f"the format {form!r} is not known", ", ".join(FORMATS))
     done = []
