@@ -320,7 +320,7 @@ class Sample:
     Attributes:
         patient: Patient identifier; splits are by patient.
         kind: "image" or "volume".
-        family: One of ``data.questions.FAMILIES``.
+        family: One of ``data.question.FAMILIES``.
         question: The question text.
         options: Option texts, in order A, B, ...
         answer: Index of the right option.

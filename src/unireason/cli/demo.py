@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _files(reasoner: Reasoner, args: argparse.Namespace) -> None:
     """One patient of each format, read back from its files and asked as a user would; prints the traces."""
-    from unireason.data.questions import QUADRANTS
+    from unireason.data.primer.questions import QUADRANTS
     from unireason.data.sources.phantom_files import FORMATS, write_patients
     from unireason.imaging import read
     from unireason.report.text import lines

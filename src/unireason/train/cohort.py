@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.data.balance import Balancer, draw_all
-from unireason.data.questions import Question
-from unireason.data.scene import Scene
+from unireason.data.primer.balance import Balancer, draw_all
+from unireason.data.primer.questions import Question
+from unireason.data.primer.scene import Scene
 from unireason.data.sources import phantom
 from unireason.data.sources.phantom_scenes import busy_slices, image_case, image_scene, volume_scene
 from unireason.imaging.serialize import serialize

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from unireason.data.questions import QUADRANTS, RELATIONS, Question
-from unireason.data.reasoning import write
+from unireason.data.primer.questions import QUADRANTS, RELATIONS, Question
+from unireason.data.primer.reasoning import write
 from unireason.data.sources.phantom import ORGANS
 from unireason.types import Frame
 

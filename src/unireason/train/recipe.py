@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from unireason.data.questions import LESION
+from unireason.data.primer.questions import LESION
 from unireason.errors import FormatError
 from unireason.grounding.prompts import Profile
 from unireason.model import scratch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from unireason.data.scene import Scene, model_box, regions
+from unireason.data.primer.scene import Scene, model_box, regions
 from unireason.types import Box, Case, Frame, Geometry, Source
 
 from .phantom import BY_NAME, LESION_LABEL, ORGANS, Patient, axial
