@@ -87,11 +87,11 @@ def _largest(record: dict[str, Any]) -> str:
 
 
 def _pages(reasoner: Reasoner, found: dict[str, list[Asked]], scores: dict[str, Any], out: Path) -> None:
+    from unireason.files import write_bytes
     from unireason.grounding.trace import to_json
     from unireason.report.figures import write_overlay
     from unireason.report.folder import shown_pictures
     from unireason.report.index import Entry, write_index
-    from unireason.report.markup import write_bytes
     from unireason.report.page import write
 
     entries, records = [], []

@@ -67,6 +67,25 @@ def smart_resize(
     return rows, columns
 
 
+def fitted_size(height: int, width: int, *, factor: int, limits: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) in pixels at which a network sees a picture.
+
+    The smart resize of the published system comes first; a result that lies below the processor's smallest area (a tiny crop) is
+    then enlarged by the same rule, because the processor would do it anyway.
+
+    Args:
+        height: Pixels along y.
+        width: Pixels along x.
+        factor: Patch size times merge size.
+        limits: Smallest and largest area in pixels.
+
+    Raises:
+        FormatError: If a side is below 1 or the sides differ by more than 200 times.
+    """
+    once = smart_resize(height, width, factor=factor, min_pixels=limits[0], max_pixels=limits[1])
+    return smart_resize(*once, factor=factor, min_pixels=limits[0], max_pixels=limits[1])
+
+
 def crop_rect(box: Box2D, width: int, height: int) -> Rect:
     """The pixels that a rectangle really cuts out of a picture.
 

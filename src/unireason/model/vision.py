@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unireason.errors import ModelError
-from unireason.grounding.crop import smart_resize
+from unireason.grounding.crop import fitted_size
 from unireason.types import Frame, Kind
 
 from .checkpoint import Checkpoint
@@ -51,25 +51,6 @@ class Prepared:
             raise ModelError(f"the pictures have the grids {sorted(set(self.grid_thw))}", "one size for all pictures of a case")
         _, rows, columns = self.grid_thw[0]
         return Frame(columns * self.patch, rows * self.patch, len(self.grid_thw), kind)
-
-
-def fitted_size(height: int, width: int, *, factor: int, limits: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) in pixels at which a network sees a picture.
-
-    The smart resize of the published system comes first; a result that lies below the processor's smallest area (a tiny crop) is
-    then enlarged by the same rule, because the processor would do it anyway.
-
-    Args:
-        height: Pixels along y.
-        width: Pixels along x.
-        factor: Patch size times merge size.
-        limits: Smallest and largest area in pixels.
-
-    Raises:
-        FormatError: If a side is below 1 or the sides differ by more than 200 times.
-    """
-    once = smart_resize(height, width, factor=factor, min_pixels=limits[0], max_pixels=limits[1])
-    return smart_resize(*once, factor=factor, min_pixels=limits[0], max_pixels=limits[1])
 
 
 def model_size(checkpoint: Checkpoint, height: int, width: int) -> tuple[int, int]:

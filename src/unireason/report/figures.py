@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from unireason.errors import FormatError
+from unireason.files import write_bytes
 from unireason.types import Case, Stack, Trace
 
-from .markup import clean, write_bytes
+from .markup import clean
 from .pixels import check, png
 from .scene import TONES, Look, Scene, compose
 

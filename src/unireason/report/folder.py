@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from unireason.files import write_bytes
 from unireason.grounding.trace import to_json
 from unireason.types import Case, Stack, Trace
 
 from .figures import write_overlay
 from .index import Entry, write_index
-from .markup import write_bytes
 from .page import write
 from .pixels import fit, png
 

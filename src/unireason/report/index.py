@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from unireason.files import write_bytes
 from unireason.types import Case, Stack, Trace
 
 from .figures import thumbnail
-from .markup import escape, render, static, write_bytes
+from .markup import escape, render, static
 from .page import RESEARCH_ONLY
 from .pixels import addresses
 

@@ -10,16 +10,11 @@ import base64
 import hashlib
 import html
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path
 from string import Template
 from typing import Any
-
-from unireason.errors import UniReasonError
 
 _UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 
@@ -87,43 +82,6 @@ def _policy(style: str, script: str) -> str:
 def _hash(text: str) -> str:
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
-
-
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Write a file at once: a reader sees the old content or the new, never a part.
-
-    Args:
-        path: Where to write; missing folders are made.
-        data: Its content.
-
-    Returns:
-        The path written.
-
-    Raises:
-        UniReasonError: The place cannot be written.
-    """
-    target = Path(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise _unwritable(target, error) from error
-    return target
-
-
-def _unwritable(target: Path, error: OSError) -> UniReasonError:
-    reason = error.strerror or type(error).__name__
-    return UniReasonError(
-        f"'{target}' cannot be written ({reason})", "a file in a folder that may be written", "choose another place"
-    )
 
 
 def numbers(values: tuple[float, ...] | list[Any]) -> str:

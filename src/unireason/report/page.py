@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.errors import FormatError
+from unireason.files import write_bytes
 from unireason.grounding.trace import to_json
 from unireason.types import Case, Stack, Trace
 
 from . import sections
-from .markup import escape, inline_json, json_link, render, static, write_bytes
+from .markup import escape, inline_json, json_link, render, static
 from .pixels import addresses, fit
 from .scene import Look, Scene, compose
 

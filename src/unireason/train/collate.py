@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.grounding import grammar
-from unireason.grounding.crop import cut, plan
+from unireason.grounding.crop import cut, fitted_size, plan
 from unireason.grounding.prompts import Profile, render
 from unireason.model.patches import resized
-from unireason.model.vision import fitted_size
 from unireason.types import Frame, Look, Problem, Sample
 
 Cut = tuple[int, tuple[int, int, int, int]]

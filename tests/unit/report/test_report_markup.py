@@ -4,12 +4,10 @@ import base64
 import hashlib
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from report_samples import HOSTILE
-from unireason.errors import UniReasonError
 from unireason.report import markup
 
 
@@ -61,24 +59,6 @@ def test_a_page_without_script_allows_none() -> None:
     page = markup.render("index.html", style="b{}", script="", values=values)
     assert "script-src 'none'" in page
     assert "<script" not in page
-
-
-def test_write_bytes_makes_folders_replaces_and_leaves_no_scrap(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "page.html"
-    markup.write_bytes(path, b"one")
-    assert markup.write_bytes(path, b"two") == path
-    assert path.read_bytes() == b"two"
-    assert [p.name for p in path.parent.iterdir()] == ["page.html"]
-
-
-def test_write_bytes_says_why_it_cannot(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UniReasonError, match="cannot be written"):
-        markup.write_bytes(tmp_path / "file" / "page.html", b"")
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(UniReasonError, match="cannot be written"):
-        markup.write_bytes(tmp_path / "folder", b"")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""From a question to grounded reasoning: the protocol and its two implementations, ``template`` and ``llm``."""

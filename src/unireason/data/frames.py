@@ -1,0 +1,117 @@
+"""The model frame of a case, known without loading a network.
+
+The same arithmetic as in training and serving: the profile says to which size pictures are brought, then the checkpoint's image
+processor resizes. A test holds this against the frame of the tensors really fed to the network.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from unireason.errors import FormatError
+from unireason.grounding.crop import MAX_PIXELS, MIN_PIXELS, PATCH_FACTOR, fitted_size
+from unireason.grounding.prompts import load_profile
+from unireason.types import Frame
+
+PREPROCESSOR = "preprocessor_config.json"
+_MAX_JSON_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRule:
+    """How pictures become the model frame.
+
+    Attributes:
+        name: "published", "phantom" or the name of a checkpoint folder.
+        volume_shape: (D, H, W) to which a volume is serialised.
+        image_size: (H, W) to which an image is brought first; None keeps its size.
+        factor: Patch size times merge size.
+        min_pixels: Smallest area of a picture.
+        max_pixels: Largest area of a picture.
+        window: Intensity window, see ``imaging.window.choose``.
+    """
+
+    name: str = "published"
+    volume_shape: tuple[int, int, int] = (32, 256, 256)
+    image_size: tuple[int, int] | None = None
+    factor: int = PATCH_FACTOR
+    min_pixels: int = MIN_PIXELS
+    max_pixels: int = MAX_PIXELS
+    window: str = "auto"
+
+    def frame(self, shape: tuple[int, ...]) -> Frame:
+        """The frame of a case.
+
+        Args:
+            shape: Canonical shape, (Z, Y, X) or (Y, X); colour left out.
+
+        Raises:
+            FormatError: If the sides differ by more than 200 times.
+        """
+        if len(shape) == 3:
+            depth, height, width = self.volume_shape
+            h, w = self._fitted(height, width)
+            return Frame(w, h, depth, "volume")
+        h, w = self._fitted(*(self.image_size or shape))
+        return Frame(w, h, 1, "image")
+
+    def _fitted(self, height: int, width: int) -> tuple[int, int]:
+        return fitted_size(height, width, factor=self.factor, limits=(self.min_pixels, self.max_pixels))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; tuples become lists."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> FrameRule:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            FormatError: If a key is unknown or missing.
+        """
+        try:
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            return cls(**fields)
+        except TypeError as error:
+            raise FormatError(f"the frame rule {values!r} cannot be used ({error})") from error
+
+
+def rule(name: str) -> FrameRule:
+    """The frame rule of a preset or of a checkpoint.
+
+    Args:
+        name: "published" (32 x 256 x 256, Qwen2.5-VL's resizing), "phantom" (the built-in checkpoint) or the folder of a checkpoint.
+
+    Raises:
+        FormatError: If there is no such preset or folder, or its ``preprocessor_config.json`` cannot be used.
+    """
+    if name == "published":
+        return FrameRule()
+    folder = Path(__file__).parents[1] / "assets" / "phantom" if name == "phantom" else Path(name).expanduser()
+    config = folder / PREPROCESSOR
+    if not config.is_file() or config.stat().st_size > _MAX_JSON_BYTES:
+        raise FormatError(
+            f"there is no frame {name!r}", "'published', 'phantom' or a checkpoint folder", f"it lacks {PREPROCESSOR}"
+        )
+    try:
+        values = json.loads(config.read_text())
+        factor = int(values.get("patch_size", 14)) * int(values.get("merge_size", 2))
+        least, most = _limits(values)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FormatError(
+            f"{PREPROCESSOR} of {folder.name} cannot be used ({error})", "the file of a Qwen2.5-VL checkpoint"
+        ) from error
+    profile = load_profile(folder if (folder / "profile.toml").is_file() else "default")
+    return FrameRule(folder.name, profile.volume_shape, profile.image_size, factor, least, most)
+
+
+def _limits(values: dict[str, Any]) -> tuple[int, int]:
+    """Smallest and largest area; old files say min_pixels, new ones size.shortest_edge."""
+    size = values.get("size") or {}
+    least = values.get("min_pixels") or size.get("shortest_edge") or MIN_PIXELS
+    most = values.get("max_pixels") or size.get("longest_edge") or MAX_PIXELS
+    return int(least), int(most)

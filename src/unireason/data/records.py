@@ -1,0 +1,325 @@
+"""Records: what a built data set holds, field by field, and how rows travel between Parquet and the package.
+
+A data set is a folder::
+
+    manifest.json              schema version, configuration, counts, and the SHA-256 of every file below
+    README.md                  the data-set card
+    cases/train-00000.parquet  one row an image or volume: CASE
+    samples/train-00000.parquet one row a question: SAMPLE
+    images/train-00000.parquet only if embedded: IMAGE
+    skipped.jsonl              items that could not be used, with the reason
+
+Field by field: docs/reference/records.md, which a test holds against the schemas below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from unireason.errors import FormatError
+from unireason.grounding import grammar, umrg
+from unireason.types import Box, Box2D, Box3D, Frame, Look
+
+from .question import IMPLICIT, Question
+from .scene import Part, Scene, Structure
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SCHEMA = "unireason.dataset/1"
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class CaseRecord:
+    """One image or volume of a data set.
+
+    Attributes:
+        scene: Its description.
+        source: Name of the source.
+        item: Item identifier inside the source; a slice of a volume shares that of its volume.
+        image: Path relative to the source's folder.
+        slice: Canonical slice of the volume, for images cut out of one; -1 otherwise.
+        sha256: Hash of the image file, "" for phantoms.
+        phash: Perceptual hash as hex digits, "" if not computed.
+        split: One of SPLITS.
+        window: How intensities became grey levels.
+    """
+
+    scene: Scene
+    source: str
+    item: str
+    image: str
+    slice: int
+    sha256: str
+    phash: str
+    split: str
+    window: str
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRecord:
+    """One question with its grounded reasoning.
+
+    Attributes:
+        id: Stable identifier: hash of source, case and question.
+        case: Identifier of its case.
+        patient: Patient identifier.
+        split: One of SPLITS.
+        kind: "image" or "volume".
+        question: The question with its facts.
+        reasoning: Text and looks in order, without tags.
+        annotator: Who wrote it.
+        box: The true box of the target in the model frame, for IMPLICIT; None otherwise.
+        points: The two true key points, for IMPLICIT; None otherwise.
+        category: Name of the target, for IMPLICIT; "" otherwise.
+        supercategory: Its group; "" otherwise.
+    """
+
+    id: str
+    case: str
+    patient: str
+    split: str
+    kind: str
+    question: Question
+    reasoning: tuple[str | Look, ...]
+    annotator: str
+    box: Box2D | None = None
+    points: tuple[tuple[int, int], tuple[int, int]] | None = None
+    category: str = ""
+    supercategory: str = ""
+
+    @property
+    def task(self) -> str:
+        """ "umrg" for implicit grounding, "vqa" for questions with options."""
+        return "umrg" if self.question.family == IMPLICIT else "vqa"
+
+    @property
+    def response(self) -> str:
+        """The whole assistant's turn as text, boxes written by the grammar; crops follow each box when it is tokenised."""
+        body = "".join(p if isinstance(p, str) else grammar.write(p.box) for p in self.reasoning)
+        if self.task == "vqa":
+            return f"<think>{body}</think>{self.question.letter}. {self.question.right}"
+        assert self.box is not None
+        assert self.points is not None
+        return umrg.write(body, self.box, self.points)
+
+
+def case_row(record: CaseRecord) -> dict[str, Any]:
+    """A case as plain values for Parquet; see ``case_schema``."""
+    scene = record.scene
+    row = {f.name: getattr(record, f.name) for f in fields(record) if f.name != "scene"}
+    row |= {f.name: getattr(scene, f.name) for f in fields(scene) if f.name not in ("case", "frame", "structures")}
+    row |= {"id": scene.case, "frame": [scene.frame.width, scene.frame.height, scene.frame.depth]}
+    row["structures"] = [_structure_row(s) for s in scene.structures.values()]
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in row.items()}
+
+
+def case_from_row(row: Mapping[str, Any]) -> CaseRecord:
+    """The inverse of ``case_row``.
+
+    Raises:
+        FormatError: If a field is missing or of another type.
+    """
+    try:
+        width, height, depth = row["frame"]
+        spacing = row["spacing_mm"]
+        scene = Scene(
+            case=row["id"],
+            patient=row["patient"],
+            kind=row["kind"],
+            modality=row["modality"],
+            frame=Frame(width, height, depth, row["kind"]),
+            shape=tuple(row["shape"]),
+            spacing_mm=None if spacing is None else tuple(spacing),
+            extent=tuple(row["extent"]),
+            space=row["space"],
+            unit=row["unit"],
+            structures={s["name"]: _structure_from_row(s) for s in row["structures"]},
+            absent=tuple(row["absent"]),
+            unclear=tuple(row["unclear"]),
+        )
+        return CaseRecord(scene=scene, **{f.name: row[f.name] for f in fields(CaseRecord) if f.name != "scene"})
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(
+            f"a case row cannot be read ({error!r})", f"the fields of {SCHEMA}", "build the data set again"
+        ) from error
+
+
+def sample_row(record: SampleRecord) -> dict[str, Any]:
+    """A sample as plain values for Parquet; see ``sample_schema``."""
+    question = record.question
+    steps = [
+        {"text": p, "label": None, "box": None, "seen": None}
+        if isinstance(p, str)
+        else {"text": None, "label": p.label, "box": [int(v) for v in p.box.coords], "seen": p.seen}
+        for p in record.reasoning
+    ]
+    return {
+        **{name: getattr(record, name) for name in ("id", "case", "patient", "split", "kind", "task", "annotator", "response")},
+        **{name: getattr(question, name) for name in ("family", "ask", "answer", "letter")},
+        **{name: list(getattr(question, name)) for name in ("about", "options", "facts", "needs")},
+        "question": question.text,
+        "reasoning": steps,
+        "box": None if record.box is None else [int(v) for v in record.box.coords],
+        "points": None if record.points is None else [list(p) for p in record.points],
+        "category": record.category,
+        "supercategory": record.supercategory,
+    }
+
+
+def sample_from_row(row: Mapping[str, Any]) -> SampleRecord:
+    """The inverse of ``sample_row``.
+
+    Raises:
+        FormatError: If a field is missing or of another type, or the letter or the response contradicts the rest.
+    """
+    try:
+        lists: dict[str, Any] = {name: tuple(row[name]) for name in ("about", "options", "facts", "needs")}
+        question = Question(row["family"], row["ask"], text=row["question"], answer=row["answer"], **lists)
+        points = row["points"]
+        record = SampleRecord(
+            **{name: row[name] for name in ("id", "case", "patient", "split", "kind", "annotator", "category", "supercategory")},
+            question=question,
+            reasoning=tuple(
+                step["text"] if step["box"] is None else Look(step["label"], box_of(step["box"]), step["seen"])
+                for step in row["reasoning"]
+            ),
+            box=None if row["box"] is None else Box2D(*row["box"]),
+            points=None if points is None else ((points[0][0], points[0][1]), (points[1][0], points[1][1])),
+        )
+        agrees = (question.letter, record.response) == (row["letter"], row["response"])
+    except (KeyError, TypeError, ValueError, IndexError, AssertionError) as error:
+        raise FormatError(
+            f"a sample row cannot be read ({error!r})", f"the fields of {SCHEMA}", "build the data set again"
+        ) from error
+    if not agrees:
+        raise FormatError(f"sample {record.id} contradicts itself: letter or response do not follow from its other fields")
+    return record
+
+
+def box_of(numbers: list[int] | tuple[int, ...]) -> Box:
+    """Four or six whole numbers as a box.
+
+    Raises:
+        ValueError: If there are neither four nor six.
+    """
+    if len(numbers) not in (4, 6):
+        raise ValueError(f"a box of {len(numbers)} numbers")
+    return Box2D(*numbers) if len(numbers) == 4 else Box3D(*numbers)
+
+
+def _structure_row(structure: Structure) -> dict[str, Any]:
+    row = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(structure).items()}
+    row["box_model"] = [int(v) for v in structure.box_model.coords]
+    row["points"] = [list(p) for p in structure.points]
+    row["parts"] = [
+        {
+            "box_canonical": list(p.box_canonical),
+            "box_model": [int(v) for v in p.box_model.coords],
+            "measure": p.measure,
+            "voxels": p.voxels,
+        }
+        for p in structure.parts
+    ]
+    return row
+
+
+def _structure_from_row(row: Mapping[str, Any]) -> Structure:
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}
+    values["box_model"] = box_of(row["box_model"])
+    values["points"] = (tuple(row["points"][0]), tuple(row["points"][1]))
+    values["parts"] = tuple(
+        Part(tuple(p["box_canonical"]), box_of(p["box_model"]), p["measure"], p["voxels"]) for p in row["parts"]
+    )
+    return Structure(**values)
+
+
+def case_schema() -> pa.Schema:
+    """Arrow schema of ``cases``."""
+    import pyarrow as pa
+
+    ints, reals, texts = pa.list_(pa.int32()), pa.list_(pa.float64()), pa.list_(pa.string())
+    part = pa.struct({"box_canonical": ints, "box_model": ints, "measure": pa.float64(), "voxels": pa.int64()})
+    structure = pa.struct(
+        {
+            "name": pa.string(),
+            "box_canonical": ints,
+            "box_voxel": ints,
+            "box_model": ints,
+            "voxels": pa.int64(),
+            "measure": pa.float64(),
+            "centre": reals,
+            "side": pa.string(),
+            "parts": pa.list_(part),
+            "part_count": pa.int32(),
+            "neighbours": texts,
+            "slices": ints,
+            "borders": texts,
+            "contrast": pa.float64(),
+            "elongation": pa.float64(),
+            "points": pa.list_(ints),
+        }
+    )
+    text = dict.fromkeys(("id", "patient", "split", "kind", "source", "item", "image"), pa.string())
+    rest = {
+        "slice": pa.int32(),
+        "sha256": pa.string(),
+        "phash": pa.string(),
+        "modality": pa.string(),
+        "window": pa.string(),
+        "frame": ints,
+        "shape": ints,
+        "spacing_mm": reals,
+        "extent": reals,
+        "space": pa.string(),
+        "unit": pa.string(),
+        "structures": pa.list_(structure),
+        "absent": texts,
+        "unclear": texts,
+    }
+    return pa.schema({**text, **rest}, metadata={"schema": SCHEMA})
+
+
+def sample_schema() -> pa.Schema:
+    """Arrow schema of ``samples``."""
+    import pyarrow as pa
+
+    ints, texts = pa.list_(pa.int32()), pa.list_(pa.string())
+    step = pa.struct({"text": pa.string(), "label": pa.string(), "box": ints, "seen": pa.bool_()})
+    text = dict.fromkeys(("id", "case", "patient", "split", "kind", "task", "family", "ask"), pa.string())
+    rest = {
+        "about": texts,
+        "question": pa.string(),
+        "options": texts,
+        "answer": pa.int32(),
+        "letter": pa.string(),
+        "facts": texts,
+        "needs": texts,
+        "reasoning": pa.list_(step),
+        "response": pa.string(),
+        "annotator": pa.string(),
+        "box": ints,
+        "points": pa.list_(ints),
+        "category": pa.string(),
+        "supercategory": pa.string(),
+    }
+    return pa.schema({**text, **rest}, metadata={"schema": SCHEMA})
+
+
+def image_schema() -> pa.Schema:
+    """Arrow schema of ``images``: pictures as the network's processor gets them, and masks on the same grid."""
+    import pyarrow as pa
+
+    return pa.schema(
+        {
+            "case": pa.string(),
+            "slice": pa.int32(),
+            "png": pa.binary(),
+            "masks_png": pa.list_(pa.binary()),
+            "mask_names": pa.list_(pa.string()),
+        },
+        metadata={"schema": SCHEMA},
+    )
