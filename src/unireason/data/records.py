@@ -107,6 +107,25 @@ class SampleRecord:
         return umrg.write(body, self.box, self.points)
 
 
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One embedded picture, at the size of the model frame.
+
+    Attributes:
+        case: Identifier of its case.
+        slice: Model slice; 0 for an image.
+        png: The picture as a PNG file, grey or RGB, windowed.
+        masks: For images: one PNG (0 or 255) a structure of the scene on the same grid; () for volumes.
+        mask_names: Names of the structures of ``masks``.
+    """
+
+    case: str
+    slice: int
+    png: bytes
+    masks: tuple[bytes, ...] = ()
+    mask_names: tuple[str, ...] = ()
+
+
 def case_row(record: CaseRecord) -> dict[str, Any]:
     """A case as plain values for Parquet; see ``case_schema``."""
     scene = record.scene
@@ -209,6 +228,25 @@ def box_of(numbers: list[int] | tuple[int, ...]) -> Box:
     if len(numbers) not in (4, 6):
         raise ValueError(f"a box of {len(numbers)} numbers")
     return Box2D(*numbers) if len(numbers) == 4 else Box3D(*numbers)
+
+
+def image_row(record: ImageRecord) -> dict[str, Any]:
+    """An embedded picture as plain values for Parquet; see ``image_schema``."""
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(record).items()}
+
+
+def image_from_row(row: Mapping[str, Any]) -> ImageRecord:
+    """The inverse of ``image_row``.
+
+    Raises:
+        FormatError: If a field is missing.
+    """
+    try:
+        return ImageRecord(row["case"], row["slice"], row["png"], tuple(row["masks"]), tuple(row["mask_names"]))
+    except (KeyError, TypeError) as error:
+        raise FormatError(
+            f"an image row cannot be read ({error!r})", f"the fields of {SCHEMA}", "build the data set again"
+        ) from error
 
 
 def _structure_row(structure: Structure) -> dict[str, Any]:
@@ -318,7 +356,7 @@ def image_schema() -> pa.Schema:
             "case": pa.string(),
             "slice": pa.int32(),
             "png": pa.binary(),
-            "masks_png": pa.list_(pa.binary()),
+            "masks": pa.list_(pa.binary()),
             "mask_names": pa.list_(pa.string()),
         },
         metadata={"schema": SCHEMA},
