@@ -1,0 +1,140 @@
+"""The wording of template reasoning: openings, looks, false leads, comparisons, conclusions, each in several phrasings."""
+
+from __future__ import annotations
+
+Phrases = tuple[str, ...]
+
+# Each ends where the box follows; the last words in front of a box name what it shows.
+FIRST_LOOK: Phrases = (
+    "{Name} {lies} at",
+    "I first look at {name}",
+    "Let me find {name}",
+    "I start with {name}",
+    "{Name} {is} seen at",
+    "To begin with, I look at {name}",
+    "I take a closer look at {name}",
+)
+NEXT_LOOK: Phrases = (
+    "Next I look at {name}",
+    "{Name} {lies} at",
+    "Then I turn to {name}",
+    "Now I look at {name}",
+    "{Name} {is} found at",
+    "After that I check {name}",
+)
+WRONG_LOOK: Phrases = (
+    "One structure that catches the eye lies at",
+    "My eye first falls on the region at",
+    "A first candidate lies at",
+    "I begin with the region at",
+    "At first glance I go to the region at",
+)
+# ``other`` is what really lies there, with its verb already in agreement.
+CORRECTION: Phrases = (
+    "No, this is {other}, not {name}.",
+    "On a closer look this is {other}; I need {name}.",
+    "That turns out to be {other}, so I move on to {name}.",
+    "But this is {other} and not what is asked about.",
+    "This is {other}, however, so I look elsewhere.",
+)
+
+OPENINGS: dict[str, Phrases] = {
+    "structure_localisation": (
+        "I need to find the place of the structure.",
+        "The question is where something lies, so I look for it.",
+        "I have to locate the structure before I can answer.",
+        "The place can be read off once the structure is found.",
+    ),
+    "spatial_localisation": (
+        "I need to know what lies where.",
+        "I compare the places of the structures on offer.",
+        "The question names a place, so I look at what lies there.",
+        "I go through the structures by their place.",
+    ),
+    "existence_verification": (
+        "I have to check what can really be seen.",
+        "Only the {kind} can tell what is there.",
+        "I look for evidence in the {kind}.",
+        "Before answering I check the {kind}.",
+    ),
+    "size_comparison": (
+        "The sizes have to be measured.",
+        "I measure the structures one by one.",
+        "Sizes are compared best by measuring.",
+        "I look at the extent of each structure.",
+    ),
+    "spatial_relation": (
+        "I compare the positions of the structures.",
+        "I look at where the structures lie to each other.",
+        "Their centres tell how the structures lie to each other.",
+        "The question is about relative positions.",
+    ),
+    "lesion_analysis": (
+        "I look for the abnormal region.",
+        "The finding has to be located first.",
+        "I examine the finding closely.",
+        "The question is about an abnormality, so I look for it.",
+    ),
+}
+
+LARGER: Phrases = (
+    "{Large} is about {times} times as large as {small}.",
+    "{Small} is smaller than {large}, {less} against {more}.",
+    "With {more} against {less}, {large} exceeds {small}.",
+    "Comparing the two, {large} is larger: {more} against {less}.",
+)
+OFFSET: Phrases = (
+    "Seen from {second}, the centre of {first} lies {offsets}.",
+    "From the centre of {second} to that of {first} it is {offsets}.",
+    "Compared with {second}, {first} has its centre {offsets}.",
+    "Going from {second} to {first} means moving {offsets}.",
+)
+
+FITS: Phrases = (
+    "This fits {option}: {fact}.",
+    "For {option} I note that {fact}.",
+    "As for {option}, {fact}.",
+    "Checking {option}: {fact}.",
+)
+FITS_NOT: Phrases = (
+    "This does not fit {option}: {fact}.",
+    "As for {option}, {fact}.",
+    "Checking {option}: {fact}.",
+    "I can leave out {option}, because {fact}.",
+)
+
+CONCLUSIONS: Phrases = (
+    "So the answer is {right} {letter}.",
+    "This points to {right} {letter}.",
+    "Therefore I choose {right} {letter}.",
+    "The right option is {right} {letter}.",
+    "Hence the answer is {right} {letter}.",
+    "All in all this means {right} {letter}.",
+    "That makes it {right} {letter}.",
+    "Taken together, the answer is {right} {letter}.",
+)
+
+IMPLICIT_OPENINGS: Phrases = (
+    "The description does not name its target, so I go by place and look.",
+    "I need the structure that matches every part of the description.",
+    "Let me match the description with what the {kind} shows.",
+    "The target has to be found from its description alone.",
+)
+IMPLICIT_EXCLUDED: Phrases = (
+    "{Other} can be ruled out, since its centre lies {offsets} from there.",
+    "It cannot be {other}, whose centre lies {offsets} from there.",
+    "{Other} does not match, as its centre is found {offsets} from there.",
+    "With its centre {offsets} from there, {other} does not match.",
+)
+IMPLICIT_CONCLUSIONS: Phrases = (
+    "All of this fits {name}, which I mark with a tight box and two points inside.",
+    "Only {name} {matches} this, so I outline {them}.",
+    "I conclude that {name} {is} meant and mark {them}.",
+    "This describes {name}; the box goes tightly around {them}.",
+)
+IMPLICIT_CLUES: Phrases = (
+    "One clue: {fact}.",
+    "According to the description, {fact}.",
+    "It is said that {fact}.",
+    "Another hint is that {fact}.",
+)

@@ -1,0 +1,109 @@
+"""Small English grammar for sentences about structures: number, agreement, lists, amounts.
+
+A template is a sentence with places in braces: ``{name}`` is the structure with its article, ``{it}``, ``{its}``, ``{them}`` are its
+pronouns, a verb such as ``{lies}`` agrees with it, and everything else is given by the caller. A place with a large first letter is
+filled with a large first letter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+# Endings in "s" of words that name one thing: humerus, pelvis, pancreas, biceps, mass.
+_SINGULAR_S = re.compile(r"(us|is|ss|as|ps|ns)$")
+_PLURAL = frozenset(("vertebrae", "teeth", "bronchi", "atria", "metastases", "prostheses"))
+_VERBS = {"is": "are", "has": "have", "does": "do"}
+_PRONOUNS = {"it": ("it", "they"), "its": ("its", "their"), "them": ("it", "them"), "this": ("this", "these")}
+_PLACE = re.compile(r"\{(\w+)\}")
+_SMALL = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def is_plural(name: str) -> bool:
+    """True if a structure's name is a plural ("ribs", "vertebrae"), so that its verb has to agree.
+
+    Args:
+        name: Readable name; the last word decides ("vertebrae l5" is one vertebra).
+    """
+    last = name.rsplit(" ", 1)[-1]
+    return last in _PLURAL or (last.endswith("s") and not _SINGULAR_S.search(last))
+
+
+def the(name: str) -> str:
+    """The name with its article."""
+    return name if name.startswith("the ") else f"the {name}"
+
+
+def listed(items: Sequence[str], joint: str = "and") -> str:
+    """A list in words: "a", "a and b", "a, b and c"; "" for none."""
+    return f"{', '.join(items[:-1])} {joint} {items[-1]}" if len(items) > 1 else "".join(items)
+
+
+def capital(text: str) -> str:
+    """The text with its first letter large."""
+    return text[:1].upper() + text[1:]
+
+
+def fill(template: str, name: str = "", **values: str) -> str:
+    """Write a template out.
+
+    Args:
+        template: A sentence with places in braces, see the module text.
+        name: Readable name of the structure it speaks of; decides number and agreement.
+        values: Further places.
+
+    Returns:
+        The sentence, its first letter large.
+    """
+    plural = is_plural(name)
+    known = {"name": the(name), **{key: forms[plural] for key, forms in _PRONOUNS.items()}, **values}
+
+    def one(found: re.Match[str]) -> str:
+        word = found[1]
+        key = word.lower()
+        if key not in known:
+            return _verb(word) if plural else word
+        return known[key] if word == key else capital(known[key])
+
+    return capital(_PLACE.sub(one, template))
+
+
+def _verb(singular: str) -> str:
+    """Third person plural of a verb given in the singular."""
+    if singular in _VERBS:
+        return _VERBS[singular]
+    return singular[:-2] if singular.endswith(("ches", "shes", "sses")) else singular[:-1]
+
+
+def counted(number: int, noun: str) -> str:
+    """A count with its noun: "one slice", "12 slices"; numbers up to ten as words."""
+    return f"{_SMALL[number] if number < len(_SMALL) else number} {noun}{'' if number == 1 else 's'}"
+
+
+def rounded(value: float, digits: int = 3) -> str:
+    """A number as one says it: ``digits`` significant digits at most, no exponent, thousands with a comma ("1,250", "3.4")."""
+    text = f"{float(f'{value:.{digits}g}'):,.{digits}f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def amount(measure: float, unit: str) -> str:
+    """An area or a volume in the unit one would say it in.
+
+    Args:
+        measure: Its size.
+        unit: The scene's unit, "mm3", "mm2" or "pixels".
+
+    Returns:
+        Millilitres from 1000 mm3 on, cm2 from 100 mm2 on, the unit itself below.
+    """
+    if unit == "mm3" and measure >= 1000:
+        return f"{rounded(measure / 1000)} ml"
+    if unit == "mm2" and measure >= 100:
+        return f"{rounded(measure / 100)} cm2"
+    return f"{rounded(measure)} {unit}"
+
+
+def length(value: float, unit: str) -> str:
+    """A distance without its sign, in whole millimetres, or pixels if the scene's unit is "pixels"."""
+    whole = round(abs(value))
+    return f"{whole} {'mm' if unit != 'pixels' else 'pixel' if whole == 1 else 'pixels'}"

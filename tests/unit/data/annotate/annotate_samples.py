@@ -1,0 +1,122 @@
+"""Small hand-made scenes and tasks for the tests of the annotators."""
+
+from __future__ import annotations
+
+from unireason.data.annotate.protocol import Task
+from unireason.data.question import IMPLICIT, Question
+from unireason.data.scene import Scene, Structure
+from unireason.types import Box2D, Box3D, Frame
+
+IMAGE, VOLUME = Frame(112, 112, 1, "image"), Frame(56, 56, 16, "volume")
+
+
+def structure(name, box, centre, measure, **changes):
+    """A structure with plain values; ``box`` are the numbers of its model box."""
+    flat = len(box) == 4
+    model = Box2D(*box) if flat else Box3D(*box)
+    point = box[:2] if flat else box[:3]
+    values = {
+        "name": name,
+        "box_canonical": tuple(box),
+        "box_voxel": tuple(box),
+        "box_model": model,
+        "voxels": 100,
+        "measure": measure,
+        "centre": tuple(centre),
+        "side": "left" if centre[0] > 5 else "right" if centre[0] < -5 else "midline",
+        "parts": (),
+        "part_count": 1,
+        "neighbours": (),
+        "slices": (0, 1) if flat else (box[2], box[5]),
+        "borders": (),
+        "contrast": 20.0,
+        "elongation": 1.5,
+        "points": (tuple(point), tuple(point)),
+    }
+    return Structure(**(values | changes))
+
+
+def scene(*structures, kind="image", absent=("stomach",), space="patient", unit=""):
+    """A scene of some structures, 200 mm a side."""
+    axes = 2 if kind == "image" else 3
+    return Scene(
+        case="case-1",
+        patient="patient-1",
+        kind=kind,
+        modality="CT",
+        frame=IMAGE if kind == "image" else VOLUME,
+        shape=(100,) * axes,
+        spacing_mm=(2.0,) * axes,
+        extent=(200.0,) * axes,
+        space=space,
+        unit=unit or ("mm2" if kind == "image" else "mm3"),
+        structures={s.name: s for s in sorted(structures, key=lambda s: s.name)},
+        absent=absent,
+    )
+
+
+def image_scene():
+    """Liver right anterior, spleen left posterior with a neighbour, both kidneys (a plural), a lesion in the liver."""
+    return scene(
+        structure("liver", (10, 20, 50, 70), (-40, -20), 5200.0, neighbours=("lesion",)),
+        structure("spleen", (80, 60, 100, 90), (50, 40), 1300.0, neighbours=("kidneys",), contrast=-30.0),
+        structure("kidneys", (30, 80, 90, 104), (2, 60), 900.0, part_count=2, borders=("posterior",)),
+        structure("lesion", (20, 30, 30, 40), (-50, -30), 80.0, contrast=60.0, elongation=1.1),
+    )
+
+
+def volume_scene():
+    """Two kidneys and a liver of a volume."""
+    return scene(
+        structure("left kidney", (36, 30, 4, 44, 38, 9), (40, 30, -10), 120_400.0, neighbours=("liver",)),
+        structure("right kidney", (12, 30, 4, 20, 38, 5), (-40, 30, -10), 80_000.0),
+        structure("liver", (6, 10, 6, 30, 34, 14), (-40, -20, 30), 1_254_000.0, borders=("right", "superior")),
+        kind="volume",
+    )
+
+
+LARGEST = Question(
+    "size_comparison",
+    "largest",
+    (),
+    "Which of these structures is largest?",
+    ("spleen", "liver", "kidneys", "lesion"),
+    1,
+    ("it covers 13 cm2", "it covers 52 cm2", "they cover 9 cm2", "it covers 80 mm2"),
+    ("liver", "spleen", "kidneys"),
+)
+QUADRANT = Question(
+    "structure_localisation",
+    "quadrant",
+    ("spleen", "xy"),
+    "Where does the spleen lie?",
+    ("left anterior", "left posterior", "right anterior", "right posterior"),
+    1,
+    ("", "its centre lies 50 mm to the left and 40 mm to the back", "", ""),
+    ("spleen",),
+)
+IMPLICIT_SPLEEN = Question(
+    IMPLICIT,
+    "segment",
+    ("spleen",),
+    "Which darker organ lies left posterior beside the kidneys?",
+    (),
+    -1,
+    ("it lies in the left posterior part", "it is darker than its surroundings", "it touches the kidneys"),
+    ("spleen", "kidneys"),
+)
+NEAREST = Question(
+    "spatial_relation",
+    "nearest",
+    ("left kidney",),
+    "Which of these lies nearest to the left kidney?",
+    ("liver", "right kidney"),
+    1,
+    ("it lies 101 mm away", "it lies 80 mm away"),
+    ("left kidney", "right kidney", "liver"),
+)
+
+
+def task(question, drawn, number=0):
+    """A task with an identifier of its own."""
+    return Task(f"sample-{number}", question, drawn)
