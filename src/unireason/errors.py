@@ -6,6 +6,8 @@ escapes. A message says three things: what came, what was expected, what to do a
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class UniReasonError(Exception):
     """Root of every error raised for bad input, configuration or environment.
@@ -24,6 +26,16 @@ class UniReasonError(Exception):
         if remedy:
             parts.append(remedy.rstrip("."))
         super().__init__(". ".join(p[0].upper() + p[1:] if i else p for i, p in enumerate(parts)) + ".")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors travel between processes; children with other arguments must come back too.
+        return _restored, (type(self), self.came, self.expected, self.remedy)
+
+
+def _restored(kind: type[UniReasonError], came: str, expected: str, remedy: str) -> UniReasonError:
+    error = kind.__new__(kind)
+    UniReasonError.__init__(error, came, expected, remedy)
+    return error
 
 
 class ImageReadError(UniReasonError):

@@ -17,7 +17,7 @@ LEVELS = {
     "files": 2, "imaging": 2, "grounding": 2, "metrics": 2,
     "rewards": 3, "data": 3, "model": 3,
     "engine": 4,
-    "train": 5, "evaluate": 5, "report": 5, "conformance": 5,
+    "train": 5, "evaluate": 5, "report": 5, "conformance": 5, "cluster": 5,
     "cli": 6, "__main__": 7,
 }  # fmt: skip
 HEAVY = {"torch", "transformers", "fastapi", "ray"}

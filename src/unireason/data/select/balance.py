@@ -114,18 +114,19 @@ class Selector:
         self._counts = dict.fromkeys(families, 0)
         self._each_case = each_case
 
-    def choose(self, candidates: Sequence[Question]) -> list[int]:
+    def choose(self, candidates: Sequence[Question], *, most: int | None = None) -> list[int]:
         """The questions to keep of one case.
 
         Args:
             candidates: Questions of any families; those of unknown families are ignored.
+            most: Fewer than the selector's own number, if the data set is nearly full.
 
         Returns:
             Their indices, rarest family first; at most one a family. Empty if there is none or all would tell too much.
         """
         chosen: list[int] = []
         for family in sorted(self._counts, key=lambda f: (self._counts[f], f)):
-            if len(chosen) == self._each_case:
+            if len(chosen) == (self._each_case if most is None else min(most, self._each_case)):
                 break
             costs = [(self._balance.cost(q), i) for i, q in enumerate(candidates) if q.family == family]
             best = min(costs, default=(math.inf, -1))

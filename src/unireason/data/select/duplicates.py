@@ -20,6 +20,7 @@ NEAR = 12
 
 _VOLUME_SLICES = (1, 3, 5, 7)  # eighths of the height
 _PAIRS_AT_ONCE = 1 << 22
+_ONES = np.array([value.bit_count() for value in range(256)], np.uint16)
 
 
 def perceptual_hash(case: Case) -> str:
@@ -89,7 +90,7 @@ def _close(
     rows = max(1, _PAIRS_AT_ONCE // (len(members) * packed.shape[1]))
     for start in range(0, len(members), rows):
         left = members[start : start + rows]
-        apart = np.bitwise_count(packed[left][:, None] ^ packed[members][None]).sum(axis=2)
+        apart = _ONES[packed[left][:, None] ^ packed[members][None]].sum(axis=2)
         other = owners[left][:, None] != owners[members][None]
         for a, b in zip(*np.nonzero((apart <= near) & other), strict=True):
             if left[a] < members[b]:
@@ -100,8 +101,8 @@ def grouped(patients: Sequence[str], pairs: Iterator[tuple[int, int]]) -> dict[s
     """Patients that share near-duplicate pictures, directly or through others.
 
     Args:
-        patients: Patient of each picture.
-        pairs: Pairs of picture indices.
+        patients: Names.
+        pairs: Pairs of indices of patients whose pictures are near duplicates.
 
     Returns:
         For every patient with such a partner, the alphabetically first patient of its group; empty without pairs.
@@ -110,7 +111,7 @@ def grouped(patients: Sequence[str], pairs: Iterator[tuple[int, int]]) -> dict[s
 
     def find(name: str) -> str:
         while (up := leader.setdefault(name, name)) != name:
-            leader[name] = leader[up] if up in leader else up
+            leader[name] = leader.get(up, up)
             name = up
         return name
 

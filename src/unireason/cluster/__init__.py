@@ -1,0 +1,1 @@
+"""Many machines: the one room that knows Ray."""

@@ -1,0 +1,218 @@
+"""The last pass: finished rows in order become shards, a manifest and a card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from unireason import __version__
+from unireason.data.card import write_card
+from unireason.data.dataset import MANIFEST, ORIGIN, rows
+from unireason.data.item import Source
+from unireason.data.records import SCHEMA, SPLITS, case_schema, image_schema, sample_schema
+from unireason.files import sha256, write_bytes
+
+from .config import BuildConfig
+from .work import Unit, Work, read_json
+
+TABLES = ("cases", "samples", "images")
+ROW_GROUP = {"cases": 256, "samples": 512, "images": 64}
+IMAGE_SHARD_ROWS = 2048
+
+Progress = Callable[[int], None]
+
+
+class ShardWriter:
+    """Rows of one table and split as Parquet files of bounded size; a row group at a time is in memory."""
+
+    def __init__(self, folder: Path, table: str, split: str, *, shard_rows: int) -> None:
+        self._folder, self._table, self._split = folder / table, table, split
+        self._most = shard_rows
+        self._buffer: list[dict[str, Any]] = []
+        self._writer: Any = None
+        self._shards = self._in_shard = self.count = 0
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Take one row."""
+        self._buffer.append(row)
+        self.count += 1
+        if len(self._buffer) == ROW_GROUP[self._table] or self._in_shard + len(self._buffer) == self._most:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._flush()
+        self._end_shard()
+
+    def _flush(self) -> None:
+        if not self._buffer:
+            return
+        if self._writer is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._writer = _writer(self._folder / f"{self._split}-{self._shards:05d}.parquet", self._table)
+        self._writer.write_table(_table(self._table, self._buffer))
+        self._in_shard += len(self._buffer)
+        self._buffer = []
+        if self._in_shard >= self._most:
+            self._end_shard()
+
+    def _end_shard(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer, self._in_shard = None, 0
+            self._shards += 1
+
+
+def _schema(table: str) -> Any:
+    return {"cases": case_schema, "samples": sample_schema, "images": image_schema}[table]()
+
+
+def _table(table: str, values: list[dict[str, Any]]) -> Any:
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(values, schema=_schema(table))
+
+
+def _writer(path: Path, table: str) -> Any:
+    import pyarrow.parquet as pq
+
+    # Pictures are compressed already; everything else shrinks a lot.
+    return pq.ParquetWriter(path, _schema(table), compression="none" if table == "images" else "zstd")
+
+
+def write_table(path: Path, table: str, values: list[dict[str, Any]]) -> None:
+    """Write rows as one Parquet file, at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with _writer(partial, table) as writer:
+        writer.write_table(_table(table, values))
+    partial.replace(path)
+
+
+def gather(config: BuildConfig, work: Work, units: Sequence[Unit], *, source: Source, progress: Progress) -> dict[str, Any]:
+    """Put the data set together and throw the work folder away.
+
+    Args:
+        config: The build.
+        work: Its work folder, with all rows.
+        units: All units, in order.
+        source: The opened source, for title and licence.
+        progress: Called with the number of items of each unit done.
+
+    Returns:
+        The manifest.
+    """
+    shards = {
+        (table, split): ShardWriter(
+            work.out, table, split, shard_rows=IMAGE_SHARD_ROWS if table == "images" else config.shard_rows
+        )
+        for table in TABLES
+        for split in SPLITS
+    }
+    tally, skipped = Tally(), [list(entry) for entry in read_json(work.plan)["skipped"]]
+    for unit in units:
+        done = read_json(work.rows(unit))
+        for table in ("cases", "samples"):
+            for row in done[table]:
+                shards[table, row["split"]].add(row)
+        kept = {row["id"]: row["split"] for row in done["cases"]}
+        for row in rows(work.pictures(unit)) if config.embed else ():
+            if row["case"] in kept:
+                shards["images", kept[row["case"]]].add(row)
+        tally.add(done)
+        skipped += done["skipped"]
+        progress(unit.count)
+    for shard in shards.values():
+        shard.close()
+    return _finish(config, work, tally=tally, skipped=skipped, source=source)
+
+
+def _finish(config: BuildConfig, work: Work, *, tally: Tally, skipped: list[list[str]], source: Source) -> dict[str, Any]:
+    """Manifest and card; then everything moves to its place, the manifest last."""
+    folder, out = work.folder.parent, work.out
+    lines = "".join(json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in skipped)
+    write_bytes(out / "skipped.jsonl", lines.encode())
+    files = {path.relative_to(out).as_posix(): sha256(path) for path in _listed(out)}
+    content = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    manifest: dict[str, Any] = {
+        "schema": SCHEMA,
+        "version": __version__,
+        "config": config.to_json(),
+        "title": source.title,
+        "licence": source.licence,
+        "command": command(config),
+        "counts": tally.to_json(),
+        "files": files,
+        "content_sha256": content,
+        "skipped": len(skipped),
+    }
+    for name in files:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (out / name).replace(target)
+    write_card(folder, manifest)
+    root = "" if config.root is None else str(config.root.resolve())
+    write_bytes(folder / ORIGIN, (json.dumps({"root": root}) + "\n").encode())
+    write_bytes(folder / MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
+    work.remove()
+    return manifest
+
+
+def _listed(out: Path) -> Iterator[Path]:
+    yield from sorted(path for path in out.rglob("*") if path.is_file())
+
+
+def command(config: BuildConfig) -> str:
+    """The command that makes the same data set again; folders are left for the reader to fill in."""
+    parts = ["unireason data build", config.source, *(["PATH"] if config.root else []), "--out DIR"]
+    known = dict(config.options)
+    if config.source == "phantom":
+        parts += [f"--patients {known.pop('patients')}"] if "patients" in known else []
+    parts += [f"--option {name}={value}" for name, value in sorted(known.items())]
+    parts += [f"--seed {config.seed}", f"--frame {config.frame.name}", f"--slices {config.slices}"]
+    parts += [f"--questions {config.questions}", f"--implicit {config.implicit}"]
+    parts += [f"--most {config.most}"] if config.most else []
+    parts += ["--embed"] if config.embed else []
+    parts += [f"--splits {','.join(f'{s:g}' for s in config.shares)}"]
+    parts += [f"--annotator {config.annotator}"] if config.annotator != "template" else []
+    return " ".join(parts)
+
+
+class Tally:
+    """Counts for the manifest."""
+
+    def __init__(self) -> None:
+        self._by: dict[str, Counter[str]] = {}
+
+    def add(self, done: dict[str, Any]) -> None:
+        """Count the rows of one unit."""
+        for row in done["cases"]:
+            self._count("cases_by_split", row["split"])
+            self._count("cases_by_kind", row["kind"])
+            self._count("by_modality", row["modality"] or "unknown")
+            for structure in row["structures"]:
+                self._count("structures", structure["name"])
+        for row in done["samples"]:
+            self._count("by_split", row["split"])
+            self._count("by_kind", row["kind"])
+            self._count("by_task", row["task"])
+            self._count("by_family", row["family"])
+            self._count("by_split_kind_family", f"{row['split']}/{row['kind']}/{row['family']}")
+            self._count("letters", row["letter"] or "none")
+            self._count("annotator", row["annotator"])
+        for reason, number in done["dropped"].items():
+            self._by.setdefault("dropped", Counter())[reason] += number
+
+    def _count(self, name: str, value: str) -> None:
+        self._by.setdefault(name, Counter())[value] += 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Nested counts, names sorted."""
+        counts = {name: dict(sorted(values.items())) for name, values in sorted(self._by.items())}
+        totals = {"cases": sum(counts.get("cases_by_kind", {}).values()), "samples": sum(counts.get("by_kind", {}).values())}
+        return totals | counts

@@ -1,0 +1,169 @@
+"""The two things done to a unit of items: draft (masks to scenes to candidate questions) and write (chosen questions to rows)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unireason.data.annotate.protocol import Annotation, Annotator, Dropped, Task
+from unireason.data.ask.families import candidates
+from unireason.data.ask.implicit import implicit
+from unireason.data.extract.describe import describe
+from unireason.data.extract.slices import axial, busy
+from unireason.data.item import Item, Loaded, Source
+from unireason.data.names import group
+from unireason.data.pictures import embedded
+from unireason.data.question import IMPLICIT, Question
+from unireason.data.records import CaseRecord, ImageRecord, SampleRecord, case_from_row, case_row, image_row, sample_row
+from unireason.data.scene import Scene
+from unireason.data.select.duplicates import perceptual_hash
+from unireason.data.sources.catalogue import open_source
+from unireason.errors import UniReasonError
+
+from .config import BuildConfig
+from .gather import write_table
+from .work import Unit, Work, read_json, write_json
+
+CANDIDATES = 6  # a family and case
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Drafts units: the first map of a build. Picklable.
+
+    Attributes:
+        config: The build.
+        folder: Its work folder.
+    """
+
+    config: BuildConfig
+    folder: Path
+
+    def __call__(self, unit: Unit) -> int:
+        """Draft one unit unless that is done already; returns its number of items."""
+        work = Work(self.folder)
+        if work.draft(unit).exists():
+            return unit.count
+        source = open_source(self.config.source, self.config.root, options=self.config.options)
+        cases: list[dict[str, Any]] = []
+        skipped: list[list[str]] = []
+        images: list[ImageRecord] = []
+        for item in work.read_items(unit):
+            try:
+                for loaded, name, k in self._pictures(source, item):
+                    cases.append(self._case(loaded, name, k, images))
+            except UniReasonError as error:
+                skipped.append([item.id, str(error)])
+        if self.config.embed:
+            write_table(work.pictures(unit), "images", [image_row(i) for i in images])
+        write_json(work.draft(unit), {"cases": cases, "skipped": skipped})
+        return unit.count
+
+    def _pictures(self, source: Source, item: Item) -> Iterator[tuple[Loaded, str, int]]:
+        """The item itself and the slices cut out of it: what, case identifier, slice."""
+        loaded = source.load(item)
+        name = f"{self.config.source}:{item.id}"
+        yield loaded, name, -1
+        if item.kind == "volume":
+            for k in busy(loaded, self.config.slices, generator(self.config.seed, name, "slices")):
+                yield axial(loaded, k), f"{name}:z{k:04d}", k
+
+    def _case(self, loaded: Loaded, name: str, k: int, images: list[ImageRecord]) -> dict[str, Any]:
+        scene = describe(loaded, self.config.frame, case=name, patient=loaded.item.patient)
+        record = CaseRecord(
+            scene=scene,
+            source=self.config.source,
+            item=loaded.item.id,
+            image=loaded.item.image,
+            slice=k,
+            sha256=loaded.case.source.sha256,
+            phash=perceptual_hash(loaded.case),
+            split="",
+            window=self.config.frame.window,
+        )
+        if self.config.embed:
+            images += embedded(loaded, scene, self.config.frame)
+        asked = candidates(scene, generator(self.config.seed, name, "questions"), each=CANDIDATES)
+        targets = implicit(scene, generator(self.config.seed, name, "implicit"))
+        return {"case": case_row(record), "questions": [asdict(q) for q in (*asked, *targets)]}
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Writes the rows of units: the second map of a build. Picklable.
+
+    Attributes:
+        config: The build.
+        folder: Its work folder.
+        annotator: Who writes the reasoning.
+    """
+
+    config: BuildConfig
+    folder: Path
+    annotator: Annotator
+
+    def __call__(self, unit: Unit) -> int:
+        """Write the rows of one unit unless that is done already; returns its number of items."""
+        work = Work(self.folder)
+        if work.rows(unit).exists():
+            return unit.count
+        draft, choice = read_json(work.draft(unit)), read_json(work.choice(unit))
+        cases = [replace(case_from_row(d["case"]), split=s) for d, s in zip(draft["cases"], choice["splits"], strict=True)]
+        pairs = [
+            (case, question_from_json(draft["cases"][n]["questions"][i]))
+            for n, (case, chosen) in enumerate(zip(cases, choice["chosen"], strict=True))
+            for i in chosen
+        ]
+        tasks = [Task(sample_id(case.scene.case, q), q, case.scene) for case, q in pairs]
+        written = self.annotator.annotate(tasks)
+        samples = [
+            sample_row(_sample(case, task, found))
+            for (case, _), task, found in zip(pairs, tasks, written, strict=True)
+            if isinstance(found, Annotation)
+        ]
+        dropped = Counter(found.reason for found in written if isinstance(found, Dropped))
+        kept = {row["case"] for row in samples}
+        rows = {
+            "cases": [case_row(c) for c in cases if c.scene.case in kept],
+            "samples": samples,
+            "dropped": dict(sorted(dropped.items())),
+            "skipped": draft["skipped"],
+        }
+        write_json(work.rows(unit), rows)
+        return unit.count
+
+
+def generator(seed: int, *names: str) -> np.random.Generator:
+    """Random numbers that depend on nothing but a seed and names."""
+    digest = hashlib.sha256("\0".join((str(seed), *names)).encode()).digest()
+    return np.random.default_rng(np.frombuffer(digest, np.uint32))
+
+
+def sample_id(case: str, question: Question) -> str:
+    """16 hex digits that name a question on a case."""
+    text = "\0".join((case, question.family, question.text, *question.options, *question.about))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def question_from_json(values: dict[str, Any]) -> Question:
+    """A question from plain values."""
+    plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return Question(**plain)
+
+
+def _sample(case: CaseRecord, task: Task, found: Annotation) -> SampleRecord:
+    question, scene = task.question, case.scene
+    record = SampleRecord(task.id, scene.case, scene.patient, case.split, scene.kind, question, found.reasoning, found.annotator)
+    return replace(record, **_target(question, scene)) if question.family == IMPLICIT else record
+
+
+def _target(question: Question, scene: Scene) -> dict[str, Any]:
+    """What an implicit question is after."""
+    target = scene.structures[question.needs[0]]
+    return {"box": target.box_model, "points": target.points, "category": target.name, "supercategory": group(target.name)}
