@@ -1,0 +1,180 @@
+"""nnU-Net v2 raw data sets: ``dataset.json``, ``imagesTr/CASE_0000.ext``, ``labelsTr/CASE.ext``.
+
+Labels may be regions (a name for several values); overlapping regions become layers of their own. Where a data set has an
+``ignore`` label, cases in which it occurs are refused when loaded: what was not annotated must not be called absent.
+``imagesTs`` with ``labelsTs`` is read too if both are there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unireason.data.item import Item, Loaded, MaskRef, Skipped
+from unireason.errors import FormatError, UniReasonError
+
+from .labels import load_files
+from .listing import entries, images, kind_of, plain_text, read_json, subject
+from .options import check, number
+from .structures import MAX_LABELS, modality_code, structure, value_of
+
+_SPLITS = (("Tr", "train"), ("Ts", "test"))
+
+
+@dataclass(frozen=True, slots=True)
+class NnunetSource:
+    """One nnU-Net data set.
+
+    Attributes:
+        root: The folder with ``dataset.json``.
+        channel: Which channel is shown, from 0.
+        patient: Regular expression for the patient in a case name; "" takes the case (see ``listing.subject``).
+    """
+
+    root: Path
+    channel: int = 0
+    patient: str = ""
+
+    name = "nnunet"
+
+    @classmethod
+    def open(cls, root: Path | None, options: Mapping[str, str]) -> NnunetSource:
+        """The source for a command line.
+
+        Raises:
+            FormatError: If no folder was given or an option cannot be used.
+        """
+        check(cls.name, options, ("channel", "patient"))
+        if root is None:
+            raise FormatError("no folder was given", "the folder with dataset.json")
+        return cls(root, number(options, "channel", 0, most=9999), options.get("patient", ""))
+
+    @property
+    def title(self) -> str:
+        """The name in dataset.json, or that of the folder."""
+        return plain_text(self._index(), "name") or self.root.name
+
+    @property
+    def licence(self) -> str:
+        """The licence in dataset.json, or "unknown"."""
+        return plain_text(self._index(), "licence", "license") or "unknown"
+
+    def _index(self) -> dict[str, Any]:
+        index: dict[str, Any] = read_json(self.root / "dataset.json")
+        return index
+
+    def items(self) -> Iterator[Item | Skipped]:
+        """Cases with labels, training first.
+
+        Raises:
+            UniReasonError: If dataset.json is missing or cannot be used, or there is no case.
+        """
+        index = self._index()
+        regions, ignored = _regions(index.get("labels"))
+        modality = _modality(index, self.channel)
+        ending = index.get("file_ending")
+        count = 0
+        for folder, split in _SPLITS:
+            if not (self.root / f"labels{folder}").is_dir() and folder != "Tr":
+                continue
+            for found in self._cases(folder, ending if isinstance(ending, str) else ""):
+                count += 1
+                yield found if isinstance(found, Skipped) else self._item(found, (regions, ignored), modality, split)
+        if count == 0:
+            raise FormatError(f"'{self.root.name}' has no case", "imagesTr/CASE_0000.ext with labelsTr/CASE.ext")
+
+    def _cases(self, suffix: str, ending: str) -> Iterator[tuple[str, Path, Path] | Skipped]:
+        """Case, image, labels; images without labels and labels without images as Skipped."""
+        where = self.root / f"images{suffix}"
+        shown: dict[str, Path] = {}
+        known: dict[str, None] = {}
+        for path in entries(where, "the folder of images"):
+            match = re.fullmatch(r"(.+)_(\d{4})(\..+)", path.name)
+            if match and (not ending or match[3] == ending):
+                known.setdefault(match[1])
+                if int(match[2]) == self.channel:
+                    shown[match[1]] = path
+        labels = images(self.root / f"labels{suffix}", "the folder of labels")
+        for case in dict.fromkeys([*known, *labels]):
+            if case not in labels:
+                yield Skipped(case, f"it has no label file in labels{suffix}")
+            elif case not in shown:
+                yield Skipped(case, f"there is no {case}_{self.channel:04d}{ending or '.*'} in images{suffix}")
+            else:
+                yield case, shown[case], labels[case]
+
+    def _item(
+        self, found: tuple[str, Path, Path], legend: tuple[dict[str, tuple[int, ...]], int | None], modality: str, split: str
+    ) -> Item | Skipped:
+        case, image, label = found
+        regions, ignored = legend
+        detail = "" if ignored is None else f"ignore={ignored}"
+        try:
+            return Item(
+                id=case,
+                patient=subject(case, self.patient),
+                kind=kind_of(image.name),
+                image=image.relative_to(self.root).as_posix(),
+                masks=_references(label.relative_to(self.root).as_posix(), regions, detail),
+                annotated=tuple(sorted(regions)),
+                modality=modality,
+                split=split,
+            )
+        except UniReasonError as error:
+            return Skipped(case, str(error))
+
+    def load(self, item: Item) -> Loaded:
+        """Read one case.
+
+        Raises:
+            UniReasonError: If a file is missing, damaged, or holds voxels that were not annotated.
+        """
+        return load_files(self.root, item, correct=_refuse_ignored)
+
+
+def _refuse_ignored(ref: MaskRef, values: Any) -> Any:
+    if ref.detail.startswith("ignore=") and np.any(values == int(ref.detail.removeprefix("ignore="))):
+        raise FormatError(f"'{ref.path}' holds the ignore label: parts were not annotated", "a case annotated in full")
+    return values
+
+
+def _regions(labels: Any) -> tuple[dict[str, tuple[int, ...]], int | None]:
+    """Readable name to values, in the file's order, and the value that means "not annotated"."""
+    if not isinstance(labels, dict) or not 0 < len(labels) <= MAX_LABELS:
+        raise FormatError("dataset.json has no usable 'labels'", 'names with values, such as {"background": 0, "liver": 1}')
+    if all(str(k).isdigit() for k in labels) and all(isinstance(v, str) for v in labels.values()):
+        raise FormatError("dataset.json maps values to names", "names to values (nnU-Net v2)", "open it with the source 'msd'")
+    regions: dict[str, tuple[int, ...]] = {}
+    ignored: int | None = None
+    for raw, value in labels.items():
+        values = tuple(value_of(v) for v in (value if isinstance(value, list) else [value]))
+        if raw == "ignore":
+            ignored = values[0] if values else None
+        name = structure(raw)
+        if name and any(values):
+            regions[name] = tuple(dict.fromkeys((*regions.get(name, ()), *(v for v in values if v))))
+    if not regions:
+        raise FormatError("dataset.json names no structure besides the background", "at least one")
+    return regions, ignored
+
+
+def _references(path: str, regions: dict[str, tuple[int, ...]], detail: str) -> tuple[MaskRef, ...]:
+    """One reference for plain labels; one for each region where they share values."""
+    taken = [v for values in regions.values() for v in values]
+    if len(set(taken)) == len(taken):
+        names = sorted((v, name) for name, values in regions.items() for v in values)
+        return (MaskRef(path, dict(names), detail=detail),)
+    return tuple(MaskRef(path, dict.fromkeys(values, name), detail=detail) for name, values in regions.items())
+
+
+def _modality(index: Mapping[str, Any], channel: int) -> str:
+    channels = index.get("channel_names", index.get("modality"))
+    if not isinstance(channels, dict):
+        return ""
+    said = channels.get(str(channel))
+    return modality_code(said) if isinstance(said, str) else ""
