@@ -1,0 +1,78 @@
+"""Perceptual hashes and the search for near pairs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from unireason.data.select.duplicates import NEAR, grouped, near_pairs, pack, perceptual_hash
+from unireason.data.sources.phantom import generate
+from unireason.data.sources.phantom_scenes import image_case
+from unireason.types import Case
+
+
+def distance(a: str, b: str) -> int:
+    return (int(a, 16) ^ int(b, 16)).bit_count()
+
+
+def resized(case: Case, factor: float) -> Case:
+    return replace(case, pixels=ndimage.zoom(case.pixels, factor, order=1))
+
+
+def test_copies_are_near_and_other_patients_far() -> None:
+    cases = [image_case(generate(0, i), 14) for i in range(8)]
+    hashes = [perceptual_hash(c) for c in cases]
+    assert all(len(h) == 64 for h in hashes)
+    for case, own in zip(cases, hashes, strict=True):
+        assert distance(own, perceptual_hash(resized(case, 1.5))) <= NEAR
+        assert distance(own, perceptual_hash(replace(case, pixels=case.pixels * 2.0 + 5))) <= NEAR
+    apart = [distance(a, b) for i, a in enumerate(hashes) for b in hashes[:i]]
+    assert min(apart) > 3 * NEAR
+
+
+def test_volumes_are_hashed_by_four_slices() -> None:
+    patient = generate(0, 0)
+    own = perceptual_hash(patient.case())
+    noisy = replace(patient.case(), pixels=patient.voxels + np.int16(3))
+    assert len(own) == 64
+    assert distance(own, perceptual_hash(noisy)) <= NEAR
+    assert distance(own, perceptual_hash(generate(0, 1).case())) > 2 * NEAR
+
+
+def test_a_flat_picture_has_no_looks() -> None:
+    case = image_case(generate(0, 0), 14)
+    assert perceptual_hash(replace(case, pixels=np.zeros((64, 64)))) == ""
+
+
+def test_the_search_equals_comparing_all() -> None:
+    rng = np.random.default_rng(5)
+    packed = rng.integers(0, 256, (60, 32), np.uint8)
+    for row in range(20, 40):  # copies of the first twenty with up to 16 bits flipped
+        packed[row] = packed[row - 20]
+        for bit in rng.choice(256, rng.integers(0, 17), replace=False):
+            packed[row, bit // 8] ^= np.uint8(1 << (bit % 8))
+    owners = np.arange(60)
+    hashes = [row.tobytes().hex() for row in packed]
+    assert (pack(hashes) == packed).all()
+    wanted = {(i, j) for j in range(60) for i in range(j) if distance(hashes[i], hashes[j]) <= NEAR}
+    assert len(wanted) > 5
+    assert set(near_pairs(packed, owners)) == wanted
+
+
+def test_pictures_of_one_owner_are_no_pair() -> None:
+    packed = np.zeros((3, 32), np.uint8)
+    assert set(near_pairs(packed, np.array([0, 0, 1]))) == {(0, 2), (1, 2)}
+
+
+def test_groups_join_through_others() -> None:
+    pairs = [(3, 1), (1, 2), (4, 5)]
+    found = grouped(["z", "b", "c", "d", "e", "f"], iter(pairs))
+    assert found == {"b": "b", "c": "b", "d": "b", "e": "e", "f": "e"}
+    assert grouped(["a"], iter(())) == {}
+
+
+@pytest.mark.parametrize("count", [300])
+def test_a_chain_of_many_is_one_group(count: int) -> None:
+    names = [f"{i:03d}" for i in range(count)]
+    assert set(grouped(names, ((i, i + 1) for i in range(count - 1))).values()) == {"000"}
