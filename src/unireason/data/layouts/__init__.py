@@ -1,0 +1,1 @@
+"""Layouts that others publish or train from: UniMed-CoT and U-MRG-14K (read and written), exports to trainers and evaluators."""

@@ -1,0 +1,136 @@
+"""Parquet tables in pieces: rows streamed in bounded batches, rows written to shards of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from unireason.errors import FormatError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAX_ROWS = 50_000
+MAX_BYTES = 256 << 20
+_GROUP_ROWS, _GROUP_BYTES = 1024, 16 << 20
+
+
+def columns_of(path: Path) -> tuple[str, ...]:
+    """Column names of a Parquet file.
+
+    Raises:
+        FormatError: If it is not a Parquet file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return tuple(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def stream(path: Path, columns: Sequence[str], *, batch: int = 256) -> Iterator[dict[str, Any]]:
+    """Rows of a Parquet file as plain values.
+
+    Args:
+        path: The file.
+        columns: Which columns to read; all must be there.
+        batch: Rows in memory at a time.
+
+    Raises:
+        FormatError: If the file is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            for piece in file.iter_batches(batch_size=batch, columns=list(columns), use_threads=False):
+                yield from piece.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+class Shards:
+    """Writes rows to ``<stem>-00000.parquet``, ``<stem>-00001.parquet``, ...
+
+    A context manager. Without any row one empty file is written, so that readers find the columns. Whoever needs whole-or-nothing
+    writes into a folder that is renamed at the end (``folders.whole``).
+    """
+
+    def __init__(
+        self, folder: Path, stem: str, schema: pa.Schema, *, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES
+    ) -> None:
+        """Set where to write and how large a file may grow.
+
+        Args:
+            folder: Made if missing.
+            stem: What file names begin with.
+            schema: Arrow schema of the rows.
+            max_rows: Rows of a file at most.
+            max_bytes: A file is closed once the sizes given to ``add`` reach this.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._stem, self._schema = folder, stem, schema
+        self._max_rows, self._max_bytes = max_rows, max_bytes
+        self._group: list[Mapping[str, Any]] = []
+        self._group_bytes = self._file_rows = self._file_bytes = self._files = 0
+        self._writer: Any = None
+
+    def __enter__(self) -> Shards:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None and not self._files and self._writer is None:
+            self._flush()
+        self._close(failed=kind is not None)
+
+    def add(self, row: Mapping[str, Any], size: int = 0) -> None:
+        """Add one row.
+
+        Args:
+            row: Its values by column.
+            size: Its bytes, about; 0 for small rows.
+
+        Raises:
+            FormatError: If a value does not fit its column.
+        """
+        if self._file_rows >= self._max_rows or (self._file_rows and self._file_bytes + size > self._max_bytes):
+            self._close()
+        self._group.append(row)
+        self._file_rows += 1
+        self._file_bytes += size
+        self._group_bytes += size
+        if len(self._group) >= _GROUP_ROWS or self._group_bytes >= _GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if self._writer is None:
+            path = self._folder / f"{self._stem}-{self._files:05d}.parquet"
+            self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        try:
+            self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
+        except (pa.ArrowException, TypeError, OverflowError) as error:
+            raise FormatError(f"a row does not fit the columns of {self._stem} ({error})", str(self._schema.names)) from error
+        self._group, self._group_bytes = [], 0
+
+    def _close(self, *, failed: bool = False) -> None:
+        if self._group and not failed:
+            self._flush()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+            self._files += 1
+        self._group, self._file_rows, self._file_bytes, self._group_bytes = [], 0, 0, 0
+
+
+def _damaged(path: Path, error: Exception) -> FormatError:
+    return FormatError(
+        f"'{path.parent.name}/{path.name}' cannot be read ({error})", "a Parquet file", "download or build it again"
+    )
