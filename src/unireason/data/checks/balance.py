@@ -1,0 +1,141 @@
+"""Check "balance": no letter, no yes or no, and no family is favoured, and no split is empty.
+
+A count of right answers is held against fair drawing: it may leave its expectation by four standard deviations (once in 16,000 fair
+draws) or by one percent of the questions, whichever is more, so that small sets are not blamed for chance and large ones not for trifles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+
+from unireason.data import names
+from unireason.data.question import FAMILIES, IMPLICIT, LETTERS
+from unireason.data.records import SPLITS, CaseRecord, SampleRecord
+
+from .findings import Findings
+
+CHECK = "balance"
+DEVIATIONS = 4.0
+TRIFLE = 0.01
+RARE = 10
+"""A family may be so many times rarer than the commonest one, measured by how many cases allow it."""
+FEW_PATIENTS = 10
+"""Below so many patients an empty split is no fault."""
+FEW_QUESTIONS = 30
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of a data set, filled case by case and sample by sample.
+
+    Attributes:
+        table: Samples by (family, kind, split).
+        letters: Questions by (number of options, place of the right one, family).
+        yes: Questions between yes and no by (family, right option).
+        allows: Cases that allow a family.
+        cases: Cases by (kind, split).
+        modalities: Cases by modality.
+        structures: Cases by structure.
+        patients: Patients seen in any case.
+    """
+
+    table: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    letters: Counter[tuple[int, int, str]] = field(default_factory=Counter)
+    yes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    allows: Counter[str] = field(default_factory=Counter)
+    cases: Counter[tuple[str, str]] = field(default_factory=Counter)
+    modalities: Counter[str] = field(default_factory=Counter)
+    structures: Counter[str] = field(default_factory=Counter)
+
+    def add_case(self, case: CaseRecord) -> None:
+        """Count one case."""
+        scene = case.scene
+        self.cases[scene.kind, case.split] += 1
+        self.modalities[scene.modality or "unknown"] += 1
+        self.structures.update(scene.structures)
+        lesion = any(names.is_lesion(name) for name in scene.structures)
+        several = len(scene.structures) >= 4
+        either = bool(scene.structures) and bool(scene.absent)
+        for family in FAMILIES:
+            ok = {"lesion_analysis": lesion, "existence_verification": either}.get(family, several)
+            self.allows[family] += ok
+
+    def add_sample(self, sample: SampleRecord) -> None:
+        """Count one sample."""
+        question = sample.question
+        self.table[question.family, sample.kind, sample.split] += 1
+        if question.family == IMPLICIT:
+            return
+        self.letters[len(question.options), question.answer, question.family] += 1
+        if {o.strip(" .").lower() for o in question.options} == {"yes", "no"}:
+            self.yes[question.family, question.right.strip(" .").lower()] += 1
+
+
+def check_balance(tally: Tally, patients: int, found: Findings) -> None:
+    """Judge the counts.
+
+    Args:
+        tally: Of the whole data set.
+        patients: How many there are.
+        found: Takes what is wrong.
+    """
+    found.start(CHECK)
+    found.count(CHECK, "questions", sum(tally.letters.values()))
+    _letters(tally, found)
+    _yes_and_no(tally, found)
+    _families(tally, found)
+    _splits(tally, patients, found)
+
+
+def uneven(count: int, total: int, share: float) -> bool:
+    """True if ``count`` of ``total`` is further from its expected share than fair drawing explains; see the module."""
+    reach = DEVIATIONS * math.sqrt(total * share * (1 - share))
+    return abs(count - total * share) > max(reach, TRIFLE * total)
+
+
+def _letters(tally: Tally, found: Findings) -> None:
+    for family in ("", *FAMILIES):
+        counts: Counter[tuple[int, int]] = Counter()
+        for (size, place, name), n in tally.letters.items():
+            if family in ("", name):
+                counts[size, place] += n
+        for size in sorted({s for s, _ in counts}):
+            total = sum(counts[size, p] for p in range(size))
+            for place in range(size):
+                if uneven(counts[size, place], total, 1 / size):
+                    where = {"family": family} if family else {}
+                    share = f"{counts[size, place]} of {total}, expected about {total / size:.0f}"
+                    found.add(CHECK, f"of {size} options, {LETTERS[place]} is right {share}", **where)
+
+
+def _yes_and_no(tally: Tally, found: Findings) -> None:
+    for family in sorted({f for f, _ in tally.yes}):
+        yes, no = tally.yes[family, "yes"], tally.yes[family, "no"]
+        if uneven(yes, yes + no, 0.5):
+            found.add(CHECK, f"the right answer is yes {yes} times and no {no} times", family=family)
+
+
+def _families(tally: Tally, found: Findings) -> None:
+    """Families against each other, each measured by the cases that allow it."""
+    counts = {f: sum(n for (name, _, _), n in tally.table.items() if name == f) for f in FAMILIES}
+    total = sum(counts.values())
+    for family in (f for f in FAMILIES if not counts[f]):
+        can = tally.allows[family] * RARE >= sum(tally.cases.values()) and total >= FEW_QUESTIONS
+        detail = f"no question; {tally.allows[family]} cases would allow one"
+        (found.add if can else found.remark)(CHECK, detail, family=family)
+    rates = {f: counts[f] / tally.allows[f] for f in FAMILIES if counts[f] and tally.allows[f]}
+    best = max(rates.values(), default=0.0)
+    for family, rate in rates.items():
+        if rate * RARE < best and total >= FEW_QUESTIONS and tally.allows[family] >= FEW_QUESTIONS:
+            detail = f"{counts[family]} questions from {tally.allows[family]} cases that allow it"
+            found.add(CHECK, f"{detail}, less than a tenth of the commonest family's rate", family=family)
+
+
+def _splits(tally: Tally, patients: int, found: Findings) -> None:
+    for split in SPLITS:
+        if any(s == split and n for (_, s), n in tally.cases.items()):
+            continue
+        report = found.add if patients >= FEW_PATIENTS else found.remark
+        report(CHECK, f"the split {split} is empty, with {patients} patients in all")

@@ -1,0 +1,71 @@
+"""Check "files": the manifest lists every file, every file is as listed, and the counts agree.
+
+A data set whose files were touched after the build is not the one that its card describes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from unireason.data.dataset import MANIFEST, ORIGIN
+from unireason.data.item import inside
+from unireason.data.records import SCHEMA
+from unireason.errors import UniReasonError
+from unireason.files import sha256
+
+from .findings import Findings
+
+CHECK = "files"
+REPORTS = ("check.json", "check.html")
+"""Written by the check itself beside the data; no part of the manifest."""
+
+KEYS = ("schema", "version", "config", "title", "licence", "command", "counts", "files", "content_sha256", "skipped")
+_OWN = {MANIFEST, ORIGIN, *REPORTS}
+
+
+def check_files(folder: Path, manifest: Mapping[str, Any], found: Findings) -> None:
+    """Hold the folder against its manifest.
+
+    Args:
+        folder: The data set.
+        manifest: Its manifest as plain values.
+        found: Takes what is wrong.
+    """
+    found.start(CHECK)
+    missing = [key for key in KEYS if key not in manifest]
+    if missing:
+        found.add(CHECK, f"the manifest lacks {', '.join(missing)}", file=MANIFEST)
+    if manifest.get("schema") != SCHEMA:
+        found.add(CHECK, f"the schema is {manifest.get('schema')!r}, not {SCHEMA!r}", file=MANIFEST)
+    listed = manifest.get("files")
+    if not isinstance(listed, Mapping):
+        found.add(CHECK, "the manifest lists no files", file=MANIFEST)
+        return
+    for name in sorted(listed):
+        _check_one(folder, name, listed[name], found)
+    for name in sorted(set(_present(folder)) - set(listed) - _OWN):
+        found.add(CHECK, "the file is not listed in the manifest", file=name)
+    for table in ("cases", "samples"):
+        if not any(name.startswith(f"{table}/") for name in listed):
+            found.add(CHECK, f"the manifest lists no file of {table}", file=MANIFEST)
+
+
+def _check_one(folder: Path, name: str, digest: Any, found: Findings) -> None:
+    found.count(CHECK, "files")
+    try:
+        actual = sha256(inside(folder, name))
+    except UniReasonError as error:
+        found.add(CHECK, f"listed in the manifest, but: {error}", file=name)
+        return
+    if actual != digest:
+        found.add(CHECK, f"its SHA-256 is {actual[:12]}…, the manifest says {str(digest)[:12]}…", file=name)
+
+
+def _present(folder: Path) -> Iterator[str]:
+    """Relative names of all files below, with forward slashes; links are not followed."""
+    for base, _, names in os.walk(folder):
+        for name in names:
+            yield (Path(base) / name).relative_to(folder).as_posix()
