@@ -12,7 +12,7 @@ from pathlib import Path
 
 from unireason.errors import FormatError, UniReasonError
 
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_OTHER = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @contextmanager
@@ -46,8 +46,9 @@ def whole(target: Path) -> Iterator[Path]:
 
 
 def stem(identifier: str) -> str:
-    """A file name for an identifier: itself if it is a plain one, else the first 32 hex digits of its SHA-256."""
-    return identifier if _PLAIN.fullmatch(identifier) else hashlib.sha256(identifier.encode()).hexdigest()[:32]
+    """A file name for an identifier: its plain characters, and eight hex digits of its hash so that no two become one."""
+    plain = _OTHER.sub("-", identifier).strip("-.")[:80]
+    return f"{plain}-{hashlib.sha256(identifier.encode()).hexdigest()[:8]}"
 
 
 def base_name(path: str, fallback: str) -> str:

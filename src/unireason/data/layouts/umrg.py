@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from unireason.data.records import SampleRecord
 from unireason.errors import FormatError
-from unireason.types import Box2D
 
 from . import tables
+from .entries import Entry
 from .folders import base_name, stem
-from .pictures import Entry
 from .posing import picture_id
 from .unimed_cot import plain_object
 
@@ -203,11 +202,6 @@ def _from_sample(entry: Entry, sample: SampleRecord, name: str) -> UmrgRow:
         data_source=SOURCE,
         ability=ABILITY,
     )
-
-
-def box_of(row: UmrgRow) -> Box2D:
-    """The true box of a row."""
-    return Box2D(*row.box)
 
 
 def _row(values: Mapping[str, Any], where: str) -> UmrgRow:

@@ -17,8 +17,8 @@ from unireason.data.records import SampleRecord, sample_row
 from unireason.errors import FormatError
 
 from . import tables
+from .entries import Entry
 from .folders import base_name, stem
-from .pictures import Entry
 from .posing import Message, Posed, as_structs, picture_id, pose
 
 if TYPE_CHECKING:
