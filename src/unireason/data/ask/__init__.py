@@ -1,0 +1,1 @@
+"""Questions about scenes: six families with options, and implicit ones."""

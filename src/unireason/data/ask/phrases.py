@@ -1,0 +1,188 @@
+"""Wordings of the questions with options; no logic.
+
+Places: ``{x}`` and ``{y}`` structures with their article, ``{kind}`` what is looked at, ``{terms}`` in whose directions,
+``{pair}`` and ``{both}`` the two options, and what a kind of question adds. Verbs are chosen so that names in the plural fit. ``nearest/2`` is
+asked when there are two options.
+"""
+
+from __future__ import annotations
+
+KINDS = {"image": ("image", "picture"), "volume": ("volume", "scan")}
+
+TERMS = {
+    "patient": ("in patient terms", "in the patient's own directions", "seen from the patient"),
+    "picture": ("as displayed", "in terms of the picture", "as the picture is shown"),
+}
+
+PHRASES: dict[str, tuple[str, ...]] = {
+    "quadrant": (
+        "In which part of the {kind} can {x} be found, {terms}?",
+        "Where in the {kind} does one find {x}, {terms}?",
+        "Measured from the middle of the {kind}, in which part is the centre of {x}, {terms}?",
+        "Which part of the {kind} holds the centre of {x}, {terms}?",
+        "Locate {x}: which part of the {kind} is it, {terms}?",
+        "Cut the {kind} into four through its middle. Which of the four holds the centre of {x}, {terms}?",
+    ),
+    "box": (
+        "Which box encloses {x}, {form}?",
+        "Which of these boxes fits {x} tightly, {form}?",
+        "Mark {x}: which box, {form}, is the right one?",
+        "One of these boxes was drawn around {x}, {form}. Which one?",
+        "Where must a tight box around {x} be drawn, {form}?",
+        "Choose the box that holds {x}, {form}.",
+    ),
+    "slices": (
+        "On which slices of the {kind} does one see {x} (counted from 0)?",
+        "Counting slices from 0, through which range can {x} be followed?",
+        "From which to which slice would you scroll to see all of {x}, the first slice being 0?",
+        "Which range of slices shows {x}? The first slice has number 0.",
+        "If slices are counted from 0, which of them cut {x}?",
+    ),
+    "which_in_quadrant": (
+        "Which structure lies in the {part} part of the {kind}, {terms}?",
+        "Which of these has its centre in the {part} part of the {kind}, {terms}?",
+        "Look at the {part} part of the {kind}, {terms}. Which of these structures lies there?",
+        "Only one of these lies in the {part} part of the {kind}, {terms}. Which one?",
+        "Seen from the middle of the {kind}, what lies {part}, {terms}?",
+        "What can be found in the {part} part of the {kind}, {terms}?",
+    ),
+    "which_at_box": (
+        "Which structure does the box {box} enclose ({form})?",
+        "What fills the box {box} ({form})?",
+        "The box {box} ({form}) was drawn tightly around one structure. Which one?",
+        "Look at the region {box} ({form}). Which structure does it frame?",
+        "Name the structure whose outline the box {box} touches on all sides ({form}).",
+        "A reader marked {box} ({form}). What was marked?",
+    ),
+    "present": (
+        "Can {x} be seen in this {kind}?",
+        "Does this {kind} show {x}?",
+        "Look for {x}. Is there anything of it in this {kind}?",
+        "Would you find {x} in this {kind}?",
+        "Does any part of {x} appear in this {kind}?",
+        "Decide whether this {kind} contains {x}.",
+    ),
+    "which_present": (
+        "Which of these structures can be seen in this {kind}?",
+        "Only one of these appears in the {kind}. Which one?",
+        "Which of these does the {kind} show?",
+        "One of these structures is there, the others are not. Which one is there?",
+        "Which of these would you be able to outline in this {kind}?",
+        "What does this {kind} contain?",
+    ),
+    "which_absent": (
+        "Which of these structures cannot be seen in this {kind}?",
+        "All but one of these appear in the {kind}. Which one does not?",
+        "Which of these does the {kind} not show?",
+        "One of these structures is missing from the {kind}. Which one?",
+        "Which of these would you look for in vain in this {kind}?",
+        "What does this {kind} lack?",
+    ),
+    "largest": (
+        "Which of these structures is the largest by {size}?",
+        "Which of these has the largest {size} in this {kind}?",
+        "Compare the {size} of these structures. Which is the largest?",
+        "Rank these by {size}: which comes first?",
+        "Which of these takes up the most room in this {kind}, by {size}?",
+    ),
+    "largest/2": (
+        "Which has the larger {size} in this {kind}, {pair}?",
+        "Compare {both}: which is larger by {size}?",
+        "By {size}, is it {pair} that is larger?",
+        "Which takes up more room in this {kind}, {pair}?",
+        "Of the two, {both}, which is the larger one by {size}?",
+    ),
+    "smallest": (
+        "Which of these structures is the smallest by {size}?",
+        "Which of these has the smallest {size} in this {kind}?",
+        "Compare the {size} of these structures. Which is the smallest?",
+        "Rank these by {size}: which comes last?",
+        "Which of these takes up the least room in this {kind}, by {size}?",
+    ),
+    "smallest/2": (
+        "Which has the smaller {size} in this {kind}, {pair}?",
+        "Compare {both}: which is smaller by {size}?",
+        "By {size}, is it {pair} that is smaller?",
+        "Which takes up less room in this {kind}, {pair}?",
+        "Of the two, {both}, which is the smaller one by {size}?",
+    ),
+    "how_large": (
+        "What {size} does {x} have in this {kind}?",
+        "How large would you measure {x} to be in this {kind}, by {size}?",
+        "Estimate the {size} of {x} in this {kind}.",
+        "Into which range does the {size} of {x} fall?",
+        "If {x} were outlined in this {kind}, what {size} would come out?",
+    ),
+    "direction": (
+        "In which direction from {y} does one find {x}, {terms}?",
+        "Seen from {y}, mainly in which direction is {x} to be found, {terms}?",
+        "Going from {y} to {x}, which way does one mainly move, {terms}?",
+        "Starting at the centre of {y}, which way leads to {x}, {terms}?",
+        "How is {x} placed relative to {y}, {terms}?",
+        "Compare the centres: on which side of {y} is {x}, {terms}?",
+    ),
+    "nearest": (
+        "Which of these is nearest to {x}, from centre to centre?",
+        "From the centre of {x}, which of these has the shortest way to its centre?",
+        "Measure from centre to centre: which of these is closest to {x}?",
+        "Which of these structures has its centre closest to that of {x}?",
+        "Of these structures, which is the nearest neighbour of {x} by the distance of centres?",
+    ),
+    "nearest/2": (
+        "Which is nearer to {x} from centre to centre, {pair}?",
+        "From the centre of {x}, is the way shorter to {pair}?",
+        "Measure from centre to centre: is {x} closer to {pair}?",
+        "Is the centre of {x} closer to that of {pair}?",
+        "Of the two, {both}, which has its centre closer to {x}?",
+    ),
+    "which_direction": (
+        "Which of these lies further {towards} than {x}, {terms}?",
+        "Compared with {x}, which of these is placed further {towards}, {terms}?",
+        "Only one of these is found when one goes on {towards} from the centre of {x}, {terms}. Which one?",
+        "Only one of these has its centre further {towards} than {x}, {terms}. Which one?",
+        "Take {x} as a landmark. Which of these is found further {towards}, {terms}?",
+    ),
+    "host": (
+        "Which organ holds {x}?",
+        "In which organ does {x} sit?",
+        "What structure surrounds {x}?",
+        "From which of these organs does {x} replace tissue?",
+        "To which organ would you assign {x}?",
+        "Where has {x} grown: in which of these?",
+    ),
+    "brightness": (
+        "How does {x} look against its surroundings?",
+        "Compared with the tissue around, how does {x} appear?",
+        "Does {x} appear brighter or darker than what surrounds it?",
+        "What is the brightness of {x} relative to its surroundings?",
+        "In grey level, how does {x} differ from the tissue around?",
+    ),
+    "count": (
+        "Into how many separate parts does {x} fall in this {kind}?",
+        "How many separate foci of {x} can be counted in this {kind}?",
+        "Count the separate areas marked as {x}. How many are there?",
+        "How many pieces that do not touch make up {x} in this {kind}?",
+        "In this {kind}, how many disconnected parts does {x} have?",
+    ),
+    "lesion_side": (
+        "On which side of the middle of the {kind} is {x}, {terms}?",
+        "Which half of the {kind} holds the centre of {x}, {terms}?",
+        "Is {x} centred left or right of the middle of the {kind}, {terms}?",
+        "To which side of the {kind} is {x} to be assigned, {terms}?",
+        "Give the side of {x} in this {kind}, {terms}.",
+    ),
+    "lesion_quadrant": (
+        "In which part of the {kind} is {x}, {terms}?",
+        "Which part of the {kind} would you search for {x}, {terms}?",
+        "Seen from the middle of the {kind}, where has {x} its centre, {terms}?",
+        "Report the place of {x} in the {kind}, {terms}.",
+        "The {kind} is cut into four through its middle. Which of the four is {x} centred in, {terms}?",
+    ),
+    "lesion_extent": (
+        "What is the {size} of {x} in this {kind}?",
+        "How much {size} does {x} take up in this {kind}?",
+        "Measure {x}: in which range is its {size}?",
+        "What {size} would you report for {x}?",
+        "Outlining {x} in this {kind} gives which {size}?",
+    ),
+}

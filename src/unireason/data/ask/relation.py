@@ -1,0 +1,112 @@
+"""Family spatial_relation: how structures lie to each other."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from unireason.data import names
+from unireason.data.annotate.wording import length, the
+from unireason.data.question import Question
+
+from .dice import Dice
+from .place import MARGIN, Places, kin, one_side
+from .writing import Draft, rivals, write
+
+FAMILY = "spatial_relation"
+LEAST_RATIO = 1.25
+_TOWARDS = {
+    "patient": {"left": "to the left", "right": "to the right", "anterior": "to the front", "posterior": "to the back"}
+    | {"inferior": "towards the feet", "superior": "towards the head"},
+    "picture": {"left": "to the left", "right": "to the right", "above": "up", "below": "down"},
+}
+
+
+def direction(places: Places, dice: Dice) -> Iterator[Question]:
+    """Where one structure lies, seen from another; rare directions are drawn as often as common ones."""
+    pairs: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for a in dice.shuffled(places.placed):
+        for b in places.placed:
+            if a != b and one_side((a, b)) and (found := places.direction(a, b)) and not places.related(a, b):
+                pairs[found].append((a, b))
+    left = {d: dice.shuffled(pairs[d]) for d in dice.shuffled(sorted(pairs))}
+    while left:
+        for d in list(left):
+            a, b = left[d].pop()
+            if not left[d]:
+                del left[d]
+            yield _direction(places, dice, d, (a, b))
+
+
+def _direction(places: Places, dice: Dice, right: str, pair: tuple[str, str]) -> Question:
+    axis, up = _axis(places, right)
+    opposite = places.words[axis][not up]
+    others = [w for i, both in enumerate(places.words) for w in both if i != axis]
+    offset = places.offset(*pair)
+    wrong = [(w, _direction_fact(places, w, offset)) for w in (opposite, *dice.shuffled(others)[:2])]
+    first = (right, _direction_fact(places, right, offset))
+    values = {"x": the(pair[0]), "y": the(pair[1])}
+    return write(places, dice, Draft(FAMILY, "direction", pair, first, wrong, pair, values))
+
+
+def _axis(places: Places, word: str) -> tuple[int, bool]:
+    """Axis of a direction, and whether it runs towards larger values."""
+    return next((i, word == both[1]) for i, both in enumerate(places.words) if word in both)
+
+
+def _direction_fact(places: Places, word: str, offset: tuple[float, ...]) -> str:
+    axis, up = _axis(places, word)
+    along = offset[axis] if up else -offset[axis]
+    return (
+        f"the centre lies {length(along, places.scene.unit)} {_TOWARDS[places.scene.space][places.words[axis][offset[axis] > 0]]}"
+    )
+
+
+def nearest(places: Places, dice: Dice) -> Iterator[Question]:
+    """Which structure is nearest to a given one, from centre to centre."""
+    unit = places.scene.unit
+    for x in dice.shuffled(places.placed):
+        ways = {n: places.distance(n, x) for n in places.placed if n != x and not places.related(n, x)}
+        for right in dice.shuffled(sorted(ways))[:3]:
+            side = names.side_of(right)
+            pool = [
+                n
+                for n, way in ways.items()
+                if way >= LEAST_RATIO * ways[right] and names.side_of(n) == side and not kin(n, right)
+            ]
+            wrong = rivals(dice, sorted(pool, key=ways.__getitem__))
+            if wrong:
+                facts = [(n, f"its centre is {length(ways[n], unit)} away") for n in (right, *wrong)]
+                needs = [x, right, wrong[0]]
+                yield write(places, dice, Draft(FAMILY, "nearest", (x,), facts[0], facts[1:], needs, {"x": the(x)}))
+
+
+def which_direction(places: Places, dice: Dice) -> Iterator[Question]:
+    """Which structure lies further in a direction than a given one; the others lie on its other side."""
+    words = [(i, up, both[up]) for i, both in enumerate(places.words) for up in (False, True)]
+    for x, (axis, up, word) in dice.shuffled([(n, w) for n in places.placed for w in words]):
+        if axis == 0 and names.side_of(x):
+            continue
+        ways = {
+            n: places.centres[n][axis] - places.centres[x][axis] for n in places.placed if n != x and not places.related(n, x)
+        }
+        margin = MARGIN * places.scene.extent[axis]
+        ahead = [n for n, way in ways.items() if (way if up else -way) >= margin]
+        behind = [n for n, way in ways.items() if (way if up else -way) <= -margin]
+        if not ahead:
+            continue
+        right = dice.pick(ahead)
+        fits = [n for n in behind if axis or names.side_of(n) == names.side_of(right)]
+        wrong = rivals(dice, sorted(fits, key=lambda n: abs(ways[n])))
+        if wrong:
+            towards = _TOWARDS[places.scene.space]
+            facts = [
+                (n, f"its centre lies {length(ways[n], places.scene.unit)} {towards[places.words[axis][ways[n] > 0]]}")
+                for n in (right, *wrong)
+            ]
+            needs = [x, right, *wrong[: dice.below(2)]]
+            values = {"x": the(x), "towards": towards[word]}
+            yield write(places, dice, Draft(FAMILY, "which_direction", (word, x), facts[0], facts[1:], needs, values))
+
+
+ASKS = (direction, nearest, which_direction)

@@ -1,0 +1,83 @@
+"""Family spatial_localisation: which structure lies in a given place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import log
+
+from unireason.data import names
+from unireason.data.question import Question
+from unireason.grounding import grammar
+from unireason.metrics.overlap import box_iou
+
+from .dice import Dice
+from .localise import form
+from .place import Places, kin
+from .writing import Draft, rivals, write
+
+FAMILY = "spatial_localisation"
+MOST_IOU = 0.3
+
+
+def which_in_quadrant(places: Places, dice: Dice) -> Iterator[Question]:
+    """Which of four structures lies in a part; the others are there and lie elsewhere."""
+    for right, axes in dice.shuffled([(n, a) for n in places.placed for a in places.axes]):
+        part = places.part(right, axes)
+        if not part:
+            continue
+        side = names.side_of(right)
+        pool = [
+            n
+            for n in places.placed
+            if n != right
+            and ("x" not in axes or names.side_of(n) == side)
+            and places.outside(n, axes, right)
+            and not places.related(n, right)
+        ]
+        wrong = rivals(dice, sorted(pool, key=lambda n: places.distance(n, right)))
+        if wrong:
+            rest = [(n, _elsewhere(places, n, axes, right)) for n in wrong]
+            needs = [right, *wrong[: dice.below(3)]]
+            yield write(
+                places, dice, Draft(FAMILY, "which_in_quadrant", (part,), (right, f"it lies {part}"), rest, needs, {"part": part})
+            )
+
+
+def _elsewhere(places: Places, name: str, axes: str, right: str) -> str:
+    """The side on which a wrong structure lies: the fact against it."""
+    whole = places.part(name, axes)
+    if whole:
+        return f"it lies {whole}"
+    axis = next(i for i in map("xyz".index, axes) if places.signs[name][i] == -places.signs[right][i])
+    return f"it lies on the {places.words[axis][places.signs[name][axis] > 0]} side"
+
+
+def which_at_box(places: Places, dice: Dice) -> Iterator[Question]:
+    """Which structure a box encloses; the others lie near, have nearly its size, and the same side in the name."""
+    structures = places.scene.structures
+    for right in dice.shuffled(places.all):
+        box = structures[right].box_model
+        side = names.side_of(right)
+        pool = [
+            n
+            for n in places.all
+            if n != right and names.side_of(n) == side and not kin(n, right) and box_iou(structures[n].box_model, box) < MOST_IOU
+        ]
+        wrong = rivals(dice, sorted(pool, key=lambda n: _unlike(places, n, right)))
+        if wrong:
+            written = grammar.write(box)
+            plain = written.removeprefix(grammar.BOX_START).removesuffix(grammar.BOX_END)
+            rest = [(n, "its outline lies elsewhere") for n in wrong]
+            values = {"box": plain, "form": form(places)}
+            needs = [right, *wrong[: dice.below(3)]]
+            draft = Draft(FAMILY, "which_at_box", (written,), (right, "its outline fits the box"), rest, needs, values)
+            yield write(places, dice, draft)
+
+
+def _unlike(places: Places, a: str, b: str) -> float:
+    """How easily two structures are told apart: distance of the centres against the picture, and ratio of sizes."""
+    sizes = places.scene.structures[a].measure / places.scene.structures[b].measure
+    return places.distance(a, b) / max(places.scene.extent) + 0.3 * abs(log(sizes))
+
+
+ASKS = (which_in_quadrant, which_at_box)

@@ -1,0 +1,96 @@
+"""A question out of its parts: wording, options in random order, facts and what to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from unireason.data.annotate.wording import listed, the
+from unireason.data.question import Question
+
+from .dice import Dice
+from .phrases import KINDS, PHRASES, TERMS
+from .place import Places
+
+Choice = tuple[str, str]
+"""An option and its fact."""
+
+MOST_NEEDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A question before it is worded.
+
+    Attributes:
+        family: One of ``question.FAMILIES``.
+        ask: Kind of question.
+        about: Arguments.
+        right: The right option with its fact.
+        wrong: The other options with theirs.
+        needs: Structures to look at; brought into the order of the options if they are options.
+        values: What fills the places of the wording, apart from those that every wording may have.
+    """
+
+    family: str
+    ask: str
+    about: tuple[str, ...]
+    right: Choice
+    wrong: Sequence[Choice]
+    needs: Sequence[str]
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+def write(places: Places, dice: Dice, draft: Draft) -> Question:
+    """Word a draft.
+
+    Args:
+        places: The scene it is about.
+        dice: Draws the wording and the order of the options.
+        draft: What is asked.
+
+    Returns:
+        The question, its options in random order.
+    """
+    choices = dice.shuffled([draft.right, *draft.wrong])
+    options = tuple(option for option, _ in choices)
+    phrases = PHRASES.get(f"{draft.ask}/{len(options)}") or PHRASES[draft.ask]
+    scene = places.scene
+    text = dice.pick(phrases).format(
+        kind=dice.pick(KINDS[scene.kind]),
+        terms=dice.pick(TERMS[scene.space]),
+        pair=listed([the(o) for o in options], "or"),
+        both=listed([the(o) for o in options]),
+        **draft.values,
+    )
+    order = {option: i for i, option in enumerate(options)}
+    needs = sorted(draft.needs, key=lambda name: order.get(name, -1))[:MOST_NEEDS]
+    return Question(
+        family=draft.family,
+        ask=draft.ask,
+        about=draft.about,
+        text=text,
+        options=options,
+        answer=order[draft.right[0]],
+        facts=tuple(fact for _, fact in choices),
+        needs=tuple(needs),
+    )
+
+
+def some(dice: Dice, pool: Sequence[str], count: int) -> list[str]:
+    """Draw among the first of a pool that has the hardest first.
+
+    Args:
+        dice: Draws.
+        pool: Names, hardest first.
+        count: How many are wanted.
+
+    Returns:
+        ``count`` names out of the first ``count`` + 2, in random order; empty if the pool is too small.
+    """
+    return dice.shuffled(pool[: count + 2])[:count] if len(pool) >= count else []
+
+
+def rivals(dice: Dice, pool: Sequence[str]) -> list[str]:
+    """Three wrong options out of a pool that has the hardest first; one if there are not three; none if there is none."""
+    return some(dice, pool, 3) or some(dice, pool, 1)
