@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unireason.types import Box, Box2D, Box3D, Frame
+from unireason.data.extract.boxes import model_box as model_box
+from unireason.types import Box, Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +60,6 @@ class Scene:
     unclear: tuple[str, ...] = ()
     lesion_organ: str = ""
     lesion_brighter: bool = False
-
-
-def model_box(low: NDArray[np.float64], high: NDArray[np.float64], sizes: NDArray[np.float64], frame: Frame) -> Box:
-    """Rounds a canonical box to whole pixels of the model frame, at least one a side and inside the frame.
-
-    Args:
-        low: Lower corner (x, y[, z]), canonical continuous index.
-        high: Upper corner, exclusive.
-        sizes: Canonical array sizes (x, y[, z]).
-        frame: Target frame.
-
-    Returns:
-        Box2D for an image frame, Box3D for a volume frame.
-    """
-    grid = np.array([frame.width, frame.height, frame.depth][: len(sizes)], float)
-    a = np.clip(np.rint(low * grid / sizes), 0, grid - 1).astype(int)
-    b = np.clip(np.rint(high * grid / sizes), a + 1, grid).astype(int)
-    if frame.kind == "image":
-        return Box2D(int(a[0]), int(a[1]), int(b[0]), int(b[1]))
-    return Box3D(int(a[0]), int(a[1]), int(a[2]), int(b[0]), int(b[1]), int(b[2]))
 
 
 def regions(

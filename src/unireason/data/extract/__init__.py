@@ -1,0 +1,1 @@
+"""Masks become scenes: boxes, sizes, places, parts, neighbours and key points of every structure."""
