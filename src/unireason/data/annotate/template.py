@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from unireason.data.question import IMPLICIT
-from unireason.data.scene import Scene, Structure
+from unireason.data.scene import Structure
 from unireason.types import Look
 
 from . import findings, phrases
 from .protocol import Annotation, Dropped, Task
-from .wording import amount, capital, fill, is_plural, rounded, the
+from .wording import amount, fill, rounded, the
 
 VERSION = "template/1"
 MAX_LOOKS = 3

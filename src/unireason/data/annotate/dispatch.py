@@ -1,0 +1,194 @@
+"""Many tasks against one endpoint: bounded concurrency, kept replies, one repair, an end to budgets and to dead endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from unireason.errors import UniReasonError
+
+from . import prompt
+from .cache import Reply, ReplyCache, key_of
+from .client import ChatClient, EndpointError, Traffic
+from .protocol import Annotation, Dropped, Task
+from .settings import LlmSettings
+from .verify import Fault, Reading, read
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What replies used up, kept ones included.
+
+    Attributes:
+        replies: How many there were.
+        tokens: Prompt and reply tokens.
+        money: Their price.
+    """
+
+    replies: int = 0
+    tokens: int = 0
+    money: float = 0.0
+
+    def plus(self, other: Spent) -> Spent:
+        """Both together."""
+        return Spent(self.replies + other.replies, self.tokens + other.tokens, self.money + other.money)
+
+    def over(self, settings: LlmSettings) -> bool:
+        """True once one of the budgets is used up."""
+        limits = (settings.budget_requests, settings.budget_tokens, settings.budget_money)
+        used = (self.replies, self.tokens, self.money)
+        return any(limit is not None and have >= limit for have, limit in zip(used, limits, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one task, before the budget is settled.
+
+    Attributes:
+        result: The annotation, or why there is none.
+        spent: What its replies used up.
+        repaired: True if the second text was the valid one.
+    """
+
+    result: Annotation | Dropped
+    spent: Spent
+    repaired: bool = False
+
+
+class Run:
+    """One pass over tasks.
+
+    Args:
+        url: Full address of the chat completions.
+        model: Name of the model there.
+        settings: Limits, sampling, budget, cache.
+        spent: What earlier passes used up.
+        failures: Failures in a row at the end of the pass before.
+
+    Attributes:
+        asked: Replies got from the endpoint.
+        cached: Replies found on disk.
+        prompt_tokens: Of the replies got from the endpoint.
+        completion_tokens: Of the same.
+        failures: Failures in a row so far.
+        traffic: Requests sent.
+    """
+
+    def __init__(self, url: str, model: str, settings: LlmSettings, spent: Spent, failures: int) -> None:
+        self._url, self._model, self._settings = url, model, settings
+        self._cache = ReplyCache(settings.cache)
+        self._spent = spent
+        self.asked = self.cached = self.prompt_tokens = self.completion_tokens = 0
+        self.failures = failures
+        self.traffic = Traffic()
+
+    async def outcomes(self, tasks: Sequence[Task], annotator: str) -> list[Outcome | None]:
+        """One outcome a task, in order; None for tasks that were not begun because the budget was used up.
+
+        Raises:
+            UniReasonError: See ``LlmAnnotator.annotate``.
+        """
+        found: list[Outcome | None] = [None] * len(tasks)
+        waiting = iter(enumerate(tasks))
+        async with ChatClient(self._url, self._model, self._settings, self.traffic) as client:
+            workers = [
+                asyncio.ensure_future(self._work(client, waiting, found, annotator))
+                for _ in range(min(self._settings.concurrency, len(tasks)))
+            ]
+            try:
+                await asyncio.gather(*workers)
+            finally:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+        return found
+
+    async def _work(
+        self, client: ChatClient, waiting: Iterator[tuple[int, Task]], found: list[Outcome | None], annotator: str
+    ) -> None:
+        """Take the next task until none is left; all workers share ``waiting``, so tasks begin in their order."""
+        for index, task in waiting:
+            if self._spent.over(self._settings):
+                return
+            outcome = await self._one(client, task, annotator)
+            self._spent = self._spent.plus(outcome.spent)
+            found[index] = outcome
+
+    async def _one(self, client: ChatClient, task: Task, annotator: str) -> Outcome:
+        missing = [n for n in task.question.needs if n not in task.scene.structures]
+        if missing or not task.question.needs:
+            return Outcome(Dropped(task.id, "no_structure", f"needs {', '.join(missing) or 'nothing'}"[:200]), Spent())
+        settings, used = self._settings, Spent()
+        asked = prompt.messages(task, settings.rules)
+        try:
+            reply = await self._reply(client, asked)
+            used = used.plus(self._price(reply))
+            reading, repaired = _read(task, reply, settings), False
+            if reading.faults and settings.repair:
+                reply = await self._reply(client, prompt.repair(asked, reply.text, reading.faults))
+                used = used.plus(self._price(reply))
+                reading = _read(task, reply, settings)
+                repaired = not reading.faults
+        except EndpointError as failure:
+            self._failed(failure)
+            return Outcome(Dropped(task.id, failure.code, failure.detail[:200]), used)
+        if reading.faults:
+            first = reading.faults[0]
+            return Outcome(Dropped(task.id, first.code, first.detail[:200]), used)
+        return Outcome(Annotation(reading.reasoning, annotator), used, repaired)
+
+    async def _reply(self, client: ChatClient, messages: list[prompt.Message]) -> Reply:
+        """A reply from disk, else from the endpoint, then kept."""
+        key = key_of(self._model, messages, self._settings.sampling())
+        kept = self._cache.get(key)
+        if kept is not None:
+            self.cached += 1
+            return kept
+        reply = await client.ask(messages)
+        self.asked += 1
+        self.failures = 0
+        self.prompt_tokens += reply.prompt_tokens
+        self.completion_tokens += reply.completion_tokens
+        self._cache.put(key, reply)
+        return reply
+
+    def _price(self, reply: Reply) -> Spent:
+        return Spent(1, reply.tokens, self._settings.price(reply.prompt_tokens, reply.completion_tokens))
+
+    def _failed(self, failure: EndpointError) -> None:
+        """Count failures in a row; an endpoint that is down must end the run, not drop every task that is left.
+
+        Raises:
+            UniReasonError: If there were too many, or the endpoint was never reached at all.
+        """
+        self.failures += 1
+        unreached = failure.code == "unreachable" and not self.asked
+        if unreached or self.failures >= self._settings.give_up_after:
+            raise UniReasonError(
+                f"the endpoint gave no usable reply {self.failures} times in a row ({failure.code}: {failure.detail})",
+                "an endpoint that answers",
+                "check address and server, then start again: replies got so far are kept",
+            ) from failure
+
+
+def _read(task: Task, reply: Reply, settings: LlmSettings) -> Reading:
+    reading = read(task, reply.text, settings.rules)
+    if reading.faults and reply.finish == "length":
+        cut = Fault("cut_off", "The text was cut off because it was too long; write less.")
+        return Reading(reading.reasoning, (cut, *reading.faults))
+    return reading
+
+
+def run_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end in a loop of its own, also where the calling thread runs one already (notebooks)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()

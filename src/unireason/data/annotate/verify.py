@@ -1,0 +1,241 @@
+"""Holds reasoning against its task: boxes against structures, the conclusion against the right option, the text against the rules.
+
+What a language model wrote is data: faults are listed, never raised. Boxes that match a structure are snapped to its exact box, so that
+training data are exact even where the writer was off by a pixel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from unireason.data.question import IMPLICIT, LETTERS, Question
+from unireason.data.scene import Scene
+from unireason.grounding import grammar
+from unireason.metrics.answers import answer_choice
+from unireason.metrics.overlap import box_iou
+from unireason.types import Box, Look
+
+from .protocol import Annotation, Dropped, Task
+
+_MARKUP = re.compile(r"<\|[^<>]{0,40}\|>|</?[A-Za-z_][^<>]{0,40}>|\*\*|__|```|^\s{0,3}#{1,6}\s|\\boxed|\\\(|\$\$", re.MULTILINE)
+_NUMBERS = re.compile(r"[\[(]\s*-?\d+(?:\.\d+)?(?:\s*,\s*-?\d+(?:\.\d+)?){3,5}\s*[\])]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+# Words that tell that the writer had been handed the truth instead of looking.
+_TOLD = re.compile(
+    r"\b(?:ground[- ]truth|segmentation masks?|annotat(?:ed|ions?)|metadata|as an ai|language model|"
+    r"(?:provided|supplied|given) (?:list|box(?:es)?|coordinates|data|information|answer|facts?|structures?)|"
+    r"(?:list|facts?|coordinates|answer) (?:provided|supplied|given))\b",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What reasoning has to keep to.
+
+    Attributes:
+        min_iou: Overlap from which a box counts as that of a structure.
+        max_looks: Looks at most.
+        min_chars: Characters at least, boxes not counted.
+        max_chars: Characters at most.
+    """
+
+    min_iou: float = 0.75
+    max_looks: int = 3
+    min_chars: int = 40
+    max_chars: int = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with reasoning.
+
+    Attributes:
+        code: Stable short name: "no_answer", "wrong_answer", "no_conclusion", "box_unreadable", "box_without_structure",
+            "box_of_another", "box_in_text", "no_look", "needless_looks", "too_many_looks", "look_not_allowed", "markup",
+            "says_it_was_told", "too_short", "too_long".
+        detail: One sentence that says what came and what is expected.
+    """
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A reply, read.
+
+    Attributes:
+        reasoning: Text and looks in order, boxes snapped to structures; those that match none are left out.
+        faults: What is wrong with it; empty for valid reasoning.
+    """
+
+    reasoning: tuple[str | Look, ...]
+    faults: tuple[Fault, ...]
+
+
+def verify(task: Task, annotation: Annotation, rules: Rules | None = None) -> Annotation | Dropped:
+    """Check an annotation.
+
+    Args:
+        task: What it was written for.
+        annotation: The reasoning; its boxes may be off by a little.
+        rules: The rules; the default ones if None.
+
+    Returns:
+        The annotation with exact boxes and the names of their structures as labels, or Dropped with the code of the first fault.
+    """
+    rules = rules or Rules()
+    reading = _checked(task, annotation.reasoning, rules)
+    if reading.faults:
+        first = reading.faults[0]
+        return Dropped(task.id, first.code, first.detail[:200])
+    return Annotation(reading.reasoning, annotation.annotator)
+
+
+def read(task: Task, reply: str, rules: Rules) -> Reading:
+    """Read a language model's reply: reasoning with boxes in grammar form, ``</think>``, the answer.
+
+    Args:
+        task: What was asked for.
+        reply: The text as it came. Blocks closed before the last but one ``</think>`` are the writer's own thoughts and are left out.
+        rules: The rules.
+
+    Returns:
+        The reasoning and all its faults.
+    """
+    before, closed, answer = reply.rpartition(grammar.THINK_END)
+    body = (before if closed else reply).rpartition(grammar.THINK_END)[2]
+    body = body.strip().removeprefix(grammar.THINK_START).strip()
+    faults = [] if closed else [Fault("no_answer", f"There is no {grammar.THINK_END} with the answer behind it.")]
+    if closed:
+        faults += _answer_faults(task.question, answer)
+    parsed = grammar.parse(body)
+    faults += [Fault("box_unreadable", f"A box cannot be read ({p.code}): {p.text[:60]}") for p in parsed.problems]
+    steps: list[str | Look] = []
+    position = 0
+    for found in parsed.boxes:
+        steps += [body[position : found.start], Look("", found.box)]
+        position = found.end
+    steps.append(body[position:])
+    reading = _checked(task, [s for s in steps if s != ""], rules)
+    return Reading(reading.reasoning, (*faults, *reading.faults))
+
+
+def _answer_faults(question: Question, answer: str) -> list[Fault]:
+    """Whether what stands behind the reasoning is the right answer."""
+    if question.family == IMPLICIT:
+        target = question.needs[0]
+        if target.lower() in answer.lower():
+            return []
+        return [Fault("wrong_answer", f"Behind {grammar.THINK_END} the name '{target}' is expected.")]
+    letters = LETTERS[: len(question.options)]
+    choice = answer_choice(f"{grammar.THINK_END}{answer}", letters)
+    if choice == question.letter:
+        return []
+    code = "no_answer" if choice is None else "wrong_answer"
+    named = "no option" if choice is None else f"option {choice}"
+    return [Fault(code, f"The text behind {grammar.THINK_END} names {named}; {question.letter} is right.")]
+
+
+def _checked(task: Task, steps: Sequence[str | Look], rules: Rules) -> Reading:
+    """Everything that can be said of text and looks without the answer line."""
+    faults: list[Fault] = []
+    kept: list[str | Look] = []
+    for step in steps:
+        if isinstance(step, str):
+            kept.append(step)
+            continue
+        name = match(task.scene, step.box, rules.min_iou, prefer=task.question.needs)
+        if name:
+            faults += _naming_faults(task.scene, _before(kept), name)
+            kept.append(Look(name, task.scene.structures[name].box_model))
+        else:
+            faults.append(Fault("box_without_structure", f"The box {grammar.write(step.box)} matches no structure."))
+    texts = [s for s in kept if isinstance(s, str)]
+    faults += _look_faults(task.question, kept, rules)
+    faults += _text_faults(task.question, texts, rules)
+    if task.question.family != IMPLICIT:
+        faults += _conclusion_faults(task.question, "" if not kept or isinstance(kept[-1], Look) else str(kept[-1]))
+    return Reading(tuple(kept), tuple(faults))
+
+
+def match(scene: Scene, box: Box, min_iou: float, prefer: Sequence[str] = ()) -> str:
+    """The structure whose model box overlaps a box most.
+
+    Args:
+        scene: Where to look.
+        box: A box in the model frame.
+        min_iou: Overlap at least.
+        prefer: Names that win where two structures have the same box.
+
+    Returns:
+        Its name; "" if no structure overlaps enough, or if the box has another number of coordinates.
+    """
+    fitting = [s for s in scene.structures.values() if len(s.box_model.coords) == len(box.coords)]
+    scored = [(box_iou(box, s.box_model), s.name in prefer, s.name) for s in fitting]
+    best = max(scored, key=lambda entry: entry[:2], default=(0.0, False, ""))
+    return best[2] if best[0] >= min_iou else ""
+
+
+def _before(kept: Sequence[str | Look]) -> str:
+    """The unfinished sentence in front of a box."""
+    text = kept[-1] if kept and isinstance(kept[-1], str) else ""
+    return _SENTENCE_END.split(text)[-1].lower()
+
+
+def _naming_faults(scene: Scene, words: str, name: str) -> list[Fault]:
+    """A box right behind the name of another structure says something false."""
+    if name in words:
+        return []
+    named = [n for n in scene.structures if re.search(rf"\b{re.escape(n)}\b", words)]
+    return [Fault("box_of_another", f"The box behind '{named[-1]}' is that of the {name}.")] if named else []
+
+
+def _look_faults(question: Question, steps: Sequence[str | Look], rules: Rules) -> list[Fault]:
+    looks = [s.label for s in steps if isinstance(s, Look)]
+    if question.family == IMPLICIT:
+        return [Fault("look_not_allowed", "This text is written without any box.")] if looks else []
+    if not looks:
+        return [Fault("no_look", f"There is no box of a structure; write one to {rules.max_looks}.")]
+    faults = []
+    if len(looks) > rules.max_looks:
+        faults.append(Fault("too_many_looks", f"There are {len(looks)} boxes; write at most {rules.max_looks}."))
+    if not set(looks) & set(question.needs):
+        faults.append(Fault("needless_looks", f"None of the boxes is needed; look at: {', '.join(question.needs)}."))
+    return faults
+
+
+def _text_faults(question: Question, texts: Sequence[str], rules: Rules) -> list[Fault]:
+    """Length, markup, bare coordinates and slips of the tongue."""
+    whole = "\n".join(texts)
+    faults = []
+    if len(whole.strip()) < rules.min_chars:
+        faults.append(Fault("too_short", f"The reasoning has {len(whole.strip())} characters; write at least {rules.min_chars}."))
+    if len(whole) > rules.max_chars:
+        faults.append(Fault("too_long", f"The reasoning has {len(whole)} characters; write at most {rules.max_chars}."))
+    markup = _MARKUP.search(whole) or _CONTROL.search(whole)
+    if markup:
+        faults.append(Fault("markup", f"The text holds {markup[0].strip()!r}; write plain sentences."))
+    allowed = {o.replace(" ", "") for o in question.options}
+    bare = [n for n in _NUMBERS.findall(whole) if n.replace(" ", "") not in allowed]
+    if bare:
+        faults.append(Fault("box_in_text", f"The coordinates {bare[0]} stand in the text; write a box with its tags, or words."))
+    told = _TOLD.search(whole)
+    if told:
+        faults.append(Fault("says_it_was_told", f"The text says {told[0]!r}; write as somebody who looks at the picture."))
+    return faults
+
+
+def _conclusion_faults(question: Question, last: str) -> list[Fault]:
+    """The last sentence has to name the right option, by its text or its letter."""
+    sentences = [s for s in _SENTENCE_END.split(last) if re.search(r"\w", s)]
+    end = " ".join(sentences[-2:]).lower() if sentences else ""
+    by_text = re.search(rf"(?<!\w){re.escape(question.right.lower().rstrip('.'))}(?!\w)", end)
+    by_letter = re.search(rf"\b{question.letter}\b", last[-80:])
+    if by_text or by_letter:
+        return []
+    return [Fault("no_conclusion", f"The last sentence has to end with: {question.right} {question.letter}.")]
