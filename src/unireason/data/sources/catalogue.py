@@ -14,6 +14,12 @@ _PLACES: dict[str, tuple[str, str]] = {
     "phantom": ("phantom_source", "PhantomSource"),
     "pair": ("pair", "PairSource"),
     "nnunet": ("nnunet", "NnunetSource"),
+    "msd": ("msd", "MsdSource"),
+    "amos": ("amos", "AmosSource"),
+    "totalsegmentator": ("totalsegmentator", "TotalSegmentatorSource"),
+    "sa-med2d": ("samed2d", "SaMed2dSource"),
+    "m3d-seg": ("m3d", "M3dSource"),
+    "slake": ("slake", "SlakeSource"),
 }
 NAMES: tuple[str, ...] = tuple(_PLACES)
 """Every source that `open_source` knows."""

@@ -6,7 +6,6 @@ Values are never windowed, resampled or rounded. Masks that do not overlap share
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,7 @@ def read_mask(case: Case, path: Path, item: Item) -> NDArray[Any]:
     Raises:
         UniReasonError: If it cannot be read, holds colours, or lies on another grid.
     """
-    palette = _palette(path)
+    palette = indices_of_palette(path)
     if palette is not None:
         check_masks(case, palette, f"'{path.name}'")
         return palette
@@ -107,8 +106,12 @@ def read_mask(case: Case, path: Path, item: Item) -> NDArray[Any]:
     return on_grid(case, mask, pixels, f"'{path.name}'")
 
 
-def _palette(path: Path) -> NDArray[np.uint8] | None:
-    """Indices of a palette picture, which reading for display would replace by colours; None for any other file."""
+def indices_of_palette(path: Path) -> NDArray[np.uint8] | None:
+    """Indices of a palette picture, which reading for display would replace by colours; None for any other file.
+
+    Raises:
+        UniReasonError: If the file is missing, damaged or too large.
+    """
     if path.suffix.lower() not in (".png", ".bmp", ".tif", ".tiff"):
         return None
     from PIL import Image
@@ -166,7 +169,7 @@ def layers(case: Case, refs: Iterable[MaskRef], values: Callable[[MaskRef], NDAr
     for ref in known:
         for name in dict.fromkeys(ref.names.values()):
             owners.setdefault(name, []).append(ref)
-    kept, done = [], _Packer(case)
+    kept, packer = [], Packer(case.pixels.shape[: 3 if case.kind == "volume" else 2])
     for ref in known:
         if _stands_alone(ref, owners):
             labels = whole(values(ref), f"'{ref.path}'")
@@ -175,8 +178,10 @@ def layers(case: Case, refs: Iterable[MaskRef], values: Callable[[MaskRef], NDAr
             for name in ref.names.values():
                 del owners[name]
     for name, having in owners.items():
-        done.add(name, _union(name, having, values))
-    return (*kept, *done.layers())
+        mask = _union(name, having, values)
+        check_masks(case, mask, f"of {name}")
+        packer.add(name, np.flatnonzero(mask))
+    return (*kept, *packer.layers())
 
 
 def _stands_alone(ref: MaskRef, owners: Mapping[str, list[MaskRef]]) -> bool:
@@ -195,25 +200,35 @@ def _union(name: str, refs: list[MaskRef], values: Callable[[MaskRef], NDArray[A
     return found if found is not None else np.zeros((), np.bool_)
 
 
-@dataclass(slots=True)
-class _Packer:
-    """Puts binary masks into as few layers as first-come, first-served needs."""
+class Packer:
+    """Puts structures into as few label maps as first-come, first-served needs.
 
-    case: Case
-    maps: list[tuple[NDArray[Any], dict[int, str]]] = field(default_factory=list)
+    Args:
+        shape: Shape of every map.
+    """
 
-    def add(self, name: str, mask: NDArray[np.bool_]) -> None:
-        check_masks(self.case, mask, f"of {name}")
-        index = next((n for n, (labels, _) in enumerate(self.maps) if not labels[mask].any()), len(self.maps))
-        if index == len(self.maps):
-            self.maps.append((np.zeros(mask.shape, np.uint8), {}))
-        labels, names = self.maps[index]
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+        self._maps: list[tuple[NDArray[Any], dict[int, str]]] = []
+
+    def add(self, name: str, where: NDArray[np.intp]) -> None:
+        """Put one structure into the first map where its voxels are free.
+
+        Args:
+            name: Its name, new to the packer.
+            where: Flat indices of its voxels; none for a structure that is absent.
+        """
+        index = next((n for n, (flat, _) in enumerate(self._maps) if not flat[where].any()), len(self._maps))
+        if index == len(self._maps):
+            self._maps.append((np.zeros(int(np.prod(self._shape)), np.uint8), {}))
+        flat, names = self._maps[index]
         value = len(names) + 1
-        if value > np.iinfo(labels.dtype).max:
-            labels = labels.astype(np.uint16)
-        labels[mask] = value
+        if value > np.iinfo(flat.dtype).max:
+            flat = flat.astype(np.uint16)
+        flat[where] = value
         names[value] = name
-        self.maps[index] = (labels, names)
+        self._maps[index] = (flat, names)
 
     def layers(self) -> Iterator[Layer]:
-        yield from (Layer(labels, names) for labels, names in self.maps)
+        """The maps as layers, in the order in which they were begun."""
+        yield from (Layer(flat.reshape(self._shape), names) for flat, names in self._maps)

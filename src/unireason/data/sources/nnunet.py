@@ -20,7 +20,7 @@ from unireason.errors import FormatError, UniReasonError
 
 from .labels import load_files
 from .listing import entries, images, kind_of, plain_text, read_json, subject
-from .options import check, number
+from .options import check, folder, number
 from .structures import MAX_LABELS, modality_code, structure, value_of
 
 _SPLITS = (("Tr", "train"), ("Ts", "test"))
@@ -50,9 +50,8 @@ class NnunetSource:
             FormatError: If no folder was given or an option cannot be used.
         """
         check(cls.name, options, ("channel", "patient"))
-        if root is None:
-            raise FormatError("no folder was given", "the folder with dataset.json")
-        return cls(root, number(options, "channel", 0, most=9999), options.get("patient", ""))
+        place = folder(cls.name, root, "the folder with dataset.json")
+        return cls(place, number(options, "channel", 0, most=9999), options.get("patient", ""))
 
     @property
     def title(self) -> str:
@@ -79,10 +78,10 @@ class NnunetSource:
         modality = _modality(index, self.channel)
         ending = index.get("file_ending")
         count = 0
-        for folder, split in _SPLITS:
-            if not (self.root / f"labels{folder}").is_dir() and folder != "Tr":
+        for suffix, split in _SPLITS:
+            if not (self.root / f"labels{suffix}").is_dir() and suffix != "Tr":
                 continue
-            for found in self._cases(folder, ending if isinstance(ending, str) else ""):
+            for found in self._cases(suffix, ending if isinstance(ending, str) else ""):
                 count += 1
                 yield found if isinstance(found, Skipped) else self._item(found, (regions, ignored), modality, split)
         if count == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from unireason.errors import FormatError
 
@@ -47,3 +48,19 @@ def lengths(options: Mapping[str, str], key: str) -> tuple[float, ...] | None:
     if len(values) not in (2, 3) or not all(0 < v < 1e6 for v in values):
         raise FormatError(f"the option {key} is {options[key]!r}", "two or three positive numbers such as 0.8,0.8,3")
     return values
+
+
+def folder(source: str, root: Path | None, what: str) -> Path:
+    """The folder of a source that needs one.
+
+    Args:
+        source: Name of the source, for the message.
+        root: As given.
+        what: What the folder holds.
+
+    Raises:
+        FormatError: If none was given.
+    """
+    if root is None:
+        raise FormatError(f"the source '{source}' was given no folder", what)
+    return root

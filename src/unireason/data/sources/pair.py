@@ -1,9 +1,9 @@
 """Any data set as a pair of folders: images, masks, and a labels file that names the mask values.
 
 ``images/STEM.ext`` belongs to ``masks/STEM.ext`` (a label map), or to ``masks/STRUCTURE/STEM.ext`` (one folder of binary masks a
-structure; a structure without a file for an image is not in it). Folders of DICOM slices may stand for image files. The labels file is
-JSON, CSV (value, name) or TOML and runs either way; for folders of binary masks it is not needed and may rename folders. A labels file
-with the one value 1 makes masks binary: every value above 0 counts.
+structure; in an image for which others have a file and this one has none, it is absent). Folders of DICOM slices may stand for
+image files. The labels file is JSON, CSV (value, name) or TOML and runs either way; for folders of binary masks it is not needed and
+may rename folders. A labels file with the one value 1 makes masks binary: every value above 0 counts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from unireason.types import Kind
 
 from .labels import load_files
 from .listing import ARRAY_ENDINGS, entries, images, kind_of, read_json, read_text, stem, subject
-from .options import check, lengths
+from .options import check, folder, lengths
 from .structures import legend, modality_code, structure
 
 _LABEL_FILES = ("labels.json", "labels.csv", "labels.toml")
@@ -67,13 +67,12 @@ class PairSource:
             FormatError: If no folder was given or an option cannot be used.
         """
         check(cls.name, options, _KNOWN)
-        if root is None:
-            raise FormatError("no folder was given", "the folder with images, masks and a labels file")
+        place = folder(cls.name, root, "the folder with images, masks and a labels file")
         texts = {k: v for k, v in options.items() if k not in ("spacing", "modality")}
         said = options.get("modality", "")
         modality = modality_code(said) or said.upper()
-        title = texts.pop("title", "") or root.resolve().name
-        return cls(root, modality=modality, spacing_mm=lengths(options, "spacing"), title=title, **texts)
+        title = texts.pop("title", "") or place.resolve().name
+        return cls(place, modality=modality, spacing_mm=lengths(options, "spacing"), title=title, **texts)
 
     def items(self) -> Iterator[Item | Skipped]:
         """Images with masks, by name; images without masks and masks without images as Skipped.
@@ -113,20 +112,20 @@ class PairSource:
         files = images(inside(self.root, self.masks), "the folder of masks")
         return {k: (MaskRef(p.relative_to(self.root).as_posix(), names, binary),) for k, p in files.items()}
 
-    def _renamed(self, folder: Path) -> str:
+    def _renamed(self, place: Path) -> str:
         """Readable name of a structure's folder, after the labels file if it names it."""
         table = self._table()
-        return structure(str(table.get(folder.name, folder.name)))
+        return structure(str(table.get(place.name, place.name)))
 
     def _named(self, folders: list[Path]) -> set[str]:
-        return {name for folder in folders if (name := self._renamed(folder))}
+        return {name for place in folders if (name := self._renamed(place))}
 
     def _binary(self, folders: list[Path], shown: Mapping[str, Path]) -> dict[str, tuple[MaskRef, ...]]:
-        """Masks a stem; an image for which no structure has a file counts as one without any structure."""
+        """Masks a stem, structure by structure."""
         found: dict[str, tuple[MaskRef, ...]] = {}
-        for folder in folders:
-            name = self._renamed(folder)
-            for key, path in images(folder, "the masks of one structure").items() if name else ():
+        for place in folders:
+            name = self._renamed(place)
+            for key, path in images(place, "the masks of one structure").items() if name else ():
                 ref = MaskRef(path.relative_to(self.root).as_posix(), {1: name}, binary=True)
                 found[key] = (*found.get(key, ()), ref)
         return found

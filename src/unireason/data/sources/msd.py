@@ -1,0 +1,129 @@
+"""Medical Segmentation Decathlon: ``dataset.json`` with labels by value and a list of image and label files.
+
+Images of several channels are 4-D files; one channel is read. Paths in the list start with "./". The tasks' test images have no labels
+and are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unireason.data.item import Item, Loaded, MaskRef, Skipped, inside
+from unireason.errors import FormatError, UniReasonError
+
+from .labels import load_files
+from .listing import kind_of, natural, plain_text, read_json, relative, stem, subject
+from .options import check, folder, number
+from .structures import legend, modality_code
+
+
+@dataclass(frozen=True, slots=True)
+class MsdSource:
+    """One task of the decathlon, or a data set in its layout.
+
+    Attributes:
+        root: The folder with ``dataset.json``.
+        channel: Which channel of 4-D images is shown, from 0.
+        patient: Regular expression for the patient in a case name; "" takes the case (see ``listing.subject``).
+    """
+
+    root: Path
+    channel: int = 0
+    patient: str = ""
+
+    name = "msd"
+
+    @classmethod
+    def open(cls, root: Path | None, options: Mapping[str, str]) -> MsdSource:
+        """The source for a command line.
+
+        Raises:
+            FormatError: If no folder was given or an option cannot be used.
+        """
+        check(cls.name, options, ("channel", "patient"))
+        place = folder(cls.name, root, "the folder with dataset.json")
+        return cls(place, number(options, "channel", 0, most=999), options.get("patient", ""))
+
+    @property
+    def title(self) -> str:
+        """The name in dataset.json, or that of the folder."""
+        return plain_text(self._index(), "name") or self.root.name
+
+    @property
+    def licence(self) -> str:
+        """The licence in dataset.json, or "unknown"."""
+        return plain_text(self._index(), "licence", "license") or "unknown"
+
+    def _index(self) -> dict[str, Any]:
+        index: dict[str, Any] = read_json(self.root / "dataset.json")
+        return index
+
+    def items(self) -> Iterator[Item | Skipped]:
+        """The training cases, by file name.
+
+        Raises:
+            UniReasonError: If dataset.json is missing or cannot be used, or lists no case.
+        """
+        index = self._index()
+        table = index.get("labels")
+        names = legend(table) if isinstance(table, dict) else {}
+        if not names:
+            raise FormatError(
+                "dataset.json has no usable 'labels'", 'values with names, such as {"0": "background", "1": "liver"}'
+            )
+        listed = index.get("training")
+        if not isinstance(listed, list) or not listed:
+            raise FormatError("dataset.json lists no 'training' cases", "a list of {image, label}")
+        channels = index.get("modality")
+        channels = channels if isinstance(channels, dict) else {}
+        said = channels.get(str(self.channel))
+        modality = modality_code(said) if isinstance(said, str) else ""
+        frame = (("frame", self.channel),) if len(channels) > 1 else ()
+        if len(channels) > 1 and said is None:
+            raise FormatError(f"channel {self.channel} was asked for", f"one of {', '.join(map(str, channels))}")
+        seen: set[str] = set()
+        for entry in sorted(listed, key=_order):
+            found = self._item(entry, names, modality, frame)
+            if found.id in seen:
+                found = Skipped(found.id, "it is listed twice")
+            seen.add(found.id)
+            yield found
+
+    def _item(self, entry: Any, names: dict[int, str], modality: str, frame: tuple[tuple[str, Any], ...]) -> Item | Skipped:
+        if not isinstance(entry, dict):
+            return Skipped(str(entry)[:100], "the entry is no {image, label}")
+        case = str(entry.get("image"))[:200]
+        try:
+            image, label = (relative(entry.get(key)) for key in ("image", "label"))
+            case = stem(image.rsplit("/", 1)[-1]) or case
+            for path in (image, label):
+                if not inside(self.root, path).is_file():
+                    return Skipped(case, f"there is no file '{path}'")
+            return Item(
+                id=case,
+                patient=subject(case, self.patient),
+                kind=kind_of(image),
+                image=image,
+                masks=(MaskRef(label, names),),
+                annotated=tuple(sorted(set(names.values()))),
+                modality=modality,
+                read=frame,
+                split="train",
+            )
+        except UniReasonError as error:
+            return Skipped(case, str(error))
+
+    def load(self, item: Item) -> Loaded:
+        """Read one case.
+
+        Raises:
+            UniReasonError: If a file is missing, damaged, or the label lies on another grid than the image.
+        """
+        return load_files(self.root, item)
+
+
+def _order(entry: Any) -> tuple[tuple[int, int, str], ...]:
+    return natural(str(entry.get("image")) if isinstance(entry, dict) else str(entry))

@@ -1,0 +1,170 @@
+"""SA-Med2D-20M (SAMed2D-v1): PNG slices and pictures, one binary mask an instance, two JSON indexes.
+
+Names tell all: image ``mod_sub--DATASET--case--x_0041.png``, mask ``...--0000_001.png`` (class, instance). What has to be known:
+
+* The published split is by image, so slices of one case lie on both sides; here a patient is DATASET--case.
+* ``union_*`` classes repeat other classes merged, and some classes are called ``left`` or ``class1``: neither is a structure.
+* Masks of the ADAM data set are stored inverted. A mask of it whose border is mostly set is turned, so corrected copies work as well.
+* Some masks have another shape than their image; such an item is refused when loaded.
+* The publishers left out very small masks, so a structure that counts as absent may still show in a few pixels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unireason.data.item import Item, Loaded, MaskRef, Skipped, inside
+from unireason.errors import FormatError, UniReasonError
+
+from .labels import load_files
+from .listing import read_json, relative, subject
+from .options import check, folder
+from .streamed import pairs
+from .structures import modality_code, structure, value_of
+
+INDEX = "SAMed2D_v1.json"
+CLASSES = "SAMed2D_v1_class_mapping_id.json"
+_NAMELESS = re.compile(r"(union|class)([_\s-].*|\d*)|left|right|unknown|others?|mask|foreground", re.IGNORECASE)
+_INVERTED = "inverted if the border is set"
+_MAX_MASKS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """What the name of an image tells."""
+
+    stem: str
+    modality: str
+    dataset: str
+    case: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaMed2dSource:
+    """SA-Med2D-20M.
+
+    Attributes:
+        root: The folder with ``images``, ``masks`` and the two indexes (which may also lie in ``annotations``).
+    """
+
+    root: Path
+
+    name = "sa-med2d"
+    title = "SA-Med2D-20M"
+    licence = "CC-BY-NC-SA-4.0; the licences of its parts hold as well"
+
+    @classmethod
+    def open(cls, root: Path | None, options: Mapping[str, str]) -> SaMed2dSource:
+        """The source for a command line.
+
+        Raises:
+            FormatError: If no folder was given, or any option.
+        """
+        check(cls.name, options, ())
+        return cls(folder(cls.name, root, f"the folder with {INDEX}"))
+
+    def items(self) -> Iterator[Item | Skipped]:
+        """One item an image, in the order of the index, which is read entry by entry.
+
+        Raises:
+            UniReasonError: If an index is missing or broken, or lists no image.
+        """
+        classes = _classes(read_json(self._index(CLASSES)))
+        empty = True
+        for image, masks in pairs(self._index(INDEX)):
+            empty = False
+            try:
+                yield _item(image, masks, classes)
+            except UniReasonError as error:
+                yield Skipped(image[:200], str(error))
+        if empty:
+            raise FormatError(f"{INDEX} lists no image", "images with their masks")
+
+    def _index(self, name: str) -> Path:
+        beside = self.root / "annotations" / name
+        return beside if beside.is_file() else self.root / name
+
+    def load(self, item: Item) -> Loaded:
+        """Read one image with its masks.
+
+        Raises:
+            UniReasonError: If a file is missing or damaged, or a mask has another shape than the image.
+        """
+        for ref in item.masks:
+            inside(self.root, ref.path)  # all paths are judged before any file is opened
+        return load_files(self.root, item, correct=_upright)
+
+
+def _classes(table: dict[str, Any]) -> dict[str, dict[int, str]]:
+    """Data set to class number to raw class name; data sets whose entry cannot be used are left out and told item by item."""
+    found: dict[str, dict[int, str]] = {}
+    for dataset, classes in table.items():
+        try:
+            if isinstance(classes, dict) and len(classes) <= _MAX_MASKS:
+                found[dataset] = {value_of(number): str(name) for name, number in classes.items()}
+        except FormatError:
+            continue
+    return found
+
+
+def _parse(image: str) -> _Name:
+    base = relative(image).rsplit("/", 1)[-1]
+    parts = base.rsplit(".", 1)[0].split("--")
+    if len(parts) != 4 or not all(parts):
+        raise FormatError(f"the image is called {base[:100]!r}", "modality--DATASET--case--axis_slice.png")
+    return _Name("--".join(parts), *parts)
+
+
+def _named(raw: str) -> str:
+    """Readable name of a class; "" for unions and classes that name no structure."""
+    return "" if _NAMELESS.fullmatch(raw) else structure(raw)
+
+
+def _item(image: str, masks: Any, classes: Mapping[str, Mapping[int, str]]) -> Item | Skipped:
+    said = _parse(image)
+    if said.dataset not in classes:
+        return Skipped(said.stem, f"{CLASSES} has no usable entry for {said.dataset!r}")
+    if not isinstance(masks, list) or not 0 < len(masks) <= _MAX_MASKS:
+        return Skipped(said.stem, f"its entry in {INDEX} is no list of 1 to {_MAX_MASKS:,} masks")
+    known = classes[said.dataset]
+    refs = []
+    for mask in masks:
+        path = relative(mask)
+        match = re.fullmatch(re.escape(said.stem) + r"--(\d{1,9})_(\d{1,9})\.png", path.rsplit("/", 1)[-1])
+        if match is None:
+            return Skipped(said.stem, f"its mask {path[-100:]!r} is not called image--class_instance.png")
+        if int(match[1]) not in known:
+            return Skipped(said.stem, f"the class {match[1]} of a mask is not one of {said.dataset}")
+        name = _named(known[int(match[1])])
+        if name:
+            detail = _INVERTED if said.dataset.upper().startswith("ADAM") else ""
+            refs.append(MaskRef(path, {1: name}, binary=True, detail=detail))
+    if not refs:
+        return Skipped(said.stem, "all its masks are unions or of classes without a name")
+    axis, _, number = said.place.rpartition("_")
+    return Item(
+        id=said.stem,
+        patient=f"{said.dataset}--{subject(said.case)}",
+        kind="image",
+        image=relative(image),
+        masks=tuple(refs),
+        annotated=tuple(sorted({name for raw in known.values() if (name := _named(raw))})),
+        modality=modality_code(said.modality),
+        extra={"dataset": said.dataset, "sub-modality": said.modality, "axis": axis, "slice": number},
+    )
+
+
+def _upright(ref: MaskRef, values: NDArray[Any]) -> NDArray[Any]:
+    """The mask with its structure set: inverted ones are told by their border."""
+    if ref.detail != _INVERTED or values.ndim != 2:
+        return values
+    border = np.concatenate([values[0], values[-1], values[1:-1, 0], values[1:-1, -1]]) > 0
+    return values == 0 if border.mean() > 0.5 else values

@@ -1,0 +1,200 @@
+"""SLAKE: ``imgs/xmlabN`` with source.jpg, mask.png, detection.json ({organ: [x, y, w, h]}) and question.json.
+
+The values (or colours) of mask.png come without a legend. Each detection takes the value whose pixels inside its box, grown by a few
+pixels, fill the box best: the tight box of those pixels must overlap the detection by half (intersection over union). A detection for which
+there is none is neither called present nor absent. So a mask here is only as good as this rule: pixels of an organ outside its detection
+box are lost, and two organs drawn in one value are told apart by their boxes alone. Nothing is known about organs without a detection, so
+none is ever called absent. Every picture counts as a patient of its own, because the data set does not say which belong together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unireason import imaging
+from unireason.data.item import Item, Loaded, MaskRef, Skipped, check_masks, inside
+from unireason.errors import FormatError, ImageReadError, UniReasonError
+from unireason.metrics.overlap import box_iou
+from unireason.types import Box2D, Case
+
+from .labels import Packer, indices_of_palette, read_case
+from .listing import entries, read_json, relative
+from .options import check, folder
+from .structures import modality_code, structure
+
+_SPLITS = (("train.json", "train"), ("validate.json", "validation"), ("validation.json", "validation"), ("test.json", "test"))
+_MAX_BYTES = 16 << 20
+_MAX_DETECTIONS = 200
+_GROWN = 3  # pixels by which a box is grown before its pixels are looked at
+_LEAST_OVERLAP = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class SlakeSource:
+    """SLAKE.
+
+    Attributes:
+        root: The folder with ``imgs``.
+    """
+
+    root: Path
+
+    name = "slake"
+    title = "SLAKE"
+    licence = "CC-BY-4.0"
+
+    @classmethod
+    def open(cls, root: Path | None, options: Mapping[str, str]) -> SlakeSource:
+        """The source for a command line.
+
+        Raises:
+            FormatError: If no folder was given, or any option.
+        """
+        check(cls.name, options, ())
+        return cls(folder(cls.name, root, "the folder with imgs"))
+
+    def items(self) -> Iterator[Item | Skipped]:
+        """One item a picture, by number.
+
+        Raises:
+            UniReasonError: If there is no folder ``imgs``, no picture in it, or a split file cannot be read.
+        """
+        splits = self._splits()
+        folders = [e for e in entries(self.root / "imgs", "the folder of pictures") if e.is_dir()]
+        if not folders:
+            raise FormatError(f"'{self.root / 'imgs'}' holds no picture", "folders such as xmlab0")
+        for place in folders:
+            try:
+                yield self._item(place, splits.get(place.name, ""))
+            except UniReasonError as error:
+                yield Skipped(place.name, str(error))
+
+    def _splits(self) -> dict[str, str]:
+        """Folder of a picture to the split whose questions ask about it."""
+        found: dict[str, str] = {}
+        for file, split in _SPLITS:
+            if not (self.root / file).is_file():
+                continue
+            for row in read_json(self.root / file, list, _MAX_BYTES):
+                name = row.get("img_name") if isinstance(row, dict) else None
+                if isinstance(name, str):
+                    found.setdefault(name.split("/")[0], split)
+        return found
+
+    def _item(self, place: Path, split: str) -> Item | Skipped:
+        image, mask = _file(place, "source", ".jpg"), _file(place, "mask", ".png")
+        if image is None or mask is None:
+            return Skipped(place.name, f"it has no {'source.jpg' if image is None else 'mask.png'}")
+        boxes = _detections(read_json(place / "detection.json", list, _MAX_BYTES))
+        if not boxes:
+            return Skipped(place.name, "detection.json names no organ")
+        names = dict(enumerate(sorted({name for name, _ in boxes}), start=1))
+        detail = ";".join(f"{name}={','.join(f'{v:g}' for v in box)}" for name, box in boxes)
+        return Item(
+            id=place.name,
+            patient=place.name,
+            kind="image",
+            image=f"imgs/{place.name}/{image.name}",
+            masks=(MaskRef(f"imgs/{place.name}/{mask.name}", names, detail=detail),),
+            annotated=tuple(names.values()),
+            modality=_modality(place),
+            split=split,
+        )
+
+    def load(self, item: Item) -> Loaded:
+        """Read one picture and find the pixels of each detection; the item given back lists only organs that were found.
+
+        Raises:
+            UniReasonError: If a file is missing or damaged, the shapes differ, or no detection fits the mask.
+        """
+        ref = item.masks[0]
+        case = read_case(self.root, item)
+        values = _values(case, inside(self.root, ref.path))
+        packer = Packer(values.shape)
+        found: dict[str, NDArray[np.bool_]] = {}
+        for name, box in _boxes(ref.detail):
+            pixels = _pixels(values, box)
+            if pixels is not None:
+                found[name] = found[name] | pixels if name in found else pixels
+        if not found:
+            raise ImageReadError(f"no detection of {item.id} fits the mask", "boxes around what is drawn")
+        for name in sorted(found):
+            packer.add(name, np.flatnonzero(found[name]))
+        return Loaded(replace(item, annotated=tuple(sorted(found))), case, tuple(packer.layers()))
+
+
+def _file(place: Path, name: str, ending: str) -> Path | None:
+    """source.jpg, or source_xmlabN.jpg as some copies call it."""
+    return next((p for p in (place / f"{name}{ending}", place / f"{name}_{place.name}{ending}") if p.is_file()), None)
+
+
+def _detections(rows: list[Any]) -> list[tuple[str, tuple[float, ...]]]:
+    """Readable names with boxes (x, y, width, height) in pixels."""
+    if len(rows) > _MAX_DETECTIONS:
+        raise FormatError(f"detection.json holds {len(rows):,} entries", f"at most {_MAX_DETECTIONS}")
+    found = []
+    for row in rows:
+        if not isinstance(row, dict):
+            raise FormatError(f"detection.json holds {str(row)[:50]!r}", "{organ: [x, y, w, h]}")
+        for organ, box in row.items():
+            numbers = box if isinstance(box, list) else []
+            if len(numbers) != 4 or not all(isinstance(v, int | float) and abs(v) < 1e6 for v in numbers):
+                raise FormatError(f"the box of {str(organ)[:50]!r} is {str(box)[:100]}", "[x, y, w, h]")
+            name = structure(organ.replace(";", " ").replace("=", " "))
+            if name:
+                found.append((name, tuple(float(v) for v in numbers)))
+    return found
+
+
+def _boxes(detail: str) -> list[tuple[str, tuple[float, ...]]]:
+    """Names and boxes from the detail of a mask, as `SlakeSource.items` writes it."""
+    parts = (part.partition("=") for part in detail.split(";"))
+    return [(name, tuple(float(v) for v in numbers.split(","))) for name, _, numbers in parts]
+
+
+def _modality(place: Path) -> str:
+    """What the questions of a picture call its modality; "" without questions."""
+    if not (place / "question.json").is_file():
+        return ""
+    rows = read_json(place / "question.json", list, _MAX_BYTES)
+    said = next((r["modality"] for r in rows if isinstance(r, dict) and isinstance(r.get("modality"), str)), "")
+    return modality_code(said)
+
+
+def _values(case: Case, path: Path) -> NDArray[Any]:
+    """One number a pixel: grey level, palette index, or colours as 24 bits."""
+    palette = indices_of_palette(path)
+    pixels = imaging.read(path).pixels if palette is None else palette
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        pixels = pixels.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
+    check_masks(case, pixels, f"'{relative(path.name)}'")
+    return pixels
+
+
+def _pixels(values: NDArray[Any], box: tuple[float, ...]) -> NDArray[np.bool_] | None:
+    """The pixels of the value that fills a box best; None if none overlaps it by half."""
+    height, width = values.shape
+    x, y, w, h = box
+    left, top = max(0, int(x) - _GROWN), max(0, int(y) - _GROWN)
+    right, bottom = min(width, int(np.ceil(x + w)) + _GROWN), min(height, int(np.ceil(y + h)) + _GROWN)
+    part = values[top:bottom, left:right]
+    if right <= left or bottom <= top:
+        return None
+    best, overlap = None, _LEAST_OVERLAP
+    for value in np.unique(part[part > 0]):
+        rows, columns = np.nonzero(part == value)
+        tight = Box2D(columns.min() + left, rows.min() + top, columns.max() + 1 + left, rows.max() + 1 + top)
+        shared = box_iou(tight, Box2D(x, y, x + w, y + h))
+        if shared >= overlap and (best is None or shared > overlap):
+            best, overlap = value, shared
+    if best is None:
+        return None
+    mask = np.zeros(values.shape, np.bool_)
+    mask[top:bottom, left:right] = part == best
+    return mask
