@@ -32,6 +32,21 @@ def columns_of(path: Path) -> tuple[str, ...]:
         raise _damaged(path, error) from error
 
 
+def row_count(path: Path) -> int:
+    """Rows of a Parquet file, from its footer.
+
+    Raises:
+        FormatError: If it is not a Parquet file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+
+
 def stream(path: Path, columns: Sequence[str], *, batch: int = 256) -> Iterator[dict[str, Any]]:
     """Rows of a Parquet file as plain values.
 
