@@ -15,7 +15,7 @@ from .boxes import Block, Found
 RING = 3
 """Least width of the ring in canonical pixels; pictures above 384 pixels have one of 1/128 of their longer side."""
 
-_LUMA = np.array([299, 587, 114])
+_LUMA = (299, 587, 114)
 # Thousandths of red, green and blue in a grey level. Source: ITU-R BT.601, section 2.5.1.
 
 
@@ -63,8 +63,8 @@ def widened(mask: NDArray[np.bool_], axis: int, reach: int) -> NDArray[np.bool_]
     """True wherever the mask is true within ``reach`` along an axis."""
     out, done = mask, 0
     while done < reach:
-        step = min(2 * done + 1, reach - done, mask.shape[axis])
-        done += min(2 * done + 1, reach - done)
+        step = min(2 * done + 1, reach - done)
+        done += step
         grown = out.copy()
         target, source = np.moveaxis(grown, axis, 0), np.moveaxis(out, axis, 0)
         target[step:] |= source[:-step]
@@ -74,8 +74,8 @@ def widened(mask: NDArray[np.bool_], axis: int, reach: int) -> NDArray[np.bool_]
 
 
 def _mean(grey: NDArray[Any], mask: NDArray[np.bool_]) -> float:
-    """Mean of whole numbers, added exactly."""
-    values = grey[mask]
-    if values.ndim == 2:
-        return float((values.sum(axis=0, dtype=np.int64) * _LUMA).sum()) / (1000 * len(values))
-    return int(values.sum(dtype=np.int64)) / len(values)
+    """Mean of whole numbers, added exactly; colours channel by channel, which is several times quicker than pixel by pixel."""
+    if grey.ndim == mask.ndim:
+        values = grey[mask]
+        return int(values.sum(dtype=np.int64)) / len(values)
+    return sum(w * _mean(grey[..., c], mask) for c, w in enumerate(_LUMA)) / 1000

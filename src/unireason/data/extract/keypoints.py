@@ -11,7 +11,7 @@ How they are chosen, in the model frame:
    pixels apart; if there is none, the two pixels farthest from each other.
 4. The points are put in order of x, then y, then z.
 
-Parts larger than 16,384 pixels are looked at on every n-th pixel along x and y. A point is a pixel ``(x, y)`` or voxel ``(x, y, z)``.
+Boxes larger than 4,096 pixels are looked at on every n-th pixel along x and y. A point is a pixel ``(x, y)`` or voxel ``(x, y, z)``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ APART = 10.0
 """Model pixels; the distance of the points must exceed it for the full reward of the grounding task."""
 SECOND = 0.30
 """Least size of the second piece, as a share of the largest."""
-_ENOUGH, _FEW = 16384, 64
+_ENOUGH, _FEW = 4096, 64
 _MOST_ENDS = 1024
 
 Mask = NDArray[np.bool_]

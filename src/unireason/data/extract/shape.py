@@ -98,14 +98,17 @@ def components(mask: Mask, most: int) -> tuple[list[tuple[Block, int]], NDArray[
     """Connected components (8 neighbours in an image, 26 in a volume), largest first, ties in index order.
 
     Args:
-        mask: (z, y, x) or (y, x).
-        most: How many are described.
+        mask: (z, y, x) or (y, x), tight: it reaches every side of its array.
+        most: How many are described, at least 1.
 
     Returns:
         Tight block inside the mask and voxel count of the ``most`` largest, and the voxel counts of all, largest first. Both are
         empty for an empty mask.
     """
     labels, count = ndimage.label(mask, np.ones((3,) * mask.ndim, bool))
+    if count == 1:
+        all_of_it = int(np.count_nonzero(mask))
+        return [(tuple(slice(0, n) for n in mask.shape), all_of_it)], np.array([all_of_it])
     voxels = _counts(labels, count)
     order = np.argsort(-voxels, kind="stable")
     blocks = ndimage.find_objects(labels, max_label=count) if count else []
