@@ -1,8 +1,8 @@
 """Wordings of the questions with options; no logic.
 
 Places: ``{x}`` and ``{y}`` structures with their article, ``{kind}`` what is looked at, ``{terms}`` in whose directions,
-``{pair}`` and ``{both}`` the two options, and what a kind of question adds. Verbs are chosen so that names in the plural fit. ``nearest/2`` is
-asked when there are two options.
+``{pair}`` and ``{both}`` the two options, and what a kind of question adds. Verbs are chosen so that names in the plural fit.
+``nearest/2`` is asked when there are two options.
 """
 
 from __future__ import annotations

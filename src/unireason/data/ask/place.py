@@ -69,7 +69,7 @@ class Places:
         self.scene = scene
         self.all = [n for n in scene.structures if "union" not in n]
         self.placed = [n for n in self.all if compact(scene.structures[n]) and not tells_position(n)]
-        self.words = DIRECTIONS[scene.space]
+        self.words = DIRECTIONS[scene.space][: len(scene.extent)]
         self.axes = _AXES[scene.space, len(scene.extent)]
         self.centres = {n: scene.structures[n].centre for n in self.all}
         self.signs = {n: tuple(map(_sign, c, scene.extent)) for n, c in self.centres.items()}
