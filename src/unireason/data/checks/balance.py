@@ -38,7 +38,6 @@ class Tally:
         cases: Cases by (kind, split).
         modalities: Cases by modality.
         structures: Cases by structure.
-        patients: Patients seen in any case.
     """
 
     table: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -54,7 +53,7 @@ class Tally:
         scene = case.scene
         self.cases[scene.kind, case.split] += 1
         self.modalities[scene.modality or "unknown"] += 1
-        self.structures.update(scene.structures)
+        self.structures.update(list(scene.structures))
         lesion = any(names.is_lesion(name) for name in scene.structures)
         several = len(scene.structures) >= 4
         either = bool(scene.structures) and bool(scene.absent)
@@ -71,6 +70,20 @@ class Tally:
         self.letters[len(question.options), question.answer, question.family] += 1
         if {o.strip(" .").lower() for o in question.options} == {"yes", "no"}:
             self.yes[question.family, question.right.strip(" .").lower()] += 1
+
+    def to_json(self) -> dict[str, dict[str, int]]:
+        """Plain counts for a report: "families" by family/kind/split, "letters" by options/letter, "cases" by kind/split, "modalities",
+        "structures", names sorted."""
+        letters: Counter[str] = Counter()
+        for (size, place, _), n in self.letters.items():
+            letters[f"{size}/{LETTERS[place]}"] += n
+        return {
+            "families": dict(sorted(("/".join(key), n) for key, n in self.table.items())),
+            "letters": dict(sorted(letters.items())),
+            "cases": dict(sorted(("/".join(key), n) for key, n in self.cases.items())),
+            "modalities": dict(sorted(self.modalities.items())),
+            "structures": dict(sorted(self.structures.items())),
+        }
 
 
 def check_balance(tally: Tally, patients: int, found: Findings) -> None:

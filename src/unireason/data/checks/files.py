@@ -5,7 +5,10 @@ A data set whose files were touched after the build is not the one that its card
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,14 +19,17 @@ from unireason.data.records import SCHEMA
 from unireason.errors import UniReasonError
 from unireason.files import sha256
 
+from .balance import Tally
 from .findings import Findings
 
 CHECK = "files"
 REPORTS = ("check.json", "check.html")
 """Written by the check itself beside the data; no part of the manifest."""
+CARD = "README.md"
+"""The card tells of the data and may be edited by hand."""
 
 KEYS = ("schema", "version", "config", "title", "licence", "command", "counts", "files", "content_sha256", "skipped")
-_OWN = {MANIFEST, ORIGIN, *REPORTS}
+_OWN = {MANIFEST, ORIGIN, CARD, *REPORTS}
 
 
 def check_files(folder: Path, manifest: Mapping[str, Any], found: Findings) -> None:
@@ -46,11 +52,40 @@ def check_files(folder: Path, manifest: Mapping[str, Any], found: Findings) -> N
         return
     for name in sorted(listed):
         _check_one(folder, name, listed[name], found)
+    content = hashlib.sha256(json.dumps(dict(listed), sort_keys=True).encode()).hexdigest()
+    if manifest.get("content_sha256") != content:
+        found.add(CHECK, "the content hash does not follow from the listed files", file=MANIFEST)
     for name in sorted(set(_present(folder)) - set(listed) - _OWN):
         found.add(CHECK, "the file is not listed in the manifest", file=name)
     for table in ("cases", "samples"):
         if not any(name.startswith(f"{table}/") for name in listed):
             found.add(CHECK, f"the manifest lists no file of {table}", file=MANIFEST)
+
+
+def check_counts(manifest: Mapping[str, Any], tally: Tally, found: Findings) -> None:
+    """Hold the counts of the manifest against what was read.
+
+    Args:
+        manifest: As plain values.
+        tally: Of all cases and samples.
+        found: Takes what is wrong.
+    """
+    counts = manifest.get("counts")
+    if not isinstance(counts, Mapping):
+        found.add(CHECK, "the manifest has no counts", file=MANIFEST)
+        return
+    by_family: Counter[str] = Counter()
+    for (family, _, _), n in tally.table.items():
+        by_family[family] += n
+    read = {
+        "cases": sum(tally.cases.values()),
+        "samples": sum(tally.table.values()),
+        "by_family": dict(by_family),
+        "by_split_kind_family": {f"{split}/{kind}/{family}": n for (family, kind, split), n in tally.table.items()},
+    }
+    for name, value in read.items():
+        if counts.get(name, {} if isinstance(value, dict) else None) != value:
+            found.add(CHECK, f"the manifest counts {name} as {counts.get(name)}, there are {value}", file=MANIFEST)
 
 
 def _check_one(folder: Path, name: str, digest: Any, found: Findings) -> None:

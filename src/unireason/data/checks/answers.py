@@ -1,0 +1,351 @@
+"""Check "answers": what a question asks, in machine terms, is worked out again, and the right option must be right and all others wrong.
+
+The rules are those of docs/reference/questions.md, written down here a second time on purpose: this file shares no code with the one
+that writes questions. Where the source is at hand the facts come from its masks (``facts.MaskFacts``), else from the record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from unireason.data import names
+from unireason.data.question import IMPLICIT, LETTERS, Question
+from unireason.data.records import CaseRecord, SampleRecord
+from unireason.grounding import grammar
+from unireason.metrics.overlap import box_iou
+from unireason.types import Box, Box2D, Box3D
+
+from .facts import Facts, rounded_like
+from .findings import Findings
+
+CHECK = "answers"
+SAME, OTHER = 0.99, 0.5
+"""A box is that of a structure from the first IoU on, and certainly not below the second; in between it is neither right nor wrong."""
+LEAST_CONTRAST = 2.0
+"""Grey levels below which a structure is neither brighter nor darker than its surroundings."""
+
+Verdicts = list[bool | None]
+"""One an option: right, wrong, or too near to tell."""
+
+# Word to axis and sign, by the space of directions.
+_WORDS: Mapping[str, Mapping[str, tuple[int, int]]] = {
+    "patient": {
+        **{"right": (0, -1), "left": (0, 1), "anterior": (1, -1)},
+        **{"posterior": (1, 1), "inferior": (2, -1), "superior": (2, 1)},
+    },
+    "picture": {
+        **{"left": (0, -1), "right": (0, 1), "upper": (1, -1)},
+        **{"lower": (1, 1), "above": (1, -1), "below": (1, 1)},
+    },
+}
+_UNITS = {"mm2": 1.0, "cm2": 100.0, "mm3": 1.0, "ml": 1000.0}
+_RANGE = re.compile(r"(\d+(?:\.\d+)?) to (\d+(?:\.\d+)?)(?: (\w+))?")
+_INTEGERS = re.compile(r"\[\d+(?:,\d+)*\]")
+
+
+class CannotTellError(Exception):
+    """The question, its arguments or an option is not what its kind should have."""
+
+
+def check_answer(case: CaseRecord, sample: SampleRecord, facts: Facts, found: Findings) -> None:
+    """Judge the answer of one sample.
+
+    Args:
+        case: Its case.
+        sample: The sample.
+        facts: What the case holds.
+        found: Takes what is wrong.
+    """
+    found.count(CHECK, "answers")
+    question = sample.question
+    try:
+        details = _implicit(sample, facts) if question.family == IMPLICIT else _options(question, facts)
+    except CannotTellError as reason:
+        details = [f"'{question.ask}' about {list(question.about)}: {reason}"]
+    for detail in details:
+        found.add(CHECK, detail, sample=sample.id)
+
+
+def judge(question: Question, facts: Facts) -> Verdicts:
+    """Whether each option of a question is right.
+
+    Raises:
+        CannotTellError: If the kind is unknown, or a name, a number or a word in it cannot be used.
+    """
+    rule = RULES.get((question.family, question.ask))
+    if rule is None:
+        raise CannotTellError(f"no such kind of question in {question.family}")
+    return rule(question, facts)
+
+
+def _options(question: Question, facts: Facts) -> list[str]:
+    """What is wrong with a question with options."""
+    size = len(question.options)
+    if not 2 <= size <= len(LETTERS) or not 0 <= question.answer < size or len(set(question.options)) != size:
+        return [f"{size} options {list(question.options)} with answer {question.answer}"]
+    details = []
+    verdicts = judge(question, facts)
+    for place, (option, verdict) in enumerate(zip(question.options, verdicts, strict=True)):
+        said = place == question.answer
+        if verdict is None:
+            details.append(f"{LETTERS[place]} '{option}' is neither right nor certainly wrong")
+        elif verdict != said:
+            is_, should = ("right", "wrong") if said else ("wrong", "right")
+            details.append(f"{LETTERS[place]} '{option}' is called {is_}, the recomputed facts say {should}")
+    for name in question.about:
+        if _named(name, facts) and name not in question.text.lower():
+            details.append(f"the question is about '{name}' and does not name it: {question.text!r}")
+    return details
+
+
+def _implicit(sample: SampleRecord, facts: Facts) -> list[str]:
+    """What is wrong with a question that describes its target."""
+    question = sample.question
+    if question.ask != "segment" or not question.about:
+        raise CannotTellError(f"no such kind of question in {IMPLICIT}")
+    target = _there(question.about[0], facts)
+    details = []
+    if (sample.category, sample.supercategory) != (target, names.group(target)):
+        details.append(f"the target is '{target}', the record says '{sample.category}' of '{sample.supercategory}'")
+    if question.options or question.answer != -1:
+        details.append("a question that describes its target has no options")
+    if re.search(rf"\b{re.escape(target)}\b", question.text.lower()):
+        details.append(f"the question names its target '{target}'")
+    return details
+
+
+def _named(name: str, facts: Facts) -> bool:
+    return name in facts.scene.structures or name in facts.scene.absent
+
+
+def _there(name: str, facts: Facts) -> str:
+    """The name of a structure that is there and clear.
+
+    Raises:
+        CannotTellError: If it is not.
+    """
+    if name not in facts.scene.structures or name not in facts.present():
+        raise CannotTellError(f"'{name}' is not there")
+    return name
+
+
+def _exists(name: str, facts: Facts) -> bool:
+    """Whether a structure is there; it must be annotated and clear."""
+    if name in facts.scene.unclear or not _named(name, facts):
+        raise CannotTellError(f"'{name}' is neither there nor annotated and absent")
+    return name in facts.present()
+
+
+def _argument(question: Question, place: int = 0) -> str:
+    if len(question.about) <= place:
+        raise CannotTellError("an argument is missing")
+    return question.about[place]
+
+
+def _side(word: str, facts: Facts) -> tuple[int, int]:
+    """Axis and sign of a word for a direction."""
+    known = _WORDS[facts.scene.space]
+    if word not in known:
+        raise CannotTellError(f"'{word}' is no direction of a {facts.scene.space}")
+    return known[word]
+
+
+def _lies_in(name: str, part: str, facts: Facts) -> bool:
+    """Whether the centre of a structure has the signs of both words of a part."""
+    centre = facts.centre(_there(name, facts))
+    sides = [_side(word, facts) for word in part.split()]
+    if len(sides) != 2 or max(axis for axis, _ in sides) >= len(centre):
+        raise CannotTellError(f"'{part}' is no part")
+    return all(centre[axis] * sign > 0 for axis, sign in sides)
+
+
+def _quadrant(question: Question, facts: Facts) -> Verdicts:
+    return [_lies_in(_argument(question), option, facts) for option in question.options]
+
+
+def _which_in_quadrant(question: Question, facts: Facts) -> Verdicts:
+    return [_lies_in(option, _argument(question), facts) for option in question.options]
+
+
+def _is_box_of(name: str, box: Box, facts: Facts) -> bool | None:
+    exact = facts.box(_there(name, facts))
+    if len(exact.coords) != len(box.coords):
+        raise CannotTellError(f"a box of {len(box.coords)} numbers")
+    overlap = box_iou(box, rounded_like(exact, facts.scene.frame, box))
+    return True if overlap >= SAME else False if overlap < OTHER else None
+
+
+def _box(question: Question, facts: Facts) -> Verdicts:
+    verdicts: Verdicts = []
+    for option in question.options:
+        numbers = [int(n) for n in re.findall(r"\d+", option)]
+        if not _INTEGERS.fullmatch(option) or len(numbers) not in (4, 6):
+            raise CannotTellError(f"'{option}' is no box")
+        box: Box = Box2D(*numbers) if len(numbers) == 4 else Box3D(*numbers)
+        verdicts.append(_is_box_of(_argument(question), box, facts))
+    return verdicts
+
+
+def _which_at_box(question: Question, facts: Facts) -> Verdicts:
+    found = grammar.parse(_argument(question))
+    if len(found.boxes) != 1 or found.problems:
+        raise CannotTellError("the argument is no box")
+    numbers = ",".join(grammar.number_text(v) for v in found.boxes[0].box.coords)
+    if numbers not in question.text.replace(" ", ""):
+        raise CannotTellError("the box of the argument is not in the question's text")
+    return [_is_box_of(option, found.boxes[0].box, facts) for option in question.options]
+
+
+def _slices(question: Question, facts: Facts) -> Verdicts:
+    box = facts.slices(_there(_argument(question), facts))
+    verdicts: Verdicts = []
+    for option in question.options:
+        match = _RANGE.fullmatch(option)
+        if not match or match[3]:
+            raise CannotTellError(f"'{option}' is no range of slices")
+        verdicts.append((int(match[1]), int(match[2]) + 1) == box)
+    return verdicts
+
+
+def _present(question: Question, facts: Facts) -> Verdicts:
+    exists = _exists(_argument(question), facts)
+    if set(question.options) != {"yes", "no"}:
+        raise CannotTellError("the options are not yes and no")
+    return [(option == "yes") == exists for option in question.options]
+
+
+def _which_present(question: Question, facts: Facts) -> Verdicts:
+    return [_exists(option, facts) for option in question.options]
+
+
+def _which_absent(question: Question, facts: Facts) -> Verdicts:
+    return [not _exists(option, facts) for option in question.options]
+
+
+def _best(values: Sequence[float], best: float) -> Verdicts:
+    """The one option with the best value; none can be told if two share it."""
+    winners = [abs(v - best) <= 1e-9 * max(abs(best), 1.0) for v in values]
+    return [None if w and sum(winners) > 1 else w for w in winners]
+
+
+def _largest(question: Question, facts: Facts) -> Verdicts:
+    sizes = [facts.measure(_there(option, facts)) for option in question.options]
+    return _best(sizes, max(sizes))
+
+
+def _smallest(question: Question, facts: Facts) -> Verdicts:
+    sizes = [facts.measure(_there(option, facts)) for option in question.options]
+    return _best(sizes, min(sizes))
+
+
+def _how_large(question: Question, facts: Facts) -> Verdicts:
+    size, unit = facts.measure(_there(_argument(question), facts)), facts.scene.unit
+    fitting = {"mm2": ("mm2", "cm2"), "mm3": ("mm3", "ml")}.get(unit, ())
+    verdicts: Verdicts = []
+    for option in question.options:
+        match = _RANGE.fullmatch(option)
+        if not match or match[3] not in fitting:
+            raise CannotTellError(f"'{option}' is no range of sizes in {unit}")
+        scale = _UNITS[match[3]]
+        verdicts.append(float(match[1]) * scale <= size < float(match[2]) * scale)
+    return verdicts
+
+
+def _direction(question: Question, facts: Facts) -> Verdicts:
+    a, b = (facts.centre(_there(_argument(question, i), facts)) for i in (0, 1))
+    offset = [p - q for p, q in zip(a, b, strict=True)]
+    axis = max(range(len(offset)), key=lambda i: abs(offset[i]))
+    sides = [_side(option, facts) for option in question.options]
+    return [where == axis and sign * offset[axis] > 0 for where, sign in sides]
+
+
+def _which_direction(question: Question, facts: Facts) -> Verdicts:
+    axis, sign = _side(_argument(question), facts)
+    start = facts.centre(_there(_argument(question, 1), facts))
+    if axis >= len(start):
+        raise CannotTellError(f"'{_argument(question)}' is no direction of an image")
+    return [sign * (facts.centre(_there(option, facts))[axis] - start[axis]) > 0 for option in question.options]
+
+
+def _nearest(question: Question, facts: Facts) -> Verdicts:
+    start = facts.centre(_there(_argument(question), facts))
+    if _argument(question) in question.options:
+        raise CannotTellError("the structure itself is among the options")
+    ways = [
+        sum((p - q) ** 2 for p, q in zip(facts.centre(_there(option, facts)), start, strict=True)) ** 0.5
+        for option in question.options
+    ]
+    return _best(ways, min(ways))
+
+
+def _lesion(question: Question, facts: Facts) -> str:
+    name = _there(_argument(question), facts)
+    if not names.is_lesion(name):
+        raise CannotTellError(f"'{name}' is no lesion")
+    return name
+
+
+def _host(question: Question, facts: Facts) -> Verdicts:
+    organs = [n for n in facts.around(_lesion(question, facts)) if not names.is_lesion(n)]
+    for option in question.options:
+        _there(option, facts)
+    return [organs[:1] == [option] for option in question.options]
+
+
+def _brightness(question: Question, facts: Facts) -> Verdicts:
+    contrast = facts.contrast(_lesion(question, facts))
+    if set(question.options) != {"brighter", "darker"}:
+        raise CannotTellError("the options are not brighter and darker")
+    if abs(contrast) < LEAST_CONTRAST:
+        return [None] * len(question.options)
+    return [(option == "brighter") == (contrast > 0) for option in question.options]
+
+
+def _count(question: Question, facts: Facts) -> Verdicts:
+    number = facts.components(_lesion(question, facts))
+    if not all(option.isdecimal() for option in question.options):
+        raise CannotTellError("an option is no number")
+    return [int(option) == number for option in question.options]
+
+
+def _lesion_side(question: Question, facts: Facts) -> Verdicts:
+    centre = facts.centre(_lesion(question, facts))
+    sides = [_side(option, facts) for option in question.options]
+    if any(axis != 0 for axis, _ in sides):
+        raise CannotTellError("an option is no side")
+    return [sign * centre[0] > 0 for _, sign in sides]
+
+
+def _lesion_quadrant(question: Question, facts: Facts) -> Verdicts:
+    _lesion(question, facts)
+    return _quadrant(question, facts)
+
+
+def _lesion_extent(question: Question, facts: Facts) -> Verdicts:
+    _lesion(question, facts)
+    return _how_large(question, facts)
+
+
+RULES: Mapping[tuple[str, str], Callable[[Question, Facts], Verdicts]] = {
+    ("structure_localisation", "quadrant"): _quadrant,
+    ("structure_localisation", "box"): _box,
+    ("structure_localisation", "slices"): _slices,
+    ("spatial_localisation", "which_in_quadrant"): _which_in_quadrant,
+    ("spatial_localisation", "which_at_box"): _which_at_box,
+    ("existence_verification", "present"): _present,
+    ("existence_verification", "which_present"): _which_present,
+    ("existence_verification", "which_absent"): _which_absent,
+    ("size_comparison", "largest"): _largest,
+    ("size_comparison", "smallest"): _smallest,
+    ("size_comparison", "how_large"): _how_large,
+    ("spatial_relation", "direction"): _direction,
+    ("spatial_relation", "nearest"): _nearest,
+    ("spatial_relation", "which_direction"): _which_direction,
+    ("lesion_analysis", "host"): _host,
+    ("lesion_analysis", "brightness"): _brightness,
+    ("lesion_analysis", "count"): _count,
+    ("lesion_analysis", "lesion_side"): _lesion_side,
+    ("lesion_analysis", "lesion_quadrant"): _lesion_quadrant,
+    ("lesion_analysis", "lesion_extent"): _lesion_extent,
+}

@@ -1,0 +1,302 @@
+"""What a case holds, told twice: by its record, and by its masks in plain slow code that shares nothing with ``data/extract``.
+
+Both tell the same things, so that an answer can be judged by either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from unireason.data import names
+from unireason.data.item import Loaded
+from unireason.data.scene import Scene
+from unireason.imaging import window as windows
+from unireason.types import Box, Box2D, Box3D, Frame
+
+Numbers = tuple[float, ...]
+Corner = tuple[int, ...]
+
+NEAR = 5.0
+"""Millimetres (pixels where the spacing is unknown) within which something is a neighbour."""
+_RING = 3  # least width in pixels of the ring that a contrast is taken against
+_LUMA = (0.299, 0.587, 0.114)  # Source: ITU-R BT.601, section 2.5.1
+
+
+class Facts(Protocol):
+    """What questions may be about."""
+
+    @property
+    def scene(self) -> Scene:
+        """The scene of the record."""
+        ...
+
+    def present(self) -> frozenset[str]:
+        """Structures that are there, unclear ones included."""
+        ...
+
+    def centre(self, name: str) -> Numbers:
+        """Centre of mass relative to the middle of the picture along the scene's directions, millimetres or pixels."""
+        ...
+
+    def measure(self, name: str) -> float:
+        """Area or volume in the scene's unit."""
+        ...
+
+    def box(self, name: str) -> Box:
+        """Tight box in the model frame, not rounded if it comes from masks."""
+        ...
+
+    def slices(self, name: str) -> tuple[int, int]:
+        """Half-open range of model slices whose extent it touches; (0, 1) in an image."""
+        ...
+
+    def components(self, name: str) -> int:
+        """Connected components, specks below 1% of the structure left out."""
+        ...
+
+    def contrast(self, name: str) -> float:
+        """Mean grey level inside minus that of the ring around."""
+        ...
+
+    def around(self, name: str) -> list[str]:
+        """Structures that surround it, the one that makes up most of its surroundings first."""
+        ...
+
+
+class SceneFacts:
+    """Facts as the record tells them."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+
+    def present(self) -> frozenset[str]:
+        """See Facts."""
+        return frozenset(self.scene.structures) | frozenset(self.scene.unclear)
+
+    def centre(self, name: str) -> Numbers:
+        """See Facts."""
+        return self.scene.structures[name].centre
+
+    def measure(self, name: str) -> float:
+        """See Facts."""
+        return self.scene.structures[name].measure
+
+    def box(self, name: str) -> Box:
+        """See Facts; whole numbers."""
+        return self.scene.structures[name].box_model
+
+    def slices(self, name: str) -> tuple[int, int]:
+        """See Facts."""
+        return self.scene.structures[name].slices
+
+    def components(self, name: str) -> int:
+        """See Facts."""
+        return self.scene.structures[name].part_count
+
+    def contrast(self, name: str) -> float:
+        """See Facts."""
+        return self.scene.structures[name].contrast
+
+    def around(self, name: str) -> list[str]:
+        """See Facts; of the neighbours those whose box goes round the middle of its box, the smallest box first."""
+        own, half = self.scene.structures[name].box_canonical, len(self.scene.shape)
+        middle = [(own[i] + own[half + i]) / 2 for i in range(half)]
+        found = []
+        for other in self.scene.structures[name].neighbours:
+            box = self.scene.structures[other].box_canonical
+            if all(box[i] <= m <= box[half + i] for i, m in enumerate(middle)):
+                found.append((prod(box[half + i] - box[i] for i in range(half)), other))
+        return [other for _, other in sorted(found)]
+
+
+class MaskFacts:
+    """Facts recomputed from a loaded item. What is asked twice is kept; masks themselves are not."""
+
+    def __init__(self, loaded: Loaded, k: int, scene: Scene, *, window: str = "auto") -> None:
+        """Take an item, or one axial slice of it.
+
+        Args:
+            loaded: The item with its masks.
+            k: Canonical slice; -1 for the whole.
+            scene: What the record says; only its space of directions and its frame are taken over, both are checked elsewhere.
+            window: Intensity window of the data set.
+        """
+        cut: Any = slice(None) if k < 0 else k
+        self.scene = scene
+        self.pixels = loaded.case.pixels[cut]
+        self._case, self._window = loaded.case, window
+        self._layers = [(layer.labels[cut], layer.names) for layer in loaded.layers]
+        self.shape: tuple[int, ...] = self._layers[0][0].shape if self._layers else self.pixels.shape[: len(scene.shape)]
+        geometry = loaded.case.geometry
+        spacing = geometry.spacing_mm or loaded.item.spacing_mm
+        affine = geometry.affine_lps
+        # Columns: patient millimetres of one step along canonical x, y, z.
+        world = None if affine is None else np.array(affine, float)[:3, list(geometry.order)] * np.where(geometry.flips, -1, 1)
+        if spacing is None and world is not None and scene.space == "patient":
+            spacing = tuple(float(v) for v in np.linalg.norm(world, axis=0))
+        self.dimensions = len(self.shape)
+        self.spacing: Numbers | None = None if spacing is None else tuple(float(s) for s in spacing[: self.dimensions])
+        self.world = world
+        self._seen: dict[tuple[str, str], Any] = {}
+
+    @property
+    def steps(self) -> Numbers:
+        """Voxel size along x, y[, z]; ones where it is unknown."""
+        return self.spacing or (1.0,) * self.dimensions
+
+    def mask(self, name: str) -> NDArray[np.bool_]:
+        """Mask of a structure on the canonical grid; empty if it is not there."""
+        out = np.zeros(self.shape, bool)
+        for labels, titles in self._layers:
+            for value in sorted(v for v in titles if v and names.readable(titles[v]) == name):
+                out |= labels == value
+        return out
+
+    def present(self) -> frozenset[str]:
+        """See Facts."""
+        return frozenset(self._keep("", "present", self._present))
+
+    def _present(self) -> frozenset[str]:
+        found = set()
+        for labels, titles in self._layers:
+            values = set(np.unique(labels).tolist())
+            found |= {names.readable(title) for value, title in titles.items() if value and value in values}
+        return frozenset(found)
+
+    def where(self, name: str) -> tuple[Corner, Corner, Numbers, int]:
+        """Lower and upper corner (half-open) and mean index of the voxel centres, all (x, y[, z]), and the number of voxels."""
+        found: tuple[Corner, Corner, Numbers, int] = self._keep(name, "where", lambda: self._where(name))
+        return found
+
+    def _where(self, name: str) -> tuple[Corner, Corner, Numbers, int]:
+        index = np.where(self.mask(name))[::-1]
+        low, high = tuple(int(i.min()) for i in index), tuple(int(i.max()) + 1 for i in index)
+        return low, high, tuple(float(i.mean()) + 0.5 for i in index), len(index[0])
+
+    def centre(self, name: str) -> Numbers:
+        """See Facts."""
+        place = self.where(name)[2]
+        offset = [p - n / 2 for p, n in zip(place, self.shape[::-1], strict=True)]
+        if self.scene.space == "picture" or self.world is None:
+            return tuple(o * s for o, s in zip(offset, self.steps, strict=True))
+        turned = self.world[:, : self.dimensions] @ np.array(offset)
+        return tuple(float(v) for v in turned[: self.dimensions])
+
+    def measure(self, name: str) -> float:
+        """See Facts."""
+        return self.where(name)[3] * float(np.prod(self.steps))
+
+    def box(self, name: str) -> Box:
+        """See Facts."""
+        low, high, _, _ = self.where(name)
+        return to_model(low, high, self.shape, self.scene.frame)
+
+    def slices(self, name: str) -> tuple[int, int]:
+        """See Facts."""
+        low, high, _, _ = self.where(name)
+        if self.dimensions == 2:
+            return 0, 1
+        depth, planes = self.scene.frame.depth, self.shape[0]
+        # Model slice d shows the planes [d planes / depth, (d + 1) planes / depth).
+        touched = [d for d in range(depth) if d * planes < high[2] * depth and (d + 1) * planes > low[2] * depth]
+        return touched[0], touched[-1] + 1
+
+    def components(self, name: str) -> int:
+        """See Facts."""
+        return sum(100 * n >= self.where(name)[3] for n in self.component_sizes(name))
+
+    def component_sizes(self, name: str) -> list[int]:
+        """Voxels of every connected component, largest first."""
+        sizes: list[int] = self._keep(name, "components", lambda: self._component_sizes(name))
+        return sizes
+
+    def _component_sizes(self, name: str) -> list[int]:
+        labels, count = ndimage.label(self.mask(name), np.ones((3,) * self.dimensions))
+        return sorted((int(n) for n in np.bincount(labels.ravel())[1:]), reverse=True) if count else []
+
+    def contrast(self, name: str) -> float:
+        """See Facts; the ring is what lies within a few pixels of the same slice and is not the structure."""
+        value: float = self._keep(name, "contrast", lambda: self._contrast(name))
+        return value
+
+    def _contrast(self, name: str) -> float:
+        reach = max(_RING, round(max(self.shape[-2:]) / 128))
+        part = self._block(name, (reach, reach, 0)[: self.dimensions])
+        inside = self.mask(name)[part]
+        square = np.ones((1,) * (self.dimensions - 2) + (2 * reach + 1,) * 2, bool)
+        ring = ndimage.binary_dilation(inside, square) & ~inside
+        grey = windows.apply(self.pixels[part], windows.choose(self._case, self._window)).astype(float)
+        grey = grey @ np.array(_LUMA) if grey.ndim > self.dimensions else grey
+        return float(grey[inside].mean() - grey[ring].mean()) if ring.any() else 0.0
+
+    def around(self, name: str) -> list[str]:
+        """See Facts; what the mask meets when it grows by five millimetres or pixels."""
+        found: list[str] = self._keep(name, "around", lambda: self._around(name))
+        return found
+
+    def _around(self, name: str) -> list[str]:
+        part = self._block(name, tuple(int(np.ceil(NEAR / s)) + 1 for s in self.steps))
+        inside = self.mask(name)[part]
+        ring = ndimage.distance_transform_edt(~inside, sampling=self.steps[::-1])
+        shell = (ring <= NEAR) & ~inside
+        shares = []
+        for other in sorted(self.present() - {name}):
+            share = int(np.count_nonzero(self.mask(other)[part] & shell))
+            shares.append((-share, other))
+        return [other for share, other in sorted(shares) if share]
+
+    def _block(self, name: str, reach: Sequence[int]) -> tuple[slice, ...]:
+        """Slices of the structure's box grown by ``reach`` along x, y[, z], in the order of the array."""
+        low, high, _, _ = self.where(name)
+        grown = [
+            slice(max(0, int(a) - r), min(n, int(b) + r)) for a, b, r, n in zip(low, high, reach, self.shape[::-1], strict=True)
+        ]
+        return tuple(grown[::-1])
+
+    def _keep(self, name: str, what: str, compute: Any) -> Any:
+        if (name, what) not in self._seen:
+            self._seen[name, what] = compute()
+        return self._seen[name, what]
+
+
+def to_model(low: Sequence[float], high: Sequence[float], shape: Sequence[int], frame: Frame) -> Box:
+    """A canonical box in the model frame, not rounded.
+
+    Args:
+        low: Lower corner (x, y[, z]), canonical index.
+        high: Upper corner, exclusive.
+        shape: Canonical shape, (Z, Y, X) or (Y, X).
+        frame: The model frame.
+    """
+    sizes = (frame.width, frame.height, frame.depth)
+    ends = [[v * m / n for v, m, n in zip(corner, sizes, tuple(shape)[::-1], strict=False)] for corner in (low, high)]
+    return Box2D(*ends[0], *ends[1]) if len(low) == 2 else Box3D(*ends[0], *ends[1])
+
+
+def rounded_like(exact: Box, frame: Frame, written: Box) -> Box:
+    """The exact box on whole pixels: nearest, at least one pixel a side, inside the frame.
+
+    Where a coordinate lies half-way between two pixels, either counts as nearest, and the one that is written is taken: on which side
+    half falls is a matter of arithmetic, not of truth.
+    """
+    half = len(exact.coords) // 2
+    sizes = (frame.width, frame.height, frame.depth)[:half]
+    low, high = [], []
+    for axis, size in enumerate(sizes):
+        a = min(max(_nearest(exact.coords[axis], written.coords[axis]), 0), size - 1)
+        b = min(max(_nearest(exact.coords[axis + half], written.coords[axis + half]), a + 1), size)
+        low.append(a)
+        high.append(b)
+    return Box2D(*low, *high) if half == 2 else Box3D(*low, *high)
+
+
+def _nearest(value: float, written: float) -> int:
+    if abs(abs(value - written) - 0.5) < 1e-6:
+        return int(written)
+    return int(np.rint(value))
