@@ -49,11 +49,8 @@ def take_in(
     tell = progress or (lambda done: None)
     with whole(out) as folder, (folder / QUESTIONS).open("w", encoding="utf-8", newline="\n") as lines:
         (folder / IMAGES).mkdir()
-        if layout == "umrg":
-            report = _umrg(path, folder, lines, tell)
-        else:
-            report = _unimed_cot(path, folder, lines, volumes=volumes, tell=tell)
-        report = {"layout": layout, **report}
+        read = _umrg(path, folder, lines, tell) if layout == "umrg" else _unimed_cot(path, folder, lines, volumes, tell)
+        report = {"layout": layout, **read}
         (folder / RELEASE).write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return report
 
@@ -70,13 +67,13 @@ def rows_in(layout: str, path: Path) -> int:
     return sum(row_count(file) for file in files)
 
 
-def _unimed_cot(path: Path, folder: Path, lines: TextIO, *, volumes: Path | None, tell: Progress) -> dict[str, Any]:
+def _unimed_cot(path: Path, folder: Path, lines: TextIO, volumes: Path | None, tell: Progress) -> dict[str, Any]:
     index = Index.of(volumes) if volumes else None
     named = _extract(path, folder / IMAGES, tell)
     tally = _Tally(pictures=len(named))
     for done, (table, row, found) in enumerate(_recovered(path), start=len(named) + 1):
         record: dict[str, Any] = {"table": table, **found.to_json(), "images": [named[i] for i in found.image_ids if i in named]}
-        bare = not any(i in named for i in row.image_ids)
+        bare = found.kind == "volume" and not any(i in named for i in row.image_ids)
         tally.add(table, found, [] if bare else [i for i in row.image_ids if i not in named])
         record |= {"volume": "", "names": list(names_of(row)) if bare else []}
         if bare:
