@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 from typing import Any
 
-SUBCOMMANDS: tuple[str, ...] = ("export", "import_")
+SUBCOMMANDS: tuple[str, ...] = ("inspect", "build", "check", "export", "import_")
 
 
 def add_parser(subparsers: Any) -> None:

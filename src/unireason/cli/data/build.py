@@ -64,13 +64,14 @@ def _add_annotator(group: Any) -> None:
     group.add_argument("--annotator", choices=("template", "llm"), default="template", help="who writes it (default template)")
     group.add_argument("--endpoint", metavar="URL", help="llm: base address of an OpenAI-compatible service, ending in /v1")
     group.add_argument("--model", metavar="NAME", help="llm: name of the model there")
-    group.add_argument("--key-env", metavar="VAR", default="OPENAI_API_KEY", help="llm: environment variable that holds the key")
     group.add_argument(
-        "--cache", metavar="DIR", type=Path, help="llm: where replies are kept (default DIR.cache beside the data set)"
+        "--key-env", metavar="VAR", default="", help="llm: environment variable that holds the key (default: no key)"
     )
-    group.add_argument("--concurrency", metavar="N", type=int, help="llm: requests in flight")
+    group.add_argument("--cache", metavar="DIR", type=Path, help="llm: where replies are kept (default: the user's cache folder)")
+    group.add_argument("--concurrency", metavar="N", type=int, help="llm: requests in flight (default 8)")
+    group.add_argument("--temperature", metavar="T", type=float, help="llm: sampling temperature (default 0.7)")
     group.add_argument("--budget-tokens", metavar="N", type=int, help="llm: stop asking after so many tokens")
-    group.add_argument("--budget-requests", metavar="N", type=int, help="llm: stop asking after so many requests")
+    group.add_argument("--budget-requests", metavar="N", type=int, help="llm: stop asking after so many replies")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -118,7 +119,7 @@ def read_config(args: argparse.Namespace) -> Any:
         shares=shares,  # type: ignore[arg-type]  # checked by the config
         embed=args.embed,
         annotator=args.annotator,
-        annotation={"model": args.model} if args.annotator == "llm" else {},
+        annotation=_annotation(args),
     )
 
 
@@ -144,7 +145,28 @@ def _annotator(args: argparse.Namespace) -> Any:
         from unireason.data.annotate.template import TemplateAnnotator
 
         return TemplateAnnotator()
-    raise NotImplementedError
+    from unireason.data.annotate.llm import LlmAnnotator
+
+    if not args.endpoint or not args.model:
+        raise FormatError("--annotator llm was asked for", "--endpoint URL and --model NAME", "give both")
+    return LlmAnnotator(args.endpoint, args.model, settings=_llm_settings(args))
+
+
+def _llm_settings(args: argparse.Namespace) -> Any:
+    """Settings out of the arguments that were given; what was not keeps its default."""
+    from unireason.data.annotate.settings import LlmSettings
+
+    given = {name: getattr(args, name) for name in ("cache", "concurrency", "budget_tokens", "budget_requests", "temperature")}
+    return LlmSettings(key_env=args.key_env, **{name: value for name, value in given.items() if value is not None})
+
+
+def _annotation(args: argparse.Namespace) -> dict[str, Any]:
+    """What of the annotator's settings shapes the result."""
+    if args.annotator == "template":
+        return {}
+    settings = _llm_settings(args)
+    budgets = {"budget_tokens": settings.budget_tokens, "budget_requests": settings.budget_requests}
+    return {"model": args.model, **settings.sampling(), **budgets}
 
 
 @contextmanager

@@ -62,6 +62,7 @@ def build(config: BuildConfig, out: Path, *, annotator: Annotator, hands: Hands 
     source = open_source(config.source, config.root, options=config.options)
     units = _plan(config, work, source, doing)
     total = sum(unit.count for unit in units)
+    doing.progress("list", total, total)
 
     def run(stage: str, engine: Engine, function: Draft | Write) -> None:
         done = 0
@@ -83,7 +84,8 @@ def build(config: BuildConfig, out: Path, *, annotator: Annotator, hands: Hands 
     run("draft", doing.engine, Draft(config, work.folder))
     _some(work, units)
     choose(config, work, units, ordered("select"))
-    run("write", doing.writing or doing.engine, Write(config, work.folder, annotator))
+    again = config.annotator == "llm"
+    run("write", doing.writing or doing.engine, Write(config, work.folder, annotator, again))
     return gather(config, work, units, source=source, progress=ordered("gather"))
 
 

@@ -102,16 +102,18 @@ class Write:
         config: The build.
         folder: Its work folder.
         annotator: Who writes the reasoning.
+        again: True to go through finished units too: a budget counts what was spent on them. Their replies are kept on disk.
     """
 
     config: BuildConfig
     folder: Path
     annotator: Annotator
+    again: bool = False
 
     def __call__(self, unit: Unit) -> int:
         """Write the rows of one unit unless that is done already; returns its number of items."""
         work = Work(self.folder)
-        if work.rows(unit).exists():
+        if work.rows(unit).exists() and not self.again:
             return unit.count
         draft, choice = read_json(work.draft(unit)), read_json(work.choice(unit))
         cases = [replace(case_from_row(d["case"]), split=s) for d, s in zip(draft["cases"], choice["splits"], strict=True)]

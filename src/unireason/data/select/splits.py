@@ -1,12 +1,13 @@
 """Splits by patient, the same on every machine and hardly changed when patients are added.
 
 Each patient falls into a split by a hash of the seed, the source and its identifier; patients that share near-duplicate pictures
-fall together. Only when a split would stay empty is the patient nearest to its share moved there.
+fall together. Only where a split of a small set would get less than half of its share are the patients nearest to it moved there.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from unireason.data.records import SPLITS
@@ -66,18 +67,17 @@ def assign(
     # Test comes first on the line, so that changing the share of validation never moves a patient out of test.
     bounds = {"test": (0.0, test), "validation": (test, test + validation), "train": (test + validation, 1.0)}
     chosen = {group: next(s for s in bounds if place < bounds[s][1] or s == "train") for place, group in places}
-    wanted = [s for s, share in zip(SPLITS, (train, validation, test), strict=True) if share > 0]
-    if len(places) >= len(wanted):
-        _fill(chosen, places, {s: sum(bounds[s]) / 2 for s in reversed(wanted)})
+    shares_of = dict(zip(SPLITS, (train, validation, test), strict=True))
+    for split in ("test", "validation", "train"):
+        if shares_of[split] > 0 and len(places) >= sum(share > 0 for share in shares_of.values()):
+            least = max(1, math.floor(shares_of[split] * len(places) / 2))
+            _fill(chosen, places, split, least=least, middle=sum(bounds[split]) / 2)
     return {patient: chosen[group] for group, names in members.items() for patient in names}
 
 
-def _fill(chosen: dict[str, str], places: list[tuple[float, str]], middles: Mapping[str, float]) -> None:
-    """Moves one group into every empty split, the one nearest to its share out of a split that keeps at least one."""
-    for split, middle in middles.items():
-        if split in chosen.values():
-            continue
-        held = list(chosen.values())
-        spare = [(abs(place - middle), group) for place, group in places if held.count(chosen[group]) > 1]
-        if spare:
-            chosen[min(spare)[1]] = split
+def _fill(chosen: dict[str, str], places: list[tuple[float, str]], split: str, *, least: int, middle: float) -> None:
+    """Moves groups into a split until it has ``least``: those nearest to its share, out of the split that has most."""
+    while (held := list(chosen.values())).count(split) < least:
+        largest = max(SPLITS, key=held.count)
+        near = min((abs(place - middle), group) for place, group in places if chosen[group] == largest)
+        chosen[near[1]] = split
