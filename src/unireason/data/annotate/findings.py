@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from unireason.data.scene import Scene, Structure
 
-from .wording import amount, counted, fill, length, listed, the
+from .wording import amount, counted, fill, is_plural, length, listed, the
 
 NEAR_MIDDLE = 0.02  # of the picture: a smaller offset is not worth a word
 FLAT, CLEAR = 8.0, 40.0  # contrast in grey levels of 0-255: below the one it is none, above the other it is clear
@@ -16,8 +16,8 @@ FLAT, CLEAR = 8.0, 40.0  # contrast in grey levels of 0-255: below the one it is
 Wordings = tuple[str, ...]
 
 _TOWARDS = {
-    "patient": (("to the left", "to the right"), ("posteriorly", "anteriorly"), ("superiorly", "inferiorly")),
-    "picture": (("to the right", "to the left"), ("downwards", "upwards"), ("towards the last slice", "towards the first slice")),
+    "patient": (("to the left", "to the right"), ("to the back", "to the front"), ("towards the head", "towards the feet")),
+    "picture": (("to the right", "to the left"), ("down", "up"), ("towards the last slice", "towards the first slice")),
 }
 _PART = {
     "patient": (("left", "right"), ("posterior", "anterior"), ("superior", "inferior")),
@@ -40,7 +40,7 @@ def notable(offset: tuple[float, ...], scene: Scene) -> list[int]:
 
 
 def offsets(offset: tuple[float, ...], axes: list[int], scene: Scene) -> str:
-    """An offset in words along some axes: "52 mm to the left and 31 mm posteriorly"."""
+    """An offset in words along some axes: "52 mm to the left and 31 mm to the back"."""
     return listed([f"{length(offset[i], scene.unit)} {_TOWARDS[scene.space][i][offset[i] < 0]}" for i in axes])
 
 
@@ -54,7 +54,7 @@ def size(structure: Structure, scene: Scene) -> Wordings:
             f"{{It}} {verbs[0]} about {{value}}.",
             f"{{It}} {verbs[1]} roughly {{value}}.",
             "In {quantity}, {it} {comes} to about {value}.",
-            "Measured over {its} outline, the {quantity} comes to about {value}.",
+            "Inside {its} outline I measure about {value}.",
         ),
         structure,
         quantity=quantity,
@@ -165,7 +165,8 @@ def parts(structure: Structure, scene: Scene) -> Wordings:
 
 def neighbours(structure: Structure, scene: Scene) -> Wordings:
     """What lies beside it, at most two names; nothing if nothing is near."""
-    near = [the(name) for name in structure.neighbours if name in scene.structures][:2]
+    names = [name for name in structure.neighbours if name in scene.structures][:2]
+    near = [the(name) for name in names]
     if not near:
         return ()
     return _written(
@@ -177,7 +178,7 @@ def neighbours(structure: Structure, scene: Scene) -> Wordings:
         ),
         structure,
         near=listed(near),
-        lie="lies" if len(near) == 1 else "lie",
+        lie="lie" if len(names) > 1 or is_plural(names[0]) else "lies",
     )
 
 

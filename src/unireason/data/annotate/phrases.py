@@ -38,6 +38,13 @@ CORRECTION: Phrases = (
     "This is {other}, however, so I look elsewhere.",
 )
 
+CORRECTION_OPTION: Phrases = (
+    "But this is {other}, which is not among the options.",
+    "On a closer look this is {other}, and that is no option.",
+    "That turns out to be {other}, so I move on.",
+    "This is {other}, however, which the question does not offer.",
+)
+
 OPENINGS: dict[str, Phrases] = {
     "structure_localisation": (
         "I need to find the place of the structure.",
@@ -90,18 +97,58 @@ OFFSET: Phrases = (
     "Going from {second} to {first} means moving {offsets}.",
 )
 
-FITS: Phrases = (
-    "This fits {option}: {fact}.",
-    "For {option} I note that {fact}.",
-    "As for {option}, {fact}.",
-    "Checking {option}: {fact}.",
+LARGEST: Phrases = (
+    "Of these, {right} {is} the {most}.",
+    "{Right} {is} the {most} of them.",
+    "None of the others is {more} than {right}.",
+    "So {right} {is} the {most} here.",
 )
-FITS_NOT: Phrases = (
-    "This does not fit {option}: {fact}.",
-    "As for {option}, {fact}.",
-    "Checking {option}: {fact}.",
-    "I can leave out {option}, because {fact}.",
+LARGER_OF_TWO: Phrases = (
+    "Of the two, {right} {is} the {more}.",
+    "{Right} {is} the {more} of the pair.",
+    "So {right} {is} {more} than the other.",
+    "Between the two, {right} {is} the {more}.",
 )
+IN_RANGE: Phrases = (
+    "{Value} falls into the range of {range}.",
+    "A size of {value} belongs to {range}.",
+    "The range that holds {value} is {range}.",
+    "With {value}, only the range of {range} fits.",
+)
+THERE: Phrases = (
+    "So {name} can be made out, and the question is settled.",
+    "There is no doubt that {name} {is} there.",
+    "This shows that {name} {is} there.",
+    "{Name} can clearly be seen here.",
+)
+MISSING: Phrases = (
+    "I search the rest of the {kind} as well, but nothing of {missing} is there.",
+    "Nowhere in the {kind} do I find anything of {missing}.",
+    "Going through the whole {kind}, I see nothing of {missing}.",
+    "Nothing of {missing} shows up, neither here nor elsewhere.",
+)
+BOTH_THERE: Phrases = (
+    "So {these} {are} there.",
+    "That shows {these} to be there.",
+    "With that, {these} {are} accounted for.",
+    "There is no doubt about {these}.",
+)
+NONE_THERE: Phrases = (
+    "There is nothing of {these}.",
+    "I find nothing of {these}.",
+    "There is no trace of {these}.",
+    "Looking for {these}, I find nothing.",
+)
+MAINLY: Phrases = (
+    "The main direction is {right}.",
+    "In short, the direction is {right}.",
+    "The direction is mainly {right}.",
+    "For the most part, this is {right}.",
+)
+# In front of a clause that speaks for the right option, against a wrong one, or sums up.
+FOR: Phrases = ("", "Indeed, ", "In fact, ", "As it turns out, ", "I note that ")
+AGAINST: Phrases = ("By contrast, ", "On the other hand, ", "I can rule out one option: ", "For comparison, ")
+IN_SHORT: Phrases = ("So ", "In short, ", "That is, ", "This means that ", "Put simply, ")
 
 CONCLUSIONS: Phrases = (
     "So the answer is {right} {letter}.",
@@ -120,21 +167,27 @@ IMPLICIT_OPENINGS: Phrases = (
     "Let me match the description with what the {kind} shows.",
     "The target has to be found from its description alone.",
 )
+IMPLICIT_FIRST: Phrases = (
+    "To begin with, {fact}.",
+    "The first clue is that {fact}.",
+    "According to the description, {fact}.",
+    "The question says that {fact}.",
+)
+IMPLICIT_CLUES: Phrases = (
+    "Moreover, {fact}.",
+    "Another clue is that {fact}.",
+    "In addition, {fact}.",
+    "It also has to hold that {fact}.",
+)
 IMPLICIT_EXCLUDED: Phrases = (
-    "{Other} can be ruled out, since its centre lies {offsets} from there.",
-    "It cannot be {other}, whose centre lies {offsets} from there.",
-    "{Other} does not match, as its centre is found {offsets} from there.",
-    "With its centre {offsets} from there, {other} does not match.",
+    "{Other} can be ruled out, since its centre lies {offsets} from the place that is meant.",
+    "It cannot be {other}, whose centre lies {offsets} from the place that is meant.",
+    "{Other} does not match, as its centre is found {offsets} from the place that is meant.",
+    "With its centre {offsets} from the place that is meant, {other} does not match.",
 )
 IMPLICIT_CONCLUSIONS: Phrases = (
     "All of this fits {name}, which I mark with a tight box and two points inside.",
     "Only {name} {matches} this, so I outline {them}.",
     "I conclude that {name} {is} meant and mark {them}.",
     "This describes {name}; the box goes tightly around {them}.",
-)
-IMPLICIT_CLUES: Phrases = (
-    "One clue: {fact}.",
-    "According to the description, {fact}.",
-    "It is said that {fact}.",
-    "Another hint is that {fact}.",
 )

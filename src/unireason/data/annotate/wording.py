@@ -107,3 +107,19 @@ def length(value: float, unit: str) -> str:
     """A distance without its sign, in whole millimetres, or pixels if the scene's unit is "pixels"."""
     whole = round(abs(value))
     return f"{whole} {'mm' if unit != 'pixels' else 'pixel' if whole == 1 else 'pixels'}"
+
+
+def claim(fact: str, name: str) -> str:
+    """A clause about "it" as a clause about a structure: "it holds 3 ml" becomes "the spleen holds 3 ml".
+
+    Args:
+        fact: A clause that begins with "it <verb>", "its <noun>" or "nothing of it"; any other is given back as it is.
+        name: The structure it speaks of; a plural name changes the verb.
+    """
+    first, _, rest = fact.partition(" ")
+    verb, _, more = rest.partition(" ")
+    if first == "it":
+        return f"{the(name)} {_verb(verb) if is_plural(name) else verb} {more}".rstrip()
+    if first == "its":
+        return f"the {verb} of {the(name)} {more}".rstrip()
+    return fact.replace("nothing of it ", f"nothing of {the(name)} ", 1)
