@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from unireason.errors import FormatError
@@ -64,3 +64,18 @@ def folder(source: str, root: Path | None, what: str) -> Path:
     if root is None:
         raise FormatError(f"the source '{source}' was given no folder", what)
     return root
+
+
+def pairs(texts: Iterable[str]) -> dict[str, str]:
+    """Options from texts such as "channel=1"; of equal keys the last one holds.
+
+    Raises:
+        FormatError: If a text is no KEY=VALUE.
+    """
+    found = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not sign or not key.strip():
+            raise FormatError(f"the option {text!r}", "KEY=VALUE")
+        found[key.strip()] = value
+    return found

@@ -1,0 +1,206 @@
+"""What is in a source: counts from the whole list, structures and spacing from items loaded, spread evenly over it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unireason.data.item import Item, Layer, Loaded, Skipped, Source
+from unireason.errors import UniReasonError
+
+T = TypeVar("T")
+MOST_PROBLEMS = 1000
+"""Problems kept word for word; all are counted."""
+
+
+@dataclass(slots=True)
+class Survey:
+    """Findings about a source.
+
+    Attributes:
+        items: Usable items listed.
+        skipped: Items that the source itself skipped.
+        loaded: Items loaded to look inside.
+        failed: Items that could not be loaded.
+        patients: Number of patients among the items listed.
+        kinds: Items a kind.
+        modalities: Items a modality code, "" where unknown.
+        splits: Items a split of the source, "" where it names none.
+        structures: Name to [loaded items in which it is present, loaded items on which it is annotated].
+        sizes: Smallest and largest size along x, y (and z), one pair an axis, by kind.
+        spacing_mm: The same for voxel sizes in millimetres; items without are counted in ``unspaced``.
+        unspaced: Loaded items without spacing.
+        unnamed: Values in masks that no structure has, with the number of items that hold them.
+        problems: (item, reason) of what was skipped or failed, the first 1,000.
+    """
+
+    items: int = 0
+    skipped: int = 0
+    loaded: int = 0
+    failed: int = 0
+    patients: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    modalities: Counter[str] = field(default_factory=Counter)
+    splits: Counter[str] = field(default_factory=Counter)
+    structures: dict[str, list[int]] = field(default_factory=dict)
+    sizes: dict[str, list[list[float]]] = field(default_factory=dict)
+    spacing_mm: dict[str, list[list[float]]] = field(default_factory=dict)
+    unspaced: int = 0
+    unnamed: Counter[int] = field(default_factory=Counter)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, structures by name."""
+        return {
+            "items": self.items,
+            "patients": self.patients,
+            "kinds": dict(sorted(self.kinds.items())),
+            "modalities": dict(sorted(self.modalities.items())),
+            "splits": dict(sorted(self.splits.items())),
+            "skipped": self.skipped,
+            "loaded": self.loaded,
+            "failed": self.failed,
+            "structures": {n: {"present": p, "annotated": a} for n, (p, a) in sorted(self.structures.items())},
+            "sizes": self.sizes,
+            "spacing_mm": self.spacing_mm,
+            "without_spacing": self.unspaced,
+            "values_without_name": {str(v): n for v, n in sorted(self.unnamed.items())},
+            "problems": [{"item": item, "reason": reason} for item, reason in self.problems],
+        }
+
+
+class Even(Generic[T]):
+    """Keeps an even choice of a stream of unknown length in bounded memory: when it is full, every second entry goes.
+
+    Args:
+        limit: How many are wanted; up to four times as many are kept on the way. 0 keeps none.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._step, self._count = limit, 1, 0
+        self._kept: list[T] = []
+
+    def wants_next(self) -> bool:
+        """True if the entry that comes next would be kept."""
+        return self._limit > 0 and self._count % self._step == 0
+
+    def add(self, entry: T | None) -> None:
+        """Count an entry, and keep it if it is wanted; None may stand for one that is not."""
+        if self.wants_next() and entry is not None:
+            self._kept.append(entry)
+        self._count += 1
+        if len(self._kept) > 4 * self._limit > 0:
+            self._kept, self._step = self._kept[::2], self._step * 2
+
+    def chosen(self) -> list[T]:
+        """At most ``limit`` entries in their order, spread over all; all of them if there are no more."""
+        n = min(self._limit, len(self._kept))
+        return [self._kept[(2 * k + 1) * len(self._kept) // (2 * n)] for k in range(n)]
+
+
+def listed(source: Source, *, limit: int = 64) -> tuple[Survey, list[Item]]:
+    """List a source whole.
+
+    Args:
+        source: The source.
+        limit: How many items are to be looked into.
+
+    Returns:
+        What the list tells, and at most ``limit`` items spread evenly over it.
+
+    Raises:
+        UniReasonError: If the source as a whole cannot be used.
+    """
+    found, kept, patients = Survey(), Even[Item](limit), set()
+    for entry in source.items():
+        if isinstance(entry, Skipped):
+            found.skipped += 1
+            _problem(found, entry.id, entry.reason)
+            continue
+        kept.add(entry)
+        found.items += 1
+        patients.add(entry.patient)
+        found.kinds[entry.kind] += 1
+        found.modalities[entry.modality] += 1
+        found.splits[entry.split] += 1
+    found.patients = len(patients)
+    return found, kept.chosen()
+
+
+def look_into(found: Survey, source: Source, items: Iterable[Item]) -> Iterator[Loaded | None]:
+    """Load items and take what they hold into the findings.
+
+    Args:
+        found: The findings so far; they grow.
+        source: The source.
+        items: Some of its items.
+
+    Yields:
+        For every item the item loaded, or None if it could not be; the reason is then among the problems.
+    """
+    for item in items:
+        try:
+            loaded = source.load(item)
+        except UniReasonError as error:
+            found.failed += 1
+            _problem(found, item.id, str(error))
+            yield None
+        else:
+            _look(found, loaded)
+            yield loaded
+
+
+def _problem(found: Survey, item: str, reason: str) -> None:
+    if len(found.problems) < MOST_PROBLEMS:
+        found.problems.append((item, reason))
+
+
+def _look(found: Survey, loaded: Loaded) -> None:
+    found.loaded += 1
+    present: set[str] = set()
+    unnamed: set[int] = set()
+    for layer in loaded.layers:
+        values = layer_values(layer)
+        present |= {name for value, name in layer.names.items() if value in values}
+        unnamed |= values - set(layer.names) - {0}
+    found.unnamed.update(unnamed)
+    for name in {*loaded.item.annotated, *present}:
+        tally = found.structures.setdefault(name, [0, 0])
+        tally[0] += name in present
+        tally[1] += name in loaded.item.annotated
+    geometry = loaded.case.geometry
+    _widen(found.sizes, loaded.case.kind, tuple(reversed(geometry.shape)))
+    if geometry.spacing_mm is None:
+        found.unspaced += 1
+    else:
+        _widen(found.spacing_mm, loaded.case.kind, geometry.spacing_mm)
+
+
+def layer_values(layer: Layer) -> set[int]:
+    """The values that occur in a layer."""
+    return {int(v) for v in np.flatnonzero(counts(layer.labels))} if layer.labels.dtype.itemsize <= 2 else _rare(layer)
+
+
+def counts(labels: NDArray[Any]) -> NDArray[np.intp]:
+    """Voxels a value of a label map of at most 16 bits, slice by slice so that nothing is widened at once."""
+    planes = labels if labels.ndim == 3 else labels[None]
+    total = np.zeros(np.iinfo(labels.dtype).max + 1, np.intp)
+    for plane in planes:
+        total += np.bincount(plane.ravel(), minlength=len(total))
+    return total
+
+
+def _rare(layer: Layer) -> set[int]:
+    return {int(v) for v in np.unique(layer.labels)}
+
+
+def _widen(ranges: dict[str, list[list[float]]], kind: str, values: tuple[float, ...]) -> None:
+    """Takes values into the ranges of their kind."""
+    known = ranges.setdefault(kind, [[v, v] for v in values])
+    for pair, value in zip(known, values, strict=True):
+        pair[0], pair[1] = min(pair[0], value), max(pair[1], value)

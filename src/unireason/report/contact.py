@@ -1,0 +1,279 @@
+"""Contact sheets: items of a source at a glance, each with the outlines of its masks, a legend and what it is.
+
+A volume shows the slice with most structures, in true proportions. A structure has the same colour all over the sheet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from unireason import imaging
+from unireason.data.extract.slices import axial
+from unireason.data.item import Loaded
+
+from .markup import clean
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+
+SIDE = 300
+"""Pixels of a thumbnail's longer side."""
+TONES = (
+    "#4cc2ff", "#ffb02e", "#5ddc86", "#ff7ab8", "#ffe14a", "#b59bff", "#ff7d5c", "#35dcc6", "#c8f56a", "#f2a3ff", "#7aa5ff",
+    "#ffd0a1",
+)  # fmt: skip
+_PAPER, _CARD, _INK, _SOFT, _BLACK = "#15181c", "#1f242a", "#eef1f4", "#98a2ad", "#000000"
+_PAD, _GAP, _LINE = 24, 16, 20
+_LEGEND_LINES = 3
+_FEWEST = 3  # columns for which there is room, so that headings fit
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tile:
+    """One item, ready to be placed on a sheet.
+
+    Attributes:
+        title: The item's identifier.
+        facts: Two lines: modality, size and slice; spacing.
+        picture: uint8 (h, w, 3), at most `SIDE` a side.
+        outlines: Structure name to a boolean (h, w) outline, largest structure first.
+        hidden: Structures that are present but not on this slice.
+        sides: True if the left of the picture is the patient's right, which is then written on it.
+    """
+
+    title: str
+    facts: tuple[str, str]
+    picture: NDArray[np.uint8]
+    outlines: dict[str, NDArray[np.bool_]]
+    hidden: int = 0
+    sides: bool = False
+
+
+def tile(loaded: Loaded) -> Tile:
+    """The thumbnail of an item.
+
+    Args:
+        loaded: The item; one without any mask voxel shows its middle slice without outlines.
+    """
+    case, place = loaded.case, ""
+    shown = loaded
+    present = _present(loaded)
+    if case.kind == "volume":
+        k = fullest(loaded)
+        shown, place = axial(loaded, k), f"slice {k + 1} of {case.geometry.shape[0]}"
+    height, width = _size(shown)
+    picture = imaging.serialize(shown.case, size=(height, width)).slices[0]
+    if picture.ndim == 2:
+        picture = np.repeat(picture[..., None], 3, axis=2)
+    outlines = _outlines(shown, height, width)
+    size, spacing = _measures(loaded)
+    facts = " · ".join(part for part in (case.modality or loaded.item.modality, size, place) if part)
+    placed = case.geometry.affine_lps is not None
+    return Tile(loaded.item.id, (facts, spacing), picture, outlines, len(present - set(outlines)), placed)
+
+
+def fullest(loaded: Loaded) -> int:
+    """The canonical slice of a volume that shows most structures; of equals the one with most mask voxels, then the lowest.
+
+    Without any mask voxel it is the middle one.
+    """
+    depth = loaded.case.geometry.shape[0]
+    kinds, voxels = np.zeros(depth, np.intp), np.zeros(depth, np.intp)
+    for layer in loaded.layers:
+        named = [v for v in layer.names if v]
+        highest = max(named, default=0)
+        for k, plane in enumerate(layer.labels):
+            found = np.bincount(np.minimum(plane, highest + 1).ravel(), minlength=highest + 2)[named]
+            kinds[k] += np.count_nonzero(found)
+            voxels[k] += found.sum()
+    if not voxels.any():
+        return depth // 2
+    best = np.flatnonzero(kinds == kinds.max())
+    return int(best[voxels[best].argmax()])
+
+
+def sheet(tiles: Sequence[Tile], *, title: str, lines: Sequence[str] = (), columns: int = 4) -> Image:
+    """Thumbnails side by side under a heading.
+
+    Args:
+        tiles: In reading order; none gives the heading alone.
+        title: Heading.
+        lines: Further lines under it.
+        columns: Thumbnails in a row, at least 1.
+
+    Returns:
+        An RGB picture.
+    """
+    from PIL import Image as Pictures
+    from PIL import ImageDraw
+
+    colours = _colours(tiles)
+    columns = max(1, min(columns, len(tiles)))
+    rows = [tiles[n : n + columns] for n in range(0, len(tiles), columns)]
+    card = SIDE + 2 * 10
+    heights = [_card_height(row) for row in rows]
+    top = _PAD + 34 + _LINE * len(lines) + _GAP
+    bottom = 30
+    wide = max(columns, _FEWEST)
+    width = 2 * _PAD + wide * card + (wide - 1) * _GAP
+    picture = Pictures.new("RGB", (width, top + sum(heights) + _GAP * max(0, len(rows) - 1) + bottom + _PAD), _PAPER)
+    draw = ImageDraw.Draw(picture)
+    _write(draw, (_PAD, _PAD), title, width - 2 * _PAD, 24, _INK)
+    for n, line in enumerate(lines):
+        _write(draw, (_PAD, _PAD + 36 + n * _LINE), line, width - 2 * _PAD, 14, _SOFT)
+    y = top
+    for row, height in zip(rows, heights, strict=True):
+        for n, one in enumerate(row):
+            x = _PAD + n * (card + _GAP)
+            draw.rounded_rectangle((x, y, x + card - 1, y + height - 1), radius=8, fill=_CARD)
+            _place(picture, draw, one, (x + 10, y + 10), colours)
+        y += height + _GAP
+    _write(draw, (_PAD, picture.height - _PAD - 14), "Research only. Not a medical device.", width - 2 * _PAD, 12, _SOFT)
+    return picture
+
+
+def _present(loaded: Loaded) -> set[str]:
+    found: set[str] = set()
+    for layer in loaded.layers:
+        boxes = ndimage.find_objects(layer.labels) if layer.labels.dtype.itemsize < 4 else []
+        found |= {name for v, name in layer.names.items() if 0 < v <= len(boxes) and boxes[v - 1] is not None}
+    return found
+
+
+def _size(image: Loaded) -> tuple[int, int]:
+    """Pixels of a thumbnail in true proportions, (h, w)."""
+    height, width = image.case.geometry.shape
+    along_x, along_y = image.case.geometry.spacing_mm or (1.0, 1.0)
+    ratio = float(np.clip(width * along_x / (height * along_y), 0.2, 5.0))
+    return (round(SIDE / max(1.0, ratio)), round(SIDE * min(1.0, ratio)))
+
+
+def _measures(loaded: Loaded) -> tuple[str, str]:
+    geometry = loaded.case.geometry
+    size = " x ".join(str(n) for n in reversed(geometry.shape))
+    if geometry.spacing_mm is None:
+        return size, "spacing unknown"
+    return size, " x ".join(f"{s:.3g}" for s in geometry.spacing_mm) + " mm spacing"
+
+
+def _outlines(image: Loaded, height: int, width: int) -> dict[str, NDArray[np.bool_]]:
+    """Outlines two pixels wide on the thumbnail's grid, largest structure first; slivers that would vanish keep one pixel."""
+    found: list[tuple[int, str, NDArray[np.bool_]]] = []
+    for layer in image.layers:
+        h, w = layer.labels.shape
+        rows = ((np.arange(height) + 0.5) * h / height).astype(int)
+        columns = ((np.arange(width) + 0.5) * w / width).astype(int)
+        scaled = layer.labels[np.ix_(rows, columns)]
+        for value, name in layer.names.items():
+            if not value or not np.any(layer.labels == value):
+                continue
+            mask = scaled == value
+            if not mask.any():
+                y, x = (int(v[0]) for v in np.nonzero(layer.labels == value))
+                mask[min(height - 1, y * height // h), min(width - 1, x * width // w)] = True
+            edge = mask & ~ndimage.binary_erosion(mask, iterations=2, border_value=0)
+            found.append((int(mask.sum()), name, edge))
+    return {name: edge for _, name, edge in sorted(found, key=lambda entry: (-entry[0], entry[1]))}
+
+
+def _colours(tiles: Sequence[Tile]) -> dict[str, str]:
+    """Name to colour: names seen most often take the first tones, so that neighbours rarely share one."""
+    often: dict[str, int] = {}
+    for one in tiles:
+        for name in one.outlines:
+            often[name] = often.get(name, 0) + 1
+    ranked = sorted(often, key=lambda name: (-often[name], name))
+    return {name: TONES[n % len(TONES)] for n, name in enumerate(ranked)}
+
+
+def _card_height(row: Sequence[Tile]) -> int:
+    lines = max(len(_legend(one)) for one in row)
+    return 20 + SIDE + 8 + 3 * _LINE + 6 + lines * _LINE
+
+
+def _legend(one: Tile) -> list[list[tuple[str, int]]]:
+    """Names with their widths, broken into lines; a width of 0 marks a remark on what is not shown."""
+    font = _font(13)
+    entries = [(name, 16 + int(font.getlength(_short(clean(name), 26))) + 12) for name in one.outlines]
+    lines = _broken(entries)
+    fitting = sum(len(line) for line in lines[:_LEGEND_LINES])
+    lines = lines[:_LEGEND_LINES]
+    remarks = [f"{len(entries) - fitting} more here"] if fitting < len(entries) else []
+    remarks += [f"{one.hidden} on other slices"] if one.hidden else []
+    if not entries:
+        remarks.insert(0, "no structure here")
+    return [*lines, *([[(" · ".join(remarks), 0)]] if remarks else [])]
+
+
+def _broken(entries: Sequence[tuple[str, int]]) -> list[list[tuple[str, int]]]:
+    """Entries in lines no wider than a thumbnail."""
+    lines: list[list[tuple[str, int]]] = []
+    used = SIDE
+    for name, wide in entries:
+        if used + wide - 12 > SIDE:
+            lines.append([])
+            used = 0
+        lines[-1].append((name, wide))
+        used += wide
+    return lines
+
+
+def _place(picture: Image, draw: ImageDraw, one: Tile, corner: tuple[int, int], colours: Mapping[str, str]) -> None:
+    """One thumbnail with its words."""
+    from PIL import Image as Pictures
+    from PIL import ImageColor
+
+    x, y = corner
+    pixels = one.picture.copy()
+    for name, edge in reversed(one.outlines.items()):  # small structures on top
+        pixels[edge] = ImageColor.getrgb(colours[name])
+    height, width = pixels.shape[:2]
+    draw.rectangle((x, y, x + SIDE - 1, y + SIDE - 1), fill=_BLACK)
+    picture.paste(Pictures.fromarray(pixels), (x + (SIDE - width) // 2, y + (SIDE - height) // 2))
+    if one.sides:
+        for letter, left in (("R", x + 5), ("L", x + SIDE - 14)):
+            draw.text((left, y + SIDE // 2 - 8), letter, fill=_SOFT, font=_font(13))
+    y += SIDE + 8
+    _write(draw, (x, y), one.title, SIDE, 15, _INK)
+    for n, line in enumerate(one.facts, start=1):
+        _write(draw, (x, y + n * _LINE), line, SIDE, 12, _SOFT)
+    y += 3 * _LINE + 6
+    for entries in _legend(one):
+        left = x
+        for name, wide in entries:
+            if wide:
+                draw.rounded_rectangle((left, y + 3, left + 10, y + 13), radius=2, fill=colours[name])
+                draw.text((left + 16, y), _short(clean(name), 26), fill=_INK, font=_font(13))
+            else:
+                draw.text((left, y), name, fill=_SOFT, font=_font(13))
+            left += wide
+        y += _LINE
+
+
+def _write(draw: ImageDraw, corner: tuple[int, int], text: str, width: int, size: int, colour: str) -> None:
+    """One line of text, its middle left out where it is too long."""
+    text, font = clean(text), _font(size)
+    keep = len(text)
+    while keep > 8 and font.getlength(_short(text, keep)) > width:
+        keep -= 1
+    draw.text(corner, _short(text, keep), fill=colour, font=font)
+
+
+def _short(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    half = (most - 1) // 2
+    return f"{text[: most - 1 - half]}…{text[len(text) - half :]}"
+
+
+def _font(size: int) -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
