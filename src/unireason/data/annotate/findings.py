@@ -1,19 +1,19 @@
 """What can be said about one structure of a scene: each finding in several wordings.
 
-A finding is a tuple of full sentences that say the same; whoever writes the text picks one. The empty tuple means that there is
-nothing to say. Everything said is read off the scene; nothing is guessed.
+A finding is a ``Said``, full sentences that say the same, or None if there is nothing to say. Everything said is read off the scene;
+nothing is guessed.
 """
 
 from __future__ import annotations
 
 from unireason.data.scene import Scene, Structure
 
-from .wording import amount, counted, fill, is_plural, length, listed, the
+from .wording import Said, amount, counted, is_plural, length, listed, the
 
 NEAR_MIDDLE = 0.02  # of the picture: a smaller offset is not worth a word
 FLAT, CLEAR = 8.0, 40.0  # contrast in grey levels of 0-255: below the one it is none, above the other it is clear
 
-Wordings = tuple[str, ...]
+Templates = tuple[str, ...]
 
 _TOWARDS = {
     "patient": (("to the left", "to the right"), ("to the back", "to the front"), ("towards the head", "towards the feet")),
@@ -23,10 +23,6 @@ _PART = {
     "patient": (("left", "right"), ("posterior", "anterior"), ("superior", "inferior")),
     "picture": (("right", "left"), ("lower", "upper"), ("last", "first")),
 }
-
-
-def _written(templates: Wordings, structure: Structure, **values: str) -> Wordings:
-    return tuple(fill(template, structure.name, **values) for template in templates)
 
 
 def notable(offset: tuple[float, ...], scene: Scene) -> list[int]:
@@ -44,11 +40,11 @@ def offsets(offset: tuple[float, ...], axes: list[int], scene: Scene) -> str:
     return listed([f"{length(offset[i], scene.unit)} {_TOWARDS[scene.space][i][offset[i] < 0]}" for i in axes])
 
 
-def size(structure: Structure, scene: Scene) -> Wordings:
+def size(structure: Structure, scene: Scene) -> Said:
     """Area or volume."""
     quantity = "volume" if scene.unit == "mm3" or scene.kind == "volume" else "area"
     verbs = ("{holds}", "{takes} up") if quantity == "volume" else ("{covers}", "{spreads} over")
-    return _written(
+    return _said(
         (
             "{Its} {quantity} is about {value}.",
             f"{{It}} {verbs[0]} about {{value}}.",
@@ -62,17 +58,17 @@ def size(structure: Structure, scene: Scene) -> Wordings:
     )
 
 
-def place(structure: Structure, scene: Scene) -> Wordings:
+def place(structure: Structure, scene: Scene) -> Said:
     """Where its centre lies, in words or measured from the middle of the picture."""
     axes = notable(structure.centre, scene)
     if not axes:
-        templates: Wordings = (
+        templates: Templates = (
             "{It} {lies} in the middle of the {kind}.",
             "{Its} centre is almost that of the {kind}.",
             "{It} {sits} at the centre of the {kind}.",
             "{Its} centre hardly differs from the middle of the {kind}.",
         )
-        return _written(templates, structure, kind=scene.kind)
+        return _said(templates, structure, kind=scene.kind)
     part = " ".join(_PART[scene.space][i][structure.centre[i] < 0] for i in axes)
     templates = (
         "{It} {lies} in the {part} part of the {kind}.",
@@ -81,16 +77,16 @@ def place(structure: Structure, scene: Scene) -> Wordings:
         "{Its} centre lies {offsets} from the middle of the {kind}.",
         "From the middle of the {kind} to {its} centre it is {offsets}.",
     )
-    return _written(templates, structure, part=part, kind=scene.kind, offsets=offsets(structure.centre, axes, scene))
+    return _said(templates, structure, part=part, kind=scene.kind, offsets=offsets(structure.centre, axes, scene))
 
 
-def slices(structure: Structure, scene: Scene) -> Wordings:
+def slices(structure: Structure, scene: Scene) -> Said | None:
     """Which model slices of a volume it touches, counted from 0 as in boxes; nothing for an image."""
     first, last = structure.slices[0], structure.slices[1] - 1
     if scene.kind == "image":
-        return ()
+        return None
     if first == last:
-        templates: Wordings = (
+        templates: Templates = (
             "{It} {shows} on slice {first} only.",
             "Only slice {first} shows {them}.",
             "{It} {is} confined to slice {first}.",
@@ -103,13 +99,13 @@ def slices(structure: Structure, scene: Scene) -> Wordings:
             "{It} can be followed over {count}, from {first} to {last}.",
             "Slices {first} to {last} show {them}.",
         )
-    return _written(templates, structure, first=str(first), last=str(last), count=counted(last - first + 1, "slice"))
+    return _said(templates, structure, first=str(first), last=str(last), count=counted(last - first + 1, "slice"))
 
 
-def brightness(structure: Structure, scene: Scene) -> Wordings:
+def brightness(structure: Structure, scene: Scene) -> Said:
     """Contrast against a ring around it."""
     if abs(structure.contrast) < FLAT:
-        templates: Wordings = (
+        templates: Templates = (
             "{It} {is} about as bright as the tissue around {them}.",
             "{Its} brightness hardly differs from that of the surroundings.",
             "{It} {stands} out little from the tissue around {them}.",
@@ -124,14 +120,14 @@ def brightness(structure: Structure, scene: Scene) -> Wordings:
         )
     words = ("brighter", "darker") if structure.contrast > 0 else ("darker", "brighter")
     degree = "clearly " if abs(structure.contrast) >= CLEAR else ""
-    return _written(templates, structure, degree=degree, word=words[0], opposite=words[1])
+    return _said(templates, structure, degree=degree, word=words[0], opposite=words[1])
 
 
-def border(structure: Structure, scene: Scene) -> Wordings:
+def border(structure: Structure, scene: Scene) -> Said | None:
     """Whether the picture may cut it off; nothing if it touches no border."""
     if not structure.borders:
-        return ()
-    return _written(
+        return None
+    return _said(
         (
             "{It} {touches} the {where} of the {kind}, so {it} may be cut off there.",
             "{It} {reaches} the {where} of the {kind} and may go on beyond.",
@@ -144,10 +140,10 @@ def border(structure: Structure, scene: Scene) -> Wordings:
     )
 
 
-def parts(structure: Structure, scene: Scene) -> Wordings:
+def parts(structure: Structure, scene: Scene) -> Said:
     """Into how many connected pieces it falls, specks not counted."""
     if structure.part_count == 1:
-        templates: Wordings = (
+        templates: Templates = (
             "{It} {is} one connected piece.",
             "{It} {hangs} together in one piece.",
             "I count a single piece.",
@@ -160,16 +156,16 @@ def parts(structure: Structure, scene: Scene) -> Wordings:
             "I count {count}.",
             "The outline shows {count}.",
         )
-    return _written(templates, structure, count=counted(structure.part_count, "separate part"))
+    return _said(templates, structure, count=counted(structure.part_count, "separate part"))
 
 
-def neighbours(structure: Structure, scene: Scene) -> Wordings:
+def neighbours(structure: Structure, scene: Scene) -> Said | None:
     """What lies beside it, at most two names; nothing if nothing is near."""
     names = [name for name in structure.neighbours if name in scene.structures][:2]
     near = [the(name) for name in names]
     if not near:
-        return ()
-    return _written(
+        return None
+    return _said(
         (
             "{It} {lies} next to {near}.",
             "{It} {borders} on {near}.",
@@ -182,12 +178,12 @@ def neighbours(structure: Structure, scene: Scene) -> Wordings:
     )
 
 
-def shape(structure: Structure, scene: Scene) -> Wordings:
+def shape(structure: Structure, scene: Scene) -> Said | None:
     """Whether it is round or long; nothing in between."""
     if 1.35 < structure.elongation < 2.0:
-        return ()
+        return None
     word = "elongated" if structure.elongation >= 2.0 else "compact"
-    return _written(
+    return _said(
         (
             "{Its} outline is {word}.",
             "{It} {has} a rather {word} shape.",
@@ -197,3 +193,7 @@ def shape(structure: Structure, scene: Scene) -> Wordings:
         structure,
         word=word,
     )
+
+
+def _said(wordings: Templates, structure: Structure, **values: str) -> Said:
+    return Said(wordings, structure.name, values)

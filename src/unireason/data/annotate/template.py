@@ -7,9 +7,10 @@ option's text with the letter directly behind, so that even a small model can bi
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable, Sequence
-
-import numpy as np
+from functools import lru_cache
+from typing import TypeVar
 
 from unireason.data.question import IMPLICIT
 from unireason.data.scene import Scene, Structure
@@ -17,14 +18,15 @@ from unireason.types import Look
 
 from . import findings, phrases, verdict
 from .protocol import Annotation, Dropped, Task
-from .wording import fill, the
+from .wording import Said, the
 
 VERSION = "template/1"
 MAX_LOOKS = 3
-FALSE_LEAD = 1 / 7  # of the texts that have room for one, which gives about one in eight of all
+FALSE_LEAD = 1 / 6  # of the texts that have room for one, which gives about one in eight of all
 OPENING, EXTRA = 0.4, 0.6  # how often a text begins with a remark, and how often a look gets a second finding
 
-Finding = Callable[[Structure, Scene], findings.Wordings]
+T = TypeVar("T")
+Finding = Callable[[Structure, Scene], Said | None]
 
 # What a look has to tell, by kind of question; the place for all others.
 _RESTS_ON: dict[str, Finding] = {
@@ -78,54 +80,50 @@ class _Writer:
     def __init__(self, task: Task, named: list[str]) -> None:
         self.question, self.scene, self.named = task.question, task.scene, named
         seed = hashlib.sha256(f"{VERSION}:{task.id}".encode()).digest()
-        self.rng = np.random.default_rng(int.from_bytes(seed[:8], "big"))
+        self.draw = random.Random(int.from_bytes(seed[:8], "big")).random
         self.steps: list[str | Look] = []
         self.openings: set[str] = set()
 
     def reasoning(self) -> tuple[str | Look, ...]:
         """Reasoning with looks for a question with options."""
-        if self._chance(OPENING) and self.question.family in phrases.OPENINGS:
-            self._say(fill(self._pick(phrases.OPENINGS[self.question.family]), kind=self.scene.kind))
+        if self.draw() < OPENING and self.question.family in phrases.OPENINGS:
+            self._say(Said(phrases.OPENINGS[self.question.family], values={"kind": self.scene.kind}))
         wrong = self._wrong_structure()
         if wrong:
             self._false_lead(wrong)
         for index, name in enumerate(self.named):
-            leads = phrases.NEXT_LOOK if index or wrong else phrases.FIRST_LOOK
-            self._look(fill(self._pick(leads), name), name)
+            self._look(Said(phrases.NEXT_LOOK if index or wrong else phrases.FIRST_LOOK, name), name)
             self._describe(self.scene.structures[name], first=index == 0)
-        for wordings in verdict.sentences(self.question, self.scene, self.named, self.rng):
-            self._say(self._pick(wordings))
-        right = self.question.right.rstrip(".")
-        self._say(fill(self._pick(phrases.CONCLUSIONS), right=right, letter=self.question.letter))
+        for said in verdict.sentences(self.question, self.scene, self.named, self.draw):
+            self._say(said)
+        self._say(Said(phrases.CONCLUSIONS, values={"right": self.question.right.rstrip("."), "letter": self.question.letter}))
         return tuple(self.steps)
 
     def implicit(self) -> tuple[str | Look, ...]:
         """Reasoning without looks for an implicit question: from the description to the target."""
-        target = self.scene.structures[self.named[0]]
-        self._say(fill(self._pick(phrases.IMPLICIT_OPENINGS), kind=self.scene.kind))
-        for wordings in verdict.clues(self.question, self.scene, self.rng):
-            self._say(self._pick(wordings))
-        self._say(fill(self._pick(phrases.IMPLICIT_CONCLUSIONS), target.name))
+        self._say(Said(phrases.IMPLICIT_OPENINGS, values={"kind": self.scene.kind}))
+        for said in verdict.clues(self.question, self.scene, self.draw):
+            self._say(said)
+        self._say(Said(phrases.IMPLICIT_CONCLUSIONS, self.named[0]))
         return tuple(self.steps)
 
-    def _pick(self, wordings: Sequence[str]) -> str:
-        """One of the wordings; those that begin like a sentence of this text are left out if there are others."""
-        fresh = [w for w in wordings if _opening(w) not in self.openings] or wordings
-        chosen = fresh[int(self.rng.integers(len(fresh)))]
+    def _among(self, items: Sequence[T]) -> T:
+        return items[int(self.draw() * len(items))]
+
+    def _say(self, said: Said) -> None:
+        """Add a sentence in one wording, not one that begins like another of this text if that can be had.
+
+        Behind a look it comes after the full stop that ends the look's own sentence.
+        """
+        chosen = self._among([w for w in said.wordings if _opening(w) not in self.openings] or said.wordings)
         self.openings.add(_opening(chosen))
-        return chosen
-
-    def _chance(self, probability: float) -> bool:
-        return bool(self.rng.random() < probability)
-
-    def _say(self, text: str) -> None:
-        """Add a sentence; behind a look it comes after the full stop that ends the look's own sentence."""
+        text = said.written(chosen)
         if self.steps and isinstance(self.steps[-1], str):
             self.steps[-1] = f"{self.steps[-1]} {text}"
         else:
             self.steps.append(f". {text}" if self.steps else text)
 
-    def _look(self, lead: str, name: str) -> None:
+    def _look(self, lead: Said, name: str) -> None:
         self._say(lead)
         self.steps.append(Look(name, self.scene.structures[name].box_model))
 
@@ -136,28 +134,36 @@ class _Writer:
             main = findings.size
         said = main(structure, self.scene)
         if said:
-            self._say(self._pick(said))
-        others = [w for f in _EXTRAS if f is not main and (w := f(structure, self.scene))]
-        if others and (not said or self._chance(EXTRA)):
-            self._say(self._pick(others[int(self.rng.integers(len(others)))]))
+            self._say(said)
+        if said and self.draw() >= EXTRA:
+            return
+        others = [f for f in _EXTRAS if f is not main]
+        more = sorted(others, key=lambda _: self.draw())
+        extra = next((found for f in more if (found := f(structure, self.scene))), None)
+        if extra:
+            self._say(extra)
 
     def _wrong_structure(self) -> str:
         """A structure for a false lead: there, but not asked for; "" for none. Neighbours are the likeliest to be mistaken."""
-        asked = {*self.question.needs, *self.question.about, *self.question.options}
+        question = self.question
+        if self.draw() >= FALSE_LEAD or len(self.named) >= MAX_LOOKS:
+            return ""
+        asked = {*question.needs, *question.about, *question.options}
         others = [n for n in self.scene.structures if n not in asked]
-        missing = self.question.ask == "present" and self.question.about[0] not in self.scene.structures
-        if not self._chance(FALSE_LEAD) or not others or missing or len(self.named) >= MAX_LOOKS:
+        missing = question.ask == "present" and not set(question.about) & set(self.scene.structures)
+        if not others or missing:
             return ""
         near = [n for n in self.scene.structures[self.named[0]].neighbours if n in others]
-        return self._pick(near or others)
+        return self._among(near or others)
 
     def _false_lead(self, wrong: str) -> None:
-        self._look(self._pick(phrases.WRONG_LOOK), wrong)
+        self._look(Said(phrases.WRONG_LOOK), wrong)
         known = self.named[0] in self.question.about
         wordings = phrases.CORRECTION if known else phrases.CORRECTION_OPTION
-        self._say(fill(self._pick(wordings), self.named[0], other=the(wrong)))
+        self._say(Said(wordings, self.named[0], {"other": the(wrong)}))
 
 
+@lru_cache(maxsize=1024)
 def _opening(text: str) -> str:
     """The first two words."""
     return " ".join(text.split(maxsplit=2)[:2])

@@ -8,7 +8,9 @@ filled with a large first letter.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 # Endings in "s" of words that name one thing: humerus, pelvis, pancreas, biceps, mass.
 _SINGULAR_S = re.compile(r"(us|is|ss|as|ps|ns)$")
@@ -19,6 +21,7 @@ _PLACE = re.compile(r"\{(\w+)\}")
 _SMALL = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
+@lru_cache(maxsize=4096)
 def is_plural(name: str) -> bool:
     """True if a structure's name is a plural ("ribs", "vertebrae"), so that its verb has to agree.
 
@@ -44,6 +47,25 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One thing to say, in several wordings of which a text takes one.
+
+    Attributes:
+        wordings: Templates that mean the same, at least one.
+        name: The structure they speak of; "" for none.
+        values: What fills their other places.
+    """
+
+    wordings: tuple[str, ...]
+    name: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    def written(self, wording: str) -> str:
+        """One of the wordings, filled in."""
+        return fill(wording, self.name, **self.values)
+
+
 def fill(template: str, name: str = "", **values: str) -> str:
     """Write a template out.
 
@@ -56,16 +78,28 @@ def fill(template: str, name: str = "", **values: str) -> str:
         The sentence, its first letter large.
     """
     plural = is_plural(name)
-    known = {"name": the(name), **{key: forms[plural] for key, forms in _PRONOUNS.items()}, **values}
+    written = []
+    for index, piece in enumerate(_pieces(template)):
+        if index % 2 == 0:
+            written.append(piece)
+            continue
+        key = piece.lower()
+        if key in values:
+            word = values[key]
+        elif key == "name":
+            word = the(name)
+        elif key in _PRONOUNS:
+            word = _PRONOUNS[key][plural]
+        else:
+            word = _verb(piece) if plural else piece
+        written.append(word if key == piece else capital(word))
+    return capital("".join(written))
 
-    def one(found: re.Match[str]) -> str:
-        word = found[1]
-        key = word.lower()
-        if key not in known:
-            return _verb(word) if plural else word
-        return known[key] if word == key else capital(known[key])
 
-    return capital(_PLACE.sub(one, template))
+@lru_cache(maxsize=1024)
+def _pieces(template: str) -> list[str]:
+    """Text and places of a template in turn; places have odd numbers."""
+    return _PLACE.split(template)
 
 
 def _verb(singular: str) -> str:
