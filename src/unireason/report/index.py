@@ -13,6 +13,7 @@ import numpy as np
 from unireason.files import write_bytes
 from unireason.types import Case, Stack, Trace
 
+from .bars import bar, interval_text, is_share, percent
 from .figures import thumbnail
 from .markup import escape, render, static
 from .page import RESEARCH_ONLY
@@ -103,9 +104,9 @@ def _panel(key: str, score: Mapping[str, Any]) -> str:
         f'<p class="legend"><span class="whisker"></span>95% interval{chance}</p>'
     )
     figures = [
-        ("Accuracy", _percent(score.get("accuracy")), _interval(score.get("accuracy_ci95"))),
+        ("Accuracy", percent(score.get("accuracy")), interval_text(score.get("accuracy_ci95"))),
         ("Mean box IoU", _fraction(score.get("mean_box_iou")), ""),
-        ("With a crop", _percent(score.get("crop_rate")), ""),
+        ("With a crop", percent(score.get("crop_rate")), ""),
     ]
     large = "".join(
         f"<div><dt>{name}</dt><dd>{value}{f'<small>{more}</small>' if more else ''}</dd></div>" for name, value, more in figures
@@ -116,49 +117,20 @@ def _panel(key: str, score: Mapping[str, Any]) -> str:
 
 
 def _row(name: str, part: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
-    bar = _bar(part.get("accuracy"), part.get("accuracy_ci95"), part.get("chance", whole.get("chance")))
+    drawn = bar(part.get("accuracy"), part.get("accuracy_ci95"), part.get("chance", whole.get("chance")))
     return (
-        f'<tr><th scope="row">{escape(str(name).replace("_", " "))}</th><td class="chart">{bar}</td>'
-        f'<td class="value" title="{_interval(part.get("accuracy_ci95"))}">{_percent(part.get("accuracy"))}</td>'
+        f'<tr><th scope="row">{escape(str(name).replace("_", " "))}</th><td class="chart">{drawn}</td>'
+        f'<td class="value" title="{interval_text(part.get("accuracy_ci95"))}">{percent(part.get("accuracy"))}</td>'
         f"<td>{_fraction(part.get('mean_box_iou'))}</td><td>{_count(part.get('n'))}</td></tr>"
     )
 
 
-def _bar(value: Any, interval: Any, chance: Any) -> str:
-    """A bar from 0 to 100% with the whiskers of its interval and the line of chance."""
-    if not _is_number(value):
-        return ""
-    marks = f'<rect class="rail" width="100" height="16"/><rect class="bar" y="3" width="{100 * value:.2f}" height="10"/>'
-    if _is_pair(interval):
-        low, high = (100 * float(v) for v in interval)
-        marks += f'<path class="whiskers" d="M{low:.2f} 8H{high:.2f}M{low:.2f} 4V12M{high:.2f} 4V12"/>'
-    if _is_number(chance):
-        marks += f'<path class="chance" d="M{100 * chance:.2f} 0V16"/>'
-    return f'<svg viewBox="0 0 100 16" preserveAspectRatio="none" aria-hidden="true">{marks}</svg>'
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2 and all(_is_number(v) for v in value)
-
-
-def _percent(value: Any) -> str:
-    return f"{100 * value:.0f}%" if _is_number(value) else "\u2013"
-
-
 def _fraction(value: Any) -> str:
-    return f"{value:.2f}" if _is_number(value) else "\u2013"
+    return f"{value:.2f}" if is_share(value) else "\u2013"
 
 
 def _count(value: Any) -> str:
     return str(value) if isinstance(value, int) else "\u2013"
-
-
-def _interval(value: Any) -> str:
-    return f"{100 * value[0]:.0f}\u2013{100 * value[1]:.0f}%" if _is_pair(value) else ""
 
 
 def _filters(entries: Sequence[Entry]) -> str:
