@@ -28,7 +28,7 @@ class Draft:
         about: Arguments.
         right: The right option with its fact.
         wrong: The other options with theirs.
-        needs: Structures to look at; brought into the order of the options if they are options.
+        needs: Structures to look at, the first three of them; brought into the order of the options if they are options.
         values: What fills the places of the wording, apart from those that every wording may have.
     """
 
@@ -64,7 +64,7 @@ def write(places: Places, dice: Dice, draft: Draft) -> Question:
         **draft.values,
     )
     order = {option: i for i, option in enumerate(options)}
-    needs = sorted(draft.needs, key=lambda name: order.get(name, -1))[:MOST_NEEDS]
+    needs = sorted(draft.needs[:MOST_NEEDS], key=lambda name: order.get(name, -1))
     return Question(
         family=draft.family,
         ask=draft.ask,

@@ -1,0 +1,223 @@
+"""Scenes drawn by hand, phantom scenes with their masks, and a second way to the answers: from masks, by the reference page alone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import cache, lru_cache
+
+import numpy as np
+
+from unireason.data.ask.families import candidates
+from unireason.data.extract.describe import describe
+from unireason.data.extract.slices import axial, busy
+from unireason.data.frames import rule
+from unireason.data.item import Loaded
+from unireason.data.question import Question
+from unireason.data.scene import Part, Scene, Structure
+from unireason.data.sources.phantom_source import PhantomSource
+from unireason.types import Box2D, Box3D, Frame
+
+SIZE = 200
+
+
+def structure(name, box, *, measure=None, parts=None, **changes) -> Structure:
+    """A structure of a 200 mm picture whose frame has one pixel a millimetre; ``box`` is (x1, y1[, z1], x2, y2[, z2])."""
+    half = len(box) // 2
+    sides = [box[half + i] - box[i] for i in range(half)]
+    voxels = int(np.prod(sides)) if measure is None else int(measure)
+    model = Box2D(*box) if half == 2 else Box3D(*box)
+    counts = [voxels] if parts is None else parts
+    values = {
+        "name": name,
+        "box_canonical": tuple(box),
+        "box_voxel": tuple(box),
+        "box_model": model,
+        "voxels": voxels,
+        "measure": float(voxels),
+        "centre": tuple((box[i] + box[half + i]) / 2 - SIZE / 2 for i in range(half)),
+        "side": "",
+        "parts": tuple(Part(tuple(box), model, float(n), n) for n in counts),
+        "part_count": len(counts),
+        "neighbours": (),
+        "slices": (0, 1) if half == 2 else (box[2], box[5]),
+        "borders": (),
+        "contrast": 0.0,
+        "elongation": 1.7,
+        "points": (tuple(box[:half]), tuple(box[:half])),
+    }
+    return Structure(**{**values, **changes})
+
+
+def scene(*structures, space="patient", kind="image", absent=(), unclear=(), unit=None) -> Scene:
+    """A picture of 200 by 200 (by 200) millimetres."""
+    n = 2 if kind == "image" else 3
+    return Scene(
+        case="drawn",
+        patient="drawn",
+        kind=kind,
+        modality="CT",
+        frame=Frame(SIZE, SIZE, 1 if n == 2 else SIZE, kind),
+        shape=(SIZE,) * n,
+        spacing_mm=None if unit == "pixels" else (1.0,) * n,
+        extent=(float(SIZE),) * n,
+        space=space,
+        unit=unit or f"mm{n}",
+        structures={s.name: s for s in sorted(structures, key=lambda s: s.name)},
+        absent=absent,
+        unclear=unclear,
+    )
+
+
+def asked(drawn: Scene, ask: str, *, seeds: int = 30) -> list[Question]:
+    """All questions of one kind that many draws give."""
+    return [q for seed in range(seeds) for q in candidates(drawn, np.random.default_rng(seed), each=60) if q.ask == ask]
+
+
+def rights(drawn: Scene, ask: str, *, seeds: int = 30) -> dict[tuple[str, ...], set[str]]:
+    """Right options by arguments."""
+    found: dict[tuple[str, ...], set[str]] = {}
+    for question in asked(drawn, ask, seeds=seeds):
+        found.setdefault(question.about, set()).add(question.right)
+    return found
+
+
+@lru_cache(maxsize=1)
+def phantoms() -> tuple[tuple[Loaded, Scene], ...]:
+    """Volumes and axial slices of phantom patients, straight and oblique, described; some of them without orientation."""
+    found = []
+    for item in PhantomSource(14, 7).items():
+        loaded = PhantomSource(14, 7).load(item)
+        found.append((loaded, describe(loaded, rule("published"), case=item.id)))
+        for k in busy(loaded, 3, np.random.default_rng(3)):
+            flat = axial(loaded, k)
+            found.append((flat, describe(flat, rule("published"), case=f"{item.id}-{k}")))
+    plain = [(flat, plain_picture(flat)) for flat, s in found if s.kind == "image"][:12]
+    return (*found, *((flat, describe(flat, rule("published"), case="plain")) for _, flat in plain))
+
+
+def plain_picture(flat: Loaded) -> Loaded:
+    """The same image without orientation and spacing."""
+    geometry = replace(flat.case.geometry, affine_lps=None, spacing_mm=None)
+    return replace(flat, case=replace(flat.case, geometry=geometry))
+
+
+class Masks:
+    """Plain measurements of one case, straight from its labels."""
+
+    def __init__(self, loaded: Loaded, described: Scene) -> None:
+        self.scene = described
+        layer = loaded.layers[0]
+        self.labels, self.names = layer.labels, {name: value for value, name in layer.names.items()}
+        affine = loaded.case.geometry.affine_lps
+        n = self.labels.ndim
+        # Canonical steps in the scene's directions; the phantoms' files are canonical already.
+        self.steps = np.eye(n) if affine is None else affine[:n, :n]
+        if affine is None and loaded.case.geometry.spacing_mm:
+            self.steps = np.diag(loaded.case.geometry.spacing_mm)
+        self.centre, self.size, self.ring = cache(self._centre), cache(self._size), cache(self._ring)
+
+    def mask(self, name):
+        return self.labels == self.names[name]
+
+    def there(self, name):
+        return bool(self.mask(name).any())
+
+    def _centre(self, name):
+        index = np.argwhere(self.mask(name))[:, ::-1].mean(axis=0) + 0.5 - np.array(self.labels.shape[::-1]) / 2
+        return self.steps @ index
+
+    def _size(self, name):
+        per_voxel = 1.0
+        if self.scene.spacing_mm:
+            per_voxel = float(np.prod(self.scene.spacing_mm))
+        return np.count_nonzero(self.mask(name)) * per_voxel
+
+    def box(self, name):
+        return tuple(int(v) for v in self.scene.structures[name].box_model.coords)
+
+    def _ring(self, name):
+        """Names in the surroundings of a mask, by number of voxels."""
+        from scipy import ndimage
+
+        spacing = self.scene.spacing_mm or (1.0,) * self.labels.ndim
+        mask = self.mask(name)
+        distance = ndimage.distance_transform_edt(~mask, sampling=spacing[::-1])
+        values = self.labels[(distance > 0) & (distance <= 5.0)]
+        return {n: int(np.count_nonzero(values == v)) for n, v in self.names.items() if n != name}
+
+
+WORDS = {
+    "patient": {
+        "right": (0, -1),
+        "left": (0, 1),
+        "anterior": (1, -1),
+        "posterior": (1, 1),
+        "inferior": (2, -1),
+        "superior": (2, 1),
+    },
+    "picture": {"left": (0, -1), "right": (0, 1), "upper": (1, -1), "lower": (1, 1), "above": (1, -1), "below": (1, 1)},
+}
+
+
+def right_options(question: Question, masks: Masks) -> list[int]:
+    """Indices of all right options, recomputed from the masks by the rules of docs/reference/questions.md."""
+    words, ask, about, options = WORDS[masks.scene.space], question.ask, question.about, question.options
+
+    def lies_in(name, part):
+        return all(masks.centre(name)[words[w][0]] * words[w][1] > 0 for w in part.split())
+
+    def in_range(text, size):
+        low, high, unit = re.fullmatch(r"([\d.]+) to ([\d.]+) (mm2|cm2|mm3|ml)", text).groups()
+        scale = {"mm2": 1, "mm3": 1, "cm2": 100, "ml": 1000}[unit]
+        return float(low) * scale <= size < float(high) * scale
+
+    if ask in ("quadrant", "lesion_quadrant", "lesion_side"):
+        hits = [lies_in(about[0], o) for o in options]
+    elif ask == "which_in_quadrant":
+        hits = [lies_in(o, about[0]) for o in options]
+    elif ask == "box":
+        hits = [tuple(map(int, o.strip("[]").split(","))) == masks.box(about[0]) for o in options]
+    elif ask == "which_at_box":
+        box = tuple(map(int, re.search(r"\[(.*)\]", about[0])[1].split(",")))
+        hits = [masks.box(o) == box for o in options]
+    elif ask == "slices":
+        shown = np.flatnonzero(masks.mask(about[0]).any(axis=(1, 2)))
+        depth, n = masks.scene.frame.depth, len(masks.labels)
+        first, last = int(shown[0]) * depth // n, -(-(int(shown[-1]) + 1) * depth // n) - 1
+        hits = [o == f"{first} to {last}" for o in options]
+    elif ask == "present":
+        hits = [o == ("yes" if masks.there(about[0]) else "no") for o in options]
+    elif ask in ("which_present", "which_absent"):
+        hits = [masks.there(o) == (ask == "which_present") for o in options]
+    elif ask in ("largest", "smallest"):
+        sizes = [masks.size(o) for o in options]
+        hits = [s == (max(sizes) if ask == "largest" else min(sizes)) for s in sizes]
+    elif ask in ("how_large", "lesion_extent"):
+        hits = [in_range(o, masks.size(about[0])) for o in options]
+    elif ask == "direction":
+        offset = masks.centre(about[0]) - masks.centre(about[1])
+        axis = int(np.abs(offset).argmax())
+        hits = [words[o] == (axis, np.sign(offset[axis])) for o in options]
+    elif ask == "nearest":
+        ways = [np.linalg.norm(masks.centre(o) - masks.centre(about[0])) for o in options]
+        hits = [w == min(ways) for w in ways]
+    elif ask == "which_direction":
+        axis, sign = words[about[0]]
+        hits = [(masks.centre(o) - masks.centre(about[1]))[axis] * sign > 0 for o in options]
+    elif ask == "host":
+        ring = masks.ring(about[0])
+        hits = [ring[o] == max(ring.values()) for o in options]
+    elif ask == "brightness":
+        contrast = masks.scene.structures[about[0]].contrast
+        hits = [o == ("brighter" if contrast > 0 else "darker") for o in options]
+    elif ask == "count":
+        from scipy import ndimage
+
+        mask = masks.mask(about[0])
+        parts, _ = ndimage.label(mask, np.ones((3,) * mask.ndim))
+        counts = np.bincount(parts.ravel())[1:]
+        hits = [int(o) == np.count_nonzero(counts >= 0.01 * counts.sum()) for o in options]
+    else:
+        raise AssertionError(f"no rule for {ask}")
+    return [i for i, hit in enumerate(hits) if hit]
