@@ -74,8 +74,8 @@ def _head(manifest: Mapping[str, Any], counts: Mapping[str, Any]) -> list[str]:
     return [
         f"# {_title(manifest)}: grounded reasoning data",
         "",
-        f"{samples:,} questions with grounded reasoning about {cases:,} images and volumes, made from segmentation masks. Every",
-        "answer follows from the masks; every box of the reasoning is the tight box of a structure, in pixels of the model frame.",
+        f"{samples:,} questions with grounded reasoning about {cases:,} images and volumes, made from segmentation masks.",
+        "Answers follow from the masks; boxes of the reasoning are tight boxes of structures, in pixels of the model frame.",
         "**Research only, not a medical device.**",
         "",
         f"* Source: {_plain(_title(manifest))}. Licence of the source: {_plain(manifest.get('licence') or 'unknown')}.",
@@ -163,7 +163,7 @@ def _letters(letters: Mapping[str, int]) -> list[str]:
     if not total:
         return []
     rows = [(letter, number, f"{number / total:.1%}") for letter, number in chosen.items()]
-    return _rows(("right option", "questions", "share"), rows)
+    return [*_rows(("right option", "questions", "share"), rows), "Questions with two options know A and B only.", ""]
 
 
 def _checks(folder: Path) -> list[str]:

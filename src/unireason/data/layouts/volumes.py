@@ -7,6 +7,7 @@ files, never opened.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from unireason.types import Case
 from .unimed_cot import RlRow, SftRow
 
 ENDINGS = (".nii.gz", ".nii", ".npy", ".npz", ".nrrd", ".mha", ".mhd")
+_NUMBERED = re.compile(r"\d{3}")
 _MAX_FILES, _MAX_NAMES, _MAX_DEPTH = 5_000_000, 64, 6
 
 
@@ -117,13 +119,19 @@ class Index:
     def find(self, names: Iterable[str]) -> tuple[Path | None, str]:
         """The volume of the first name that has one, and the reason why there is none.
 
-        Where several files have the name, the one wins whose folders agree with the name's for longest; a tie is "ambiguous".
+        Where several files have the name, the one wins whose folders agree with the name's for longest; a tie is "ambiguous". A
+        stem without a number of three digits ("series") is no name of its own: the folder in front of it must agree too, if the
+        name has one.
         """
         reason = "no name"
         for name in names:
             parts = [part.lower() for part in name.replace("\\", "/").split("/") if part]
             candidates = self.by_stem.get(_stem(parts[-1]), ()) if parts else ()
-            agreeing = sorted(((_agreement(path, parts[:-1]), path) for path in candidates), key=lambda pair: (-pair[0], pair[1]))
+            least = 1 if len(parts) > 1 and not _NUMBERED.search(_stem(parts[-1])) else 0
+            agreeing = sorted(
+                (pair for path in candidates if (pair := (_agreement(path, parts[:-1]), path))[0] >= least),
+                key=lambda pair: (-pair[0], pair[1]),
+            )
             if agreeing and (len(agreeing) == 1 or agreeing[0][0] > agreeing[1][0]):
                 return agreeing[0][1], ""
             reason = "ambiguous" if agreeing or reason == "ambiguous" else "not found"

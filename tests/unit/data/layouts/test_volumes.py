@@ -1,0 +1,102 @@
+"""Volumes found by name in a folder of the user's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from unireason.data.layouts.unimed_cot import RlRow, SftRow
+from unireason.data.layouts.volumes import names_of, resolve_volumes
+from unireason.errors import ImageReadError, UniReasonError
+
+ASKED = (("user", "Where?"),)
+
+
+def place(folder, *names):
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.full((2, 3, 4), number, np.float32))
+
+
+def found(folder, *rows):
+    return [(r.path.relative_to(folder).as_posix() if r.path else None, r.reason) for r in resolve_volumes(rows, folder)]
+
+
+def row(ids=(), **extra):
+    return RlRow(ASKED, tuple(ids), extra_info=extra)
+
+
+def test_volumes_are_found_by_base_name_stem_and_folder(tmp_path):
+    place(tmp_path, "a/case_001.npy", "a/case_002.npy", "b/000017/scan.npy")
+    assert found(
+        tmp_path,
+        row(image="data/ct/case_001.npy"),
+        row(image="C:\\data\\CASE_002.nii.gz"),
+        row(meta={"case": ["case_002"]}),
+        row(ids=["000017"]),
+        SftRow(ASKED, ("x/case_001.nii",)),
+    ) == [
+        ("a/case_001.npy", ""),
+        ("a/case_002.npy", ""),
+        ("a/case_002.npy", ""),
+        ("b/000017/scan.npy", ""),
+        ("a/case_001.npy", ""),
+    ]
+
+
+def test_equal_names_are_told_apart_by_their_folders(tmp_path):
+    place(tmp_path, "ct_case/0001/series.npy", "ct_quizze/0001/series.npy", "ct_quizze/0002/series.npy")
+    assert found(
+        tmp_path, row(p="M3D/ct_quizze/0001/series.npy"), row(p="0002/series.npy"), row(p="0001/series.npy"), row(p="series.npy")
+    ) == [("ct_quizze/0001/series.npy", ""), ("ct_quizze/0002/series.npy", ""), (None, "ambiguous"), (None, "ambiguous")]
+
+
+def test_a_volume_of_another_patient_is_never_taken(tmp_path):
+    place(tmp_path, "ct_case/0012/series.npy", "other.npy")
+    assert found(tmp_path, row(p="ct_case/0013/series.npy"), row(p="ct_case/0012/series.npy")) == [
+        (None, "not found"),
+        ("ct_case/0012/series.npy", ""),
+    ]
+
+
+def test_what_is_missing_is_said(tmp_path):
+    place(tmp_path, "train/only.npy")
+    assert found(tmp_path, row(split="train"), row(ids=["nothing.npy"]), SftRow(ASKED)) == [
+        (None, "no name"),
+        (None, "not found"),
+        (None, "no name"),
+    ]
+
+
+def test_names_are_compared_and_never_opened(tmp_path):
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    place(inside, "one.npy")
+    place(outside, "secret.npy")
+    (inside / "link.npy").symlink_to(outside / "secret.npy")
+    assert (
+        found(inside, row(p="../out/secret.npy"), row(p=str(outside / "secret.npy")), row(p="link.npy"))
+        == [(None, "not found")] * 3
+    )
+
+
+def test_a_resolved_row_reads_its_volume(tmp_path):
+    place(tmp_path, "0.npy", "v1.npy")
+    (resolved,) = resolve_volumes([row(p="v1.npy")], tmp_path)
+    case = resolved.case(axes="zyx")
+    assert (case.kind, case.pixels.shape, case.pixels.max()) == ("volume", (2, 3, 4), 1)
+    (lost,) = resolve_volumes([row(p="v2.npy")], tmp_path)
+    with pytest.raises(ImageReadError, match="not found"):
+        lost.case()
+
+
+def test_a_folder_without_volumes_is_an_error(tmp_path):
+    with pytest.raises(UniReasonError, match="no volume"):
+        list(resolve_volumes([row()], tmp_path))
+    with pytest.raises(UniReasonError, match="not a folder"):
+        list(resolve_volumes([row()], tmp_path / "none"))
+
+
+def test_names_are_bounded():
+    assert names_of(row(a="x1\ny", b="9" * 400, c="ok 1", d={"e": {"f": "deep2.npy"}})) == ("deep2.npy", "ok 1")
+    assert len(names_of(row(many=[f"n{i}" for i in range(500)]))) == 64
