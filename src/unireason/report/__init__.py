@@ -1,1 +1,1 @@
-"""Traces as self-contained pages and still pictures. Nothing here runs a network or reads an image file."""
+"""Traces and checked data sets as self-contained pages and still pictures. Nothing here runs a network."""

@@ -131,7 +131,10 @@ class MaskFacts:
         self.scene = scene
         self.pixels = loaded.case.pixels[cut]
         self._case, self._window = loaded.case, window
-        self._layers = [(layer.labels[cut], layer.names) for layer in loaded.layers]
+        self._layers = [
+            (layer.labels[cut], {v: names.readable(title) for v, title in sorted(layer.names.items()) if v})
+            for layer in loaded.layers
+        ]
         self.shape: tuple[int, ...] = self._layers[0][0].shape if self._layers else self.pixels.shape[: len(scene.shape)]
         geometry = loaded.case.geometry
         spacing = geometry.spacing_mm or loaded.item.spacing_mm
@@ -154,8 +157,9 @@ class MaskFacts:
         """Mask of a structure on the canonical grid; empty if it is not there."""
         out = np.zeros(self.shape, bool)
         for labels, titles in self._layers:
-            for value in sorted(v for v in titles if v and names.readable(titles[v]) == name):
-                out |= labels == value
+            for value, title in titles.items():
+                if title == name:
+                    out |= labels == value
         return out
 
     def present(self) -> frozenset[str]:
@@ -166,7 +170,7 @@ class MaskFacts:
         found = set()
         for labels, titles in self._layers:
             values = set(np.unique(labels).tolist())
-            found |= {names.readable(title) for value, title in titles.items() if value and value in values}
+            found |= {title for value, title in titles.items() if value in values}
         return frozenset(found)
 
     def where(self, name: str) -> tuple[Corner, Corner, Numbers, int]:
@@ -217,7 +221,8 @@ class MaskFacts:
         return sizes
 
     def _component_sizes(self, name: str) -> list[int]:
-        labels, count = ndimage.label(self.mask(name), np.ones((3,) * self.dimensions))
+        inside = self.mask(name)[self._block(name, (0,) * self.dimensions)]
+        labels, count = ndimage.label(inside, np.ones((3,) * self.dimensions))
         return sorted((int(n) for n in np.bincount(labels.ravel())[1:]), reverse=True) if count else []
 
     def contrast(self, name: str) -> float:

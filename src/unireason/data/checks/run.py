@@ -26,6 +26,7 @@ VERSION = "unireason.check/1"
 Progress = Callable[[int, int], None]
 """Called with the cases done and their number."""
 
+_GOLDEN = 0.6180339887498949
 _LOOK_BACK = 64  # cases kept while walking, for samples that stand a little behind their case
 
 
@@ -219,7 +220,11 @@ class _Walk:
 
 
 def spread(total: int, wanted: int | None) -> range | set[int]:
-    """Numbers of ``wanted`` cases spread evenly over ``total``, the first among them; all if None or more than there are."""
+    """Numbers of ``wanted`` cases spread evenly over ``total``; all if None or more than there are.
+
+    One is taken out of each of ``wanted`` equal stretches, at a place that moves by the golden ratio, because the cases of one volume
+    follow each other and a fixed step would always meet the same kind.
+    """
     if wanted is None or wanted >= total:
         return range(total)
-    return {i * total // wanted for i in range(wanted)}
+    return {min(int((i + i * _GOLDEN % 1) * total / wanted), total - 1) for i in range(wanted)}
