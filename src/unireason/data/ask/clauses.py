@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from unireason.data import names
 from unireason.data.annotate.wording import the
 
 from .dice import Dice
 from .functions import ABNORMAL, FUNCTIONS, function_of
 from .phrases import KINDS, TERMS
-from .place import Places, part_text
+from .place import Places, is_lesion, part_text
 
 SLACK = 0.02
 """Of the picture's size: so far beyond the middle a structure might still be taken for lying on a side."""
@@ -26,6 +25,8 @@ ELONGATED, COMPACT = 2.0, 1.5
 MAYBE_ELONGATED, MAYBE_COMPACT = 1.6, 1.9
 LEAST_RADIUS, NO_RADIUS = 0.12, 0.08
 HOUR_OFF, HOUR_SLACK = 12.0, 45.0
+MOST_LANDMARKS = 12
+"""So many other structures are tried as landmarks."""
 
 _BRIGHTER = (
     "is brighter than its surroundings",
@@ -155,9 +156,7 @@ def _context(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
     """Neighbours, directions of other structures, and the side shared with others."""
     scene = places.scene
     near = scene.structures[name].neighbours
-    for other in places.all:
-        if other == name:
-            continue
+    for other in dice.shuffled([n for n in places.all if n != name])[:MOST_LANDMARKS]:
         if other in near:
             fits = partial(_touches, places, other)
             yield Clause("context", dice.pick(_NEXT).format(n=the(other)), fits, other)
@@ -187,8 +186,8 @@ def _beside(places: Places, sign: int, landmark: str, other: str) -> bool:
 
 def _class(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
     """What the organ does; that a lesion is none."""
-    if names.is_lesion(name):
-        yield Clause("class", dice.pick(ABNORMAL), names.is_lesion)
+    if is_lesion(name):
+        yield Clause("class", dice.pick(ABNORMAL), is_lesion)
     row = function_of(name)
     if row >= 0:
         yield Clause("class", dice.pick(FUNCTIONS[row][1]), lambda n: function_of(n) == row)

@@ -9,7 +9,7 @@ from unireason.data.annotate.wording import is_plural, the
 from unireason.data.question import Question
 
 from .dice import Dice
-from .place import Places, words_of
+from .place import Places, group_of, is_lesion, words_of
 from .writing import Choice, Draft, write
 
 FAMILY = "existence_verification"
@@ -35,8 +35,8 @@ def _present(places: Places, dice: Dice, name: str, *, yes: bool) -> Question:
 
 def _any(name: str) -> str:
     """A name with the article that does not take for granted that it is there."""
-    if not names.is_lesion(name) or is_plural(name):
-        return name if names.is_lesion(name) else the(name)
+    if not is_lesion(name) or is_plural(name):
+        return name if is_lesion(name) else the(name)
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
@@ -55,10 +55,10 @@ def certainly_absent(places: Places) -> list[str]:
 
 def helpful(places: Places, dice: Dice, name: str) -> list[str]:
     """Structures by which one sees that another is missing: its counterpart, then those of its group, then any."""
-    other, group = names.counterpart(name), names.group(name)
+    other, group = names.counterpart(name), group_of(name)
 
     def rank(candidate: str) -> int:
-        return 0 if candidate == other else 1 if names.group(candidate) == group else 2
+        return 0 if candidate == other else 1 if group_of(candidate) == group else 2
 
     return sorted(dice.shuffled(places.all), key=rank)[: 1 + dice.below(3)]
 
@@ -85,8 +85,8 @@ def which_absent(places: Places, dice: Dice) -> Iterator[Question]:
 
 def _alike(dice: Dice, pool: list[str], name: str) -> list[str]:
     """Three names out of a pool; those of the same group go first, so that the group tells nothing."""
-    group = names.group(name)
-    return sorted(dice.shuffled(pool), key=lambda n: names.group(n) != group)[:3]
+    group = group_of(name)
+    return sorted(dice.shuffled(pool), key=lambda n: group_of(n) != group)[:3]
 
 
 ASKS = (present, which_present, which_absent)

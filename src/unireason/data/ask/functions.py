@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from unireason.data import names
 
-from .place import words_of
+from .place import is_lesion, words_of
 
 FUNCTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"kidneys?", ("filters the blood and makes urine", "clears waste from the blood into the urine")),
@@ -80,7 +80,7 @@ _LEAST_STEM = 4
 def function_of(name: str) -> int:
     """Row of FUNCTIONS that is true of a structure; -1 if there is none. Lesions have no function."""
     plain = names.base(name)
-    if names.is_lesion(name):
+    if is_lesion(name):
         return -1
     return next((i for i, (pattern, _) in enumerate(FUNCTIONS) if re.fullmatch(pattern, plain)), -1)
 
@@ -96,7 +96,7 @@ def gives_away(name: str, text: str) -> bool:
     mine = {w for w in words_of(name) | words_of(names.counterpart(name)) if w not in _IDLE}
     stems = [s for w in mine for s in SYNONYMS.get(w, ())]
     spoken = {w[:-1] if w.endswith("s") else w for w in _WORD.findall(text.lower())}
-    if names.is_lesion(name) and any(names.is_lesion(w) for w in spoken):
+    if is_lesion(name) and any(is_lesion(w) for w in spoken):
         return True
     return any(_same(w, s) for w in mine for s in spoken) or any(s.startswith(stem) for stem in stems for s in spoken)
 

@@ -31,6 +31,8 @@ OPENINGS = (
 VARIANTS = 2
 """Questions a structure at most."""
 TRIES = 4
+MOST_TARGETS = 24
+"""Of scenes of a hundred structures so many are described."""
 LEAST, MOST = 2, 4
 """Clauses a question."""
 _LIMITS = {"context": 2}
@@ -51,7 +53,7 @@ def implicit(scene: Scene, rng: np.random.Generator) -> tuple[Question, ...]:
     if scene.kind != "image":
         return ()
     places, dice = Places(scene), Dice(rng)
-    targets = dice.shuffled([n for n in places.all if compact(scene.structures[n]) and not _mistakable(n, scene)])
+    targets = dice.shuffled([n for n in places.all if compact(scene.structures[n]) and not _mistakable(n, scene)])[:MOST_TARGETS]
     found: list[Question] = []
     for _ in range(VARIANTS):
         for name in targets:

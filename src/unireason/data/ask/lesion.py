@@ -11,7 +11,7 @@ from unireason.data.scene import Structure
 
 from .dice import Dice
 from .localise import part_choices
-from .place import Places, kin, words_of
+from .place import Places, is_lesion, kin, words_of
 from .size import quantity, range_choices
 from .writing import Draft, rivals, write
 
@@ -23,7 +23,7 @@ SPECKS = (0.005, 0.02)
 
 
 def _lesions(places: Places, dice: Dice) -> list[str]:
-    return dice.shuffled([n for n in places.all if names.is_lesion(n)])
+    return dice.shuffled([n for n in places.all if is_lesion(n)])
 
 
 def host(places: Places, dice: Dice) -> Iterator[Question]:
@@ -36,7 +36,7 @@ def host(places: Places, dice: Dice) -> Iterator[Question]:
             n
             for n in places.all
             if n != right
-            and not names.is_lesion(n)
+            and not is_lesion(n)
             and not kin(n, right)
             and words_of(n).isdisjoint(words_of(lesion))
             and not _holds(places.scene.structures[n], places.scene.structures[lesion])
@@ -54,7 +54,7 @@ def host(places: Places, dice: Dice) -> Iterator[Question]:
 def _host(places: Places, lesion: str) -> str:
     """The organ that certainly holds a lesion; "" if there is none."""
     mine = places.scene.structures[lesion]
-    organs = [s for s in places.scene.structures.values() if not names.is_lesion(s.name) and _holds(s, mine)]
+    organs = [s for s in places.scene.structures.values() if not is_lesion(s.name) and _holds(s, mine)]
     if len(organs) != 1 or organs[0].name not in mine.neighbours or not words_of(organs[0].name).isdisjoint(words_of(lesion)):
         return ""
     inner, outer = mine.box_canonical, organs[0].box_canonical

@@ -10,7 +10,7 @@ from unireason.data.annotate.wording import the
 from unireason.data.question import Question
 
 from .dice import Dice
-from .place import Places, parts
+from .place import Places, is_lesion, parts
 from .writing import Choice, Draft, write
 
 FAMILY = "structure_localisation"
@@ -38,7 +38,7 @@ def part_choices(places: Places, name: str, axes: str) -> tuple[Choice, list[Cho
 
 def quadrant(places: Places, dice: Dice) -> Iterator[Question]:
     """In which of four parts a structure lies; never about lesions, nor left or right of structures named by a side."""
-    known = [n for n in places.placed if not names.is_lesion(n)]
+    known = [n for n in places.placed if not is_lesion(n)]
     for name, axes in dice.shuffled([(n, a) for n in known for a in places.axes]):
         choices = None if "x" in axes and names.side_of(name) else part_choices(places, name, axes)
         if choices:

@@ -146,6 +146,17 @@ def words_of(name: str) -> frozenset[str]:
     return frozenset(w[:-1] if w.endswith("s") else w for w in name.split())
 
 
+@lru_cache(maxsize=4096)
+def group_of(name: str) -> str:
+    """``names.group``, kept: it tries many patterns."""
+    return names.group(name)
+
+
+def is_lesion(name: str) -> bool:
+    """True if the structure is a lesion."""
+    return group_of(name) == "lesion"
+
+
 def tells_position(name: str) -> bool:
     """True if a word of the name tells a position other than left or right."""
     return not _POSITION.isdisjoint(name.split())

@@ -15,6 +15,8 @@ from .writing import Draft, rivals, write
 
 FAMILY = "spatial_relation"
 LEAST_RATIO = 1.25
+MOST_STARTS = 16
+"""So many structures at most are related to all others, so that scenes of a hundred take no longer."""
 _TOWARDS = {
     "patient": {"left": "to the left", "right": "to the right", "anterior": "to the front", "posterior": "to the back"}
     | {"inferior": "towards the feet", "superior": "towards the head"},
@@ -25,7 +27,7 @@ _TOWARDS = {
 def direction(places: Places, dice: Dice) -> Iterator[Question]:
     """Where one structure lies, seen from another; rare directions are drawn as often as common ones."""
     pairs: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for a in dice.shuffled(places.placed):
+    for a in dice.shuffled(places.placed)[:MOST_STARTS]:
         for b in places.placed:
             if a != b and one_side((a, b)) and (found := places.direction(a, b)) and not places.related(a, b):
                 pairs[found].append((a, b))

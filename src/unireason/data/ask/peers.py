@@ -1,0 +1,86 @@
+"""Scenes of other patients, by which wrong options become plausible.
+
+A wrong option that no patient ever has is given away by anatomy: nobody's liver lies in the left lung. So an option is offered
+only if it is true of some other patient of the data set, and boxes, slices and sizes are exchanged: the wrong ones are those of the same
+structure in other patients, drawn without regard to the right one, so that nothing in the text tells which is which.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+
+from unireason.data.scene import Scene
+
+EACH = 24
+"""Scenes kept of every structure and kind."""
+
+
+class Peers:
+    """Scenes of other patients, by structure."""
+
+    def __init__(self, scenes: Iterable[Scene]) -> None:
+        """Sort scenes by what they hold."""
+        self._by_name: dict[tuple[str, str, str, str], list[Scene]] = defaultdict(list)
+        for scene in scenes:
+            for name in scene.structures:
+                self._by_name[scene.kind, scene.space, scene.unit, name].append(scene)
+
+    def of(self, scene: Scene, *names: str) -> list[Scene]:
+        """Scenes of other patients that hold all the named structures, of the same kind, with directions and units of the same sort.
+
+        Args:
+            scene: The scene that is asked about.
+            names: At least one structure.
+        """
+        found = self._by_name.get((scene.kind, scene.space, scene.unit, names[0]), [])
+        return [s for s in found if s.patient != scene.patient and all(n in s.structures for n in names[1:])]
+
+
+class PeerChoice:
+    """Chooses which scenes become peers, while all scenes pass by once.
+
+    Of every structure those patients are kept whose hash is lowest, one scene a patient, so the choice does not depend on how the scenes
+    are divided among workers.
+    """
+
+    def __init__(self, seed: int, *, each: int = EACH) -> None:
+        """Start with none."""
+        self._seed, self._each = seed, each
+        self._kept: defaultdict[tuple[str, str], dict[str, tuple[bytes, str]]] = defaultdict(dict)
+        self._scenes: dict[str, tuple[Scene, int]] = {}
+
+    def offer(self, scene: Scene) -> None:
+        """Take a scene into account."""
+        for name in scene.structures:
+            kept = self._kept[scene.kind, name]
+            if scene.patient in kept:
+                continue
+            rank = hashlib.blake2b(f"{self._seed}\0{name}\0{scene.patient}".encode(), digest_size=8).digest()
+            if len(kept) == self._each:
+                last = max(kept, key=lambda patient: kept[patient])
+                if rank > kept[last][0]:
+                    continue
+                self._release(kept.pop(last)[1])
+            kept[scene.patient] = (rank, scene.case)
+            held = self._scenes.get(scene.case)
+            self._scenes[scene.case] = (_slim(scene), 1) if held is None else (held[0], held[1] + 1)
+
+    def _release(self, case: str) -> None:
+        scene, uses = self._scenes[case]
+        if uses == 1:
+            del self._scenes[case]
+        else:
+            self._scenes[case] = (scene, uses - 1)
+
+    def chosen(self) -> list[Scene]:
+        """The scenes kept, in order of their cases."""
+        return [self._scenes[case][0] for case in sorted(self._scenes)]
+
+
+def _slim(scene: Scene) -> Scene:
+    """A scene without what no question about another patient needs."""
+    kept = {name: replace(s, parts=s.parts[:1]) for name, s in scene.structures.items()}
+    return replace(scene, structures=kept, absent=(), unclear=())
