@@ -10,7 +10,7 @@ import asyncio
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -126,11 +126,14 @@ class ChatClient:
             raise EndpointError("unreachable", type(error).__name__, passing=True) from error
         except httpx2.RequestError as error:
             raise EndpointError("connection", type(error).__name__, passing=True) from error
-        text = raw.decode("utf-8", "replace")
-        text = text.replace(self._key, "***") if self._key else text
+        text = self._blotted(raw.decode("utf-8", "replace"))
         if status != 200:
             raise self._refusal(status, headers, text)
-        return _reply(text, body)
+        reply = _reply(text, body)
+        return replace(reply, text=self._blotted(reply.text))  # JSON may spell the same letters in another way
+
+    def _blotted(self, text: str) -> str:
+        return text.replace(self._key, "***") if self._key else text
 
     async def _post(self, body: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and the body, read no further than allowed."""
@@ -146,7 +149,7 @@ class ChatClient:
 
     def _refusal(self, status: int, headers: Mapping[str, str], text: str) -> Exception:
         """The error for a status other than 200."""
-        said = _error_text(text)
+        said = self._blotted(_error_text(text))
         if status in (401, 403):
             return UniReasonError(
                 f"the endpoint refuses the key (status {status}{said})",

@@ -167,13 +167,14 @@ class Run:
             UniReasonError: If there were too many, or the endpoint was never reached at all.
         """
         self.failures += 1
-        unreached = failure.code == "unreachable" and not self.asked
-        if unreached or self.failures >= self._settings.give_up_after:
+        remedy = "check address and server, then start again: replies got so far are kept"
+        if failure.code == "unreachable" and not self.asked:
             raise UniReasonError(
-                f"the endpoint gave no usable reply {self.failures} times in a row ({failure.code}: {failure.detail})",
-                "an endpoint that answers",
-                "check address and server, then start again: replies got so far are kept",
+                f"the endpoint cannot be reached ({failure.detail})", "a server that listens", remedy
             ) from failure
+        if self.failures >= self._settings.give_up_after:
+            came = f"the endpoint gave no usable reply {self.failures} times in a row ({failure.code}: {failure.detail})"
+            raise UniReasonError(came, "an endpoint that answers", remedy) from failure
 
 
 def _read(task: Task, reply: Reply, settings: LlmSettings) -> Reading:

@@ -19,7 +19,7 @@ NEXT_LOOK: Phrases = (
     "{Name} {lies} at",
     "Then I turn to {name}",
     "Now I look at {name}",
-    "{Name} {is} found at",
+    "{Name} {is} located at",
     "After that I check {name}",
 )
 WRONG_LOOK: Phrases = (

@@ -231,11 +231,11 @@ def _text_faults(question: Question, texts: Sequence[str], rules: Rules) -> list
 
 
 def _conclusion_faults(question: Question, last: str) -> list[Fault]:
-    """The last sentence has to name the right option, by its text or its letter."""
+    """The last sentences have to name the right option, by its text or its letter, and no other letter at the end."""
     sentences = [s for s in _SENTENCE_END.split(last) if re.search(r"\w", s)]
-    end = " ".join(sentences[-2:]).lower() if sentences else ""
+    end = " ".join(sentences[-2:]).lower()
     by_text = re.search(rf"(?<!\w){re.escape(question.right.lower().rstrip('.'))}(?!\w)", end)
-    by_letter = re.search(rf"\b{question.letter}\b", last[-80:])
-    if by_text or by_letter:
+    closing = re.search(rf"\b([{LETTERS[: len(question.options)]}])\W*$", last)
+    if closing[1] == question.letter if closing else by_text:
         return []
     return [Fault("no_conclusion", f"The last sentence has to end with: {question.right} {question.letter}.")]

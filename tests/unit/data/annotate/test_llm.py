@@ -1,0 +1,471 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+import re
+import threading
+import time
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+
+import pytest
+from annotate_samples import IMPLICIT_SPLEEN, QUADRANT, image_scene, task
+from fake_endpoint import Act, FakeEndpoint, completion
+
+from unireason.data.annotate.llm import LlmAnnotator
+from unireason.data.annotate.protocol import Annotation, Dropped
+from unireason.data.annotate.settings import LlmSettings
+from unireason.data.question import Question
+from unireason.errors import FormatError, UniReasonError
+from unireason.files import sha256
+
+BOX = "<|box_start|>[80,60,100,90]<|box_end|>"
+GOOD = f"I look at the spleen {BOX}. It lies behind the middle, on the left side. So the answer is left posterior B.</think>B. left posterior"
+WRONG_BOX = GOOD.replace("80,60,100,90", "1,2,30,40")
+WRONG_ANSWER = GOOD.replace("</think>B. left posterior", "</think>A. left anterior")
+KEY = "sk-very-secret-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return LlmSettings(cache=tmp_path / "replies", retries=2, backoff_s=0.01, max_backoff_s=0.3, timeout_s=2.0, concurrency=4)
+
+
+def tasks(count, question=QUADRANT):
+    """Tasks that differ in their question, so that no reply serves two of them."""
+    return [task(replace(question, text=f"{question.text} ({n})"), image_scene(), n) for n in range(count)]
+
+
+def number_of(request):
+    return int(re.search(r"\((\d+)\)", request["messages"][1]["content"])[1])
+
+
+def run(act, settings, count=1, **changes):
+    """Annotate against a server that acts so; gives results, statistics and the server."""
+    with FakeEndpoint(act).running() as server:
+        annotator = LlmAnnotator(server.url, "some-model", settings=replace(settings, **changes))
+        return annotator.annotate(tasks(count)), annotator.stats, server
+
+
+def scripted(*acts):
+    """One act a request, the last one for all that follow."""
+    return lambda _, number: acts[min(number, len(acts) - 1)]
+
+
+def test_a_good_reply_becomes_an_annotation(settings):
+    (found,), stats, server = run(scripted(Act(completion(GOOD))), settings)
+    assert isinstance(found, Annotation)
+    assert found.annotator == "llm/some-model"
+    assert [p if isinstance(p, str) else p.label for p in found.reasoning][:2] == ["I look at the spleen ", "spleen"]
+    assert server.paths == ["/v1/chat/completions"]
+    assert stats.to_json() == {
+        "asked": 1,
+        "cached": 0,
+        "retried": 0,
+        "repaired": 0,
+        "annotated": 1,
+        "dropped": {},
+        "prompt_tokens": 100,
+        "completion_tokens": 20,
+        "cost": 0.0,
+    }
+
+
+def test_the_request_holds_what_a_writer_needs(settings):
+    _, _, server = run(scripted(Act(completion(GOOD))), settings, extra={"skip_special_tokens": False})
+    (request,) = server.requests
+    system, user = (m["content"] for m in request["messages"])
+    assert request["model"] == "some-model"
+    assert request["temperature"] == 0.7
+    assert request["skip_special_tokens"] is False
+    assert "</think>" in system
+    for piece in (
+        "spleen <|box_start|>[80,60,100,90]<|box_end|>: 13 cm2",
+        "CT; 2D, frame 112 x 112 pixels",
+        "voxel size 2 x 2 mm",
+        "B. left posterior",
+        "Right answer: B",
+        "Looked for and not there: stomach.",
+        "Needed for the answer: spleen",
+    ):
+        assert piece in user
+
+
+def test_no_tasks_no_request(settings):
+    found, stats, server = run(scripted(Act(completion(GOOD))), settings, count=0)
+    assert (found, stats.asked, server.requests) == ([], 0, [])
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Act(b"slow down", status=429),
+        Act(b"oh no", status=500),
+        Act(b"", status=502),
+        Act(b"", status=503),
+        Act(b"", status=504),
+        Act(b"this is no json"),
+        Act(b'{"choices": []}'),
+        Act(b"[1, 2]"),
+        Act(b"null"),
+        Act(b'{"choices": [{"message": "text"}]}'),
+        Act(b'{"choices": [{"message": {"content": 7}}]}'),
+        Act(b"[" * 100_000),
+        Act(completion(GOOD), cut=40),
+        Act(completion(GOOD), wait_s=1.0),
+    ],
+    ids=["429", "500", "502", "503", "504", "garbage", "empty", "list", "null", "shape", "number", "deep", "cut", "slow"],
+)
+def test_a_failure_that_passes_is_retried(settings, bad):
+    (found,), stats, server = run(scripted(bad, Act(completion(GOOD))), settings, timeout_s=0.4)
+    assert isinstance(found, Annotation)
+    assert (len(server.requests), stats.retried, stats.asked) == (2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (Act(b"", status=429), "rate_limited"),
+        (Act(b"", status=503), "server_error"),
+        (Act(b"no json"), "bad_reply"),
+        (Act(completion(GOOD), cut=40), "connection"),
+        (Act(completion(GOOD), wait_s=0.8), "timeout"),
+    ],
+)
+def test_a_failure_that_stays_drops_the_task(settings, bad, reason):
+    (found,), stats, server = run(scripted(bad), settings, timeout_s=0.2)
+    assert isinstance(found, Dropped)
+    assert found.reason == reason
+    assert stats.dropped == {reason: 1}
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (Act(b'{"error": {"message": "max_tokens is too large"}}', status=400), "refused"),
+        (Act(completion("x" * 20_000)), "reply_too_large"),
+        (Act(b'{"choices": [{"message": {"content": null}, "finish_reason": "content_filter"}]}'), "no_text"),
+    ],
+)
+def test_what_no_retry_can_mend_is_dropped_at_once(settings, bad, reason):
+    (found,), _, server = run(scripted(bad), settings, max_reply_bytes=10_000)
+    assert found.reason == reason
+    assert len(server.requests) == 1
+
+
+def test_a_server_that_drips_for_ever_is_cut_off(settings):
+    """Each byte comes in time, the whole does not."""
+    with FakeEndpoint(scripted(Act(b"x", length=1000))).running() as server:
+        begun = time.monotonic()
+        (found,) = LlmAnnotator(server.url, "m", settings=replace(settings, timeout_s=0.2, retries=0)).annotate(tasks(1))
+    assert found.reason == "timeout"
+    assert time.monotonic() - begun < 1.5
+
+
+def test_retry_after_is_honoured_in_seconds_and_as_a_date(settings):
+    for value in ("0.25", format_datetime(datetime.now(timezone.utc) + timedelta(hours=1))):
+        begun = time.monotonic()
+        run(scripted(Act(status=429, headers={"Retry-After": value}), Act(completion(GOOD))), settings, seed=len(value))
+        assert 0.24 < time.monotonic() - begun < 2.0  # an hour is cut to max_backoff_s
+
+
+def test_nonsense_in_retry_after_does_no_harm(settings):
+    for seed, value in enumerate(("soon", "-5", "nan", "inf", "")):
+        begun = time.monotonic()
+        acts = scripted(Act(status=429, headers={"Retry-After": value}), Act(completion(GOOD)))
+        (found,), stats, _ = run(acts, settings, seed=seed, max_backoff_s=30.0)
+        assert isinstance(found, Annotation)
+        assert stats.retried == 1
+        assert time.monotonic() - begun < 2.0
+
+
+def test_a_faulty_text_is_sent_back_once_with_its_faults(settings):
+    (found,), stats, server = run(scripted(Act(completion(WRONG_BOX)), Act(completion(GOOD))), settings)
+    assert isinstance(found, Annotation)
+    assert (stats.repaired, stats.asked) == (1, 2)
+    last = server.requests[1]["messages"]
+    assert [m["role"] for m in last] == ["system", "user", "assistant", "user"]
+    assert last[2]["content"] == WRONG_BOX
+    assert "matches no structure" in last[3]["content"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [(WRONG_BOX, "box_without_structure"), (WRONG_ANSWER, "wrong_answer"), ("", "no_answer"), ("B", "no_answer")],
+)
+def test_what_is_faulty_twice_is_dropped_with_its_reason(settings, text, reason):
+    (found,), stats, server = run(scripted(Act(completion(text))), settings)
+    assert isinstance(found, Dropped)
+    assert (found.reason, stats.dropped, stats.repaired) == (reason, {reason: 1}, 0)
+    assert len(server.requests) == 2
+
+
+def test_without_repair_there_is_one_request(settings):
+    (found,), _, server = run(scripted(Act(completion(WRONG_BOX))), settings, repair=False)
+    assert (found.reason, len(server.requests)) == ("box_without_structure", 1)
+
+
+def test_a_text_cut_off_by_its_length_says_so(settings):
+    (found,), _, server = run(scripted(Act(completion(GOOD[:60], finish="length"))), settings)
+    assert found.reason == "cut_off"
+    assert "write less" in server.requests[1]["messages"][3]["content"]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(401, "refuses the key"), (403, "refuses the key"), (404, "no model 'some-model'"), (307, "elsewhere")]
+)
+def test_what_no_task_can_survive_ends_the_run(settings, monkeypatch, status, words):
+    monkeypatch.setenv("SOME_KEY", KEY)
+    body = json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}"}}).encode()
+    with FakeEndpoint(scripted(Act(body, status=status, headers={"Location": "http://127.0.0.1:9/"}))).running() as server:
+        annotator = LlmAnnotator(server.url, "some-model", settings=replace(settings, key_env="SOME_KEY"))
+        with pytest.raises(UniReasonError, match=words) as caught:
+            annotator.annotate(tasks(30))
+    assert KEY not in str(caught.value)
+    assert len(server.requests) <= 8
+
+
+def test_an_endpoint_that_is_not_there_ends_the_run(settings):
+    with FakeEndpoint(scripted(Act())).running() as server:
+        url = server.url
+    with pytest.raises(UniReasonError, match="cannot be reached"):
+        LlmAnnotator(url, "m", settings=settings).annotate(tasks(5))
+
+
+def test_an_endpoint_that_goes_down_ends_the_run_instead_of_dropping_all(settings):
+    def act(request, _):
+        return Act(completion(GOOD)) if number_of(request) < 6 else Act(status=500)
+
+    with FakeEndpoint(act).running() as server:
+        annotator = LlmAnnotator(server.url, "m", settings=replace(settings, give_up_after=5, retries=0))
+        with pytest.raises(UniReasonError, match="5 times in a row"):
+            annotator.annotate(tasks(200))
+        assert len(server.requests) < 30
+        assert annotator.stats.asked == 6
+
+
+def test_the_number_of_requests_at_once_is_bounded(settings):
+    found, _, server = run(scripted(Act(completion(GOOD), wait_s=0.03)), settings, count=24, concurrency=3)
+    assert all(isinstance(f, Annotation) for f in found)
+    assert server.most_at_once == 3
+
+
+def test_results_keep_the_order_of_the_tasks(settings):
+    def act(request, _):
+        n = number_of(request)
+        return Act(completion(GOOD.replace("I look", f"Number {n}: I look")), wait_s=0.05 if n % 3 == 0 else 0.0)
+
+    found, _, _ = run(act, settings, count=12)
+    assert [f.reasoning[0].split(":")[0] for f in found] == [f"Number {n}" for n in range(12)]
+
+
+def test_a_second_run_asks_nothing_and_gives_the_same(settings):
+    def act(request, _):
+        n = number_of(request)
+        return Act(completion(WRONG_BOX if n % 3 == 1 and len(request["messages"]) == 2 else GOOD if n % 3 else WRONG_ANSWER))
+
+    first, stats, _ = run(act, settings, count=9)
+    files = {p: sha256(p) for p in settings.cache.rglob("*.json")}
+    second, again, server = run(lambda *_: Act(status=500), settings, count=9)
+    assert second == first
+    assert (server.requests, again.asked, again.cached) == ([], 0, stats.asked)
+    assert (again.repaired, again.dropped) == (stats.repaired, stats.dropped) == (3, {"wrong_answer": 3})
+    assert {p: sha256(p) for p in settings.cache.rglob("*.json")} == files
+    assert all(
+        re.fullmatch(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{64}\.json", p.relative_to(settings.cache).as_posix()) for p in files
+    )
+
+
+def test_a_run_ended_half_way_goes_on_with_the_rest(settings):
+    def act(request, _):
+        return Act(status=401) if number_of(request) == 6 else Act(completion(GOOD))
+
+    with FakeEndpoint(act).running() as server, pytest.raises(UniReasonError):
+        LlmAnnotator(server.url, "some-model", settings=replace(settings, concurrency=1)).annotate(tasks(10))
+    assert len(server.requests) == 7
+    found, stats, server = run(scripted(Act(completion(GOOD))), settings, count=10)
+    assert sorted(number_of(r) for r in server.requests) == [6, 7, 8, 9]
+    assert (stats.cached, len(found)) == (6, 10)
+    assert all(isinstance(f, Annotation) for f in found)
+
+
+def test_other_sampling_or_model_asks_again(settings):
+    for changes in ({}, {"temperature": 0.1}, {"seed": 5}, {"extra": {"top_k": 3}}):
+        _, stats, _ = run(scripted(Act(completion(GOOD))), settings, **changes)
+        assert stats.asked == 1
+
+
+def test_damaged_cache_files_are_asked_again(settings):
+    for damage in (b"", b"{", b"[]", b"{}", b'{"schema": "other"}', b'{"schema": "unireason.reply/1", "text": 1}', b"\xff"):
+        run(scripted(Act(completion(GOOD))), settings)
+        (kept,) = settings.cache.rglob("*.json")
+        kept.write_bytes(damage)
+        (found,), stats, _ = run(scripted(Act(completion(GOOD))), settings)
+        assert isinstance(found, Annotation)
+        assert stats.asked == 1
+
+
+def test_a_cache_that_cannot_be_written_ends_the_run(settings, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with (
+        FakeEndpoint(scripted(Act(completion(GOOD)))).running() as server,
+        pytest.raises(UniReasonError, match="cannot be written"),
+    ):
+        LlmAnnotator(server.url, "m", settings=replace(settings, cache=blocked / "x")).annotate(tasks(1))
+
+
+def test_the_key_is_sent_and_kept_nowhere(settings, monkeypatch):
+    monkeypatch.setenv("SOME_KEY", KEY)
+    echo = completion(GOOD.replace("It lies", f"{KEY} it lies"))
+    spelled = echo.replace(KEY.encode(), b"\\u0073" + KEY[1:].encode())
+    found, stats, server = run(lambda _, n: Act(spelled if n else echo), settings, key_env="SOME_KEY", count=2)
+    assert all("*** it lies" in f.reasoning[2] for f in found)
+    assert len(list(settings.cache.rglob("*.json"))) == 2
+    assert server.keys[0] == f"Bearer {KEY}"
+    assert all(KEY.encode() not in p.read_bytes() for p in settings.cache.rglob("*") if p.is_file())
+    assert KEY not in repr((found, stats, settings))
+    _, _, server = run(scripted(Act(completion(GOOD))), settings, seed=1)
+    assert server.keys == [""]
+
+
+@pytest.mark.parametrize("value", [None, "", "  ", "two words", "line\nbreak", "schlüssel"])
+def test_a_key_that_cannot_be_used_is_refused_without_being_shown(settings, monkeypatch, value):
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    if value is not None:
+        monkeypatch.setenv("SOME_KEY", value)
+    with pytest.raises(UniReasonError, match="SOME_KEY") as caught:
+        LlmAnnotator("http://127.0.0.1:9/v1", "m", settings=replace(settings, key_env="SOME_KEY")).annotate(tasks(1))
+    assert not value or not value.strip() or value not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"budget_requests": 4}, {"budget_tokens": 480}, {"budget_money": 4e-4, "price_prompt": 1.0}],
+    ids=["requests", "tokens", "money"],
+)
+def test_the_budget_ends_with_the_same_task_every_time(settings, changes):
+    """A reply costs 120 tokens, or 1e-4 of money, so four of them are the budget."""
+    found, stats, server = run(scripted(Act(completion(GOOD), wait_s=0.01)), settings, count=20, **changes)
+    assert [isinstance(f, Annotation) for f in found] == [True] * 4 + [False] * 16
+    assert {f.reason for f in found[4:]} == {"budget"}
+    assert stats.dropped == {"budget": 16}
+    assert len(server.requests) < 4 + settings.concurrency
+    again, stats, server = run(scripted(Act(status=500)), settings, count=20, **changes)
+    assert again == found
+    assert server.requests == []
+
+
+def test_the_budget_spans_several_calls(settings):
+    with FakeEndpoint(scripted(Act(completion(GOOD)))).running() as server:
+        annotator = LlmAnnotator(server.url, "m", settings=replace(settings, budget_requests=3))
+        found = [annotator.annotate([one])[0] for one in tasks(5)]
+    assert [isinstance(f, Annotation) for f in found] == [True, True, True, False, False]
+    assert len(server.requests) == 3
+
+
+def test_tokens_are_estimated_where_none_are_reported(settings):
+    body = json.dumps({"choices": [{"message": {"content": GOOD}}], "usage": {"prompt_tokens": "many"}}).encode()
+    _, stats, _ = run(scripted(Act(body)), settings, price_prompt=2.0, price_completion=4.0)
+    assert stats.completion_tokens == -(-len(GOOD) // 4)
+    assert stats.prompt_tokens > 200
+    assert stats.cost == pytest.approx((2 * stats.prompt_tokens + 4 * stats.completion_tokens) / 1e6)
+
+
+def test_it_works_in_worker_threads_and_inside_a_running_loop(settings):
+    results = {}
+    with FakeEndpoint(scripted(Act(completion(GOOD)))).running() as server:
+        annotator = LlmAnnotator(server.url, "m", settings=settings)
+
+        async def inside():
+            return annotator.annotate(tasks(2))
+
+        threads = [threading.Thread(target=lambda n=n: results.update({n: annotator.annotate(tasks(3))})) for n in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        results["loop"] = asyncio.run(inside())
+    assert [len(results[n]) for n in (0, 1, 2, "loop")] == [3, 3, 3, 2]
+    assert (annotator.stats.asked, annotator.stats.cached) == (3, 8)
+
+
+def test_a_copy_starts_afresh(settings):
+    annotator = LlmAnnotator("http://127.0.0.1:9/v1", "m", settings=settings)
+    annotator.stats.asked = 7
+    copy = pickle.loads(pickle.dumps(annotator))
+    assert (copy.name, copy.settings, copy.stats.asked) == ("llm/m", settings, 0)
+
+
+def test_implicit_tasks_get_text_without_looks(settings):
+    text = "The description speaks of something dark on the left side, behind the middle. Only the spleen matches this."
+    with FakeEndpoint(scripted(Act(completion(f"{text}</think>spleen")))).running() as server:
+        (found,) = LlmAnnotator(server.url, "m", settings=settings).annotate([task(IMPLICIT_SPLEEN, image_scene())])
+        system = server.requests[0]["messages"][0]["content"]
+    assert found == Annotation((text,), "llm/m")
+    assert "Write no box" in system
+    assert "<|box_start|>" not in system
+
+
+def test_a_task_without_its_structures_is_dropped_without_a_request(settings):
+    asked = Question("x", "y", (), "?", ("yes", "no"), 0, (), ("tail",))
+    with FakeEndpoint(scripted(Act(completion(GOOD)))).running() as server:
+        (found,) = LlmAnnotator(server.url, "m", settings=settings).annotate([task(asked, image_scene())])
+    assert found == Dropped("sample-0", "no_structure", "needs tail")
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "path"),
+    [
+        ("", "/v1/chat/completions"),
+        ("/", "/v1/chat/completions"),
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/x?a=1", "/v1/x/chat/completions?a=1"),
+    ],
+)
+def test_the_address_may_be_given_in_several_ways(settings, endpoint, path):
+    with FakeEndpoint(scripted(Act(completion(GOOD)))).running() as server:
+        LlmAnnotator(server.url + endpoint, "m", settings=settings).annotate(tasks(1))
+    assert server.paths == [path]
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["", "localhost:8000", "file:///etc/passwd", "ftp://host/v1", "http://", "http://me:word@host/v1", "http://[::1"]
+)
+def test_other_addresses_are_refused(endpoint):
+    with pytest.raises(FormatError) as caught:
+        LlmAnnotator(endpoint, "m")
+    assert "word" not in str(caught.value).replace("password", "")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"concurrency": 0},
+        {"retries": -1},
+        {"timeout_s": 0},
+        {"timeout_s": float("nan")},
+        {"budget_tokens": -1},
+        {"budget_money": 1.0},
+        {"extra": {"model": "x"}},
+        {"max_tokens": 0},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(changes):
+    with pytest.raises(FormatError):
+        LlmSettings(**changes)
+
+
+def test_a_model_without_a_name_is_refused():
+    with pytest.raises(FormatError):
+        LlmAnnotator("http://127.0.0.1:9/v1", " ")
