@@ -29,6 +29,7 @@ _ABOUT = {
     "files": "every file is as the manifest lists it, and the counts agree",
     "boxes": "every box parses, lies inside its frame and stands in its case",
     "masks": "boxes, sizes, places and parts measured again from the masks",
+    "pictures": "embedded pictures and masks are whole and fit",
     "answers": "every answer worked out again: right is right, all others are wrong",
     "balance": "letters, yes and no, families, splits",
     "leakage": "no patient, case or picture in two splits, no question twice",

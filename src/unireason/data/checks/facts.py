@@ -6,6 +6,7 @@ Both tell the same things, so that an answer can be judged by either.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any, Protocol
 
@@ -25,7 +26,7 @@ Corner = tuple[int, ...]
 NEAR = 5.0
 """Millimetres (pixels where the spacing is unknown) within which something is a neighbour."""
 _RING = 3  # least width in pixels of the ring that a contrast is taken against
-_LUMA = (0.299, 0.587, 0.114)  # Source: ITU-R BT.601, section 2.5.1
+LUMA = (0.299, 0.587, 0.114)  # Source: ITU-R BT.601, section 2.5.1
 
 
 class Facts(Protocol):
@@ -130,7 +131,9 @@ class MaskFacts:
         cut: Any = slice(None) if k < 0 else k
         self.scene = scene
         self.pixels = loaded.case.pixels[cut]
-        self._case, self._window = loaded.case, window
+        # A slice is shown under its own window, as the picture that it is.
+        self._case = loaded.case if k < 0 else replace(loaded.case, pixels=self.pixels, kind="image")
+        self._window = window
         self._layers = [
             (layer.labels[cut], {v: names.readable(title) for v, title in sorted(layer.names.items()) if v})
             for layer in loaded.layers
@@ -161,6 +164,11 @@ class MaskFacts:
                 if title == name:
                     out |= labels == value
         return out
+
+    def grey(self, part: Any = slice(None)) -> NDArray[np.float64]:
+        """Grey levels from 0 to 255 of a part of the canonical grid, colours by their luma."""
+        grey = windows.apply(self.pixels[part], windows.choose(self._case, self._window)).astype(float)
+        return grey @ np.array(LUMA) if grey.ndim > self.dimensions else grey
 
     def present(self) -> frozenset[str]:
         """See Facts."""
@@ -236,8 +244,7 @@ class MaskFacts:
         inside = self.mask(name)[part]
         square = np.ones((1,) * (self.dimensions - 2) + (2 * reach + 1,) * 2, bool)
         ring = ndimage.binary_dilation(inside, square) & ~inside
-        grey = windows.apply(self.pixels[part], windows.choose(self._case, self._window)).astype(float)
-        grey = grey @ np.array(_LUMA) if grey.ndim > self.dimensions else grey
+        grey = self.grey(part)
         return float(grey[inside].mean() - grey[ring].mean()) if ring.any() else 0.0
 
     def around(self, name: str) -> list[str]:

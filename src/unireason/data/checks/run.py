@@ -13,12 +13,12 @@ from typing import Any
 
 from unireason.data.dataset import Dataset
 from unireason.data.item import Source
-from unireason.data.records import SPLITS, CaseRecord, SampleRecord
+from unireason.data.records import SPLITS, CaseRecord, ImageRecord, SampleRecord
 from unireason.errors import UniReasonError
 
-from . import answers, boxes, files, leakage, masks
+from . import answers, boxes, files, leakage, masks, pictures
 from .balance import Tally, check_balance
-from .facts import Facts, SceneFacts
+from .facts import Facts, MaskFacts, SceneFacts
 from .findings import Finding, Findings
 from .shortcut import Texts, check_shortcut
 
@@ -97,7 +97,9 @@ def check(dataset: Dataset, source: Source | None, *, samples: int | None = None
     found = Findings()
     files.check_files(dataset.folder, dataset.manifest, found)
     register, tally, texts = leakage.Register(), Tally(), Texts()
-    for check_name in (boxes.CHECK, answers.CHECK, leakage.CHECK, *((masks.CHECK,) if source else ())):
+    embedded = bool(dataset.files("images"))
+    optional = [masks.CHECK] * (source is not None) + [pictures.CHECK] * embedded
+    for check_name in (boxes.CHECK, *optional, answers.CHECK, leakage.CHECK):
         found.start(check_name)
     whole = _first_pass(dataset, register, tally, found)
     if whole:
@@ -155,16 +157,20 @@ class _Walk:
         number = 0
         try:
             for split in SPLITS:
+                images = _Images(self.dataset, split)
                 for case, own in self._pairs(split):
-                    deep = opened is not None and number in chosen
-                    self._case(case, own, opened if deep else None)
+                    measured = None
+                    if opened is not None and number in chosen:
+                        measured = opened.facts(case, self.dataset.manifest, self.found)
+                    self._case(case, own, measured)
+                    if pictures.CHECK in self.found.counts:
+                        pictures.check_pictures(case, images.of(case), measured, self.found)
                     number += 1
                     progress(number, total)
         except UniReasonError as error:
             self.found.add(files.CHECK, f"the samples cannot be read: {error}")
 
-    def _case(self, case: CaseRecord, samples: list[SampleRecord], opened: masks.Opened | None) -> None:
-        measured = opened.facts(case, self.dataset.manifest, self.found) if opened is not None else None
+    def _case(self, case: CaseRecord, samples: list[SampleRecord], measured: MaskFacts | None) -> None:
         facts: Facts = measured or SceneFacts(case.scene)
         if measured is not None:
             masks.check_case(case, measured, self.found)
@@ -217,6 +223,22 @@ class _Walk:
                 self.found.add(files.CHECK, f"there is no case {sample.case}", sample=sample.id)
             elif where == split:
                 yield sample
+
+
+class _Images:
+    """Embedded pictures of a split, read along with its cases, whose order they have."""
+
+    def __init__(self, dataset: Dataset, split: str) -> None:
+        self._stream = dataset.images(split)
+        self._waiting = next(self._stream, None)
+
+    def of(self, case: CaseRecord) -> list[ImageRecord]:
+        """The pictures of the next case; none if others stand in their place."""
+        own: list[ImageRecord] = []
+        while self._waiting is not None and self._waiting.case == case.scene.case:
+            own.append(self._waiting)
+            self._waiting = next(self._stream, None)
+        return own
 
 
 def spread(total: int, wanted: int | None) -> range | set[int]:
