@@ -16,6 +16,7 @@ from scipy import ndimage
 from unireason import imaging
 from unireason.data.extract.slices import axial
 from unireason.data.item import Loaded
+from unireason.data.sources.survey import layer_values
 
 from .markup import clean
 
@@ -75,8 +76,8 @@ def tile(loaded: Loaded) -> Tile:
     outlines = _outlines(shown, height, width)
     size, spacing = _measures(loaded)
     facts = " · ".join(part for part in (case.modality or loaded.item.modality, size, place) if part)
-    placed = case.geometry.affine_lps is not None
-    return Tile(loaded.item.id, (facts, spacing), picture, outlines, len(present - set(outlines)), placed)
+    sides = case.kind == "volume" and case.geometry.affine_lps is not None
+    return Tile(loaded.item.id, (facts, spacing), picture, outlines, len(present - set(outlines)), sides)
 
 
 def fullest(loaded: Loaded) -> int:
@@ -140,11 +141,8 @@ def sheet(tiles: Sequence[Tile], *, title: str, lines: Sequence[str] = (), colum
 
 
 def _present(loaded: Loaded) -> set[str]:
-    found: set[str] = set()
-    for layer in loaded.layers:
-        boxes = ndimage.find_objects(layer.labels) if layer.labels.dtype.itemsize < 4 else []
-        found |= {name for v, name in layer.names.items() if 0 < v <= len(boxes) and boxes[v - 1] is not None}
-    return found
+    values = [(layer.names, layer_values(layer)) for layer in loaded.layers]
+    return {name for names, held in values for value, name in names.items() if value in held}
 
 
 def _size(image: Loaded) -> tuple[int, int]:
@@ -238,8 +236,8 @@ def _place(picture: Image, draw: ImageDraw, one: Tile, corner: tuple[int, int], 
     draw.rectangle((x, y, x + SIDE - 1, y + SIDE - 1), fill=_BLACK)
     picture.paste(Pictures.fromarray(pixels), (x + (SIDE - width) // 2, y + (SIDE - height) // 2))
     if one.sides:
-        for letter, left in (("R", x + 5), ("L", x + SIDE - 14)):
-            draw.text((left, y + SIDE // 2 - 8), letter, fill=_SOFT, font=_font(13))
+        for letter, left in (("R", x + 6), ("L", x + SIDE - 16)):
+            draw.text((left, y + 4), letter, fill=_INK, font=_font(15), stroke_width=2, stroke_fill=_BLACK)
     y += SIDE + 8
     _write(draw, (x, y), one.title, SIDE, 15, _INK)
     for n, line in enumerate(one.facts, start=1):

@@ -23,8 +23,11 @@ _MOMENT = re.compile(r"[_-]?(frame|phase|time)[_-]?\d+$", re.IGNORECASE)
 
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key in which "case2" comes before "case10"; the same on every machine."""
-    parts = re.split(r"([0-9]+)", text)
-    return (*((0, int(p), "") if i % 2 else (1, 0, p) for i, p in enumerate(parts)), (2, 0, text))
+    key: list[tuple[int, int, str]] = []
+    for index, part in enumerate(re.split(r"([0-9]+)", text)):
+        digits = part.lstrip("0")  # compared by length, then digit by digit: numbers in untrusted names may be of any length
+        key.append((0, len(digits), digits) if index % 2 else (1, 0, part))
+    return (*key, (2, 0, text))
 
 
 def entries(folder: Path, what: str) -> list[Path]:

@@ -8,6 +8,8 @@ may rename folders. A labels file with the one value 1 makes masks binary: every
 
 from __future__ import annotations
 
+import csv
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,16 +107,19 @@ class PairSource:
         return files | {e.name: e for e in entries(where, "the folder of images") if e.is_dir() and not stem(e.name)}
 
     def _maps(self) -> dict[str, tuple[MaskRef, ...]]:
-        names = self._legend()
-        if not names:
+        table = self._table()
+        if table is None:
             raise FormatError(f"'{self.root.name}' has no labels file", " or ".join(_LABEL_FILES), "say what mask values mean")
+        names = legend(table)
+        if not names:
+            raise FormatError("the labels file names no structure besides the background", "values above 0 with names")
         binary = list(names) == [1]
         files = images(inside(self.root, self.masks), "the folder of masks")
         return {k: (MaskRef(p.relative_to(self.root).as_posix(), names, binary),) for k, p in files.items()}
 
     def _renamed(self, place: Path) -> str:
         """Readable name of a structure's folder, after the labels file if it names it."""
-        table = self._table()
+        table = self._table() or {}
         return structure(str(table.get(place.name, place.name)))
 
     def _named(self, folders: list[Path]) -> set[str]:
@@ -155,18 +160,15 @@ class PairSource:
             raise FormatError(f"'{image.name}' is no array ({error})", "a file written by numpy.save") from error
         return "image" if flat or "c" in self.axes else "volume"
 
-    def _table(self) -> Mapping[Any, Any]:
-        """The labels file as stored; empty if there is none."""
+    def _table(self) -> Mapping[Any, Any] | None:
+        """The labels file as stored; None if there is none."""
         names = (self.labels,) if self.labels else _LABEL_FILES
         path = next((p for n in names if (p := inside(self.root, n)).is_file()), None)
         if path is None:
             if self.labels:
                 raise FormatError(f"there is no '{self.labels}' in '{self.root.name}'", "the labels file")
-            return {}
+            return None
         return _read_table(path)
-
-    def _legend(self) -> dict[int, str]:
-        return legend(self._table())
 
     def load(self, item: Item) -> Loaded:
         """Read one image with its masks.
@@ -181,8 +183,11 @@ def _read_table(path: Path) -> Mapping[Any, Any]:
     """Rows of a labels file; a "labels" table inside it is taken, if there is one."""
     ending = path.suffix.lower()
     if ending == ".csv":
-        rows = [[c.strip() for c in line.split(",", 1)] for line in read_text(path, _MAX_BYTES).splitlines() if "," in line]
-        return dict(row for row in rows if any(cell.isdigit() for cell in row))  # the header has no number
+        try:
+            rows = [[cell.strip() for cell in row[:2]] for row in csv.reader(read_text(path, _MAX_BYTES).splitlines())]
+        except csv.Error as error:
+            raise FormatError(f"'{path.name}' is no CSV ({error})", "lines of value,name") from error
+        return {row[0]: row[1] for row in rows if len(row) == 2 and any(cell.isdigit() for cell in row)}  # no header
     if ending == ".toml":
         table: Any = _toml(read_text(path, _MAX_BYTES), path.name)
     else:
@@ -194,13 +199,11 @@ def _read_table(path: Path) -> Mapping[Any, Any]:
 
 
 def _toml(text: str, name: str) -> dict[str, Any]:
-    import sys
-
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise FormatError(f"'{name}' is no TOML ({error})") from error

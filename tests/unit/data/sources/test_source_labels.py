@@ -1,0 +1,235 @@
+"""Mask files to label maps: values exact, overlaps in layers of their own, axis orders and grids held against the image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from trees import write_picture, write_volume
+from unireason import imaging
+from unireason.data.item import Item, Layer, MaskRef
+from unireason.data.sources.grids import canonical_affine
+from unireason.data.sources.labels import Packer, layers, load_files, read_mask, whole
+from unireason.errors import FormatError, GeometryError, ImageReadError, UniReasonError
+
+RNG = np.random.default_rng(3)
+
+
+def item(image: str, *refs: MaskRef, kind: str = "volume", **more: object) -> Item:
+    names = tuple(sorted({n for r in refs for n in r.names.values()}))
+    return Item("one", "one", kind, image, refs, names, **more)  # type: ignore[arg-type]
+
+
+def volume(shape: tuple[int, ...] = (5, 6, 7)) -> np.ndarray:
+    return RNG.integers(0, 4, shape).astype(np.uint8)
+
+
+def oblique() -> np.ndarray:
+    """An oblique rotation with spacing 2, 3, 5 mm."""
+    c, s = np.cos(0.3), np.sin(0.3)
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]) @ np.diag([2.0, 3.0, 5.0])
+    affine[:3, 3] = (-40, 12, 7)
+    return affine
+
+
+@pytest.mark.parametrize("axes", ["LPS", "RAS", "PIR", "SAL"])
+def test_masks_in_another_axis_order_align_with_the_image(tmp_path: Path, axes: str) -> None:
+    labels = volume()
+    write_volume(tmp_path / "image.nii.gz", labels * 10.0, oblique(), "ASR")
+    write_volume(tmp_path / "mask.nii.gz", labels, oblique(), axes)
+    loaded = load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", {1: "a", 2: "b", 3: "c"})))
+    assert np.array_equal(loaded.layers[0].labels * 10, loaded.case.pixels)
+    assert loaded.layers[0].labels.dtype == np.uint8
+    assert loaded.layers[0].names == {1: "a", 2: "b", 3: "c"}
+
+
+def test_the_canonical_affine_places_voxel_centres(tmp_path: Path) -> None:
+    path = write_volume(tmp_path / "a.nii.gz", volume(), np.diag([2.0, 3.0, 5.0, 1.0]), "RAS")
+    geometry = imaging.read(path).geometry
+    assert np.allclose(canonical_affine(geometry), np.diag([2.0, 3.0, 5.0, 1.0]), atol=1e-5)
+
+
+@pytest.mark.parametrize("apart", [0.3, 0.4])
+def test_a_header_that_rounds_is_accepted(tmp_path: Path, apart: float) -> None:
+    moved = np.diag([2.0, 2.0, 5.0, 1.0])
+    moved[0, 3] = apart * 2.0
+    labels = volume()
+    write_volume(tmp_path / "image.nii.gz", labels)
+    write_volume(tmp_path / "mask.nii.gz", labels, moved)
+    loaded = load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", {1: "a"})))
+    assert np.array_equal(loaded.layers[0].labels, labels)
+
+
+@pytest.mark.parametrize(
+    ("affine", "words"),
+    [
+        (np.array([[2.0, 0, 0, 1.2], [0, 2, 0, 0], [0, 0, 5, 0], [0, 0, 0, 1]]), "0.6 voxels apart"),
+        (np.diag([2.0, 2.0, 6.0, 1.0]), "0.8 voxels apart"),
+        (np.array([[1.4, -1.4, 0, 0], [1.4, 1.4, 0, 0], [0, 0, 5, 0], [0, 0, 0, 1.0]]), "elsewhere in the patient"),
+    ],
+)
+def test_masks_at_another_place_are_refused(tmp_path: Path, affine: np.ndarray, words: str) -> None:
+    write_volume(tmp_path / "image.nii.gz", volume())
+    write_volume(tmp_path / "mask.nii.gz", volume(), affine)
+    with pytest.raises(GeometryError, match=words):
+        load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", {1: "a"})))
+
+
+def test_another_shape_is_told_as_such(tmp_path: Path) -> None:
+    write_volume(tmp_path / "image.nii.gz", volume())
+    write_volume(tmp_path / "mask.nii.gz", volume((5, 6, 8)))
+    with pytest.raises(ImageReadError, match=r"\(5, 6, 8\).*\(5, 6, 7\)"):
+        load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", {1: "a"})))
+
+
+def test_float_labels_with_whole_numbers_are_exact_and_fractions_refused(tmp_path: Path) -> None:
+    labels = volume().astype(np.float32) * 300
+    for name, values in (("image", labels), ("good", labels), ("bad", labels + 0.25)):
+        nibabel.save(nibabel.Nifti1Image(values.T, np.diag([-1.0, -1.0, 1.0, 1.0])), tmp_path / f"{name}.nii.gz")
+    loaded = load_files(tmp_path, item("image.nii.gz", MaskRef("good.nii.gz", {300: "a", 900: "b"})))
+    assert loaded.layers[0].labels.dtype == np.uint16
+    assert np.array_equal(loaded.layers[0].labels, labels)
+    with pytest.raises(FormatError, match="fractions"):
+        load_files(tmp_path, item("image.nii.gz", MaskRef("bad.nii.gz", {300: "a"})))
+
+
+@pytest.mark.parametrize("values", [[-1.0, 0.0], [np.nan, 1.0], [np.inf, 1.0], [2.0**32, 0.0]])
+def test_values_that_are_no_labels_are_refused(values: list[float]) -> None:
+    with pytest.raises(FormatError):
+        whole(np.array(values), "'x'")
+
+
+@pytest.mark.parametrize(("value", "kind"), [(255, np.uint8), (256, np.uint16), (65536, np.uint32)])
+def test_label_maps_are_as_small_as_possible(value: int, kind: type) -> None:
+    assert whole(np.array([[0, value]], np.int64), "'x'").dtype == kind
+
+
+def test_overlapping_masks_get_layers_of_their_own_and_others_share_one(tmp_path: Path) -> None:
+    masks = {name: np.zeros((6, 8), np.uint8) for name in ("a", "b", "c")}
+    masks["a"][0:3, 0:3] = 255
+    masks["b"][4:6, 4:6] = 1
+    masks["c"][2:5, 2:5] = 7
+    for name, mask in masks.items():
+        write_picture(tmp_path / f"{name}.png", mask)
+    refs = [MaskRef(f"{n}.png", {1: n}, binary=True) for n in masks]
+    write_picture(tmp_path / "image.png", np.zeros((6, 8), np.uint8))
+    first, second = load_files(tmp_path, item("image.png", *refs, kind="image")).layers
+    assert (first.names, second.names) == ({1: "a", 2: "b"}, {1: "c"})
+    assert first.labels.dtype == second.labels.dtype == np.uint8
+    assert np.array_equal(first.labels == 2, masks["b"] > 0)
+    assert np.array_equal(second.labels == 1, masks["c"] > 0)
+
+
+def test_files_and_values_of_one_name_are_one_structure(tmp_path: Path) -> None:
+    left, right, both = (np.zeros((6, 8), np.uint8) for _ in range(3))
+    left[0, 0], right[5, 7] = 255, 255
+    both[2, 2], both[3, 3] = 1, 2
+    for name, mask in (("left", left), ("right", right), ("both", both)):
+        write_picture(tmp_path / f"{name}.png", mask)
+    write_picture(tmp_path / "image.png", np.zeros((6, 8), np.uint8))
+    refs = [MaskRef(f"{n}.png", {1: "kidney"}, binary=True) for n in ("left", "right")]
+    refs.append(MaskRef("both.png", {1: "kidney", 2: "kidney"}))
+    (layer,) = load_files(tmp_path, item("image.png", *refs, kind="image")).layers
+    assert layer.names == {1: "kidney"}
+    assert sorted(zip(*np.nonzero(layer.labels), strict=True)) == [(0, 0), (2, 2), (3, 3), (5, 7)]
+
+
+def test_an_empty_mask_stays_as_an_absent_structure(tmp_path: Path) -> None:
+    write_picture(tmp_path / "image.png", np.zeros((6, 8), np.uint8))
+    write_picture(tmp_path / "mask.png", np.zeros((6, 8), np.uint8))
+    (layer,) = load_files(tmp_path, item("image.png", MaskRef("mask.png", {1: "a"}, binary=True), kind="image")).layers
+    assert layer.names == {1: "a"}
+    assert not layer.labels.any()
+
+
+def test_palette_pictures_give_indices_and_grey_in_colour_is_grey(tmp_path: Path) -> None:
+    labels = np.arange(48, dtype=np.uint8).reshape(6, 8) % 5
+    palette = Image.frombytes("P", (8, 6), labels.tobytes())
+    palette.putpalette([v for n in range(256) for v in (255 - n, n, 128)])
+    palette.save(tmp_path / "palette.png")
+    write_picture(tmp_path / "grey.png", np.repeat(labels[..., None], 3, axis=2))
+    case = imaging.read(write_picture(tmp_path / "image.png", np.zeros((6, 8), np.uint8)))
+    one = item("image.png", kind="image")
+    assert np.array_equal(read_mask(case, tmp_path / "palette.png", one), labels)
+    assert np.array_equal(read_mask(case, tmp_path / "grey.png", one), labels)
+
+
+def test_coloured_masks_are_refused_and_lossy_ones_cleaned(tmp_path: Path) -> None:
+    colours = np.zeros((16, 16, 3), np.uint8)
+    colours[4:8, 4:8] = (255, 0, 0)
+    square = np.zeros((16, 16), np.uint8)
+    square[8:, 8:] = 255
+    case = imaging.read(write_picture(tmp_path / "image.png", np.zeros((16, 16), np.uint8)))
+    with pytest.raises(ImageReadError, match="colour"):
+        read_mask(case, write_picture(tmp_path / "colour.png", colours), item("image.png", kind="image"))
+    Image.fromarray(square).save(tmp_path / "lossy.jpg", quality=30)
+    assert np.array_equal(read_mask(case, tmp_path / "lossy.jpg", item("image.png", kind="image")), square)
+
+
+def test_a_picture_turned_by_exif_needs_a_mask_turned_alike(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(np.zeros((6, 8), np.uint8)).save(tmp_path / "image.jpg", exif=exif)
+    write_picture(tmp_path / "mask.png", np.ones((6, 8), np.uint8))
+    with pytest.raises(ImageReadError, match="EXIF"):
+        load_files(tmp_path, item("image.jpg", MaskRef("mask.png", {1: "a"}), kind="image"))
+
+
+def test_a_file_of_another_kind_than_listed_is_refused(tmp_path: Path) -> None:
+    write_picture(tmp_path / "image.png", np.zeros((6, 8), np.uint8))
+    with pytest.raises(ImageReadError, match="one image"):
+        load_files(tmp_path, item("image.png"))
+
+
+@pytest.mark.parametrize("path", ["../image.png", "/etc/passwd", "a/../../b.png", "C:/x.png", "", "a\0.png"])
+def test_paths_never_leave_the_folder(tmp_path: Path, path: str) -> None:
+    (tmp_path / "in").mkdir()
+    write_picture(tmp_path / "image.png", np.zeros((6, 8), np.uint8))
+    write_picture(tmp_path / "in" / "image.png", np.zeros((6, 8), np.uint8))
+    with pytest.raises(UniReasonError):
+        load_files(tmp_path / "in", item(path, kind="image"))
+    with pytest.raises(UniReasonError):
+        load_files(tmp_path / "in", item("image.png", MaskRef(path, {1: "a"}), kind="image"))
+
+
+def test_a_link_that_leads_outside_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_picture(tmp_path / "image.png", np.zeros((6, 8), np.uint8))
+    (tmp_path / "in" / "image.png").symlink_to(tmp_path / "image.png")
+    with pytest.raises(FormatError, match="out of the data set"):
+        load_files(tmp_path / "in", item("image.png", kind="image"))
+
+
+@settings(max_examples=30)
+@given(st.lists(st.sets(st.integers(0, 23), max_size=12), max_size=8))
+def test_packing_keeps_every_structure_exactly(masks: list[set[int]]) -> None:
+    packer = Packer((4, 6))
+    for n, where in enumerate(masks):
+        packer.add(str(n), np.array(sorted(where), np.intp))
+    found = list(packer.layers())
+    held = {name: set(np.flatnonzero(y.labels == v).tolist()) for y in found for v, name in y.names.items()}
+    assert held == {str(n): where for n, where in enumerate(masks)}
+    assert all(isinstance(y, Layer) and y.labels.shape == (4, 6) for y in found)
+    disjoint = all(not a & b for n, a in enumerate(masks) for b in masks[n + 1 :])
+    assert len(found) <= 1 or not disjoint
+
+
+def test_more_structures_than_a_byte_holds() -> None:
+    packer = Packer((300,))
+    for n in range(300):
+        packer.add(str(n), np.array([n], np.intp))
+    (layer,) = packer.layers()
+    assert layer.labels.dtype == np.uint16
+    assert np.array_equal(layer.labels, np.arange(1, 301))
+
+
+def test_no_masks_give_no_layers(tmp_path: Path) -> None:
+    case = imaging.read(write_picture(tmp_path / "image.png", np.zeros((6, 8), np.uint8)))
+    assert layers(case, [], lambda ref: np.zeros(1)) == ()
