@@ -37,13 +37,28 @@ def part_choices(places: Places, name: str, axes: str) -> tuple[Choice, list[Cho
 
 
 def quadrant(places: Places, dice: Dice) -> Iterator[Question]:
-    """In which of four parts a structure lies; never about lesions, nor left or right of structures named by a side."""
+    """In which part a structure lies, out of four, or of two on both sides of one axis.
+
+    Never about lesions, nor left or right of structures named by a side. Where anatomy fixes one axis, four parts tell too much;
+    two that differ along the other axis do not.
+    """
     known = [n for n in places.placed if not is_lesion(n)]
-    for name, axes in dice.shuffled([(n, a) for n in known for a in places.axes]):
+    for name, axes, only in dice.shuffled([(n, a, o) for n in known for a in places.axes for o in ("", *a)]):
         choices = None if "x" in axes and names.side_of(name) else part_choices(places, name, axes)
         if choices:
-            draft = Draft(FAMILY, "quadrant", (name, axes), *choices, needs=(name,), values={"x": the(name)})
-            yield write(places, dice, draft)
+            right, wrong = choices
+            if only:
+                kept = {part for part, _ in _across(places, name, axes, only)}
+                wrong = [w for w in wrong if w[0] in kept]
+            yield write(places, dice, Draft(FAMILY, "quadrant", (name, axes), right, wrong, (name,), {"x": the(name)}))
+
+
+def _across(places: Places, name: str, axes: str, only: str) -> Iterator[tuple[str, tuple[tuple[int, int], ...]]]:
+    """The part on the other side of the middle along one axis alone."""
+    signs = places.signs[name]
+    for part, pair in parts(places.scene.space, axes):
+        if all((sign == signs[axis]) != ("xyz"[axis] == only) for axis, sign in pair):
+            yield part, pair
 
 
 def box(places: Places, dice: Dice) -> Iterator[Question]:

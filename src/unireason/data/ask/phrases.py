@@ -1,8 +1,8 @@
 """Wordings of the questions with options; no logic.
 
 Places: ``{x}`` and ``{y}`` structures with their article, ``{kind}`` what is looked at, ``{terms}`` in whose directions,
-``{pair}`` and ``{both}`` the two options, and what a kind of question adds. Verbs are chosen so that names in the plural fit.
-``nearest/2`` is asked when there are two options.
+``{pair}`` and ``{both}`` the two options with articles, ``{either}`` without, and what a kind of question adds. Verbs are chosen so
+that names in the plural fit. ``nearest/2`` is asked when there are two options.
 """
 
 from __future__ import annotations
@@ -22,6 +22,13 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "Which part of the {kind} holds the centre of {x}, {terms}?",
         "Locate {x}: which part of the {kind} is it, {terms}?",
         "Cut the {kind} into four through its middle. Which of the four holds the centre of {x}, {terms}?",
+    ),
+    "quadrant/2": (
+        "Is {x} found {either} of the middle of the {kind}, {terms}?",
+        "Two parts of the {kind} come into question for {x}, {terms}: {either}. Which is it?",
+        "In which of two parts of the {kind} is the centre of {x}, {terms}: {either}?",
+        "Locate {x}: {either}, {terms}?",
+        "Does one find {x} in the {either} part of the {kind}, {terms}?",
     ),
     "box": (
         "Which box encloses {x}, {form}?",
@@ -120,6 +127,13 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "Starting at the centre of {y}, which way leads to {x}, {terms}?",
         "How is {x} placed relative to {y}, {terms}?",
         "Compare the centres: on which side of {y} is {x}, {terms}?",
+    ),
+    "direction/2": (
+        "Seen from {y}, is {x} to be found {either}, {terms}?",
+        "Going from {y} to {x}, does one mainly move {either}, {terms}?",
+        "Which word tells how {x} is placed relative to {y}, {terms}: {either}?",
+        "Compare the centre of {x} with that of {y}: does it lie {either}, {terms}?",
+        "Starting at the centre of {y}, which way leads to {x}, {either}, {terms}?",
     ),
     "nearest": (
         "Which of these is nearest to {x}, from centre to centre?",

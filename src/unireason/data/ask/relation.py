@@ -45,7 +45,8 @@ def _direction(places: Places, dice: Dice, right: str, pair: tuple[str, str]) ->
     opposite = places.words[axis][not up]
     others = [w for i, both in enumerate(places.words) for w in both if i != axis]
     offset = places.offset(*pair)
-    wrong = [(w, _direction_fact(places, w, offset)) for w in (opposite, *dice.shuffled(others)[:2])]
+    more = dice.shuffled(others)[: 2 * dice.below(2)]
+    wrong = [(w, _direction_fact(places, w, offset)) for w in (opposite, *more)]
     first = (right, _direction_fact(places, right, offset))
     values = {"x": the(pair[0]), "y": the(pair[1])}
     return write(places, dice, Draft(FAMILY, "direction", pair, first, wrong, pair, values))

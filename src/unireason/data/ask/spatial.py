@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from math import log
 
 from unireason.data import names
@@ -34,13 +35,19 @@ def which_in_quadrant(places: Places, dice: Dice) -> Iterator[Question]:
             and places.outside(n, axes, right)
             and not places.related(n, right)
         ]
-        wrong = rivals(dice, sorted(pool, key=lambda n: places.distance(n, right)))
+        wrong = rivals(dice, sorted(pool, key=partial(_told_apart, places, axes, right)))
         if wrong:
             rest = [(n, _elsewhere(places, n, axes, right)) for n in wrong]
             needs = [right, *wrong[: dice.below(3)]]
             yield write(
                 places, dice, Draft(FAMILY, "which_in_quadrant", (part,), (right, f"it lies {part}"), rest, needs, {"part": part})
             )
+
+
+def _told_apart(places: Places, axes: str, right: str, other: str) -> tuple[int, float]:
+    """How easily anatomy tells a wrong structure: by the axes other than x that part it from the right one; then by distance."""
+    mine, theirs = places.signs[other], places.signs[right]
+    return sum(mine[i] == -theirs[i] for i in map("xyz".index, axes) if i), places.distance(other, right)
 
 
 def _elsewhere(places: Places, name: str, axes: str, right: str) -> str:

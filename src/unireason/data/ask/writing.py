@@ -61,6 +61,7 @@ def write(places: Places, dice: Dice, draft: Draft) -> Question:
         terms=dice.pick(TERMS[scene.space]),
         pair=listed([the(o) for o in options], "or"),
         both=listed([the(o) for o in options]),
+        either=listed(options, "or"),
         **draft.values,
     )
     order = {option: i for i, option in enumerate(options)}
