@@ -76,21 +76,21 @@ class Shards:
     writes into a folder that is renamed at the end (``folders.whole``).
     """
 
-    def __init__(
-        self, folder: Path, stem: str, schema: pa.Schema, *, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES
-    ) -> None:
+    def __init__(self, folder: Path, stem: str, schema: pa.Schema, *, max_bytes: int = MAX_BYTES, pictures: bool = False) -> None:
         """Set where to write and how large a file may grow.
 
         Args:
             folder: Made if missing.
             stem: What file names begin with.
             schema: Arrow schema of the rows.
-            max_rows: Rows of a file at most.
             max_bytes: A file is closed once the sizes given to ``add`` reach this.
+            pictures: True for tables of picture files, which compression would not shrink.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._stem, self._schema = folder, stem, schema
-        self._max_rows, self._max_bytes = max_rows, max_bytes
+        self._max_bytes = max_bytes
+        # Dictionaries and compression cost time and gain nothing on picture files.
+        self._how: dict[str, Any] = {"compression": "none", "use_dictionary": False} if pictures else {"compression": "zstd"}
         self._group: list[Mapping[str, Any]] = []
         self._group_bytes = self._file_rows = self._file_bytes = self._files = 0
         self._writer: Any = None
@@ -113,7 +113,7 @@ class Shards:
         Raises:
             FormatError: If a value does not fit its column.
         """
-        if self._file_rows >= self._max_rows or (self._file_rows and self._file_bytes + size > self._max_bytes):
+        if self._file_rows >= MAX_ROWS or (self._file_rows and self._file_bytes + size > self._max_bytes):
             self._close()
         self._group.append(row)
         self._file_rows += 1
@@ -128,7 +128,7 @@ class Shards:
 
         if self._writer is None:
             path = self._folder / f"{self._stem}-{self._files:05d}.parquet"
-            self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+            self._writer = pq.ParquetWriter(path, self._schema, **self._how)
         try:
             self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
         except (pa.ArrowException, TypeError, OverflowError) as error:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from layout_dataset import SCHEMAS, dataset, entries_of, write_rows
+from layout_dataset import SCHEMAS, dataset, entries_of, implicit, sample, write_rows
 
 from unireason.cli import main
-from unireason.data.annotate.template import TemplateAnnotator
-from unireason.data.build.config import BuildConfig
-from unireason.data.build.run import build
 from unireason.data.dataset import Dataset
+from unireason.data.extract.describe import describe
+from unireason.data.extract.slices import axial
 from unireason.data.frames import FrameRule
-from unireason.data.layouts import WRITABLE
+from unireason.data.layouts import WRITABLE, llamafactory, umrg, unimed_cot, verl, vlmevalkit
 from unireason.data.layouts.entries import entries
 from unireason.data.layouts.export import export
 from unireason.data.layouts.folders import base_name, stem, whole
-from unireason.data.records import case_row, image_row, sample_row
+from unireason.data.pictures import embedded
+from unireason.data.records import SCHEMA, CaseRecord, case_row, image_row, sample_row
+from unireason.data.sources.phantom_source import PhantomSource
 from unireason.errors import FormatError, UniReasonError
+from unireason.types import Look
 
 FRAME = FrameRule("tiny", (4, 56, 56), (112, 84))
 
@@ -29,11 +33,29 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory):
-    """The same phantom data set with pictures inside and by reference."""
+    """The same data set of two phantoms, a slice of each and a look at every structure, with pictures inside and by reference."""
     folder = tmp_path_factory.mktemp("phantoms")
-    for name, embed in (("inside", True), ("reference", False)):
-        config = BuildConfig("phantom", options={"patients": "3"}, frame=FRAME, slices=1, embed=embed, shares=(1, 0, 0))
-        build(config, folder / name, annotator=TemplateAnnotator())
+    cases, samples, images = [], [], []
+    source = PhantomSource(patients=2)
+    for item in source.items():
+        loaded = source.load(item)
+        for name, shown, k in ((item.id, loaded, -1), (f"{item.id}:z", axial(loaded, 12), 12)):
+            scene = describe(shown, FRAME, case=name, patient=item.patient)
+            record = CaseRecord(scene, "phantom", item.id, item.image, k, "", "", "train", "auto")
+            looks = tuple(Look(s.name, s.box_model) for s in scene.structures.values())
+            cases.append(case_row(record))
+            samples.append(sample_row(sample(record, 0, looks)))
+            images += [image_row(i) for i in embedded(shown, scene, FRAME)]
+            if k >= 0:
+                target = next(iter(scene.structures.values()))
+                meant = replace(implicit(record), box=target.box_model, points=target.points, category=target.name)
+                samples.append(sample_row(meant))
+    manifest = {"schema": SCHEMA, "config": {"source": "phantom", "options": {"patients": "2"}, "frame": FRAME.to_json()}}
+    for name in ("inside", "reference"):
+        write_rows(folder / name, "cases", "train", cases)
+        write_rows(folder / name, "samples", "train", samples)
+        (folder / name / "manifest.json").write_text(json.dumps(manifest))
+    write_rows(folder / "inside", "images", "train", images)
     return folder
 
 
@@ -122,6 +144,13 @@ def test_a_full_folder_is_never_touched_and_leftovers_are_thrown_away(tmp_path):
     with pytest.raises(UniReasonError, match="not empty"), whole(tmp_path / "out"):
         pass
     assert contents(tmp_path / "out") == {"new": b"y"}
+
+
+def test_the_reference_page_names_every_column():
+    page = (Path(__file__).parents[4] / "docs" / "reference" / "layouts.md").read_text()
+    schemas = [umrg.schema(), verl.schema(), *(unimed_cot.schema(table) for table in ("sft", "rl", "images"))]
+    names = {name for schema in schemas for name in schema.names} | {f.name for f in verl.schema().field("extra_info").type}
+    assert [name for name in sorted({*names, *vlmevalkit.COLUMNS, *llamafactory.TAGS}) if f"`{name}`" not in page] == []
 
 
 def test_names_of_files():
