@@ -118,10 +118,25 @@ class Source(Protocol):
         root: The folder; an empty path for phantoms.
     """
 
-    name: str
-    title: str
-    licence: str
-    root: Path
+    @property
+    def name(self) -> str:
+        """Short name, as on the command line."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """Name of the data set."""
+        ...
+
+    @property
+    def licence(self) -> str:
+        """Licence of the data."""
+        ...
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        ...
 
     def items(self) -> Iterator[Item | Skipped]:
         """All items in a fixed order that is the same on every machine, unusable ones as Skipped.

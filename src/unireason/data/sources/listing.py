@@ -18,6 +18,7 @@ PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm")
 ARRAY_ENDINGS = (".npy", ".npz")
 ENDINGS = (*VOLUME_ENDINGS, *PICTURE_ENDINGS, *ARRAY_ENDINGS)
 MAX_INDEX_BYTES = 256 * 2**20
+_HERE = re.compile(r"^(\./+)+")
 _MOMENT = re.compile(r"[_-]?(frame|phase|time)[_-]?\d+$", re.IGNORECASE)
 
 
@@ -158,7 +159,7 @@ def relative(text: Any) -> str:
     """
     if not isinstance(text, str) or not text:
         raise FormatError(f"a path in an index is {str(text)[:100]!r}", "text")
-    return re.sub(r"^(\./+)+", "", text.replace("\\", "/"))
+    return _HERE.sub("", text.replace("\\", "/"))
 
 
 def plain_text(values: Mapping[str, Any], *keys: str) -> str:

@@ -31,6 +31,7 @@ from .structures import modality_code, structure, value_of
 
 INDEX = "SAMed2D_v1.json"
 CLASSES = "SAMed2D_v1_class_mapping_id.json"
+_INSTANCE = re.compile(r"--(\d{1,9})_\d{1,9}\.png")
 _NAMELESS = re.compile(r"(union|class)([_\s-].*|\d*)|left|right|unknown|others?|mask|foreground", re.IGNORECASE)
 _INVERTED = "inverted if the border is set"
 _MAX_MASKS = 4096
@@ -103,13 +104,22 @@ class SaMed2dSource:
         return load_files(self.root, item, correct=_upright)
 
 
-def _classes(table: dict[str, Any]) -> dict[str, dict[int, str]]:
-    """Data set to class number to raw class name; data sets whose entry cannot be used are left out and told item by item."""
-    found: dict[str, dict[int, str]] = {}
+@dataclass(frozen=True, slots=True)
+class _Classes:
+    """The classes of one data set: readable names by number, "" for unions and the nameless, and all names in order."""
+
+    names: Mapping[int, str]
+    annotated: tuple[str, ...]
+
+
+def _classes(table: dict[str, Any]) -> dict[str, _Classes]:
+    """Classes by data set; data sets whose entry cannot be used are left out and told item by item."""
+    found: dict[str, _Classes] = {}
     for dataset, classes in table.items():
         try:
             if isinstance(classes, dict) and len(classes) <= _MAX_MASKS:
-                found[dataset] = {value_of(number): str(name) for name, number in classes.items()}
+                names = {value_of(number): _named(name) for name, number in classes.items()}
+                found[dataset] = _Classes(names, tuple(sorted({name for name in names.values() if name})))
         except FormatError:
             continue
     return found
@@ -128,24 +138,25 @@ def _named(raw: str) -> str:
     return "" if _NAMELESS.fullmatch(raw) else structure(raw)
 
 
-def _item(image: str, masks: Any, classes: Mapping[str, Mapping[int, str]]) -> Item | Skipped:
+def _item(image: str, masks: Any, classes: Mapping[str, _Classes]) -> Item | Skipped:
     said = _parse(image)
     if said.dataset not in classes:
         return Skipped(said.stem, f"{CLASSES} has no usable entry for {said.dataset!r}")
     if not isinstance(masks, list) or not 0 < len(masks) <= _MAX_MASKS:
         return Skipped(said.stem, f"its entry in {INDEX} is no list of 1 to {_MAX_MASKS:,} masks")
     known = classes[said.dataset]
+    detail = _INVERTED if said.dataset.upper().startswith("ADAM") else ""
     refs = []
     for mask in masks:
         path = relative(mask)
-        match = re.fullmatch(re.escape(said.stem) + r"--(\d{1,9})_(\d{1,9})\.png", path.rsplit("/", 1)[-1])
+        base = path.rsplit("/", 1)[-1]
+        match = _INSTANCE.fullmatch(base, len(said.stem)) if base.startswith(said.stem) else None
         if match is None:
-            return Skipped(said.stem, f"its mask {path[-100:]!r} is not called image--class_instance.png")
-        if int(match[1]) not in known:
+            return Skipped(said.stem, f"its mask {base[-100:]!r} is not called image--class_instance.png")
+        name = known.names.get(int(match[1]))
+        if name is None:
             return Skipped(said.stem, f"the class {match[1]} of a mask is not one of {said.dataset}")
-        name = _named(known[int(match[1])])
         if name:
-            detail = _INVERTED if said.dataset.upper().startswith("ADAM") else ""
             refs.append(MaskRef(path, {1: name}, binary=True, detail=detail))
     if not refs:
         return Skipped(said.stem, "all its masks are unions or of classes without a name")
@@ -156,7 +167,7 @@ def _item(image: str, masks: Any, classes: Mapping[str, Mapping[int, str]]) -> I
         kind="image",
         image=relative(image),
         masks=tuple(refs),
-        annotated=tuple(sorted({name for raw in known.values() if (name := _named(raw))})),
+        annotated=known.annotated,
         modality=modality_code(said.modality),
         extra={"dataset": said.dataset, "sub-modality": said.modality, "axis": axis, "slice": number},
     )

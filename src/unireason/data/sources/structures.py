@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from unireason.data.names import readable
@@ -28,6 +29,7 @@ _MODALITIES = (
 )
 
 
+@lru_cache(maxsize=1024)
 def modality_code(text: str) -> str:
     """DICOM modality code of what a data set calls its modality ("T1w", "mr_t1", "x_ray"); "" if it cannot be told."""
     plain = text.strip().lower()

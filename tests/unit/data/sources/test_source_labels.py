@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations, product
 from pathlib import Path
 
 import nibabel
@@ -48,6 +49,21 @@ def test_masks_in_another_axis_order_align_with_the_image(tmp_path: Path, axes: 
     assert np.array_equal(loaded.layers[0].labels * 10, loaded.case.pixels)
     assert loaded.layers[0].labels.dtype == np.uint8
     assert loaded.layers[0].names == {1: "a", 2: "b", 3: "c"}
+
+
+CODES = ["".join(code) for order in permutations(["LR", "PA", "SI"]) for code in product(*order)]
+
+
+@settings(max_examples=12)
+@given(st.sampled_from(CODES), st.sampled_from(CODES))
+def test_any_two_axis_orders_align(tmp_path_factory: pytest.TempPathFactory, one: str, other: str) -> None:
+    folder = tmp_path_factory.mktemp("axes")
+    labels = np.random.default_rng(0).integers(0, 4, (3, 4, 5)).astype(np.uint8)
+    write_volume(folder / "image.nii.gz", labels, oblique(), one)
+    write_volume(folder / "mask.nii.gz", labels, oblique(), other)
+    loaded = load_files(folder, item("image.nii.gz", MaskRef("mask.nii.gz", {1: "a"})))
+    assert np.array_equal(loaded.layers[0].labels, loaded.case.pixels)
+    assert np.array_equal(loaded.case.pixels, labels)
 
 
 def test_the_canonical_affine_places_voxel_centres(tmp_path: Path) -> None:

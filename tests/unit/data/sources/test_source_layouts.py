@@ -220,6 +220,18 @@ def test_nnunet_channels_and_cases_without_a_partner(copy: Any) -> None:
     assert {s.id for s in skipped} == {"case_1", "lonely", "orphan"}
 
 
+def test_nnunet_pictures(tmp_path: Path) -> None:
+    values = np.zeros((9, 11), np.uint8)
+    values[2:4, 3:6] = 2
+    trees.write_picture(tmp_path / "imagesTr" / "img_7_0000.png", np.zeros((9, 11, 3), np.uint8))
+    trees.write_picture(tmp_path / "labelsTr" / "img_7.png", values)
+    trees.write_json(tmp_path / "dataset.json", {"channel_names": {"0": "rgb"}, "labels": {"background": 0, "polyp": 2}})
+    source = open_source("nnunet", tmp_path)
+    (item,) = split(source)[0]
+    assert (item.id, item.kind, item.modality) == ("img_7", "image", "")
+    assert np.array_equal(mask(source.load(item), "polyp"), values == 2)
+
+
 def test_an_msd_index_is_told_from_an_nnunet_one(grown: dict[str, Path]) -> None:
     with pytest.raises(FormatError, match="msd"):
         list(open_source("nnunet", grown["msd"]).items())
