@@ -133,7 +133,7 @@ class ChatClient:
         return replace(reply, text=self._blotted(reply.text))  # JSON may spell the same letters in another way
 
     def _blotted(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
+        return text.replace(self._key, "[key]") if self._key else text
 
     async def _post(self, body: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and the body, read no further than allowed."""

@@ -69,7 +69,8 @@ def place(structure: Structure, scene: Scene) -> Said:
             "{Its} centre hardly differs from the middle of the {kind}.",
         )
         return _said(templates, structure, kind=scene.kind)
-    part = " ".join(_PART[scene.space][i][structure.centre[i] < 0] for i in axes)
+    words = [_PART[scene.space][i][structure.centre[i] < 0] for i in axes]
+    part = " ".join(words if scene.space == "patient" else reversed(words))  # "left anterior", but "upper left"
     templates = (
         "{It} {lies} in the {part} part of the {kind}.",
         "{It} {sits} in the {part} part.",

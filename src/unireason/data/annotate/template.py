@@ -165,5 +165,6 @@ class _Writer:
 
 @lru_cache(maxsize=1024)
 def _opening(text: str) -> str:
-    """The first two words."""
-    return " ".join(text.split(maxsplit=2)[:2])
+    """The first two words, or the first alone if it is one that nobody repeats."""
+    words = text.split(maxsplit=2)[:2]
+    return words[0] if words[0] in ("So", "This", "That") else " ".join(words)

@@ -1,10 +1,21 @@
-"""Small hand-made scenes and tasks for the tests of the annotators."""
+"""Small hand-made scenes, and tasks about phantoms, for the tests of the annotators."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+
 from unireason.data.annotate.protocol import Task
+from unireason.data.ask.families import candidates
+from unireason.data.ask.implicit import implicit
+from unireason.data.extract.describe import describe
+from unireason.data.extract.slices import axial, busy
+from unireason.data.frames import FrameRule
 from unireason.data.question import IMPLICIT, Question
 from unireason.data.scene import Scene, Structure
+from unireason.data.sources.catalogue import open_source
 from unireason.types import Box2D, Box3D, Frame
 
 IMAGE, VOLUME = Frame(112, 112, 1, "image"), Frame(56, 56, 16, "volume")
@@ -120,3 +131,31 @@ NEAREST = Question(
 def task(question, drawn, number=0):
     """A task with an identifier of its own."""
     return Task(f"sample-{number}", question, drawn)
+
+
+@cache
+def phantom_tasks():
+    """Tasks of all families about four phantom patients and two slices of each."""
+    source, found, rng = open_source("phantom", options={"patients": "4", "seed": "5"}), [], np.random.default_rng(5)
+    for item in source.items():
+        loaded = source.load(item)
+        views = [("", loaded), *((f"-{k}", axial(loaded, k)) for k in busy(loaded, 2, rng))]
+        for suffix, view in views:
+            drawn = describe(view, FrameRule(), case=f"{item.id}{suffix}")
+            found += _asked_about(drawn, rng)
+            if suffix:
+                found += _asked_about(_as_picture(drawn), rng)
+    return tuple(found)
+
+
+def _asked_about(drawn, rng):
+    asked = [*candidates(drawn, rng, each=8), *implicit(drawn, rng)]
+    return [Task(f"{drawn.case}/{i}", q, drawn) for i, q in enumerate(asked)]
+
+
+def _as_picture(drawn):
+    """The same scene as that of a plain picture, without directions and spacing."""
+    sides = {"anterior": "top", "posterior": "bottom"}
+    structures = {n: replace(s, side="", borders=tuple(sides.get(b, b) for b in s.borders)) for n, s in drawn.structures.items()}
+    case = f"{drawn.case}-picture"
+    return replace(drawn, case=case, space="picture", spacing_mm=None, unit="pixels", structures=structures)

@@ -33,7 +33,7 @@ def test_place_in_patient_terms_by_hand():
 def test_place_in_a_picture_without_patient_directions():
     drawn = scene(structure("mole", (10, 20, 30, 40), (-20, 30), 90.0), space="picture", unit="pixels")
     said = written(findings.place(drawn.structures["mole"], drawn))
-    assert "It lies in the left lower part of the image." in said
+    assert "It lies in the lower left part of the image." in said
     assert "Its centre lies 20 pixels to the left and 30 pixels down from the middle of the image." in said
 
 

@@ -11,18 +11,22 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
-from annotate_samples import IMPLICIT_SPLEEN, QUADRANT, image_scene, task
+from annotate_samples import IMPLICIT_SPLEEN, QUADRANT, image_scene, phantom_tasks, task
 from fake_endpoint import Act, FakeEndpoint, completion
 
+from unireason.data.annotate import prompt
 from unireason.data.annotate.llm import LlmAnnotator
 from unireason.data.annotate.protocol import Annotation, Dropped
 from unireason.data.annotate.settings import LlmSettings
+from unireason.data.annotate.template import TemplateAnnotator
 from unireason.data.question import Question
 from unireason.errors import FormatError, UniReasonError
 from unireason.files import sha256
+from unireason.grounding import grammar
 
 BOX = "<|box_start|>[80,60,100,90]<|box_end|>"
-GOOD = f"I look at the spleen {BOX}. It lies behind the middle, on the left side. So the answer is left posterior B.</think>B. left posterior"
+SEEN = f"I look at the spleen {BOX}. It lies behind the middle, on the left side."
+GOOD = f"{SEEN} So the answer is left posterior B.</think>B. left posterior"
 WRONG_BOX = GOOD.replace("80,60,100,90", "1,2,30,40")
 WRONG_ANSWER = GOOD.replace("</think>B. left posterior", "</think>A. left anterior")
 KEY = "sk-very-secret-0123456789"
@@ -97,6 +101,39 @@ def test_the_request_holds_what_a_writer_needs(settings):
         "Needed for the answer: spleen",
     ):
         assert piece in user
+
+
+def test_no_pixels_and_no_identifiers_leave_the_machine(settings):
+    _, _, server = run(scripted(Act(completion(GOOD))), settings)
+    sent = json.dumps(server.requests)
+    assert not any(word in sent for word in ("case-1", "patient-1", "sample-0", "base64", "image_url"))
+
+
+def test_texts_for_every_family_pass_when_a_model_writes_as_the_templates_do(settings):
+    """The endpoint answers each question with the template's own text, boxes off by a little where they are large."""
+    asked = phantom_tasks()[::4]
+    texts = {}
+    for one, found in zip(asked, TemplateAnnotator().annotate(asked), strict=True):
+        question = one.question
+        body = "".join(p if isinstance(p, str) else grammar.write(_moved(p.box)) for p in found.reasoning)
+        end = f"{question.letter}. {question.right}" if question.options else question.needs[0]
+        texts[_user(prompt.messages(one, settings.rules))] = (f"<think>{body}</think>{end}", found.reasoning)
+    with FakeEndpoint(lambda request, _: Act(completion(texts[_user(request["messages"])][0]))).running() as server:
+        annotator = LlmAnnotator(server.url, "m", settings=settings)
+        found = annotator.annotate(asked)
+    assert annotator.stats.dropped == {}
+    assert [f.reasoning for f in found] == [texts[_user(prompt.messages(one, settings.rules))][1] for one in asked]
+
+
+def _user(messages):
+    return messages[1]["content"]
+
+
+def _moved(box):
+    """The box a pixel further right if it is wide enough for that to be tolerated."""
+    half = len(box.coords) // 2
+    wide = box.coords[half] - box.coords[0] >= 10
+    return type(box)(*(v + (wide and i in (0, half)) for i, v in enumerate(box.coords)))
 
 
 def test_no_tasks_no_request(settings):
@@ -250,7 +287,7 @@ def test_an_endpoint_that_goes_down_ends_the_run_instead_of_dropping_all(setting
         with pytest.raises(UniReasonError, match="5 times in a row"):
             annotator.annotate(tasks(200))
         assert len(server.requests) < 30
-        assert annotator.stats.asked == 6
+        assert 1 <= annotator.stats.asked <= 6
 
 
 def test_the_number_of_requests_at_once_is_bounded(settings):
@@ -329,7 +366,7 @@ def test_the_key_is_sent_and_kept_nowhere(settings, monkeypatch):
     echo = completion(GOOD.replace("It lies", f"{KEY} it lies"))
     spelled = echo.replace(KEY.encode(), b"\\u0073" + KEY[1:].encode())
     found, stats, server = run(lambda _, n: Act(spelled if n else echo), settings, key_env="SOME_KEY", count=2)
-    assert all("*** it lies" in f.reasoning[2] for f in found)
+    assert all("[key] it lies" in f.reasoning[2] for f in found)
     assert len(list(settings.cache.rglob("*.json"))) == 2
     assert server.keys[0] == f"Bearer {KEY}"
     assert all(KEY.encode() not in p.read_bytes() for p in settings.cache.rglob("*") if p.is_file())

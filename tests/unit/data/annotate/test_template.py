@@ -3,21 +3,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-import numpy as np
 import pytest
-from annotate_samples import IMPLICIT_SPLEEN, LARGEST, NEAREST, QUADRANT, image_scene, task, volume_scene
+from annotate_samples import IMPLICIT_SPLEEN, LARGEST, NEAREST, QUADRANT, image_scene, phantom_tasks, task, volume_scene
 
 from unireason.data.annotate import phrases
-from unireason.data.annotate.protocol import Annotation, Dropped, Task
+from unireason.data.annotate.protocol import Annotation, Dropped
 from unireason.data.annotate.template import TemplateAnnotator
 from unireason.data.annotate.verify import verify
-from unireason.data.ask.families import candidates
-from unireason.data.ask.implicit import implicit
-from unireason.data.extract.describe import describe
-from unireason.data.extract.slices import axial, busy
-from unireason.data.frames import FrameRule
 from unireason.data.question import FAMILIES, IMPLICIT, Question
-from unireason.data.sources.catalogue import open_source
 from unireason.grounding import grammar
 from unireason.grounding.steps import steps_from_text
 from unireason.types import Look
@@ -26,22 +19,8 @@ ANNOTATOR = TemplateAnnotator()
 
 
 @pytest.fixture(scope="module")
-def phantom_tasks():
-    """Tasks of all families about four phantom patients and two slices of each."""
-    source, found, rng = open_source("phantom", options={"patients": "4", "seed": "5"}), [], np.random.default_rng(5)
-    for item in source.items():
-        loaded = source.load(item)
-        views = [("", loaded), *((f"-{k}", axial(loaded, k)) for k in busy(loaded, 2, rng))]
-        for suffix, view in views:
-            drawn = describe(view, FrameRule(), case=f"{item.id}{suffix}")
-            asked = [*candidates(drawn, rng, each=8), *implicit(drawn, rng)]
-            found += [Task(f"{drawn.case}/{i}", q, drawn) for i, q in enumerate(asked)]
-    return found
-
-
-@pytest.fixture(scope="module")
-def annotated(phantom_tasks):
-    return list(zip(phantom_tasks, ANNOTATOR.annotate(phantom_tasks), strict=True))
+def annotated():
+    return list(zip(phantom_tasks(), ANNOTATOR.annotate(phantom_tasks()), strict=True))
 
 
 def text_of(annotation, box=" [box]"):
@@ -52,8 +31,8 @@ def looks_of(annotation):
     return [p for p in annotation.reasoning if isinstance(p, Look)]
 
 
-def test_every_family_and_both_kinds_are_covered(phantom_tasks):
-    seen = {(t.question.family, t.scene.kind) for t in phantom_tasks}
+def test_every_family_and_both_kinds_are_covered():
+    seen = {(t.question.family, t.scene.kind) for t in phantom_tasks()}
     assert seen == {(f, k) for f in FAMILIES for k in ("image", "volume")} | {(IMPLICIT, "image")}
 
 
@@ -176,10 +155,11 @@ def test_implicit_texts_name_the_target_at_the_end_only(annotated):
             assert not any(re.search(rf"\b{target}\b", s) for s in sentences[:-1])
 
 
-def test_equal_tasks_get_equal_texts_and_other_identifiers_other_ones(phantom_tasks):
-    again = TemplateAnnotator().annotate(phantom_tasks[:40])
-    assert again == ANNOTATOR.annotate(phantom_tasks[:40])
-    assert ANNOTATOR.annotate(list(reversed(phantom_tasks[:40])))[::-1] == again
+def test_equal_tasks_get_equal_texts_and_other_identifiers_other_ones():
+    some = phantom_tasks()[:40]
+    again = TemplateAnnotator().annotate(some)
+    assert again == ANNOTATOR.annotate(some)
+    assert ANNOTATOR.annotate(some[::-1])[::-1] == again
     texts = {text_of(f) for f in ANNOTATOR.annotate([task(QUADRANT, image_scene(), n) for n in range(30)])}
     assert len(texts) > 20
 
@@ -191,7 +171,10 @@ def test_one_text_is_known_word_for_word():
     assert text_of(found) == PINNED
 
 
-PINNED = ""
+PINNED = (
+    "The question is where something lies, so I look for it. I take a closer look at the spleen [box]. It lies in the left posterior "
+    "part of the image. This means that its centre lies 50 mm to the left and 40 mm to the back. Therefore I choose left posterior B."
+)
 
 
 def test_sizes_and_offsets_are_said_as_measured():

@@ -12,7 +12,8 @@ from unireason.types import Box2D, Box3D, Look
 
 RULES = Rules()
 SPLEEN = "<|box_start|>[80,60,100,90]<|box_end|>"
-GOOD = f"I look at the spleen {SPLEEN}. It lies behind the middle, on the left side. So the answer is left posterior B.</think>B. left posterior"
+SEEN = f"I look at the spleen {SPLEEN}. It lies behind the middle, on the left side."
+GOOD = f"{SEEN} So the answer is left posterior B.</think>B. left posterior"
 
 
 def codes(reply, question=QUADRANT, drawn=None, rules=RULES):
