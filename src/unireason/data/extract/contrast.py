@@ -63,7 +63,7 @@ def widened(mask: NDArray[np.bool_], axis: int, reach: int) -> NDArray[np.bool_]
     """True wherever the mask is true within ``reach`` along an axis."""
     out, done = mask, 0
     while done < reach:
-        step = min(2 * done + 1, reach - done)
+        step = min(done + 1, reach - done)  # a longer one would leave gaps at the border of the array
         done += step
         grown = out.copy()
         target, source = np.moveaxis(grown, axis, 0), np.moveaxis(out, axis, 0)

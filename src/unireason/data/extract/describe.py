@@ -59,6 +59,7 @@ def describe(loaded: Loaded, rule: FrameRule, *, case: str, patient: str | None 
     Raises:
         ImageReadError: If a mask has another grid than the image.
         FormatError: If the picture fits no model frame, or the window cannot be used.
+        GeometryError: If the spacing is not positive or lacks an axis.
     """
     for number, layer in enumerate(loaded.layers):
         check_masks(loaded.case, layer.labels, f"layer {number}")

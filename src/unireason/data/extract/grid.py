@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from unireason.data.frames import FrameRule
 from unireason.data.item import Loaded
 from unireason.data.scene import Space
+from unireason.errors import GeometryError
 from unireason.imaging.geometry import canonical_to_voxel
 from unireason.types import Box, Case, Frame, Geometry
 
@@ -123,11 +124,11 @@ def grid_of(loaded: Loaded, rule: FrameRule) -> Grid:
 
     Raises:
         FormatError: If the sides of the picture differ too much for the model frame.
+        GeometryError: If the spacing is not positive or lacks an axis.
     """
     geometry = loaded.case.geometry
     dimensions = len(geometry.shape)
-    spacing = geometry.spacing_mm or loaded.item.spacing_mm
-    spacing = None if spacing is None else tuple(float(s) for s in spacing[:dimensions])
+    spacing = _checked(geometry.spacing_mm or loaded.item.spacing_mm, dimensions)
     world = _world_steps(geometry)
     space: Space = "patient" if world is not None and _upright(loaded.case, world) else "picture"
     if space == "patient" and world is not None:
@@ -136,6 +137,15 @@ def grid_of(loaded: Loaded, rule: FrameRule) -> Grid:
     else:
         turn = np.diag(spacing or (1.0,) * dimensions)
     return Grid(geometry, rule.frame(geometry.shape), tuple(reversed(geometry.shape)), spacing, space, turn)
+
+
+def _checked(spacing: tuple[float, ...] | None, dimensions: int) -> tuple[float, ...] | None:
+    if spacing is None:
+        return None
+    steps = tuple(float(s) for s in spacing[:dimensions])
+    if len(steps) < dimensions or not all(0 < s < np.inf for s in steps):
+        raise GeometryError(f"the spacing is {spacing}", f"{dimensions} positive numbers of millimetres")
+    return steps
 
 
 def _world_steps(geometry: Geometry) -> NDArray[np.float64] | None:

@@ -7,8 +7,8 @@ How they are chosen, in the model frame:
 2. In each part the deepest pixel is taken: the largest Euclidean distance to what is outside the part, so it lies on the part's
    medial axis. Of equally deep pixels the one nearest to the part's centroid wins, then the first in index order.
 3. If these two are not more than 10 pixels apart, the ends of the medial axis are taken instead: among pixels of at least some
-   depth those with the smallest and the largest place along the main axis, for the largest depth at which they are more than 10
-   pixels apart; if there is none, the two pixels farthest from each other.
+   depth those with the smallest and the largest place along the main axis (of equals the one nearest to the centroid), for the
+   largest depth at which they are more than 10 pixels apart; if there is none, the two pixels farthest from each other.
 4. The points are put in order of x, then y, then z.
 
 Boxes larger than 4,096 pixels are looked at on every n-th pixel along x and y. A point is a pixel ``(x, y)`` or voxel ``(x, y, z)``.
@@ -120,10 +120,15 @@ def _halves(mask: Mask, step: Step) -> list[Mask]:
 def _deepest(mask: Mask, step: Step) -> Index:
     depth = _depth(mask, step)
     index = np.argwhere(depth >= depth.max() * (1 - 1e-9))
-    centre, _ = moments(mask, tuple(step[::-1]))
-    away = np.round((((index + 0.5 - np.array(centre[::-1])) * step) ** 2).sum(axis=1), 9)
-    place: Index = index[int(away.argmin())]
+    place: Index = index[int(_away(index, mask, step).argmin())]
     return place
+
+
+def _away(index: Index, mask: Mask, step: Step) -> Step:
+    """Squared distance of pixels to the centroid of a mask."""
+    centre, _ = moments(mask, tuple(step[::-1]))
+    squared: NDArray[np.float64] = np.round((((index + 0.5 - np.array(centre[::-1])) * step) ** 2).sum(axis=1), 9)
+    return squared
 
 
 def _depth(mask: Mask, step: Step) -> NDArray[np.float64]:
@@ -136,10 +141,12 @@ def _ends(mask: Mask, step: Step, strides: Index) -> Pair:
     """The ends of the medial axis, or the farthest pair."""
     index = np.argwhere(mask)
     along = _along(index, mask, step)
+    away = _away(index, mask, step)
     depth = _depth(mask, step)[mask]
     for level in np.unique(depth)[::-1]:
         deep = np.flatnonzero(depth >= level)
-        ends = index[deep[along[deep].argmin()]], index[deep[along[deep].argmax()]]
+        first, last = (deep[np.lexsort((away[deep], sign * along[deep]))[0]] for sign in (1, -1))
+        ends = index[first], index[last]
         if _distance(*ends, strides) > APART:
             return ends
     return _farthest(mask, strides)

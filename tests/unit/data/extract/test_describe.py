@@ -14,7 +14,7 @@ from unireason.data.frames import FrameRule, rule
 from unireason.data.pictures import mask_on_frame, structure_mask
 from unireason.data.sources.phantom import generate
 from unireason.data.sources.phantom_scenes import NAMES, image_scene, volume_scene
-from unireason.errors import ImageReadError
+from unireason.errors import GeometryError, ImageReadError
 from unireason.types import Box2D, Box3D, Case, Geometry, Source
 
 
@@ -337,3 +337,9 @@ def test_an_affine_alone_tells_the_spacing():
     case = Case(np.zeros(labels.shape, np.int16), "volume", geometry, "CT", Source("x", "drawn", ""))
     scene = describe(loaded((labels, {1: "a"}), geometry=case.geometry), same_size(labels.shape), case="c")
     assert (scene.unit, scene.spacing_mm) == ("mm3", (2.0, 2.0, 4.0))
+
+
+@pytest.mark.parametrize("spacing", [(1.0,), (0.0, 1.0), (1.0, float("nan"))])
+def test_impossible_spacings_are_refused(spacing):
+    with pytest.raises(GeometryError, match="2 positive numbers"):
+        describe(loaded((np.ones((30, 30), np.uint8), {1: "a"}), spacing_mm=spacing), rule("published"), case="c")
