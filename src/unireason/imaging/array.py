@@ -27,7 +27,8 @@ def read_array(path: Path, options: ReadOptions) -> Case:
     """Read an array as an image or a volume.
 
     The array is believed to be in LPS axes (x to the patient's left, y to the back, z to the head); ``options.axes`` says in
-    which order. The file's index order is that of the array, last axis first. The hash is that of the file.
+    which order. The file's index order is that of the array, last axis first. A fourth axis of length one in front (a channel, as
+    M3D stores its volumes) is dropped. The hash is that of the file.
 
     Args:
         path: A ``.npy``, or a ``.npz`` with exactly one array.
@@ -46,6 +47,8 @@ def read_array(path: Path, options: ReadOptions) -> Case:
         packed = content.startswith(b"PK")
         stored = _from_zip(content, path.name, options) if packed else _from_stream(io.BytesIO(content), path.name, options)
     source = Source(path.name, "npz" if packed else "npy", sha256(content))
+    channel = stored.ndim == 4 and stored.shape[0] == 1
+    stored = stored[0] if channel else stored
     axes = _axes(stored, options.axes)
     if "z" not in axes:
         upright = stored.transpose([axes.index(letter) for letter in ("yxc" if "c" in axes else "yx")])
@@ -59,7 +62,7 @@ def read_array(path: Path, options: ReadOptions) -> Case:
     if spacing is not None and len(spacing) != 3:
         raise FormatError(f"spacing_mm has {len(spacing)} numbers", "three for a volume: x, y, z")
     geometry = Geometry(tuple(sizes[axis] for axis in reversed(order)), sizes, order, (False, False, False), None, spacing)
-    notes = () if options.axes else ("axes taken as Z, Y, X",)
+    notes = (*(() if options.axes else ("axes taken as Z, Y, X",)), *(("a channel axis of one dropped",) if channel else ()))
     return Case(to_canonical(stored, geometry), "volume", geometry, options.modality or "", source, None, notes)
 
 

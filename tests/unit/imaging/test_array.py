@@ -100,3 +100,13 @@ def test_spacing_needs_three_numbers_for_a_volume(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", ramp())
     with pytest.raises((FormatError, GeometryError), match="three"):
         imaging.read(tmp_path / "a.npy", spacing_mm=(1, 2))
+
+
+def test_a_channel_of_one_in_front_is_dropped_and_two_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", ramp()[None])
+    case = imaging.read(tmp_path / "a.npy", axes="xyz")
+    assert np.array_equal(case.pixels, ramp().transpose(2, 1, 0))
+    assert case.notes == ("a channel axis of one dropped",)
+    np.save(tmp_path / "b.npy", np.stack([ramp(), ramp()]))
+    with pytest.raises(FormatError, match="axes"):
+        imaging.read(tmp_path / "b.npy")

@@ -90,6 +90,16 @@ def test_a_resolved_row_reads_its_volume(tmp_path):
         lost.case()
 
 
+def test_a_volume_of_m3d_with_its_channel_is_read(tmp_path):
+    (tmp_path / "ct_case" / "000012").mkdir(parents=True)
+    stored = np.arange(8 * 6 * 5, dtype=np.float32).reshape(1, 8, 6, 5) / 240
+    np.save(tmp_path / "ct_case" / "000012" / "series.npy", stored)
+    (resolved,) = resolve_volumes([row(image="M3D_Cap/ct_case/000012/series.npy")], tmp_path)
+    case = resolved.case()
+    assert np.array_equal(case.pixels, stored[0])
+    assert "a channel axis of one dropped" in case.notes
+
+
 def test_a_folder_without_volumes_is_an_error(tmp_path):
     with pytest.raises(UniReasonError, match="no volume"):
         list(resolve_volumes([row()], tmp_path))
