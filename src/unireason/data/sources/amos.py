@@ -15,7 +15,7 @@ from unireason.data.item import Item, Loaded, MaskRef, Skipped
 from unireason.errors import FormatError
 
 from .labels import load_files
-from .listing import images, kind_of, plain_text, read_json
+from .listing import images, kind_of, plain_text, read_json, unique
 from .options import check, folder
 from .structures import legend
 
@@ -57,23 +57,26 @@ class AmosSource:
         Raises:
             UniReasonError: If there is no folder of images, no case, or dataset.json cannot be used.
         """
-        names = self._names()
-        count = 0
+        empty = True
+        for found in unique(self._cases(self._names())):
+            empty = False
+            yield found
+        if empty:
+            raise FormatError(f"'{self.root}' holds no case", "imagesTr, imagesVa or imagesTs with amos_0001.nii.gz")
+
+    def _cases(self, names: dict[int, str]) -> Iterator[Item | Skipped]:
         for suffix, split, last_ct in _SPLITS:
             if not (self.root / f"images{suffix}").is_dir():
                 continue
             shown = images(self.root / f"images{suffix}", "the folder of images")
             labels = images(self.root / f"labels{suffix}", "the folder of labels") if self._labelled(suffix) else {}
             for case in dict.fromkeys([*shown, *labels]):
-                count += 1
                 if case not in labels:
                     yield Skipped(case, f"it has no label file in labels{suffix}")
                 elif case not in shown:
                     yield Skipped(case, f"it has no image file in images{suffix}")
                 else:
                     yield self._item(shown[case], labels[case], names, (split, last_ct))
-        if count == 0:
-            raise FormatError(f"'{self.root}' holds no case", "imagesTr, imagesVa or imagesTs with amos_0001.nii.gz")
 
     def _labelled(self, suffix: str) -> bool:
         return (self.root / f"labels{suffix}").is_dir()

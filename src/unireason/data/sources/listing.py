@@ -6,10 +6,12 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from unireason.data.item import Item, Skipped
 from unireason.errors import FormatError
 from unireason.types import Kind
 
@@ -160,6 +162,25 @@ def relative(text: Any) -> str:
     if not isinstance(text, str) or not text:
         raise FormatError(f"a path in an index is {str(text)[:100]!r}", "text")
     return _HERE.sub("", text.replace("\\", "/"))
+
+
+def unique(found: Iterable[Item | Skipped]) -> Iterator[Item | Skipped]:
+    """The same entries, but an item whose identifier came before is skipped with that reason.
+
+    Only a short hash of each identifier is kept, so that millions may pass.
+
+    Args:
+        found: Entries as a source finds them.
+    """
+    seen: set[bytes] = set()
+    for entry in found:
+        if isinstance(entry, Item):
+            digest = blake2b(entry.id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            if digest in seen:
+                yield Skipped(entry.id, "it is listed twice")
+                continue
+            seen.add(digest)
+        yield entry
 
 
 def plain_text(values: Mapping[str, Any], *keys: str) -> str:

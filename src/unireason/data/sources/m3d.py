@@ -23,7 +23,7 @@ from typing import Any
 from unireason.data.item import Item, Loaded, MaskRef, Skipped, inside
 from unireason.errors import FormatError, UniReasonError
 
-from .listing import entries, natural, read_json, relative
+from .listing import entries, natural, read_json, relative, unique
 from .m3d_arrays import load_arrays
 from .options import check, folder
 from .structures import legend, modality_code
@@ -70,12 +70,12 @@ class M3dSource:
         indexes = [p for e in entries(self.root, "the folder with 0000/0000.json") for p in _split_files(e)]
         if not indexes:
             raise FormatError(f"'{self.root}' holds no split file", "0000/0000.json and so on")
-        count = 0
-        for path in sorted(indexes, key=lambda p: natural(p.stem)):
-            for found in self._data_set(path):
-                count += 1
-                yield found
-        if count == 0:
+        ordered = sorted(indexes, key=lambda p: natural(p.stem))
+        empty = True
+        for found in unique(entry for path in ordered for entry in self._data_set(path)):
+            empty = False
+            yield found
+        if empty:
             raise FormatError("no split file lists a case", "'train' and 'test' with {image, label}")
 
     def _data_set(self, path: Path) -> Iterator[Item | Skipped]:
@@ -92,13 +92,8 @@ class M3dSource:
         said = next(iter(said.values()), "") if isinstance(said, dict) else said
         modality = modality_code(said) if isinstance(said, str) else ""
         listed = [(e, split) for key, split in _SPLITS for e in (index.get(key) if isinstance(index.get(key), list) else [])]
-        seen: set[str] = set()
         for entry, split in sorted(listed, key=lambda pair: natural(_text(pair[0], "image"))):
-            found = self._item(path.stem, entry, names, (modality, split))
-            if found.id in seen:
-                found = Skipped(found.id, "it is listed twice")
-            seen.add(found.id)
-            yield found
+            yield self._item(path.stem, entry, names, (modality, split))
 
     def _item(self, number: str, entry: Any, names: dict[int, str], said: tuple[str, str]) -> Item | Skipped:
         text = _text(entry, "image")

@@ -15,7 +15,7 @@ from unireason.data.item import Item, Loaded, MaskRef, Skipped, inside
 from unireason.errors import FormatError, UniReasonError
 
 from .labels import load_files
-from .listing import kind_of, natural, plain_text, read_json, relative, stem, subject
+from .listing import kind_of, natural, plain_text, read_json, relative, stem, subject, unique
 from .options import check, folder, number
 from .structures import legend, modality_code
 
@@ -84,13 +84,7 @@ class MsdSource:
         frame = (("frame", self.channel),) if len(channels) > 1 else ()
         if len(channels) > 1 and said is None:
             raise FormatError(f"channel {self.channel} was asked for", f"one of {', '.join(map(str, channels))}")
-        seen: set[str] = set()
-        for entry in sorted(listed, key=_order):
-            found = self._item(entry, names, modality, frame)
-            if found.id in seen:
-                found = Skipped(found.id, "it is listed twice")
-            seen.add(found.id)
-            yield found
+        yield from unique(self._item(entry, names, modality, frame) for entry in sorted(listed, key=_order))
 
     def _item(self, entry: Any, names: dict[int, str], modality: str, frame: tuple[tuple[str, Any], ...]) -> Item | Skipped:
         if not isinstance(entry, dict):

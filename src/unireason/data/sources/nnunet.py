@@ -19,7 +19,7 @@ from unireason.data.item import Item, Loaded, MaskRef, Skipped
 from unireason.errors import FormatError, UniReasonError
 
 from .labels import load_files
-from .listing import entries, images, kind_of, plain_text, read_json, subject
+from .listing import entries, images, kind_of, plain_text, read_json, subject, unique
 from .options import check, folder, number
 from .structures import MAX_LABELS, modality_code, structure, value_of
 
@@ -77,14 +77,16 @@ class NnunetSource:
         regions, ignored = _regions(index.get("labels"))
         modality = _modality(index, self.channel)
         ending = index.get("file_ending")
-        count = 0
-        for suffix, split in _SPLITS:
-            if not (self.root / f"labels{suffix}").is_dir() and suffix != "Tr":
-                continue
-            for found in self._cases(suffix, ending if isinstance(ending, str) else ""):
-                count += 1
-                yield found if isinstance(found, Skipped) else self._item(found, (regions, ignored), modality, split)
-        if count == 0:
+        suffixes = [pair for pair in _SPLITS if pair[0] == "Tr" or (self.root / f"labels{pair[0]}").is_dir()]
+        empty = True
+        for found in unique(
+            case if isinstance(case, Skipped) else self._item(case, (regions, ignored), modality, split)
+            for suffix, split in suffixes
+            for case in self._cases(suffix, ending if isinstance(ending, str) else "")
+        ):
+            empty = False
+            yield found
+        if empty:
             raise FormatError(f"'{self.root.name}' has no case", "imagesTr/CASE_0000.ext with labelsTr/CASE.ext")
 
     def _cases(self, suffix: str, ending: str) -> Iterator[tuple[str, Path, Path] | Skipped]:

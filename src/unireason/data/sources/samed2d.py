@@ -24,7 +24,7 @@ from unireason.data.item import Item, Loaded, MaskRef, Skipped, inside
 from unireason.errors import FormatError, UniReasonError
 
 from .labels import load_files
-from .listing import read_json, relative, subject
+from .listing import read_json, relative, subject, unique
 from .options import check, folder
 from .streamed import pairs
 from .structures import modality_code, structure, value_of
@@ -80,12 +80,9 @@ class SaMed2dSource:
         """
         classes = _classes(read_json(self._index(CLASSES)))
         empty = True
-        for image, masks in pairs(self._index(INDEX)):
+        for found in unique(_entry(image, masks, classes) for image, masks in pairs(self._index(INDEX))):
             empty = False
-            try:
-                yield _item(image, masks, classes)
-            except UniReasonError as error:
-                yield Skipped(image[:200], str(error))
+            yield found
         if empty:
             raise FormatError(f"{INDEX} lists no image", "images with their masks")
 
@@ -136,6 +133,13 @@ def _parse(image: str) -> _Name:
 def _named(raw: str) -> str:
     """Readable name of a class; "" for unions and classes that name no structure."""
     return "" if _NAMELESS.fullmatch(raw) else structure(raw)
+
+
+def _entry(image: str, masks: Any, classes: Mapping[str, _Classes]) -> Item | Skipped:
+    try:
+        return _item(image, masks, classes)
+    except UniReasonError as error:
+        return Skipped(image[:200], str(error))
 
 
 def _item(image: str, masks: Any, classes: Mapping[str, _Classes]) -> Item | Skipped:

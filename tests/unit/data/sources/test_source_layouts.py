@@ -220,6 +220,17 @@ def test_nnunet_channels_and_cases_without_a_partner(copy: Any) -> None:
     assert {s.id for s in skipped} == {"case_1", "lonely", "orphan"}
 
 
+def test_identifiers_are_unique_over_training_and_test(copy: Any) -> None:
+    root = copy("nnunet")
+    for kind in ("images", "labels"):
+        shutil.copytree(root / f"{kind}Tr", root / f"{kind}Ts")
+    shutil.copy(root / "imagesTs" / "case_1_0000.nii.gz", root / "imagesTs" / "case_3_0000.nii.gz")
+    shutil.copy(root / "labelsTs" / "case_1.nii.gz", root / "labelsTs" / "case_3.nii.gz")
+    items, skipped = split(open_source("nnunet", root))
+    assert [(i.id, i.split) for i in items] == [("case_1", "train"), ("case_2", "train"), ("case_3", "test")]
+    assert [(s.id, s.reason) for s in skipped] == [("case_1", "it is listed twice"), ("case_2", "it is listed twice")]
+
+
 def test_nnunet_pictures(tmp_path: Path) -> None:
     values = np.zeros((9, 11), np.uint8)
     values[2:4, 3:6] = 2
@@ -398,6 +409,15 @@ def test_samed2d_entries_that_cannot_be_used_are_skipped(tmp_path: Path) -> None
     assert not items
     assert len(skipped) == len(index)
     assert all(s.reason for s in skipped)
+
+
+def test_samed2d_images_listed_twice(grown: dict[str, Path], copy: Any) -> None:
+    root = copy("sa-med2d")
+    text = (root / "SAMed2D_v1.json").read_text()
+    (root / "SAMed2D_v1.json").write_text(text[:-1] + ", " + text[1:])
+    items, skipped = split(open_source("sa-med2d", root))
+    assert items == split(open_source("sa-med2d", grown["sa-med2d"]))[0]
+    assert len(skipped) == len(items)
 
 
 def test_samed2d_paths_that_lead_outside_are_refused_before_anything_is_read(tmp_path: Path) -> None:
