@@ -67,15 +67,6 @@ class ChatClient:
         self._http: httpx2.AsyncClient | None = None
 
     async def __aenter__(self) -> ChatClient:
-        import httpx2
-
-        settings = self._settings
-        self._http = httpx2.AsyncClient(
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-            timeout=httpx2.Timeout(settings.timeout_s),
-            limits=httpx2.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency),
-            follow_redirects=False,
-        )
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -137,15 +128,28 @@ class ChatClient:
 
     async def _post(self, body: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and the body, read no further than allowed."""
-        assert self._http is not None
         most = self._settings.max_reply_bytes
         received = bytearray()
-        async with self._http.stream("POST", self._url, json=body) as response:
+        async with self._connection().stream("POST", self._url, json=body) as response:
             async for block in response.aiter_bytes():
                 received += block
                 if len(received) > most:
                     raise EndpointError("reply_too_large", f"more than {most} bytes", passing=False)
             return response.status_code, response.headers, bytes(received)
+
+    def _connection(self) -> httpx2.AsyncClient:
+        """Made when it is first needed: loading certificates takes longer than reading a kept reply."""
+        if self._http is None:
+            import httpx2
+
+            settings = self._settings
+            self._http = httpx2.AsyncClient(
+                headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+                timeout=httpx2.Timeout(settings.timeout_s),
+                limits=httpx2.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency),
+                follow_redirects=False,
+            )
+        return self._http
 
     def _refusal(self, status: int, headers: Mapping[str, str], text: str) -> Exception:
         """The error for a status other than 200."""
