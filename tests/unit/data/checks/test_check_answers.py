@@ -1,0 +1,208 @@
+"""Facts and answers on masks drawn by hand; every expectation is worked out in the comments."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from unireason.data.checks.answers import RULES, CannotTellError, judge
+from unireason.data.checks.facts import MaskFacts, SceneFacts, rounded_like
+from unireason.data.extract.describe import describe
+from unireason.data.frames import FrameRule
+from unireason.data.item import Item, Layer, Loaded
+from unireason.data.question import Question
+from unireason.types import Box2D, Box3D, Case, Frame, Geometry, Source
+
+NAMES = {1: "Liver", 2: "spleen", 3: "liver_tumor", 4: "heart", 5: "kidney_left"}
+ANNOTATED = (*NAMES.values(), "pancreas", "bladder", "stomach")
+RULE = FrameRule(name="drawn", volume_shape=(4, 56, 84), image_size=(56, 84))
+# The picture has 8 planes of 20 x 30 voxels of 2 x 2 x 5 mm; the frame 4 slices of 56 x 84, so factors 2.8, 2.8 and 0.5.
+
+
+def drawn(*, turn: float = 0.0, mirrored: bool = False) -> Loaded:
+    """A volume with four structures and a tumour; ``turn`` rotates the patient about z, ``mirrored`` stores x backwards."""
+    labels = np.zeros((8, 20, 30), np.uint8)
+    labels[1:7, 4:14, 2:12] = 1
+    labels[3:6, 10:16, 20:26] = 2
+    labels[2:6, 7:11, 5:9] = 3
+    labels[6:8, 2:6, 12:18] = 4
+    labels[2:4, 14:18, 16:19] = 5
+    labels[2, 14, 24] = 5  # a second component of 1 of 25 voxels: 4%, no speck
+    pixels = np.select([labels == 1, labels == 2, labels == 3, labels == 4], [100, 120, 30, 60], 0).astype(np.int16)
+    cos, sin = np.cos(turn), np.sin(turn)
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ np.diag([-2 if mirrored else 2, 2, 5])
+    geometry = Geometry((8, 20, 30), (30, 20, 8), (0, 1, 2), (mirrored, False, False), affine, (2.0, 2.0, 5.0))
+    item = Item("one", "p", "volume", "one.nii", (), ANNOTATED, "CT")
+    return Loaded(item, Case(pixels, "volume", geometry, "CT", Source("one", "test", "")), (Layer(labels, NAMES),))
+
+
+@pytest.fixture(scope="module")
+def facts() -> MaskFacts:
+    loaded = drawn()
+    return MaskFacts(loaded, -1, describe(loaded, RULE, case="c"))
+
+
+def test_measures_by_hand(facts: MaskFacts) -> None:
+    assert facts.present() == {"liver", "spleen", "liver tumor", "heart", "left kidney"}
+    assert facts.where("spleen") == ((20, 10, 3), (26, 16, 6), (23.0, 13.0, 4.5), 108)
+    assert facts.measure("spleen") == 108 * 20  # a voxel has 2 x 2 x 5 mm3
+    # (23, 13, 4.5) from the middle (15, 10, 4): 8, 3, 0.5 voxels
+    assert facts.centre("spleen") == pytest.approx((16, 6, 2.5))
+    assert facts.box("spleen").coords == pytest.approx((56, 28, 1.5, 72.8, 44.8, 3))
+    assert facts.slices("spleen") == (1, 3)  # planes 3 to 5; slice 1 shows planes 2 and 3
+    assert facts.slices("heart") == (3, 4)
+    assert facts.component_sizes("left kidney") == [24, 1]
+    assert facts.components("left kidney") == 2
+    # Soft tissue, level 40, width 400: grey = 255 (v + 160) / 400, rounded: 121 at 30 HU, 166 at 100 HU
+    assert facts.contrast("liver tumor") == 121 - 166
+    assert facts.around("liver tumor") == ["liver"]
+
+
+def test_directions_follow_the_patient() -> None:
+    turned = drawn(turn=np.pi / 6)
+    found = MaskFacts(turned, -1, describe(turned, RULE, case="c"))
+    # (16, 6) mm turned by 30 degrees: 16 cos - 6 sin, 16 sin + 6 cos
+    assert found.centre("spleen") == pytest.approx((16 * 3**0.5 / 2 - 3, 8 + 6 * 3**0.5 / 2, 2.5))
+    mirrored = drawn(mirrored=True)
+    assert MaskFacts(mirrored, -1, describe(mirrored, RULE, case="c")).centre("spleen") == pytest.approx((16, 6, 2.5))
+
+
+def test_a_slice_is_measured_as_an_image() -> None:
+    from unireason.data.extract.slices import axial
+
+    loaded = drawn()
+    found = MaskFacts(loaded, 4, describe(axial(loaded, 4), RULE, case="c"))
+    assert found.shape == (20, 30)
+    assert found.measure("spleen") == 36 * 4
+    assert found.centre("spleen") == pytest.approx((16, 6))
+    assert found.slices("spleen") == (0, 1)
+    assert found.contrast("liver tumor") == 121 - 166
+    assert "heart" not in found.present()
+
+
+def test_a_slice_has_its_own_window() -> None:
+    loaded = drawn()
+    case = loaded.case
+    bright = case.pixels.astype(np.float32)
+    bright[0] = 4000.0  # another plane, which sets the volume's percentiles
+    magnetic = Loaded(loaded.item, Case(bright, "volume", case.geometry, "MR", case.source), loaded.layers)
+    from unireason.data.extract.slices import axial
+
+    scene = describe(axial(magnetic, 4), RULE, case="c")
+    assert MaskFacts(magnetic, 4, scene).contrast("spleen") == pytest.approx(scene.structures["spleen"].contrast, abs=0.01)
+
+
+def asked(family: str, ask: str, about: tuple[str, ...], *options: str, text: str = "") -> Question:
+    return Question(family, ask, about, text or " ".join(about), options, 0, (), ("liver",))
+
+
+LOCAL, SPATIAL, SIZE = "structure_localisation", "spatial_localisation", "size_comparison"
+EXISTS, RELATION, LESION = "existence_verification", "spatial_relation", "lesion_analysis"
+AT_SPLEEN = "<|box_start|>[56,28,2,73,45,3]<|box_end|>"
+CASES = [
+    # liver: (7, 9, 4) from the middle: (-16, -2, 0) mm; spleen (16, 6, 2.5); heart (15, 4, 7): (0, -12, 15)
+    (asked(LOCAL, "quadrant", ("spleen", "xy"), "left anterior", "left posterior", "right posterior"), [False, True, False]),
+    (asked(LOCAL, "quadrant", ("spleen", "xz"), "left superior", "left inferior"), [True, False]),
+    # exact box 56, 28, 1.5, 72.8, 44.8, 3: 1.5 may be rounded to 1 or to 2
+    (asked(LOCAL, "box", ("spleen",), "[56,28,2,73,45,3]", "[56,28,1,73,45,3]", "[20,28,2,37,45,3]"), [True, True, False]),
+    (asked(LOCAL, "box", ("spleen",), "[59,28,2,76,45,3]", "[0,0,0,5,5,1]"), [None, False]),
+    (asked(LOCAL, "slices", ("spleen",), "1 to 2", "0 to 1", "1 to 3"), [True, False, False]),
+    (asked(SPATIAL, "which_in_quadrant", ("left posterior",), "spleen", "liver", "heart"), [True, False, False]),
+    (asked(SPATIAL, "which_at_box", (AT_SPLEEN,), "liver", "spleen", text="What lies at [56,28,2,73,45,3]?"), [False, True]),
+    (asked(EXISTS, "present", ("pancreas",), "yes", "no"), [False, True]),
+    (asked(EXISTS, "present", ("heart",), "yes", "no"), [True, False]),
+    (asked(EXISTS, "which_present", (), "pancreas", "spleen", "bladder"), [False, True, False]),
+    (asked(EXISTS, "which_absent", (), "pancreas", "spleen", "heart"), [True, False, False]),
+    # liver 600 - 64 = 536 voxels, spleen 108, heart 48
+    (asked(SIZE, "largest", (), "spleen", "liver", "heart"), [False, True, False]),
+    (asked(SIZE, "smallest", (), "spleen", "liver", "heart"), [False, False, True]),
+    # 2160 mm3 = 2.16 ml
+    (asked(SIZE, "how_large", ("spleen",), "1 to 2 ml", "2 to 4 ml", "4 to 8 ml"), [False, True, False]),
+    (asked(SIZE, "how_large", ("spleen",), "2000 to 2160 mm3", "2160 to 4000 mm3"), [False, True]),
+    # spleen - liver: (32, 8, 2.5)
+    (asked(RELATION, "direction", ("spleen", "liver"), "left", "right", "posterior", "superior"), [True, False, False, False]),
+    # heart - liver: (16, -10, 15): x wins by a millimetre
+    (asked(RELATION, "direction", ("heart", "liver"), "superior", "left"), [False, True]),
+    # from the heart: liver (-16, 10, -15), 24.1 mm; spleen (16, 18, -12.5), 27.1 mm
+    (asked(RELATION, "nearest", ("heart",), "liver", "spleen"), [True, False]),
+    (asked(RELATION, "which_direction", ("superior", "liver"), "heart", "liver tumor"), [True, False]),
+    (asked(LESION, "host", ("liver tumor",), "liver", "spleen"), [True, False]),
+    (asked(LESION, "host", ("liver tumor",), "heart", "spleen"), [False, False]),
+    (asked(LESION, "brightness", ("liver tumor",), "brighter", "darker"), [False, True]),
+    (asked(LESION, "count", ("liver tumor",), "1", "2", "3"), [True, False, False]),
+    (asked(LESION, "lesion_side", ("liver tumor",), "left", "right"), [False, True]),
+    # tumour: (7, 9, 4): (-16, -2, 0)
+    (asked(LESION, "lesion_quadrant", ("liver tumor", "xy"), "right anterior", "right posterior"), [True, False]),
+    # 64 voxels of 20 mm3
+    (asked(LESION, "lesion_extent", ("liver tumor",), "1000 to 1300 mm3", "1.3 to 1.7 ml"), [True, False]),
+]
+
+
+@pytest.mark.parametrize(("question", "expected"), CASES, ids=lambda v: v.ask if isinstance(v, Question) else "")
+def test_every_kind_by_hand(facts: MaskFacts, question: Question, expected: list[bool | None]) -> None:
+    assert judge(question, facts) == expected
+
+
+def test_no_kind_is_left_out() -> None:
+    assert {(q.family, q.ask) for q, _ in CASES} == set(RULES)
+
+
+def test_the_reference_page_and_the_rules_name_the_same_kinds() -> None:
+    from pathlib import Path
+
+    page = (Path(__file__).parents[4] / "docs" / "reference" / "questions.md").read_text()
+    named = set()
+    for block in page.split("\n## ")[1:]:
+        family, body = block.split("\n", 1)
+        named |= {(family.strip(), line.split("`")[1]) for line in body.splitlines() if line.startswith("| `")}
+    assert {pair for pair in named if pair[0] in {f for f, _ in RULES}} == set(RULES)
+
+
+def test_records_and_masks_give_the_same_verdicts(facts: MaskFacts) -> None:
+    told = SceneFacts(facts.scene)
+    for question, expected in CASES:
+        names = {*question.about, *question.options} & facts.present()
+        if names <= set(facts.scene.structures) and question.ask != "box":
+            assert judge(question, told) == expected, question.ask
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        asked("colour", "which", ()),
+        asked(LOCAL, "colour", ("liver",)),
+        asked(LOCAL, "quadrant", (), "left anterior"),
+        asked(LOCAL, "quadrant", ("pancreas", "xy"), "left anterior"),
+        asked(LOCAL, "quadrant", ("liver", "xy"), "upper left"),
+        asked(LOCAL, "box", ("liver",), "somewhere"),
+        asked(LOCAL, "box", ("liver",), "[1,2,3,4]"),
+        asked(LOCAL, "slices", ("liver",), "all"),
+        asked(SPATIAL, "which_at_box", ("here",), "liver"),
+        asked(SPATIAL, "which_at_box", (AT_SPLEEN,), "spleen", text="What is there?"),
+        asked(EXISTS, "present", ("aorta",), "yes", "no"),
+        asked(EXISTS, "present", ("liver",), "yes", "perhaps"),
+        asked(SIZE, "how_large", ("liver",), "1 to 2 cm2"),
+        asked(RELATION, "direction", ("liver", "spleen"), "nowhere"),
+        asked(RELATION, "nearest", ("liver",), "liver", "spleen"),
+        asked(LESION, "count", ("liver",), "1", "2"),
+        asked(LESION, "count", ("liver tumor",), "one"),
+        asked(LESION, "lesion_side", ("liver tumor",), "anterior"),
+    ],
+    ids=lambda q: f"{q.ask} {q.about} {q.options}",
+)
+def test_what_cannot_be_judged_is_said(facts: MaskFacts, question: Question) -> None:
+    with pytest.raises(CannotTellError):
+        judge(question, facts)
+
+
+def test_two_equal_sizes_have_no_largest(facts: MaskFacts) -> None:
+    assert judge(asked(SIZE, "largest", (), "liver", "liver"), facts) == [None, None]
+
+
+def test_rounding_takes_the_nearest_pixel_and_either_side_of_a_half() -> None:
+    frame = Frame(84, 56, 4, "volume")
+    exact = Box3D(10.4, 0.5, 1.5, 10.45, 20.6, 3.0)
+    assert rounded_like(exact, frame, Box3D(10, 1, 1, 11, 21, 3)).coords == (10, 1, 1, 11, 21, 3)
+    assert rounded_like(exact, frame, Box3D(10, 0, 2, 11, 21, 3)).coords == (10, 0, 2, 11, 21, 3)
+    assert rounded_like(Box2D(83.9, 0, 84, 0.2), Frame(84, 56, 1, "image"), Box2D(0, 0, 9, 9)).coords == (83, 0, 84, 1)
