@@ -132,7 +132,7 @@ def _about(finding: Any) -> str:
 def _shortcut(report: Report) -> str:
     rows = []
     for family, result in report.shortcut.items():
-        word = "too few to judge" if result["too_few"] else "ok" if result["ok"] else "tells"
+        word = "too few" if result["too_few"] else "ok" if result["ok"] else "tells"
         tone = "none" if result["too_few"] else "good" if result["ok"] else "bad"
         used = f"{result['used']:,}" + (f" of {result['questions']:,}" if result["questions"] > result["used"] else "")
         telltale = "" if result["ok"] else _telltale(result["telltale"])
