@@ -126,18 +126,16 @@ class ImageRecord:
     mask_names: tuple[str, ...] = ()
 
 
-def case_row(record: CaseRecord) -> dict[str, Any]:
-    """A case as plain values for Parquet; see ``case_schema``."""
-    scene = record.scene
-    row = {f.name: getattr(record, f.name) for f in fields(record) if f.name != "scene"}
-    row |= {f.name: getattr(scene, f.name) for f in fields(scene) if f.name not in ("case", "frame", "structures")}
+def scene_row(scene: Scene) -> dict[str, Any]:
+    """A scene as plain values: those fields of a case row that describe it."""
+    row = {f.name: getattr(scene, f.name) for f in fields(scene) if f.name not in ("case", "frame", "structures")}
     row |= {"id": scene.case, "frame": [scene.frame.width, scene.frame.height, scene.frame.depth]}
     row["structures"] = [_structure_row(s) for s in scene.structures.values()]
     return {key: list(value) if isinstance(value, tuple) else value for key, value in row.items()}
 
 
-def case_from_row(row: Mapping[str, Any]) -> CaseRecord:
-    """The inverse of ``case_row``.
+def scene_from_row(row: Mapping[str, Any]) -> Scene:
+    """The inverse of ``scene_row``; a case row has all it needs.
 
     Raises:
         FormatError: If a field is missing or of another type.
@@ -145,7 +143,7 @@ def case_from_row(row: Mapping[str, Any]) -> CaseRecord:
     try:
         width, height, depth = row["frame"]
         spacing = row["spacing_mm"]
-        scene = Scene(
+        return Scene(
             case=row["id"],
             patient=row["patient"],
             kind=row["kind"],
@@ -160,11 +158,30 @@ def case_from_row(row: Mapping[str, Any]) -> CaseRecord:
             absent=tuple(row["absent"]),
             unclear=tuple(row["unclear"]),
         )
-        return CaseRecord(scene=scene, **{f.name: row[f.name] for f in fields(CaseRecord) if f.name != "scene"})
     except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(
-            f"a case row cannot be read ({error!r})", f"the fields of {SCHEMA}", "build the data set again"
-        ) from error
+        raise _unreadable("case", error) from error
+
+
+def case_row(record: CaseRecord) -> dict[str, Any]:
+    """A case as plain values for Parquet; see ``case_schema``."""
+    return {f.name: getattr(record, f.name) for f in fields(record) if f.name != "scene"} | scene_row(record.scene)
+
+
+def case_from_row(row: Mapping[str, Any]) -> CaseRecord:
+    """The inverse of ``case_row``.
+
+    Raises:
+        FormatError: If a field is missing or of another type.
+    """
+    scene = scene_from_row(row)
+    try:
+        return CaseRecord(scene=scene, **{f.name: row[f.name] for f in fields(CaseRecord) if f.name != "scene"})
+    except KeyError as error:
+        raise _unreadable("case", error) from error
+
+
+def _unreadable(what: str, error: Exception) -> FormatError:
+    return FormatError(f"a {what} row cannot be read ({error!r})", f"the fields of {SCHEMA}", "build the data set again")
 
 
 def sample_row(record: SampleRecord) -> dict[str, Any]:
@@ -244,9 +261,7 @@ def image_from_row(row: Mapping[str, Any]) -> ImageRecord:
     try:
         return ImageRecord(row["case"], row["slice"], row["png"], tuple(row["masks"]), tuple(row["mask_names"]))
     except (KeyError, TypeError) as error:
-        raise FormatError(
-            f"an image row cannot be read ({error!r})", f"the fields of {SCHEMA}", "build the data set again"
-        ) from error
+        raise _unreadable("image", error) from error
 
 
 def _structure_row(structure: Structure) -> dict[str, Any]:

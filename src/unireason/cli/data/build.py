@@ -15,7 +15,9 @@ DEFAULT_FRAME = {"phantom": "phantom"}
 DEFAULT_SLICES = {"phantom": 1}
 STAGES = {
     "list": "listing the source",
-    "draft": "masks to scenes and questions",
+    "draft": "masks to scenes",
+    "survey": "splits and peers",
+    "ask": "asking",
     "select": "choosing questions",
     "write": "writing the reasoning",
     "gather": "putting it together",

@@ -11,6 +11,7 @@ from unireason.data.scene import Scene
 
 from . import existence, lesion, localise, relation, size, spatial
 from .dice import Dice
+from .peers import Peers
 from .place import Places
 
 Ask = Callable[[Places, Dice], Iterator[Question]]
@@ -19,13 +20,14 @@ ASKS: dict[str, tuple[Ask, ...]] = {m.FAMILY: m.ASKS for m in (localise, spatial
 """Kinds of question by family, in the order of ``question.FAMILIES``."""
 
 
-def candidates(scene: Scene, rng: np.random.Generator, *, each: int = 6) -> list[Question]:
+def candidates(scene: Scene, rng: np.random.Generator, *, each: int = 6, peers: Peers | None = None) -> list[Question]:
     """Varied questions about a scene, each with exactly one right option.
 
     Args:
         scene: The scene.
         rng: Gives one number; the same number gives the same questions.
         each: How many a family at most.
+        peers: Scenes of other patients, by which wrong options become plausible; without them boxes, slices and sizes are shifted.
 
     Returns:
         Questions family by family, no two equal; kinds of a family take turns, in random order. Empty for a scene without
@@ -33,7 +35,7 @@ def candidates(scene: Scene, rng: np.random.Generator, *, each: int = 6) -> list
     """
     if not scene.structures:
         return []
-    places, dice = Places(scene), Dice(rng)
+    places, dice = Places(scene, peers), Dice(rng)
     return [question for asks in ASKS.values() for question in _turns(asks, places, dice, each)]
 
 

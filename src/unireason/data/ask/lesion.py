@@ -12,8 +12,8 @@ from unireason.data.scene import Structure
 from .dice import Dice
 from .localise import part_choices
 from .place import Places, is_lesion, kin, words_of
-from .size import quantity, range_choices
-from .writing import Draft, rivals, write
+from .size import quantity, sizes
+from .writing import Draft, few, rivals, write
 
 FAMILY = "lesion_analysis"
 LEAST_CONTRAST = 12.0
@@ -40,6 +40,7 @@ def host(places: Places, dice: Dice) -> Iterator[Question]:
             and not kin(n, right)
             and words_of(n).isdisjoint(words_of(lesion))
             and not _holds(places.scene.structures[n], places.scene.structures[lesion])
+            and (places.alone or any(_host(peer, lesion) == n for peer in places.others(lesion)))
         ]
         neighbours = places.scene.structures[lesion].neighbours
         wrong = rivals(dice, sorted(pool, key=lambda n: (n not in neighbours, places.distance(n, lesion))))
@@ -77,6 +78,8 @@ def brightness(places: Places, dice: Dice) -> Iterator[Question]:
         if abs(contrast) < LEAST_CONTRAST:
             continue
         right, wrong = ("brighter", "darker") if contrast > 0 else ("darker", "brighter")
+        if not (places.alone or any(peer.scene.structures[lesion].contrast * contrast < 0 for peer in places.others(lesion))):
+            continue
         fact = f"the grey levels inside are {'higher' if contrast > 0 else 'lower'} than around"
         yield write(
             places, dice, Draft(FAMILY, "brightness", (lesion,), (right, fact), [(wrong, fact)], (lesion,), {"x": the(lesion)})
@@ -94,6 +97,11 @@ def count(places: Places, dice: Dice) -> Iterator[Question]:
             continue
         fact = "one part stands alone" if parts == 1 else f"{parts} parts stand apart"
         wrong = [(str(n), fact) for n in range(least, least + 4) if n != parts]
+        if places.peers is not None:
+            counts = sorted({p.scene.structures[lesion].part_count for p in places.peers.of(places.scene, lesion)} - {parts, 0})
+            wrong = few(dice, [(str(n), fact) for n in counts])
+        if not wrong:
+            continue
         yield write(places, dice, Draft(FAMILY, "count", (lesion,), (str(parts), fact), wrong, (lesion,), {"x": the(lesion)}))
 
 
@@ -101,7 +109,7 @@ def lesion_side(places: Places, dice: Dice) -> Iterator[Question]:
     """On which side of the picture's middle a lesion lies."""
     for lesion in _free(places, dice):
         sign = places.signs[lesion][0]
-        if sign:
+        if sign and (places.alone or any(peer.signs[lesion][0] == -sign for peer in places.others(lesion))):
             both = places.words[0]
             right, wrong = both[sign > 0], both[sign < 0]
             fact = f"the centre lies {right} of the middle"
@@ -119,7 +127,8 @@ def lesion_quadrant(places: Places, dice: Dice) -> Iterator[Question]:
     for lesion in _free(places, dice):
         for axes in dice.shuffled(places.axes):
             choices = part_choices(places, lesion, axes)
-            if choices:
+            if choices and choices[1]:
+                choices = (choices[0], few(dice, choices[1]))
                 values = {"x": the(lesion)}
                 yield write(
                     places, dice, Draft(FAMILY, "lesion_quadrant", (lesion, axes), *choices, needs=(lesion,), values=values)
@@ -129,7 +138,7 @@ def lesion_quadrant(places: Places, dice: Dice) -> Iterator[Question]:
 def lesion_extent(places: Places, dice: Dice) -> Iterator[Question]:
     """In which of four ranges the size of a lesion lies."""
     for lesion in _lesions(places, dice):
-        choices = range_choices(places.scene.structures[lesion], places.scene.unit, dice)
+        choices = sizes(places, lesion, dice)
         if choices:
             values = {"x": the(lesion), "size": quantity(places)}
             yield write(places, dice, Draft(FAMILY, "lesion_extent", (lesion,), *choices, needs=(lesion,), values=values))

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
 from math import ceil
+from typing import TypeVar
 
 from unireason.data import names
 from unireason.data.annotate.wording import the
 from unireason.data.question import Question
+from unireason.data.records import box_of
+from unireason.metrics.overlap import box_iou
 
 from .dice import Dice
 from .place import Places, is_lesion, parts
-from .writing import Choice, Draft, write
+from .writing import Choice, Draft, few, write
 
 FAMILY = "structure_localisation"
 LEAST_STEP = 0.6
 """Of the side: boxes shifted by that have an IoU of at most 0.25."""
 MOST_STEP = 1.1
+TRIES = 4
+"""How often three other patients are drawn."""
+MOST_IOU = 0.5
+"""Boxes or ranges that overlap less certainly differ."""
 LEAST_PIXELS, LEAST_SLICES = 6, 2
+T = TypeVar("T")
 _ENDS = (("left edge", "right edge"), ("upper edge", "lower edge"), ("first slice", "last slice"))
 
 
@@ -32,7 +42,11 @@ def part_choices(places: Places, name: str, axes: str) -> tuple[Choice, list[Cho
     if not right:
         return None
     fact = f"the centre lies {right}"
-    wrong = [(part, f"{fact}, not {part}") for part, _ in parts(places.scene.space, axes) if part != right]
+    wrong = [
+        (part, f"{fact}, not {part}")
+        for part, _ in parts(places.scene.space, axes)
+        if part != right and (places.alone or any(peer.part(name, axes) == part for peer in places.others(name)))
+    ]
     return (right, f"{fact} of the middle"), wrong
 
 
@@ -50,7 +64,9 @@ def quadrant(places: Places, dice: Dice) -> Iterator[Question]:
             if only:
                 kept = {part for part, _ in _across(places, name, axes, only)}
                 wrong = [w for w in wrong if w[0] in kept]
-            yield write(places, dice, Draft(FAMILY, "quadrant", (name, axes), right, wrong, (name,), {"x": the(name)}))
+            if wrong:
+                wrong = few(dice, wrong)
+                yield write(places, dice, Draft(FAMILY, "quadrant", (name, axes), right, wrong, (name,), {"x": the(name)}))
 
 
 def _across(places: Places, name: str, axes: str, only: str) -> Iterator[tuple[str, tuple[tuple[int, int], ...]]]:
@@ -62,7 +78,80 @@ def _across(places: Places, name: str, axes: str, only: str) -> Iterator[tuple[s
 
 
 def box(places: Places, dice: Dice) -> Iterator[Question]:
-    """Which of four equal boxes encloses a structure."""
+    """Which box encloses a structure: the others are its boxes in other patients, or shifted ones if there are no peers."""
+    if places.peers is None:
+        yield from _shifted_box(places, dice)
+        return
+    for name in dice.shuffled(places.all):
+        true, *boxes = exchanged(places, dice, name, partial(_numbers_of, places, name), _unlike)
+        if boxes:
+            wrong = [(_box_text(b), _box_fact(true, b)) for b in boxes]
+            right = (_box_text(true), "it fits the outline on all sides")
+            values = {"x": the(name), "form": form(places)}
+            yield write(places, dice, Draft(FAMILY, "box", (name,), right, wrong, (name,), values))
+
+
+def _numbers_of(places: Places, name: str, peer: Places) -> tuple[int, ...]:
+    return numbers_here(places, peer, name)
+
+
+def exchanged(places: Places, dice: Dice, name: str, value: Callable[[Places], T], apart: Callable[[T, T], bool]) -> list[T]:
+    """Wrong values about a structure: what is true of it in other patients.
+
+    They are drawn without regard to the true value and taken together as they are or not at all, so that nothing tells which of
+    the values is true. To draw many times until they fit would favour true values that many others differ from; a few times hardly does.
+
+    Args:
+        places: The scene; it must have peers.
+        dice: Draws.
+        name: The structure.
+        value: What is true of it in a scene.
+        apart: Whether two values certainly differ.
+
+    Returns:
+        The true value, then three others if all four differ from each other, else one that differs, else none.
+    """
+    assert places.peers is not None
+    true = value(places)
+    others = dice.shuffled(list(places.peers.of(places.scene, name)))
+    for start in range(0, 3 * TRIES, 3):
+        every = [true, *(value(peer) for peer in others[start : start + 3])]
+        if len(every) == 4 and all(apart(a, b) for i, a in enumerate(every) for b in every[:i]):
+            return every
+    last = [value(peer) for peer in others[-1:]]
+    return [true, *last] if last and apart(true, last[0]) else [true]
+
+
+def _numbers(places: Places, name: str) -> tuple[int, ...]:
+    return tuple(int(v) for v in places.scene.structures[name].box_model.coords)
+
+
+def numbers_here(places: Places, peer: Places, name: str) -> tuple[int, ...]:
+    """A structure's box in another patient, brought into the frame of this one."""
+    here, there = ((s.frame.width, s.frame.height, s.frame.depth)[: len(s.extent)] for s in (places.scene, peer.scene))
+    box_there = _numbers(peer, name)
+    half = len(here)
+    low = [min(round(box_there[i] * here[i] / there[i]), here[i] - 1) for i in range(half)]
+    high = [max(round(box_there[half + i] * here[i] / there[i]), low[i] + 1) for i in range(half)]
+    return (*low, *high)
+
+
+def _unlike(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    return box_iou(box_of(a), box_of(b)) < MOST_IOU
+
+
+def _box_fact(true: tuple[int, ...], other: tuple[int, ...]) -> str:
+    """What is wrong with a box, in words of the picture."""
+    half = len(true) // 2
+    middle = [(other[i] + other[half + i] - true[i] - true[half + i]) // 2 for i in range(half)]
+    if any(middle):
+        return _shift_fact(tuple(middle))
+    sizes = [math.prod(b[half + i] - b[i] for i in range(half)) for b in (true, other)]
+    return f"it is too {'large' if sizes[1] > sizes[0] else 'small'}"
+
+
+def _shifted_box(places: Places, dice: Dice) -> Iterator[Question]:
+    """Four equal boxes, one of them right."""
     half = len(places.scene.extent)
     patterns = [(i, j) for i in range(half) for j in range(i, half)]
     for name, pattern in dice.shuffled([(n, p) for n in places.all for p in patterns]):
@@ -116,9 +205,43 @@ def _shift_fact(shift: tuple[int, ...]) -> str:
 
 
 def slices(places: Places, dice: Dice) -> Iterator[Question]:
-    """Through which of four equally long ranges of model slices a structure goes; volumes only."""
+    """Through which range of model slices a structure goes; the others as for boxes; volumes only."""
     if places.scene.kind == "image":
         return
+    if places.peers is None:
+        yield from _shifted_slices(places, dice)
+        return
+    for name in dice.shuffled(places.all):
+        true, *found = exchanged(places, dice, name, partial(_slices_of, places, name), _unequal)
+        if found:
+            wrong = [(_range_text(a, b - a), _ends_fact(true, (a, b))) for a, b in found]
+            right = (_range_text(true[0], true[1] - true[0]), "it begins and ends there")
+            yield write(places, dice, Draft(FAMILY, "slices", (name,), right, wrong, (name,), {"x": the(name)}))
+
+
+def _slices_of(places: Places, name: str, peer: Places) -> tuple[int, int]:
+    """The model slices of a structure, those of another patient brought into this one's frame."""
+    if peer is places:
+        return places.scene.structures[name].slices
+    numbers = numbers_here(places, peer, name)
+    return numbers[2], numbers[5]
+
+
+def _unequal(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """True if two ranges share less than half of what they cover together."""
+    common = max(0, min(a[1], b[1]) - max(a[0], b[0]))
+    return common < MOST_IOU * (max(a[1], b[1]) - min(a[0], b[0]))
+
+
+def _ends_fact(true: tuple[int, int], other: tuple[int, int]) -> str:
+    """By how much a wrong range begins or ends too early or too late, whichever is more."""
+    begins, ends = other[0] - true[0], other[1] - true[1]
+    verb, off = ("begins", begins) if abs(begins) >= abs(ends) else ("ends", ends)
+    return f"it {verb} {abs(off)} slice{'' if abs(off) == 1 else 's'} too {'late' if off > 0 else 'early'}"
+
+
+def _shifted_slices(places: Places, dice: Dice) -> Iterator[Question]:
+    """Four ranges of equal length, one of them right."""
     for name in dice.shuffled(places.all):
         first, end = places.scene.structures[name].slices
         length = end - first

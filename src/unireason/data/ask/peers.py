@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from unireason.data.scene import Scene
+
+from .place import Places
 
 EACH = 24
 """Scenes kept of every structure and kind."""
@@ -23,20 +25,24 @@ class Peers:
 
     def __init__(self, scenes: Iterable[Scene]) -> None:
         """Sort scenes by what they hold."""
-        self._by_name: dict[tuple[str, str, str, str], list[Scene]] = defaultdict(list)
-        for scene in scenes:
-            for name in scene.structures:
-                self._by_name[scene.kind, scene.space, scene.unit, name].append(scene)
+        self._by_name: dict[tuple[str, str, str, str], list[Places]] = defaultdict(list)
+        for places in map(Places, scenes):
+            for name in places.all:
+                self._by_name[places.scene.kind, places.scene.space, places.scene.unit, name].append(places)
 
-    def of(self, scene: Scene, *names: str) -> list[Scene]:
-        """Scenes of other patients that hold all the named structures, of the same kind, with directions and units of the same sort.
+    def of(self, scene: Scene, *names: str) -> Iterator[Places]:
+        """Scenes of other patients that hold all the named structures, of the same kind, with directions and units of one sort.
 
         Args:
             scene: The scene that is asked about.
             names: At least one structure.
         """
         found = self._by_name.get((scene.kind, scene.space, scene.unit, names[0]), [])
-        return [s for s in found if s.patient != scene.patient and all(n in s.structures for n in names[1:])]
+        more = names[1:]
+        for places in found:
+            centres = places.centres
+            if places.scene.patient != scene.patient and all(n in centres for n in more):
+                yield places
 
 
 class PeerChoice:

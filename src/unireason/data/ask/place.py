@@ -8,9 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from unireason.data import names
 from unireason.data.scene import Scene, Structure
+
+if TYPE_CHECKING:
+    from .peers import Peers
 
 MARGIN = 0.05
 """Of the picture's size: a centre nearer to the middle than this is on neither side."""
@@ -18,6 +23,8 @@ DOMINANCE = 2.0
 """An offset is in the direction of one axis if it is so many times larger there than on any other axis."""
 NESTED = 0.8
 """Boxes that share so much of the smaller one hold structures that may lie inside each other."""
+MOST_OTHERS = 16
+"""So many other patients are asked whether something is possible."""
 SCATTERED = 0.8
 """A structure whose largest part holds less than this has no one place."""
 
@@ -60,13 +67,15 @@ class Places:
         axes: Pairs of axes that span parts.
         centres: Centre of every structure.
         signs: Side of the picture's middle by axis for every structure: -1, 1, or 0 within the margin.
+        peers: Scenes of other patients; None if there are none to compare with.
     """
 
-    __slots__ = ("_related", "all", "axes", "centres", "placed", "scene", "signs", "words")
+    __slots__ = ("_others", "_related", "all", "axes", "centres", "peers", "placed", "scene", "signs", "words")
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, peers: Peers | None = None) -> None:
         """Look a scene over."""
         self.scene = scene
+        self.peers = peers
         self.all = [n for n in scene.structures if "union" not in n]
         self.placed = [n for n in self.all if compact(scene.structures[n]) and not tells_position(n)]
         self.words = DIRECTIONS[scene.space][: len(scene.extent)]
@@ -74,6 +83,20 @@ class Places:
         self.centres = {n: scene.structures[n].centre for n in self.all}
         self.signs = {n: tuple(map(_sign, c, scene.extent)) for n, c in self.centres.items()}
         self._related: dict[tuple[str, str], bool] = {}
+        self._others: dict[tuple[str, ...], list[Places]] = {}
+
+    @property
+    def alone(self) -> bool:
+        """True if there are no scenes of other patients to compare with."""
+        return self.peers is None
+
+    def others(self, *involved: str) -> list[Places]:
+        """Scenes of other patients in which all the structures are there: what is true of one of them, anatomy does not rule out."""
+        known = self._others.get(involved)
+        if known is None:
+            found = () if self.peers is None else self.peers.of(self.scene, *involved)
+            known = self._others[involved] = list(islice(found, MOST_OTHERS))
+        return known
 
     def offset(self, a: str, b: str) -> tuple[float, ...]:
         """From the centre of b to that of a."""

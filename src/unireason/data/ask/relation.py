@@ -37,16 +37,25 @@ def direction(places: Places, dice: Dice) -> Iterator[Question]:
             a, b = left[d].pop()
             if not left[d]:
                 del left[d]
-            yield _direction(places, dice, d, (a, b))
+            question = _direction(places, dice, d, (a, b))
+            if question is not None:
+                yield question
 
 
-def _direction(places: Places, dice: Dice, right: str, pair: tuple[str, str]) -> Question:
+def _direction(places: Places, dice: Dice, right: str, pair: tuple[str, str]) -> Question | None:
     axis, up = _axis(places, right)
     opposite = places.words[axis][not up]
     others = [w for i, both in enumerate(places.words) for w in both if i != axis]
     offset = places.offset(*pair)
-    more = dice.shuffled(others)[: 2 * dice.below(2)]
-    wrong = [(w, _direction_fact(places, w, offset)) for w in (opposite, *more)]
+    seen = [
+        w
+        for w in (opposite, *dice.shuffled(others))
+        if (places.alone or any(peer.direction(*pair) == w for peer in places.others(*pair)))
+    ]
+    if not seen:
+        return None
+    chosen = seen[:3] if len(seen) >= 3 and dice.below(2) else seen[:1]
+    wrong = [(w, _direction_fact(places, w, offset)) for w in chosen]
     first = (right, _direction_fact(places, right, offset))
     values = {"x": the(pair[0]), "y": the(pair[1])}
     return write(places, dice, Draft(FAMILY, "direction", pair, first, wrong, pair, values))
@@ -75,7 +84,10 @@ def nearest(places: Places, dice: Dice) -> Iterator[Question]:
             pool = [
                 n
                 for n, way in ways.items()
-                if way >= LEAST_RATIO * ways[right] and names.side_of(n) == side and not kin(n, right)
+                if way >= LEAST_RATIO * ways[right]
+                and names.side_of(n) == side
+                and not kin(n, right)
+                and (places.alone or any(peer.distance(n, x) < peer.distance(right, x) for peer in places.others(n, right, x)))
             ]
             wrong = rivals(dice, sorted(pool, key=ways.__getitem__))
             if wrong:
@@ -99,7 +111,12 @@ def which_direction(places: Places, dice: Dice) -> Iterator[Question]:
         if not ahead:
             continue
         right = dice.pick(ahead)
-        fits = [n for n in behind if axis or names.side_of(n) == names.side_of(right)]
+        fits = [
+            n
+            for n in behind
+            if (axis or names.side_of(n) == names.side_of(right))
+            and (places.alone or any((peer.offset(n, x)[axis] > 0) == up for peer in places.others(n, x)))
+        ]
         wrong = rivals(dice, sorted(fits, key=lambda n: abs(ways[n])))
         if wrong:
             towards = _TOWARDS[places.scene.space]

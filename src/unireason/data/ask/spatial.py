@@ -8,16 +8,19 @@ from math import log
 
 from unireason.data import names
 from unireason.data.question import Question
+from unireason.data.records import box_of
 from unireason.grounding import grammar
 from unireason.metrics.overlap import box_iou
 
 from .dice import Dice
-from .localise import form
+from .localise import form, numbers_here
 from .place import Places, kin
 from .writing import Draft, rivals, write
 
 FAMILY = "spatial_localisation"
 MOST_IOU = 0.3
+ALIKE = 0.3
+"""Boxes that overlap so much might be taken for each other."""
 
 
 def which_in_quadrant(places: Places, dice: Dice) -> Iterator[Question]:
@@ -34,6 +37,7 @@ def which_in_quadrant(places: Places, dice: Dice) -> Iterator[Question]:
             and ("x" not in axes or names.side_of(n) == side)
             and places.outside(n, axes, right)
             and not places.related(n, right)
+            and (places.alone or any(peer.part(n, axes) == part for peer in places.others(n)))
         ]
         wrong = rivals(dice, sorted(pool, key=partial(_told_apart, places, axes, right)))
         if wrong:
@@ -68,7 +72,11 @@ def which_at_box(places: Places, dice: Dice) -> Iterator[Question]:
         pool = [
             n
             for n in places.all
-            if n != right and names.side_of(n) == side and not kin(n, right) and box_iou(structures[n].box_model, box) < MOST_IOU
+            if n != right
+            and names.side_of(n) == side
+            and not kin(n, right)
+            and box_iou(structures[n].box_model, box) < MOST_IOU
+            and (places.alone or any(_could_fill(places, peer, n, right) for peer in places.others(n)))
         ]
         wrong = rivals(dice, sorted(pool, key=lambda n: _unlike(places, n, right)))
         if wrong:
@@ -79,6 +87,12 @@ def which_at_box(places: Places, dice: Dice) -> Iterator[Question]:
             needs = [right, *wrong[: dice.below(3)]]
             draft = Draft(FAMILY, "which_at_box", (written,), (right, "its outline fits the box"), rest, needs, values)
             yield write(places, dice, draft)
+
+
+def _could_fill(places: Places, peer: Places, name: str, right: str) -> bool:
+    """True if a structure lies in another patient about where another one lies here."""
+    there = box_of(numbers_here(places, peer, name))
+    return box_iou(there, places.scene.structures[right].box_model) >= ALIKE
 
 
 def _unlike(places: Places, a: str, b: str) -> float:

@@ -95,3 +95,8 @@ def some(dice: Dice, pool: Sequence[str], count: int) -> list[str]:
 def rivals(dice: Dice, pool: Sequence[str]) -> list[str]:
     """Three wrong options out of a pool that has the hardest first; one if there are not three; none if there is none."""
     return some(dice, pool, 3) or some(dice, pool, 1)
+
+
+def few(dice: Dice, wrong: Sequence[Choice]) -> list[Choice]:
+    """Three of the wrong options; one if there are not three; none if there is none."""
+    return dice.shuffled(wrong)[: 3 if len(wrong) >= 3 else 1]

@@ -1,27 +1,35 @@
-"""The pass in the middle: all drafts in order, to splits and chosen questions. It keeps a few dozen bytes a case in memory."""
+"""The two passes in order: the survey of all scenes (splits, peers), and the choice of questions.
+
+Both keep a bounded part of what passes by in memory: a few dozen bytes a picture, the peers, the excess of every feature.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
+from unireason.data.ask.peers import PeerChoice
 from unireason.data.question import FAMILIES, IMPLICIT
+from unireason.data.records import scene_from_row, scene_row
 from unireason.data.select.balance import Selector
 from unireason.data.select.duplicates import grouped, near_pairs, pack
 from unireason.data.select.splits import assign
+from unireason.types import Frame
 
 from .config import BuildConfig
 from .units import question_from_json
 from .work import Unit, Work, read_json, write_json
 
+LEAST_PATIENTS = 8
+"""With fewer there are no peers: hardly an option would be left."""
+
 Progress = Callable[[int], None]
 
 
-def choose(config: BuildConfig, work: Work, units: Sequence[Unit], progress: Progress) -> None:
-    """Decide splits and questions of all units; does nothing if that is done.
+def survey(config: BuildConfig, work: Work, units: Sequence[Unit], progress: Progress) -> None:
+    """Look at all scenes: who belongs to which split, and whose scenes serve as peers; does nothing if that is done.
 
     Args:
         config: The build.
@@ -29,45 +37,55 @@ def choose(config: BuildConfig, work: Work, units: Sequence[Unit], progress: Pro
         units: All units, in order.
         progress: Called with the number of items of each unit done.
     """
+    if work.splits.exists():
+        return
+    numbers: dict[str, int] = {}
+    hashed: list[str] = []
+    owners: list[int] = []
+    peers = PeerChoice(config.seed)
+    for unit in units:
+        for row in read_json(work.draft(unit))["cases"]:
+            number = numbers.setdefault(row["patient"], len(numbers))
+            if row["phash"]:
+                hashed.append(row["phash"])
+                owners.append(number)
+            peers.offer(scene_from_row(row))
+        progress(unit.count)
+    patients = list(numbers)
+    write_json(work.peers, [scene_row(scene) for scene in peers.chosen()] if len(patients) >= LEAST_PATIENTS else [])
+    owner = np.array(owners)
+    pairs = near_pairs(pack(hashed), owner, near=config.near) if hashed else iter(())
+    groups = grouped(patients, ((int(owner[a]), int(owner[b])) for a, b in pairs))
+    write_json(work.splits, assign(patients, seed=config.seed, source=config.source, shares=config.shares, groups=groups))
+
+
+def choose(config: BuildConfig, work: Work, units: Sequence[Unit], progress: Progress) -> None:
+    """Choose the questions of all units; does nothing if that is done.
+
+    Args:
+        config: The build.
+        work: Its work folder, with all candidate questions.
+        units: All units, in order.
+        progress: Called with the number of items of each unit done.
+    """
     if work.selected.exists():
         return
-    splits, groups = _splits(config, work, units)
+    splits = read_json(work.splits)
     # One selector a kind: a balance over both would let one kind's lean hide the other's.
-    selectors = {kind: Selector(FAMILIES, each_case=config.questions) for kind in ("image", "volume")}
+    selectors = {kind: Selector(FAMILIES, each_case=config.questions, seed=config.seed) for kind in ("image", "volume")}
     counts: Counter[str] = Counter()
     for unit in units:
         chosen, used = [], []
-        for draft in read_json(work.draft(unit))["cases"]:
-            kind, patient = draft["case"]["kind"], draft["case"]["patient"]
-            questions = [question_from_json(q) for q in draft["questions"]]
+        for row, asked in zip(read_json(work.draft(unit))["cases"], read_json(work.asked(unit)), strict=True):
+            kind = row["kind"]
+            questions = [question_from_json(q) for q in asked]
             room = config.questions if config.most is None else min(config.questions, config.most - counts[kind])
-            picked = selectors[kind].choose(questions, most=room)
+            width, height, depth = row["frame"]
+            picked = selectors[kind].choose(questions, Frame(width, height, depth, kind), most=room)
             counts[kind] += len(picked)
             picked += [i for i, q in enumerate(questions) if q.family == IMPLICIT][: config.implicit if picked else 0]
             chosen.append(picked)
-            used.append(splits[patient])
+            used.append(splits[row["patient"]])
         write_json(work.choice(unit), {"chosen": chosen, "splits": used})
         progress(unit.count)
-    write_json(work.selected, {"groups": groups})
-
-
-def _splits(config: BuildConfig, work: Work, units: Sequence[Unit]) -> tuple[dict[str, str], dict[str, str]]:
-    """Patient to split, and patient to group of near-duplicates."""
-    patients: list[str] = []
-    hashed: list[str] = []
-    owners: list[int] = []
-    numbers: dict[str, int] = {}
-    for unit in units:
-        for draft in read_json(work.draft(unit))["cases"]:
-            case: dict[str, Any] = draft["case"]
-            number = numbers.setdefault(case["patient"], len(numbers))
-            if case["phash"]:
-                hashed.append(case["phash"])
-                owners.append(number)
-    patients = list(numbers)
-    groups: dict[str, str] = {}
-    if hashed:
-        owner = np.array(owners)
-        pairs = near_pairs(pack(hashed), owner, near=config.near)
-        groups = grouped(patients, ((int(owner[a]), int(owner[b])) for a, b in pairs))
-    return assign(patients, seed=config.seed, source=config.source, shares=config.shares, groups=groups), groups
+    write_json(work.selected, dict(counts))

@@ -13,14 +13,14 @@ from unireason.data.item import Item, Skipped, Source
 from unireason.data.sources.catalogue import open_source
 from unireason.errors import UniReasonError
 
-from .choose import choose
+from .choose import choose, survey
 from .config import BuildConfig
 from .gather import gather
 from .pool import Engine, LocalPool
-from .units import Draft, Write
+from .units import Ask, Draft, Write
 from .work import FOLDER, Unit, Work, read_json
 
-STAGES = ("list", "draft", "select", "write", "gather")
+STAGES = ("list", "draft", "survey", "ask", "select", "write", "gather")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class Hands:
     """Who does the work. Nothing in here changes the result.
 
     Attributes:
-        engine: Runs the units of the two maps.
-        writing: Runs the units of the second map where it must be another, as for an annotator that keeps its own concurrency;
+        engine: Runs the units of the maps.
+        writing: Runs the units of the last map where it must be another, as for an annotator that keeps its own concurrency;
             None takes ``engine``.
         progress: Called with stage, items done, items in all (0 while unknown).
     """
@@ -64,7 +64,7 @@ def build(config: BuildConfig, out: Path, *, annotator: Annotator, hands: Hands 
     total = sum(unit.count for unit in units)
     doing.progress("list", total, total)
 
-    def run(stage: str, engine: Engine, function: Draft | Write) -> None:
+    def run(stage: str, engine: Engine, function: Draft | Ask | Write) -> None:
         done = 0
         doing.progress(stage, 0, total)
         for count in engine(function, units):
@@ -83,6 +83,8 @@ def build(config: BuildConfig, out: Path, *, annotator: Annotator, hands: Hands 
 
     run("draft", doing.engine, Draft(config, work.folder))
     _some(work, units)
+    survey(config, work, units, ordered("survey"))
+    run("ask", doing.engine, Ask(config, work.folder))
     choose(config, work, units, ordered("select"))
     again = config.annotator == "llm"
     run("write", doing.writing or doing.engine, Write(config, work.folder, annotator, again))

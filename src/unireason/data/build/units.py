@@ -1,4 +1,4 @@
-"""The two things done to a unit of items: draft (masks to scenes to candidate questions) and write (chosen questions to rows)."""
+"""What is done to a unit of items: draft (masks to scenes), ask (scenes to candidate questions), write (chosen questions to rows)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,23 @@ import numpy as np
 from unireason.data.annotate.protocol import Annotation, Annotator, Dropped, Task
 from unireason.data.ask.families import candidates
 from unireason.data.ask.implicit import implicit
+from unireason.data.ask.peers import Peers
 from unireason.data.extract.describe import describe
 from unireason.data.extract.slices import axial, busy
 from unireason.data.item import Item, Loaded, Source
 from unireason.data.names import group
 from unireason.data.pictures import embedded
 from unireason.data.question import IMPLICIT, Question
-from unireason.data.records import CaseRecord, ImageRecord, SampleRecord, case_from_row, case_row, image_row, sample_row
+from unireason.data.records import (
+    CaseRecord,
+    ImageRecord,
+    SampleRecord,
+    case_from_row,
+    case_row,
+    image_row,
+    sample_row,
+    scene_from_row,
+)
 from unireason.data.scene import Scene
 from unireason.data.select.duplicates import perceptual_hash
 from unireason.data.sources.catalogue import open_source
@@ -30,7 +41,7 @@ from .config import BuildConfig
 from .gather import write_table
 from .work import Unit, Work, read_json, write_json
 
-CANDIDATES = 6  # a family and case
+CANDIDATES = 12  # a family and case
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +100,47 @@ class Draft:
         )
         if self.config.embed:
             images += embedded(loaded, scene, self.config.frame)
-        asked = candidates(scene, generator(self.config.seed, name, "questions"), each=CANDIDATES)
-        targets = implicit(scene, generator(self.config.seed, name, "implicit"))
-        return {"case": case_row(record), "questions": [asdict(q) for q in (*asked, *targets)]}
+        return case_row(record)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Asks about the scenes of units: the second map of a build. Picklable.
+
+    Attributes:
+        config: The build.
+        folder: Its work folder, in which the survey is done.
+    """
+
+    config: BuildConfig
+    folder: Path
+
+    def __call__(self, unit: Unit) -> int:
+        """Write the candidate questions of one unit unless that is done already; returns its number of items."""
+        work = Work(self.folder)
+        if work.asked(unit).exists():
+            return unit.count
+        peers = read_peers(work.peers)
+        asked = []
+        for row in read_json(work.draft(unit))["cases"]:
+            scene = scene_from_row(row)
+            questions = candidates(scene, generator(self.config.seed, scene.case, "questions"), each=CANDIDATES, peers=peers)
+            targets = implicit(scene, generator(self.config.seed, scene.case, "implicit"))
+            asked.append([asdict(q) for q in (*questions, *targets)])
+        write_json(work.asked(unit), asked)
+        return unit.count
+
+
+@lru_cache(maxsize=1)
+def read_peers(path: Path) -> Peers | None:
+    """The peers that the survey wrote, None if it found too few patients; kept, because every unit of a worker needs them."""
+    rows = read_json(path)
+    return Peers(scene_from_row(row) for row in rows) if rows else None
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Writes the rows of units: the second map of a build. Picklable.
+    """Writes the rows of units: the third map of a build. Picklable.
 
     Attributes:
         config: The build.
@@ -115,11 +159,11 @@ class Write:
         work = Work(self.folder)
         if work.rows(unit).exists() and not self.again:
             return unit.count
-        draft, choice = read_json(work.draft(unit)), read_json(work.choice(unit))
-        cases = [replace(case_from_row(d["case"]), split=s) for d, s in zip(draft["cases"], choice["splits"], strict=True)]
+        draft, asked, choice = (read_json(path(unit)) for path in (work.draft, work.asked, work.choice))
+        cases = [replace(case_from_row(row), split=s) for row, s in zip(draft["cases"], choice["splits"], strict=True)]
         pairs = [
-            (case, question_from_json(draft["cases"][n]["questions"][i]))
-            for n, (case, chosen) in enumerate(zip(cases, choice["chosen"], strict=True))
+            (case, question_from_json(questions[i]))
+            for case, questions, chosen in zip(cases, asked, choice["chosen"], strict=True)
             for i in chosen
         ]
         tasks = [Task(sample_id(case.scene.case, q), q, case.scene) for case, q in pairs]

@@ -47,12 +47,16 @@ class Work:
     folder: Path
 
     def draft(self, unit: Unit) -> Path:
-        """Scenes and candidate questions of a unit."""
+        """Scenes of a unit."""
         return self.folder / "drafts" / f"{unit.number:06d}.json.gz"
 
     def pictures(self, unit: Unit) -> Path:
         """Embedded pictures of a unit, all of them."""
         return self.folder / "drafts" / f"{unit.number:06d}.parquet"
+
+    def asked(self, unit: Unit) -> Path:
+        """Candidate questions of a unit."""
+        return self.folder / "asked" / f"{unit.number:06d}.json.gz"
 
     def choice(self, unit: Unit) -> Path:
         """Splits and chosen questions of a unit."""
@@ -66,6 +70,16 @@ class Work:
     def plan(self) -> Path:
         """Configuration, units and what was skipped while listing."""
         return self.folder / "plan.json.gz"
+
+    @property
+    def peers(self) -> Path:
+        """Scenes by which wrong options become plausible."""
+        return self.folder / "peers.json.gz"
+
+    @property
+    def splits(self) -> Path:
+        """Split of every patient; the last file of the survey."""
+        return self.folder / "splits.json.gz"
 
     @property
     def selected(self) -> Path:

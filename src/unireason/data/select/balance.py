@@ -1,44 +1,51 @@
 """Choosing questions so that their text does not tell the answer.
 
 For every feature of an option (its words, its place among the options, each together with what the question is about) the balance
-keeps how much more often it was right than chance would have it. A question is welcome if its right option carries features that
-were right too seldom and its wrong ones features that were right too often; it is refused if it would push a feature beyond what
-fair coin tossing would show. So a question whose answer anatomy fixes is refused until something speaks for the contrary.
+keeps how much more often it was right than a reader would be who tosses a die. A question is welcome if its right option carries
+features that trail the die and its wrong ones features that lead; it is refused if a feature would lead by too much. So a question whose
+answer anatomy fixes is refused until something speaks for the contrary.
 """
 
 from __future__ import annotations
 
 import math
+import random
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from unireason.data.question import Question
+from unireason.grounding import grammar
+from unireason.types import Frame
 
 Feature = tuple[str, ...]
 
-SLACK = 1.0
-"""Excess that any feature may have."""
-SPREAD = 0.4
-"""Further excess, in standard deviations of tossing fairly."""
+SLACK = 2.0
+"""Right answers by which a feature may lead over the die, or trail it."""
+FULL = 4
+"""Options of a question that is not short of any."""
+CELLS = 6
+"""Cells an axis by which the place of a box is told."""
 
 _WORD = re.compile(r"[a-z]+")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
-def option_features(question: Question) -> list[list[Feature]]:
+def option_features(question: Question, frame: Frame) -> list[list[Feature]]:
     """For every option, what a reader of the text alone could hold on to.
 
     Args:
         question: A question with options.
+        frame: The model frame, by which the place of a box in the question is told roughly.
 
     Returns:
-        One list an option: the option, its words, its letter, its rank if all options are numbers, its rank by length; each of the
-        first two also together with each thing the question is about, its words, and all of them.
+        One list an option: its letter, its rank by length, the option and its words, or, if all options are numbers, its rank among
+        them and roughly what it says; the latter also together with each thing the question is about.
     """
     kind = question.ask
     ranks = _ranks([tuple(map(float, _NUMBER.findall(o))) for o in question.options])
     lengths = _ranks([(len(o),) for o in question.options])
-    subjects = sorted({a for a in question.about if not a[:1].isdigit() and a[:1] != "["})
+    subjects = sorted({s for a in question.about for s in _subjects(a, frame)})
     words = sorted({w for s in subjects for w in _WORD.findall(s)})
     found = []
     for place, option in enumerate(question.options):
@@ -46,8 +53,9 @@ def option_features(question: Question) -> list[list[Feature]]:
         if lengths is not None:
             own.append((kind, "length", str(lengths[place])))
         if ranks is not None:
-            own.append((kind, "rank", str(ranks[place])))
-            own += [(kind, "rank", str(ranks[place]), s) for s in subjects]
+            mine = [f"rank {ranks[place]}", *_cells(option, frame)]
+            own += [(kind, m) for m in mine]
+            own += [(kind, m, s) for m in mine for s in subjects]
         else:
             mine = [option, *{w for w in _WORD.findall(option) if w != option}]
             own += [(kind, m) for m in mine]
@@ -56,6 +64,31 @@ def option_features(question: Question) -> list[list[Feature]]:
             own.append((kind, option, *subjects))
         found.append(own)
     return found
+
+
+def _subjects(about: str, frame: Frame) -> list[str]:
+    """What an argument says: itself, or of a box roughly where its centre lies, axis by axis and all together."""
+    boxes = grammar.parse(about).boxes
+    return _box_cells(boxes[0].box.coords, frame) if boxes else [about]
+
+
+def _cells(option: str, frame: Frame) -> list[str]:
+    """Roughly what the numbers of an option say: where a box lies, where a range of slices, how large a size is."""
+    numbers = [float(n) for n in _NUMBER.findall(option)]
+    if option.startswith("["):
+        return _box_cells(numbers, frame)
+    middle = sum(numbers) / len(numbers)
+    if _WORD.findall(option) == ["to"]:
+        return [f"z {int(CELLS * middle / frame.depth)}"]
+    return [f"about {round(2 * math.log2(middle + 1))}"]
+
+
+def _box_cells(box: Sequence[float], frame: Frame) -> list[str]:
+    """Cells of the frame in which the centre of a box lies, axis by axis and all together."""
+    half = len(box) // 2
+    sizes = (frame.width, frame.height, frame.depth)
+    cells = [f"{'xyz'[i]} {int(CELLS * (box[i] + box[half + i]) / 2 / sizes[i])}" for i in range(half)]
+    return [*cells, " ".join(cells)]
 
 
 def _ranks(values: Sequence[tuple[float, ...]]) -> list[int] | None:
@@ -67,71 +100,96 @@ def _ranks(values: Sequence[tuple[float, ...]]) -> list[int] | None:
 
 
 class Balance:
-    """Excess of right answers of every feature so far, a family each."""
+    """How often every feature was right, a family each, against a reader who answers the same questions by tossing a die.
 
-    def __init__(self) -> None:
-        self._excess: dict[tuple[str, Feature], float] = {}
-        self._variance: dict[tuple[str, Feature], float] = {}
+    To hold the features near their exact share instead would be too even: whoever sees most of the questions could tell that the
+    rest must make up for them.
+    """
 
-    def cost(self, question: Question) -> float:
-        """How much worse the balance becomes by this question: the mean change of squared excess. Infinite if it is refused."""
+    def __init__(self, seed: int = 0) -> None:
+        """Start with nothing, and a die of its own."""
+        self._lead: dict[tuple[str, Feature], float] = {}
+        self._toss = random.Random(seed).random
+
+    def cost(self, question: Question, features: Sequence[Sequence[Feature]]) -> float:
+        """How much worse the balance becomes by this question: the mean change of the squared lead over the die.
+
+        Infinite if a feature would lead, or trail, by more than ``SLACK``.
+        """
         chance = 1 / len(question.options)
         total, count = 0.0, 0
-        for place, features in enumerate(option_features(question)):
+        for place, own in enumerate(features):
             change = (place == question.answer) - chance
-            for feature in features:
-                key = (question.family, feature)
-                now = self._excess.get(key, 0.0)
-                bound = SLACK + SPREAD * math.sqrt(self._variance.get(key, 0.0))
-                if abs(now + change) > bound and now * change >= 0:
+            for feature in own:
+                now = self._lead.get((question.family, feature), 0.0)
+                if abs(now + change) > SLACK and now * change >= 0:
                     return math.inf
                 total += change * (2 * now + change)
                 count += 1
         return total / max(count, 1)
 
-    def add(self, question: Question) -> None:
-        """Take a question in."""
-        chance = 1 / len(question.options)
-        for place, features in enumerate(option_features(question)):
-            change = (place == question.answer) - chance
-            for feature in features:
+    def add(self, question: Question, features: Sequence[Sequence[Feature]]) -> None:
+        """Take a question in; its features are those of ``option_features``."""
+        tossed = int(self._toss() * len(question.options))
+        if tossed == question.answer:
+            return
+        for place, step in ((question.answer, 1.0), (tossed, -1.0)):
+            for feature in features[place]:
                 key = (question.family, feature)
-                self._excess[key] = self._excess.get(key, 0.0) + change
-                self._variance[key] = self._variance.get(key, 0.0) + chance * (1 - chance)
+                self._lead[key] = self._lead.get(key, 0.0) + step
 
 
 class Selector:
     """Picks the questions of one case after the other; the order of cases matters, so there is one selector a data set."""
 
-    def __init__(self, families: Sequence[str], *, each_case: int) -> None:
+    def __init__(self, families: Sequence[str], *, each_case: int, seed: int = 0) -> None:
         """Start with nothing chosen.
 
         Args:
             families: Families to keep in equal shares.
             each_case: Questions a case at most, each of another family.
+            seed: Of the die.
         """
-        self._balance = Balance()
-        self._counts = dict.fromkeys(families, 0)
+        self._balance = Balance(seed)
+        self._families = dict.fromkeys(families, 0)
+        self._asks: Counter[tuple[str, str]] = Counter()
         self._each_case = each_case
 
-    def choose(self, candidates: Sequence[Question], *, most: int | None = None) -> list[int]:
+    def choose(self, candidates: Sequence[Question], frame: Frame, *, most: int | None = None) -> list[int]:
         """The questions to keep of one case.
 
         Args:
             candidates: Questions of any families; those of unknown families are ignored.
+            frame: Model frame of the case.
             most: Fewer than the selector's own number, if the data set is nearly full.
 
         Returns:
             Their indices, rarest family first; at most one a family. Empty if there is none or all would tell too much.
         """
+        room = self._each_case if most is None else min(most, self._each_case)
         chosen: list[int] = []
-        for family in sorted(self._counts, key=lambda f: (self._counts[f], f)):
-            if len(chosen) == (self._each_case if most is None else min(most, self._each_case)):
+        for family in sorted(self._families, key=lambda f: (self._families[f], f)):
+            if len(chosen) == room:
                 break
-            costs = [(self._balance.cost(q), i) for i, q in enumerate(candidates) if q.family == family]
-            best = min(costs, default=(math.inf, -1))
-            if best[0] < math.inf:
-                chosen.append(best[1])
-                self._counts[family] += 1
-                self._balance.add(candidates[best[1]])
+            index = self._pick(family, candidates, frame)
+            if index is not None:
+                chosen.append(index)
         return chosen
+
+    def _pick(self, family: str, candidates: Sequence[Question], frame: Frame) -> int | None:
+        """Takes the best question of a family, of its rarest kind that has one that is not refused; four options before two."""
+        mine = [(i, q) for i, q in enumerate(candidates) if q.family == family]
+        for ask in sorted({q.ask for _, q in mine}, key=lambda a: (self._asks[family, a], a)):
+            costs = []
+            for index, question in mine:
+                if question.ask == ask:
+                    features = option_features(question, frame)
+                    cost = self._balance.cost(question, features)
+                    costs.append((cost == math.inf, len(question.options) < FULL, cost, index, features))
+            refused, _, _, index, features = min(costs)
+            if not refused:
+                self._balance.add(candidates[index], features)
+                self._families[family] += 1
+                self._asks[family, ask] += 1
+                return index
+        return None
