@@ -24,8 +24,8 @@ LEAST_STEP = 0.6
 MOST_STEP = 1.1
 TRIES = 4
 """How often three other patients are drawn."""
-MOST_IOU = 0.5
-"""Boxes or ranges that overlap less certainly differ."""
+MOST_IOU = 0.4
+"""Boxes or ranges that overlap less certainly differ, rounding included."""
 LEAST_PIXELS, LEAST_SLICES = 6, 2
 T = TypeVar("T")
 _ENDS = (("left edge", "right edge"), ("upper edge", "lower edge"), ("first slice", "last slice"))

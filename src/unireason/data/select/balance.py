@@ -20,7 +20,9 @@ from unireason.types import Frame
 
 Feature = tuple[str, ...]
 
-SLACK = 2.0
+SLACK = 0.03
+"""A question may push the leads of its features apart by so much on average."""
+MOST = 2.5
 """Right answers by which a feature may lead over the die, or trail it."""
 FULL = 4
 """Options of a question that is not short of any."""
@@ -39,8 +41,9 @@ def option_features(question: Question, frame: Frame) -> list[list[Feature]]:
         frame: The model frame, by which the place of a box in the question is told roughly.
 
     Returns:
-        One list an option: its letter, its rank by length, the option and its words, or, if all options are numbers, its rank among
-        them and roughly what it says; the latter also together with each thing the question is about.
+        One list an option: its rank by length, the option and its words, or, if all options are numbers, its rank among them and
+        roughly what it says; the latter also together with each thing the question is about. Its letter is not among them: options
+        stand in random order.
     """
     kind = question.ask
     ranks = _ranks([tuple(map(float, _NUMBER.findall(o))) for o in question.options])
@@ -49,7 +52,7 @@ def option_features(question: Question, frame: Frame) -> list[list[Feature]]:
     words = sorted({w for s in subjects for w in _WORD.findall(s)})
     found = []
     for place, option in enumerate(question.options):
-        own: list[Feature] = [(kind, "place", str(place), str(len(question.options)))]
+        own: list[Feature] = []
         if lengths is not None:
             own.append((kind, "length", str(lengths[place])))
         if ranks is not None:
@@ -57,7 +60,7 @@ def option_features(question: Question, frame: Frame) -> list[list[Feature]]:
             own += [(kind, m) for m in mine]
             own += [(kind, m, s) for m in mine for s in subjects]
         else:
-            mine = [option, *{w for w in _WORD.findall(option) if w != option}]
+            mine = [option, *sorted({w for w in _WORD.findall(option) if w != option})]
             own += [(kind, m) for m in mine]
             own += [(kind, m, s) for m in mine for s in subjects if s != m]
             own += [(kind, m, "word", w) for m in mine for w in words]
@@ -112,21 +115,22 @@ class Balance:
         self._toss = random.Random(seed).random
 
     def cost(self, question: Question, features: Sequence[Sequence[Feature]]) -> float:
-        """How much worse the balance becomes by this question: the mean change of the squared lead over the die.
+        """How much a question pushes leads further: the mean over its features of lead times change; below 0 if it brings them back.
 
-        Infinite if a feature would lead, or trail, by more than ``SLACK``.
+        Infinite, and so refused, above ``SLACK`` or if a feature would lead, or trail, by more than ``MOST``.
         """
         chance = 1 / len(question.options)
         total, count = 0.0, 0
         for place, own in enumerate(features):
             change = (place == question.answer) - chance
             for feature in own:
-                now = self._lead.get((question.family, feature), 0.0)
-                if abs(now + change) > SLACK and now * change >= 0:
+                lead = self._lead.get((question.family, feature), 0.0)
+                if abs(lead + change) > MOST and lead * change >= 0:
                     return math.inf
-                total += change * (2 * now + change)
+                total += change * lead
                 count += 1
-        return total / max(count, 1)
+        cost = total / max(count, 1)
+        return cost if cost <= SLACK else math.inf
 
     def add(self, question: Question, features: Sequence[Sequence[Feature]]) -> None:
         """Take a question in; its features are those of ``option_features``."""
@@ -177,19 +181,21 @@ class Selector:
         return chosen
 
     def _pick(self, family: str, candidates: Sequence[Question], frame: Frame) -> int | None:
-        """Takes the best question of a family, of its rarest kind that has one that is not refused; four options before two."""
-        mine = [(i, q) for i, q in enumerate(candidates) if q.family == family]
-        for ask in sorted({q.ask for _, q in mine}, key=lambda a: (self._asks[family, a], a)):
+        """Takes the best question of a family: with four options before two, of its rarest kind that has one not refused."""
+        kinds: dict[tuple[bool, int, str], list[int]] = {}
+        for index, question in enumerate(candidates):
+            if question.family == family:
+                order = (len(question.options) < FULL, self._asks[family, question.ask], question.ask)
+                kinds.setdefault(order, []).append(index)
+        for order in sorted(kinds):
             costs = []
-            for index, question in mine:
-                if question.ask == ask:
-                    features = option_features(question, frame)
-                    cost = self._balance.cost(question, features)
-                    costs.append((cost == math.inf, len(question.options) < FULL, cost, index, features))
-            refused, _, _, index, features = min(costs)
-            if not refused:
+            for index in kinds[order]:
+                features = option_features(candidates[index], frame)
+                costs.append((self._balance.cost(candidates[index], features), index, features))
+            cost, index, features = min(costs)
+            if cost < math.inf:
                 self._balance.add(candidates[index], features)
                 self._families[family] += 1
-                self._asks[family, ask] += 1
+                self._asks[family, candidates[index].ask] += 1
                 return index
         return None
