@@ -122,22 +122,29 @@ def exchanged(places: Places, dice: Dice, name: str, value: Callable[[Places], T
     return [true, *last] if last and apart(true, last[0]) else [true]
 
 
-def _numbers(places: Places, name: str) -> tuple[int, ...]:
-    return tuple(int(v) for v in places.scene.structures[name].box_model.coords)
-
-
 def numbers_here(places: Places, peer: Places, name: str) -> tuple[int, ...]:
     """A structure's box in another patient, brought into the frame of this one."""
-    here, there = ((s.frame.width, s.frame.height, s.frame.depth)[: len(s.extent)] for s in (places.scene, peer.scene))
-    box_there = _numbers(peer, name)
-    half = len(here)
-    low = [min(round(box_there[i] * here[i] / there[i]), here[i] - 1) for i in range(half)]
-    high = [max(round(box_there[half + i] * here[i] / there[i]), low[i] + 1) for i in range(half)]
+    mine, theirs = places.scene.frame, peer.scene.frame
+    there = peer.boxes[name]
+    if mine == theirs:
+        return there
+    half = len(there) // 2
+    sizes = ((mine.width, theirs.width), (mine.height, theirs.height), (mine.depth, theirs.depth))[:half]
+    low = [min(round(there[i] * here / other), here - 1) for i, (here, other) in enumerate(sizes)]
+    high = [max(round(there[half + i] * here / other), low[i] + 1) for i, (here, other) in enumerate(sizes)]
     return (*low, *high)
 
 
+def overlap(a: tuple[int, ...], b: tuple[int, ...]) -> float:
+    """IoU of two boxes given as numbers."""
+    half = len(a) // 2
+    if any(a[i] >= b[half + i] or b[i] >= a[half + i] for i in range(half)):
+        return 0.0
+    return box_iou(box_of(a), box_of(b))
+
+
 def _unlike(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    return box_iou(box_of(a), box_of(b)) < MOST_IOU
+    return overlap(a, b) < MOST_IOU
 
 
 def _box_fact(true: tuple[int, ...], other: tuple[int, ...]) -> str:
@@ -155,7 +162,7 @@ def _shifted_box(places: Places, dice: Dice) -> Iterator[Question]:
     half = len(places.scene.extent)
     patterns = [(i, j) for i in range(half) for j in range(i, half)]
     for name, pattern in dice.shuffled([(n, p) for n in places.all for p in patterns]):
-        true = tuple(int(v) for v in places.scene.structures[name].box_model.coords)
+        true = places.boxes[name]
         shifts = _shifts(dice, tuple(true[half + i] - true[i] for i in range(half)), pattern)
         moved = [tuple(v + s[i % half] for i, v in enumerate(true)) for s in shifts]
         if not all(_fits(b, places) for b in moved):

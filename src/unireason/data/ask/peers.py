@@ -18,6 +18,8 @@ from .place import Places
 
 EACH = 24
 """Scenes kept of every structure and kind."""
+MOST = 40
+"""Scenes looked at of every structure: those kept for another one may hold it too."""
 
 
 class Peers:
@@ -28,7 +30,9 @@ class Peers:
         self._by_name: dict[tuple[str, str, str, str], list[Places]] = defaultdict(list)
         for places in map(Places, scenes):
             for name in places.all:
-                self._by_name[places.scene.kind, places.scene.space, places.scene.unit, name].append(places)
+                same = self._by_name[places.scene.kind, places.scene.space, places.scene.unit, name]
+                if len(same) < MOST:
+                    same.append(places)
 
     def of(self, scene: Scene, *names: str) -> Iterator[Places]:
         """Scenes of other patients that hold all the named structures, of the same kind, with directions and units of one sort.

@@ -65,12 +65,13 @@ class Places:
         placed: Those with one place: their largest part holds most of them, and no word of the name tells a position.
         words: Directions by axis, the one towards smaller values first.
         axes: Pairs of axes that span parts.
+        boxes: Box of every structure in the model frame, as whole numbers.
         centres: Centre of every structure.
         signs: Side of the picture's middle by axis for every structure: -1, 1, or 0 within the margin.
         peers: Scenes of other patients; None if there are none to compare with.
     """
 
-    __slots__ = ("_others", "_related", "all", "axes", "centres", "peers", "placed", "scene", "signs", "words")
+    __slots__ = ("_others", "_related", "all", "axes", "boxes", "centres", "peers", "placed", "scene", "signs", "words")
 
     def __init__(self, scene: Scene, peers: Peers | None = None) -> None:
         """Look a scene over."""
@@ -80,6 +81,7 @@ class Places:
         self.placed = [n for n in self.all if compact(scene.structures[n]) and not tells_position(n)]
         self.words = DIRECTIONS[scene.space][: len(scene.extent)]
         self.axes = _AXES[scene.space, len(scene.extent)]
+        self.boxes = {n: tuple(map(int, scene.structures[n].box_model.coords)) for n in self.all}
         self.centres = {n: scene.structures[n].centre for n in self.all}
         self.signs = {n: tuple(map(_sign, c, scene.extent)) for n, c in self.centres.items()}
         self._related: dict[tuple[str, str], bool] = {}

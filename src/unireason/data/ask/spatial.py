@@ -8,12 +8,10 @@ from math import log
 
 from unireason.data import names
 from unireason.data.question import Question
-from unireason.data.records import box_of
 from unireason.grounding import grammar
-from unireason.metrics.overlap import box_iou
 
 from .dice import Dice
-from .localise import form, numbers_here
+from .localise import form, numbers_here, overlap
 from .place import Places, kin
 from .writing import Draft, rivals, write
 
@@ -75,7 +73,7 @@ def which_at_box(places: Places, dice: Dice) -> Iterator[Question]:
             if n != right
             and names.side_of(n) == side
             and not kin(n, right)
-            and box_iou(structures[n].box_model, box) < MOST_IOU
+            and overlap(places.boxes[n], places.boxes[right]) < MOST_IOU
             and (places.alone or any(_could_fill(places, peer, n, right) for peer in places.others(n)))
         ]
         wrong = rivals(dice, sorted(pool, key=lambda n: _unlike(places, n, right)))
@@ -91,8 +89,7 @@ def which_at_box(places: Places, dice: Dice) -> Iterator[Question]:
 
 def _could_fill(places: Places, peer: Places, name: str, right: str) -> bool:
     """True if a structure lies in another patient about where another one lies here."""
-    there = box_of(numbers_here(places, peer, name))
-    return box_iou(there, places.scene.structures[right].box_model) >= ALIKE
+    return overlap(numbers_here(places, peer, name), places.boxes[right]) >= ALIKE
 
 
 def _unlike(places: Places, a: str, b: str) -> float:

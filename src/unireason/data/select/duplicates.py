@@ -39,18 +39,31 @@ def perceptual_hash(case: Case) -> str:
 
 
 def _bits(pixels: NDArray[Any], side: int) -> str:
-    """Signs of ``side`` x ``side`` cosine coefficients as hex digits; zeros for a flat picture inside a volume."""
+    """Signs of ``side`` x ``side`` cosine coefficients as hex digits; of a flat picture "" for an image, zeros for a slice."""
     import imagehash
     from PIL import Image
 
-    grey = pixels.astype(np.float32)
-    grey = grey.mean(axis=2) if grey.ndim == 3 else grey
-    step = max(1, min(grey.shape) // 256)
-    low, high = np.percentile(grey[::step, ::step], [1, 99])
+    small = _shrunk(pixels)
+    values = np.asarray(small)
+    low, high = np.percentile(values, [1, 99])
     if high <= low:
         return "" if side == 16 else "0" * (side * side // 4)
-    picture = (np.clip((grey - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-    return str(imagehash.phash(Image.fromarray(picture), hash_size=side))
+    if values.dtype != np.uint8:
+        small = Image.fromarray((np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8))
+    return str(imagehash.phash(small, hash_size=side))
+
+
+def _shrunk(pixels: NDArray[Any]) -> Any:
+    """A picture of at most 128 pixels a side, in grey, quickly: whole blocks of pixels are averaged."""
+    from PIL import Image
+
+    if pixels.dtype == np.uint8:
+        picture = Image.fromarray(pixels).convert("L")
+    else:
+        grey = pixels.astype(np.float32)
+        picture = Image.fromarray(grey.mean(axis=2) if grey.ndim == 3 else grey)
+    factor = max(1, min(picture.size) // 128)
+    return picture.reduce(factor) if factor > 1 else picture
 
 
 def pack(hashes: Sequence[str]) -> NDArray[np.uint8]:
