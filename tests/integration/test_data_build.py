@@ -130,6 +130,7 @@ def ray_off() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_off")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray", "ignore::FutureWarning:ray", "ignore::ResourceWarning")
 def test_ray_gives_the_same_bytes(whole: Path, tmp_path: Path) -> None:
     from unireason.cluster.ray_units import RayData
 

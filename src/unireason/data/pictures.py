@@ -16,6 +16,7 @@ from unireason.types import Case, Frame
 
 from .frames import FrameRule
 from .item import Loaded
+from .names import readable
 from .records import ImageRecord
 from .scene import Scene
 
@@ -72,7 +73,7 @@ def structure_mask(loaded: Loaded, name: str) -> NDArray[np.bool_]:
     shape = loaded.case.geometry.shape
     mask: NDArray[np.bool_] = np.zeros(shape, bool)
     for layer in loaded.layers:
-        for value in (v for v, n in layer.names.items() if n == name):
+        for value in (v for v, n in layer.names.items() if readable(n) == name):
             mask |= layer.labels == value
     return mask
 

@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,8 @@ def _add_annotator(group: Any) -> None:
     group.add_argument("--cache", metavar="DIR", type=Path, help="llm: where replies are kept (default: the user's cache folder)")
     group.add_argument("--concurrency", metavar="N", type=int, help="llm: requests in flight (default 8)")
     group.add_argument("--temperature", metavar="T", type=float, help="llm: sampling temperature (default 0.7)")
+    group.add_argument("--max-tokens", metavar="N", type=int, help="llm: longest reply (default 1024)")
+    group.add_argument("--request", metavar="JSON", default="{}", help="llm: further fields of every request, as a JSON object")
     group.add_argument("--budget-tokens", metavar="N", type=int, help="llm: stop asking after so many tokens")
     group.add_argument("--budget-requests", metavar="N", type=int, help="llm: stop asking after so many replies")
 
@@ -98,8 +101,9 @@ def read_config(args: argparse.Namespace) -> Any:
     """
     from unireason.data.build.config import BuildConfig
     from unireason.data.frames import rule
+    from unireason.data.sources.options import pairs
 
-    options = dict(_pair(text) for text in args.option)
+    options = pairs(args.option)
     if args.source == "phantom":
         options = {"patients": str(50 if args.patients is None else args.patients), "seed": str(args.seed)} | options
     elif args.patients is not None:
@@ -123,13 +127,6 @@ def read_config(args: argparse.Namespace) -> Any:
         annotator=args.annotator,
         annotation=_annotation(args),
     )
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, sign, value = text.partition("=")
-    if not sign or not name:
-        raise FormatError(f"--option {text}", "KEY=VALUE")
-    return name, value
 
 
 def _engine(args: argparse.Namespace) -> Any:
@@ -158,8 +155,19 @@ def _llm_settings(args: argparse.Namespace) -> Any:
     """Settings out of the arguments that were given; what was not keeps its default."""
     from unireason.data.annotate.settings import LlmSettings
 
-    given = {name: getattr(args, name) for name in ("cache", "concurrency", "budget_tokens", "budget_requests", "temperature")}
-    return LlmSettings(key_env=args.key_env, **{name: value for name, value in given.items() if value is not None})
+    names = ("cache", "concurrency", "budget_tokens", "budget_requests", "temperature", "max_tokens")
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    return LlmSettings(key_env=args.key_env, extra=_json_object(args.request), **given)
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise FormatError(f"--request is {text!r} ({error})", "a JSON object") from error
+    if not isinstance(value, dict):
+        raise FormatError(f"--request is {text!r}", "a JSON object")
+    return value
 
 
 def _annotation(args: argparse.Namespace) -> dict[str, Any]:
@@ -167,8 +175,8 @@ def _annotation(args: argparse.Namespace) -> dict[str, Any]:
     if args.annotator == "template":
         return {}
     settings = _llm_settings(args)
-    budgets = {"budget_tokens": settings.budget_tokens, "budget_requests": settings.budget_requests}
-    return {"model": args.model, **settings.sampling(), **budgets}
+    rules = {"budget_tokens": settings.budget_tokens, "budget_requests": settings.budget_requests, "repair": settings.repair}
+    return {"model": args.model, **settings.sampling(), **rules, "rules": asdict(settings.rules)}
 
 
 @contextmanager

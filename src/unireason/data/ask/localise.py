@@ -9,7 +9,7 @@ from math import ceil
 from typing import TypeVar
 
 from unireason.data import names
-from unireason.data.annotate.wording import the
+from unireason.data.annotate.wording import counted, the
 from unireason.data.question import Question
 from unireason.data.records import box_of
 from unireason.metrics.overlap import box_iou
@@ -144,7 +144,15 @@ def overlap(a: tuple[int, ...], b: tuple[int, ...]) -> float:
 
 
 def _unlike(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    return overlap(a, b) < MOST_IOU
+    """True if two boxes certainly differ, also where a first or last slice is one more or less by rounding."""
+    return all(overlap(p, q) < MOST_IOU for p in _roundings(a) for q in _roundings(b))
+
+
+def _roundings(box: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """A box, and a cuboid also without its first or its last slice if it keeps one."""
+    if len(box) == 4 or box[5] - box[2] < 2:
+        return [box]
+    return [box, (*box[:2], box[2] + 1, *box[3:]), (*box[:5], box[5] - 1)]
 
 
 def _box_fact(true: tuple[int, ...], other: tuple[int, ...]) -> str:
@@ -207,7 +215,7 @@ def _box_text(box_model: tuple[int, ...]) -> str:
 
 def _shift_fact(shift: tuple[int, ...]) -> str:
     """Where a wrong box lies against the right one, in words of the picture."""
-    found = [f"{abs(s)} {'slices' if i == 2 else 'pixels'} towards the {_ENDS[i][s > 0]}" for i, s in enumerate(shift) if s]
+    found = [f"{counted(abs(s), 'slice' if i == 2 else 'pixel')} towards the {_ENDS[i][s > 0]}" for i, s in enumerate(shift) if s]
     return f"it is shifted by {' and '.join(found)}"
 
 
@@ -244,7 +252,7 @@ def _ends_fact(true: tuple[int, int], other: tuple[int, int]) -> str:
     """By how much a wrong range begins or ends too early or too late, whichever is more."""
     begins, ends = other[0] - true[0], other[1] - true[1]
     verb, off = ("begins", begins) if abs(begins) >= abs(ends) else ("ends", ends)
-    return f"it {verb} {abs(off)} slice{'' if abs(off) == 1 else 's'} too {'late' if off > 0 else 'early'}"
+    return f"it {verb} {counted(abs(off), 'slice')} too {'late' if off > 0 else 'early'}"
 
 
 def _shifted_slices(places: Places, dice: Dice) -> Iterator[Question]:
@@ -267,7 +275,7 @@ def _range_text(first: int, length: int) -> str:
 
 
 def _range_fact(shift: int) -> str:
-    return f"it begins {abs(shift)} slices too {'late' if shift > 0 else 'early'}"
+    return f"it begins {counted(abs(shift), 'slice')} too {'late' if shift > 0 else 'early'}"
 
 
 ASKS = (quadrant, box, slices)
