@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from unireason.data.primer.questions import FAMILIES
+from unireason.data.question import FAMILIES
 from unireason.engine.reasoner import Reasoner, load
 from unireason.model.files import CARD
 from unireason.types import Frame, Kind, Sample

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from unireason.data.primer.balance import Balancer, draw
-from unireason.data.primer.questions import FAMILIES
 from unireason.data.primer.reasoning import write
 from unireason.data.primer.scene import Scene
+from unireason.data.question import FAMILIES
 from unireason.data.sources.phantom import Patient, generate
 from unireason.data.sources.phantom_scenes import busy_slices, image_case, image_scene, volume_scene
 from unireason.engine.reasoner import Question, Reasoner

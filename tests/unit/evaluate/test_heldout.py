@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from unireason.data.primer.questions import FAMILIES
+from unireason.data.question import FAMILIES
 from unireason.errors import FormatError, UniReasonError
 from unireason.evaluate.card import guesser
 from unireason.evaluate.heldout import Asked, evaluate, held_out, summary

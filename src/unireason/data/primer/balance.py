@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .questions import ASK, FAMILIES, Question
+from unireason.data.question import FAMILIES
+
+from .questions import ASK, Question
 from .scene import Scene
 
 DRAWS = 10  # candidate questions a family and scene

@@ -13,16 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unireason.data.question import FAMILIES
+
 from .scene import Region, Scene
 
-FAMILIES = (
-    "structure_localisation",
-    "spatial_localisation",
-    "existence_verification",
-    "size_comparison",
-    "spatial_relation",
-    "lesion_analysis",
-)
 QUADRANTS = ("right anterior", "left anterior", "right posterior", "left posterior")
 RELATIONS = ("to the left", "to the right", "in front", "behind", "above", "below")
 LESION = "lesion"

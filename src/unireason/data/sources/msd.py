@@ -6,60 +6,24 @@ and are left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from unireason.data.item import Item, Loaded, MaskRef, Skipped, inside
 from unireason.errors import FormatError, UniReasonError
 
+from .indexed import IndexedSource
 from .labels import load_files
-from .listing import kind_of, natural, plain_text, read_json, relative, stem, subject, unique
-from .options import check, folder, number
+from .listing import kind_of, natural, relative, stem, subject, unique
 from .structures import legend, modality_code
 
 
 @dataclass(frozen=True, slots=True)
-class MsdSource:
-    """One task of the decathlon, or a data set in its layout.
-
-    Attributes:
-        root: The folder with ``dataset.json``.
-        channel: Which channel of 4-D images is shown, from 0.
-        patient: Regular expression for the patient in a case name; "" takes the case (see ``listing.subject``).
-    """
-
-    root: Path
-    channel: int = 0
-    patient: str = ""
+class MsdSource(IndexedSource):
+    """One task of the decathlon, or a data set in its layout."""
 
     name = "msd"
-
-    @classmethod
-    def open(cls, root: Path | None, options: Mapping[str, str]) -> MsdSource:
-        """The source for a command line.
-
-        Raises:
-            FormatError: If no folder was given or an option cannot be used.
-        """
-        check(cls.name, options, ("channel", "patient"))
-        place = folder(cls.name, root, "the folder with dataset.json")
-        return cls(place, number(options, "channel", 0, most=999), options.get("patient", ""))
-
-    @property
-    def title(self) -> str:
-        """The name in dataset.json, or that of the folder."""
-        return plain_text(self._index(), "name") or self.root.name
-
-    @property
-    def licence(self) -> str:
-        """The licence in dataset.json, or "unknown"."""
-        return plain_text(self._index(), "licence", "license") or "unknown"
-
-    def _index(self) -> dict[str, Any]:
-        index: dict[str, Any] = read_json(self.root / "dataset.json")
-        return index
 
     def items(self) -> Iterator[Item | Skipped]:
         """The training cases, by file name.
@@ -67,7 +31,7 @@ class MsdSource:
         Raises:
             UniReasonError: If dataset.json is missing or cannot be used, or lists no case.
         """
-        index = self._index()
+        index = self.index()
         table = index.get("labels")
         names = legend(table) if isinstance(table, dict) else {}
         if not names:

@@ -18,54 +18,19 @@ import numpy as np
 from unireason.data.item import Item, Loaded, MaskRef, Skipped
 from unireason.errors import FormatError, UniReasonError
 
+from .indexed import IndexedSource
 from .labels import load_files
-from .listing import entries, images, kind_of, plain_text, read_json, subject, unique
-from .options import check, folder, number
+from .listing import entries, images, kind_of, subject, unique
 from .structures import MAX_LABELS, modality_code, structure, value_of
 
 _SPLITS = (("Tr", "train"), ("Ts", "test"))
 
 
 @dataclass(frozen=True, slots=True)
-class NnunetSource:
-    """One nnU-Net data set.
-
-    Attributes:
-        root: The folder with ``dataset.json``.
-        channel: Which channel is shown, from 0.
-        patient: Regular expression for the patient in a case name; "" takes the case (see ``listing.subject``).
-    """
-
-    root: Path
-    channel: int = 0
-    patient: str = ""
+class NnunetSource(IndexedSource):
+    """One nnU-Net data set."""
 
     name = "nnunet"
-
-    @classmethod
-    def open(cls, root: Path | None, options: Mapping[str, str]) -> NnunetSource:
-        """The source for a command line.
-
-        Raises:
-            FormatError: If no folder was given or an option cannot be used.
-        """
-        check(cls.name, options, ("channel", "patient"))
-        place = folder(cls.name, root, "the folder with dataset.json")
-        return cls(place, number(options, "channel", 0, most=9999), options.get("patient", ""))
-
-    @property
-    def title(self) -> str:
-        """The name in dataset.json, or that of the folder."""
-        return plain_text(self._index(), "name") or self.root.name
-
-    @property
-    def licence(self) -> str:
-        """The licence in dataset.json, or "unknown"."""
-        return plain_text(self._index(), "licence", "license") or "unknown"
-
-    def _index(self) -> dict[str, Any]:
-        index: dict[str, Any] = read_json(self.root / "dataset.json")
-        return index
 
     def items(self) -> Iterator[Item | Skipped]:
         """Cases with labels, training first.
@@ -73,7 +38,7 @@ class NnunetSource:
         Raises:
             UniReasonError: If dataset.json is missing or cannot be used, or there is no case.
         """
-        index = self._index()
+        index = self.index()
         regions, ignored = _regions(index.get("labels"))
         modality = _modality(index, self.channel)
         ending = index.get("file_ending")

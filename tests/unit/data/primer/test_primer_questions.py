@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from unireason.data.primer.balance import Balancer, draw, draw_all
-from unireason.data.primer.questions import ASK, FAMILIES, PHRASES, Question
+from unireason.data.primer.questions import ASK, PHRASES, Question
 from unireason.data.primer.reasoning import write
 from unireason.data.primer.scene import Region, Scene
+from unireason.data.question import FAMILIES
 from unireason.data.sources.phantom import generate
 from unireason.data.sources.phantom_scenes import busy_slices, image_scene, volume_scene
 from unireason.types import Box2D, Frame, Look
