@@ -120,7 +120,11 @@ def _plan(config: BuildConfig, work: Work, source: Source, hands: Hands) -> list
     """The units, listed once and then taken from the plan."""
     if not work.plan.exists():
         hands.progress("list", 0, 0)
-        work.write_plan(config.identity(), _told(source.items(), hands), unit_items=config.unit_items)
+        try:
+            work.write_plan(config.identity(), _told(source.items(), hands), unit_items=config.unit_items)
+        except UniReasonError:
+            work.discard()
+            raise
     plan = read_json(work.plan)
     if plan["identity"] != config.identity():
         raise _another(work.folder.parent)

@@ -6,6 +6,7 @@ is there.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import shutil
@@ -131,6 +132,12 @@ class Work:
     def remove(self) -> None:
         """Throw the work folder away; nothing happens if there is none."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Throw the work folder away, and the data set's folder with it if that is empty then."""
+        self.remove()
+        with contextlib.suppress(OSError):
+            self.folder.parent.rmdir()
 
 
 def item_to_json(item: Item) -> dict[str, Any]:
