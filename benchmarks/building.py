@@ -47,7 +47,8 @@ def make(folder: Path, images: int) -> None:
     while len(index) < images:
         made = generate(9, patient)
         shown = np.array([len(np.unique(plane)) for plane in made.labels])
-        for k in np.sort(rng.choice(np.flatnonzero(shown > 3), SLICES_A_PATIENT, replace=False)):
+        busy = np.flatnonzero(shown > 3)
+        for k in np.sort(rng.choice(busy, min(SLICES_A_PATIENT, len(busy)), replace=False)):
             grey = np.clip((made.voxels[k].astype(np.float32) + 160) / 400 * 255, 0, 255).astype(np.uint8)
             picture = Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.BICUBIC).convert("RGB")
             stem = f"ct_00--PHANTOM--p{patient:05d}--z_{k:04d}"

@@ -22,8 +22,6 @@ FAMILY = "structure_localisation"
 LEAST_STEP = 0.6
 """Of the side: boxes shifted by that have an IoU of at most 0.25."""
 MOST_STEP = 1.1
-TRIES = 4
-"""How often three other patients are drawn."""
 MOST_IOU = 0.4
 """Boxes or ranges that overlap less certainly differ, rounding included."""
 LEAST_PIXELS, LEAST_SLICES = 6, 2
@@ -98,8 +96,8 @@ def _numbers_of(places: Places, name: str, peer: Places) -> tuple[int, ...]:
 def exchanged(places: Places, dice: Dice, name: str, value: Callable[[Places], T], apart: Callable[[T, T], bool]) -> list[T]:
     """Wrong values about a structure: what is true of it in other patients.
 
-    They are drawn without regard to the true value and taken together as they are or not at all, so that nothing tells which of
-    the values is true. To draw many times until they fit would favour true values that many others differ from; a few times hardly does.
+    Three are drawn once, without regard to the true value, and taken as they are or not at all, so that nothing tells which of the
+    values is true. To draw again until they fit would favour true values that few others differ from.
 
     Args:
         places: The scene; it must have peers.
@@ -112,14 +110,10 @@ def exchanged(places: Places, dice: Dice, name: str, value: Callable[[Places], T
         The true value, then three others if all four differ from each other, else one that differs, else none.
     """
     assert places.peers is not None
-    true = value(places)
-    others = dice.shuffled(list(places.peers.of(places.scene, name)))
-    for start in range(0, 3 * TRIES, 3):
-        every = [true, *(value(peer) for peer in others[start : start + 3])]
-        if len(every) == 4 and all(apart(a, b) for i, a in enumerate(every) for b in every[:i]):
-            return every
-    last = [value(peer) for peer in others[-1:]]
-    return [true, *last] if last and apart(true, last[0]) else [true]
+    every = [value(peer) for peer in (places, *places.peers.exchange(places.scene, name, dice)[:3])]
+    if len(every) == 4 and all(apart(a, b) for i, a in enumerate(every) for b in every[:i]):
+        return every
+    return every[:2] if len(every) > 1 and apart(every[0], every[1]) else every[:1]
 
 
 def numbers_here(places: Places, peer: Places, name: str) -> tuple[int, ...]:
@@ -236,10 +230,11 @@ def slices(places: Places, dice: Dice) -> Iterator[Question]:
 
 def _slices_of(places: Places, name: str, peer: Places) -> tuple[int, int]:
     """The model slices of a structure, those of another patient brought into this one's frame."""
-    if peer is places:
-        return places.scene.structures[name].slices
-    numbers = numbers_here(places, peer, name)
-    return numbers[2], numbers[5]
+    first, end = peer.scene.structures[name].slices
+    here, there = places.scene.frame.depth, peer.scene.frame.depth
+    if here == there:
+        return first, end
+    return first * here // there, -(-end * here // there)
 
 
 def _unequal(a: tuple[int, int], b: tuple[int, int]) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from unireason.data.scene import Scene
 
+from .dice import Dice
 from .place import Places
 
 EACH = 24
@@ -22,17 +23,26 @@ MOST = 40
 """Scenes looked at of every structure: those kept for another one may hold it too."""
 
 
-class Peers:
-    """Scenes of other patients, by structure."""
+Key = tuple[str, str, str, str]
 
-    def __init__(self, scenes: Iterable[Scene]) -> None:
+
+class Peers:
+    """Scenes of other patients, by structure: some of the whole data set, and those that are near in the list of items.
+
+    What is possible is asked of the first. What is exchanged comes from the second, because boxes that return again and again as
+    wrong ones would become known.
+    """
+
+    def __init__(self, scenes: Iterable[Scene], near: Iterable[Scene] = ()) -> None:
         """Sort scenes by what they hold."""
-        self._by_name: dict[tuple[str, str, str, str], list[Places]] = defaultdict(list)
-        for places in map(Places, scenes):
-            for name in places.all:
-                same = self._by_name[places.scene.kind, places.scene.space, places.scene.unit, name]
-                if len(same) < MOST:
-                    same.append(places)
+        self._all = _sorted(scenes, MOST)
+        self._near = _sorted(near, None)
+
+    def beside(self, near: Iterable[Scene]) -> Peers:
+        """The same with other scenes to exchange with."""
+        other = Peers(())
+        other._all, other._near = self._all, _sorted(near, None)
+        return other
 
     def of(self, scene: Scene, *names: str) -> Iterator[Places]:
         """Scenes of other patients that hold all the named structures, of the same kind, with directions and units of one sort.
@@ -41,12 +51,32 @@ class Peers:
             scene: The scene that is asked about.
             names: At least one structure.
         """
-        found = self._by_name.get((scene.kind, scene.space, scene.unit, names[0]), [])
         more = names[1:]
-        for places in found:
+        for places in self._all.get(_key(scene, names[0]), ()):
             centres = places.centres
             if places.scene.patient != scene.patient and all(n in centres for n in more):
                 yield places
+
+    def exchange(self, scene: Scene, name: str, dice: Dice) -> list[Places]:
+        """Near scenes of other patients that hold a structure, in random order, one a patient."""
+        found = {p.scene.patient: p for p in dice.shuffled(self._near.get(_key(scene, name), []))}
+        found.pop(scene.patient, None)
+        return list(found.values())
+
+
+def _key(scene: Scene, name: str) -> Key:
+    return scene.kind, scene.space, scene.unit, name
+
+
+def _sorted(scenes: Iterable[Scene], most: int | None) -> dict[Key, list[Places]]:
+    """Scenes by structure, at most so many of each."""
+    found: defaultdict[Key, list[Places]] = defaultdict(list)
+    for places in map(Places, scenes):
+        for name in places.all:
+            same = found[_key(places.scene, name)]
+            if most is None or len(same) < most:
+                same.append(places)
+    return dict(found)
 
 
 class PeerChoice:

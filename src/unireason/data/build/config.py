@@ -38,7 +38,7 @@ class BuildConfig:
         annotator: "template" or "llm".
         annotation: Settings of the annotator that shape the result, as plain values.
         shard_rows: Rows of a Parquet file at most.
-        unit_items: Items of one unit of work.
+        unit_items: Volumes of one unit of work; of images eight times as many.
     """
 
     source: str

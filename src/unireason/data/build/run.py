@@ -17,7 +17,7 @@ from .choose import choose, survey
 from .config import BuildConfig
 from .gather import gather
 from .pool import Engine, LocalPool
-from .units import Ask, Draft, Write
+from .units import Ask, Draft, Write, forget
 from .work import FOLDER, Unit, Work, read_json
 
 STAGES = ("list", "draft", "survey", "ask", "select", "write", "gather")
@@ -84,6 +84,7 @@ def build(config: BuildConfig, out: Path, *, annotator: Annotator, hands: Hands 
     run("draft", doing.engine, Draft(config, work.folder))
     _some(work, units)
     survey(config, work, units, ordered("survey"))
+    forget()
     run("ask", doing.engine, Ask(config, work.folder))
     choose(config, work, units, ordered("select"))
     again = config.annotator == "llm"
@@ -125,10 +126,9 @@ def _plan(config: BuildConfig, work: Work, source: Source, hands: Hands) -> list
         except UniReasonError:
             work.discard()
             raise
-    plan = read_json(work.plan)
-    if plan["identity"] != config.identity():
+    if read_json(work.plan)["identity"] != config.identity():
         raise _another(work.folder.parent)
-    return [Unit(number, offset, count) for number, (offset, count) in enumerate(plan["units"])]
+    return work.units()
 
 
 def _told(items: Iterable[Item | Skipped], hands: Hands) -> Iterable[Item | Skipped]:

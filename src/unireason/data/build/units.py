@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -42,6 +42,7 @@ from .gather import write_table
 from .work import Unit, Work, read_json, write_json
 
 CANDIDATES = 12  # a family and case
+NEAR_PATIENTS, MOST_NEAR_UNITS = 16, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +121,11 @@ class Ask:
         work = Work(self.folder)
         if work.asked(unit).exists():
             return unit.count
-        peers = read_peers(work.peers)
+        shelf = _shelf(self.folder, self.config.identity())
+        scenes = shelf.scenes(unit)
+        peers = shelf.peers and shelf.peers.beside(shelf.near(unit))
         asked = []
-        for row in read_json(work.draft(unit))["cases"]:
-            scene = scene_from_row(row)
+        for scene in scenes:
             questions = candidates(scene, generator(self.config.seed, scene.case, "questions"), each=CANDIDATES, peers=peers)
             targets = implicit(scene, generator(self.config.seed, scene.case, "implicit"))
             asked.append([asdict(q) for q in (*questions, *targets)])
@@ -131,11 +133,45 @@ class Ask:
         return unit.count
 
 
+class Shelf:
+    """What a worker reads again and again while it asks, kept in bounded number."""
+
+    def __init__(self, work: Work) -> None:
+        """Read the plan and the peers."""
+        self._work = work
+        self._units = work.units()
+        rows = read_json(work.peers)
+        self.peers = Peers(scene_from_row(row) for row in rows) if rows else None
+        self._scenes: OrderedDict[int, list[Scene]] = OrderedDict()
+
+    def scenes(self, unit: Unit) -> list[Scene]:
+        """The scenes of a unit."""
+        found = self._scenes.get(unit.number)
+        if found is None:
+            found = self._scenes[unit.number] = [scene_from_row(row) for row in read_json(self._work.draft(unit))["cases"]]
+            while len(self._scenes) > 2 * MOST_NEAR_UNITS:
+                self._scenes.popitem(last=False)
+        return found
+
+    def near(self, unit: Unit) -> list[Scene]:
+        """Scenes of a unit and of those that follow it in the list, until there are enough patients to exchange with."""
+        found = list(self.scenes(unit))
+        for step in range(1, min(MOST_NEAR_UNITS, len(self._units))):
+            if len({scene.patient for scene in found}) > NEAR_PATIENTS:
+                break
+            found += self.scenes(self._units[(unit.number + step) % len(self._units)])
+        return found
+
+
+def forget() -> None:
+    """Let go of what was read for an earlier build."""
+    _shelf.cache_clear()
+
+
 @lru_cache(maxsize=1)
-def read_peers(path: Path) -> Peers | None:
-    """The peers that the survey wrote, None if it found too few patients; kept, because every unit of a worker needs them."""
-    rows = read_json(path)
-    return Peers(scene_from_row(row) for row in rows) if rows else None
+def _shelf(folder: Path, identity: str) -> Shelf:
+    """The shelf of a build; kept, because every unit of a worker needs it."""
+    return Shelf(Work(folder))
 
 
 @dataclass(frozen=True, slots=True)

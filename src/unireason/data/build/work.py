@@ -20,6 +20,8 @@ from unireason.errors import UniReasonError
 from unireason.files import write_bytes
 
 FOLDER = ".work"
+IMAGES_A_VOLUME = 8
+"""So many images are as much work as a volume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Work:
         return self.folder / "out"
 
     def write_plan(self, identity: str, items: Iterable[Item | Skipped], *, unit_items: int) -> None:
-        """List a source: ``items.jsonl`` and the plan that divides it into units.
+        """List a source: ``items.jsonl`` and the plan that divides it into units of ``unit_items`` volumes, or eight times as many images.
 
         Raises:
             UniReasonError: If the source lists nothing, or one identifier twice.
@@ -102,6 +104,7 @@ class Work:
         units: list[list[int]] = []
         skipped: list[list[str]] = []
         seen: set[str] = set()
+        filled = 0
         partial = self.folder / "items.jsonl.partial"
         with partial.open("wb") as out:
             for item in items:
@@ -112,15 +115,22 @@ class Work:
                     skipped.append([item.id, "another item of the source has the same identifier"])
                     continue
                 seen.add(item.id)
-                if not units or units[-1][1] == unit_items:
+                size = 1 if item.kind == "image" else IMAGES_A_VOLUME
+                if not units or filled + size > unit_items * IMAGES_A_VOLUME:
                     units.append([out.tell(), 0])
+                    filled = 0
                 units[-1][1] += 1
+                filled += size
                 out.write(json.dumps(item_to_json(item), ensure_ascii=False).encode() + b"\n")
         if not units:
             first = f", first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
             raise UniReasonError(f"the source has no usable item ({len(skipped)} were skipped{first})", "at least one")
         partial.replace(self.folder / "items.jsonl")
         write_json(self.plan, {"identity": identity, "units": units, "skipped": skipped})
+
+    def units(self) -> list[Unit]:
+        """The units of the plan, in order."""
+        return [Unit(number, offset, count) for number, (offset, count) in enumerate(read_json(self.plan)["units"])]
 
     def read_items(self, unit: Unit) -> Iterator[Item]:
         """The items of a unit."""

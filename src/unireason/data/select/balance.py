@@ -22,7 +22,7 @@ Feature = tuple[str, ...]
 
 SLACK = 0.03
 """A question may push the leads of its features apart by so much on average."""
-MOST = 2.5
+MOST = 3.5
 """Right answers by which a feature may lead over the die, or trail it."""
 FULL = 4
 """Options of a question that is not short of any."""
@@ -41,32 +41,35 @@ def option_features(question: Question, frame: Frame) -> list[list[Feature]]:
         frame: The model frame, by which the place of a box in the question is told roughly.
 
     Returns:
-        One list an option: its rank by length, the option and its words, or, if all options are numbers, its rank among them and
-        roughly what it says; the latter also together with each thing the question is about. Its letter is not among them: options
-        stand in random order.
+        One list an option: how long it is among the others, whether it shares words with the question or the others, the option and
+        its words, or, if all options are numbers, its rank among them and roughly what it says; all of that also together with what the
+        question is about. Its letter is not among them: options stand in random order.
     """
     kind = question.ask
     ranks = _ranks([tuple(map(float, _NUMBER.findall(o))) for o in question.options])
-    lengths = _ranks([(len(o),) for o in question.options])
     subjects = sorted({s for a in question.about for s in _subjects(a, frame)})
     words = sorted({w for s in subjects for w in _WORD.findall(s)})
+    spoken = [set(_WORD.findall(option)) for option in question.options]
     found = []
     for place, option in enumerate(question.options):
-        own: list[Feature] = []
-        if lengths is not None:
-            own.append((kind, "length", str(lengths[place])))
+        shape = [_length(question.options, place), f"shares {len(spoken[place] & set(words)) > 0}"]
+        shape.append(f"kin {sum(len(spoken[place] & other) for n, other in enumerate(spoken) if n != place)}")
         if ranks is not None:
             mine = [f"rank {ranks[place]}", *_cells(option, frame)]
-            own += [(kind, m) for m in mine]
-            own += [(kind, m, s) for m in mine for s in subjects]
+            own: list[Feature] = [(kind, m, s) for m in mine for s in subjects]
         else:
-            mine = [option, *sorted({w for w in _WORD.findall(option) if w != option})]
-            own += [(kind, m) for m in mine]
-            own += [(kind, m, s) for m in mine for s in subjects if s != m]
-            own += [(kind, m, "word", w) for m in mine for w in words]
+            mine = [option, *sorted(w for w in spoken[place] if w != option)]
+            own = [(kind, m, s) for m in mine for s in subjects if s != m]
+            own += [(kind, m, "word", w) for m in (*mine, *shape) for w in words]
             own.append((kind, option, *subjects))
-        found.append(own)
+        found.append([*own, *((kind, m) for m in (*mine, *shape))])
     return found
+
+
+def _length(options: Sequence[str], place: int) -> str:
+    """How many options are shorter than one, and how many longer."""
+    own = len(options[place])
+    return f"length {sum(len(o) < own for o in options)} {sum(len(o) > own for o in options)}"
 
 
 def _subjects(about: str, frame: Frame) -> list[str]:

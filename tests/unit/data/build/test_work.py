@@ -2,11 +2,12 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from unireason.data.build.work import Unit, Work, item_from_json, item_to_json, read_json, write_json
+from unireason.data.build.work import Work, item_from_json, item_to_json, read_json, write_json
 from unireason.data.item import Item, MaskRef, Skipped
 from unireason.errors import UniReasonError
 
@@ -37,12 +38,18 @@ def test_units_read_their_own_items(tmp_path: Path) -> None:
     work = Work(tmp_path / "w")
     items = [item(f"ü{i}") for i in range(7)]
     work.write_plan("id", [*items[:3], Skipped("bad", "broken"), *items[3:], items[0]], unit_items=3)
-    plan = read_json(work.plan)
-    units = [Unit(n, offset, count) for n, (offset, count) in enumerate(plan["units"])]
+    plan, units = read_json(work.plan), work.units()
     assert [u.count for u in units] == [3, 3, 1]
     assert [i for u in units for i in work.read_items(u)] == items
     assert plan["skipped"][0] == ["bad", "broken"]
     assert plan["skipped"][1][0] == "ü0"
+
+
+def test_eight_images_count_as_much_as_a_volume(tmp_path: Path) -> None:
+    work = Work(tmp_path / "w")
+    images = [replace(item(f"i{n}"), kind="image") for n in range(20)]
+    work.write_plan("id", [*images, item("v"), item("w"), item("x")], unit_items=2)
+    assert [u.count for u in work.units()] == [16, 5, 2]
 
 
 def test_a_source_without_items_is_an_error_that_says_why(tmp_path: Path) -> None:
