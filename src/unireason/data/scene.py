@@ -51,7 +51,7 @@ class Structure:
         parts: Connected components, largest first; at most 32 are listed.
         part_count: How many there are, specks below 1% of the structure not counted.
         neighbours: Structures within 5 mm (or 5 pixels), nearest first, at most 8.
-        slices: Half-open range of model slices it touches; (0, 1) for an image.
+        slices: Half-open range of model slices of ``box_model``; (0, 1) for an image.
         borders: Borders of the picture that the mask touches, in the scene's directions ("left", "right", "anterior",
             "posterior", "inferior", "superior"; pictures: "left", "right", "top", "bottom"): it may be cut off there.
         contrast: Mean grey level inside minus mean grey level of a ring around it, in grey levels of 0-255 after windowing.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from unireason.data.scene import Scene, Structure
 
-from .wording import Said, amount, counted, is_plural, length, listed, the
+from .wording import Said, amount, counted, is_plural, length, listed, the, unit_of
 
 NEAR_MIDDLE = 0.02  # of the picture: a smaller offset is not worth a word
 FLAT, CLEAR = 8.0, 40.0  # contrast in grey levels of 0-255: below the one it is none, above the other it is clear
@@ -37,7 +37,9 @@ def notable(offset: tuple[float, ...], scene: Scene) -> list[int]:
 
 def offsets(offset: tuple[float, ...], axes: list[int], scene: Scene) -> str:
     """An offset in words along some axes: "52 mm to the left and 31 mm to the back"."""
-    return listed([f"{length(offset[i], scene.unit)} {_TOWARDS[scene.space][i][offset[i] < 0]}" for i in axes])
+    return listed(
+        [f"{length(offset[i], unit_of(scene.kind, scene.unit))} {_TOWARDS[scene.space][i][offset[i] < 0]}" for i in axes]
+    )
 
 
 def size(structure: Structure, scene: Scene) -> Said:
@@ -54,7 +56,7 @@ def size(structure: Structure, scene: Scene) -> Said:
         ),
         structure,
         quantity=quantity,
-        value=amount(structure.measure, scene.unit),
+        value=amount(structure.measure, unit_of(scene.kind, scene.unit)),
     )
 
 

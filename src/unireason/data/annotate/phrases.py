@@ -33,7 +33,7 @@ WRONG_LOOK: Phrases = (
 CORRECTION: Phrases = (
     "No, this is {other}, not {name}.",
     "On a closer look this is {other}; I need {name}.",
-    "That turns out to be {other}, so I move on to {name}.",
+    "That turns out to be {other}, so I move on.",
     "But this is {other} and not what is asked about.",
     "This is {other}, however, so I look elsewhere.",
 )
@@ -122,10 +122,10 @@ THERE: Phrases = (
     "{Name} can clearly be seen here.",
 )
 MISSING: Phrases = (
-    "I search the rest of the {kind} as well, but nothing of {missing} is there.",
-    "Nowhere in the {kind} do I find anything of {missing}.",
-    "Going through the whole {kind}, I see nothing of {missing}.",
-    "Nothing of {missing} shows up, neither here nor elsewhere.",
+    "I search the rest of the {kind} as well, but there is no sign of {missing}.",
+    "Nowhere in the {kind} do I find {missing}.",
+    "Going through the whole {kind}, I see no trace of {missing}.",
+    "No part of {missing} shows up, neither here nor elsewhere.",
 )
 BOTH_THERE: Phrases = (
     "So {these} {are} there.",
@@ -134,8 +134,8 @@ BOTH_THERE: Phrases = (
     "There is no doubt about {these}.",
 )
 NONE_THERE: Phrases = (
-    "There is nothing of {these}.",
-    "I find nothing of {these}.",
+    "There is no sign of {these}.",
+    "I cannot find {these}.",
     "There is no trace of {these}.",
     "Looking for {these}, I find nothing.",
 )
@@ -177,7 +177,7 @@ IMPLICIT_CLUES: Phrases = (
     "Moreover, {fact}.",
     "Another clue is that {fact}.",
     "In addition, {fact}.",
-    "It also has to hold that {fact}.",
+    "It must also be true that {fact}.",
 )
 IMPLICIT_EXCLUDED: Phrases = (
     "{Other} can be ruled out, since its centre lies {offsets} from the place that is meant.",

@@ -33,7 +33,7 @@ class Annotation:
     Attributes:
         reasoning: What stands between ``<think>`` and ``</think>``, in order: text, or a look at a structure of the scene.
             Neither tags nor boxes occur in the texts. Between one and three looks for questions with options.
-        annotator: Name and version of what wrote it ("template/1", "llm/<model>").
+        annotator: Name and version of what wrote it ("template/2", "llm/<model>").
     """
 
     reasoning: tuple[str | Look, ...]

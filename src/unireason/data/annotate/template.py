@@ -20,7 +20,7 @@ from . import findings, phrases, verdict
 from .protocol import Annotation, Dropped, Task
 from .wording import Said, the
 
-VERSION = "template/1"
+VERSION = "template/2"
 MAX_LOOKS = 3
 FALSE_LEAD = 1 / 6  # of the texts that have room for one, which gives about one in eight of all
 OPENING, EXTRA = 0.4, 0.6  # how often a text begins with a remark, and how often a look gets a second finding
@@ -56,7 +56,7 @@ class TemplateAnnotator:
     """Writes reasoning from sentence templates; see the module text.
 
     Attributes:
-        name: "template/1"; the number grows whenever the same task gives another text.
+        name: "template/2"; the number grows whenever the same task gives another text.
     """
 
     name = VERSION

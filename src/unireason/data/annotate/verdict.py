@@ -11,7 +11,7 @@ from unireason.data.question import LETTERS, Question
 from unireason.data.scene import Scene, Structure
 
 from . import findings, phrases
-from .wording import Said, amount, claim, listed, rounded, the
+from .wording import Said, amount, claim, listed, rounded, the, unit_of
 
 MOST_AGAINST = 2
 _SAID_BY_LOOK = ("brightness", "count", "slices")  # the finding of the look is the answer already
@@ -85,7 +85,7 @@ def _sizes(scene: Scene, looked: list[str], draw: Draw) -> list[Said]:
     if len(looked) < 2 or draw() < 0.4:
         return []
     small, large = sorted((scene.structures[n] for n in looked[:2]), key=lambda s: s.measure)
-    more, less = amount(large.measure, scene.unit), amount(small.measure, scene.unit)
+    more, less = (amount(s.measure, unit_of(scene.kind, scene.unit)) for s in (large, small))
     times = rounded(large.measure / small.measure, 2)
     return [_filled(phrases.LARGER, large.name, large=the(large.name), small=the(small.name), times=times, more=more, less=less)]
 

@@ -125,7 +125,7 @@ def amount(measure: float, unit: str) -> str:
 
     Args:
         measure: Its size.
-        unit: The scene's unit, "mm3", "mm2" or "pixels".
+        unit: "mm3", "mm2", "pixels" or "voxels", see ``unit_of``.
 
     Returns:
         Millilitres from 1000 mm3 on, cm2 from 100 mm2 on, the unit itself below.
@@ -138,16 +138,23 @@ def amount(measure: float, unit: str) -> str:
 
 
 def length(value: float, unit: str) -> str:
-    """A distance without its sign, in whole millimetres, or pixels if the scene's unit is "pixels"."""
+    """A distance without its sign, in whole millimetres, or pixels or voxels if that is the unit (``unit_of``)."""
     whole = round(abs(value))
-    return f"{whole} {'mm' if unit != 'pixels' else 'pixel' if whole == 1 else 'pixels'}"
+    if unit.startswith("mm"):
+        return f"{whole} mm"
+    return f"{whole} {unit.removesuffix('s') if whole == 1 else unit}"
+
+
+def unit_of(kind: str, unit: str) -> str:
+    """A scene's unit as one says it: what a picture measures in pixels, a volume without spacing measures in voxels."""
+    return "voxels" if kind == "volume" and unit == "pixels" else unit
 
 
 def claim(fact: str, name: str) -> str:
     """A clause about "it" as a clause about a structure: "it holds 3 ml" becomes "the spleen holds 3 ml".
 
     Args:
-        fact: A clause that begins with "it <verb>", "its <noun>" or "nothing of it"; any other is given back as it is.
+        fact: A clause that begins with "it <verb>" or "its <noun>"; any other is given back as it is.
         name: The structure it speaks of; a plural name changes the verb.
     """
     first, _, rest = fact.partition(" ")
@@ -156,4 +163,4 @@ def claim(fact: str, name: str) -> str:
         return f"{the(name)} {_verb(verb) if is_plural(name) else verb} {more}".rstrip()
     if first == "its":
         return f"the {verb} of {the(name)} {more}".rstrip()
-    return fact.replace("nothing of it ", f"nothing of {the(name)} ", 1)
+    return fact

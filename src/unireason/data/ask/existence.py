@@ -13,7 +13,7 @@ from .place import Places, group_of, is_lesion, words_of
 from .writing import Choice, Draft, write
 
 FAMILY = "existence_verification"
-_THERE, _MISSING = "it is there", "nothing of it is there"
+_THERE, _MISSING = "it is there", "it is not there"
 
 
 def present(places: Places, dice: Dice) -> Iterator[Question]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from math import ceil
 from typing import TypeVar
 
 from unireason.data import names
-from unireason.data.annotate.wording import counted, the
+from unireason.data.annotate.wording import counted, listed, the
 from unireason.data.question import Question
 from unireason.data.records import box_of
 from unireason.metrics.overlap import box_iou
@@ -27,6 +26,10 @@ MOST_IOU = 0.4
 LEAST_PIXELS, LEAST_SLICES = 6, 2
 T = TypeVar("T")
 _ENDS = (("left edge", "right edge"), ("upper edge", "lower edge"), ("first slice", "last slice"))
+_FAR = (("to the left", "to the right"), ("up", "down"), ("towards the first slice", "towards the last slice"))
+_SHORT = (("on the left", "on the right"), ("at the top", "at the bottom"), ("at the first slice", "at the last slice"))
+MOST_FAULTS = 2
+"""So many edges of a wrong box are spoken of."""
 
 
 def form(places: Places) -> str:
@@ -39,13 +42,13 @@ def part_choices(places: Places, name: str, axes: str) -> tuple[Choice, list[Cho
     right = places.part(name, axes)
     if not right:
         return None
-    fact = f"the centre lies {right}"
+    fact = f"the centre lies in the {right} part"
     wrong = [
-        (part, f"{fact}, not {part}")
+        (part, f"{fact}, not in the {part} one")
         for part, _ in parts(places.scene.space, axes)
         if part != right and (places.alone or any(peer.part(name, axes) == part for peer in places.others(name)))
     ]
-    return (right, f"{fact} of the middle"), wrong
+    return (right, fact), wrong
 
 
 def quadrant(places: Places, dice: Dice) -> Iterator[Question]:
@@ -152,11 +155,26 @@ def _roundings(box: tuple[int, ...]) -> list[tuple[int, ...]]:
 def _box_fact(true: tuple[int, ...], other: tuple[int, ...]) -> str:
     """What is wrong with a box, in words of the picture."""
     half = len(true) // 2
+    if overlap(true, other):
+        return _edges_fact(true, other)
     middle = [(other[i] + other[half + i] - true[i] - true[half + i]) // 2 for i in range(half)]
-    if any(middle):
-        return _shift_fact(tuple(middle))
-    sizes = [math.prod(b[half + i] - b[i] for i in range(half)) for b in (true, other)]
-    return f"it is too {'large' if sizes[1] > sizes[0] else 'small'}"
+    found = [f"{counted(abs(m), _step(i))} too far {_FAR[i][m > 0]}" for i, m in enumerate(middle) if m]
+    return f"it lies {listed(found)}"
+
+
+def _edges_fact(true: tuple[int, ...], other: tuple[int, ...]) -> str:
+    """The edges that are off by most of the true box's side: beyond the true ones, or short of them."""
+    half = len(true) // 2
+    off = [(end, i, (other[end * half + i] - true[end * half + i]) * (1 if end else -1)) for i in range(half) for end in (0, 1)]
+    worst = sorted(off, key=lambda e: -abs(e[2]) / (true[half + e[1]] - true[e[1]]))[:MOST_FAULTS]
+    far = [f"{counted(out, _step(i))} too far {_FAR[i][end]}" for end, i, out in worst if out > 0]
+    short = [f"{counted(-out, _step(i))} short {_SHORT[i][end]}" for end, i, out in worst if out < 0]
+    said = [f"{verb} {listed(edges)}" for verb, edges in (("reaches", far), ("falls", short)) if edges]
+    return f"it {listed(said)}"
+
+
+def _step(axis: int) -> str:
+    return "slice" if axis == 2 else "pixel"
 
 
 def _shifted_box(places: Places, dice: Dice) -> Iterator[Question]:
@@ -209,8 +227,8 @@ def _box_text(box_model: tuple[int, ...]) -> str:
 
 def _shift_fact(shift: tuple[int, ...]) -> str:
     """Where a wrong box lies against the right one, in words of the picture."""
-    found = [f"{counted(abs(s), 'slice' if i == 2 else 'pixel')} towards the {_ENDS[i][s > 0]}" for i, s in enumerate(shift) if s]
-    return f"it is shifted by {' and '.join(found)}"
+    found = [f"{counted(abs(s), _step(i))} towards the {_ENDS[i][s > 0]}" for i, s in enumerate(shift) if s]
+    return f"it is shifted by {listed(found)}"
 
 
 def slices(places: Places, dice: Dice) -> Iterator[Question]:
@@ -230,11 +248,8 @@ def slices(places: Places, dice: Dice) -> Iterator[Question]:
 
 def _slices_of(places: Places, name: str, peer: Places) -> tuple[int, int]:
     """The model slices of a structure, those of another patient brought into this one's frame."""
-    first, end = peer.scene.structures[name].slices
-    here, there = places.scene.frame.depth, peer.scene.frame.depth
-    if here == there:
-        return first, end
-    return first * here // there, -(-end * here // there)
+    box = numbers_here(places, peer, name)
+    return box[2], box[5]
 
 
 def _unequal(a: tuple[int, int], b: tuple[int, int]) -> bool:

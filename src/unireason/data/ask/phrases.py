@@ -1,8 +1,9 @@
 """Wordings of the questions with options; no logic.
 
 Places: ``{x}`` and ``{y}`` structures with their article, ``{kind}`` what is looked at, ``{terms}`` in whose directions,
-``{pair}`` and ``{both}`` the two options with articles, ``{either}`` without, and what a kind of question adds. Verbs are chosen so
-that names in the plural fit. ``nearest/2`` is asked when there are two options.
+``{pair}`` and ``{both}`` the two options with articles, ``{either}`` without, and what a kind of question adds. ``{is}``, ``{Is}``,
+``{does}``, ``{Does}``, ``{has}`` and ``{it}`` agree with ``{x}``; all other verbs are such that names in the plural fit.
+``nearest/2`` is asked when there are two options.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 KINDS = {"image": ("image", "picture"), "volume": ("volume", "scan")}
 
 TERMS = {
-    "patient": ("in patient terms", "in the patient's own directions", "seen from the patient"),
-    "picture": ("as displayed", "in terms of the picture", "as the picture is shown"),
+    "patient": ("in patient terms", "in the patient's own directions", "from the patient's point of view"),
+    "picture": ("as displayed", "as shown", "from the viewer's point of view"),
 }
 
 PHRASES: dict[str, tuple[str, ...]] = {
@@ -20,11 +21,11 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "Where in the {kind} does one find {x}, {terms}?",
         "Measured from the middle of the {kind}, in which part is the centre of {x}, {terms}?",
         "Which part of the {kind} holds the centre of {x}, {terms}?",
-        "Locate {x}: which part of the {kind} is it, {terms}?",
+        "Locate {x}: in which part of the {kind}, {terms}?",
         "Cut the {kind} into four through its middle. Which of the four holds the centre of {x}, {terms}?",
     ),
     "quadrant/2": (
-        "Is {x} found {either} of the middle of the {kind}, {terms}?",
+        "Is the centre of {x} in the {either} part of the {kind}, {terms}?",
         "Two parts of the {kind} come into question for {x}, {terms}: {either}. Which is it?",
         "In which of two parts of the {kind} is the centre of {x}, {terms}: {either}?",
         "Locate {x}: {either}, {terms}?",
@@ -50,7 +51,7 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "Which of these has its centre in the {part} part of the {kind}, {terms}?",
         "Look at the {part} part of the {kind}, {terms}. Which of these structures lies there?",
         "Only one of these lies in the {part} part of the {kind}, {terms}. Which one?",
-        "Seen from the middle of the {kind}, what lies {part}, {terms}?",
+        "Which of these would you find in the {part} part of the {kind}, {terms}?",
         "What can be found in the {part} part of the {kind}, {terms}?",
     ),
     "which_at_box": (
@@ -64,7 +65,7 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "present": (
         "Can {x} be seen in this {kind}?",
         "Does this {kind} show {x}?",
-        "Look for {x}. Is there anything of it in this {kind}?",
+        "Look for {x}. Is any part visible in this {kind}?",
         "Would you find {x} in this {kind}?",
         "Does any part of {x} appear in this {kind}?",
         "Decide whether this {kind} contains {x}.",
@@ -114,7 +115,7 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "Of the two, {both}, which is the smaller one by {size}?",
     ),
     "how_large": (
-        "What {size} does {x} have in this {kind}?",
+        "What {size} {does} {x} have in this {kind}?",
         "How large would you measure {x} to be in this {kind}, by {size}?",
         "Estimate the {size} of {x} in this {kind}.",
         "Into which range does the {size} of {x} fall?",
@@ -122,16 +123,16 @@ PHRASES: dict[str, tuple[str, ...]] = {
     ),
     "direction": (
         "In which direction from {y} does one find {x}, {terms}?",
-        "Seen from {y}, mainly in which direction is {x} to be found, {terms}?",
+        "Seen from {y}, mainly in which direction {is} {x} to be found, {terms}?",
         "Going from {y} to {x}, which way does one mainly move, {terms}?",
         "Starting at the centre of {y}, which way leads to {x}, {terms}?",
-        "How is {x} placed relative to {y}, {terms}?",
-        "Compare the centres: on which side of {y} is {x}, {terms}?",
+        "How {is} {x} placed relative to {y}, {terms}?",
+        "Compare the centres: on which side of {y} {is} {x}, {terms}?",
     ),
     "direction/2": (
-        "Seen from {y}, is {x} to be found {either}, {terms}?",
+        "Seen from {y}, {is} {x} to be found {either}, {terms}?",
         "Going from {y} to {x}, does one mainly move {either}, {terms}?",
-        "Which word tells how {x} is placed relative to {y}, {terms}: {either}?",
+        "Which word tells how {x} {is} placed relative to {y}, {terms}: {either}?",
         "Compare the centre of {x} with that of {y}: does it lie {either}, {terms}?",
         "Starting at the centre of {y}, which way leads to {x}, {either}, {terms}?",
     ),
@@ -145,7 +146,7 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "nearest/2": (
         "Which is nearer to {x} from centre to centre, {pair}?",
         "From the centre of {x}, is the way shorter to {pair}?",
-        "Measure from centre to centre: is {x} closer to {pair}?",
+        "Measure from centre to centre: {is} {x} closer to {pair}?",
         "Is the centre of {x} closer to that of {pair}?",
         "Of the two, {both}, which has its centre closer to {x}?",
     ),
@@ -158,43 +159,43 @@ PHRASES: dict[str, tuple[str, ...]] = {
     ),
     "host": (
         "Which organ holds {x}?",
-        "In which organ does {x} sit?",
+        "In which organ {does} {x} sit?",
         "What structure surrounds {x}?",
-        "From which of these organs does {x} replace tissue?",
+        "In which of these organs {does} {x} replace tissue?",
         "To which organ would you assign {x}?",
-        "Where has {x} grown: in which of these?",
+        "In which of these {has} {x} grown?",
     ),
     "brightness": (
-        "How does {x} look against its surroundings?",
-        "Compared with the tissue around, how does {x} appear?",
-        "Does {x} appear brighter or darker than what surrounds it?",
-        "What is the brightness of {x} relative to its surroundings?",
-        "In grey level, how does {x} differ from the tissue around?",
+        "How {does} {x} look against the surroundings?",
+        "Compared with the tissue around, how {does} {x} appear?",
+        "{Does} {x} appear brighter or darker than what surrounds {it}?",
+        "What is the brightness of {x} relative to the surroundings?",
+        "In grey level, how {does} {x} differ from the tissue around?",
     ),
     "count": (
-        "Into how many separate parts does {x} fall in this {kind}?",
+        "Into how many separate parts {does} {x} fall in this {kind}?",
         "How many separate foci of {x} can be counted in this {kind}?",
         "Count the separate areas marked as {x}. How many are there?",
         "How many pieces that do not touch make up {x} in this {kind}?",
-        "In this {kind}, how many disconnected parts does {x} have?",
+        "In this {kind}, how many disconnected parts {does} {x} have?",
     ),
     "lesion_side": (
-        "On which side of the middle of the {kind} is {x}, {terms}?",
+        "On which side of the middle of the {kind} {is} {x}, {terms}?",
         "Which half of the {kind} holds the centre of {x}, {terms}?",
-        "Is {x} centred left or right of the middle of the {kind}, {terms}?",
-        "To which side of the {kind} is {x} to be assigned, {terms}?",
+        "{Is} {x} centred left or right of the middle of the {kind}, {terms}?",
+        "To which side of the {kind} {is} {x} to be assigned, {terms}?",
         "Give the side of {x} in this {kind}, {terms}.",
     ),
     "lesion_quadrant": (
-        "In which part of the {kind} is {x}, {terms}?",
+        "In which part of the {kind} {is} {x}, {terms}?",
         "Which part of the {kind} would you search for {x}, {terms}?",
-        "Seen from the middle of the {kind}, where has {x} its centre, {terms}?",
+        "Seen from the middle of the {kind}, where is the centre of {x}, {terms}?",
         "Report the place of {x} in the {kind}, {terms}.",
-        "The {kind} is cut into four through its middle. Which of the four is {x} centred in, {terms}?",
+        "The {kind} is cut into four through its middle. Which of the four {is} {x} centred in, {terms}?",
     ),
     "lesion_extent": (
         "What is the {size} of {x} in this {kind}?",
-        "How much {size} does {x} take up in this {kind}?",
+        "How much {size} {does} {x} take up in this {kind}?",
         "Measure {x}: in which range is its {size}?",
         "What {size} would you report for {x}?",
         "Outlining {x} in this {kind} gives which {size}?",

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from unireason.data import names
-from unireason.data.annotate.wording import length, the
+from unireason.data.annotate.wording import length, the, unit_of
 from unireason.data.question import Question
 
 from .dice import Dice
@@ -67,16 +67,19 @@ def _axis(places: Places, word: str) -> tuple[int, bool]:
 
 
 def _direction_fact(places: Places, word: str, offset: tuple[float, ...]) -> str:
-    axis, up = _axis(places, word)
-    along = offset[axis] if up else -offset[axis]
-    return (
-        f"the centre lies {length(along, places.scene.unit)} {_TOWARDS[places.scene.space][places.words[axis][offset[axis] > 0]]}"
-    )
+    axis, _ = _axis(places, word)
+    return f"the centre lies {_way(places, axis, offset[axis])}"
+
+
+def _way(places: Places, axis: int, offset: float) -> str:
+    """A distance along an axis with its direction: "23 mm to the left"."""
+    towards = _TOWARDS[places.scene.space][places.words[axis][offset > 0]]
+    return f"{length(offset, unit_of(places.scene.kind, places.scene.unit))} {towards}"
 
 
 def nearest(places: Places, dice: Dice) -> Iterator[Question]:
     """Which structure is nearest to a given one, from centre to centre."""
-    unit = places.scene.unit
+    unit = unit_of(places.scene.kind, places.scene.unit)
     for x in dice.shuffled(places.placed):
         ways = {n: places.distance(n, x) for n in places.placed if n != x and not places.related(n, x)}
         for right in dice.shuffled(sorted(ways))[:3]:
@@ -91,7 +94,7 @@ def nearest(places: Places, dice: Dice) -> Iterator[Question]:
             ]
             wrong = rivals(dice, sorted(pool, key=ways.__getitem__))
             if wrong:
-                facts = [(n, f"its centre is {length(ways[n], unit)} away") for n in (right, *wrong)]
+                facts = [(n, f"its centre is {length(ways[n], unit)} away from that of {the(x)}") for n in (right, *wrong)]
                 needs = [x, right, wrong[0]]
                 yield write(places, dice, Draft(FAMILY, "nearest", (x,), facts[0], facts[1:], needs, {"x": the(x)}))
 
@@ -119,13 +122,9 @@ def which_direction(places: Places, dice: Dice) -> Iterator[Question]:
         ]
         wrong = rivals(dice, sorted(fits, key=lambda n: abs(ways[n])))
         if wrong:
-            towards = _TOWARDS[places.scene.space]
-            facts = [
-                (n, f"its centre lies {length(ways[n], places.scene.unit)} {towards[places.words[axis][ways[n] > 0]]}")
-                for n in (right, *wrong)
-            ]
+            facts = [(n, f"its centre lies {_way(places, axis, ways[n])}, seen from {the(x)}") for n in (right, *wrong)]
             needs = [x, right, *wrong[: dice.below(2)]]
-            values = {"x": the(x), "towards": towards[word]}
+            values = {"x": the(x), "towards": _TOWARDS[places.scene.space][word]}
             yield write(places, dice, Draft(FAMILY, "which_direction", (word, x), facts[0], facts[1:], needs, values))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from unireason.data.annotate.wording import amount, the
+from unireason.data.annotate.wording import amount, the, unit_of
 from unireason.data.question import Question
 from unireason.data.scene import Structure
 from unireason.grounding.grammar import number_text
@@ -62,7 +62,7 @@ def _beats(places: Places, a: str, b: str, ask: str) -> bool:
 
 
 def _compare(places: Places, dice: Dice, ask: str, chosen: list[str]) -> Question:
-    unit = places.scene.unit
+    unit = unit_of(places.scene.kind, places.scene.unit)
     facts = [(n, f"it measures {amount(places.scene.structures[n].measure, unit)}") for n in chosen]
     return write(places, dice, Draft(FAMILY, ask, (), facts[0], facts[1:], chosen, {"size": quantity(places)}))
 

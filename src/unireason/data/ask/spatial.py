@@ -12,7 +12,7 @@ from unireason.grounding import grammar
 
 from .dice import Dice
 from .localise import form, numbers_here, overlap
-from .place import Places, kin
+from .place import Places, kin, part_text
 from .writing import Draft, rivals, write
 
 FAMILY = "spatial_localisation"
@@ -42,7 +42,9 @@ def which_in_quadrant(places: Places, dice: Dice) -> Iterator[Question]:
             rest = [(n, _elsewhere(places, n, axes, right)) for n in wrong]
             needs = [right, *wrong[: dice.below(3)]]
             yield write(
-                places, dice, Draft(FAMILY, "which_in_quadrant", (part,), (right, f"it lies {part}"), rest, needs, {"part": part})
+                places,
+                dice,
+                Draft(FAMILY, "which_in_quadrant", (part,), (right, f"it lies in the {part} part"), rest, needs, {"part": part}),
             )
 
 
@@ -56,9 +58,9 @@ def _elsewhere(places: Places, name: str, axes: str, right: str) -> str:
     """The side on which a wrong structure lies: the fact against it."""
     whole = places.part(name, axes)
     if whole:
-        return f"it lies {whole}"
+        return f"it lies in the {whole} part"
     axis = next(i for i in map("xyz".index, axes) if places.signs[name][i] == -places.signs[right][i])
-    return f"it lies on the {places.words[axis][places.signs[name][axis] > 0]} side"
+    return f"it lies in the {part_text(places.scene.space, ((axis, places.signs[name][axis]),))} half"
 
 
 def which_at_box(places: Places, dice: Dice) -> Iterator[Question]:

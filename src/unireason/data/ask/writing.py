@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from unireason.data.annotate.wording import listed, the
+from unireason.data.annotate.wording import capital, is_plural, listed, the
 from unireason.data.question import Question
 
 from .dice import Dice
@@ -16,6 +16,7 @@ Choice = tuple[str, str]
 """An option and its fact."""
 
 MOST_NEEDS = 3
+_AGREEING = {"is": "are", "does": "do", "has": "have", "it": "them"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,13 @@ def write(places: Places, dice: Dice, draft: Draft) -> Question:
     phrases = PHRASES.get(f"{draft.ask}/{len(options)}") or PHRASES[draft.ask]
     scene = places.scene
     text = dice.pick(phrases).format(
-        kind=dice.pick(KINDS[scene.kind]),
+        # "The volume of the liver in this volume" would mean two things by one word.
+        kind=dice.pick([k for k in KINDS[scene.kind] if k != draft.values.get("size")]),
         terms=dice.pick(TERMS[scene.space]),
         pair=listed([the(o) for o in options], "or"),
         both=listed([the(o) for o in options]),
         either=listed(options, "or"),
+        **_agreeing(draft.values.get("x", "")),
         **draft.values,
     )
     order = {option: i for i, option in enumerate(options)}
@@ -76,6 +79,12 @@ def write(places: Places, dice: Dice, draft: Draft) -> Question:
         facts=tuple(fact for _, fact in choices),
         needs=tuple(needs),
     )
+
+
+def _agreeing(name: str) -> dict[str, str]:
+    """Verbs and a pronoun, as an object, that agree with a structure; also with a large first letter."""
+    found = {one: many if is_plural(name) else one for one, many in _AGREEING.items()}
+    return found | {capital(one): capital(word) for one, word in found.items()}
 
 
 def some(dice: Dice, pool: Sequence[str], count: int) -> list[str]:

@@ -211,13 +211,9 @@ class MaskFacts:
 
     def slices(self, name: str) -> tuple[int, int]:
         """See Facts."""
-        low, high, _, _ = self.where(name)
-        if self.dimensions == 2:
-            return 0, 1
-        depth, planes = self.scene.frame.depth, self.shape[0]
-        # Model slice d shows the planes [d planes / depth, (d + 1) planes / depth).
-        touched = [d for d in range(depth) if d * planes < high[2] * depth and (d + 1) * planes > low[2] * depth]
-        return touched[0], touched[-1] + 1
+        exact, recorded = self.box(name), self.scene.structures.get(name)
+        box = rounded_like(exact, self.scene.frame, exact if recorded is None else recorded.box_model)
+        return (int(box.z1), int(box.z2)) if isinstance(box, Box3D) else (0, 1)
 
     def components(self, name: str) -> int:
         """See Facts."""

@@ -23,7 +23,7 @@ from unireason.data.item import Loaded, check_masks
 from unireason.data.names import readable
 from unireason.data.scene import Part, Scene, Structure
 from unireason.grounding.crop import MIN_SIDE
-from unireason.types import Box
+from unireason.types import Box, Box3D
 
 from . import shape
 from .boxes import Block, Found, corners, find
@@ -138,7 +138,7 @@ def _structure(found: Found, grid: Grid, *, sample: Mask, near: tuple[str, ...],
         parts=tuple(_part(_shifted(block, found.block), n, grid) for block, n in pieces),
         part_count=int(np.count_nonzero(counts >= SPECK * voxels)),
         neighbours=near,
-        slices=_slices(found.block, grid),
+        slices=_slices(box),
         borders=grid.borders(found.block),
         contrast=0.0 if grey is None else contrast(grey, found),
         elongation=shape.elongation(scatter),
@@ -156,12 +156,9 @@ def _shifted(block: Block, outer: Block) -> Block:
     return tuple(slice(o.start + b.start, o.start + b.stop) for b, o in zip(block, outer, strict=True))
 
 
-def _slices(block: Block, grid: Grid) -> tuple[int, int]:
-    """Model slices whose extent the block touches."""
-    if len(block) == 2:
-        return 0, 1
-    n, m = grid.sizes[2], grid.frame.depth
-    return block[0].start * m // n, -(-block[0].stop * m // n)
+def _slices(box: Box) -> tuple[int, int]:
+    """Model slices of a box, so that words about slices and the box beside them agree."""
+    return (int(box.z1), int(box.z2)) if isinstance(box, Box3D) else (0, 1)
 
 
 def _corners(box: Box) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -167,13 +167,14 @@ def test_equal_tasks_get_equal_texts_and_other_identifiers_other_ones():
 def test_one_text_is_known_word_for_word():
     """Guards against a change of the wording without a new version: texts are part of a data set's hash."""
     (found,) = ANNOTATOR.annotate([task(QUADRANT, image_scene(), 1)])
-    assert found.annotator == "template/1"
+    assert found.annotator == "template/2"
     assert text_of(found) == PINNED
 
 
 PINNED = (
-    "The question is where something lies, so I look for it. I take a closer look at the spleen [box]. It lies in the left posterior "
-    "part of the image. This means that its centre lies 50 mm to the left and 40 mm to the back. Therefore I choose left posterior B."
+    "The question is where something lies, so I look for it. I first look at the spleen [box]. Measured from the middle of the image, "
+    "its centre lies 50 mm to the left and 40 mm to the back. This means that its centre lies 50 mm to the left and 40 mm to the back. "
+    "That makes it left posterior B."
 )
 
 

@@ -2,7 +2,20 @@ from __future__ import annotations
 
 import pytest
 
-from unireason.data.annotate.wording import Said, amount, capital, claim, counted, fill, is_plural, length, listed, rounded, the
+from unireason.data.annotate.wording import (
+    Said,
+    amount,
+    capital,
+    claim,
+    counted,
+    fill,
+    is_plural,
+    length,
+    listed,
+    rounded,
+    the,
+    unit_of,
+)
 
 
 @pytest.mark.parametrize("name", ["kidneys", "vertebrae", "left ribs", "lungs", "teeth", "deep muscles"])
@@ -64,9 +77,18 @@ def test_lists_and_articles():
     assert (the("liver"), the("the liver")) == ("the liver", "the liver")
 
 
+def test_volumes_without_spacing_are_measured_in_voxels():
+    assert [unit_of(*both) for both in (("volume", "pixels"), ("image", "pixels"), ("volume", "mm3"))] == [
+        "voxels",
+        "pixels",
+        "mm3",
+    ]
+    assert (amount(1240, "voxels"), length(-1.2, "voxels"), length(12, "voxels")) == ("1,240 voxels", "1 voxel", "12 voxels")
+
+
 def test_a_fact_becomes_a_claim_about_its_structure():
     assert claim("it measures 3 ml", "spleen") == "the spleen measures 3 ml"
     assert claim("it measures 3 ml", "kidneys") == "the kidneys measure 3 ml"
     assert claim("its centre is 3 mm away", "spleen") == "the centre of the spleen is 3 mm away"
-    assert claim("nothing of it is there", "spleen") == "nothing of the spleen is there"
+    assert claim("it is not there", "kidneys") == "the kidneys are not there"
     assert claim("one part stands alone", "spleen") == "one part stands alone"

@@ -182,10 +182,8 @@ def right_options(question: Question, masks: Masks) -> list[int]:
         box = tuple(map(int, re.search(r"\[(.*)\]", about[0])[1].split(",")))
         hits = [masks.box(o) == box for o in options]
     elif ask == "slices":
-        shown = np.flatnonzero(masks.mask(about[0]).any(axis=(1, 2)))
-        depth, n = masks.scene.frame.depth, len(masks.labels)
-        first, last = int(shown[0]) * depth // n, -(-(int(shown[-1]) + 1) * depth // n) - 1
-        hits = [o == f"{first} to {last}" for o in options]
+        box = masks.box(about[0])
+        hits = [o == f"{box[2]} to {box[5] - 1}" for o in options]
     elif ask == "present":
         hits = [o == ("yes" if masks.there(about[0]) else "no") for o in options]
     elif ask in ("which_present", "which_absent"):

@@ -1,3 +1,5 @@
+import re
+
 from ask_scenes import asked, rights, scene, structure
 
 LIVER = structure("liver", (20, 30, 80, 90))
@@ -70,3 +72,13 @@ def test_organs_are_no_lesions():
     assert not [
         q for seed in range(3) for ask in ("brightness", "count", "lesion_side") for q in asked(scene(LIVER), ask, seeds=seed)
     ]
+
+
+def test_verbs_agree_with_lesions_in_the_plural():
+    one, many = (
+        {q.text for q in asked(scene(structure(name, (20, 30, 60, 70), contrast=30.0)), "brightness", seeds=60)}
+        for name in ("cyst", "cysts")
+    )
+    assert "Does the cyst appear brighter or darker than what surrounds it?" in one
+    assert "Do the cysts appear brighter or darker than what surrounds them?" in many
+    assert not any(re.search(r"\b(does|is) the cysts\b", t, re.IGNORECASE) for t in many)

@@ -1,8 +1,10 @@
 import itertools
 import re
 
+import pytest
 from ask_scenes import asked, rights, scene, structure
 
+from unireason.data.ask.localise import _box_fact
 from unireason.metrics.overlap import box_iou
 from unireason.types import Box2D, Box3D
 
@@ -105,3 +107,24 @@ def test_slices_are_counted_from_zero_with_both_ends():
         ranks.add(begins.index(90))
     assert ranks == {0, 1, 2, 3}
     assert asked(scene(LIVER), "slices") == []
+
+
+@pytest.mark.parametrize(
+    ("other", "fact"),
+    [
+        ((100, 30, 140, 70), "it lies 80 pixels too far to the right"),
+        ((80, 100, 120, 140), "it lies 60 pixels too far to the right and 70 pixels too far down"),
+        ((11, 30, 60, 92), "it reaches 22 pixels too far down and nine pixels too far to the left"),
+        ((30, 30, 55, 70), "it falls ten pixels short on the left and five pixels short on the right"),
+        ((20, 35, 90, 70), "it reaches 30 pixels too far to the right and falls five pixels short at the top"),
+    ],
+)
+def test_what_is_wrong_with_a_box(other, fact):
+    assert _box_fact((20, 30, 60, 70), other) == fact
+
+
+def test_slices_weigh_by_the_depth_of_the_box():
+    # Two of four slices are more than ten of forty pixels.
+    assert _box_fact((20, 30, 4, 60, 70, 8), (20, 30, 2, 70, 70, 8)) == (
+        "it reaches two slices too far towards the first slice and ten pixels too far to the right"
+    )

@@ -71,3 +71,10 @@ def test_volumes_in_millilitres():
         low, high = map(float, question.right.removesuffix(" ml").split(" to "))
         assert low < 64 < high
         assert "volume" in question.text
+
+
+def test_the_word_volume_means_one_thing():
+    liver = structure("liver", (20, 30, 30, 60, 70, 70))
+    texts = {q.text for q in asked(scene(liver, kind="volume"), "how_large", seeds=60)}
+    assert len(texts) >= 4
+    assert not any("this volume" in t for t in texts)

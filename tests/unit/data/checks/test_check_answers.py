@@ -50,7 +50,7 @@ def test_measures_by_hand(facts: MaskFacts) -> None:
     # (23, 13, 4.5) from the middle (15, 10, 4): 8, 3, 0.5 voxels
     assert facts.centre("spleen") == pytest.approx((16, 6, 2.5))
     assert facts.box("spleen").coords == pytest.approx((56, 28, 1.5, 72.8, 44.8, 3))
-    assert facts.slices("spleen") == (1, 3)  # planes 3 to 5; slice 1 shows planes 2 and 3
+    assert facts.slices("spleen") == (2, 3)  # those of the recorded box, [1.5, 3) on whole slices
     assert facts.slices("heart") == (3, 4)
     assert facts.component_sizes("left kidney") == [24, 1]
     assert facts.components("left kidney") == 2
@@ -107,7 +107,7 @@ CASES = [
     # exact box 56, 28, 1.5, 72.8, 44.8, 3: 1.5 may be rounded to 1 or to 2
     (asked(LOCAL, "box", ("spleen",), "[56,28,2,73,45,3]", "[56,28,1,73,45,3]", "[20,28,2,37,45,3]"), [True, True, False]),
     (asked(LOCAL, "box", ("spleen",), "[59,28,2,76,45,3]", "[0,0,0,5,5,1]"), [None, False]),
-    (asked(LOCAL, "slices", ("spleen",), "1 to 2", "0 to 1", "1 to 3"), [True, False, False]),
+    (asked(LOCAL, "slices", ("spleen",), "2 to 2", "1 to 2", "1 to 3"), [True, False, False]),
     (asked(SPATIAL, "which_in_quadrant", ("left posterior",), "spleen", "liver", "heart"), [True, False, False]),
     (asked(SPATIAL, "which_at_box", (AT_SPLEEN,), "liver", "spleen", text="What lies at [56,28,2,73,45,3]?"), [False, True]),
     (asked(EXISTS, "present", ("pancreas",), "yes", "no"), [False, True]),

@@ -71,11 +71,11 @@ def test_a_volume_by_hand():
     assert spleen.elongation == round(20 / 16, 4)
 
 
-def test_slices_are_all_that_are_touched():
+def test_slices_are_those_of_the_box():
     labels = np.zeros((10, 20, 20), np.uint8)
-    labels[3:5, 5:15, 5:15] = 1
+    labels[3:6, 5:15, 5:15] = 1
     scene = describe(loaded((labels, {1: "a"})), FrameRule("drawn", (4, 20, 20), None, 1, 1, 1 << 20), case="c")
-    assert scene.structures["a"].slices == (1, 2)  # [3, 5) of 10 is [1.2, 2) of 4
+    assert scene.structures["a"].slices == (1, 2)  # [3, 6) of 10 is [1.2, 2.4) of 4
     assert scene.structures["a"].box_model == Box3D(5, 5, 1, 15, 15, 2)
 
 
