@@ -34,6 +34,20 @@ def test_the_verdict_comes_first(opened: Opener, checked: Path) -> None:
     assert view.inner_text(".check:has(.name:text-is('answers')) .line b") == "2 problems"
 
 
+def test_an_audit_of_too_few_questions_is_no_pass(opened: Opener, checked: Path) -> None:
+    view = opened(checked)
+    assert view.inner_text(".check:has(.name:text-is('shortcut')) .line b") == "not judged"
+    assert view.inner_text(".check:has(.name:text-is('files')) .line b") == "ok"
+
+
+def test_a_phone_shows_the_verdict_of_every_family(opened: Opener, checked: Path) -> None:
+    view = opened(checked, size=(390, 844))
+    for table in (".audit", ".grid"):
+        box = view.locator(table).bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+
+
 def test_pictures_are_shown_with_their_boxes_in_place(opened: Opener, checked: Path) -> None:
     view = opened(checked)
     picture = view.locator(".sample.image .shots svg image >> nth=0").bounding_box()

@@ -1,7 +1,7 @@
 """The card of a data set: README.md with what is in it, how it was made and checked, and what it is not for.
 
-It is made from the manifest alone (and ``check.json`` if that is there), so that equal data sets have equal cards: no date, no path of
-a machine, no number of workers.
+It is made from the manifest alone (and ``check.json`` if that is there: the check writes the card again), so that equal data sets have
+equal cards: no date, no path of a machine, no number of workers.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def write_card(folder: Path, manifest: Mapping[str, Any]) -> None:
         _head(manifest, counts),
         _command(manifest),
         _tables(manifest, counts),
-        _checks(folder),
+        _checks(folder, str(manifest.get("content_sha256", ""))),
         _use(manifest),
     ]
     write_bytes(folder / CARD, ("\n\n".join("\n".join(part) for part in parts) + "\n").encode())
@@ -110,7 +110,7 @@ def _tables(manifest: Mapping[str, Any], counts: Mapping[str, Any]) -> list[str]
     lines += _family_table(counts)
     for name, title in (
         ("by_modality", "modality"),
-        ("by_task", "task"),
+        ("by_task", "task (vqa: options; umrg: implicit, answered by a box and two points)"),
         ("annotator", "annotator"),
         ("dropped", "dropped, why"),
     ):
@@ -166,7 +166,7 @@ def _letters(letters: Mapping[str, int]) -> list[str]:
     return [*_rows(("right option", "questions", "share"), rows), "Questions with two options know A and B only.", ""]
 
 
-def _checks(folder: Path) -> list[str]:
+def _checks(folder: Path, content: str) -> list[str]:
     lines = [
         "## Checks",
         "",
@@ -178,25 +178,31 @@ def _checks(folder: Path) -> list[str]:
         "of options and families and for leaks between splits, and trains a classifier on the text alone, which must stay near chance.",
         "",
     ]
-    report = _report(folder / CHECK)
+    report = _report(folder / CHECK, content)
     if report is None:
-        return [*lines, "No result lies in this folder (`check.json`)."]
-    problems = report.get("problems", [])
-    lines += [f"Result in `check.json`: {'passed' if report.get('ok') else f'**{len(problems)} problems**'}."]
+        return [*lines, "The data set has not been checked yet: there is no `check.json` beside this card."]
+    lines += [f"Result in `check.json`: {'passed' if report.get('ok') else _problems(report)}."]
     shortcut = report.get("shortcut", {})
     if isinstance(shortcut, dict) and shortcut:
         rows = [_audit(name, shortcut[name]) for name in sorted(shortcut) if isinstance(shortcut[name], dict)]
-        lines += ["", *_rows(("family", "text only", "95% interval", "chance"), rows)[:-1]]
+        lines += ["", *_rows(("family", "text only", "95% interval", "chance", "verdict"), rows)[:-1]]
     return lines
 
 
-def _audit(name: str, found: Mapping[str, Any]) -> tuple[str, str, str, str]:
+def _problems(report: Mapping[str, Any]) -> str:
+    """How many problems a check found; it lists only the first ones."""
+    number = sum(_flat(report.get("counts")).values()) or len(report.get("problems", []))
+    return f"**{number:,} {'problem' if number == 1 else 'problems'}**"
+
+
+def _audit(name: str, found: Mapping[str, Any]) -> tuple[str, ...]:
     def share(value: Any) -> str:
         return f"{value:.1%}" if isinstance(value, int | float) else "-"
 
     ends = found.get("ci95")
     interval = " to ".join(share(v) for v in ends) if isinstance(ends, Sequence) else "-"
-    return name.replace("_", " "), share(found.get("accuracy")), interval, share(found.get("chance"))
+    verdict = "too few to judge" if found.get("too_few") else "ok" if found.get("ok", True) else "tells the answer"
+    return name.replace("_", " "), share(found.get("accuracy")), interval, share(found.get("chance")), verdict
 
 
 def _use(manifest: Mapping[str, Any]) -> list[str]:
@@ -264,12 +270,12 @@ def _quoted(text: str) -> str:
     return json.dumps(" ".join(text.split()), ensure_ascii=False)
 
 
-def _report(path: Path) -> dict[str, Any] | None:
-    """The result of a check; None if there is none or it cannot be read."""
+def _report(path: Path, content: str) -> dict[str, Any] | None:
+    """The result of a check; None if there is none, it cannot be read, or it is about other content."""
     try:
         if path.stat().st_size > _MAX_CHECK_BYTES:
             return None
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and found.get("content_sha256", content) == content else None

@@ -204,7 +204,7 @@ def _legend(one: Tile) -> list[list[tuple[str, int]]]:
     fitting = sum(len(line) for line in lines[:_LEGEND_LINES])
     lines = lines[:_LEGEND_LINES]
     remarks = [f"{len(entries) - fitting} more here"] if fitting < len(entries) else []
-    remarks += [f"{one.hidden} on other slices"] if one.hidden else []
+    remarks += [f"{one.hidden} more on other slices"] if one.hidden else []
     if not entries:
         remarks.insert(0, "no structure here")
     return [*lines, *([[(" · ".join(remarks), 0)]] if remarks else [])]

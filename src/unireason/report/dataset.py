@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from unireason.data.checks.run import Report
+from unireason.data.checks.shortcut import FEW
 from unireason.data.dataset import Dataset
 from unireason.data.item import Source
 from unireason.data.question import FAMILIES, IMPLICIT
@@ -106,7 +107,7 @@ def _checks(report: Report) -> str:
     rows = []
     for check, count in report.counts.items():
         seen = ", ".join(f"{n:,} {what}" for what, n in report.checked.get(check, {}).items())
-        verdict = f'<b class="bad">{_plural(count, "problem")}</b>' if count else '<b class="good">ok</b>'
+        verdict = f'<b class="bad">{_plural(count, "problem")}</b>' if count else _passed(check, report)
         kept = [p for p in report.problems if p.check == check]
         rows.append(
             f'<div class="check"><p class="line"><span class="name">{escape(check)}</span><span class="about">'
@@ -114,6 +115,12 @@ def _checks(report: Report) -> str:
         )
     remarks = "".join(f"<li>{_about(r)}{escape(r.detail)}</li>" for r in report.remarks)
     return "".join(rows) + (f'<details class="remarks"><summary>Remarks</summary><ul>{remarks}</ul></details>' if remarks else "")
+
+
+def _passed(check: str, report: Report) -> str:
+    """A check without problems; the text-only audit may have had too little to judge any family."""
+    unjudged = check == "shortcut" and all(result["too_few"] for result in report.shortcut.values())
+    return '<b class="none">not judged</b>' if unjudged else '<b class="good">ok</b>'
 
 
 def _list(kept: list[Any], count: int) -> str:
@@ -150,6 +157,8 @@ def _shortcut(report: Report) -> str:
     return (
         f'<div class="wide"><table class="audit"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
         '<p class="legend"><span class="whisker"></span>95% interval<span class="dash"></span>chance</p>'
+        f'<p class="legend">Too few: fewer than {FEW} questions are not judged.</p><p class="meaning">Longest: always the longest '
+        "option. Commonest: always the option that is right most often elsewhere.</p>"
     )
 
 

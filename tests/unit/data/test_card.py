@@ -98,16 +98,33 @@ def test_missing_keys_are_left_out(tmp_path):
 
 
 def test_results_of_the_check_are_shown(tmp_path):
-    assert "No result" in card(tmp_path)
+    assert "not been checked" in card(tmp_path)
     audit = {"size_comparison": {"accuracy": 0.265, "chance": 0.25, "ci95": [0.22, 0.31]}}
     (tmp_path / "check.json").write_text(json.dumps({"ok": True, "problems": [], "shortcut": audit}))
     text = card(tmp_path)
     assert "passed" in text
-    assert "| size comparison | 26.5% | 22.0% to 31.0% | 25.0% |" in text
+    assert "| size comparison | 26.5% | 22.0% to 31.0% | 25.0% | ok |" in text
     (tmp_path / "check.json").write_text(json.dumps({"ok": False, "problems": ["x", "y"]}))
     assert "**2 problems**" in card(tmp_path)
+    (tmp_path / "check.json").write_text(json.dumps({"ok": False, "problems": ["x"] * 50, "counts": {"boxes": 1200, "files": 0}}))
+    assert "**1,200 problems**" in card(tmp_path)
     (tmp_path / "check.json").write_text("{")
-    assert "No result" in card(tmp_path)
+    assert "not been checked" in card(tmp_path)
+
+
+def test_a_result_about_other_content_is_not_shown(tmp_path):
+    for content, shown in (("a", True), ("b", False)):
+        (tmp_path / "check.json").write_text(json.dumps({"ok": True, "problems": [], "content_sha256": content}))
+        assert ("passed" in card(tmp_path, MANIFEST | {"content_sha256": "a"})) is shown
+
+
+def test_families_with_too_few_questions_are_not_judged(tmp_path):
+    audit = {n: {"accuracy": 0.5, "chance": 0.25, "ci95": [0.2, 0.8], "ok": n != "b", "too_few": n == "c"} for n in "abc"}
+    (tmp_path / "check.json").write_text(json.dumps({"ok": False, "problems": ["x"], "shortcut": audit}))
+    text = card(tmp_path)
+    assert "**1 problem**." in text
+    verdicts = ("ok", "tells the answer", "too few to judge")
+    assert all(f"| {n} | 50.0% | 20.0% to 80.0% | 25.0% | {v} |" in text for n, v in zip("abc", verdicts, strict=True))
 
 
 def test_equal_manifests_have_equal_cards(tmp_path):

@@ -106,12 +106,12 @@ def _lines(about: Mapping[str, str], found: Survey) -> list[str]:
     for kind, sizes in sorted(found.sizes.items()):
         lines.append(f"  {kind + ' size':<12} {_ranges(sizes, '{:.0f}')}")
     for kind, spacing in sorted(found.spacing_mm.items()):
-        lines.append(f"  {kind + ' mm':<12} {_ranges(spacing, '{:.3g}')}")
+        lines.append(f"  {'spacing':<12} {_ranges(spacing, '{:.3g}')} mm ({kind}s)")
     if found.unspaced:
-        lines.append(f"  no spacing   {_counted(found.unspaced, 'item')}: sizes are told in pixels")
+        lines.append(f"  no spacing   {_counted(found.unspaced, 'item')}: sizes are told in pixels or voxels")
     lines += _structures(found)
     if found.unnamed:
-        values = ", ".join(f"{v} in {_counted(n, 'item')}" for v, n in sorted(found.unnamed.items())[:12])
+        values = ", ".join(f"value {v} in {_counted(n, 'item')}" for v, n in sorted(found.unnamed.items())[:12])
         lines.append(f"  mask values without a name (ignored): {values}{', ...' if len(found.unnamed) > 12 else ''}")
     lines += _problems(found)
     return [*lines, f"  contact sheet: {about['sheet']}"]

@@ -21,7 +21,7 @@ _TOWARDS = {
 }
 _PART = {
     "patient": (("left", "right"), ("posterior", "anterior"), ("superior", "inferior")),
-    "picture": (("right", "left"), ("lower", "upper"), ("last", "first")),
+    "picture": (("right", "left"), ("lower", "upper")),  # a volume without orientation has no word along z
 }
 
 
@@ -71,15 +71,15 @@ def place(structure: Structure, scene: Scene) -> Said:
             "{Its} centre hardly differs from the middle of the {kind}.",
         )
         return _said(templates, structure, kind=scene.kind)
-    words = [_PART[scene.space][i][structure.centre[i] < 0] for i in axes]
+    words = [_PART[scene.space][i][structure.centre[i] < 0] for i in axes if i < len(_PART[scene.space])]
     part = " ".join(words if scene.space == "patient" else reversed(words))  # "left anterior", but "upper left"
     templates = (
-        "{It} {lies} in the {part} part of the {kind}.",
-        "{It} {sits} in the {part} part.",
         "Measured from the middle of the {kind}, {its} centre lies {offsets}.",
         "{Its} centre lies {offsets} from the middle of the {kind}.",
         "From the middle of the {kind} to {its} centre it is {offsets}.",
     )
+    if words:
+        templates = ("{It} {lies} in the {part} part of the {kind}.", "{It} {sits} in the {part} part.", *templates)
     return _said(templates, structure, part=part, kind=scene.kind, offsets=offsets(structure.centre, axes, scene))
 
 

@@ -28,6 +28,7 @@ def test_json_goes_to_the_output_and_reports_into_the_folder(copy: Path, capsys:
     assert {"accuracy", "chance", "ci95"} <= set(printed["shortcut"]["size_comparison"])
     assert printed["checked"]["masks"]["cases"] == 4
     assert (copy / "check.html").read_text().startswith("<!doctype html>")
+    assert "Result in `check.json`: " in (copy / "README.md").read_text()
 
 
 def test_checked_again_the_reports_are_no_strays(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,6 +55,14 @@ def test_something_wrong_exits_with_1_and_says_what(
     assert not (place / "check.html").exists()
     problem = next(p for p in json.loads((place / "check.json").read_text())["problems"] if p["check"] == "answers")
     assert set(problem) == {"check", "sample", "detail"}
+
+
+def test_a_manifest_without_sense_costs_the_card_alone(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"licence": 7}))
+    assert main(["data", "check", str(copy), "--without-masks", "--quiet"]) in (0, 1)
+    assert "the card cannot be written again" in capsys.readouterr().err
+    assert (copy / "check.json").is_file()
 
 
 def test_reports_that_cannot_be_written_cost_no_verdict(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
