@@ -20,7 +20,8 @@ def add_parser(subparsers: Any) -> None:
         help="check a data set against its masks",
         description=(
             "Check files, boxes, answers, balance, leakage and shortcuts of a data set; boxes and answers are recomputed from the "
-            "masks of its source. Writes check.json and check.html into DIR. Exits 1 if something is wrong."
+            "masks of its source. Writes check.json and check.html into DIR, and the result into its README.md. Exits 1 if something "
+            "is wrong."
         ),
     )
     parser.add_argument("dir", metavar="DIR", type=Path, help="folder of the data set")
@@ -63,9 +64,20 @@ def _save(args: argparse.Namespace, report: Any, dataset: Any, source: Any) -> N
 
     try:
         write_bytes(args.dir / "check.json", (json.dumps(report.to_json(), indent=1) + "\n").encode())
+        _quote(args.dir, dataset.manifest)
         write(report, dataset, source, args.html or args.dir / "check.html")
     except UniReasonError as error:
         print(f"remark: {error}", file=sys.stderr)
+
+
+def _quote(folder: Path, manifest: Any) -> None:
+    """Write the card again, which quotes the result; a manifest with faults, which the report names, may make no card."""
+    from unireason.data.card import write_card
+
+    try:
+        write_card(folder, manifest)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        print(f"remark: the card cannot be written again ({error!r})", file=sys.stderr)
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
