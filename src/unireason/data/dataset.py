@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from unireason.errors import FormatError, UniReasonError
 
+from .columns import check_columns, check_values
 from .item import Source
 from .records import (
     SCHEMA,
@@ -55,17 +56,19 @@ class Dataset:
         path = folder / MANIFEST
         if not path.is_file():
             raise UniReasonError(
-                f"'{folder.name}' holds no finished data set", MANIFEST, "build one with: unireason data build SOURCE --out DIR"
+                f"'{folder}' holds no finished data set", MANIFEST, "build one with: unireason data build SOURCE --out DIR"
             )
         if path.stat().st_size > _MAX_MANIFEST_BYTES:
             raise FormatError(f"{MANIFEST} has {path.stat().st_size:,} bytes", f"at most {_MAX_MANIFEST_BYTES:,}")
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             schema = manifest["schema"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise FormatError(f"{MANIFEST} cannot be read ({error!r})", "the file that the builder wrote") from error
         if schema != SCHEMA:
             raise FormatError(f"the data set has the schema {schema!r}", f"{SCHEMA!r}", "build it again with this version")
+        if not isinstance(manifest.get("config", {}), dict):
+            raise FormatError(f"the config in {MANIFEST} is no object", "the file that the builder wrote")
         return cls(folder, manifest)
 
     def files(self, table: str, split: str | None = None) -> list[Path]:
@@ -106,37 +109,44 @@ class Dataset:
         """
         from .sources.catalogue import open_source
 
-        config = self.manifest["config"]
+        config = self.manifest.get("config", {})
+        source, options = config.get("source"), config.get("options")
+        if not isinstance(source, str) or not isinstance(options, dict):
+            raise FormatError(f"{MANIFEST} does not tell the source", "the file that the builder wrote")
         if root is None:
-            root = self._origin()
-        return open_source(config["source"], root, options=config["options"])
+            root = self.origin
+        return open_source(source, root, options=options)
 
-    def _origin(self) -> Path | None:
+    @property
+    def origin(self) -> Path | None:
+        """Where the source lay when the data set was built; None if that is not known, or for phantoms."""
         try:
             place = json.loads((self.folder / ORIGIN).read_text(encoding="utf-8"))["root"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
-        return Path(place) if place else None
+        return Path(place) if isinstance(place, str) and place else None
 
     def _read(self, table: str, split: str | None, parse: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
         for path in self.files(table, split):
-            for row in rows(path):
+            for row in rows(path, table):
                 yield parse(row)
 
 
-def rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a Parquet file as plain values, a few hundred in memory at a time.
+def rows(path: Path, table: str) -> Iterator[dict[str, Any]]:
+    """Rows of a Parquet file of "cases", "samples" or "images" as plain values, a few hundred in memory at a time.
 
     Raises:
-        FormatError: If the file is damaged.
+        FormatError: If the file is damaged, or a column is missing, of another type or without a value where there must be one.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
+            check_columns(file.schema_arrow, table)
             for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, use_threads=False):
+                check_values(batch, table)
                 yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         reason = f"{path.parent.name}/{path.name} cannot be read ({error})"
         raise FormatError(reason, "a Parquet file", "check the data set, or build it again") from error

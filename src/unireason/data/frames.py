@@ -7,6 +7,8 @@ processor resizes. A test holds this against the frame of the tensors really fed
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from unireason.types import Frame
 
 PREPROCESSOR = "preprocessor_config.json"
 _MAX_JSON_BYTES = 1 << 20
+_MOST_FACTOR, _MOST_SIDE, _MOST_PIXELS = 1024, 1 << 14, 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,27 @@ class FrameRule:
     min_pixels: int = MIN_PIXELS
     max_pixels: int = MAX_PIXELS
     window: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Check types and ranges.
+
+        Raises:
+            FormatError: If a value makes no sense.
+        """
+        good = {
+            "name": isinstance(self.name, str),
+            "volume_shape": _is_size(self.volume_shape, 3),
+            "image_size": self.image_size is None or _is_size(self.image_size, 2),
+            "factor": _is_number(self.factor, _MOST_FACTOR),
+            "min_pixels": _is_number(self.min_pixels, _MOST_PIXELS),
+            "max_pixels": _is_number(self.max_pixels, _MOST_PIXELS) and self.max_pixels >= self.min_pixels,
+            "window": isinstance(self.window, str),
+        }
+        wrong = [f"{name} {getattr(self, name)!r}" for name, fits in good.items() if not fits]
+        if wrong:
+            raise FormatError(
+                f"a model frame of {', '.join(wrong)}", "sizes in whole pixels, and areas of which the larger comes last"
+            )
 
     def frame(self, shape: tuple[int, ...]) -> Frame:
         """The frame of a case.
@@ -67,12 +91,14 @@ class FrameRule:
         return values
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> FrameRule:
+    def from_json(cls, values: Any) -> FrameRule:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            FormatError: If a key is unknown or missing.
+            FormatError: If this is no mapping, a key is unknown or missing, or a value makes no sense.
         """
+        if not isinstance(values, Mapping):
+            raise FormatError(f"a frame rule is {str(values)[:100]!r}", "an object as the builder wrote it")
         try:
             fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
             return cls(**fields)
@@ -91,22 +117,41 @@ def rule(name: str) -> FrameRule:
     """
     if name == "published":
         return FrameRule()
-    folder = Path(__file__).parents[1] / "assets" / "phantom" if name == "phantom" else Path(name).expanduser()
-    config = folder / PREPROCESSOR
-    if not config.is_file() or config.stat().st_size > _MAX_JSON_BYTES:
-        raise FormatError(
-            f"there is no frame {name!r}", "'published', 'phantom' or a checkpoint folder", f"it lacks {PREPROCESSOR}"
-        )
+    folder = _folder(name)
     try:
-        values = json.loads(config.read_text())
+        values = json.loads((folder / PREPROCESSOR).read_text(encoding="utf-8"))
         factor = int(values.get("patch_size", 14)) * int(values.get("merge_size", 2))
         least, most = _limits(values)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise FormatError(
             f"{PREPROCESSOR} of {folder.name} cannot be used ({error})", "the file of a Qwen2.5-VL checkpoint"
         ) from error
     profile = load_profile(folder if (folder / "profile.toml").is_file() else "default")
     return FrameRule(folder.name, profile.volume_shape, profile.image_size, factor, least, most)
+
+
+def _is_number(value: object, most: int) -> bool:
+    return type(value) is int and 0 < value <= most
+
+
+def _is_size(value: object, sides: int) -> bool:
+    return isinstance(value, tuple) and len(value) == sides and all(_is_number(v, _MOST_SIDE) for v in value)
+
+
+def _folder(name: str) -> Path:
+    """The folder of a checkpoint, by its own name wherever it is looked at from."""
+    try:
+        folder = (
+            Path(__file__).parents[1] / "assets" / "phantom"
+            if name == "phantom"
+            else Path(os.path.abspath(Path(name).expanduser()))
+        )
+        if (folder / PREPROCESSOR).stat().st_size <= _MAX_JSON_BYTES:
+            return folder
+        reason = f"its {PREPROCESSOR} is larger than {_MAX_JSON_BYTES:,} bytes"
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = f"it lacks {PREPROCESSOR} ({getattr(error, 'strerror', None) or error})"
+    raise FormatError(f"there is no frame {name!r}", "'published', 'phantom' or a checkpoint folder", reason)
 
 
 def _limits(values: dict[str, Any]) -> tuple[int, int]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "unireason.dataset/1"
 SPLITS = ("train", "validation", "test")
+_WORDS = {"kind": ("image", "volume"), "space": ("patient", "picture"), "unit": ("mm2", "mm3", "pixels")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,7 @@ def scene_from_row(row: Mapping[str, Any]) -> Scene:
     try:
         width, height, depth = row["frame"]
         spacing = row["spacing_mm"]
+        _check_scene(row)
         return Scene(
             case=row["id"],
             patient=row["patient"],
@@ -158,8 +160,28 @@ def scene_from_row(row: Mapping[str, Any]) -> Scene:
             absent=tuple(row["absent"]),
             unclear=tuple(row["unclear"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise _unreadable("case", error) from error
+
+
+def _check_scene(row: Mapping[str, Any]) -> None:
+    """Refuse words and lengths that no scene has.
+
+    Raises:
+        ValueError: Naming the field.
+    """
+    for name, known in _WORDS.items():
+        if row[name] not in known:
+            raise ValueError(f"{name} is {row[name]!r}")
+    axes = 2 if row["kind"] == "image" else 3
+    lists = {"shape": row["shape"], "extent": row["extent"], "spacing_mm": row["spacing_mm"] or row["extent"]}
+    lists |= {f"centre of {s['name']}": s["centre"] for s in row["structures"]}
+    boxes = {
+        f"box_{space} of {s['name']}": s[f"box_{space}"] for s in row["structures"] for space in ("canonical", "voxel", "model")
+    }
+    for name, values, count in (*((n, v, axes) for n, v in lists.items()), *((n, v, 2 * axes) for n, v in boxes.items())):
+        if len(values) != count:
+            raise ValueError(f"{name} has {len(values)} numbers, not {count}")
 
 
 def case_row(record: CaseRecord) -> dict[str, Any]:
@@ -220,7 +242,7 @@ def sample_from_row(row: Mapping[str, Any]) -> SampleRecord:
             **{name: row[name] for name in ("id", "case", "patient", "split", "kind", "annotator", "category", "supercategory")},
             question=question,
             reasoning=tuple(
-                step["text"] if step["box"] is None else Look(step["label"], box_of(step["box"]), step["seen"])
+                _text(step) if step["box"] is None else Look(step["label"], box_of(step["box"]), step["seen"])
                 for step in row["reasoning"]
             ),
             box=None if row["box"] is None else Box2D(*row["box"]),
@@ -234,6 +256,12 @@ def sample_from_row(row: Mapping[str, Any]) -> SampleRecord:
     if not agrees:
         raise FormatError(f"sample {record.id} contradicts itself: letter or response do not follow from its other fields")
     return record
+
+
+def _text(step: Mapping[str, Any]) -> str:
+    if not isinstance(step["text"], str):
+        raise ValueError("a step of the reasoning is neither text nor a look")
+    return step["text"]
 
 
 def box_of(numbers: list[int] | tuple[int, ...]) -> Box:

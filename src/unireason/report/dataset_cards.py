@@ -163,7 +163,7 @@ def _pictures(
 
 def _loaded(source: Source, dataset: Dataset, cases: Sequence[CaseRecord]) -> Iterator[tuple[str, Sequence[NDArray[np.uint8]]]]:
     """Model pictures of cases, read from the source; items that cannot be read are passed over."""
-    rule = FrameRule.from_json(dict(dataset.manifest["config"]["frame"]))
+    rule = FrameRule.from_json(dataset.manifest.get("config", {}).get("frame"))
     waiting: dict[str, list[CaseRecord]] = {}
     for case in cases:
         waiting.setdefault(case.item, []).append(case)

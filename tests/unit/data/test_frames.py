@@ -70,3 +70,59 @@ def test_png_round_trip() -> None:
     for shape in ((3, 5), (3, 5, 3)):
         pixels = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
         assert np.array_equal(from_png(png(pixels)), pixels)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}[",
+        "[" * 100_000,
+        '{"patch_size": 0}',
+        '{"patch_size": -3}',
+        '{"patch_size": 1e400}',
+        '{"patch_size": 100000}',
+        '{"min_pixels": -5}',
+        '{"min_pixels": 100000000, "max_pixels": 3}',
+        '{"size": 5}',
+        '{"size": {"longest_edge": "x"}}',
+    ],
+)
+def test_unusable_preprocessors_are_clear_errors(text: str, tmp_path: Path) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(text)
+    with pytest.raises(FormatError):
+        rule(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/x", "n" * 300, "a\0b", "missing"])
+def test_names_of_no_frame_are_clear_errors(name: str) -> None:
+    with pytest.raises(FormatError, match="there is no frame"):
+        rule(name)
+
+
+def test_a_checkpoint_has_one_name_wherever_it_is_looked_at_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "preprocessor_config.json").write_text("{}")
+    monkeypatch.chdir(folder)
+    assert rule(".") == rule("../mine") == rule(str(folder))
+    assert rule(".").name == "mine"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"volume_shape": [1]},
+        {"volume_shape": 3},
+        {"image_size": [0, 5]},
+        {"factor": None},
+        {"min_pixels": "x"},
+        {"max_pixels": -1},
+        {"a": 1},
+    ],
+)
+def test_damaged_rules_are_clear_errors(change: dict[str, object]) -> None:
+    with pytest.raises(FormatError):
+        FrameRule.from_json(FrameRule().to_json() | change)
+    for values in (None, 3, "x", []):
+        with pytest.raises(FormatError):
+            FrameRule.from_json(values)

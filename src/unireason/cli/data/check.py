@@ -45,9 +45,9 @@ def run(args: argparse.Namespace) -> int:
         raise FormatError(f"--samples is {args.samples}", "a number from 1")
     dataset = Dataset.open(args.dir)
     source = None if args.without_masks else dataset.source(args.root)
-    counts = dataset.manifest.get("counts", {})
-    cases = int(counts.get("cases", 0)) if isinstance(counts, dict) else 0
-    with bar("checking cases", cases, quiet=args.quiet or args.json) as tell:
+    counts = dataset.manifest.get("counts")
+    cases = counts.get("cases") if isinstance(counts, dict) else None
+    with bar("checking cases", cases if isinstance(cases, int) else 0, quiet=args.quiet or args.json) as tell:
         report = check(dataset, source, samples=args.samples, progress=lambda done, total: tell(done))
     _save(args, report, dataset, source)
     if args.json:

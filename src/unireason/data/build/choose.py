@@ -83,7 +83,8 @@ def choose(config: BuildConfig, work: Work, units: Sequence[Unit], progress: Pro
             width, height, depth = row["frame"]
             picked = selectors[kind].choose(questions, Frame(width, height, depth, kind), most=room)
             counts[kind] += len(picked)
-            picked += [i for i, q in enumerate(questions) if q.family == IMPLICIT][: config.implicit if picked else 0]
+            wanted = config.implicit if picked or config.questions == 0 else 0
+            picked += [i for i, q in enumerate(questions) if q.family == IMPLICIT][:wanted]
             chosen.append(picked)
             used.append(splits[row["patient"]])
         write_json(work.choice(unit), {"chosen": chosen, "splits": used})

@@ -64,6 +64,8 @@ class BuildConfig:
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise FormatError(f"{name} is {value!r}", f"a whole number from {least}")
+        if self.questions == self.implicit == 0:
+            raise FormatError("questions and implicit are both 0", "at least one question a case")
         if self.most is not None and (type(self.most) is not int or self.most < 1):
             raise FormatError(f"most is {self.most!r}", "a whole number from 1, or none")
         if not 0 <= self.near < 128:
@@ -71,9 +73,15 @@ class BuildConfig:
         if self.annotator not in ("template", "llm"):
             raise FormatError(f"the annotator {self.annotator!r} is unknown", "template or llm")
 
+    @property
+    def place(self) -> str:
+        """Absolute path of the source's folder; "" for phantoms."""
+        return "" if self.root is None else str(self.root.resolve())
+
     def to_json(self) -> dict[str, Any]:
         """All that shapes the result as plain values. The folder of the source is left out: it differs from machine to machine."""
-        values = {name: getattr(self, name) for name in self.__slots__ if name not in ("root", "frame")}
+        values = {name: getattr(self, name) for name in self.__slots__ if name not in ("root", "frame", "options")}
+        values["options"] = dict(sorted(self.options.items()))
         plain: dict[str, Any] = json.loads(json.dumps(values | {"frame": self.frame.to_json(), "builder": BUILDER}, default=dict))
         return plain
 

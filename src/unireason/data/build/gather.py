@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
+import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from unireason import __version__
-from unireason.data.card import write_card
+from unireason.data.card import CARD, write_card
+from unireason.data.columns import schema
 from unireason.data.dataset import MANIFEST, ORIGIN, rows
 from unireason.data.item import Source
-from unireason.data.records import SCHEMA, SPLITS, case_schema, image_schema, sample_schema
+from unireason.data.records import SCHEMA, SPLITS
+from unireason.errors import UniReasonError
 from unireason.files import sha256, write_bytes
 
 from .config import BuildConfig
@@ -68,21 +72,17 @@ class ShardWriter:
             self._shards += 1
 
 
-def _schema(table: str) -> Any:
-    return {"cases": case_schema, "samples": sample_schema, "images": image_schema}[table]()
-
-
 def _table(table: str, values: list[dict[str, Any]]) -> Any:
     import pyarrow as pa
 
-    return pa.Table.from_pylist(values, schema=_schema(table))
+    return pa.Table.from_pylist(values, schema=schema(table))
 
 
 def _writer(path: Path, table: str) -> Any:
     import pyarrow.parquet as pq
 
     # Pictures are compressed already; everything else shrinks a lot.
-    return pq.ParquetWriter(path, _schema(table), compression="none" if table == "images" else "zstd")
+    return pq.ParquetWriter(path, schema(table), compression="none" if table == "images" else "zstd")
 
 
 def write_table(path: Path, table: str, values: list[dict[str, Any]]) -> None:
@@ -95,7 +95,7 @@ def write_table(path: Path, table: str, values: list[dict[str, Any]]) -> None:
 
 
 def gather(config: BuildConfig, work: Work, units: Sequence[Unit], *, source: Source, progress: Progress) -> dict[str, Any]:
-    """Put the data set together and throw the work folder away.
+    """Put the data set together.
 
     Args:
         config: The build.
@@ -106,7 +106,13 @@ def gather(config: BuildConfig, work: Work, units: Sequence[Unit], *, source: So
 
     Returns:
         The manifest.
+
+    Raises:
+        UniReasonError: If there is not one question.
     """
+    # What an interrupted gathering left, whole or not, is no part of this one.
+    for folder in (work.out, *(work.folder.parent / table for table in TABLES)):
+        shutil.rmtree(folder, ignore_errors=True)
     shards = {
         (table, split): ShardWriter(
             work.out, table, split, shard_rows=IMAGE_SHARD_ROWS if table == "images" else config.shard_rows
@@ -114,14 +120,14 @@ def gather(config: BuildConfig, work: Work, units: Sequence[Unit], *, source: So
         for table in TABLES
         for split in SPLITS
     }
-    tally, skipped = Tally(), [list(entry) for entry in read_json(work.plan)["skipped"]]
+    tally, skipped = Tally(), [list(entry) for entry in work.read_plan().skipped]
     for unit in units:
         done = read_json(work.rows(unit))
         for table in ("cases", "samples"):
             for row in done[table]:
                 shards[table, row["split"]].add(row)
         kept = {row["id"]: row["split"] for row in done["cases"]}
-        for row in rows(work.pictures(unit)) if config.embed else ():
+        for row in rows(work.pictures(unit), "images") if config.embed else ():
             if row["case"] in kept:
                 shards["images", kept[row["case"]]].add(row)
         tally.add(done)
@@ -129,11 +135,26 @@ def gather(config: BuildConfig, work: Work, units: Sequence[Unit], *, source: So
         progress(unit.count)
     for shard in shards.values():
         shard.close()
+    _asked(work, tally.to_json())
     return _finish(config, work, tally=tally, skipped=skipped, source=source)
 
 
+def _asked(work: Work, counts: dict[str, Any]) -> None:
+    """Fail if there is no sample. Unless a later try may bring some, as with an annotator that dropped them, nothing is kept."""
+    if counts["samples"]:
+        return
+    dropped = ", ".join(f"{reason} {number}" for reason, number in counts.get("dropped", {}).items())
+    if not dropped:
+        work.discard()
+    raise UniReasonError(
+        f"not one question could be {f'answered (dropped: {dropped})' if dropped else 'asked'}",
+        "at least one",
+        "look at the source with: unireason data inspect, and at --questions and --implicit",
+    )
+
+
 def _finish(config: BuildConfig, work: Work, *, tally: Tally, skipped: list[list[str]], source: Source) -> dict[str, Any]:
-    """Manifest and card; then everything moves to its place, the manifest last."""
+    """Manifest and card beside the tables; then everything moves to its place, the manifest last."""
     folder, out = work.folder.parent, work.out
     lines = "".join(json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in skipped)
     write_bytes(out / "skipped.jsonl", lines.encode())
@@ -151,15 +172,13 @@ def _finish(config: BuildConfig, work: Work, *, tally: Tally, skipped: list[list
         "content_sha256": content,
         "skipped": len(skipped),
     }
-    for name in files:
+    write_card(out, manifest)
+    write_bytes(out / ORIGIN, (json.dumps({"root": config.place}) + "\n").encode())
+    write_bytes(out / MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
+    for name in (*files, CARD, ORIGIN, MANIFEST):
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         (out / name).replace(target)
-    write_card(folder, manifest)
-    root = "" if config.root is None else str(config.root.resolve())
-    write_bytes(folder / ORIGIN, (json.dumps({"root": root}) + "\n").encode())
-    write_bytes(folder / MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
-    work.remove()
     return manifest
 
 
@@ -172,15 +191,31 @@ def command(config: BuildConfig) -> str:
     parts = ["unireason data build", config.source, *(["PATH"] if config.root else []), "--out DIR"]
     known = dict(config.options)
     if config.source == "phantom":
-        parts += [f"--patients {known.pop('patients')}"] if "patients" in known else []
-    parts += [f"--option {name}={value}" for name, value in sorted(known.items())]
-    parts += [f"--seed {config.seed}", f"--frame {config.frame.name}", f"--slices {config.slices}"]
+        parts += [f"--patients {shlex.quote(known.pop('patients'))}"] if "patients" in known else []
+    parts += [f"--option {shlex.quote(f'{name}={value}')}" for name, value in sorted(known.items())]
+    parts += [f"--seed {config.seed}", f"--frame {shlex.quote(config.frame.name)}", f"--slices {config.slices}"]
     parts += [f"--questions {config.questions}", f"--implicit {config.implicit}"]
     parts += [f"--most {config.most}"] if config.most else []
     parts += ["--embed"] if config.embed else []
-    parts += [f"--splits {','.join(f'{s:g}' for s in config.shares)}"]
-    parts += [f"--annotator {config.annotator}"] if config.annotator != "template" else []
+    parts += [f"--splits {','.join(_plainly(s) for s in config.shares)}"]
+    parts += _asking(config.annotation) if config.annotator == "llm" else []
     return " ".join(parts)
+
+
+def _asking(annotation: Mapping[str, Any]) -> list[str]:
+    """Arguments of the annotator that asks a language model."""
+    rest = {name: value for name, value in annotation.items() if name not in ("repair", "rules")}
+    parts = ["--annotator llm --endpoint URL", f"--model {shlex.quote(str(rest.pop('model', 'NAME')))}"]
+    for name in ("temperature", "max_tokens", "budget_tokens", "budget_requests"):
+        value = rest.pop(name, None)
+        parts += [f"--{name.replace('_', '-')} {value}"] if value is not None else []
+    return [*parts, f"--request {shlex.quote(json.dumps(rest, sort_keys=True))}"]
+
+
+def _plainly(share: float) -> str:
+    """A number as short as it can be without becoming another one."""
+    short = f"{share:g}"
+    return short if float(short) == share else repr(share)
 
 
 class Tally:

@@ -52,14 +52,32 @@ def build(config: BuildConfig, out: Path, *, annotator: Annotator, hands: Hands 
         The manifest.
 
     Raises:
-        UniReasonError: If the source cannot be used, or the folder holds something else.
+        UniReasonError: If the source cannot be used, the folder holds something else, cannot be written or is in use.
     """
-    doing = hands or Hands(LocalPool(1))
     work = Work(out / FOLDER)
-    if (out / MANIFEST).exists():
-        return _finished(config, out, work)
-    _own(out)
-    source = open_source(config.source, config.root, options=config.options)
+    try:
+        if (out / MANIFEST).exists():
+            return _finished(config, out, work)
+        _own(out)
+        source = open_source(config.source, config.root, options=config.options)
+        with work.alone():
+            # Another process may have finished between the look above and the lock.
+            if (out / MANIFEST).exists():
+                return _finished(config, out, work)
+            manifest = _build(config, work, source, annotator=annotator, doing=hands or Hands(LocalPool(1)))
+        work.remove()
+        return manifest
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        raise UniReasonError(
+            f"the build in '{out}' stopped ({reason})",
+            "a folder that may be written, on a disk with room",
+            "put that right and start again: what is done is kept",
+        ) from error
+
+
+def _build(config: BuildConfig, work: Work, source: Source, *, annotator: Annotator, doing: Hands) -> dict[str, Any]:
+    """All stages, each of which does what is not yet done."""
     units = _plan(config, work, source, doing)
     total = sum(unit.count for unit in units)
     doing.progress("list", total, total)
@@ -94,27 +112,35 @@ def build(config: BuildConfig, out: Path, *, annotator: Annotator, hands: Hands 
 
 def _finished(config: BuildConfig, out: Path, work: Work) -> dict[str, Any]:
     """The manifest of a build that was finished before."""
-    manifest = dict(Dataset.open(out).manifest)
-    if manifest["config"] != config.to_json():
+    dataset = Dataset.open(out)
+    if dataset.manifest.get("config") != config.to_json():
         raise _another(out)
+    if dataset.origin is not None and str(dataset.origin) != config.place:
+        raise _elsewhere(out, str(dataset.origin))
     work.remove()
-    return manifest
+    return dict(dataset.manifest)
 
 
 def _another(out: Path) -> UniReasonError:
     return UniReasonError(
-        f"'{out.name}' holds a data set built with other settings",
+        f"'{out}' holds a data set built with other settings",
         "an empty folder, or the same settings",
         "choose another --out",
+    )
+
+
+def _elsewhere(out: Path, root: str) -> UniReasonError:
+    return UniReasonError(
+        f"'{out}' holds a data set built from '{root}'", "an empty folder, or the same source", "choose another --out"
     )
 
 
 def _own(out: Path) -> None:
     """Refuse a folder that holds files of somebody else."""
     if out.is_dir() and not (out / FOLDER).is_dir() and any(out.iterdir()):
-        raise UniReasonError(f"the folder '{out.name}' is not empty", "a new or empty folder", "choose another --out")
+        raise UniReasonError(f"the folder '{out}' is not empty", "a new or empty folder", "choose another --out")
     if out.exists() and not out.is_dir():
-        raise UniReasonError(f"'{out.name}' is a file", "a folder", "choose another --out")
+        raise UniReasonError(f"'{out}' is a file", "a folder", "choose another --out")
 
 
 def _plan(config: BuildConfig, work: Work, source: Source, hands: Hands) -> list[Unit]:
@@ -122,13 +148,16 @@ def _plan(config: BuildConfig, work: Work, source: Source, hands: Hands) -> list
     if not work.plan.exists():
         hands.progress("list", 0, 0)
         try:
-            work.write_plan(config.identity(), _told(source.items(), hands), unit_items=config.unit_items)
+            work.write_plan(config.identity(), _told(source.items(), hands), unit_items=config.unit_items, place=config.place)
         except UniReasonError:
             work.discard()
             raise
-    if read_json(work.plan)["identity"] != config.identity():
+    plan = work.read_plan()
+    if plan.identity != config.identity():
         raise _another(work.folder.parent)
-    return work.units()
+    if plan.place != config.place:
+        raise _elsewhere(work.folder.parent, plan.place)
+    return list(plan.units)
 
 
 def _told(items: Iterable[Item | Skipped], hands: Hands) -> Iterable[Item | Skipped]:
@@ -146,6 +175,7 @@ def _some(work: Work, units: list[Unit]) -> None:
         if draft["cases"]:
             return
         first = first or f"{draft['skipped'][0][0]}: {draft['skipped'][0][1]}"
+    work.discard()
     raise UniReasonError(
         f"not one item of the source could be used. First: {first}", "", "look at it with: unireason data inspect"
     )

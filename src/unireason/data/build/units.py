@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from unireason.data.ask.implicit import implicit
 from unireason.data.ask.peers import Peers
 from unireason.data.extract.describe import describe
 from unireason.data.extract.slices import axial, busy
-from unireason.data.item import Item, Loaded, Source
+from unireason.data.item import Loaded
 from unireason.data.names import group
 from unireason.data.pictures import embedded
 from unireason.data.question import IMPLICIT, Question
@@ -67,24 +67,28 @@ class Draft:
         skipped: list[list[str]] = []
         images: list[ImageRecord] = []
         for item in work.read_items(unit):
+            name = f"{self.config.source}:{item.id}"
             try:
-                for loaded, name, k in self._pictures(source, item):
-                    cases.append(self._case(loaded, name, k, images))
+                loaded = source.load(item)
+                cases.append(self._case(loaded, name, -1, images))
             except UniReasonError as error:
                 skipped.append([item.id, str(error)])
+                continue
+            for k in self._slices(loaded, name):
+                try:
+                    cases.append(self._case(axial(loaded, k), slice_name(name, k), k, images))
+                except UniReasonError as error:
+                    skipped.append([slice_name(item.id, k), str(error)])
         if self.config.embed:
             write_table(work.pictures(unit), "images", [image_row(i) for i in images])
         write_json(work.draft(unit), {"cases": cases, "skipped": skipped})
         return unit.count
 
-    def _pictures(self, source: Source, item: Item) -> Iterator[tuple[Loaded, str, int]]:
-        """The item itself and the slices cut out of it: what, case identifier, slice."""
-        loaded = source.load(item)
-        name = f"{self.config.source}:{item.id}"
-        yield loaded, name, -1
-        if item.kind == "volume":
-            for k in busy(loaded, self.config.slices, generator(self.config.seed, name, "slices")):
-                yield axial(loaded, k), f"{name}:z{k:04d}", k
+    def _slices(self, loaded: Loaded, name: str) -> Sequence[int]:
+        """Numbers of the slices that are cut out of an item."""
+        if loaded.item.kind == "image":
+            return ()
+        return busy(loaded, self.config.slices, generator(self.config.seed, name, "slices"))
 
     def _case(self, loaded: Loaded, name: str, k: int, images: list[ImageRecord]) -> dict[str, Any]:
         scene = describe(loaded, self.config.frame, case=name, patient=loaded.item.patient)
@@ -219,6 +223,11 @@ class Write:
         }
         write_json(work.rows(unit), rows)
         return unit.count
+
+
+def slice_name(name: str, k: int) -> str:
+    """Identifier of a slice cut out of what has the name."""
+    return f"{name}:z{k:04d}"
 
 
 def generator(seed: int, *names: str) -> np.random.Generator:

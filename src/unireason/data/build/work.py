@@ -9,17 +9,25 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from unireason.data.item import Item, MaskRef, Skipped
-from unireason.errors import UniReasonError
+from unireason.errors import FormatError, UniReasonError
 from unireason.files import write_bytes
 
 FOLDER = ".work"
+LOCK = "lock"
+ITEMS = "items.jsonl"
+OWN = {"drafts", "asked", "choices", "rows", "out", LOCK, ITEMS, f"{ITEMS}.partial"}
+"""What lies in a work folder, besides files that end in ``.json.gz`` and hidden ones, which are half-written."""
+_SLICE = re.compile(r".:z\d{4,}$")
 IMAGES_A_VOLUME = 8
 """So many images are as much work as a volume."""
 
@@ -37,6 +45,23 @@ class Unit:
     number: int
     offset: int
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        identity: Of the configuration.
+        place: Where the source lies.
+        units: In order.
+        skipped: Identifier and reason of what could not be listed.
+    """
+
+    identity: str
+    place: str
+    units: tuple[Unit, ...]
+    skipped: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,25 +119,27 @@ class Work:
         """Where the data set is put together."""
         return self.folder / "out"
 
-    def write_plan(self, identity: str, items: Iterable[Item | Skipped], *, unit_items: int) -> None:
+    def write_plan(self, identity: str, items: Iterable[Item | Skipped], *, unit_items: int, place: str = "") -> None:
         """List a source: ``items.jsonl`` and the plan that divides it into units of ``unit_items`` volumes, or eight times as many images.
 
+        ``place`` tells where the source lies.
+
+        Items with an identifier that came before, or that cannot be written down, are skipped with that reason.
+
         Raises:
-            UniReasonError: If the source lists nothing, or one identifier twice.
+            UniReasonError: If the source lists nothing.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         units: list[list[int]] = []
         skipped: list[list[str]] = []
         seen: set[str] = set()
         filled = 0
-        partial = self.folder / "items.jsonl.partial"
+        partial = self.folder / f"{ITEMS}.partial"
         with partial.open("wb") as out:
             for item in items:
-                if isinstance(item, Skipped):
-                    skipped.append([item.id, item.reason])
-                    continue
-                if item.id in seen:
-                    skipped.append([item.id, "another item of the source has the same identifier"])
+                line, fault = _line(item, seen)
+                if not line or isinstance(item, Skipped):
+                    skipped.append([_printable(item.id), _printable(fault)])
                     continue
                 seen.add(item.id)
                 size = 1 if item.kind == "image" else IMAGES_A_VOLUME
@@ -121,23 +148,67 @@ class Work:
                     filled = 0
                 units[-1][1] += 1
                 filled += size
-                out.write(json.dumps(item_to_json(item), ensure_ascii=False).encode() + b"\n")
+                out.write(line)
         if not units:
             first = f", first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
             raise UniReasonError(f"the source has no usable item ({len(skipped)} were skipped{first})", "at least one")
-        partial.replace(self.folder / "items.jsonl")
-        write_json(self.plan, {"identity": identity, "units": units, "skipped": skipped})
+        partial.replace(self.folder / ITEMS)
+        write_json(self.plan, {"identity": identity, "place": place, "units": units, "skipped": skipped})
+
+    def read_plan(self) -> Plan:
+        """The plan.
+
+        Raises:
+            FormatError: If it is damaged.
+        """
+        values = read_json(self.plan)
+        try:
+            units = tuple(Unit(number, offset, count) for number, (offset, count) in enumerate(values["units"]))
+            return Plan(values["identity"], values["place"], units, tuple((i, reason) for i, reason in values["skipped"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(self.plan, error) from error
 
     def units(self) -> list[Unit]:
-        """The units of the plan, in order."""
-        return [Unit(number, offset, count) for number, (offset, count) in enumerate(read_json(self.plan)["units"])]
+        """The units of the plan, in order; see :meth:`read_plan`."""
+        return list(self.read_plan().units)
 
     def read_items(self, unit: Unit) -> Iterator[Item]:
-        """The items of a unit."""
-        with (self.folder / "items.jsonl").open("rb") as file:
-            file.seek(unit.offset)
-            for _ in range(unit.count):
-                yield item_from_json(json.loads(file.readline()))
+        """The items of a unit.
+
+        Raises:
+            FormatError: If the list is damaged.
+        """
+        path = self.folder / ITEMS
+        try:
+            with path.open("rb") as file:
+                file.seek(unit.offset)
+                lines = [file.readline() for _ in range(unit.count)]
+            found = [item_from_json(json.loads(line)) for line in lines]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _damaged(path, error) from error
+        yield from found
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the work folder, which is created if missing, for this process; the hold ends with the process, however that ends.
+
+        Raises:
+            UniReasonError: If another process holds it, or the folder is no work folder of a build.
+        """
+        foreign = sorted(filter(_is_foreign, os.listdir(self.folder))) if self.folder.is_dir() else []
+        if foreign:
+            raise UniReasonError(
+                f"'{self.folder}' holds '{foreign[0]}', which no build put there", "a new or empty folder", "choose another --out"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOCK).open("wb") as file:
+            if not _lock(file):
+                raise UniReasonError(
+                    f"another process builds in '{self.folder.parent}'",
+                    "one build a folder",
+                    "wait for it, or choose another --out",
+                )
+            yield
 
     def remove(self) -> None:
         """Throw the work folder away; nothing happens if there is none."""
@@ -148,6 +219,42 @@ class Work:
         self.remove()
         with contextlib.suppress(OSError):
             self.folder.parent.rmdir()
+
+
+def _line(item: Item | Skipped, seen: Container[str]) -> tuple[bytes, str]:
+    """The line of an entry in the list, or nothing and why it cannot be used."""
+    if isinstance(item, Skipped):
+        return b"", item.reason
+    if item.id in seen:
+        return b"", "another item of the source has the same identifier"
+    if _SLICE.search(item.id):
+        return b"", "the identifier ends like that of a slice cut out of a volume"
+    try:
+        return json.dumps(item_to_json(item), ensure_ascii=False).encode() + b"\n", ""
+    except UnicodeEncodeError:
+        return b"", "a name or path is no Unicode text"
+
+
+def _printable(text: str) -> str:
+    """Text that can be written as UTF-8: bytes of a file name that are none become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_foreign(name: str) -> bool:
+    return name not in OWN and not name.startswith(".") and not name.endswith(".json.gz")
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Lock a file for this process; False if another one has it. Where the system knows no locks, that is never so."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return True
+    return True
 
 
 def item_to_json(item: Item) -> dict[str, Any]:
@@ -179,5 +286,21 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The inverse of ``write_json``."""
-    return json.loads(gzip.decompress(path.read_bytes()))
+    """The inverse of ``write_json``.
+
+    Raises:
+        FormatError: If the file is missing or damaged.
+    """
+    try:
+        return json.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> FormatError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return FormatError(
+        f"'{path.name}' in the work folder of a build cannot be read ({reason})",
+        "the file as it was written",
+        f"delete the folder {FOLDER} and build again",
+    )

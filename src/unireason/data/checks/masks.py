@@ -102,7 +102,7 @@ def _frame(case: CaseRecord, facts: MaskFacts, loaded: Loaded, manifest: Mapping
     if facts.shape != scene.shape:
         yield f"the source has the shape {facts.shape}, the record {scene.shape}"
         return
-    rule = FrameRule.from_json(dict(manifest["config"]["frame"]))
+    rule = FrameRule.from_json(manifest.get("config", {}).get("frame"))
     if rule.frame(scene.shape) != scene.frame:
         yield f"the frame is {scene.frame}, the configuration gives {rule.frame(scene.shape)}"
     if (facts.spacing is None) != (scene.spacing_mm is None) or not _close(facts.spacing or (), scene.spacing_mm or ()):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from unireason.data.dataset import Dataset
+from unireason.data.dataset import MANIFEST, Dataset
 from unireason.data.item import Source
 from unireason.data.records import SPLITS, CaseRecord, ImageRecord, SampleRecord
 from unireason.errors import UniReasonError
@@ -105,7 +105,7 @@ def check(dataset: Dataset, source: Source | None, *, samples: int | None = None
     if whole:
         walk = _Walk(dataset, source, found, tally, texts, register)
         walk.run(samples, progress or (lambda done, total: None))
-    leakage.check_pictures(register, int(dataset.manifest.get("config", {}).get("near", leakage.NEAR)), found)
+    leakage.check_pictures(register, _near(dataset, found), found)
     register.repeats(found)
     check_balance(tally, len(register.patients), found)
     files.check_counts(dataset.manifest, tally, found)
@@ -121,6 +121,15 @@ def check(dataset: Dataset, source: Source | None, *, samples: int | None = None
         distribution=tally.to_json(),
         masks=source is not None,
     )
+
+
+def _near(dataset: Dataset, found: Findings) -> int:
+    """Bits within which pictures count as the same, as the builder was told."""
+    near = dataset.manifest.get("config", {}).get("near", leakage.NEAR)
+    if type(near) is int and 0 <= near < 128:
+        return near
+    found.add(files.CHECK, f"near is {near!r}, not a number of bits from 0 to 127", file=MANIFEST)
+    return leakage.NEAR
 
 
 def _first_pass(dataset: Dataset, register: leakage.Register, tally: Tally, found: Findings) -> bool:

@@ -78,7 +78,7 @@ def entries(dataset: Dataset, split: str, *, root: Path | None = None) -> Iterat
     for case in dataset.cases(split):
         asked, kept = samples.take(case.scene.case), images.take(case.scene.case)
         if not inside:
-            shelf = shelf or _Shelf(dataset.source(root), FrameRule.from_json(dataset.manifest["config"]["frame"]))
+            shelf = shelf or _Shelf(dataset.source(root), FrameRule.from_json(dataset.manifest.get("config", {}).get("frame")))
             kept = shelf.pictures(case)
         yield _entry(case, asked, kept)
     samples.end()
