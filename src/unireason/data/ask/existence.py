@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from unireason.data import names
 from unireason.data.annotate.wording import is_plural, the
 from unireason.data.question import Question
 
 from .dice import Dice
+from .even import evened, tally
 from .place import Places, group_of, is_lesion, words_of
 from .writing import Choice, Draft, write
 
@@ -69,8 +71,10 @@ def which_present(places: Places, dice: Dice) -> Iterator[Question]:
     if len(missing) < 3:
         return
     for name in dice.shuffled(places.all):
-        wrong = [(n, _MISSING) for n in _alike(dice, missing, name)]
-        yield write(places, dice, Draft(FAMILY, "which_present", (), (name, _THERE), wrong, (name,)))
+        wrong = evened(places, dice, name, _alike(dice, missing, name), partial(_only_elsewhere, places, True))
+        if len(wrong) == 3:
+            rest = [(n, _MISSING) for n in wrong]
+            yield write(places, dice, Draft(FAMILY, "which_present", (), (name, _THERE), rest, (name,)))
 
 
 def which_absent(places: Places, dice: Dice) -> Iterator[Question]:
@@ -78,9 +82,20 @@ def which_absent(places: Places, dice: Dice) -> Iterator[Question]:
     if len(places.all) < 3:
         return
     for name in dice.shuffled(certainly_absent(places)):
-        there = _alike(dice, places.all, name)
-        draft = Draft(FAMILY, "which_absent", (), (name, _MISSING), [(n, _THERE) for n in there], there)
-        yield write(places, dice, draft)
+        there = evened(places, dice, name, _alike(dice, places.all, name), partial(_only_elsewhere, places, False))
+        if len(there) == 3:
+            draft = Draft(FAMILY, "which_absent", (), (name, _MISSING), [(n, _THERE) for n in there], there)
+            yield write(places, dice, draft)
+
+
+def _only_elsewhere(places: Places, there: bool, options: Sequence[str]) -> dict[str, float]:
+    """How often each option is the only one there (missing) in other patients."""
+    peers = [] if places.peers is None else places.peers.any_of(places.scene)
+    found = []
+    for peer in peers:
+        alone = [n for n in options if (n in peer.scene.structures) == there]
+        found.append(alone[0] if len(alone) == 1 else "")
+    return tally(found)
 
 
 def _alike(dice: Dice, pool: list[str], name: str) -> list[str]:

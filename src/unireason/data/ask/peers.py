@@ -19,7 +19,9 @@ from .place import Places
 
 EACH = 24
 """Scenes kept of every structure and kind."""
-MOST = 40
+ASKERS = 6
+"""One patient in so many is asked about the box, the slices or the size of a structure; the others lend theirs as wrong ones."""
+MOST = 120
 """Scenes looked at of every structure: those kept for another one may hold it too."""
 
 
@@ -35,13 +37,15 @@ class Peers:
 
     def __init__(self, scenes: Iterable[Scene], near: Iterable[Scene] = ()) -> None:
         """Sort scenes by what they hold."""
-        self._all = _sorted(scenes, MOST)
-        self._near = _sorted(near, None)
+        whole = [Places(scene) for scene in scenes]
+        self._any = whole
+        self._all = _sorted(whole, MOST)
+        self._near = _sorted(map(Places, near), None)
 
     def beside(self, near: Iterable[Scene]) -> Peers:
         """The same with other scenes to exchange with."""
         other = Peers(())
-        other._all, other._near = self._all, _sorted(near, None)
+        other._any, other._all, other._near = self._any, self._all, _sorted(map(Places, near), None)
         return other
 
     def of(self, scene: Scene, *names: str) -> Iterator[Places]:
@@ -57,21 +61,45 @@ class Peers:
             if places.scene.patient != scene.patient and all(n in centres for n in more):
                 yield places
 
+    def any_of(self, scene: Scene) -> list[Places]:
+        """All scenes of other patients of the same kind, whatever they hold: of every structure as many, so rare ones are too frequent."""
+        return [p for p in self._any if p.scene.kind == scene.kind and p.scene.patient != scene.patient]
+
     def exchange(self, scene: Scene, name: str, dice: Dice) -> list[Places]:
-        """Near scenes of other patients that hold a structure, in random order, one a patient."""
-        found = {p.scene.patient: p for p in dice.shuffled(self._near.get(_key(scene, name), []))}
+        """Near scenes of other patients that lend what is true of a structure to this one, in random order, one a patient.
+
+        One patient in ``ASKERS`` is asked about the structure, the others lend, each to the last such patient before it in the list.
+        So what was right in one question is wrong in no other, and nothing is wrong twice. Empty if this patient lends itself.
+        """
+        found: dict[str, Places] = {}
+        if not _asks(scene.patient, name):
+            return []
+        near = self._near.get(_key(scene, name), [])
+        start = next((i for i, p in enumerate(near) if p.scene.patient == scene.patient), None)
+        if start is None:
+            return []
+        for other in near[start:]:
+            patient = other.scene.patient
+            if patient != scene.patient and _asks(patient, name):
+                break
+            found.setdefault(patient, other)
         found.pop(scene.patient, None)
-        return list(found.values())
+        return dice.shuffled(list(found.values()))
+
+
+def _asks(patient: str, name: str) -> bool:
+    """True if a patient is asked about a structure's box or size, False if it lends them to others."""
+    return hashlib.blake2b(f"{name}\0{patient}".encode(), digest_size=8).digest()[0] % ASKERS == 0
 
 
 def _key(scene: Scene, name: str) -> Key:
     return scene.kind, scene.space, scene.unit, name
 
 
-def _sorted(scenes: Iterable[Scene], most: int | None) -> dict[Key, list[Places]]:
+def _sorted(scenes: Iterable[Places], most: int | None) -> dict[Key, list[Places]]:
     """Scenes by structure, at most so many of each."""
     found: defaultdict[Key, list[Places]] = defaultdict(list)
-    for places in map(Places, scenes):
+    for places in scenes:
         for name in places.all:
             same = found[_key(places.scene, name)]
             if most is None or len(same) < most:

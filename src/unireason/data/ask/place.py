@@ -100,6 +100,10 @@ class Places:
             known = self._others[involved] = list(islice(found, MOST_OTHERS))
         return known
 
+    def every(self, *involved: str) -> list[Places]:
+        """Like ``others``, but all that are known: to count what is frequent."""
+        return [] if self.peers is None else list(self.peers.of(self.scene, *involved))
+
     def offset(self, a: str, b: str) -> tuple[float, ...]:
         """From the centre of b to that of a."""
         return tuple(p - q for p, q in zip(self.centres[a], self.centres[b], strict=True))

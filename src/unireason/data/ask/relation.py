@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from unireason.data import names
 from unireason.data.annotate.wording import length, the, unit_of
 from unireason.data.question import Question
 
 from .dice import Dice
+from .even import evened, tally
 from .place import MARGIN, Places, kin, one_side
 from .writing import Draft, rivals, write
 
@@ -93,6 +95,7 @@ def nearest(places: Places, dice: Dice) -> Iterator[Question]:
                 and (places.alone or any(peer.distance(n, x) < peer.distance(right, x) for peer in places.others(n, right, x)))
             ]
             wrong = rivals(dice, sorted(pool, key=ways.__getitem__))
+            wrong = evened(places, dice, right, wrong, partial(_nearest_elsewhere, places, x)) if wrong else []
             if wrong:
                 facts = [(n, f"its centre is {length(ways[n], unit)} away from that of {the(x)}") for n in (right, *wrong)]
                 needs = [x, right, wrong[0]]
@@ -121,11 +124,30 @@ def which_direction(places: Places, dice: Dice) -> Iterator[Question]:
             and (places.alone or any((peer.offset(n, x)[axis] > 0) == up for peer in places.others(n, x)))
         ]
         wrong = rivals(dice, sorted(fits, key=lambda n: abs(ways[n])))
+        wrong = evened(places, dice, right, wrong, partial(_beyond_elsewhere, places, x, axis, up)) if wrong else []
         if wrong:
             facts = [(n, f"its centre lies {_way(places, axis, ways[n])}, seen from {the(x)}") for n in (right, *wrong)]
             needs = [x, right, *wrong[: dice.below(2)]]
             values = {"x": the(x), "towards": _TOWARDS[places.scene.space][word]}
             yield write(places, dice, Draft(FAMILY, "which_direction", (word, x), facts[0], facts[1:], needs, values))
+
+
+def _nearest_elsewhere(places: Places, x: str, options: Sequence[str]) -> dict[str, float]:
+    """How often each option is nearest to a structure in other patients."""
+    found = []
+    for peer in places.every(x, *options):
+        first, second = sorted(options, key=partial(peer.distance, x))[:2]
+        found.append(first if peer.distance(second, x) >= LEAST_RATIO * peer.distance(first, x) else "")
+    return tally(found)
+
+
+def _beyond_elsewhere(places: Places, x: str, axis: int, up: bool, options: Sequence[str]) -> dict[str, float]:
+    """How often each option alone lies beyond a structure in other patients, along an axis."""
+    found = []
+    for peer in places.every(x, *options):
+        beyond = [n for n in options if (peer.offset(n, x)[axis] > 0) == up]
+        found.append(beyond[0] if len(beyond) == 1 else "")
+    return tally(found)
 
 
 ASKS = (direction, nearest, which_direction)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 
 from unireason.data.annotate.wording import amount, the, unit_of
@@ -11,6 +12,7 @@ from unireason.data.scene import Structure
 from unireason.grounding.grammar import number_text
 
 from .dice import Dice
+from .even import evened, tally
 from .localise import exchanged
 from .place import Places
 from .writing import Choice, Draft, write
@@ -52,13 +54,26 @@ def _ordered(places: Places, dice: Dice, ask: str) -> Iterator[Question]:
         beyond = [n for n in pool if ratios[n] >= ratios[next_one] and n != next_one]
         four = len(beyond) >= 2 and dice.below(3)
         wrong = [next_one, *(dice.shuffled(beyond[:4])[:2] if four else [])]
-        yield _compare(places, dice, ask, [right, *wrong])
+        wrong = evened(places, dice, right, wrong, partial(_extreme_elsewhere, places, ask))
+        if wrong:
+            yield _compare(places, dice, ask, [right, *wrong])
 
 
 def _beats(places: Places, a: str, b: str, ask: str) -> bool:
     """True if one structure is larger (smaller) than another, certainly."""
     ratio = places.scene.structures[a].measure / places.scene.structures[b].measure
     return ratio >= LEAST_RATIO if ask == "largest" else ratio * LEAST_RATIO <= 1
+
+
+def _extreme_elsewhere(places: Places, ask: str, options: Sequence[str]) -> dict[str, float]:
+    """How often each option is the largest (smallest) in other patients."""
+    found = []
+    for peer in places.every(*options):
+        sizes = {n: peer.scene.structures[n].measure for n in options}
+        first, second = sorted(options, key=sizes.__getitem__, reverse=ask == "largest")[:2]
+        ratio = sizes[first] / sizes[second] if ask == "largest" else sizes[second] / sizes[first]
+        found.append(first if LEAST_RATIO <= ratio <= MOST_RATIO else "")
+    return tally(found)
 
 
 def _compare(places: Places, dice: Dice, ask: str, chosen: list[str]) -> Question:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from math import log
 
@@ -11,12 +11,17 @@ from unireason.data.question import Question
 from unireason.grounding import grammar
 
 from .dice import Dice
+from .even import alike, evened, tally
 from .localise import form, numbers_here, overlap
 from .place import Places, kin, part_text
 from .writing import Draft, rivals, write
 
 FAMILY = "spatial_localisation"
 MOST_IOU = 0.3
+LEAST_ALIKE = 0.002
+"""How alike, on average over other patients, the boxes of every option must be to the one that is asked about."""
+WEIGHT = 2000.0
+"""Brings that likeness to the scale of counts."""
 ALIKE = 0.3
 """Boxes that overlap so much might be taken for each other."""
 
@@ -38,6 +43,7 @@ def which_in_quadrant(places: Places, dice: Dice) -> Iterator[Question]:
             and (places.alone or any(peer.part(n, axes) == part for peer in places.others(n)))
         ]
         wrong = rivals(dice, sorted(pool, key=partial(_told_apart, places, axes, right)))
+        wrong = evened(places, dice, right, wrong, partial(_in_part_elsewhere, places, axes, part)) if wrong else []
         if wrong:
             rest = [(n, _elsewhere(places, n, axes, right)) for n in wrong]
             needs = [right, *wrong[: dice.below(3)]]
@@ -79,6 +85,7 @@ def which_at_box(places: Places, dice: Dice) -> Iterator[Question]:
             and (places.alone or any(_could_fill(places, peer, n, right) for peer in places.others(n)))
         ]
         wrong = rivals(dice, sorted(pool, key=lambda n: _unlike(places, n, right)))
+        wrong = evened(places, dice, right, wrong, partial(_fill_elsewhere, places, right)) if wrong else []
         if wrong:
             written = grammar.write(box)
             plain = written.removeprefix(grammar.BOX_START).removesuffix(grammar.BOX_END)
@@ -87,6 +94,27 @@ def which_at_box(places: Places, dice: Dice) -> Iterator[Question]:
             needs = [right, *wrong[: dice.below(3)]]
             draft = Draft(FAMILY, "which_at_box", (written,), (right, "its outline fits the box"), rest, needs, values)
             yield write(places, dice, draft)
+
+
+def _in_part_elsewhere(places: Places, axes: str, part: str, options: Sequence[str]) -> dict[str, float]:
+    """How often each option alone lies in a part in other patients."""
+    found = []
+    for peer in places.every(*options):
+        inside = [n for n in options if peer.part(n, axes) == part]
+        found.append(inside[0] if len(inside) == 1 else "")
+    return tally(found)
+
+
+def _fill_elsewhere(places: Places, right: str, options: Sequence[str]) -> dict[str, float]:
+    """How often, about, each option has a box like that of the right one in other patients; empty if one hardly ever has."""
+    frame = places.scene.frame
+    sizes = (frame.width, frame.height, frame.depth)
+    found = {}
+    for name in options:
+        peers = places.every(name)
+        near = [alike(numbers_here(places, peer, name), places.boxes[right], sizes) for peer in peers]
+        found[name] = WEIGHT * sum(near) / max(len(near), 1)
+    return found if min(found.values()) > LEAST_ALIKE * WEIGHT else {}
 
 
 def _could_fill(places: Places, peer: Places, name: str, right: str) -> bool:

@@ -33,7 +33,7 @@ def written(peers):
 
 
 def test_exactly_one_option_is_right_by_the_masks(written):
-    assert len(written) > 2000
+    assert len(written) > 1500
     wrong = [(q, right_options(q, m)) for q, m in written if right_options(q, m) != [q.answer]]
     assert not wrong, f"{len(wrong)} of {len(written)}: {wrong[0]}"
     assert {len(q.options) for q, _ in written} == {2, 4}
@@ -71,19 +71,19 @@ def drawn_patients(values, kind="image"):
 def test_exchanged_values_do_not_tell_which_is_true():
     """Ranks and eccentricity of the true value among the four are uniform, although many pairs lie too near to each other."""
     draw = np.random.default_rng(0)
-    places = np.clip(draw.normal(90, 25, 500), 0, 180).astype(int)
-    scenes = drawn_patients(places)
-    known = Peers(scenes, near=scenes)
+    scenes = drawn_patients(np.clip(draw.normal(90, 25, 4000), 0, 180).astype(int))
     ranks, outer = Counter(), Counter()
-    for number, one in enumerate(scenes):
-        for seed in range(4):
-            dice = Dice(np.random.default_rng([number, seed]))
+    for start in range(0, len(scenes), 100):
+        block = scenes[start : start + 100]
+        known = Peers((), near=block)
+        for number, one in enumerate(block, start):
+            dice = Dice(np.random.default_rng(number))
             found = exchanged(Places(one, known), dice, "liver", lambda p: p.boxes["liver"][0], lambda a, b: abs(a - b) >= 8)
             if len(found) == 4:
                 ranks[sorted(found).index(found[0])] += 1
                 outer[abs(found[0] - 90) == max(abs(v - 90) for v in found)] += 1
     total = sum(ranks.values())
-    assert total > 200
+    assert total > 100
     assert stats.chisquare([ranks[i] for i in range(4)]).pvalue > 0.001
     assert abs(outer[True] / total - 0.25) < 3.5 * (0.25 * 0.75 / total) ** 0.5
 
@@ -91,9 +91,31 @@ def test_exchanged_values_do_not_tell_which_is_true():
 def test_a_patient_is_never_its_own_peer():
     scenes = drawn_patients([10, 60, 110])
     twin = replace(scenes[0], case="other slice")
-    known = Peers([*scenes, twin], near=[*scenes, twin])
+    known = Peers([*scenes, twin])
     assert {p.scene.patient for p in known.of(scenes[0], "liver")} == {"p0001", "p0002"}
-    assert {p.scene.patient for p in known.exchange(scenes[0], "liver", Dice(np.random.default_rng(0)))} == {"p0001", "p0002"}
+    assert {p.scene.patient for p in known.any_of(scenes[0])} == {"p0001", "p0002"}
+
+
+def test_what_is_lent_is_lent_once_and_by_patients_who_are_not_asked():
+    """So an option that is right in one question is wrong in no other, and none is wrong twice."""
+    scenes = [twin for one in drawn_patients(range(0, 180)) for twin in (one, replace(one, case=f"{one.case} again"))]
+    known = Peers((), near=scenes)
+    lent = {one.patient: known.exchange(one, "liver", Dice(np.random.default_rng(1))) for one in scenes}
+    asked = {patient for patient, found in lent.items() if found}
+    lenders = [p.scene.patient for found in lent.values() for p in found]
+    assert len(asked) > 10
+    assert len(lenders) == len(set(lenders)) > 100
+    assert asked.isdisjoint(lenders)
+
+
+def test_what_is_lent_does_not_depend_on_where_the_window_ends():
+    scenes = drawn_patients(range(0, 180))
+    whole, later = Peers((), near=scenes), Peers((), near=scenes[60:])
+    for one in scenes[60:]:
+        found = [
+            {p.scene.patient for p in known.exchange(one, "liver", Dice(np.random.default_rng(1)))} for known in (whole, later)
+        ]
+        assert found[0] == found[1]
 
 
 def test_peers_share_kind_space_and_unit():
