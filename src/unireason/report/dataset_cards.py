@@ -94,13 +94,13 @@ def choose(dataset: Dataset, source: Source | None, report: Report) -> list[Show
 def _samples(dataset: Dataset, flagged: Sequence[str]) -> list[SampleRecord]:
     """Flagged samples first, then every family and kind in turn."""
     named: dict[str, SampleRecord] = {}
-    strata: dict[tuple[str, str], list[tuple[int, str, SampleRecord]]] = {}
-    for sample in dataset.samples():
+    strata: dict[tuple[str, str], list[tuple[int, int, SampleRecord]]] = {}
+    for number, sample in enumerate(dataset.samples()):
         if sample.id in flagged:
             named.setdefault(sample.id, sample)
             continue
         heap = strata.setdefault((sample.question.family, sample.kind), [])
-        item = (-int(hashlib.sha256(sample.id.encode()).hexdigest()[:12], 16), sample.id, sample)
+        item = (-int(hashlib.sha256(sample.id.encode()).hexdigest()[:12], 16), number, sample)
         if len(heap) < 2:
             heapq.heappush(heap, item)
         elif item[:2] > heap[0][:2]:

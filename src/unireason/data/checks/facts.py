@@ -110,6 +110,8 @@ class SceneFacts:
         middle = [(own[i] + own[half + i]) / 2 for i in range(half)]
         found = []
         for other in self.scene.structures[name].neighbours:
+            if other not in self.scene.structures:
+                continue
             box = self.scene.structures[other].box_canonical
             if all(box[i] <= m <= box[half + i] for i, m in enumerate(middle)):
                 found.append((prod(box[half + i] - box[i] for i in range(half)), other))
