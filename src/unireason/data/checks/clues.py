@@ -41,6 +41,8 @@ def clues(question: str, options: Sequence[str]) -> list[list[str]]:
         own += [f"word|{w}" for w in mine]
         own += [f"pair|{a}|{b}" for a, b in pairwise(mine)]
         own += [f"cross|{q}|{w}" for q in asked for w in mine]
+        if not numbers[place]:
+            own += [f"beside|{options[place]}|{other}" for n, other in enumerate(options) if n != place]
         own += [f"asked|{w in asked}" for w in mine[:1]]
         own += [f"rank|{name}|{r}" for name, values in measures.items() for r in _rank(values, place)]
         own += [
@@ -97,6 +99,8 @@ def describe(clue: str) -> str:
         return f"'{parts[0]} {parts[1]}'"
     if kind == "cross":
         return f"'{parts[1]}' where the question says '{parts[0]}'"
+    if kind == "beside":
+        return f"'{parts[0]}' beside '{parts[1]}'"
     if kind == "asked":
         return "its first word is in the question" if parts[0] == "True" else "its first word is not in the question"
     if kind == "rank":

@@ -146,3 +146,11 @@ def test_clues_by_hand() -> None:
 def test_every_clue_can_be_put_into_words() -> None:
     for own in clues("Which box is larger, 5 or 7?", ["[0,0,4,4]", "the left lung", "7 ml"]):
         assert all(describe(clue) for clue in own)
+
+
+def test_names_that_stand_beside_each_other_are_clues_and_numbers_are_not():
+    heart, kidney = clues("Which is missing?", ["heart", "left kidney"])
+    assert "beside|heart|left kidney" in heart
+    assert "beside|left kidney|heart" in kidney
+    assert describe("beside|heart|left kidney") == "'heart' beside 'left kidney'"
+    assert not any(c.startswith("beside") for c in clues("Which?", ["1 to 2", "3 to 4"])[0])
