@@ -150,7 +150,7 @@ def pictures(images: int) -> dict[str, Any]:
 
 def phantoms(most: int) -> dict[str, Any]:
     """Seconds of the command for ``most`` 2D and ``most`` 3D questions, and the same for its check."""
-    patients = str(most * 42 // 100 + 20)
+    patients = str(most * 52 // 100 + 20)
     with tempfile.TemporaryDirectory() as place:
         out = str(Path(place) / "set")
         shape = ["--patients", patients, "--most", str(most), "--slices", "1", "--implicit", "0", "--workers", "2"]
