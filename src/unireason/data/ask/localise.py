@@ -84,7 +84,7 @@ def box(places: Places, dice: Dice) -> Iterator[Question]:
         yield from _shifted_box(places, dice)
         return
     for name in dice.shuffled(places.all):
-        true, *boxes = exchanged(places, dice, name, partial(_numbers_of, places, name), _unlike)
+        true, *boxes = exchanged(places, name, partial(_numbers_of, places, name), _unlike)
         if boxes:
             wrong = [(_box_text(b), _box_fact(true, b)) for b in boxes]
             right = (_box_text(true), "it fits the outline on all sides")
@@ -96,7 +96,7 @@ def _numbers_of(places: Places, name: str, peer: Places) -> tuple[int, ...]:
     return numbers_here(places, peer, name)
 
 
-def exchanged(places: Places, dice: Dice, name: str, value: Callable[[Places], T], apart: Callable[[T, T], bool]) -> list[T]:
+def exchanged(places: Places, name: str, value: Callable[[Places], T], apart: Callable[[T, T], bool]) -> list[T]:
     """Wrong values about a structure: what is true of it in other patients.
 
     Three are drawn once, without regard to the true value, and taken as they are or not at all, so that nothing tells which of the
@@ -104,7 +104,6 @@ def exchanged(places: Places, dice: Dice, name: str, value: Callable[[Places], T
 
     Args:
         places: The scene; it must have peers.
-        dice: Draws.
         name: The structure.
         value: What is true of it in a scene.
         apart: Whether two values certainly differ.
@@ -113,7 +112,7 @@ def exchanged(places: Places, dice: Dice, name: str, value: Callable[[Places], T
         The true value, then three others if all four differ from each other, else one that differs, else none.
     """
     assert places.peers is not None
-    every = [value(peer) for peer in (places, *places.peers.exchange(places.scene, name, dice)[:3])]
+    every = [value(peer) for peer in (places, *places.peers.exchange(places.scene, name))]
     if len(every) == 4 and all(apart(a, b) for i, a in enumerate(every) for b in every[:i]):
         return every
     return every[:2] if len(every) > 1 and apart(every[0], every[1]) else every[:1]
@@ -239,7 +238,7 @@ def slices(places: Places, dice: Dice) -> Iterator[Question]:
         yield from _shifted_slices(places, dice)
         return
     for name in dice.shuffled(places.all):
-        true, *found = exchanged(places, dice, name, partial(_slices_of, places, name), _unequal)
+        true, *found = exchanged(places, name, partial(_slices_of, places, name), _unequal)
         if found:
             wrong = [(_range_text(a, b - a), _ends_fact(true, (a, b))) for a, b in found]
             right = (_range_text(true[0], true[1] - true[0]), "it begins and ends there")

@@ -14,13 +14,12 @@ from dataclasses import replace
 
 from unireason.data.scene import Scene
 
-from .dice import Dice
 from .place import Places
 
 EACH = 24
 """Scenes kept of every structure and kind."""
-ASKERS = 6
-"""One patient in so many is asked about the box, the slices or the size of a structure; the others lend theirs as wrong ones."""
+GROUP = 4
+"""Patients that exchange a structure's box, slices or size: one is asked, the others lend theirs as wrong ones."""
 MOST = 120
 """Scenes looked at of every structure: those kept for another one may hold it too."""
 
@@ -65,31 +64,27 @@ class Peers:
         """All scenes of other patients of the same kind, whatever they hold: of every structure as many, so rare ones are too frequent."""
         return [p for p in self._any if p.scene.kind == scene.kind and p.scene.patient != scene.patient]
 
-    def exchange(self, scene: Scene, name: str, dice: Dice) -> list[Places]:
-        """Near scenes of other patients that lend what is true of a structure to this one, in random order, one a patient.
+    def exchange(self, scene: Scene, name: str) -> list[Places]:
+        """Near scenes of other patients that lend what is true of a structure to this one; at most three, one a patient.
 
-        One patient in ``ASKERS`` is asked about the structure, the others lend, each to the last such patient before it in the list.
-        So what was right in one question is wrong in no other, and nothing is wrong twice. Empty if this patient lends itself.
+        The patients near to each other that hold the structure are put into groups of four, in an order that knows nothing of them.
+        The first of a group is asked, the others lend. So what was right in one question is wrong in no other, and nothing is wrong
+        twice. Empty if this patient lends itself, or if another scene of this patient is asked.
         """
-        found: dict[str, Places] = {}
-        if not _asks(scene.patient, name):
-            return []
-        near = self._near.get(_key(scene, name), [])
-        start = next((i for i, p in enumerate(near) if p.scene.patient == scene.patient), None)
-        if start is None:
-            return []
-        for other in near[start:]:
-            patient = other.scene.patient
-            if patient != scene.patient and _asks(patient, name):
-                break
-            found.setdefault(patient, other)
-        found.pop(scene.patient, None)
-        return dice.shuffled(list(found.values()))
+        first: dict[str, Places] = {}
+        for places in self._near.get(_key(scene, name), []):
+            first.setdefault(places.scene.patient, places)
+        order = sorted(first, key=lambda patient: _rank(name, patient))
+        for start in range(0, len(order), GROUP):
+            if order[start] == scene.patient:
+                lenders = [first[patient] for patient in order[start + 1 : start + GROUP]]
+                return lenders if first[scene.patient].scene.case == scene.case else []
+        return []
 
 
-def _asks(patient: str, name: str) -> bool:
-    """True if a patient is asked about a structure's box or size, False if it lends them to others."""
-    return hashlib.blake2b(f"{name}\0{patient}".encode(), digest_size=8).digest()[0] % ASKERS == 0
+def _rank(name: str, patient: str) -> bytes:
+    """Where a patient stands among those that hold a structure."""
+    return hashlib.blake2b(f"{name}\0{patient}".encode(), digest_size=8).digest()
 
 
 def _key(scene: Scene, name: str) -> Key:

@@ -120,7 +120,7 @@ def sizes(places: Places, name: str, dice: Dice) -> tuple[Choice, list[Choice]] 
         return None
     factor = dice.pick(FACTORS)
     (low, high), *wrong = exchanged(
-        places, dice, name, lambda peer: _range_around(peer.scene.structures[name].measure, factor, dice), _disjoint
+        places, name, lambda peer: _range_around(peer.scene.structures[name].measure, factor, dice), _disjoint
     )
     if not wrong or not low * EDGE <= structure.measure <= high / EDGE:
         return None

@@ -42,7 +42,7 @@ from .gather import write_table
 from .work import Unit, Work, read_json, write_json
 
 CANDIDATES = 12  # a family and case
-NEAR_PATIENTS, MOST_NEAR_UNITS = 16, 6
+UNITS_A_BLOCK = 4  # patients exchange boxes and sizes inside a block
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,18 +153,14 @@ class Shelf:
         found = self._scenes.get(unit.number)
         if found is None:
             found = self._scenes[unit.number] = [scene_from_row(row) for row in read_json(self._work.draft(unit))["cases"]]
-            while len(self._scenes) > 2 * MOST_NEAR_UNITS:
+            while len(self._scenes) > 2 * UNITS_A_BLOCK:
                 self._scenes.popitem(last=False)
         return found
 
     def near(self, unit: Unit) -> list[Scene]:
-        """Scenes of a unit and of those that follow it in the list, until there are enough patients to exchange with."""
-        found = list(self.scenes(unit))
-        for step in range(1, min(MOST_NEAR_UNITS, len(self._units))):
-            if len({scene.patient for scene in found}) > NEAR_PATIENTS:
-                break
-            found += self.scenes(self._units[(unit.number + step) % len(self._units)])
-        return found
+        """Scenes of the block of units to which a unit belongs; the same for all of them, so that each scene lends once."""
+        first = unit.number // UNITS_A_BLOCK * UNITS_A_BLOCK
+        return [scene for other in self._units[first : first + UNITS_A_BLOCK] for scene in self.scenes(other)]
 
 
 def forget() -> None:
