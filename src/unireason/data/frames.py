@@ -20,7 +20,7 @@ from unireason.types import Frame
 
 PREPROCESSOR = "preprocessor_config.json"
 _MAX_JSON_BYTES = 1 << 20
-_MOST_FACTOR, _MOST_SIDE, _MOST_PIXELS = 1024, 1 << 14, 1 << 28
+_MOST_FACTOR, _MOST_SIDE, _MOST_PIXELS = 1024, 1 << 14, 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
