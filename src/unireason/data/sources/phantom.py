@@ -59,7 +59,6 @@ ORGANS: tuple[Organ, ...] = (
     Organ("bladder", 11, (0.00, -0.22, -0.80), (38, 32, 30), -15),
 )
 BY_NAME = {o.name: o for o in ORGANS}
-BY_LABEL = {o.label: o for o in ORGANS}
 
 
 @dataclass(frozen=True, slots=True)
