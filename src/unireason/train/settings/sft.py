@@ -19,8 +19,6 @@ class Sft:
         cache: Pictures and features on disk.
         samples: Samples a step over all processes.
         together: Samples at most on one case that share its pictures in one step.
-        shuffle_options: True draws a new order of the options each time; only for reasoning that was written from a template with the
-            letter directly behind the option's text.
         sigma: Width in pixels of the bell over neighbouring numbers in place of a one-hot target; 0 for plain cross-entropy. Needs a
             tokenizer that has one token a whole number.
     """
@@ -32,5 +30,4 @@ class Sft:
     cache: Cache = field(default_factory=Cache)
     samples: int = 64
     together: int = 4
-    shuffle_options: bool = False
     sigma: float = 0.0
