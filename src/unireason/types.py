@@ -298,6 +298,29 @@ class Trace:
         return tuple(s for s in self.steps if isinstance(s, LookStep))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """One response of a policy with what it earned.
+
+    Attributes:
+        trace: The response.
+        reward: All of it.
+        parts: Named parts of the reward.
+        gold: What was expected: the letter of the right option, or the answer in words.
+        case: Identifier of the case.
+        pictures: uint8 (D, H, W) or (D, H, W, 3), the slices shown to the model; None if they are not at hand.
+        advantage: What the update saw: the reward against those of its group; None if unknown.
+    """
+
+    trace: Trace
+    reward: float
+    parts: Mapping[str, float]
+    gold: str
+    case: str
+    pictures: NDArray[np.uint8] | None = None
+    advantage: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """One look of a training text.
