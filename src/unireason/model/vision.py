@@ -80,18 +80,18 @@ def prepare(checkpoint: Checkpoint, pictures: Sequence[NDArray[np.uint8]]) -> Pr
     """
     if not len(pictures):
         raise ModelError("there is no picture to prepare", "at least one")
-    resized = tuple(_resized(checkpoint, picture) for picture in pictures)
-    colour = [p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in resized]
+    shown = tuple(resized(checkpoint, picture) for picture in pictures)
+    colour = [p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in shown]
     fed = checkpoint.image_processor(images=[Image.fromarray(p) for p in colour], return_tensors="pt")
     grids = tuple((int(t), int(h), int(w)) for t, h, w in fed["image_grid_thw"])
-    for picture, (_, rows, columns) in zip(resized, grids, strict=True):
+    for picture, (_, rows, columns) in zip(shown, grids, strict=True):
         if picture.shape[:2] != (rows * checkpoint.patch, columns * checkpoint.patch):
             raise ModelError(
                 f"the image processor made {rows * checkpoint.patch} x {columns * checkpoint.patch} of {picture.shape[:2]}",
                 "no change",
                 "report this with the checkpoint's preprocessor_config.json",
             )
-    return Prepared(fed["pixel_values"], grids, resized, checkpoint.patch)
+    return Prepared(fed["pixel_values"], grids, shown, checkpoint.patch)
 
 
 @torch.no_grad()
@@ -156,7 +156,13 @@ def _pieces(prepared: Prepared) -> Iterator[tuple[torch.Tensor, list[Grid]]]:
         yield prepared.pixel_values[first : first + size], grids
 
 
-def _resized(checkpoint: Checkpoint, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def resized(checkpoint: Checkpoint, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture at the size at which the network of a checkpoint sees it.
+
+    Raises:
+        ModelError: If it is no uint8 (H, W) or (H, W, 3).
+        FormatError: If its sides differ by more than 200 times.
+    """
     good = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)
     if picture.dtype != np.uint8 or not good or 0 in picture.shape:
         raise ModelError(f"a picture of shape {picture.shape} and type {picture.dtype}", "uint8 (H, W) or (H, W, 3)")

@@ -1,0 +1,1 @@
+"""Packed sequences and the forward pass that all trainers share."""
