@@ -36,6 +36,8 @@ class Model:
         start: "phantom", a checkpoint folder or a hub id; weights, tokenizer, image processor and profile come from there.
         profile: Prompt profile for questions with options and open questions: "" takes the checkpoint's own, else a built-in name or a
             TOML file. Implicit grounding questions always take "umrg".
+        phrases: Tokens added for the most frequent phrases of the training texts before training starts; 0 keeps the tokenizer. For small
+            models only.
         tower: True trains the vision tower.
         projector: True trains the multimodal projector (the tower's merger).
         language: True trains the language model and its output layer; with LoRA only its adapters.
@@ -46,6 +48,7 @@ class Model:
 
     start: str
     profile: str = ""
+    phrases: int = 0
     tower: bool = False
     projector: bool = False
     language: bool = True
