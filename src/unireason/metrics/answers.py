@@ -1,13 +1,16 @@
 """Which option letter an answer names.
 
-``answer_choice`` is our reading: only what stands behind the reasoning counts, and an article is not an option. The two
-``published_*`` readings exist to compare with published figures. All of them look at a bounded context of each candidate, so
-that no text makes them slow.
+``answer_choice`` is our reading: only what stands behind the reasoning counts, and an article is not an option. ``same_text``
+compares answers of open questions. The two ``published_*`` readings exist to compare with published figures. All of them look at
+a bounded context of each candidate, so that no text makes them slow.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
+
+from unireason.errors import FormatError
 
 THINK_START, THINK_END = "<think>", "</think>"
 
@@ -37,6 +40,9 @@ _ALTERNATIVE = re.compile(_CLOSE + r"\s{0,3}(?:or|and|/|,)\s{0,3}(?:option\s{1,3
 _DENIED = re.compile(
     r"(?:\bnot|n't|\bnever|\brather than|\binstead of|\bexcept)\s{1,3}(?:the\s{1,3})?(?:correct\s{1,3})?$", re.IGNORECASE
 )
+
+_WORD = re.compile(r"(?<![\w.])-(?=\d)|\d+(?:[.,]\d+)*|[^\W\d_]+|[<>=\u2264\u2265\u00b1+%\u00b0/]")
+_ARTICLES = {"a", "an", "the"}
 
 
 def answer_choice(response: str, letters: str) -> str | None:
@@ -72,6 +78,27 @@ def answer_choice(response: str, letters: str) -> str | None:
     return _offered(named.pop(), offered) if len(named) == 1 else None
 
 
+def same_text(answer: str, gold: str) -> bool:
+    """True if two free answers are the same words: exact match after normalisation.
+
+    Normalised means: compatibility forms unified, case folded, tags, blanks and punctuation dropped, an article in front dropped.
+    Numbers keep their sign and decimals, and signs that carry meaning (< > = + % and their like) stay.
+
+    Args:
+        answer: The answer alone, without reasoning. One without a word is never right.
+        gold: The right answer.
+
+    Raises:
+        FormatError: If ``gold`` has no word.
+
+    Source: exact match of SQuAD, arXiv 1606.05250, section 6.1; what is kept for measurements is ours.
+    """
+    right = _words(gold)
+    if not right:
+        raise FormatError(f"the gold answer is {gold!r}", "at least one word or number")
+    return _words(answer) == right
+
+
 def published_inference_choice(response: str) -> str | None:
     """The letter A to D that the published inference script reads; None for none. For comparisons only.
 
@@ -97,6 +124,12 @@ def published_reward_choice(text: str) -> str:
     """
     found = re.search(r"\b([A-D])\b", _without_think(text), re.IGNORECASE)
     return found[1].upper() if found else ""
+
+
+def _words(text: str) -> list[str]:
+    plain = unicodedata.normalize("NFKC", _SPECIAL.sub(" ", text)).casefold()
+    words = _WORD.findall(plain)
+    return words[1:] if len(words) > 1 and words[0] in _ARTICLES else words
 
 
 def _answer_part(response: str) -> str | None:

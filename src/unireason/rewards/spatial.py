@@ -1,7 +1,7 @@
 """Spatial rewards of medical reasoning grounding: how well a box and two points fit the truth.
 
 Source: MedReasoner, arXiv 2508.08177, format and accuracy rewards; modes "soft" and "hard" as released. The released "base"
-mode fails inside, so ours is new: plain box overlap and distance without smoothing or penalties.
+mode fails inside and gives 0 for its box terms; ours is what it means: three yes/no questions about box and points.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from unireason.errors import FormatError
 from unireason.grounding import umrg
 from unireason.metrics.circles import pdice_released
 from unireason.metrics.overlap import box_iou
-from unireason.types import Box2D
+from unireason.types import Box, Box2D
 
 Mode = Literal["soft", "hard", "base"]
-Points = tuple[umrg.Point, umrg.Point]
 
-_EPS = 1e-5
-_MIN_SPREAD = 10.0
-_MIN_GOLD_SIDE = 1e-3
+MAXIMUM = {"soft": 4.0, "hard": 8.0, "base": 5.0}
+"""The highest score of each mode."""
+
+EPS = 1e-5
+MIN_SPREAD = 10.0
+MIN_GOLD_SIDE = 1e-3
+_BASE_IOU, _BASE_BOX_L1, _BASE_POINT_DISTANCE = 0.5, 10.0, 100.0
 _BOX_PARTS = ("bbox_iou", "bbox_align", "bbox_scale", "bbox_position_valid", "bbox_area_valid")
 _POINT_PARTS = ("points_dice", "points_align", "points_angle", "points_position_valid", "points_spread_valid")
 _SCORED = ("format_think", "format_seg", "bbox_iou", "points_dice", "bbox_align", "bbox_scale", "points_align", "points_angle")
@@ -39,17 +42,18 @@ class Gold:
     """
 
     box: Box2D
-    points: Points
+    points: umrg.Points
 
     def __post_init__(self) -> None:
         """Check the numbers.
 
         Raises:
-            FormatError: If a side is shorter than 1e-3 px, or a coordinate is beyond 1e9 or not a number.
+            FormatError: If a side is shorter than 1e-3 px, a coordinate is beyond 1e9 or not a number, or a point has not two numbers.
         """
         values = (*self.box.coords, *self.points[0], *self.points[1])
         sides = (self.box.x2 - self.box.x1, self.box.y2 - self.box.y1)
-        if not all(abs(v) <= umrg.MAX_COORDINATE for v in values) or min(sides) < _MIN_GOLD_SIDE:
+        flat = {len(point) for point in self.points} == {2}
+        if not flat or not all(abs(v) <= umrg.MAX_COORDINATE for v in values) or min(sides) < MIN_GOLD_SIDE:
             raise FormatError(f"the gold box is {self.box.coords} with points {self.points}", "x1 < x2 and y1 < y2, in pixels")
 
 
@@ -77,11 +81,13 @@ def umrg_reward(solution: str, gold: Gold, *, mode: Mode = "soft") -> dict[str, 
         solution: The response, tags kept.
         gold: The truth, in the pixels of the response.
         mode: "soft" scores format, box IoU and point circles (at most 4); "hard" adds alignment, scale and angle (at most 8);
-            "base" scores format, plain IoU and plain box distance (at most 4).
+            "base" scores format and three yes/no terms (at most 5): ``bbox_iou`` = IoU above 0.5; ``bbox_align`` = mean distance of the
+            four coordinates below 10 px; ``points_align`` = both points nearer than 100 px to their gold points, in the better
+            pairing, and inside the box of the response, because the two go together to the frozen segmenter.
 
     Returns:
-        ``score`` and its twelve parts; parts that a mode does not use are 0, and a group (box, points) whose numbers admit no
-        score, such as an inverted box in hard mode, is 0 throughout. The empty response scores 0.
+        ``score`` and its twelve parts, the same keys in every mode; parts that a mode does not use are 0, and a group (box, points)
+        whose numbers admit no score, such as an inverted box in hard mode, is 0 throughout. The empty response scores 0.
 
     Raises:
         FormatError: If the mode is unknown.
@@ -92,14 +98,22 @@ def umrg_reward(solution: str, gold: Gold, *, mode: Mode = "soft") -> dict[str, 
     parts = dict.fromkeys(
         (*_SCORED, "bbox_position_valid", "bbox_area_valid", "points_position_valid", "points_spread_valid"), 0.0
     )
-    parts["format_think"] = 0.0 if reading.think is None else 1.0 if reading.think.strip() else 0.2
-    parts["format_seg"] = _format_seg(reading)
-    if reading.box is not None:
-        values = _base_box(reading.box, gold.box) if mode == "base" else _box_group(reading.box, gold, hard=mode == "hard")
-        parts.update(zip(_BOX_PARTS, values, strict=True))
-    if reading.points is not None and mode != "base":
-        parts.update(zip(_POINT_PARTS, _point_group(reading.points, gold, hard=mode == "hard"), strict=True))
+    parts.update(format_parts(reading))
+    box = reading.box if isinstance(reading.box, Box2D) else None
+    if mode == "base":
+        parts.update(_base_parts(box, reading.points, gold))
+    else:
+        if box is not None:
+            parts.update(zip(_BOX_PARTS, _box_group(box, gold, hard=mode == "hard"), strict=True))
+        if reading.points is not None:
+            parts.update(zip(_POINT_PARTS, _point_group(reading.points, gold, hard=mode == "hard"), strict=True))
     return {"score": sum(parts[name] for name in _SCORED), **parts}
+
+
+def format_parts(reading: umrg.Reading) -> dict[str, float]:
+    """``format_think`` (0 no block, 0.2 blank, 1) and ``format_seg`` (how much of the answer can be read: 0, 0.2, 0.4, 0.6 or 1)."""
+    think = 0.0 if reading.think is None else 1.0 if reading.think.strip() else 0.2
+    return {"format_think": think, "format_seg": _format_seg(reading)}
 
 
 def _format_seg(reading: umrg.Reading) -> float:
@@ -114,45 +128,51 @@ def _format_seg(reading: umrg.Reading) -> float:
 
 def _box_group(box: Box2D, gold: Gold, *, hard: bool) -> tuple[float, ...]:
     """(iou, align, scale, position_valid, area_valid)."""
-    position = math.prod(1.0 if _inside(p, box) else 0.5 for p in gold.points)
+    position = math.prod(1.0 if inside(p, box) else 0.5 for p in gold.points)
     width, height = box.x2 - box.x1, box.y2 - box.y1
     gold_width, gold_height = gold.box.x2 - gold.box.x1, gold.box.y2 - gold.box.y1
     ratio = width * height / (gold_width * gold_height)
     area = 1.0 if 0.5 < ratio < 2.0 else 0.5
-    iou = _penalised(_smooth_log(box_iou(box, gold.box, eps=_EPS)), position, area)
+    iou = penalised(smooth_log(box_iou(box, gold.box, eps=EPS)), position, area)
     if not hard:
         return iou, 0.0, 0.0, position, area
     if ratio <= 0 or width / height <= 0:
         return 0.0, 0.0, 0.0, 0.0, 0.0  # no logarithm of its size, so no scale term: the released group fails as a whole
     distance = sum(abs(a - b) for a, b in zip(box.coords, gold.box.coords, strict=True)) / 4
-    align = _smooth_exp(min(distance / (math.hypot(gold_width, gold_height) + _EPS), 2.0))
+    align = _smooth_exp(min(distance / (math.hypot(gold_width, gold_height) + EPS), 2.0))
     aspect = math.log(width / height) - math.log(gold_width / gold_height)
     scale = _smooth_exp(min(math.hypot(math.log(ratio), aspect), 1.0), middle=0.5)
-    return iou, _penalised(align, position, area), _penalised(scale, position, area), position, area
+    return iou, penalised(align, position, area), penalised(scale, position, area), position, area
 
 
-def _point_group(points: Points, gold: Gold, *, hard: bool) -> tuple[float, ...]:
+def _point_group(points: umrg.Points, gold: Gold, *, hard: bool) -> tuple[float, ...]:
     """(dice, align, angle, position_valid, spread_valid)."""
-    position = math.prod(1.0 if _inside(p, gold.box) else 0.5 for p in points)
-    spread = 1.0 if math.dist(*points) > _MIN_SPREAD else 0.5
-    dice = _penalised(_smooth_log(pdice_released(points, gold.points, radius_eps=_EPS)), position, spread)
+    position = math.prod(1.0 if inside(p, gold.box) else 0.5 for p in points)
+    spread = 1.0 if math.dist(*points) > MIN_SPREAD else 0.5
+    dice = penalised(smooth_log(pdice_released(points, gold.points, radius_eps=EPS)), position, spread)
     if not hard:
         return dice, 0.0, 0.0, position, spread
     straight, crossed = (_mean_l1(points, pair) for pair in (gold.points, gold.points[::-1]))
     diagonal = math.hypot(gold.box.x2 - gold.box.x1, gold.box.y2 - gold.box.y1)
-    align = _smooth_exp(min(min(straight, crossed) / (diagonal + _EPS), 2.0))
-    angle = _smooth_log(_cosine(points, gold.points))
-    return dice, _penalised(align, position, spread), _penalised(angle, position, spread), position, spread
+    align = _smooth_exp(min(min(straight, crossed) / (diagonal + EPS), 2.0))
+    angle = smooth_log(_cosine(points, gold.points))
+    return dice, penalised(align, position, spread), penalised(angle, position, spread), position, spread
 
 
-def _base_box(box: Box2D, gold: Box2D) -> tuple[float, ...]:
-    """(iou, 1 - mean distance over the gold diagonal, 0, 0, 0), both clipped to [0, 1]."""
-    distance = sum(abs(a - b) for a, b in zip(box.coords, gold.coords, strict=True)) / 4
-    align = max(0.0, 1.0 - distance / math.hypot(gold.x2 - gold.x1, gold.y2 - gold.y1))
-    return round(box_iou(box, gold), 4), round(align, 4), 0.0, 0.0, 0.0
+def _base_parts(box: Box2D | None, points: umrg.Points | None, gold: Gold) -> dict[str, float]:
+    """The three yes/no terms of the base mode; a missing box or missing points answer no."""
+    if box is None:
+        return {}
+    near = sum(abs(a - b) for a, b in zip(box.coords, gold.box.coords, strict=True)) / 4 < _BASE_BOX_L1
+    parts = {"bbox_iou": float(box_iou(box, gold.box) > _BASE_IOU), "bbox_align": float(near)}
+    if points is not None:
+        pairings = (gold.points, gold.points[::-1])
+        close = min(max(map(math.dist, points, pair)) for pair in pairings) < _BASE_POINT_DISTANCE
+        parts["points_align"] = float(close and all(inside(point, box) for point in points))
+    return parts
 
 
-def _smooth_log(value: float) -> float:
+def smooth_log(value: float) -> float:
     """0.1 at 0, 1 at 1, steep near 0."""
     return 0.9 * math.log(3.0 * value + 1.0) / math.log(4.0) + 0.1
 
@@ -166,17 +186,17 @@ def _smooth_exp(value: float, *, middle: float = 1.0) -> float:
     return 0.9 * (curve(value) - curve(2.0)) / (curve(0.0) - curve(2.0) + 1e-8) + 0.1
 
 
-def _penalised(reward: float, first: float, second: float) -> float:
+def penalised(reward: float, first: float, second: float) -> float:
     """Keep 70% of a reward and let two validity factors decide over the rest; four decimals in [0, 1]."""
     return round(min(max(0.7 * reward + 0.3 * reward * (first + second) / 2, 0.0), 1.0), 4)
 
 
-def _mean_l1(points: Points, others: Sequence[umrg.Point]) -> float:
+def _mean_l1(points: umrg.Points, others: Sequence[umrg.Point]) -> float:
     """Mean over the pairs of the mean distance along x and y."""
     return sum((abs(a[0] - b[0]) + abs(a[1] - b[1])) / 2 for a, b in zip(points, others, strict=True)) / 2
 
 
-def _cosine(points: Points, others: Points) -> float:
+def _cosine(points: umrg.Points, others: umrg.Points) -> float:
     """|cos| of the angle between the lines through two point pairs; 0 when a pair has no direction."""
     ax, ay = points[1][0] - points[0][0], points[1][1] - points[0][1]
     bx, by = others[1][0] - others[0][0], others[1][1] - others[0][1]
@@ -184,8 +204,10 @@ def _cosine(points: Points, others: Points) -> float:
     return 0.0 if length == 0 else min(1.0, abs(ax * bx + ay * by) / length)
 
 
-def _inside(point: umrg.Point, box: Box2D) -> bool:
-    return box.x1 <= point[0] <= box.x2 and box.y1 <= point[1] <= box.y2
+def inside(point: umrg.Point, box: Box) -> bool:
+    """True if a point lies in a box of the same number of axes, both ends included."""
+    axes = len(point)
+    return all(low <= value <= high for low, value, high in zip(box.coords[:axes], point, box.coords[axes:], strict=True))
 
 
 def _plain(value: Any, size: int) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from unireason.errors import FormatError
 from unireason.grounding import umrg
-from unireason.rewards.spatial import Gold, read_gold, umrg_reward
+from unireason.rewards.spatial import MAXIMUM, Gold, read_gold, umrg_reward
 from unireason.types import Box2D
 
 GOLD = Gold(Box2D(0, 0, 100, 100), ((20, 20), (80, 80)))
@@ -23,7 +23,8 @@ def test_the_truth_itself_scores_full():
     soft, hard = (score(GOLD.box.coords, GOLD.points, mode) for mode in ("soft", "hard"))
     assert soft["score"] == pytest.approx(4)
     assert hard["score"] == pytest.approx(8, abs=1e-3)
-    assert score(GOLD.box.coords, GOLD.points, "base")["score"] == pytest.approx(4)
+    assert score(GOLD.box.coords, GOLD.points, "base")["score"] == 5
+    assert MAXIMUM == {"soft": 4, "hard": 8, "base": 5}
 
 
 def test_soft_by_hand():
@@ -69,10 +70,36 @@ def test_an_inverted_box_loses_its_whole_group_in_hard_mode_only():
     assert hard["points_dice"] == soft["points_dice"] == 1
 
 
-def test_base_mode_is_plain():
-    found = score((0, 0, 50, 100), GOLD.points, "base")
-    assert (found["bbox_iou"], found["bbox_align"]) == (0.5, pytest.approx(1 - 12.5 / (100 * math.sqrt(2)), abs=1e-4))
-    assert found["points_dice"] == 0
+@pytest.mark.parametrize(
+    ("box", "points", "iou", "near", "close"),
+    [
+        ((0, 0, 51, 100), ((20, 20), (50, 80)), 1, 0, 1),  # IoU 0.51; mean distance 49 / 4 px; points 0 and 30 px away
+        ((0, 0, 50, 100), ((20, 20), (50, 80)), 0, 0, 1),  # IoU 0.5 is not above 0.5
+        ((0, 0, 100, 60.1), ((20, 20), (80, 60)), 1, 1, 1),  # mean distance 39.9 / 4 px, though the sum is far above 10
+        ((0, 0, 100, 60), ((20, 20), (80, 60)), 1, 0, 1),  # exactly 10 px is not below
+        ((0, 0, 100, 100), ((80, 80), (20, 20)), 1, 1, 1),  # the other pairing
+        ((0, 0, 100, 79), ((20, 20), (80, 80)), 1, 1, 0),  # the second point lies outside the box of the response
+        ((0, 0, 100, 80), ((20, 20), (80, 80)), 1, 1, 1),  # on its border it is inside
+        ((-20, 0, 150, 200), ((20, 20), (80, 179)), 0, 0, 1),  # 99 px
+        ((-20, 0, 150, 200), ((20, 20), (80, 180)), 0, 0, 0),  # exactly 100 px
+        ((-20, 0, 150, 200), ((20, 120), (80, 80)), 0, 0, 1),  # straight 100 px, crossed 85 px
+        ((100, 100, 0, 0), ((20, 20), (80, 80)), 0, 0, 0),  # an inverted box holds nothing
+    ],
+)
+def test_base_asks_three_questions(box, points, iou, near, close):
+    found = score(box, points, "base")
+    assert (found["bbox_iou"], found["bbox_align"], found["points_align"]) == (iou, near, close)
+    assert found["score"] == 2 + iou + near + close
+    assert set(found) == set(score(box, points, "soft"))
+
+
+def test_base_answers_no_to_what_is_missing():
+    only_points = umrg_reward(
+        "<think>x</think><answer>{'bbox': 1, 'points_1': [20,20], 'points_2': [80,80]}</answer>", GOLD, mode="base"
+    )
+    assert only_points["score"] == 1 + 0.6
+    only_box = umrg_reward("<answer>{'bbox': [0,0,100,100], 'points_1': [20,20], 'points_2': 1}</answer>", GOLD, mode="base")
+    assert only_box["score"] == 0.6 + 2
 
 
 @pytest.mark.parametrize(
@@ -98,7 +125,7 @@ def test_format(solution, think, seg):
 @given(st.tuples(*[number] * 4), st.tuples(point, point), st.sampled_from(["soft", "hard", "base"]))
 def test_bounds(box, points, mode):
     found = score(box, points, mode)
-    assert 0 <= found["score"] <= (8 if mode == "hard" else 4)
+    assert 0 <= found["score"] <= MAXIMUM[mode]
     assert all(0 <= value <= 1 for name, value in found.items() if name != "score")
 
 

@@ -1,0 +1,174 @@
+"""One reward for one response: the terms that a run asked for, each by its name, and what was measured on the way.
+
+It reads a finished Trace and the truth of its question. It knows nothing of training, networks or files; the evidence term, which
+needs a second generation, is added afterwards by ``with_evidence``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import get_args
+
+from unireason.errors import FormatError
+from unireason.types import Trace
+
+from . import spatial, spatial3d
+from .measures import Measures, measure
+from .outcome import open_outcome, outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What a response earns. The defaults are the published outcome reward; every further term is off.
+
+    Attributes:
+        answer: Weight of the right answer.
+        form: Weight of the format.
+        must_look: True if the format asks for at least one executed look, for questions with a grounded reasoning.
+        spatial: Mode of the spatial reward for implicit grounding; volumes have "soft" only.
+        evidence: Weight of the evidence contrast (``with_evidence``).
+        looks: Bonus of a response with a look executed before ``</think>``.
+        length: Taken off for every 100 sampled tokens.
+
+    Source: weights of answer and form from arXiv 2606.11740.
+    """
+
+    answer: float = 0.8
+    form: float = 0.2
+    must_look: bool = True
+    spatial: spatial.Mode = "soft"
+    evidence: float = 0.0
+    looks: float = 0.0
+    length: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            FormatError: If a weight is negative or not finite, or the mode is unknown.
+        """
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in ("must_look", "spatial") and not 0 <= value < math.inf:
+                raise FormatError(f"the reward weight {field.name} is {value}", "a number of at least 0")
+        if self.spatial not in get_args(spatial.Mode):
+            raise FormatError(f"the reward mode {self.spatial!r}", " or ".join(get_args(spatial.Mode)))
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """The truth of a question with options.
+
+    Attributes:
+        letter: The right option, in either case.
+    """
+
+    letter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The truth of an open question.
+
+    Attributes:
+        texts: Answers that count as right, at least one.
+    """
+
+    texts: tuple[str, ...]
+
+
+Truth = Letter | Texts | spatial.Gold | spatial3d.Gold3D
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What one response earned.
+
+    Attributes:
+        terms: Addends of the reward, already weighted: "answer" and "format", or "spatial"; always "looks", "length", "evidence".
+        parts: The scores behind them, unweighted: the keys of ``outcome``, or those of the spatial reward with its raw ``score``.
+        measures: What was measured.
+    """
+
+    terms: dict[str, float]
+    parts: dict[str, float]
+    measures: Measures
+
+    @property
+    def reward(self) -> float:
+        """The one number: the sum of the terms."""
+        return math.fsum(self.terms.values())
+
+    @property
+    def right(self) -> bool:
+        """True if the answer is right; False for implicit grounding, where right is a matter of degree."""
+        return self.parts.get("answer") == 1.0
+
+
+def score(trace: Trace, truth: Truth, weights: Weights | None = None, *, grounded: bool = True) -> Scores:
+    """Score one response.
+
+    Args:
+        trace: The response, its raw text with special tokens kept.
+        truth: The truth of its question.
+        weights: What counts how much; None takes the defaults.
+        grounded: False for a question that is answered without looking: it is not asked to look and gets no bonus for it.
+
+    Returns:
+        Its scores. With the default weights the reward lies in [0, 1] for every kind of question; a trace without steps earns 0.
+
+    Raises:
+        FormatError: If the truth does not fit the question, tokens are missing for the length term, or the mode has no 3D form.
+    """
+    weights = weights or Weights()
+    measured = measure(trace)
+    if isinstance(truth, Letter | Texts):
+        terms, parts = _outcome_terms(trace, truth, weights, grounded)
+        bonus = weights.looks * parts["looked"] * grounded
+    else:
+        terms, parts = _spatial_terms(trace, truth, weights)
+        bonus = 0.0
+    if weights.length and trace.tokens is None:
+        raise FormatError("a trace without tokens", "its tokens, which the length term counts")
+    length = 0.0 - weights.length * measured.sampled_tokens / 100
+    return Scores({**terms, "looks": bonus, "length": length, "evidence": 0.0}, parts, measured)
+
+
+def with_evidence(scores: Scores, value: float, weights: Weights) -> Scores:
+    """The same scores with the evidence term filled in.
+
+    Args:
+        scores: From ``score``.
+        value: What ``evidence.contrast`` said, in [0, 1].
+        weights: Of the run.
+
+    Raises:
+        FormatError: If the value is out of range.
+    """
+    if not 0 <= value <= 1:
+        raise FormatError(f"an evidence contrast of {value}", "a number from 0 to 1")
+    return replace(scores, terms={**scores.terms, "evidence": weights.evidence * value})
+
+
+def _outcome_terms(
+    trace: Trace, truth: Letter | Texts, weights: Weights, grounded: bool
+) -> tuple[dict[str, float], dict[str, float]]:
+    asked = weights.must_look and grounded
+    if isinstance(truth, Letter):
+        parts = outcome(trace, truth.letter, must_look=asked, answer_weight=weights.answer, format_weight=weights.form)
+    else:
+        parts = open_outcome(trace, truth.texts, must_look=asked, answer_weight=weights.answer, format_weight=weights.form)
+    return {"answer": weights.answer * parts["answer"], "format": weights.form * parts["format"]}, parts
+
+
+def _spatial_terms(
+    trace: Trace, truth: spatial.Gold | spatial3d.Gold3D, weights: Weights
+) -> tuple[dict[str, float], dict[str, float]]:
+    if isinstance(truth, spatial.Gold):
+        parts, most = spatial.umrg_reward(trace.raw_text, truth, mode=weights.spatial), spatial.MAXIMUM[weights.spatial]
+    elif weights.spatial == "soft":
+        parts, most = spatial3d.umrg_reward_3d(trace.raw_text, truth), spatial3d.MAXIMUM
+    else:
+        raise FormatError(f"the reward mode {weights.spatial!r} for a volume", "soft", "set spatial = 'soft'")
+    return {"spatial": parts["score"] / most}, parts
