@@ -9,10 +9,8 @@ from typing import Any
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add the command to an ``argparse`` subparsers object; it sets ``run``."""
-    parser = subparsers.add_parser("train", help="train a model", description="Train a model.")
-    kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    phantom = kinds.add_parser(
+    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
+    phantom = subparsers.add_parser(
         "phantom",
         help="make the built-in checkpoint from nothing",
         description="Cohort, vision tower, option drill, joint 2D and 3D grounded SFT. Started again, it continues where it stopped.",
@@ -41,8 +39,9 @@ def run(args: argparse.Namespace) -> int:
 
     checkpoint = train(recipe, args.out, report)
     from unireason.evaluate.card import write_card
-    from unireason.evaluate.curves import write_curves
+    from unireason.report.curves import write_curves
+    from unireason.train.runs.journal import read
 
-    print(f"wrote {write_curves(args.out / 'log.jsonl', args.out / 'curves.png')}")
+    print(f"wrote {write_curves(read(args.out), args.out / 'curves.png')}")
     print(f"wrote {write_card(checkpoint, args.out, questions=args.questions)}")
     return 0

@@ -1,0 +1,149 @@
+"""What a person sees of a run: a bar with the numbers that matter, curves after each evaluation, pages of rollouts, the way on.
+
+Only the main process shows anything. Where standard error is no terminal, such as a log file, the bar becomes a line now and then.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from unireason.errors import UniReasonError
+from unireason.types import Scored
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+SHOWN = ("loss", "reward", "crop_rate", "tokens_right")
+"""Values told beside the bar, where a run has them."""
+EVERY = 10.0  # seconds between two lines where there is no terminal
+MOST_SKIPPED = 5  # skipped cases told one by one
+
+
+class Terminal:
+    """A watcher for the command line; a context manager, which ends the bar.
+
+    Args:
+        out: Run folder; curves go to ``curves.png``, rollouts to the folder ``rollouts``.
+        quiet: True shows no progress.
+        as_json: True ends with one JSON object instead of words, and shows no progress.
+    """
+
+    def __init__(self, out: Path, *, quiet: bool = False, as_json: bool = False) -> None:
+        self._out, self._json = out, as_json
+        self._main = os.environ.get("RANK", "0") == "0"
+        self._loud = self._main and not quiet and not as_json
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._begun: tuple[int, float] | None = None  # first step of this process, and when it was done
+        self._told = -math.inf
+        self._steps, self._skipped, self._last = 0, 0, dict[str, float]()
+
+    def __enter__(self) -> Terminal:
+        if self._loud and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            text = TextColumn("{task.fields[values]}")
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), text, TimeRemainingColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True))
+            self._task = self._bar.add_task("preparing", total=None, values="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def step(self, stage: str, step: int, total: int, values: Mapping[str, float]) -> None:
+        """Moves the bar; after an evaluation the curves are drawn anew."""
+        self._steps = step
+        self._last |= values
+        if not self._main:
+            return
+        now = time.monotonic()
+        first = self._begun is None
+        self._begun = self._begun or (step, now)
+        evaluated = any(name.startswith("eval_") for name in values)
+        if self._bar is not None and self._task is not None:
+            if first:  # steps of an earlier process must not count as fast ones
+                self._bar.reset(self._task, total=total, completed=step, description=stage)
+            self._bar.update(self._task, completed=step, total=total, description=stage, values=_words(self._last))
+        elif self._loud and (first or evaluated or step == total or now - self._told >= EVERY):
+            self._told = now
+            self._say(f"{stage} {step}/{total}  {_words(self._last)}{self._left(step, total, now)}")
+        if evaluated:
+            self._curves()
+
+    def skipped(self, case: str, reason: str) -> None:
+        """Counts the case; the first ones are told."""
+        self._skipped += 1
+        if self._loud and self._skipped <= MOST_SKIPPED:
+            more = "; further ones are only counted" if self._skipped == MOST_SKIPPED else ""
+            self._say(f"skipped {case}: {reason}{more}")
+
+    def traces(self, step: int, scored: Sequence[Scored]) -> None:
+        """Writes the page of these rollouts."""
+        if self._main:
+            from unireason.report.rollouts import write_rollouts
+
+            self._written(lambda: write_rollouts(scored, self._out / "rollouts", step))
+
+    def done(self, checkpoint: Path) -> None:
+        """Draws the curves of the whole run."""
+        if self._main:
+            self._curves()
+
+    def summary(self, checkpoint: Path) -> None:
+        """The last lines on standard output: where everything is and how to ask the checkpoint, or one JSON object."""
+        if not self._main:
+            return
+        if self._json:
+            last = {name: value if math.isfinite(value) else None for name, value in self._last.items()}
+            found = {"checkpoint": str(checkpoint), "steps": self._steps, "skipped": self._skipped, "last": last}
+            print(json.dumps(found))
+            return
+        if self._skipped:
+            print(f"{self._skipped} case{'s' if self._skipped > 1 else ''} could not be read")
+        for name in ("curves.png", "rollouts/index.html"):
+            if (self._out / name).is_file():
+                print(f"wrote {self._out / name}")
+        print(f"wrote {checkpoint}\nask it: unireason ask FILE -q QUESTION --model {checkpoint}")
+
+    def _curves(self) -> None:
+        from unireason.report.curves import write_curves
+        from unireason.train.runs.journal import read
+
+        self._written(lambda: write_curves(read(self._out), self._out / "curves.png"))
+
+    def _written(self, write: Any) -> None:
+        """Pictures and pages are for looking at: one that cannot be written must not stop the run."""
+        try:
+            write()
+        except UniReasonError as error:
+            self._say(f"warning: {error}")
+
+    def _left(self, step: int, total: int, now: float) -> str:
+        begun, when = self._begun or (step, now)
+        if step == begun or step >= total:
+            return ""
+        seconds = round((now - when) / (step - begun) * (total - step))
+        return f"  {seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d} left"
+
+    def _say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _words(values: Mapping[str, float]) -> str:
+    names = [name for name in SHOWN if name in values] + sorted(name for name in values if name.startswith("eval_accuracy"))
+    return "  ".join(f"{name.replace('_', ' ')} {values[name]:.3f}" for name in names)
