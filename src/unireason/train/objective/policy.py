@@ -19,7 +19,7 @@ LARGEST = 20.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rollouts:
+class SampledTokens:
     """Sampled tokens of some responses, one after the other. Injected tokens and responses left out of the loss are not in here.
 
     Attributes:
@@ -46,9 +46,9 @@ class Measured:
     Attributes:
         tokens: Number of tokens.
         kl: Divergence from the reference, low-variance estimate, nats; 0 without a reference.
-        moved: Divergence of the sampling policy from the present one, the same estimate.
-        low: Tokens whose gradient the lower clip stopped: a fallen ratio and a negative advantage.
-        high: Tokens whose gradient the upper clip stopped: a risen ratio and a positive advantage.
+        approx_kl: Divergence of the sampling policy from the present one, the same estimate.
+        clipped_low: Tokens whose gradient the lower clip stopped: a fallen ratio and a negative advantage.
+        clipped_high: Tokens whose gradient the upper clip stopped: a risen ratio and a positive advantage.
         ratio: Probability ratio.
         entropy: Entropy, nats; 0 if it was not given.
         ratio_max: Largest probability ratio: not a sum; of two parts the larger one counts.
@@ -56,9 +56,9 @@ class Measured:
 
     tokens: float = 0.0
     kl: float = 0.0
-    moved: float = 0.0
-    low: float = 0.0
-    high: float = 0.0
+    approx_kl: float = 0.0
+    clipped_low: float = 0.0
+    clipped_high: float = 0.0
     ratio: float = 0.0
     entropy: float = 0.0
     ratio_max: float = 0.0
@@ -95,7 +95,7 @@ def loss_denominator(counts: torch.Tensor, policy: Policy, max_new_tokens: int) 
     return float(len(counts)) * (max_new_tokens if policy.average == "constant" else 1)
 
 
-def policy_loss(logp: torch.Tensor, rollouts: Rollouts, policy: Policy, *, denominator: float) -> tuple[torch.Tensor, Measured]:
+def policy_loss(logp: torch.Tensor, sampled: SampledTokens, policy: Policy, *, denominator: float) -> tuple[torch.Tensor, Measured]:
     r"""Loss of the tokens of a micro-batch, to be minimised.
 
     With ``w = exp(logp - old_logp)`` and the divergence estimate ``k3(d) = exp(d) - d - 1`` of ``d = ref_logp - logp``::
@@ -106,7 +106,7 @@ def policy_loss(logp: torch.Tensor, rollouts: Rollouts, policy: Policy, *, denom
 
     Args:
         logp: float (n,), log-probabilities of the sampled tokens under the present policy; the gradient goes through these alone.
-        rollouts: What was sampled.
+        sampled: What was sampled.
         policy: Clips, weight of the divergence, average.
         denominator: The sum of ``loss_denominator()`` over all processes; above 0.
 
@@ -120,20 +120,20 @@ def policy_loss(logp: torch.Tensor, rollouts: Rollouts, policy: Policy, *, denom
     Source: DeepSeekMath, arXiv 2402.03300, equations 3 and 4; two clips and the token average: DAPO, arXiv 2503.14476, equation 8;
     the constant: Dr. GRPO, arXiv 2503.20783, section 3.2.
     """
-    _check(logp, rollouts, policy, denominator)
+    _check(logp, sampled, policy, denominator)
     logp = logp.to(torch.promote_types(logp.dtype, torch.float32))
-    log_ratio = (logp - rollouts.old_logp.detach()).clamp(-LARGEST, LARGEST)
-    ratio, advantage = log_ratio.exp(), rollouts.advantage.detach()
+    log_ratio = (logp - sampled.old_logp.detach()).clamp(-LARGEST, LARGEST)
+    ratio, advantage = log_ratio.exp(), sampled.advantage.detach()
     losses = -torch.minimum(ratio * advantage, ratio.clamp(1 - policy.clip_low, 1 + policy.clip_high) * advantage)
     kl = torch.zeros_like(losses)
-    if rollouts.ref_logp is not None:
-        kl = _k3(rollouts.ref_logp.detach() - logp)
+    if sampled.ref_logp is not None:
+        kl = _k3(sampled.ref_logp.detach() - logp)
     if policy.kl:
         losses = losses + policy.kl * kl
     if policy.average == "response":
-        losses = losses / rollouts.counts[rollouts.response]
+        losses = losses / sampled.counts[sampled.response]
     with torch.no_grad():
-        measured = _measure(log_ratio, kl, rollouts, policy)
+        measured = _measure(log_ratio, kl, sampled, policy)
     return losses.sum() / denominator if len(logp) else losses.sum(), measured
 
 
@@ -146,16 +146,16 @@ def _k3(log_ratio: torch.Tensor) -> torch.Tensor:
     return held.expm1() - held
 
 
-def _measure(log_ratio: torch.Tensor, kl: torch.Tensor, rollouts: Rollouts, policy: Policy) -> Measured:
-    ratio, advantage = log_ratio.exp(), rollouts.advantage
+def _measure(log_ratio: torch.Tensor, kl: torch.Tensor, sampled: SampledTokens, policy: Policy) -> Measured:
+    ratio, advantage = log_ratio.exp(), sampled.advantage
     if not len(ratio):
         return Measured()
-    entropy = torch.zeros_like(ratio) if rollouts.entropy is None else rollouts.entropy
+    entropy = torch.zeros_like(ratio) if sampled.entropy is None else sampled.entropy
     tokens = {
         "kl": kl,
-        "moved": _k3(log_ratio),
-        "low": (ratio < 1 - policy.clip_low) & (advantage < 0),
-        "high": (ratio > 1 + policy.clip_high) & (advantage > 0),
+        "approx_kl": _k3(log_ratio),
+        "clipped_low": (ratio < 1 - policy.clip_low) & (advantage < 0),
+        "clipped_high": (ratio > 1 + policy.clip_high) & (advantage > 0),
         "ratio": ratio,
         "entropy": entropy,
     }
@@ -164,14 +164,14 @@ def _measure(log_ratio: torch.Tensor, kl: torch.Tensor, rollouts: Rollouts, poli
     return Measured(float(len(ratio)), **dict(zip(tokens, sums, strict=True)), ratio_max=largest)
 
 
-def _check(logp: torch.Tensor, rollouts: Rollouts, policy: Policy, denominator: float) -> None:
+def _check(logp: torch.Tensor, sampled: SampledTokens, policy: Policy, denominator: float) -> None:
     if logp.ndim != 1:
         raise FormatError(f"log-probabilities of shape {tuple(logp.shape)}", "(n,)")
-    for field in fields(rollouts):
-        value = getattr(rollouts, field.name)
+    for field in fields(sampled):
+        value = getattr(sampled, field.name)
         if field.name != "counts" and value is not None and value.shape != logp.shape:
             raise FormatError(f"{field.name} of shape {tuple(value.shape)} for {len(logp)} tokens", f"({len(logp)},)")
-    if policy.kl and rollouts.ref_logp is None:
+    if policy.kl and sampled.ref_logp is None:
         raise FormatError(
             f"the weight of the divergence is {policy.kl} without a reference", "log-probabilities of the reference"
         )
