@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from unireason.errors import FormatError
 from unireason.grounding import crop
 from unireason.model import tokens, vision
 from unireason.model.checkpoint import Checkpoint
-from unireason.types import Crop, Frame, Stack
+from unireason.types import Crop, Frame, Kind, Stack
 
 from .session import Budget, Scene, Session
 
 CropSource = Literal["model", "native"]
+Regions = Callable[[crop.Plan], crop.Plan]
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +51,7 @@ class Request:
         budget: Limits.
         seed: Seed of this response.
         crop_source: "model" cuts from the model frame, "native" from full-resolution pixels.
+        regions: Where to cut in place of what a box says, for checks of evidence; None cuts what was asked for. Called once a look.
     """
 
     case: EncodedCase
@@ -53,6 +59,7 @@ class Request:
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
     crop_source: CropSource = "model"
+    regions: Regions | None = None
 
 
 def prepare_case(checkpoint: Checkpoint, stack: Stack) -> EncodedCase:
@@ -63,6 +70,28 @@ def prepare_case(checkpoint: Checkpoint, stack: Stack) -> EncodedCase:
     """
     prepared = vision.prepare(checkpoint, list(stack.slices))
     return EncodedCase(stack, prepared, prepared.frame(stack.kind))
+
+
+def known_case(checkpoint: Checkpoint, pictures: Sequence[NDArray[np.uint8]], kind: Kind, features: list[Any]) -> EncodedCase:
+    """A case whose pictures and visual features are at hand already.
+
+    Args:
+        checkpoint: The checkpoint.
+        pictures: uint8 (H, W) or (H, W, 3) of the model frame's size, in order.
+        kind: "image" or "volume".
+        features: Visual features, one tensor (tokens, width) a picture.
+
+    Raises:
+        ModelError: If there is no picture or their sizes differ.
+        FormatError: If the sides of a picture differ by more than 200 times.
+    """
+    grids = tuple(vision.grid_of(checkpoint, *p.shape[:2]) for p in pictures)
+    prepared = vision.Prepared(torch.empty(0), grids, tuple(pictures), checkpoint.patch)
+    frame = prepared.frame(kind)
+    slices = np.stack(list(pictures))
+    coverage = tuple((z, z + 1) for z in range(frame.depth))
+    stack = Stack(slices, kind, "", coverage, slices if kind == "volume" else slices[0])
+    return EncodedCase(stack, prepared, frame, features)
 
 
 def start_session(checkpoint: Checkpoint, request: Request) -> Session:
@@ -76,6 +105,7 @@ def start_session(checkpoint: Checkpoint, request: Request) -> Session:
         raise FormatError(f"the crop source is {request.crop_source!r}", "'model' or 'native'")
 
     def cut(plan: crop.Plan) -> tuple[Crop, ...]:
+        plan = request.regions(plan) if request.regions else plan
         return tuple(_cut(checkpoint, request, index, rect) for index, rect in plan)
 
     def decode(ids: Sequence[int]) -> str:

@@ -16,7 +16,7 @@ from unireason.imaging import geometry, serialize
 from unireason.metrics.answers import answer_choice
 from unireason.model import checkpoint as checkpoints
 from unireason.model import tokens
-from unireason.types import Case, Problem, Stack, Trace
+from unireason.types import Case, Problem, Source, Stack, Trace
 
 from .case import CropSource, EncodedCase, Request
 from .local import LocalEngine, OnToken
@@ -197,26 +197,9 @@ class Reasoner:
 
     def trace(self, case: Case, encoded: EncodedCase, session: Session, question: Question, provenance: dict[str, Any]) -> Trace:
         """Turn a finished session into a trace."""
-        kept = tokens.collapse_pads(session.response, self.checkpoint.ids.image_pad)
-        text = tokens.readable(self.checkpoint, kept)
-        letters = letters_of(question.options)
-        steps, problems = traces.steps_from_text(
-            text,
-            executions=[_execution(look, encoded, case) for look in session.looks],
-            choose=lambda answer: answer_choice(answer, letters),
-            opened=self.checkpoint.profile.assistant_prefix.rstrip().endswith("<think>"),
-        )
-        return Trace(
-            question=question.text,
-            options=question.options,
-            steps=steps,
-            frame=encoded.frame,
-            finish=session.finish or "",
-            problems=_merged(problems, session.problems),
-            source=case.source,
-            provenance=provenance,
-            tokens=session.tokens(),
-            raw_text=text,
+        executions = [_execution(look, encoded, case) for look in session.looks]
+        return make_trace(
+            self.checkpoint, session, question, executions=executions, source=case.source, provenance=provenance
         )
 
     def _request(self, encoded: EncodedCase, question: Question, chosen: AskOptions, sample: int) -> Request:
@@ -250,6 +233,48 @@ class Reasoner:
             "versions": dict(model.versions),
             **more,
         }
+
+
+def make_trace(
+    checkpoint: checkpoints.Checkpoint,
+    session: Session,
+    question: Question,
+    *,
+    executions: Sequence[traces.Execution],
+    source: Source | None = None,
+    provenance: dict[str, Any] | None = None,
+) -> Trace:
+    """The trace of a finished session.
+
+    Args:
+        checkpoint: Whose tokens these are.
+        session: The session.
+        question: What was asked.
+        executions: For every executed look its crops and, where known, its place in file and patient.
+        source: Provenance of the case.
+        provenance: Plain values to keep.
+    """
+    kept = tokens.collapse_pads(session.response, checkpoint.ids.image_pad)
+    text = tokens.readable(checkpoint, kept)
+    letters = letters_of(question.options)
+    steps, problems = traces.steps_from_text(
+        text,
+        executions=executions,
+        choose=lambda answer: answer_choice(answer, letters),
+        opened=checkpoint.profile.assistant_prefix.rstrip().endswith("<think>"),
+    )
+    return Trace(
+        question=question.text,
+        options=question.options,
+        steps=steps,
+        frame=session.frame,
+        finish=session.finish or "",
+        problems=_merged(problems, session.problems),
+        source=source,
+        provenance=provenance or {},
+        tokens=session.tokens(),
+        raw_text=text,
+    )
 
 
 def _options(how: dict[str, Any]) -> AskOptions:
