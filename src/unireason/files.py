@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,6 +42,44 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
         Path(name).unlink(missing_ok=True)
         raise _unwritable(target, error) from error
     return target
+
+
+@contextmanager
+def replaced_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a folder at once: it takes the place of the old one when the block ends without an error.
+
+    What an interrupted earlier attempt left beside the folder is cleaned first; an old folder that was moved away in its last moment
+    comes back.
+
+    Args:
+        path: The folder to write; missing parents are made.
+
+    Yields:
+        An empty folder beside it, to be filled.
+
+    Raises:
+        UniReasonError: The place cannot be written. The old folder is as it was.
+    """
+    target = Path(path).resolve()
+    partial, old = (target.with_name(f".{target.name}.{end}") for end in ("partial", "old"))
+    try:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        for rest in (partial, old):
+            shutil.rmtree(rest, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        if target.exists():
+            target.rename(old)
+        partial.rename(target)
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if old.exists() and not target.exists():
+            old.rename(target)
+        if isinstance(error, OSError):
+            raise _unwritable(target, error) from error
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _unwritable(target: Path, error: OSError) -> UniReasonError:

@@ -224,6 +224,7 @@ def load_tokenizer(folder: Path) -> Any:
         if (folder / "tokenizer.json").exists():
             # The file says all; classes chosen by architecture would rebuild parts of it by their own rules.
             tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+            tokenizer.init_kwargs["tokenizer_class"] = _declared(folder / "tokenizer_config.json")
         else:
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare exceptions
@@ -232,6 +233,12 @@ def load_tokenizer(folder: Path) -> Any:
     if not tokenizer.chat_template and template.exists():
         tokenizer.chat_template = read_template(template)
     return tokenizer
+
+
+def _declared(path: Path) -> str | None:
+    """The class that a tokenizer's settings name; servers choose by it, so that it must survive saving."""
+    named = files.read_json(path).get("tokenizer_class") if path.exists() else None
+    return named if isinstance(named, str) else None
 
 
 def read_template(path: Path) -> str:

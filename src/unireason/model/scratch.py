@@ -1,4 +1,4 @@
-"""A small Qwen2.5-VL from nothing: tokenizer, configuration and image processor in the layout of the published checkpoints.
+"""A small Qwen2.5-VL from nothing: tokenizer, configuration and weights.
 
 Small models learn from few examples when their input is easy to take apart. So a frequent phrase ("left kidney") and a whole number
 ("187") are one token each, and the embeddings of numbers start as smooth functions of their value. Everything else of the text is
@@ -7,11 +7,9 @@ bytes, so that any question can be written.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -177,33 +175,3 @@ def make_network(shape: Shape, tokenizer: Any, *, seed: int) -> Any:
             spread = table.std()
             table[ids] = 0.3 * table[ids] + waves * spread
     return network
-
-
-def save(folder: Path, network: Any, tokenizer: Any, *, min_pixels: int, max_pixels: int) -> None:
-    """Writes weights (bfloat16 safetensors), tokenizer and image-processor configuration into a folder.
-
-    Args:
-        folder: Created if missing.
-        network: The network.
-        tokenizer: Its tokenizer.
-        min_pixels: Smallest picture area shown to the network.
-        max_pixels: Largest picture area shown to the network.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    clone = {k: v.detach().to(torch.bfloat16).contiguous() for k, v in network.state_dict().items()}
-    network.save_pretrained(folder, state_dict=clone)
-    config = json.loads((folder / "config.json").read_text())
-    config["dtype"] = "bfloat16"
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    tokenizer.save_pretrained(folder)
-    processor = {
-        "image_processor_type": "Qwen2VLImageProcessor",
-        "min_pixels": min_pixels,
-        "max_pixels": max_pixels,
-        "patch_size": 14,
-        "temporal_patch_size": 2,
-        "merge_size": 2,
-        "image_mean": [0.48145466, 0.4578275, 0.40821073],
-        "image_std": [0.26862954, 0.26130258, 0.27577711],
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n")

@@ -10,7 +10,6 @@ import dataclasses
 import json
 import math
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,9 @@ from unireason.data.primer.questions import LESION
 from unireason.errors import FormatError
 from unireason.grounding.prompts import Profile
 from unireason.model import scratch
+from unireason.model.checkpoint import assemble
+from unireason.model.processor import make_processor
+from unireason.model.save import save as save_checkpoint
 
 from . import shared_prefix
 from .cohort import VOLUME, views
@@ -297,16 +299,10 @@ class Run:
 
     def export(self) -> Path:
         """Writes the checkpoint folder (weights, tokenizer, image processor, profile) and returns it."""
-        target, partial, old = (self.folder / n for n in ("checkpoint", ".checkpoint.partial", ".checkpoint.old"))
-        for rest in (partial, old):  # of an export that was cut off
-            shutil.rmtree(rest, ignore_errors=True)
-        scratch.save(partial, self.network, self.coder.tokenizer, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS)
-        (partial / "profile.toml").write_text(PROFILE.to_toml())
-        if target.exists():
-            target.rename(old)
-        partial.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-        return target
+        processor = make_processor({"min_pixels": MIN_PIXELS, "max_pixels": MAX_PIXELS})
+        return save_checkpoint(
+            self.folder / "checkpoint", assemble(self.network, self.coder.tokenizer, processor, profile=PROFILE)
+        )
 
 
 def train(recipe: Recipe, folder: Path, report: Report) -> Path:

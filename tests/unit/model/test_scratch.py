@@ -7,6 +7,7 @@ from PIL import Image
 
 from unireason.model import checkpoint, patches, scratch, vision
 from unireason.model.processor import make_processor
+from unireason.model.save import save
 
 SHAPE = scratch.Shape(width=64, layers=1, heads=4, kv_heads=2, mlp=64, vision_width=32, vision_layers=1, vision_heads=2)
 
@@ -39,8 +40,9 @@ def test_number_embeddings_vary_smoothly(tokenizer):
 
 def test_saved_checkpoint_loads_and_is_small(tmp_path, tokenizer):
     network = scratch.make_network(SHAPE, tokenizer, seed=1)
-    scratch.save(tmp_path, network, tokenizer, min_pixels=784, max_pixels=12544)
-    loaded = checkpoint.load(tmp_path, device="cpu", dtype="fp32")
+    processor = make_processor({"min_pixels": 784, "max_pixels": 12544})
+    save(tmp_path / "made", checkpoint.assemble(network, tokenizer, processor))
+    loaded = checkpoint.load(tmp_path / "made", device="cpu", dtype="fp32")
     assert loaded.pixel_limits == (784, 12544)
     for key, value in network.state_dict().items():
         assert torch.equal(loaded.network.state_dict()[key], value.to(torch.bfloat16).float()), key
@@ -56,8 +58,9 @@ def test_patches_are_those_of_the_image_processor():
 
 def test_training_resizes_as_serving_does(tmp_path, tokenizer):
     network = scratch.make_network(SHAPE, tokenizer, seed=1)
-    scratch.save(tmp_path, network, tokenizer, min_pixels=784, max_pixels=12544)
-    loaded = checkpoint.load(tmp_path, device="cpu", dtype="fp32")
+    processor = make_processor({"min_pixels": 784, "max_pixels": 12544})
+    save(tmp_path / "made", checkpoint.assemble(network, tokenizer, processor))
+    loaded = checkpoint.load(tmp_path / "made", device="cpu", dtype="fp32")
     rng = np.random.default_rng(1)
     for size in ((130, 121), (17, 9), (60, 20), (31, 45)):
         picture = rng.integers(0, 256, size, dtype=np.uint8)

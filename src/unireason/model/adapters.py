@@ -1,0 +1,235 @@
+"""Low-rank adapters (LoRA) in the linear layers of the language model, by peft, which is imported here only.
+
+Layers are replaced inside the network, so that everybody who holds it sees the adapted one. Switched off, the adapters leave the start
+of the run: the frozen reference policy, which costs no second copy of the weights.
+
+Source: LoRA, arXiv 2106.09685, equation 3: h = W x + (alpha / rank) B A x, A random and B zero at first.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from unireason.errors import ModelError
+from unireason.files import replaced_folder
+
+from .files import read_json
+from .parts import adapter_parameters
+from .weights import whole, write
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+_NAME = "default"  # peft's name of an adapter that got none
+_HEAD = "base_model.model."  # what peft writes in front of the names of the network
+_USED = {"r", "lora_alpha", "lora_dropout", "target_modules"}
+_REMARKS = {"base_model_name_or_path", "revision", "inference_mode", "peft_version", "task_type", "auto_mapping"}
+
+
+def attach(network: Any, *, rank: int, alpha: float, dropout: float, targets: Sequence[str], seed: int) -> None:
+    """Put fresh adapters into the language model; the network computes what it did before.
+
+    The language model underneath is frozen; tower and projector learn or not as before.
+
+    Args:
+        network: ``Qwen2_5_VLForConditionalGeneration``, changed in place.
+        rank: Rank, at least 1.
+        alpha: Scale; the update is multiplied by alpha / rank.
+        dropout: Dropout in front of the adapters, in [0, 1).
+        targets: Last names of the linear layers that get an adapter, such as "q_proj".
+        seed: Seed of the initial weights, the same on every device.
+
+    Raises:
+        ModelError: If the network has adapters already, a target is not a linear layer of the language model, or a number is out of
+            range.
+    """
+    if rank < 1 or not alpha > 0 or not 0 <= dropout < 1:
+        raise ModelError(
+            f"adapters of rank {rank}, alpha {alpha} and dropout {dropout}", "rank >= 1, alpha > 0 and dropout in [0, 1)"
+        )
+    _check_targets(network, targets)
+    from peft import LoraConfig
+
+    # A regular expression over full names: layers of the vision tower have the same last names.
+    names = "|".join(re.escape(t) for t in sorted(set(targets)))
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=rf"model\.language_model\.(?:.*\.)?(?:{names})"
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # adapters are made on the CPU; seeding all devices would disturb the others
+        _inject(network, config)
+
+
+def attached(network: Any) -> bool:
+    """True if the network has adapters."""
+    return next(adapter_parameters(network), None) is not None
+
+
+@contextmanager
+def reference(network: Any) -> Iterator[None]:
+    """Switch the adapters off for a while: the network is the start of the run, weights and gradients untouched.
+
+    Args:
+        network: A network with adapters.
+
+    Raises:
+        ModelError: If it has none.
+    """
+    layers = _layers(network)
+    flags = [(parameter, parameter.requires_grad) for _, parameter in adapter_parameters(network)]
+    on = [layer for layer in layers.values() if not layer.disable_adapters]
+    try:
+        for layer in on:
+            layer.enable_adapters(False)
+        yield
+    finally:
+        for layer in on:
+            layer.enable_adapters(True)
+        for parameter, flag in flags:  # peft switches gradients along
+            parameter.requires_grad_(flag)
+
+
+def save_adapter(network: Any, folder: Path, *, start: str) -> Path:
+    """Write the adapters alone, as peft does, so that ``peft.PeftModel.from_pretrained`` reads them.
+
+    Args:
+        network: A network with adapters.
+        folder: Replaced as a whole; it holds ``adapter_model.safetensors`` and ``adapter_config.json``.
+        start: Name of the checkpoint underneath.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ModelError: If the network has no adapters.
+        UniReasonError: If the folder cannot be written.
+    """
+    _layers(network)
+    state = {_HEAD + name.replace(f".{_NAME}.", "."): whole(parameter) for name, parameter in adapter_parameters(network)}
+    table = {k: sorted(v) if isinstance(v, set) else v for k, v in network.peft_config[_NAME].to_dict().items()}
+    table |= {"base_model_name_or_path": start, "inference_mode": True}
+    with replaced_folder(folder) as partial:
+        write(partial / WEIGHTS, state, {"format": "pt"})
+        (partial / CONFIG).write_text(json.dumps(table, indent=2, sort_keys=True) + "\n")
+    return folder
+
+
+def load_adapter(network: Any, folder: Path) -> None:
+    """Put saved adapters into a network, or their values into adapters of the same form that it has already.
+
+    Args:
+        network: The checkpoint that the adapters were made for, changed in place.
+        folder: From ``save_adapter``, or any plain LoRA that peft wrote.
+
+    Raises:
+        ModelError: If the folder is incomplete, holds another kind of adapter, or does not fit the network.
+    """
+    table = read_json(folder / CONFIG)
+    config = _config(table, folder)
+    try:
+        state = load_file(str(folder / WEIGHTS))
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"the adapter in {folder} cannot be read: {error}", WEIGHTS) from error
+    if not attached(network):
+        try:
+            _inject(network, config)
+        except ValueError as error:  # no layer has one of the names
+            raise ModelError(f"the adapter in {folder} does not fit the network: {error}", "the checkpoint underneath") from error
+    scales = {layer.scaling[_NAME] for layer in _layers(network).values()}
+    if scales != {config.lora_alpha / config.r}:
+        raise ModelError(
+            f"the adapter in {folder} is scaled by {config.lora_alpha / config.r}", f"{scales.pop()} as in the network"
+        )
+    with torch.no_grad():
+        for parameter, value in _matched(network, state, folder):
+            parameter.copy_(value)
+
+
+@torch.no_grad()
+def merged_state(network: Any) -> dict[str, torch.Tensor]:
+    """The weights as if the adapters had been merged, under the names of a network without adapters.
+
+    Args:
+        network: With adapters or without; it is not changed.
+
+    Returns:
+        Name -> tensor on the network's device, in the type of the weight; the sum is made in float32. Weights without adapter are the
+        network's own memory, sharded ones are gathered.
+    """
+    merged: dict[str, torch.Tensor] = {}
+    layers = _layers(network) if attached(network) else {}
+    for name, tensor in network.state_dict().items():
+        if ".lora_" in name:
+            continue
+        value = whole(tensor)
+        layer = layers.get(name.removesuffix(".base_layer.weight"))
+        if layer is not None:
+            value = (value.float() + whole(layer.get_delta_weight(_NAME)).float()).to(value.dtype)
+        merged[name.replace(".base_layer.", ".")] = value
+    return merged
+
+
+def _check_targets(network: Any, targets: Sequence[str]) -> None:
+    if attached(network):
+        raise ModelError("the network has adapters already", "a network without", "merge them first")
+    known = {n.rsplit(".", 1)[-1] for n, m in network.model.language_model.named_modules() if isinstance(m, torch.nn.Linear)}
+    wrong = sorted(set(targets) - known)
+    if wrong or not targets:
+        came = f"the language model has no linear layer named {', '.join(wrong)}" if wrong else "no layer was named for adapters"
+        raise ModelError(came, f"some of {', '.join(sorted(known))}", "change 'targets' in the table 'model.lora'")
+
+
+def _inject(network: Any, config: Any) -> None:
+    from peft import inject_adapter_in_model
+
+    seen = {n: p.requires_grad for n, p in network.named_parameters() if n.startswith("model.visual.")}
+    inject_adapter_in_model(config, network)
+    for name, parameter in network.named_parameters():
+        if ".lora_" in name:
+            parameter.data = parameter.data.float()  # steps are too small for bfloat16, whatever the weights underneath are
+        elif name in seen:
+            parameter.requires_grad_(seen[name])  # peft freezes all that is no adapter
+
+
+def _config(table: dict[str, Any], folder: Path) -> Any:
+    """peft's configuration of a saved adapter; what would compute something else than plain LoRA is refused."""
+    from peft import LoraConfig
+
+    plain = LoraConfig().to_dict()
+    odd = sorted(k for k, v in table.items() if k not in _USED | _REMARKS and (v or plain.get(k)) and v != plain.get(k))
+    if odd or not table.keys() >= _USED:
+        came = f"sets {', '.join(odd)}" if odd else f"lacks {', '.join(sorted(_USED - table.keys()))}"
+        raise ModelError(f"the adapter in {folder} {came}", "plain LoRA as peft writes it")
+    try:
+        return LoraConfig(**{key: table[key] for key in _USED})
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{CONFIG} in {folder} cannot be used: {error}", "plain LoRA as peft writes it") from error
+
+
+def _matched(network: Any, state: dict[str, torch.Tensor], folder: Path) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
+    """Every adapter weight of the network with its saved value."""
+    own = {_HEAD + name.replace(f".{_NAME}.", "."): parameter for name, parameter in adapter_parameters(network)}
+    wrong = sorted(own.keys() ^ state.keys()) or sorted(k for k in own if own[k].shape != state[k].shape)
+    if wrong:
+        raise ModelError(
+            f"the adapter in {folder} does not fit the network: {len(wrong)} weights differ, such as {wrong[0]}",
+            "the same checkpoint, rank and targets",
+        )
+    return [(own[key], state[key]) for key in own]
+
+
+def _layers(network: Any) -> dict[str, Any]:
+    """Adapted layers by name."""
+    from peft.tuners.lora import LoraLayer
+
+    found = {name: module for name, module in network.named_modules() if isinstance(module, LoraLayer)}
+    if not found:
+        raise ModelError("the network has no adapters", "a network that went through attach or load_adapter")
+    return found
