@@ -56,7 +56,7 @@ def outcome(
 
     Returns:
         ``score`` = ``answer_weight`` x ``answer`` + ``format_weight`` x ``format``; ``answer`` 1 or 0; and the keys of ``form``.
-        A trace without steps scores 0.
+        A trace that says nothing scores 0.
 
     Raises:
         FormatError: If ``gold`` is not one letter on offer.
@@ -105,13 +105,14 @@ def form(trace: Trace, *, must_look: bool = False) -> dict[str, float]:
     Returns:
         ``format`` = half ``think`` (exactly one closed think block, not blank, nothing in front of it) + half ``boxes`` (every box reads
         well, fits the frame and stands before ``</think>``; with ``must_look`` at least one of them was executed); ``looked`` 1 if a
-        look was executed before ``</think>``. All in [0, 1]; all 0 for a trace without steps.
+        look was executed before ``</think>``. All in [0, 1]; all 0 for a trace that says nothing.
     """
     codes = {problem.code for problem in trace.problems}
     inside = looks_in_reasoning(trace)
     think = float(_has_reasoning(trace.raw_text) and not codes & THINK_PROBLEMS)
     looked = any(look.executed for look in inside)
-    tidy = bool(trace.steps) and not codes & BOX_PROBLEMS and len(inside) == len(trace.looks)
+    said = any(step.text.strip() for step in trace.steps)
+    tidy = said and not codes & BOX_PROBLEMS and len(inside) == len(trace.looks)
     boxes = float(tidy and (looked or not must_look))
     return {"format": (think + boxes) / 2, "think": think, "boxes": boxes, "looked": float(looked)}
 

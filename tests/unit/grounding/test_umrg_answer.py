@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from unireason.errors import FormatError
 from unireason.grounding import umrg
-from unireason.types import Box2D
+from unireason.types import Box2D, Box3D
 
 coordinate = st.integers(-5000, 5000).map(float) | st.floats(-1e5, 1e5).filter(lambda v: v == 0 or abs(v) > 1e-6)
 point = st.tuples(coordinate, coordinate)
@@ -16,6 +16,19 @@ ANSWER = "{'bbox': [1, 2, 3.5, 4], 'points_1': [1, 2], 'points_2': [3, 4]}"
 def test_write_then_read_is_identity(think, box, first, second):
     found = umrg.read(umrg.write(think, box, (first, second)))
     assert (found.think, found.box, found.points, found.problems) == (think, box, (first, second), ())
+
+
+@given(plain_words, st.builds(Box3D, *[coordinate] * 6), st.tuples(*[coordinate] * 3), st.tuples(*[coordinate] * 3))
+def test_a_cuboid_is_read_back_too(think, box, first, second):
+    text = umrg.write(think, box, (first, second))
+    found = umrg.read(text, dims=3)
+    assert (found.think, found.box, found.points, found.problems) == (think, box, (first, second), ())
+    assert [p.code for p in umrg.read(text).problems] == ["bad_box", "bad_points"]
+
+
+def test_a_rectangle_is_no_cuboid():
+    found = umrg.read(f"<think>x</think><answer>{ANSWER}</answer>", dims=3)
+    assert (found.box, found.points, [p.code for p in found.problems]) == (None, None, ["bad_box", "bad_points"])
 
 
 @pytest.mark.parametrize("quote", ["'", '"'])

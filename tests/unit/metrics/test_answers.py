@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.metrics.answers import answer_choice, published_inference_choice, published_reward_choice
+from unireason.errors import FormatError
+from unireason.metrics.answers import answer_choice, published_inference_choice, published_reward_choice, same_text
 
 
 @pytest.mark.parametrize(
@@ -131,6 +132,49 @@ def test_published_extractors_keep_their_defects(response, inference, reward):
 
 
 @pytest.mark.parametrize(
+    ("answer", "gold", "same"),
+    [
+        ("Left kidney.", "left kidney", True),
+        ("  the\nLEFT   kidney<|im_end|>", "left kidney", True),
+        ("<answer>left kidney</answer>", "Left-Kidney", True),
+        ("left kidneys", "left kidney", False),
+        ("left kidney or right kidney", "left kidney", False),
+        ("kidney", "left kidney", False),
+        ("kidney left", "left kidney", False),
+        ("", "left kidney", False),
+        ("...", "left kidney", False),
+        ("vitamin A", "vitamin", False),
+        ("a", "a", True),
+        ("A cyst", "cyst", True),
+        ("3.5 cm.", "3.5 cm", True),
+        ("35 cm", "3.5 cm", False),
+        ("-3", "3", False),
+        ("< 5 mm", "<5mm", True),
+        ("<5 mm", ">5 mm", False),
+        ("5 %", "5", False),
+        ("\uff2d\uff32\uff29", "MRI", True),
+        ("stra\u00dfe", "STRASSE", True),
+    ],
+)
+def test_same_text(answer, gold, same):
+    assert same_text(answer, gold) is same
+
+
+@pytest.mark.parametrize("gold", ["", " ", "...", "<|im_end|>"])
+def test_a_gold_text_needs_a_word(gold):
+    with pytest.raises(FormatError):
+        same_text("x", gold)
+
+
+@given(st.text())
+def test_a_text_is_the_same_as_itself(text):
+    try:
+        assert same_text(text, text)
+    except FormatError:
+        assert not any(c.isalnum() for c in text) or "<" in text
+
+
+@pytest.mark.parametrize(
     "piece", ["<think>", "</think>", "answer ", "answer is a ", "not ", "A\n", "(", " ", "\\boxed{", "option "]
 )
 def test_reading_takes_linear_time(piece):
@@ -142,6 +186,7 @@ def test_reading_takes_linear_time(piece):
         answer_choice(text, "ABCD")
         published_inference_choice(text)
         published_reward_choice(text)
+        same_text(text, "x")
         return time.process_time() - start
 
     # A quadratic reader would need 100 times the time for 10 times the text.
