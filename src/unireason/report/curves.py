@@ -58,6 +58,7 @@ PANELS = (
     Panel("Divergence from the reference (KL)", {"kl": "KL"}),
     Panel("Entropy", {"entropy": "policy"}),
     Panel("Ratios clipped", {"clip_low": "below", "clip_high": "above"}, "share"),
+    Panel("Gradient norm", {"gradient": "before clipping"}),
     Panel("Learning rate", {"rate": "rate"}),
     Panel("Padding", {"padding": "share of positions"}, "share"),
     Panel("Seconds a step", {"seconds_*": ""}, "stack"),

@@ -25,6 +25,7 @@ from unireason.data.records import CaseRecord, SampleRecord
 from unireason.errors import UniReasonError
 from unireason.types import Box, Look
 
+from .marks import mark
 from .markup import escape, numbers
 from .pixels import addresses, fit
 
@@ -246,7 +247,9 @@ def _shot(shown: Shown, z: int, link: str) -> str:
     for n, (label, box) in enumerate(_boxes(shown.sample)):
         first, last = _range(box, scene.frame.depth)
         if first <= z < last:
-            marks.append(_mark(n, label, box, (scale, scale * tall)))
+            half = len(box.coords) // 2
+            corners = (*box.coords[:2], *box.coords[half : half + 2])
+            marks.append(mark(n + 1, label, corners, (scale, scale * tall), tone=n % _TONES))
     for x, y in shown.sample.points or ():
         place = f'cx="{(x + 0.5) * scale:.2f}" cy="{(y + 0.5) * scale * tall:.2f}"'
         marks.append(f'<circle class="pointhalo" {place} r="1.9"/><circle class="point" {place} r="1.3"/>')
@@ -256,17 +259,3 @@ def _shot(shown: Shown, z: int, link: str) -> str:
         f'<figure><svg viewBox="0 0 {width * scale:.2f} {height * scale * tall:.2f}" role="img" aria-label="picture with boxes">'
         f'<image href="{link}" {size} preserveAspectRatio="none"/>{"".join(marks)}</svg>{caption}</figure>'
     )
-
-
-def _mark(n: int, label: str, box: Box, factors: tuple[float, float]) -> str:
-    """A box with its number; ``factors`` from model pixels to the drawing along x and y."""
-    half = len(box.coords) // 2
-    x1, y1, x2, y2 = (v * f for v, f in zip((*box.coords[:2], *box.coords[half : half + 2]), (*factors, *factors), strict=True))
-    rect = f'x="{x1:.2f}" y="{y1:.2f}" width="{max(x2 - x1, 0):.2f}" height="{max(y2 - y1, 0):.2f}"'
-    top = y1 - 6.2 if y1 >= 6.2 else y1
-    tag = (
-        f'<rect class="tagback" x="{x1:.2f}" y="{top:.2f}" width="5.6" height="5.6" rx="1"/>'
-        f'<text x="{x1 + 2.8:.2f}" y="{top + 4.3:.2f}">{n + 1}</text>'
-    )
-    title = f"<title>{escape(label)}</title>"
-    return f'<g class="box tone-{n % _TONES}">{title}<rect class="halo" {rect}/><rect class="line" {rect}/>{tag}</g>'

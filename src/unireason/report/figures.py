@@ -151,7 +151,7 @@ def _lines(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.Image
     return lines
 
 
-def _key_slices(scene: Scene) -> list[int]:
+def key_slices(scene: Scene) -> list[int]:
     """The middle slices of the looks, fewest that show every look where possible, at most four."""
     chosen: list[int] = []
     for look in scene.looks:
@@ -162,7 +162,7 @@ def _key_slices(scene: Scene) -> list[int]:
 
 def _body(scene: Scene, stack: Stack, width: int) -> list[Image.Image]:
     """Slices above their crops; a single slice with its crops beside it."""
-    chosen, looks = _key_slices(scene), [look for look in scene.looks if look.step.crops]
+    chosen, looks = key_slices(scene), [look for look in scene.looks if look.step.crops]
     widest = round(620 * scene.aspect)
     if len(chosen) > 1 or not looks:
         each = _size(scene, min((width - _GAP * (len(chosen) - 1)) // len(chosen), widest))
@@ -232,7 +232,7 @@ def _crop_row(look: Look, width: int) -> Image.Image:
     """The name of a look, then the regions it put in front of the model, evenly thinned out."""
     crops = look.step.crops
     room = max(1, (width - _NAME) // (_CROP + 8))
-    chosen = _spread(len(crops), min(room, _MOST_CROPS))
+    chosen = spread(len(crops), min(room, _MOST_CROPS))
     row = Image.new("RGB", (width, _CROP + 4), _PAPER)
     draw = ImageDraw.Draw(row)
     _tag(draw, (0, 4), str(look.number), TONES[look.tone], 14)
@@ -253,7 +253,7 @@ def _crop_row(look: Look, width: int) -> Image.Image:
     return row
 
 
-def _spread(count: int, most: int) -> Sequence[int]:
+def spread(count: int, most: int) -> Sequence[int]:
     """At most ``most`` indices spread evenly over ``count``, first and last among them."""
     if count <= most:
         return range(count)

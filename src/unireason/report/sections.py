@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from unireason.types import Case, Crop, Stack, TextStep, Trace
@@ -53,13 +53,19 @@ def _slice_words(look: Look) -> str:
     return f"slice {look.first}" if last <= look.first else f"slices {look.first}\u2013{last}"
 
 
-def reasoning(trace: Trace, scene: Scene) -> str:
-    """The reasoning: free text with a button for every look, in the order it was written."""
+def reasoning(trace: Trace, scene: Scene, *, mark: Callable[[Look], str] = look_button) -> str:
+    """The reasoning: free text with a mark for every look, in the order it was written.
+
+    Args:
+        trace: What was written.
+        scene: Its looks.
+        mark: HTML of a look; a button that leads to its region unless given.
+    """
     waiting = iter(scene.looks)
     pieces: list[str] = []
     for step in trace.steps:
         if step.type == "look":
-            pieces.append(f" {look_button(next(waiting))}")
+            pieces.append(f" {mark(next(waiting))}")
         elif isinstance(step, TextStep):
             gap = "" if step.text[:1] in _CLOSING else " "
             pieces.append(f"{gap}<span>{escape(step.text)}</span>")
