@@ -38,12 +38,12 @@ def check_columns(found: pa.Schema, table: str) -> None:
 
 
 def check_values(batch: pa.RecordBatch, table: str) -> None:
-    """Look for missing values in rows whose columns are in order.
+    """Look for missing values in rows whose columns are in order; those columns that were not read are passed over.
 
     Raises:
         ValueError: If a value is missing that must be there.
     """
-    for name in schema(table).names:
+    for name in (n for n in schema(table).names if n in batch.schema.names):
         for path, values in _levels(name, batch.column(name)):
             if values.null_count and path not in OPTIONAL[table]:
                 raise ValueError(f"a value of {path} is missing")

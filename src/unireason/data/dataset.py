@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -132,8 +132,13 @@ class Dataset:
                 yield parse(row)
 
 
-def rows(path: Path, table: str) -> Iterator[dict[str, Any]]:
+def rows(path: Path, table: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
     """Rows of a Parquet file of "cases", "samples" or "images" as plain values, a few hundred in memory at a time.
+
+    Args:
+        path: The file.
+        table: What it holds.
+        columns: Names of the columns to read; None for all.
 
     Raises:
         FormatError: If the file is damaged, or a column is missing, of another type or without a value where there must be one.
@@ -144,7 +149,7 @@ def rows(path: Path, table: str) -> Iterator[dict[str, Any]]:
     try:
         with pq.ParquetFile(path) as file:
             check_columns(file.schema_arrow, table)
-            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, use_threads=False):
+            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns, use_threads=False):
                 check_values(batch, table)
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:

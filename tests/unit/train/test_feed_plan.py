@@ -165,6 +165,7 @@ def test_bins_by_hand():
     assert bins([2, 3, 4, 5, 6], 12) == [[0, 1, 4], [2, 3]]
     assert bins([2, 3, 4, 5, 6], 10) == [[0, 1, 3], [2, 4]]  # here spreading would make a row of eleven
     assert bins([30, 2, 2], 10) == [[0], [1, 2]]
+    assert bins([30, 10, 10, 1], 20, 3) == [[0], [1, 3], [2]]
     assert bins([3, 3, 3], 10, 2) == [[0, 2], [1]]
     assert bins([3], 10, 3) == [[0], [], []]
     assert bins([], 10, 3) == []

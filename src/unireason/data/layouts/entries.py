@@ -56,7 +56,7 @@ class Entry:
         index, rect = cut
         if rect is None:
             return self.pngs[index]
-        return png(np.ascontiguousarray(crop.cut(_pixels(self.pngs[index], self.frame), rect)))
+        return png(np.ascontiguousarray(crop.cut(pixels(self.pngs[index], self.frame), rect)))
 
 
 def entries(dataset: Dataset, split: str, *, root: Path | None = None) -> Iterator[Entry]:
@@ -95,8 +95,19 @@ def _entry(case: CaseRecord, samples: tuple[SampleRecord, ...], images: tuple[Im
     return Entry(case, samples, tuple(image.png for image in images), masks)
 
 
-def _pixels(data: bytes, frame: Frame) -> NDArray[np.uint8]:
-    """The pixels of a picture, its size judged before it is decoded (PNG, ISO/IEC 15948, 11.2.1: IHDR comes first)."""
+def pixels(data: bytes, frame: Frame) -> NDArray[np.uint8]:
+    """The pixels of an embedded picture, its size judged before it is decoded (PNG, ISO/IEC 15948, 11.2.1: IHDR comes first).
+
+    Args:
+        data: A PNG file.
+        frame: The model frame of its case.
+
+    Returns:
+        The pixels as they are stored, (H, W) or (H, W, channels).
+
+    Raises:
+        FormatError: If it is no PNG file, of another size than the frame, or damaged.
+    """
     size = struct.unpack(">II", data[16:24]) if data.startswith(_SIGNATURE) and len(data) > 24 else (0, 0)
     if size != (frame.width, frame.height):
         raise FormatError(

@@ -1,0 +1,231 @@
+"""The cases of several data sets with the samples that are asked for, and their pictures, one case at a time in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unireason.data.dataset import Dataset, rows
+from unireason.data.frames import FrameRule
+from unireason.data.records import SampleRecord
+from unireason.errors import FormatError, UniReasonError
+from unireason.train.settings.common import Data
+from unireason.types import Frame, Kind
+
+from .disk import DiskCache
+from .pictures import Place, Shelf
+from .plan import Unit
+from .recent import Recent
+
+_COLUMNS = ("id", "kind", "frame", "item", "slice", "sha256")
+_TASKS = ("choice", "open", "umrg")
+_MEMORY_BYTES = 256 << 20
+
+
+class Unreadable(UniReasonError):  # noqa: N818 (said of a case, as in "unreadable cases")
+    """The pictures of a case cannot be had.
+
+    Attributes:
+        case: Identifier of the case.
+        reason: Why, one sentence.
+    """
+
+    def __init__(self, case: str, reason: str) -> None:
+        super().__init__(f"the pictures of case {case} cannot be read ({reason})")
+        self.case, self.reason = case, reason
+
+    def __reduce__(self) -> tuple[type[Unreadable], tuple[str, str]]:
+        return Unreadable, (self.case, self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseSamples:
+    """A case and what is asked about it.
+
+    Attributes:
+        id: Unique over all data sets of the run: the identifier of the case, behind "2:" in the second data set and so on.
+        kind: "image" or "volume".
+        frame: Model frame of its boxes, and size of its pictures.
+        samples: Samples about it of the tasks asked for, at least one.
+        place: Where its pictures come from.
+    """
+
+    id: str
+    kind: Kind
+    frame: Frame
+    samples: tuple[SampleRecord, ...]
+    place: Place
+
+
+class Cases:
+    """Opened data sets.
+
+    Attributes:
+        datasets: In the order of the settings.
+    """
+
+    def __init__(self, settings: Data, rule: FrameRule, disk: DiskCache, *, memory_bytes: int = _MEMORY_BYTES) -> None:
+        """Open all data sets; only their manifests are read.
+
+        Args:
+            settings: Folders, where their sources lie, tasks and limits.
+            rule: How the checkpoint sees pictures. Its name does not matter, and neither does its window: grey levels are made by
+                the window of each data set.
+            disk: Keeps pictures that were made from a source.
+            memory_bytes: Pictures kept in memory.
+
+        Raises:
+            UniReasonError: If a folder holds no finished data set.
+            FormatError: If there is no folder, roots do not belong to folders, a task is unknown, or a data set was built for another
+                model frame.
+        """
+        unknown = [task for task in settings.tasks if task not in _TASKS]
+        if unknown or not settings.tasks:
+            raise FormatError(f"the tasks {', '.join(unknown) or 'are empty'}", f"some of {', '.join(_TASKS)}")
+        if not settings.folders or len(settings.roots) not in (0, len(settings.folders)):
+            came = f"{len(settings.folders)} folders and {len(settings.roots)} roots"
+            raise FormatError(came, "at least one folder, and a root for each or none")
+        self.datasets = tuple(Dataset.open(Path(folder).expanduser()) for folder in settings.folders)
+        self._shelves = [
+            Shelf(dataset, _same(dataset, rule), Path(root).expanduser() if root else None)
+            for dataset, root in zip(self.datasets, settings.roots or ("",) * len(self.datasets), strict=True)
+        ]
+        self._settings, self._disk = settings, disk
+        self._recent: Recent[tuple[NDArray[np.uint8], ...]] = Recent(memory_bytes)
+        self._splits: dict[str, list[CaseSamples]] = {}
+        self._known: dict[str, CaseSamples] = {}
+
+    def cases(self, split: str) -> list[CaseSamples]:
+        """The cases of a split that have samples of the tasks asked for, in the order of the data sets; read once.
+
+        With ``Data.cases`` so many of them, evenly spread over the list. None if the split is empty.
+
+        Raises:
+            FormatError: If the split is unknown, a file is damaged, a case comes twice, or a sample has no case.
+        """
+        if split not in self._splits:
+            found = [case for number in range(len(self.datasets)) for case in self._listed(number, split)]
+            limit = self._settings.cases
+            if 0 < limit < len(found):
+                found = [found[i * len(found) // limit] for i in range(limit)]
+            self._splits[split] = found
+            self._known |= {case.id: case for case in found}
+            for number, shelf in enumerate(self._shelves):
+                shelf.expect(case.place for case in found if case.place.dataset == number)
+        return self._splits[split]
+
+    def asked(self, unit: Unit) -> tuple[CaseSamples, tuple[SampleRecord, ...]]:
+        """The case and the samples of a unit of a plan over listed cases, in the order of the unit."""
+        case = self._known[unit.case]
+        by_id = {sample.id: sample for sample in case.samples}
+        return case, tuple(by_id[name] for name in unit.samples)
+
+    def pictures(self, case: CaseSamples) -> list[NDArray[np.uint8]]:
+        """What the network is shown, as ``data.pictures.model_pictures`` makes it.
+
+        Returns:
+            uint8 (H, W) or (H, W, 3), one a model slice, of the size of the case's frame. They are shared: copy before writing.
+
+        Raises:
+            Unreadable: If they cannot be had.
+        """
+        found = self._recent.get(case.id)
+        if found is None:
+            try:
+                found = self._read(case)
+            except (UniReasonError, OSError) as error:
+                raise Unreadable(case.id, str(error)) from error
+            self._recent.put(case.id, found, sum(p.nbytes for p in found))
+        return list(found)
+
+    def _read(self, case: CaseSamples) -> tuple[NDArray[np.uint8], ...]:
+        shelf = self._shelves[case.place.dataset]
+        if shelf.embedded:
+            return _checked(shelf.stored(case.place, case.frame), case.frame)
+        kept = self._disk.get(shelf.key(case.place))
+        if kept is not None and "pictures" in kept:
+            return _checked(kept["pictures"].numpy(), case.frame)
+        for place, pictures in shelf.made(case.place, siblings=self._disk.folder is not None):
+            self._disk.put(shelf.key(place), {"pictures": torch.from_numpy(np.stack(pictures))})
+            if place == case.place:
+                found = pictures
+        return _checked(found, case.frame)
+
+    def _listed(self, number: int, split: str) -> Iterator[CaseSamples]:
+        dataset = self.datasets[number]
+        samples = _by_case(sample for sample in dataset.samples(split) if _task(sample) in self._settings.tasks)
+        seen: set[str] = set()
+        for path in dataset.files("cases", split):
+            for row in rows(path, "cases", _COLUMNS):
+                place = Place(number, row["id"], row["item"], row["slice"], row["sha256"])
+                if place.case in seen:
+                    raise FormatError(f"the case {place.case} comes twice", "one row a case", "check the data set")
+                seen.add(place.case)
+                asked = samples.get(place.case, ())
+                if asked:
+                    name = place.case if number == 0 else f"{number + 1}:{place.case}"
+                    yield CaseSamples(name, row["kind"], _frame(row), tuple(asked), place)
+        lost = samples.keys() - seen
+        if lost:
+            raise FormatError(f"the samples of {min(lost)} have no case in the split {split}", "", "check the data set")
+
+
+def _by_case(samples: Iterable[SampleRecord]) -> dict[str, list[SampleRecord]]:
+    found: dict[str, list[SampleRecord]] = {}
+    for sample in samples:
+        found.setdefault(sample.case, []).append(sample)
+    for case, asked in found.items():
+        if len({sample.id for sample in asked}) < len(asked):
+            raise FormatError(f"two samples of the case {case} have one identifier", "different ones", "check the data set")
+    return found
+
+
+def _task(sample: SampleRecord) -> str:
+    """ "umrg", "choice" or "open"."""
+    if sample.task == "umrg":
+        return "umrg"
+    return "choice" if sample.question.options else "open"
+
+
+def _frame(row: Mapping[str, object]) -> Frame:
+    numbers, kind = row["frame"], row["kind"]
+    if not isinstance(numbers, list) or len(numbers) != 3 or min(numbers) < 1 or kind not in ("image", "volume"):
+        raise FormatError(f"the case {row['id']} is a {kind} with the frame {numbers}", "width, height and depth", "build again")
+    width, height, depth = numbers
+    return Frame(width, height, depth, "image" if kind == "image" else "volume")
+
+
+def _same(dataset: Dataset, rule: FrameRule) -> FrameRule:
+    """The rule of a data set, if it makes the same sizes as another."""
+    own = FrameRule.from_json(dataset.manifest.get("config", {}).get("frame"))
+    if replace(own, name=rule.name, window=rule.window) != rule:
+        raise FormatError(
+            f"the data set '{dataset.folder.name}' was built for the model frame {own.to_json()}",
+            f"that of the checkpoint, {rule.to_json()}",
+            "build it again with --frame and the folder of the checkpoint",
+        )
+    return own
+
+
+def _checked(pictures: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], frame: Frame) -> tuple[NDArray[np.uint8], ...]:
+    """The pictures of a case, if they fit its frame.
+
+    Raises:
+        FormatError: If they do not.
+    """
+    grey, colour = (frame.height, frame.width), (frame.height, frame.width, 3)
+    shapes = {p.shape for p in pictures}
+    if (
+        len(pictures) != frame.depth
+        or shapes - {grey, colour}
+        or len(shapes) != 1
+        or {p.dtype.name for p in pictures} != {"uint8"}
+    ):
+        came = f"{len(pictures)} pictures of the shapes {sorted(shapes)}"
+        raise FormatError(came, f"{frame.depth} of {frame.width} x {frame.height}, 8 bits, grey or RGB")
+    return tuple(pictures)

@@ -1,0 +1,207 @@
+"""Pictures of one data set in any order: those embedded in it, or those made from the files of its source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unireason.data.columns import check_columns
+from unireason.data.dataset import MANIFEST, Dataset
+from unireason.data.extract.slices import axial
+from unireason.data.frames import FrameRule
+from unireason.data.item import Item, Loaded, Source
+from unireason.data.layouts.entries import pixels
+from unireason.data.pictures import model_pictures
+from unireason.errors import FormatError, ImageReadError, UniReasonError
+from unireason.types import Frame
+
+Pictures = tuple[NDArray[np.uint8], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the pictures of a case come from.
+
+    Attributes:
+        dataset: Number of its data set, from 0.
+        case: Its identifier there.
+        item: Item of the source.
+        slice: Canonical slice of the item's volume, -1 for the whole item.
+        sha256: Hash of the file that the data set was built from; "" where there was none.
+    """
+
+    dataset: int
+    case: str
+    item: str
+    slice: int
+    sha256: str
+
+
+class _Rows(NamedTuple):
+    """Where the embedded pictures of a case stand."""
+
+    file: Path
+    first: int
+    end: int
+
+
+class Shelf:
+    """The pictures of a data set. Files are listed and looked through when they are first needed.
+
+    Attributes:
+        embedded: True if the data set holds its pictures.
+    """
+
+    def __init__(self, dataset: Dataset, rule: FrameRule, root: Path | None) -> None:
+        """Nothing is read yet.
+
+        Args:
+            dataset: The data set.
+            rule: Its frame rule.
+            root: Folder of its source; None takes the place where it lay when the data set was built.
+
+        Raises:
+            FormatError: If the manifest lacks the hash of the content.
+        """
+        self._dataset, self._rule, self._root = dataset, rule, root
+        self.embedded = bool(dataset.files("images"))
+        content = dataset.manifest.get("content_sha256")
+        if not isinstance(content, str) or not content:
+            raise FormatError(f"{MANIFEST} does not tell content_sha256", "the file that the builder wrote", "build it again")
+        self._content = content
+        self._rows: dict[str, _Rows] | None = None
+        self._source: Source | None = None
+        self._items: dict[str, Item] = {}
+        self._expected: dict[str, list[Place]] = {}
+        self._looked_for = 0
+
+    def expect(self, places: Iterable[Place]) -> None:
+        """Tell which cases may be asked for, so that their items are found in one pass over the source."""
+        for place in places:
+            self._expected.setdefault(place.item, []).append(place)
+
+    def key(self, place: Place) -> str:
+        """What the pictures of a case depend on, as text."""
+        return f"pictures/1 {self._content} {place.case} {json.dumps(self._rule.to_json(), sort_keys=True)}"
+
+    def stored(self, place: Place, frame: Frame) -> Pictures:
+        """The embedded pictures of a case.
+
+        Args:
+            place: The case.
+            frame: Its model frame.
+
+        Raises:
+            FormatError: If they are missing, out of order or damaged.
+        """
+        if self._rows is None:
+            self._rows = dict(_index(self._dataset.files("images")))
+        found = self._rows.get(place.case)
+        if found is None:
+            raise FormatError(f"the data set has no pictures of {place.case}", "", "build it again")
+        table = _taken(found)
+        if table["case"] != [place.case] * frame.depth or table["slice"] != list(range(frame.depth)):
+            raise FormatError(f"the slices {table['slice'][:8]}", f"0 to {frame.depth - 1} in order", "build the data set again")
+        return tuple(pixels(data, frame) for data in table["png"])
+
+    def made(self, place: Place, *, siblings: bool) -> Iterator[tuple[Place, Pictures]]:
+        """The pictures of a case, made from its source.
+
+        Args:
+            place: The case.
+            siblings: True to go on with all other expected cases of the same item, now that it is in memory; those that cannot be
+                made are left out.
+
+        Raises:
+            UniReasonError: If the source cannot be opened, lacks the item or cannot read it, or the file is another one.
+        """
+        if self._source is None:
+            self._source = self._dataset.source(self._root)
+        loaded = self._source.load(self._item(place))
+        yield place, self._shown(loaded, place)
+        for other in self._expected.get(place.item, ()) if siblings else ():
+            if other.case != place.case:
+                try:
+                    yield other, self._shown(loaded, other)
+                except UniReasonError:
+                    continue  # told when that case is asked for
+
+    def _shown(self, loaded: Loaded, place: Place) -> Pictures:
+        if place.sha256 and loaded.case.source.sha256 != place.sha256:
+            raise ImageReadError(
+                "the file of the source has changed", "the one that the data set was built from", "build it again"
+            )
+        shown = loaded if place.slice < 0 else axial(loaded, place.slice)
+        return tuple(model_pictures(shown.case, self._rule))
+
+    def _item(self, place: Place) -> Item:
+        """The item of a case; the source is listed again only if more cases are expected than when that was done."""
+        self._expected.setdefault(place.item, [place])
+        if place.item not in self._items and self._looked_for < len(self._expected):
+            assert self._source is not None
+            self._items = {i.id: i for i in self._source.items() if isinstance(i, Item) and i.id in self._expected}
+            self._looked_for = len(self._expected)
+        if place.item not in self._items:
+            raise ImageReadError(
+                f"the source has no item {place.item!r}", "the source of the data set", "give its folder as a root"
+            )
+        return self._items[place.item]
+
+
+def _index(files: Iterable[Path]) -> Iterator[tuple[str, _Rows]]:
+    """Where the pictures of every case stand; the builder writes them one after the other.
+
+    Raises:
+        FormatError: If a file is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    for path in files:
+        try:
+            with pq.ParquetFile(path) as file:
+                check_columns(file.schema_arrow, "images")
+                names = file.read(columns=["case"], use_threads=False).column("case").combine_chunks()
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise _unreadable(path, error) from error
+        runs = pc.run_end_encode(names)
+        first = 0
+        for name, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+            yield name, _Rows(path, first, end)
+            first = end
+
+
+def _taken(rows: _Rows) -> dict[str, list[Any]]:
+    """Some rows of a file, read from those row groups alone that hold them.
+
+    Raises:
+        FormatError: If the file is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(rows.file) as file:
+            groups, before, end = [], 0, 0
+            for number in range(file.metadata.num_row_groups):
+                start, end = end, end + file.metadata.row_group(number).num_rows
+                if end <= rows.first:
+                    before = end
+                elif start < rows.end:
+                    groups.append(number)
+            table = file.read_row_groups(groups, columns=["case", "slice", "png"], use_threads=False)
+            found: dict[str, list[Any]] = table.slice(rows.first - before, rows.end - rows.first).to_pydict()
+            return found
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(rows.file, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> FormatError:
+    return FormatError(f"{path.parent.name}/{path.name} cannot be read ({error})", "a Parquet file", "check the data set")
