@@ -32,7 +32,7 @@ def test_groups_of_any_lengths_come_back_flat():
 
 
 @pytest.mark.parametrize("scale", ["group", "none"])
-@pytest.mark.parametrize("group", [[0.3, 0.1 + 0.2, 0.3], [1e6, 1e6, 1e6], [0.7] * 7, [5.0]])
+@pytest.mark.parametrize("group", [[0.3, 0.1 + 0.2, 0.3], [0.0, 1e-8], [1e6, 1e6, 1e6], [0.7] * 7, [5.0]])
 def test_equal_rewards_are_exactly_zero(group, scale):
     assert advantages([group], scale).tolist() == [0.0] * len(group)
     assert advantages(torch.tensor([group]), scale).tolist() == [[0.0] * len(group)]

@@ -42,6 +42,7 @@ FREE = Policy(clip_low=0.2, clip_high=0.3, kl=0.0)
         (0.9, -2.0, 1.8, 1.8, 0, 0),
         (1.5, -2.0, 3.0, 3.0, 0, 0),  # bad but likelier: pushed down
         (1.5, 0.0, 0.0, 0.0, 0, 0),
+        (0.5, 0.0, 0.0, 0.0, 0, 0),
     ],
 )
 def test_clipped_loss_by_hand(ratio, advantage, loss, gradient, low, high):

@@ -15,7 +15,7 @@ from unireason.errors import FormatError
 from unireason.train.settings.grpo import Policy
 
 LARGEST = 20.0
-"""Log-ratios are held within this on both sides before they are exponentiated: ``exp(20)`` is 4.9e8, and beyond there is no gradient."""
+"""Log-ratios are held below this before they are exponentiated: ``exp(20)`` is 4.9e8. There is no gradient beyond."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +95,9 @@ def loss_denominator(counts: torch.Tensor, policy: Policy, max_new_tokens: int) 
     return float(len(counts)) * (max_new_tokens if policy.average == "constant" else 1)
 
 
-def policy_loss(logp: torch.Tensor, sampled: SampledTokens, policy: Policy, *, denominator: float) -> tuple[torch.Tensor, Measured]:
+def policy_loss(
+    logp: torch.Tensor, sampled: SampledTokens, policy: Policy, *, denominator: float
+) -> tuple[torch.Tensor, Measured]:
     r"""Loss of the tokens of a micro-batch, to be minimised.
 
     With ``w = exp(logp - old_logp)`` and the divergence estimate ``k3(d) = exp(d) - d - 1`` of ``d = ref_logp - logp``::
@@ -122,7 +124,7 @@ def policy_loss(logp: torch.Tensor, sampled: SampledTokens, policy: Policy, *, d
     """
     _check(logp, sampled, policy, denominator)
     logp = logp.to(torch.promote_types(logp.dtype, torch.float32))
-    log_ratio = (logp - sampled.old_logp.detach()).clamp(-LARGEST, LARGEST)
+    log_ratio = (logp - sampled.old_logp.detach()).clamp(max=LARGEST)
     ratio, advantage = log_ratio.exp(), sampled.advantage.detach()
     losses = -torch.minimum(ratio * advantage, ratio.clamp(1 - policy.clip_low, 1 + policy.clip_high) * advantage)
     kl = torch.zeros_like(losses)
@@ -140,7 +142,7 @@ def policy_loss(logp: torch.Tensor, sampled: SampledTokens, policy: Policy, *, d
 def _k3(log_ratio: torch.Tensor) -> torch.Tensor:
     """``exp(d) - d - 1``: unbiased for the divergence, never below 0, without the spread of ``-d``.
 
-    ``d`` as a whole is held within its limit: with the exponential alone held, the gradient would turn round beyond it.
+    ``d`` as a whole is held below the limit: with the exponential alone held, the gradient would turn round beyond it.
     """
     held = log_ratio.clamp(max=LARGEST)
     return held.expm1() - held
