@@ -175,6 +175,10 @@ def _memory(settings: Sft | Grpo, shape: Shape, work: Workload, machine: Machine
         "activations": memory.activations(shape.language, trees, kept, checkpointing=model.checkpointing),
         "logits and passing gradients": memory.passing(shape.language, trees, kept),
     }
+    parts = grpo.policy.updates if grpo else 1
+    if kept.shards > 1 and work.total("tokens") / machine.count / parts > settings.run.tokens:
+        # Shards are summed behind the last packed sequence of an update; until then gradients are whole.
+        update["gradients before they are summed"] = 4.0 * memory.trained_weights(shape, model)
     phases = [{**rest, **update}]
     if grpo is not None:
         resting = {name: value for name, value in rest.items() if name != "gradients"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import PurePath
 
 from unireason.train.settings.planned import Planned
 
@@ -52,18 +51,6 @@ def operations(value: float) -> str:
     """A number of operations, such as "3.1 PFLOP"."""
     size, letter = next(((s, n) for s, n in _OPERATIONS if value >= s), (1e6, "M"))
     return f"{value / size:.3g} {letter}FLOP"
-
-
-def header(told: list[str], path: str, remarks: list[str]) -> str:
-    """The comment block at the head of a run file.
-
-    Args:
-        told: From :func:`lines`.
-        path: Run file as given.
-        remarks: Further lines in front of the estimate.
-    """
-    block = [*remarks, f"Estimate of `unireason plan {PurePath(path).as_posix()} --assumed`:", *(f"  {line}" for line in told)]
-    return "".join(f"# {line}".rstrip() + "\n" for line in block)
 
 
 def _shares(parts: Mapping[str, float]) -> str:

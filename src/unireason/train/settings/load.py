@@ -17,14 +17,17 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from unireason.errors import FormatError
 
+from .grpo import Grpo
 from .limits import check
 from .planned import Planned
+from .sft import Sft
 
 T = TypeVar("T")
 Table = dict[str, Any]
 
 KIND = "kind"
 PLAN = "plan"
+KINDS: Mapping[str, type[Any]] = {"sft": Sft, "grpo": Grpo}
 _MAX_BYTES = 1 << 20
 _INT_LIMIT = 1 << 63
 
@@ -46,13 +49,32 @@ def read(path: str | Path, kind: type[T], overrides: Sequence[str] = ()) -> T:
             value has the wrong type or range.
     """
     table = read_table(path, overrides)
-    named = table.pop(KIND, None)
-    wanted = kind.__name__.lower()
+    named, wanted = table.pop(KIND, None), kind.__name__.lower()
     if named != wanted:
         came = f"{Path(path).name} has no kind" if named is None else f"{Path(path).name} is of the kind {named!r}"
-        raise FormatError(came, f'{KIND} = "{wanted}"', "use the command of that kind" if named in ("sft", "grpo") else "")
+        raise FormatError(came, f'{KIND} = "{wanted}"', "use the command of that kind" if named in KINDS else "")
     build(Planned, table.pop(PLAN, {}), within=PLAN)
     return build(kind, table)
+
+
+def read_any(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Sft | Grpo, Planned]:
+    """Read a run file of either kind, and its ``[plan]`` table.
+
+    Args:
+        path: TOML file with ``kind = "sft"`` or ``kind = "grpo"``.
+        overrides: See :func:`read`.
+
+    Raises:
+        FormatError: As :func:`read` does.
+    """
+    table = read_table(path, overrides)
+    named = table.pop(KIND, None)
+    if not isinstance(named, str) or named not in KINDS:
+        came = f"{Path(path).name} has no kind" if named is None else f"{Path(path).name} is of the kind {named!r}"
+        raise FormatError(came, " or ".join(f'{KIND} = "{name}"' for name in KINDS))
+    planned = build(Planned, table.pop(PLAN, {}), within=PLAN)
+    settings: Sft | Grpo = build(KINDS[named], table)
+    return settings, planned
 
 
 def read_table(path: str | Path, overrides: Sequence[str] = ()) -> Table:
