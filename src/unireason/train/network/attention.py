@@ -98,16 +98,26 @@ def _attention(
     return torch.matmul(torch.softmax(scores, dim=-1), value)
 
 
-@contextmanager
-def packed_attention(network: Any) -> Iterator[None]:
-    """Inside the block the language model of a network uses ``attend``; its vision tower keeps its own attention."""
+def use_packed_attention(network: Any) -> str:
+    """Let the language model of a network use ``attend`` from now on; its vision tower keeps its own attention.
+
+    Returns:
+        The name of what it used before.
+    """
     from transformers import AttentionInterface
 
     AttentionInterface.register(ATTENTION, attend)
     config = network.model.language_model.config
-    before = config._attn_implementation
+    before: str = config._attn_implementation
     config._attn_implementation = ATTENTION
+    return before
+
+
+@contextmanager
+def packed_attention(network: Any) -> Iterator[None]:
+    """The same inside the block only."""
+    before = use_packed_attention(network)
     try:
         yield
     finally:
-        config._attn_implementation = before
+        network.model.language_model.config._attn_implementation = before

@@ -56,12 +56,17 @@ class Layout:
     Attributes:
         branches: Its trees, in order.
         length: All its tokens.
-        padding: Share of the slots of row attention that hold no token.
+        slots: Places that are computed for them, padding inside row attention included.
     """
 
     branches: tuple[Branch, ...]
     length: int
-    padding: float
+    slots: int
+
+    @property
+    def padding(self) -> float:
+        """Share of the slots that hold no token; at most a tenth."""
+        return 1 - self.length / self.slots
 
 
 def make_layout(trees: Sequence[tuple[int, Sequence[int]]], *, device: torch.device | str = "cpu") -> Layout:
@@ -74,14 +79,13 @@ def make_layout(trees: Sequence[tuple[int, Sequence[int]]], *, device: torch.dev
     Returns:
         The layout. Within a group at most a tenth of the slots is padding.
     """
-    branches, start, slots, tokens = [], 0, 0, 0
+    branches, start, slots = [], 0, 0
     for prefix, lengths in trees:
         branch = _branch(start, prefix, list(lengths), device)
-        slots += sum(g.valid.numel() for g in branch.groups)
-        tokens += sum(lengths)
+        slots += prefix + sum(g.valid.numel() for g in branch.groups)
         branches.append(branch)
         start += branch.length
-    return Layout(tuple(branches), start, 1 - tokens / slots if slots else 0.0)
+    return Layout(tuple(branches), start, slots)
 
 
 def _branch(start: int, prefix: int, lengths: list[int], device: torch.device | str) -> Branch:

@@ -1,0 +1,149 @@
+"""The course of a run in its folder: what it is, where it goes on, its log, its states, its best checkpoint.
+
+A run can be killed at any moment. Started again with the same settings it goes on from the last state and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from unireason import __version__
+from unireason.errors import FormatError, UniReasonError
+from unireason.files import write_bytes
+
+from .runs import state
+from .runs.journal import Journal
+from .settings.load import resolved
+
+if TYPE_CHECKING:
+    from .learner import Learner
+
+RUN, BEST, STATES = "run.json", "best.json", "state"
+_FREE = (("cache",), ("traces_every",), ("data", "roots"), *(("run", n) for n in ("save_every", "threads", "device")))
+"""Settings that may change between the parts of a run: none of them changes a weight."""
+
+
+class Course:
+    """A run that goes on; a context manager, which closes the log.
+
+    Attributes:
+        done: Steps done when it was opened.
+    """
+
+    def __init__(self, learner: Learner, stage: str) -> None:
+        """Open a run folder: a new run, or one that goes on.
+
+        Args:
+            learner: Its weights and optimisers are set to the last state.
+            stage: Name of the steps in the log.
+
+        Raises:
+            FormatError: If the folder holds a run of other settings, data or number of processes.
+            UniReasonError: If it cannot be read or written.
+        """
+        self._learner, self._stage = learner, stage
+        table = _described(learner)
+        self._hash = hashlib.sha256(json.dumps(_bound(table), sort_keys=True).encode()).hexdigest()
+        self._begin(table | {"sha256": self._hash})
+        self.done = self._restored()
+        self._journal = Journal(learner.out, {stage: self.done}, active=learner.crew.main)
+
+    def write(self, step: int, total: int, values: Mapping[str, float]) -> None:
+        """Log a step, tell the watcher, and save a state when it is time."""
+        learner = self._learner
+        if learner.crew.main:
+            told = {**values, "skipped": float(len(learner.skips.seen))}
+            self._journal.write(self._stage, step, told)
+            learner.watch.step(self._stage, step, total, told)
+        if step == total or step % learner.settings.run.save_every == 0:
+            progress = state.Progress(step, self._hash, {"skipped": len(learner.skips.seen)})
+            state.save(learner.out / STATES, progress, learner.trained, learner.optimizers, crew=learner.crew)
+
+    def best(self, step: int, score: float) -> None:
+        """Keep the weights as ``best`` if no evaluation so far scored higher.
+
+        Args:
+            step: Where the run is.
+            score: Higher is better.
+        """
+        learner, path = self._learner, self._learner.out / BEST
+        known = _read(path) if path.exists() else {}
+        if known and known["step"] < step and known["score"] >= score:
+            return
+        learner.export("best")
+        if learner.crew.main:
+            write_bytes(path, (json.dumps({"step": step, "score": score}) + "\n").encode())
+        learner.crew.barrier()
+
+    def __enter__(self) -> Course:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._journal.close()
+
+    def _begin(self, table: dict[str, Any]) -> None:
+        """Note what the run is, or check that it is the same."""
+        learner, path = self._learner, self._learner.out / RUN
+        learner.crew.barrier()
+        if path.exists():
+            if _read(path).get("sha256") != self._hash:
+                changed = ", ".join(_changed(_bound(_read(path)), _bound(table)))
+                raise FormatError(
+                    f"{learner.out} holds a run with other settings ({changed})", "the same settings", "take an empty folder"
+                )
+        elif learner.crew.main:
+            write_bytes(path, (json.dumps(table, indent=2, sort_keys=True) + "\n").encode())
+        learner.crew.barrier()
+
+    def _restored(self) -> int:
+        learner = self._learner
+        found = state.latest(learner.out / STATES)
+        if found is None:
+            return 0
+        progress = state.restore(found, learner.trained, learner.optimizers, settings=self._hash, crew=learner.crew)
+        return progress.step
+
+
+def _described(learner: Learner) -> dict[str, Any]:
+    """What a run is: settings, data, start, versions."""
+    return {
+        "settings": resolved(learner.settings),
+        "data": [d.manifest.get("content_sha256", "") for d in learner.cases.datasets],
+        "start": learner.checkpoint.sha256,
+        "seed": learner.settings.run.seed,
+        "processes": learner.crew.world,
+        "versions": {**learner.checkpoint.versions, "unireason": __version__, "python": platform.python_version()},
+    }
+
+
+def _bound(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a description that must not change."""
+    bound: dict[str, Any] = json.loads(json.dumps({k: table[k] for k in ("settings", "data", "start", "processes")}))
+    for *within, name in _FREE:
+        place = bound["settings"]
+        for key in within:
+            place = place[key]
+        place.pop(name, None)
+    return bound
+
+
+def _changed(old: Any, new: Any, name: str = "") -> list[str]:
+    """Names of what differs."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(old.keys() | new.keys())
+        return [n for k in keys for n in _changed(old.get(k), new.get(k), f"{name}.{k}".lstrip("."))]
+    return [] if old == new else [name.removeprefix("settings.")]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UniReasonError(f"{path} cannot be read ({error})", "the file that the run wrote", "take an empty folder") from error
+    return table

@@ -1,0 +1,87 @@
+"""A policy asked validation questions while it trains: greedily, always the same ones, by the engine that serves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import fmean
+
+from unireason.engine.sampling import Sampling
+from unireason.metrics.overlap import box_iou
+from unireason.rewards.compose import Weights, score
+from unireason.types import Box2D, Box3D
+
+from .feed.plan import Plan, Unit
+from .learner import Learner
+from .rollout import Rolled
+from .scoring import truth
+from .settings.grpo import Grpo
+from .settings.sft import Sft
+
+
+class Examiner:
+    """Asks validation questions.
+
+    Attributes:
+        units: The questions, grouped by case; none if the settings ask for none or the split is empty.
+    """
+
+    def __init__(self, learner: Learner, settings: Sft | Grpo) -> None:
+        """Choose the questions: an even mixture of images and volumes where there are both."""
+        self._learner = learner
+        cases = learner.cases.cases(settings.data.validation)
+        held = {kind: sum(len(c.samples) for c in cases if c.kind == kind) for kind in ("image", "volume")}
+        count = min(settings.run.eval_samples, sum(held.values()))
+        both = all(held.values()) and min(held.values()) * 2 >= count
+        run = replace(settings.run, steps=1)
+        self.units: tuple[Unit, ...] = ()
+        if count:
+            self.units = Plan(cases, samples=count, together=4, images=0.5 if both else -1.0, run=run).step(0)
+
+    def ask(self) -> dict[str, float]:
+        """Answers by generation.
+
+        Returns:
+            ``eval_accuracy`` over questions with a right answer, the same for 2D and 3D, ``eval_reward`` (default weights),
+            ``eval_crop_rate`` and ``eval_box_iou`` (true looks against the model's of the same rank, 0 where it has none). Empty without
+            questions.
+        """
+        learner = self._learner
+        asked = [a for unit in learner.crew.mine(self.units) for a in learner.questions(unit)]
+        with learner.serving(rows=_ROWS) as roller:
+            rolled = [group[0] for group in roller.roll(asked, Sampling(), [[0]] * len(asked))] if asked else []
+        sums: dict[str, float] = {}
+        for one in rolled:
+            for name, value in _marks(one).items():
+                sums[name] = sums.get(name, 0.0) + value
+                sums[f"n_{name}"] = sums.get(f"n_{name}", 0.0) + 1
+        names = [f"{n}{k}" for k in _NAMES for n in ("", "n_")]
+        totals = dict(zip(names, learner.crew.sums([sums.get(n, 0.0) for n in names]), strict=True))
+        return {f"eval_{k}": totals[k] / totals[f"n_{k}"] for k in _NAMES if totals[f"n_{k}"]}
+
+
+_ROWS = 16
+_NAMES = ("accuracy", "accuracy_2d", "accuracy_3d", "reward", "crop_rate", "box_iou")
+
+
+def _marks(rolled: Rolled) -> dict[str, float]:
+    sample = rolled.asked.sample
+    scores = score(rolled.trace, truth(sample), Weights())
+    marks = {"reward": scores.reward, "crop_rate": float(scores.measures.looked)}
+    if "answer" in scores.parts:
+        dimension = "2d" if sample.kind == "image" else "3d"
+        marks |= {"accuracy": scores.parts["answer"], f"accuracy_{dimension}": scores.parts["answer"]}
+    ious = looks_iou(rolled)
+    return marks | ({"box_iou": fmean(ious)} if ious else {})
+
+
+def looks_iou(rolled: Rolled) -> list[float]:
+    """IoU of every true look that shows its structure with the response's look of the same rank; 0 where there is none."""
+    shown = [k.box_model for k in rolled.trace.looks if k.executed]
+    true = [p for p in rolled.asked.sample.reasoning if not isinstance(p, str)]
+    out = []
+    for rank, look in enumerate(true):
+        if look.seen:
+            numbers = shown[rank] if rank < len(shown) else ()
+            same = len(numbers) == len(look.box.coords)
+            out.append(box_iou(look.box, (Box2D if len(numbers) == 4 else Box3D)(*numbers)) if same else 0.0)
+    return out

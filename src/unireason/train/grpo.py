@@ -1,0 +1,144 @@
+"""Group-relative policy optimisation (GRPO) on grounded rollouts, in 2D and 3D.
+
+A step asks some questions several times with the serving engine, scores the traces, and updates the policy on whole groups: the pictures
+and the prompt of a group go through the network once, the responses follow as rows behind them. Injected tokens are context, never
+target. The objective is that of ``objective.policy``; docs/explanation/grpo.md explains the choices.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from unireason.engine.sampling import Sampling
+from unireason.rewards import evidence
+from unireason.rewards.compose import Weights, score, with_evidence
+
+from .examine import Examiner
+from .feed.plan import Plan
+from .groups import Elsewhere, Group, measure, shown
+from .learner import Learner
+from .objective.advantage import advantages
+from .rollout import seeds
+from .scoring import truth
+from .settings.grpo import Grpo
+from .update import Updater
+from .watch import Silent, Watcher
+
+STAGE = "grpo"
+_SHOWN = 2  # groups of a step kept for looking at
+
+
+def train(settings: Grpo, out: Path, watch: Watcher | None = None) -> Path:
+    """Run, or go on with, policy optimisation.
+
+    Args:
+        settings: What to do.
+        out: Run folder: resolved settings, states, log, ``checkpoint`` (the last weights) and ``best`` (the highest validation reward).
+        watch: Who is told, and gets sample traces.
+
+    Returns:
+        The folder of the last checkpoint.
+
+    Raises:
+        UniReasonError: If the checkpoint, the data or the folder cannot be used, a gradient is not finite, or the disk is full. The last
+            saved state is whole then, and the same command goes on from it.
+    """
+    return Optimisation(settings, out, watch or Silent()).run()
+
+
+class Optimisation:
+    """One GRPO run."""
+
+    def __init__(self, settings: Grpo, out: Path, watch: Watcher) -> None:
+        """Load everything; see :func:`train`."""
+        self.settings, self.watch = settings, watch
+        self.learner = Learner(settings, out, watch)
+        rollout, reward = settings.rollout, asdict(settings.reward)
+        self.plan = Plan(
+            self.learner.training,
+            samples=rollout.prompts,
+            together=max(1, rollout.rows // rollout.samples),
+            images=settings.data.images,
+            run=settings.run,
+        )
+        self.weights = Weights(**reward)
+        self.sampling = Sampling(temperature=rollout.temperature, top_p=rollout.top_p)
+        self.updater = Updater(self.learner, settings)
+        self.examiner = Examiner(self.learner, settings)
+
+    def run(self) -> Path:
+        """All steps that are left."""
+        learner, total = self.learner, self.plan.steps
+        every = self.settings.run.eval_every
+        with learner.running(STAGE) as course, learner.training_mode():
+            for number in range(course.done + 1, total + 1):
+                values = self.step(number)
+                if number == total or (every and number % every == 0):
+                    values |= self.examiner.ask()
+                    course.best(number, values.get("eval_reward", values["reward"]))
+                course.write(number, total, values)
+        return learner.finish()
+
+    def step(self, number: int) -> dict[str, float]:
+        """Rollouts, rewards and updates of one batch of questions, counted from 1; returns what was measured."""
+        begun = time.perf_counter()
+        groups = self.rollouts(number)
+        rolled = time.perf_counter()
+        self.score(groups, number)
+        scored = time.perf_counter()
+        every = self.settings.traces_every
+        if self.learner.crew.main and every and (number == 1 or number % every == 0):
+            self.watch.traces(number, shown(groups[:_SHOWN]))
+        values = measure(groups, self.learner.crew) | self.updater.update(groups, number, self.plan.steps)
+        done = time.perf_counter()
+        return values | {
+            "seconds_rollout": rolled - begun,
+            "seconds_reward": scored - rolled,
+            "seconds_update": done - scored,
+        }
+
+    def rollouts(self, number: int) -> list[Group]:
+        """Responses to this process's questions of a step, one group a question."""
+        learner, rollout = self.learner, self.settings.rollout
+        units = learner.crew.mine(self.plan.step(number - 1))
+        asked = [question for unit in units for question in learner.questions(unit)]
+        drawn = seeds(self.settings.run.seed, number, [a.sample.id for a in asked], rollout.samples)
+        with learner.serving(rows=rollout.rows, max_new_tokens=rollout.max_new_tokens) as roller:
+            made = roller.roll(asked, self.sampling, drawn) if asked else []
+        return [Group(responses) for responses in made]
+
+    def score(self, groups: Sequence[Group], number: int) -> None:
+        """Fill in scores and advantages."""
+        for group in groups:
+            sample = group.rolled[0].asked.sample
+            looking = any(not isinstance(part, str) for part in sample.reasoning)
+            group.scores = [score(r.trace, truth(sample), self.weights, grounded=looking) for r in group.rolled]
+        if self.weights.evidence:
+            self.contrast(groups, number)
+        for group in groups:
+            group.advantage = advantages([group.rewards], self.settings.policy.scale).tolist()
+
+    def contrast(self, groups: Sequence[Group], number: int) -> None:
+        """Add the evidence term: right responses again, with a random low-overlap region in place of what they looked at."""
+        chosen, regions = [], []
+        for group in groups:
+            for place, (rolled, scores) in enumerate(zip(group.rolled, group.scores, strict=True)):
+                if scores.right and scores.measures.looked:
+                    name = [*rolled.asked.sample.id.encode(), place]
+                    chosen.append((group, place))
+                    regions.append(
+                        Elsewhere(rolled.session.frame, np.random.default_rng([self.settings.run.seed, number, *name]))
+                    )
+        if not chosen:
+            return
+        with self.learner.serving(rows=self.settings.rollout.rows, max_new_tokens=self.settings.rollout.max_new_tokens) as roller:
+            others = roller.again([g.rolled[p] for g, p in chosen], regions)
+        for (group, place), other, region in zip(chosen, others, regions, strict=True):
+            second = score(other.trace, truth(other.asked.sample), self.weights)
+            value = evidence.contrast(1.0, second.parts["answer"]) if region.moved else 0.0
+            group.scores[place] = with_evidence(group.scores[place], value, self.weights)

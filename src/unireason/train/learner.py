@@ -1,0 +1,320 @@
+"""What every trainer starts with: checkpoint, trained parts, processes, optimisers, data and the folder of the run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from unireason.data.frames import rule
+from unireason.engine.threads import set_threads
+from unireason.errors import FormatError, UniReasonError
+from unireason.grounding.prompts import load_profile
+from unireason.model import adapters, files, parts, scratch, vision, vocabulary
+from unireason.model.checkpoint import Checkpoint, load
+from unireason.model.save import save
+
+from . import optimisers
+from .course import Course
+from .crew import Crew, shard
+from .feed.cases import Cases, CaseSamples, Unreadable
+from .feed.disk import DiskCache
+from .feed.features import Features
+from .feed.plan import Unit
+from .network.attention import packed_attention, use_packed_attention
+from .network.encode import Encoder, Pictures
+from .network.policy import Head, Patches, Policy
+from .network.sequence import Pack, Run, Tree, pack
+from .objective import NumberSmoothing
+from .replica import Replica
+from .rollout import Asked, Roller
+from .settings.common import Model
+from .settings.grpo import Grpo
+from .settings.sft import Sft
+from .watch import Watcher
+
+_FEATURE_MEMORY = 1 << 30
+
+
+@dataclass(slots=True)
+class Skips:
+    """Cases that cannot be read, counted; too many end the run.
+
+    Attributes:
+        most: Cases that may be left out.
+        watch: Who is told.
+        seen: Reasons by case.
+    """
+
+    most: int
+    watch: Watcher
+    seen: dict[str, str] = field(default_factory=dict)
+
+    def add(self, error: Unreadable) -> None:
+        """Count a case once.
+
+        Raises:
+            UniReasonError: If there are too many.
+        """
+        if error.case not in self.seen:
+            self.seen[error.case] = error.reason
+            self.watch.skipped(error.case, error.reason)
+        if len(self.seen) > self.most:
+            raise UniReasonError(
+                f"{len(self.seen)} cases cannot be read, the last, {error.case}, because {error.reason}",
+                f"at most {self.most}",
+                "mend the data set, or raise data.skip",
+            )
+
+
+class Learner:
+    """A policy in training.
+
+    Attributes:
+        settings: The run.
+        out: Its folder.
+        crew: The processes.
+        checkpoint: What is trained; its network belongs to ``policy``.
+        policy: The network as trainers call it.
+        cases: Data sets.
+        features: Visual tokens of a frozen tower; None if the tower or projector learns.
+        encoder: Writes samples as tokens.
+        optimizers: What steps the weights.
+        skips: Cases left out.
+    """
+
+    def __init__(self, settings: Sft | Grpo, out: Path, watch: Watcher) -> None:
+        """Load and prepare everything; nothing is trained yet.
+
+        Raises:
+            UniReasonError: If the checkpoint, a data set or the run folder cannot be used.
+        """
+        self.settings, self.out, self.watch = settings, out, watch
+        self.crew = Crew(settings.run)
+        self.disk = _disk(settings, out)
+        self.cases = Cases(settings.data, rule(str(files.locate(settings.model.start))), self.disk)
+        self.training = self.cases.cases(settings.data.split)
+        self.skips = Skips(int(settings.data.skip * len(self.training)), watch)
+        self.sharded = self.crew.shards(settings.model, settings.run)
+        self.checkpoint = self._load()
+        set_threads(self.checkpoint, settings.run.threads or None)
+        low = settings.model.precision == "bf16"
+        self.policy = Policy(self.checkpoint.network, autocast=low and not self.sharded)
+        self.encoder = Encoder.of(self.checkpoint)
+        looking = settings.model.tower or settings.model.projector
+        self.features = None if looking else Features(self.checkpoint, self.disk, _FEATURE_MEMORY)
+        self.reference = self._frozen() if isinstance(settings, Grpo) and settings.policy.kl else None
+        self._choose(settings.model)
+        self.replica: Replica | None = None
+        if self.sharded:
+            self._shard(low)
+        self.trained = parts.trainable(self.checkpoint.network)
+        self.optimizers = optimisers.make(self.trained, settings.optim)
+
+    def _frozen(self) -> Policy | None:
+        """A copy of the start that never learns; adapters need none, they are switched off."""
+        if self.settings.model.lora.rank:
+            return None
+        network = copy.deepcopy(self.checkpoint.network).requires_grad_(False)
+        if self.crew.device.type == "cuda":
+            network = network.to(torch.bfloat16)
+        reference = Policy(network, autocast=self.policy.autocast)
+        use_packed_attention(network)
+        return reference.eval()
+
+    def _shard(self, low: bool) -> None:
+        """Spread policy and reference over the processes; rollouts get whole weights of their own."""
+        if self.settings.model.lora.rank:
+            raise FormatError("adapters were to be sharded", 'sharding = "auto" or "none"', "whole weights fit: they are frozen")
+        self.replica = Replica(self.checkpoint, self.crew)
+        shard(self.policy, self.crew, low=low)
+        if self.reference is not None:
+            shard(self.reference, self.crew, low=low)
+
+    def _load(self) -> Checkpoint:
+        settings = self.settings.model
+        half = settings.lora.rank > 0 and self.crew.device.type == "cuda"
+        profile = load_profile(settings.profile) if settings.profile else None
+        where = "cpu" if self.sharded else self.crew.device
+        made = load(settings.start, device=where, dtype="bf16" if half else "fp32", profile=profile)
+        if settings.phrases:
+            vocabulary.extend(made.network, made.tokenizer, self._phrases(), seed=self.settings.run.seed)
+        return made
+
+    def _phrases(self) -> list[str]:
+        """Frequent phrases of the training texts."""
+        texts, names = [], set()
+        for sample in (s for case in self.training for s in case.samples):
+            texts += [sample.question.text, *sample.question.options, sample.response]
+            names |= {*sample.question.options, *(p.label for p in sample.reasoning if not isinstance(p, str))}
+        return vocabulary.frequent_phrases(texts, self.settings.model.phrases, names=names)
+
+    def _choose(self, model: Model) -> None:
+        """Adapters, trained parts, recomputation."""
+        network, lora = self.checkpoint.network, model.lora
+        if lora.rank:
+            adapters.attach(
+                network,
+                rank=lora.rank,
+                alpha=lora.alpha,
+                dropout=lora.dropout,
+                targets=lora.targets,
+                seed=self.settings.run.seed,
+            )
+        parts.choose(network, tower=model.tower, projector=model.projector, language=model.language)
+        if model.checkpointing:
+            network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+    @contextmanager
+    def training_mode(self) -> Iterator[None]:
+        """Inside the block packed sequences can be computed, dropout and recomputation are on."""
+        with ExitStack() as stack:
+            stack.enter_context(packed_attention(self.checkpoint.network))
+            self.policy.train()
+            try:
+                yield
+            finally:
+                self.policy.eval()
+
+    def trees(self, unit: Unit) -> list[Tree]:
+        """The samples of a unit as token sequences; none, and counted, if its pictures cannot be read."""
+        case, samples = self.cases.asked(unit)
+        pictures = self.pictures(case)
+        return self.encoder.trees(samples, case.frame, pictures) if pictures else []
+
+    def questions(self, unit: Unit) -> list[Asked]:
+        """The samples of a unit as questions to be rolled out; none, and counted, if its pictures cannot be read."""
+        case, samples = self.cases.asked(unit)
+        pictures = self.pictures(case)
+        return [Asked(case, sample, pictures) for sample in samples] if pictures else []
+
+    def pictures(self, case: CaseSamples) -> Pictures:
+        """The pictures of a case; none, and counted, if they cannot be read."""
+        try:
+            return self.cases.pictures(case)
+        except Unreadable as error:
+            self.skips.add(error)
+            return []
+
+    def smoothing(self, sigma: float) -> NumberSmoothing:
+        """Number smoothing for the checkpoint's tokenizer.
+
+        Raises:
+            FormatError: If the tokenizer has no token of its own for each whole number.
+        """
+        ids = scratch.number_ids(self.checkpoint.tokenizer)
+        if None in ids or len(set(ids)) < len(ids):
+            raise FormatError("sigma is above 0 and the tokenizer splits whole numbers", "sigma = 0")
+        return NumberSmoothing(ids, self.checkpoint.network.get_output_embeddings().weight.shape[0], sigma=sigma)
+
+    def running(self, stage: str) -> Course:
+        """Open the run folder; weights and optimisers go on from its last state."""
+        return Course(self, stage)
+
+    def finish(self) -> Path:
+        """Write the last weights as ``checkpoint`` and tell the watcher."""
+        target = self.export("checkpoint")
+        if self.crew.main:
+            self.watch.done(target)
+        return target
+
+    @contextmanager
+    def serving(self, *, rows: int, max_new_tokens: int = 0) -> Iterator[Roller]:
+        """Inside the block the policy answers questions; dropout and recomputation are off.
+
+        Args:
+            rows: Responses generated together at most.
+            max_new_tokens: Sampled tokens at most a response; 0 takes the profile's.
+        """
+        was = self.policy.training
+        self.policy.eval()
+        try:
+            with torch.no_grad():
+                served = self.replica.filled(self.checkpoint.network) if self.replica else self.checkpoint
+            yield Roller(served, self.encoder, self.see, rows=rows, max_new_tokens=max_new_tokens)
+        finally:
+            self.policy.train(was)
+
+    def measure_reference(self, packed: Pack, head: Head) -> torch.Tensor:
+        """What a head gives under the frozen reference, the start of the run."""
+        if self.reference is None:
+            with adapters.reference(self.checkpoint.network):
+                return self.measure(packed, head)
+        found: torch.Tensor = self.reference(packed, self.look(packed), head)
+        return found
+
+    def measure(self, packed: Pack, head: Head) -> torch.Tensor:
+        """What a head gives at the targets of a packed sequence; see ``Policy``."""
+        found: torch.Tensor = self.policy(packed, self.look(packed), head)
+        return found
+
+    def look(self, packed: Pack) -> torch.Tensor | Patches | None:
+        """The visual tokens of a packed sequence, or patches for a tower that learns."""
+        if not packed.pictures:
+            return None
+        if self.features is not None:
+            return torch.cat(self.features.of(packed.pictures))
+        prepared = vision.prepare(self.checkpoint, packed.pictures)
+        return Patches(prepared.pixel_values, torch.tensor(prepared.grid_thw))
+
+    def see(self, pictures: Pictures) -> list[torch.Tensor]:
+        """Visual tokens of pictures, without gradient, one tensor each."""
+        if self.features is not None:
+            return self.features.of(pictures)
+        return vision.encode(self.checkpoint, vision.prepare(self.checkpoint, pictures))
+
+    def packs(self, rows: Sequence[Sequence[Tree]]) -> list[Pack]:
+        """Packed sequences; a row without trees becomes two tokens that nobody counts."""
+        return [pack(row or [self._nothing()]) for row in rows]
+
+    def _nothing(self) -> Tree:
+        prefix, row = Run(), Run(next=1)
+        prefix.text([self.checkpoint.ids.im_end], label=False)
+        row.text([self.checkpoint.ids.im_end], label=False)
+        return Tree(prefix, (row,))
+
+    def synchronised(self, last: bool) -> None:
+        """Tell sharded layers whether the next backward pass is the last one before a step."""
+        if self.sharded:
+            self.policy.set_requires_gradient_sync(last)  # type: ignore[operator]
+
+    def step(self, number: int, total: int) -> dict[str, float]:
+        """Step the optimisers with the gradients of all processes.
+
+        Returns:
+            ``rate`` and ``gradient`` (norm before clipping).
+
+        Raises:
+            UniReasonError: If a gradient is not finite; no weight has changed then.
+        """
+        if not self.sharded:
+            self.crew.add_gradients(self.trained.values())
+        optim = self.settings.optim
+        rate = optimisers.share(optim, number, total)
+        norm = optimisers.advance(self.optimizers, rate=rate, clip=optim.clip)
+        return {"rate": rate * optim.rate, "gradient": norm}
+
+    def export(self, name: str) -> Path:
+        """Write a checkpoint folder that can be asked, adapters merged in, and with LoRA the adapters beside it.
+
+        Args:
+            name: Folder below the run's.
+        """
+        network, target = self.checkpoint.network, self.out / name
+        state = adapters.merged_state(network)
+        if self.crew.main:
+            save(target, self.checkpoint, state=state)
+            if self.settings.model.lora.rank:
+                adapters.save_adapter(network, self.out / f"{name}-adapter", start=self.settings.model.start)
+        self.crew.barrier()
+        return target
+
+
+def _disk(settings: Sft | Grpo, out: Path) -> DiskCache:
+    """The cache of a run: in its own folder, in a given one, or none."""
+    where, limit = settings.cache.folder, int(settings.cache.gigabytes * 1e9)
+    return DiskCache(None if where == "off" else Path(where).expanduser() if where else out / "cache", limit)

@@ -1,0 +1,161 @@
+"""The policy asked by the serving engine: the same crops, the same budgets, the same token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from unireason.data.records import SampleRecord
+from unireason.engine.case import EncodedCase, Regions, Request, known_case
+from unireason.engine.local import LocalEngine
+from unireason.engine.reasoner import Question, make_trace
+from unireason.engine.sampling import Picker, Sampling, make_sampler
+from unireason.engine.session import Budget, Session
+from unireason.grounding.steps import Execution
+from unireason.model.checkpoint import Checkpoint
+from unireason.types import Trace
+
+from .feed.cases import CaseSamples
+from .network.encode import Encoder, Pictures
+
+Look = Callable[[Pictures], list[torch.Tensor]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A question to be rolled out.
+
+    Attributes:
+        case: Its case.
+        sample: The question with its truth.
+        pictures: Pictures of the case, uint8 (H, W) or (H, W, 3).
+    """
+
+    case: CaseSamples
+    sample: SampleRecord
+    pictures: Pictures
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rolled:
+    """One response.
+
+    Attributes:
+        asked: The question.
+        session: The finished trajectory.
+        trace: The same as steps.
+    """
+
+    asked: Asked
+    session: Session
+    trace: Trace
+
+
+class Roller:
+    """Asks the policy.
+
+    Args:
+        checkpoint: The policy's weights, used in place.
+        encoder: Writes prompts.
+        look: Visual features of pictures.
+        rows: Responses generated together at most.
+        max_new_tokens: Sampled tokens at most a response; 0 takes the profile's.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, encoder: Encoder, look: Look, *, rows: int, max_new_tokens: int = 0) -> None:
+        self.checkpoint, self.encoder = checkpoint, encoder
+        self._look, self._rows, self._most = look, rows, max_new_tokens
+
+    def budget(self, asked: Asked) -> Budget:
+        """Limits of a response."""
+        profile = self.encoder.profile(asked.sample)
+        return Budget(
+            max_looks=profile.max_rounds,
+            max_new_tokens=self._most or profile.max_new_tokens,
+            max_round_tokens=max(profile.max_round_tokens(asked.case.kind), self._most),
+            max_context=self.checkpoint.max_context,
+        )
+
+    def roll(self, questions: Sequence[Asked], sampling: Sampling, seeds: Sequence[Sequence[int]]) -> list[list[Rolled]]:
+        """Sample responses.
+
+        Args:
+            questions: Questions; those on one case share its prefix.
+            sampling: How tokens are chosen.
+            seeds: For every question the seed of each of its responses.
+
+        Returns:
+            For every question its responses.
+        """
+        encoded: dict[str, EncodedCase] = {}
+        requests = []
+        for asked, own in zip(questions, seeds, strict=True):
+            case = encoded.get(asked.case.id) or encoded.setdefault(asked.case.id, self._encode(asked))
+            prompt = self.encoder.prompt(asked.sample, case.frame)
+            requests += [Request(case, prompt, self.budget(asked), seed) for seed in own]
+        engine = LocalEngine(self.checkpoint, max_rows=self._rows)
+        sessions = iter(engine.generate(requests, sampling))
+        return [[self._rolled(asked, next(sessions)) for _ in own] for asked, own in zip(questions, seeds, strict=True)]
+
+    def again(self, rolled: Sequence[Rolled], regions: Sequence[Regions]) -> list[Rolled]:
+        """Repeat trajectories up to their first look, show another region there, and let the policy go on greedily.
+
+        Args:
+            rolled: Responses with at least one executed look.
+            regions: For each, where to cut in place of what its boxes say.
+        """
+        encoded: dict[str, EncodedCase] = {}
+        requests, opening = [], []
+        for one, where in zip(rolled, regions, strict=True):
+            name = one.asked.case.id
+            case = encoded.get(name) or encoded.setdefault(name, self._encode(one.asked))
+            requests.append(Request(case, one.session.prompt, self.budget(one.asked), regions=where))
+            first = one.session.sampled.index(False)
+            opening.append(one.session.response[:first])
+
+        def picker(row: int, sampling: Sampling, seed: int, forbidden: torch.Tensor) -> Picker:
+            return Opened(make_sampler(row, sampling, seed, forbidden), opening[row])
+
+        sessions = LocalEngine(self.checkpoint, picker=picker, max_rows=self._rows).generate(requests, Sampling())
+        return [self._rolled(one.asked, session) for one, session in zip(rolled, sessions, strict=True)]
+
+    def _encode(self, asked: Asked) -> EncodedCase:
+        return known_case(self.checkpoint, asked.pictures, asked.case.kind, self._look(asked.pictures))
+
+    def _rolled(self, asked: Asked, session: Session) -> Rolled:
+        question = Question(asked.sample.question.text, asked.sample.question.options)
+        executions = [Execution(look.crops) for look in session.looks]
+        asking = replace(self.checkpoint, profile=self.encoder.profile(asked.sample))
+        return Rolled(asked, session, make_trace(asking, session, question, executions=executions))
+
+
+class Opened:
+    """Takes given tokens first and chooses only what follows."""
+
+    def __init__(self, inner: Picker, opening: Sequence[int]) -> None:
+        """Wrap a picker.
+
+        Args:
+            inner: Chooses behind the opening.
+            opening: Sampled tokens to repeat.
+        """
+        self._inner, self._left = inner, list(reversed(opening))
+
+    def pick(self, logits: torch.Tensor) -> tuple[int, float]:
+        """The next token and its log-probability."""
+        if not self._left:
+            return self._inner.pick(logits)
+        token = self._left.pop()
+        return token, float(torch.log_softmax(logits.float(), 0)[token])
+
+
+def seeds(seed: int, step: int, questions: Sequence[str], samples: int) -> list[list[int]]:
+    """Seeds of responses that depend on the run's seed, the step, the question and the place in the group alone."""
+    out = []
+    for question in questions:
+        entropy = [seed, step, *question.encode()]
+        out.append([int(s) >> 2 for s in np.random.SeedSequence(entropy).generate_state(samples, np.uint64)])
+    return out

@@ -1,0 +1,30 @@
+"""What a sample of a data set expects of a response."""
+
+from __future__ import annotations
+
+from unireason.data.records import SampleRecord
+from unireason.errors import FormatError
+from unireason.rewards.compose import Letter, Texts, Truth
+from unireason.rewards.spatial import Gold
+
+
+def truth(sample: SampleRecord) -> Truth:
+    """The truth of a sample.
+
+    Raises:
+        FormatError: If the sample has none.
+    """
+    if sample.task == "umrg":
+        if sample.box is None or sample.points is None:
+            raise FormatError(f"sample {sample.id} has no box and points", "both, for implicit grounding")
+        return Gold(sample.box, sample.points)
+    question = sample.question
+    return Letter(question.letter) if question.options else Texts((question.right,))
+
+
+def gold(sample: SampleRecord) -> str:
+    """The truth in words, for people."""
+    if sample.task == "umrg":
+        return f"{sample.category} {list(sample.box.coords) if sample.box else ''}".strip()
+    question = sample.question
+    return f"{question.letter}. {question.right}" if question.options else question.right

@@ -1,0 +1,151 @@
+"""Supervised fine-tuning on grounded reasoning: the model learns to write what the assistant wrote, with the regions in view.
+
+Samples on one case share its pictures in one packed tree; trees fill rows up to a number of tokens; the loss of a step is the mean over
+its labelled tokens, whatever rows and processes they were spread over. It knows nothing of rewards.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from unireason.errors import UniReasonError
+
+from .examine import Examiner
+from .feed.plan import Plan, Unit, bins
+from .learner import Learner
+from .network.policy import Head
+from .network.sequence import Pack, Tree
+from .settings.sft import Sft
+from .watch import Silent, Watcher
+
+STAGE = "sft"
+
+
+def train(settings: Sft, out: Path, watch: Watcher | None = None) -> Path:
+    """Run, or go on with, a fine-tuning.
+
+    Args:
+        settings: What to do.
+        out: Run folder: resolved settings, states, log, ``checkpoint`` (the last weights) and ``best`` (the lowest validation loss).
+        watch: Who is told.
+
+    Returns:
+        The folder of the last checkpoint.
+
+    Raises:
+        UniReasonError: If the checkpoint, the data or the folder cannot be used, the loss is not finite, or the disk is full. The last
+            saved state is whole then, and the same command goes on from it.
+    """
+    return Tuning(settings, out, watch or Silent()).run()
+
+
+class Tuning:
+    """One fine-tuning run."""
+
+    def __init__(self, settings: Sft, out: Path, watch: Watcher) -> None:
+        """Load everything; see :func:`train`."""
+        self.settings = settings
+        self.learner = Learner(settings, out, watch)
+        self.plan = Plan(
+            self.learner.training,
+            samples=settings.samples,
+            together=settings.together,
+            images=settings.data.images,
+            run=settings.run,
+        )
+        self.head = head(self.learner, settings.sigma)
+        self.examiner = Examiner(self.learner, settings)
+
+    def run(self) -> Path:
+        """All steps that are left."""
+        learner, total = self.learner, self.plan.steps
+        every = self.settings.run.eval_every
+        with learner.running(STAGE) as course, learner.training_mode():
+            for number in range(course.done + 1, total + 1):
+                values = self.step(number)
+                if number == total or (every and number % every == 0):
+                    values |= self.examine()
+                    course.best(number, -values.get("eval_loss", values["loss"]))
+                course.write(number, total, values)
+        return learner.finish()
+
+    def step(self, number: int) -> dict[str, float]:
+        """One optimiser step, counted from 1; returns what was measured."""
+        learner, begun = self.learner, time.perf_counter()
+        trees = self.trees(self.plan.step(number - 1))
+        lengths = [sum(t.length for t in unit) for unit in trees]
+        labels = sum(t.labelled for unit in trees for t in unit)
+        if not labels:
+            raise UniReasonError(f"no sample of step {number} could be read", "readable cases", "mend the data set")
+        packs = self.packs(trees)
+        ready = time.perf_counter()
+        loss, right, slots = 0.0, 0.0, 0
+        for place, packed in enumerate(packs):
+            learner.synchronised(place == len(packs) - 1)
+            measured = learner.measure(packed, self.head)
+            part = measured[:, 0].sum() / labels
+            torch.autograd.backward(part)
+            loss, right = loss + part.item(), right + float(measured[:, 1].detach().sum())
+            slots += packed.layout.slots
+        loss, right, slots_all = learner.crew.sums([loss, right, slots])
+        if not math.isfinite(loss):
+            raise UniReasonError(f"the loss of step {number} is {loss}", "a finite number", "lower the learning rate")
+        values = {"loss": loss, "tokens_right": right / labels} | learner.step(number, self.plan.steps)
+        tokens = sum(lengths)
+        return values | {
+            "samples": float(sum(len(t.rows) for unit in trees for t in unit)),
+            "tokens": float(tokens),
+            "labels": float(labels),
+            "padding": 1 - tokens / slots_all if slots_all else 0.0,
+            "seconds_data": ready - begun,
+            "seconds_update": time.perf_counter() - ready,
+        }
+
+    def trees(self, units: Sequence[Unit]) -> list[list[Tree]]:
+        """The trees of every unit that can be read."""
+        return [trees for unit in units if (trees := self.learner.trees(unit))]
+
+    def packs(self, trees: Sequence[Sequence[Tree]]) -> list[Pack]:
+        """The packed sequences of this process, as many in every process."""
+        crew, lengths = self.learner.crew, [sum(t.length for t in unit) for unit in trees]
+        rows = crew.mine(bins(lengths, self.settings.run.tokens, crew.world))
+        return self.learner.packs([[t for i in row for t in trees[i]] for row in rows])
+
+    @torch.no_grad()
+    def examine(self) -> dict[str, float]:
+        """Loss on the validation samples, and what the model answers when it is asked them."""
+        trees = self.trees(self.examiner.units)
+        learner = self.learner
+        if not trees:
+            return {}
+        sums = [0.0, 0.0, 0.0]
+        for packed in self.packs(trees):
+            measured = learner.measure(packed, self.head)
+            sums = [
+                a + b
+                for a, b in zip(sums, (float(measured[:, 0].sum()), float(measured[:, 1].sum()), len(measured)), strict=True)
+            ]
+        loss, right, labels = learner.crew.sums(sums)
+        return {"eval_loss": loss / labels, "eval_tokens_right": right / labels} | self.examiner.ask()
+
+
+def head(learner: Learner, sigma: float) -> Head:
+    """Loss and rightness (m, 2) of every target.
+
+    Args:
+        learner: Whose tokenizer knows the numbers.
+        sigma: Width of the number smoothing; 0 for plain cross-entropy.
+    """
+    smooth = learner.smoothing(sigma) if sigma else None
+
+    def measure(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        losses = smooth(logits, targets) if smooth else F.cross_entropy(logits, targets, reduction="none")
+        return torch.stack([losses, (logits.argmax(-1) == targets).float()], dim=1)
+
+    return measure
