@@ -105,6 +105,8 @@ class Terminal:
         """The last lines on standard output: where everything is and how to ask the checkpoint, or one JSON object."""
         if not self._main:
             return
+        if not self._steps:
+            self._recall()
         if self._json:
             last = {name: value if math.isfinite(value) else None for name, value in self._last.items()}
             found = {"checkpoint": str(checkpoint), "steps": self._steps, "skipped": self._skipped, "last": last}
@@ -116,6 +118,14 @@ class Terminal:
             if (self._out / name).is_file():
                 print(f"wrote {self._out / name}")
         print(f"wrote {checkpoint}\nask it: unireason ask FILE -q QUESTION --model {checkpoint}")
+
+    def _recall(self) -> None:
+        """The numbers of a run that had been finished before this process began."""
+        from unireason.train.runs.journal import RESERVED, read
+
+        for line in read(self._out):
+            self._steps = line["step"]
+            self._last |= {name: math.nan if value is None else value for name, value in line.items() if name not in RESERVED}
 
     def _curves(self) -> None:
         from unireason.report.curves import write_curves
