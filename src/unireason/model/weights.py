@@ -41,6 +41,8 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str
         code = int(number.group(1)) if number else errno.EIO
         raise OSError(code, os.strerror(code) if number else str(error)) from error
     path.chmod(0o644)
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())  # a rename must not reach the disk before the bytes
 
 
 def write_shards(folder: Path, state: Mapping[str, torch.Tensor], *, dtype: torch.dtype, shard: str) -> None:

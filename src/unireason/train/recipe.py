@@ -7,6 +7,7 @@ state to the very weights of an uninterrupted one. It knows nothing of evaluatio
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -34,7 +35,7 @@ from .collate import Coder, Pack
 from .lessons import drill_pack, phrases, view_pack
 from .objective import NumberSmoothing
 from .packed import labelled_logits
-from .state import latest, restore, save
+from .runs import state
 from .tower import TowerTrainer
 
 MIN_PIXELS, MAX_PIXELS = 784, 12544
@@ -50,6 +51,7 @@ PROFILE = Profile(
     max_round_tokens_3d=80,
     chat="chatml",
 )
+Modules = dict[str, torch.nn.Module]
 Report = Callable[[str, int, int, dict[str, float]], None]
 
 
@@ -147,6 +149,11 @@ def _tower_optimizer(dense: TowerTrainer, rate: float) -> torch.optim.Optimizer:
     return optimizer
 
 
+def _parameters(modules: Modules) -> dict[str, torch.nn.Parameter]:
+    """All weights of named modules, by name."""
+    return {f"{name}.{key}": parameter for name, module in modules.items() for key, parameter in module.named_parameters()}
+
+
 def _advance(optimizers: list[torch.optim.Optimizer], parameters: list[torch.Tensor], share: float) -> None:
     """One clipped step of all optimisers at a share of their peak rates."""
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -179,6 +186,7 @@ class Run:
             os.replace(kept.with_suffix(".partial"), kept)
         elif kept.read_text() != resolved:
             raise FormatError(f"{folder} holds a run of another recipe", "the same recipe, or an empty folder")
+        self.settings = hashlib.sha256(resolved.encode()).hexdigest()
         self.cohort = list(views(recipe.seed, range(recipe.patients), rounds=recipe.rounds))
         self.volumes = [v for v in self.cohort if v.frame.kind == "volume" and v.scene.regions]
         self.images = [v for v in self.cohort if v.frame.kind == "image" and v.scene.regions]
@@ -193,6 +201,17 @@ class Run:
             file.write(json.dumps(line) + "\n")
         self.report(stage, step, total, values)
 
+    def _save(self, stage: str, step: int, modules: Modules, optimizers: list[torch.optim.Optimizer]) -> None:
+        progress = state.Progress(step, self.settings)
+        state.save(self.folder / "state" / stage, progress, _parameters(modules), optimizers)
+
+    def _restore(self, stage: str, modules: Modules, optimizers: list[torch.optim.Optimizer]) -> int:
+        """Loads the newest state of a stage, if there is one, and returns the steps done; no optimisers take the weights alone."""
+        path = state.latest(self.folder / "state" / stage)
+        if path is None:
+            return 0
+        return state.restore(path, _parameters(modules), optimizers, settings=self.settings).step
+
     def tower(self) -> None:
         """Stage 1: dense-mask pre-training of the vision tower."""
         recipe = self.recipe
@@ -200,13 +219,12 @@ class Run:
             self.network, self.volumes, self.images, seed=recipe.seed, steps=recipe.tower_steps, rate=recipe.tower_rate
         )
         modules = {"tower": trainer.tower, "head": trainer.head}
-        start = restore(latest(self.folder, "tower"), modules, [trainer.optimizer])
-        for step in range(start + 1, recipe.tower_steps + 1):
+        for step in range(self._restore("tower", modules, [trainer.optimizer]) + 1, recipe.tower_steps + 1):
             trainer.rng = np.random.default_rng([recipe.seed, 1, step])
             shown = trainer.step(step)
             self.log("tower", step, recipe.tower_steps, shown)
             if step % recipe.save_every == 0 or step == recipe.tower_steps:
-                save(self.folder, "tower", step, modules, [trainer.optimizer])
+                self._save("tower", step, modules, [trainer.optimizer])
         # The last gradient must not leak into the stage in which the tower learns again.
         self.network.model.visual.requires_grad_(False).zero_grad(set_to_none=True)
 
@@ -258,12 +276,12 @@ class Run:
         optimizers, objective = _optimizers(network, recipe.rate), self._objective()
         modules = {"language": network.model.language_model, "head": network.lm_head}
         total = recipe.drill_steps + recipe.steps
-        for step in range(restore(latest(self.folder, "language"), modules, optimizers) + 1, total + 1):
+        for step in range(self._restore("language", modules, optimizers) + 1, total + 1):
             shown = self._sft(list(self._packs(step)), objective)
             _advance(optimizers, parameters, self._rate(step))
             self.log("language", step, total, shown)
             if step % recipe.save_every == 0 or step == total:
-                save(self.folder, "language", step, modules, optimizers)
+                self._save("language", step, modules, optimizers)
         shared_prefix.unregister(network)
 
     def together(self) -> None:
@@ -277,14 +295,14 @@ class Run:
         network.model.visual.requires_grad_(True)
         ill = [v for v in self.volumes if LESION in v.scene.regions]
         dense = TowerTrainer(network, ill, self.images, seed=recipe.seed, steps=1, lesion_weight=8.0)
-        restore(latest(self.folder, "tower"), {"head": dense.head}, [])
+        self._restore("tower", {"head": dense.head}, [])
         optimizers, objective = (
             [*_optimizers(network, recipe.rate), _tower_optimizer(dense, recipe.tower_rate)],
             self._objective(),
         )
         parameters = [p for o in optimizers for g in o.param_groups for p in g["params"]]
         modules = {"tower": dense.tower, "dense": dense.head, "language": network.model.language_model, "head": network.lm_head}
-        for step in range(restore(latest(self.folder, "together"), modules, optimizers) + 1, recipe.together_steps + 1):
+        for step in range(self._restore("together", modules, optimizers) + 1, recipe.together_steps + 1):
             shown = self._sft(list(self._packs(recipe.drill_steps + recipe.steps + step)), objective, learn_tower=True)
             dense.rng = np.random.default_rng([recipe.seed, 3, step])
             loss, parts = dense.losses(dense.pictures())
@@ -294,7 +312,7 @@ class Run:
             )
             self.log("together", step, recipe.together_steps, shown | parts)
             if step % recipe.save_every == 0 or step == recipe.together_steps:
-                save(self.folder, "together", step, modules, optimizers)
+                self._save("together", step, modules, optimizers)
         shared_prefix.unregister(network)
 
     def export(self) -> Path:
