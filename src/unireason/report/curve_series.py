@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,34 +68,32 @@ def curves(run: Sequence[Stage], keys: Mapping[str, str]) -> list[Curve]:
 
     Args:
         run: From :func:`stages`.
-        keys: Names and their words; ``name*`` stands for all names that begin so and are not named themselves. Evaluations of a name
-            are found beside it.
+        keys: Names and their words; ``name*`` stands for all names that begin so, are not named themselves and are not 0 throughout.
 
     Returns:
-        The curves of one name together, those of its evaluations behind it; empty if there are none.
+        The curves of one name together, in the order of the names; empty if there are none.
     """
     present = list(dict.fromkeys(name for stage in run for line in stage.lines for name in line))
     found = []
-    for name, label, marked in _named(keys, present):
-        for stage in run:
-            steps = [int(line["step"]) for line in stage.lines if name in line]
-            values = np.array([np.nan if line[name] is None else line[name] for line in stage.lines if name in line], np.float64)
-            values[~np.isfinite(values)] = np.nan
-            if np.isfinite(values).any():
-                found.append(Curve(stage.name, label, np.array(steps, np.intp), values, marked))
+    for key, words in keys.items():
+        stem = key.removesuffix("*")
+        open_ended = key != stem
+        for name in (n for n in present if n == key or (open_ended and n.startswith(stem) and n not in keys)):
+            label = words or name.removeprefix(stem).replace("_", " ")
+            own = [curve for stage in run if (curve := _curve(stage, name, label)) is not None]
+            if not open_ended or any(np.nan_to_num(c.values).any() for c in own):
+                found += own
     return found
 
 
-def _named(keys: Mapping[str, str], present: Sequence[str]) -> Iterator[tuple[str, str, bool]]:
-    """Names in a log that some keys stand for, with their words and whether they come from evaluations."""
-    for key, words in keys.items():
-        stem = key.removesuffix("*")
-        own = [n for n in present if n == key or (key != stem and n.startswith(stem) and n not in keys)]
-        yield from ((name, words or name.removeprefix(stem).replace("_", " "), False) for name in own)
-        for name in present:
-            if key == stem and (name == f"eval_{key}" or name.startswith(f"eval_{key}_")):
-                part = name.removeprefix(f"eval_{key}").strip("_").replace("_", " ")
-                yield name, f"validation {part.upper() if part in ('2d', '3d') else part}".strip(), True
+def _curve(stage: Stage, name: str, label: str) -> Curve | None:
+    """One quantity of one stage; None if it was never finite."""
+    steps = [int(line["step"]) for line in stage.lines if name in line]
+    values = np.array([np.nan if line[name] is None else line[name] for line in stage.lines if name in line], np.float64)
+    values[~np.isfinite(values)] = np.nan
+    if not np.isfinite(values).any():
+        return None
+    return Curve(stage.name, label, np.array(steps, np.intp), values, name.startswith("eval_"))
 
 
 def running(values: Array) -> tuple[Array, Array]:

@@ -32,8 +32,7 @@ class Panel:
 
     Attributes:
         title: What it shows.
-        keys: Names in the log and their words; a name that ends in ``*`` stands for all that begin so. Beside each name the panel
-            shows ``eval_<name>`` and ``eval_<name>_<anything>``.
+        keys: Names in the log and their words; a name that ends in ``*`` stands for all that begin so and are not 0 throughout.
         unit: "" for plain numbers, "share" for shares told in percent, "stack" for seconds piled up.
         band: True shades one running standard deviation around the first curve.
     """
@@ -45,22 +44,26 @@ class Panel:
 
 
 PANELS = (
-    Panel("Reward", {"reward": "all", "reward_*": ""}, band=True),
-    Panel("Loss", {"loss": "training"}),
-    Panel("Written tokens right", {"tokens_right": "training"}, "share"),
-    Panel("Accuracy", {"accuracy": "training"}, "share"),
+    Panel("Reward", {"reward": "all", "reward_*": "", "eval_reward": "validation"}, band=True),
+    Panel("Loss", {"loss": "training", "eval_loss": "validation"}),
+    Panel("Written tokens right", {"tokens_right": "training", "eval_tokens_right": "validation"}, "share"),
+    Panel("Validation accuracy", {"eval_accuracy": "all", "eval_accuracy_2d": "2D", "eval_accuracy_3d": "3D"}, "share"),
+    Panel("Accuracy of rollouts", {"accuracy": "all", "accuracy_2d": "2D", "accuracy_3d": "3D"}, "share"),
     Panel("Vision tower: share right", {"foreground": "foreground", "lesion": "lesion", "place": "place"}, "share"),
-    Panel("Responses with a crop", {"crop_rate": "rollouts"}, "share"),
+    Panel("Responses with a crop", {"crop_rate": "rollouts", "eval_crop_rate": "validation"}, "share"),
     Panel("Crops a response", {"crops_a_sample": "rollouts"}),
-    Panel("Box area", {"box_area": "rollouts"}),
+    Panel("Box overlap (IoU)", {"eval_box_iou": "validation"}),
+    Panel("Box area", {"box_area": "of the picture"}, "share"),
+    Panel("Invalid boxes a response", {"invalid_boxes": "rollouts"}),
+    Panel("Sampled tokens a response", {"response_tokens": "rollouts"}),
+    Panel("Responses cut off", {"overflow": "of all responses"}, "share"),
     Panel("Groups without advantage", {"zero_advantage": "of all groups"}, "share"),
-    Panel("Lost responses", {"invalid_boxes": "invalid box", "overflow": "cut off"}, "share"),
-    Panel("Divergence from the reference (KL)", {"kl": "KL"}),
+    Panel("Divergence (KL)", {"kl": "from the reference", "approx_kl": "from the sampler"}),
     Panel("Entropy", {"entropy": "policy"}),
-    Panel("Ratios clipped", {"clip_low": "below", "clip_high": "above"}, "share"),
+    Panel("Ratios clipped", {"clipped_low": "below", "clipped_high": "above"}, "share"),
     Panel("Gradient norm", {"gradient": "before clipping"}),
     Panel("Learning rate", {"rate": "rate"}),
-    Panel("Padding", {"padding": "share of positions"}, "share"),
+    Panel("Padding", {"padding": "of all positions"}, "share"),
     Panel("Seconds a step", {"seconds_*": ""}, "stack"),
 )
 """Panels in the order of the picture."""

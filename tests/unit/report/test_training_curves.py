@@ -42,12 +42,15 @@ def test_panels_are_those_the_log_has_values_for():
     assert titles(rows("sft", 3, loss=1.0, tokens_right=0.5, rate=1e-5, padding=0.1, seconds_data=1.0, tokens=9)) == [
         "Loss", "Written tokens right", "Learning rate", "Padding", "Seconds a step",
     ]  # fmt: skip
-    assert titles(rows("grpo", 3, reward=1.0, reward_answer=0.8, eval_accuracy_3d=0.5, kl=None)) == ["Reward", "Accuracy"]
+    assert titles(rows("grpo", 3, reward=1.0, reward_answer=0.8, eval_accuracy_3d=0.5, kl=None)) == [
+        "Reward",
+        "Validation accuracy",
+    ]
     assert titles([]) == []
 
 
 def test_legends_name_parts_and_evaluations_with_their_last_values(tmp_path, monkeypatch):
-    lines = rows("grpo", 4, reward=lambda i: i / 4, reward_answer=0.5, seconds_update=2.0)
+    lines = rows("grpo", 4, reward=lambda i: i / 4, reward_answer=0.5, reward_looks=0.0, seconds_update=2.0)
     lines[1] |= {"eval_accuracy_2d": 0.25, "eval_crop_rate": 1.0}
     lines[3] |= {"eval_accuracy_2d": 0.75}
     found = {
@@ -56,7 +59,7 @@ def test_legends_name_parts_and_evaluations_with_their_last_values(tmp_path, mon
     }
     assert found == {
         "Reward": [("all", "1"), ("answer", "0.5")],
-        "Accuracy": [("validation 2D", "75.0%")],
+        "Validation accuracy": [("2D", "75.0%")],
         "Responses with a crop": [("validation", "100.0%")],
         "Seconds a step": [("update", "2.0 s")],
     }
@@ -64,7 +67,7 @@ def test_legends_name_parts_and_evaluations_with_their_last_values(tmp_path, mon
 
 def test_a_step_done_twice_counts_once_and_lines_of_one_step_join():
     lines = [*rows("sft", 3, loss=1.0), {"stage": "sft", "step": 2, "loss": 5.0}, {"stage": "sft", "step": 3, "eval_loss": 7.0}]
-    loss, validation = curves(stages(lines), {"loss": "training"})
+    loss, validation = curves(stages(lines), {"loss": "training", "eval_loss": "validation"})
     assert loss.steps.tolist() == [1, 2, 3]
     assert loss.values.tolist() == [1.0, 5.0, 1.0]
     assert (validation.steps.tolist(), validation.values.tolist(), validation.marked) == ([3], [7.0], True)
