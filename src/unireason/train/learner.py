@@ -106,9 +106,9 @@ class Learner:
         self.policy = Policy(self.checkpoint.network, autocast=low and not self.sharded)
         self.encoder = Encoder.of(self.checkpoint)
         looking = settings.model.tower or settings.model.projector
-        self.features = None if looking else Features(self.checkpoint, self.disk, _FEATURE_MEMORY)
         self.reference = self._frozen() if isinstance(settings, Grpo) and settings.policy.kl else None
         self._choose(settings.model)
+        self.features = None if looking else Features(self.checkpoint, self.disk, memory_bytes=_FEATURE_MEMORY)
         self.replica: Replica | None = None
         if self.sharded:
             self._shard(low)
@@ -257,8 +257,8 @@ class Learner:
         if not packed.pictures:
             return None
         if self.features is not None:
-            return torch.cat(self.features.of(packed.pictures))
-        prepared = vision.prepare(self.checkpoint, packed.pictures)
+            return torch.cat([f for features in self.features.of_many(packed.pictures) for f in features])
+        prepared = vision.prepare(self.checkpoint, [p for pictures in packed.pictures for p in pictures])
         return Patches(prepared.pixel_values, torch.tensor(prepared.grid_thw))
 
     def see(self, pictures: Pictures) -> list[torch.Tensor]:

@@ -85,7 +85,8 @@ def _attention(
     sequences can afford.
     """
     n, groups = query.shape[2], query.shape[1] // key.shape[1]
-    plain = query.device.type == "cpu" and query.dtype == torch.bfloat16 and key.shape[2] <= _PLAIN_UP_TO
+    low = query.dtype == torch.bfloat16 or torch.is_autocast_enabled(query.device.type)
+    plain = query.device.type == "cpu" and low and key.shape[2] <= _PLAIN_UP_TO
     if not plain:
         mask = None if mask is None else mask.to(query.dtype)
         return scaled_dot_product_attention(

@@ -144,7 +144,7 @@ class Pack:
             prefix.
         rows: int64 (n,), row of each target, counted over all trees.
         layout: Who sees whom.
-        pictures: In the order of their pads.
+        pictures: In the order of their pads: those of each prefix, and the crops of each row that has some.
         tags: Of all rows in order; empty if there are none.
     """
 
@@ -154,7 +154,7 @@ class Pack:
     sources: torch.Tensor
     rows: torch.Tensor
     layout: Layout
-    pictures: tuple[NDArray[np.uint8], ...]
+    pictures: tuple[tuple[NDArray[np.uint8], ...], ...]
     tags: tuple[str, ...] = ()
 
 
@@ -183,6 +183,6 @@ def pack(trees: Sequence[Tree]) -> Pack:
         sources=torch.tensor(sources, dtype=torch.long),
         rows=torch.tensor(rows, dtype=torch.long),
         layout=make_layout([(len(t.prefix.ids), [len(r.ids) for r in t.rows]) for t in trees]),
-        pictures=tuple(p for run in runs for p in run.pictures),
+        pictures=tuple(tuple(run.pictures) for run in runs if run.pictures),
         tags=tuple(tag for t in trees for tag in t.tags),
     )
