@@ -6,6 +6,8 @@ is the same arithmetic, for grey pictures of one size whose sides already are mu
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,6 +33,13 @@ def patchify(pictures: NDArray[np.uint8]) -> torch.Tensor:
     cut = grey.view(n, rows, MERGE, PATCH, columns, MERGE, PATCH).permute(0, 1, 4, 2, 5, 3, 6).reshape(-1, 1, 1, PATCH, PATCH)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1, 1) for v in (MEAN, STD))
     return ((cut - mean) / std).expand(-1, 3, FRAMES, PATCH, PATCH).reshape(cut.shape[0], -1)
+
+
+def fits(processor: Any) -> bool:
+    """True if :func:`patchify` does to a grey picture of the right size what this image processor does."""
+    same = (processor.patch_size, processor.merge_size, processor.temporal_patch_size) == (PATCH, MERGE, FRAMES)
+    scaled = processor.do_rescale and processor.do_normalize and processor.rescale_factor == 1 / 255
+    return bool(same and scaled and (tuple(processor.image_mean), tuple(processor.image_std)) == (MEAN, STD))
 
 
 def grid(count: int, height: int, width: int) -> torch.Tensor:
