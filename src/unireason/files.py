@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -67,6 +68,8 @@ def replaced_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             old.rename(target)
         for rest in (partial, old):
             shutil.rmtree(rest, ignore_errors=True)
+        if target.exists() and not target.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         partial.mkdir(parents=True)
         yield partial
         if target.exists():

@@ -27,6 +27,57 @@ def test_write_bytes_says_why_it_cannot(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
 
 
+def folder_of(path: Path) -> dict[str, str]:
+    return {p.name: p.read_text() for p in path.iterdir()}
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "folder"
+    for text in ("one", "two"):
+        with files.replaced_folder(target) as partial:
+            (partial / text).write_text(text)
+            assert text not in ([p.name for p in target.iterdir()] if target.exists() else [])
+        assert folder_of(target) == {text: text}
+    assert [p.name for p in target.parent.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("other"), KeyboardInterrupt()])
+def test_a_folder_that_was_not_finished_leaves_the_old_one(tmp_path: Path, error: BaseException) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "old").write_text("old")
+    expected = UniReasonError if isinstance(error, OSError) else type(error)
+
+    def interrupted() -> None:
+        with files.replaced_folder(target) as partial:
+            (partial / "new").write_text("")
+            raise error
+
+    with pytest.raises(expected) as caught:
+        interrupted()
+    assert folder_of(target) == {"old": "old"}
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+    assert not isinstance(error, OSError) or f"'{target}' cannot be written (No space left" in str(caught.value)
+
+
+def test_a_folder_that_was_cut_off_between_two_renames_comes_back(tmp_path: Path) -> None:
+    (tmp_path / ".folder.old").mkdir()
+    (tmp_path / ".folder.old" / "old").write_text("old")
+    with pytest.raises(ValueError), files.replaced_folder(tmp_path / "folder"):
+        raise ValueError
+    assert folder_of(tmp_path / "folder") == {"old": "old"}
+
+
+def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with files.replaced_folder(tmp_path / "link") as partial:
+        (partial / "a").write_text("a")
+    assert (tmp_path / "link").is_symlink()
+    assert folder_of(tmp_path / "real") == {"a": "a"}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "real"]
+
+
 def test_sha256_is_that_of_the_bytes_and_a_missing_file_is_a_clear_error(tmp_path: Path) -> None:
     content = b"abc" * 700_000
     (tmp_path / "a").write_bytes(content)

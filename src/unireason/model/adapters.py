@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -96,13 +96,24 @@ def reference(network: Any) -> Iterator[None]:
             parameter.requires_grad_(flag)
 
 
-def save_adapter(network: Any, folder: Path, *, start: str) -> Path:
+def adapter_state(network: Any) -> dict[str, torch.Tensor]:
+    """The weights of the adapters under peft's names; sharded ones are gathered, so that all processes must call this together.
+
+    Raises:
+        ModelError: If the network has no adapters.
+    """
+    _layers(network)
+    return {_saved_name(name): whole(parameter.detach()) for name, parameter in adapter_parameters(network)}
+
+
+def save_adapter(network: Any, folder: Path, *, start: str, state: Mapping[str, torch.Tensor] | None = None) -> Path:
     """Write the adapters alone, as peft does, so that ``peft.PeftModel.from_pretrained`` reads them.
 
     Args:
         network: A network with adapters.
         folder: Replaced as a whole; it holds ``adapter_model.safetensors`` and ``adapter_config.json``.
         start: Name of the checkpoint underneath.
+        state: From ``adapter_state``, for networks that are sharded over processes; None takes the network's own.
 
     Returns:
         The folder.
@@ -111,12 +122,11 @@ def save_adapter(network: Any, folder: Path, *, start: str) -> Path:
         ModelError: If the network has no adapters.
         UniReasonError: If the folder cannot be written.
     """
-    _layers(network)
-    state = {_HEAD + name.replace(f".{_NAME}.", "."): whole(parameter) for name, parameter in adapter_parameters(network)}
+    weights = adapter_state(network) if state is None else state
     table = {k: sorted(v) if isinstance(v, set) else v for k, v in network.peft_config[_NAME].to_dict().items()}
     table |= {"base_model_name_or_path": start, "inference_mode": True}
     with replaced_folder(folder) as partial:
-        write(partial / WEIGHTS, state, {"format": "pt"})
+        write(partial / WEIGHTS, weights, {"format": "pt"})
         (partial / CONFIG).write_text(json.dumps(table, indent=2, sort_keys=True) + "\n")
     return folder
 
@@ -153,15 +163,16 @@ def load_adapter(network: Any, folder: Path) -> None:
 
 
 @torch.no_grad()
-def merged_state(network: Any) -> dict[str, torch.Tensor]:
+def merged_state(network: Any, *, keep: bool = True) -> dict[str, torch.Tensor]:
     """The weights as if the adapters had been merged, under the names of a network without adapters.
 
     Args:
         network: With adapters or without; it is not changed.
+        keep: False only takes part in gathering sharded weights, which all processes must do together, and returns nothing.
 
     Returns:
-        Name -> tensor on the network's device, in the type of the weight; the sum is made in float32. Weights without adapter are the
-        network's own memory, sharded ones are gathered.
+        Name -> tensor in the type of the weight; the sum is made in float32. Weights without adapter are the network's own memory;
+        sharded ones are gathered, one after the other, on the CPU.
     """
     merged: dict[str, torch.Tensor] = {}
     layers = _layers(network) if attached(network) else {}
@@ -169,10 +180,13 @@ def merged_state(network: Any) -> dict[str, torch.Tensor]:
         if ".lora_" in name:
             continue
         value = whole(tensor)
+        gathered = value is not tensor
         layer = layers.get(name.removesuffix(".base_layer.weight"))
         if layer is not None:
-            value = (value.float() + whole(layer.get_delta_weight(_NAME)).float()).to(value.dtype)
-        merged[name.replace(".base_layer.", ".")] = value
+            down, up = (whole(side[_NAME].weight).float() for side in (layer.lora_A, layer.lora_B))
+            value = (value.float() + layer.scaling[_NAME] * (up @ down)).to(value.dtype)
+        if keep:
+            merged[name.replace(".base_layer.", ".")] = value.cpu() if gathered else value
     return merged
 
 
@@ -215,7 +229,7 @@ def _config(table: dict[str, Any], folder: Path) -> Any:
 
 def _matched(network: Any, state: dict[str, torch.Tensor], folder: Path) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
     """Every adapter weight of the network with its saved value."""
-    own = {_HEAD + name.replace(f".{_NAME}.", "."): parameter for name, parameter in adapter_parameters(network)}
+    own = {_saved_name(name): parameter for name, parameter in adapter_parameters(network)}
     wrong = sorted(own.keys() ^ state.keys()) or sorted(k for k in own if own[k].shape != state[k].shape)
     if wrong:
         raise ModelError(
@@ -223,6 +237,10 @@ def _matched(network: Any, state: dict[str, torch.Tensor], folder: Path) -> list
             "the same checkpoint, rank and targets",
         )
     return [(own[key], state[key]) for key in own]
+
+
+def _saved_name(name: str) -> str:
+    return _HEAD + name.replace(f".{_NAME}.", ".")
 
 
 def _layers(network: Any) -> dict[str, Any]:
