@@ -13,7 +13,7 @@ from torch import distributed, nn
 
 from unireason.errors import ModelError
 
-from .settings.common import Model, Run
+from .settings.shared import Model, Run
 
 _BUCKET = 1 << 25
 T = TypeVar("T")

@@ -32,7 +32,7 @@ from .network.sequence import Pack, Run, Tree, pack
 from .objective import NumberSmoothing
 from .replica import Replica
 from .rollout import Asked, Roller
-from .settings.common import Model
+from .settings.shared import Model
 from .settings.grpo import Grpo
 from .settings.sft import Sft
 from .watch import Watcher

@@ -10,7 +10,7 @@ from torch import nn
 
 from unireason.errors import UniReasonError
 
-from .settings.common import Optim
+from .settings.shared import Optim
 
 
 def make(parameters: Mapping[str, nn.Parameter], optim: Optim) -> list[torch.optim.Optimizer]:

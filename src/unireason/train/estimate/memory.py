@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from unireason.train.settings.common import Model, Optim
+from unireason.train.settings.shared import Model, Optim
 
 from .shape import Language, Shape
 from .workload import Tree, Workload

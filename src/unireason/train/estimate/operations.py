@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unireason.train.settings.common import Model
+from unireason.train.settings.shared import Model
 
 from .shape import Language, Shape, Vision
 from .workload import Pictures, Tree

@@ -14,7 +14,7 @@ from unireason.data.dataset import Dataset, rows
 from unireason.data.frames import FrameRule
 from unireason.data.records import SampleRecord
 from unireason.errors import FormatError, UniReasonError
-from unireason.train.settings.common import Data
+from unireason.train.settings.shared import Data
 from unireason.types import Frame, Kind
 
 from .disk import DiskCache

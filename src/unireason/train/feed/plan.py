@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.errors import FormatError
-from unireason.train.settings.common import Run
+from unireason.train.settings.shared import Run
 
 _KINDS = ("image", "volume")
 _PASSES_KEPT = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .common import Cache, Data, Model, Optim, Run
+from .shared import Cache, Data, Model, Optim, Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from unireason.errors import FormatError
 
-from .common import Cache, Data, Lora, Model, Optim, Run
+from .shared import Cache, Data, Lora, Model, Optim, Run
 from .grpo import Grpo, Policy, Reward, Rollout
 from .planned import Planned
 from .sft import Sft

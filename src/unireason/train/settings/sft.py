@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .common import Cache, Data, Model, Optim, Run
+from .shared import Cache, Data, Model, Optim, Run
 
 
 @dataclass(frozen=True, slots=True)
