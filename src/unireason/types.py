@@ -306,7 +306,7 @@ class Scored:
         trace: The response.
         reward: All of it.
         parts: Named parts of the reward.
-        gold: What was expected: the letter of the right option, or the answer in words.
+        gold: What was expected: the right option ("B" or "B. left kidney"), or the answer in words.
         case: Identifier of the case.
         pictures: uint8 (D, H, W) or (D, H, W, 3), the slices shown to the model; None if they are not at hand.
         advantage: What the update saw: the reward against those of its group; None if unknown.

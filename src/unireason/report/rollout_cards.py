@@ -12,6 +12,7 @@ from statistics import fmean
 import numpy as np
 
 from unireason.errors import FormatError
+from unireason.metrics.answers import answer_choice
 from unireason.types import Case, Frame, Geometry, Scored, Source, Stack
 
 from . import sections
@@ -26,11 +27,15 @@ _CROP, _CROP_BYTES = 72, 60_000  # pixels on screen of a crop's longer side, byt
 _MOST_SLICES, _MOST_CROPS = 3, 5  # of a response, and of a look
 
 
+def expected_letter(one: Scored) -> str | None:
+    """The letter that ``gold`` names ("B" or "B. left kidney"); None for a question without options, or if it names none."""
+    return answer_choice(one.gold, "ABCDEFGHIJ"[: len(one.trace.options)])
+
+
 def is_right(one: Scored) -> bool | None:
-    """Whether the chosen letter is the expected one; None for a question without options."""
-    if not one.trace.options:
-        return None
-    return one.trace.answer.choice is not None and one.trace.answer.choice.upper() == one.gold.strip().upper()
+    """Whether the chosen letter is the expected one; None where no letter is expected."""
+    letter = expected_letter(one)
+    return None if letter is None else one.trace.answer.choice == letter
 
 
 def section(place: int, group: Sequence[Scored]) -> str:
@@ -57,9 +62,9 @@ def section(place: int, group: Sequence[Scored]) -> str:
         store = "".join(_symbol(place, z, link, group[0].trace.frame) for z, link in zip(used, links, strict=True))
     first = group[0]
     kind = "3D" if first.trace.frame.kind == "volume" else "2D"
-    gold = first.gold.strip()
-    listed = sections.options(replace(first.trace, steps=()), gold.upper() if first.trace.options else None)
-    expected = "" if first.trace.options else f'<p class="expected">expected: {escape(gold)}</p>'
+    letter = expected_letter(first)
+    listed = sections.options(replace(first.trace, steps=()), letter)
+    expected = "" if letter else f'<p class="expected">expected: {escape(first.gold.strip())}</p>'
     spread_words = f"{number(min(o.reward for o in group), 2)} to {number(max(o.reward for o in group), 2)}"
     return (
         f'<section class="group" aria-labelledby="group-{place}"><div class="card asked"><p class="kind"><span>{kind} · '

@@ -52,6 +52,13 @@ def test_responses_of_a_question_stand_together_best_first(page):
     assert "2 questions · 4 responses · mean reward 0.475 · 100% right" in html
 
 
+def test_the_expected_option_is_marked_and_expected_words_are_told(page):
+    volume, image = samples.volume(), samples.image()
+    html = page([scored(volume, 1.0, gold="C. patella"), scored(image, 1.0, gold="Blue", case="skin")])
+    assert re.findall(r"<b>(\w)</b><span>patella</span><span class=\"mark expected\">expected</span>", html) == ["C"]
+    assert texts(html, r'<p class="expected">(.*?)</p>') == ["expected: Blue"]
+
+
 def test_parts_and_advantage_are_told(page):
     volume = samples.volume()
     html = page([scored(volume, 1.0, advantage=0.7071), scored(volume, 0.2)])
@@ -63,7 +70,10 @@ def test_parts_and_advantage_are_told(page):
 
 def test_a_response_is_judged_by_its_letter():
     volume, image = samples.volume(), samples.image()
-    assert is_right(scored(volume, 0.0, gold=" b ")) is True
+    assert is_right(scored(volume, 0.0, gold="B")) is True
+    assert is_right(scored(volume, 0.0, gold="B. meniscus")) is True
+    assert is_right(scored(volume, 0.0, gold="A. condyle")) is False
+    assert is_right(scored(volume, 0.0, gold="somewhere")) is None
     assert is_right(scored(volume, 0.0, gold="C")) is False
     assert is_right(replace(scored(volume, 0.0), trace=replace(volume.trace, steps=(AnswerStep("?"),)))) is False
     assert is_right(scored(image, 0.0, gold="Blue.")) is None

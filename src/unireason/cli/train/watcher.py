@@ -21,7 +21,7 @@ from unireason.types import Scored
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-SHOWN = ("loss", "reward", "crop_rate", "tokens_right")
+SHOWN = ("reward", "crop_rate", "loss", "tokens_right", "eval_accuracy")
 """Values told beside the bar, where a run has them."""
 EVERY = 10.0  # seconds between two lines where there is no terminal
 MOST_SKIPPED = 5  # skipped cases told one by one
@@ -155,5 +155,4 @@ class Terminal:
 
 
 def _words(values: Mapping[str, float]) -> str:
-    names = [name for name in SHOWN if name in values] + sorted(name for name in values if name.startswith("eval_accuracy"))
-    return "  ".join(f"{name.replace('_', ' ')} {values[name]:.3f}" for name in names)
+    return "  ".join(f"{name.replace('_', ' ')} {values[name]:.3f}" for name in SHOWN if name in values)
