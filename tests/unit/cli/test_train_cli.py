@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -216,6 +218,18 @@ def test_dry_run_prints_toml_that_is_read_back(run, tmp_path, capsys):
 def test_a_wrong_setting_is_exit_code_2(run, capsys):
     assert run("sft", "--set", "run.stepz=4", train=None) == 2
     assert "run.steps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_the_files_of_the_guide_are_valid(tmp_path, kind):
+    from unireason.train.settings.grpo import Grpo
+    from unireason.train.settings.load import read
+    from unireason.train.settings.sft import Sft
+
+    guide = (Path(__file__).parents[3] / "docs" / "how-to" / "train.md").read_text()
+    (shown,) = [block for block in re.findall(r"^```toml\n(.*?)^```", guide, flags=re.M | re.S) if f'"{kind}"' in block]
+    (tmp_path / "run.toml").write_text(shown)
+    assert read(tmp_path / "run.toml", {"sft": Sft, "grpo": Grpo}[kind]).data.folders == ("reasoning",)
 
 
 def test_dry_run_loads_no_torch(tmp_path):
