@@ -23,10 +23,10 @@ SMALL = FrameRule(name="small", volume_shape=(16, 84, 84), image_size=(84, 84))
 """A frame that keeps tests quick."""
 
 
-def built(folder: Path, *, patients: int = 12, slices: int = 1, embed: bool = False) -> Dataset:
+def built(folder: Path, *, patients: int = 12, slices: int = 1, embed: bool = False, frame: FrameRule = SMALL) -> Dataset:
     """A data set of phantoms: ``patients`` volumes and ``slices`` axial images of each."""
     config = BuildConfig(
-        "phantom", options={"patients": str(patients), "seed": "3"}, frame=SMALL, slices=slices, embed=embed, unit_items=4
+        "phantom", options={"patients": str(patients), "seed": "3"}, frame=frame, slices=slices, embed=embed, unit_items=4
     )
     build(config, folder, annotator=TemplateAnnotator())
     return Dataset.open(folder)
