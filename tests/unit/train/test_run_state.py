@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from unireason.errors import FormatError, UniReasonError
-from unireason.train.runs import contents, state
+from unireason.train.runs import contents
 from unireason.train.runs.state import Progress, latest, restore, save
 
 SETTINGS = "c0ffee"
@@ -301,6 +301,45 @@ def test_one_process_that_fails_fails_all_and_keeps_the_old_state(tmp_path, bad)
     assert "another process" in str(failed[1 - bad])
     assert bytes_of(tmp_path / "step-0000001") == before
     assert [p.name for p in tmp_path.iterdir()] == ["step-0000001"]
+
+
+@pytest.fixture
+def mesh():
+    """A device mesh of this process alone, on which weights are sharded as over many."""
+    from torch import distributed
+    from torch.distributed.device_mesh import init_device_mesh
+
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    distributed.destroy_process_group()
+
+
+def test_sharded_weights_resume_as_uninterrupted_ones(tmp_path, mesh):
+    from torch.distributed.fsdp import fully_shard
+
+    def sharded():
+        torch.manual_seed(0)
+        module = fully_shard(torch.nn.Linear(4, 3), mesh=mesh)
+        return module, dict(module.named_parameters()), [torch.optim.AdamW(module.parameters(), lr=0.1)]
+
+    def go(module, optimizers, steps):
+        for step in steps:
+            module(torch.full((2, 4), float(step))).square().sum().backward()
+            optimizers[0].step()
+            optimizers[0].zero_grad()
+
+    straight, expected, optimizers = sharded()
+    go(straight, optimizers, range(6))
+    module, parameters, optimizers = sharded()
+    go(module, optimizers, range(3))
+    path = save(tmp_path, Progress(3, SETTINGS), parameters, optimizers)
+    assert load_file(path / "rank-00000-of-00001.safetensors")["parameter.weight"].shape == (3, 4)
+    resumed, parameters, optimizers = sharded()
+    restore(path, parameters, optimizers, settings=SETTINGS)
+    assert type(optimizers[0].state[parameters["weight"]]["exp_avg"]) is type(parameters["weight"].data)
+    go(resumed, optimizers, range(3, 6))
+    for name in expected:
+        assert torch.equal(expected[name].full_tensor(), parameters[name].full_tensor())
 
 
 def test_left_overs_of_a_kill_are_cleaned(tmp_path):
