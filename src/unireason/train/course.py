@@ -25,8 +25,14 @@ if TYPE_CHECKING:
     from .learner import Learner
 
 RUN, BEST, STATES = "run.json", "best.json", "state"
-_FREE = (("cache",), ("traces_every",), ("data", "roots"), *(("run", n) for n in ("save_every", "threads", "device")))
-"""Settings that may change between the parts of a run: none of them changes a weight."""
+_FREE = (
+    ("cache",),
+    ("traces_every",),
+    ("data", "roots"),
+    *(("run", name) for name in ("steps", "epochs", "save_every", "threads", "device")),
+)
+"""Settings that may change between the parts of a run: where things lie, what is kept, and how long the run is. A run that is made longer
+or shorter follows the schedule of its new length from there on."""
 
 
 class Course:
