@@ -6,7 +6,6 @@ the byte on a CPU; a GPU adds what its allocator cannot use. Formulas: docs/expl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from unireason.train.settings.shared import Model, Optim
@@ -27,6 +26,9 @@ class Storage:
         stream: Bytes of a value of the residual stream.
         copied: Bytes of a weight's copy for matrix products, kept for the whole pass; 0 if the weights are used as they are.
         shards: Processes over which weights, gradients and moments are spread.
+        replica: Bytes of a weight of the whole copy that answers questions beside sharded weights; 0 if there is none.
+        reference: Bytes of a weight of the frozen reference, spread like the weights.
+        gpu: True on a GPU, whose optimiser steps all weights at once.
     """
 
     weight: int
@@ -34,6 +36,9 @@ class Storage:
     stream: int
     copied: int
     shards: int
+    replica: int
+    reference: int
+    gpu: bool
 
 
 def storage(model: Model, *, processes: int, sharding: str, gpu: bool) -> Storage:
@@ -46,11 +51,15 @@ def storage(model: Model, *, processes: int, sharding: str, gpu: bool) -> Storag
         gpu: True on a GPU, where LoRA keeps the frozen weights in bfloat16.
     """
     sharded = sharding == "fsdp" or (sharding == "auto" and processes > 1 and not model.lora.rank)
-    if model.precision == "fp32":
-        return Storage(4, 4, 4, 0, processes if sharded else 1)
-    if sharded:
-        return Storage(4, 2, 2, 0, processes)
-    return Storage(2, 2, 2, 0, 1) if model.lora.rank and gpu else Storage(4, 2, 4, 2, 1)
+    half = 2 if gpu else 4
+    if model.lora.rank and gpu:
+        weight, stream, copied = 2, 2 if model.precision == "bf16" else 4, 0
+    else:
+        mixed = model.precision == "bf16" and not sharded
+        weight, stream, copied = 4, 2 if sharded and model.precision == "bf16" else 4, 2 if mixed else 0
+    computed = 2 if model.precision == "bf16" else 4
+    shards, replica, reference = (processes, half, 4) if sharded else (1, 0, half)
+    return Storage(weight, computed, stream, copied, shards, replica, reference, gpu)
 
 
 def trained_weights(shape: Shape, model: Model) -> int:
@@ -136,21 +145,21 @@ def resting(shape: Shape, model: Model, optim: Optim, kept: Storage, *, referenc
         "moments": 4 * (2 * learns - muon) / kept.shards,
     }
     if reference and not model.lora.rank:
-        out["reference"] = shape.parameters * kept.computed / kept.shards
+        out["reference"] = shape.parameters * kept.reference / kept.shards
+    if kept.replica:
+        out["whole copy for rollouts"] = float(shape.parameters * kept.replica)
     return out
 
 
-def rollout_bytes(shape: Shape, work: Workload, rows: int, kept: Storage) -> Mapping[str, float]:
-    """Bytes of generating on a device: whole weights where they are sharded at rest, and the keys and values of one group.
+def keys_and_values(language: Language, work: Workload, rows: int, kept: Storage) -> float:
+    """Bytes of the keys and values of one group while it is written.
 
     Args:
-        shape: The network.
+        language: The language model.
         work: The run.
         rows: Responses generated together.
         kept: How numbers are kept.
     """
-    language = shape.language
     longest = max(work.trees, key=lambda tree: tree.tokens)
     slots = longest.prefix + min(rows, longest.rows) * longest.row
-    gathered = shape.parameters * kept.computed if kept.shards > 1 else 0.0
-    return {"gathered weights": gathered, "keys and values": 2 * language.layers * language.key_width * slots * kept.computed}
+    return 2 * language.layers * language.key_width * slots * kept.computed

@@ -105,8 +105,14 @@ def plan(settings: Sft | Grpo, planned: Planned, machine: Machine) -> Estimate:
         seconds=_seconds(settings, shape, _Work(work, counted, planned.longest), machine, kept),
         memory=_memory(settings, shape, work, machine, kept),
         cache=cache,
-        loading=machine.count * shape.parameters * 4.0 if kept.shards > 1 else 0.0,
+        loading=_loading(settings, shape, machine.count) if kept.shards > 1 else 0.0,
     )
+
+
+def _loading(settings: Sft | Grpo, shape: Shape, processes: int) -> float:
+    """Bytes of the host before weights are sharded: every process reads all of them and copies them for rollouts, and as reference."""
+    copies = 4 + 4 + (2 if isinstance(settings, Grpo) and settings.policy.kl else 0)
+    return float(processes * shape.parameters * copies)
 
 
 def _frozen(settings: Sft | Grpo) -> bool:
@@ -180,7 +186,10 @@ def _memory(settings: Sft | Grpo, shape: Shape, work: Workload, machine: Machine
         # Shards are summed behind the last packed sequence of an update; until then gradients are whole.
         update["gradients before they are summed"] = 4.0 * memory.trained_weights(shape, model)
     phases = [{**rest, **update}]
+    if kept.gpu:
+        phases.append({**rest, "intermediates of the optimiser": 4.0 * memory.trained_weights(shape, model) / kept.shards})
     if grpo is not None:
         resting = {name: value for name, value in rest.items() if name != "gradients"}
-        phases.append({**resting, **memory.rollout_bytes(shape, work, grpo.rollout.rows, kept)})
+        cached = memory.keys_and_values(shape.language, work, grpo.rollout.rows, kept)
+        phases.append({**resting, "keys and values": cached})
     return max(phases, key=lambda phase: sum(phase.values()))
