@@ -167,7 +167,7 @@ def test_any_text_has_a_score_that_the_structure_bears_out(text, must_look, open
         assert not closed or "<|box_start|>" not in tail
         assert not must_look or SHOWN in head
     if found["answer"]:
-        assert "B" in (text.rpartition("</think>")[2] if closed else text)
+        assert "B" in (text.rpartition("</think>")[2] if closed else text).upper()
 
 
 def test_a_block_opened_by_the_prompt_counts_as_one():
