@@ -10,6 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 import datasets
 from unireason.data.dataset import Dataset
 from unireason.data.frames import rule
@@ -20,9 +23,11 @@ from unireason.model.processor import make_processor
 from unireason.model.save import save
 from unireason.model.scratch import Shape, make_network, make_tokenizer
 from unireason.model.vocabulary import frequent_phrases
-from unireason.train.settings.shared import Data, Lora, Model, Optim, Run
+from unireason.train.feed.cases import Cases, CaseSamples
+from unireason.train.feed.disk import DiskCache
 from unireason.train.settings.grpo import Grpo, Policy, Rollout
 from unireason.train.settings.sft import Sft
+from unireason.train.settings.shared import Data, Lora, Model, Optim, Run
 
 SHAPE = Shape(width=64, layers=2, heads=4, kv_heads=2, mlp=128, vision_width=32, vision_layers=1, vision_heads=2)
 
@@ -79,3 +84,9 @@ def changed(settings: Any, tables: Mapping[str, Any]) -> Any:
 
 
 LORA = Lora(rank=4, alpha=8.0)
+
+
+def shown(start: Path, dataset: Dataset, split: str = "train") -> list[tuple[CaseSamples, list[NDArray[np.uint8]]]]:
+    """The cases of a split with their pictures, in the order of the data set."""
+    cases = Cases(Data(folders=(str(dataset.folder),)), rule(str(start)), DiskCache(None, 0))
+    return [(case, cases.pictures(case)) for case in cases.cases(split)]

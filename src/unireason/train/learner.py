@@ -27,14 +27,14 @@ from .feed.features import Features
 from .feed.plan import Unit
 from .network.attention import packed_attention, use_packed_attention
 from .network.encode import Encoder, Pictures
-from .network.policy import Head, Patches, Policy
+from .network.policy import Head, Patches, Policy, recompute
 from .network.sequence import Pack, Run, Tree, pack
 from .objective import NumberSmoothing
 from .replica import Replica
 from .rollout import Asked, Roller
-from .settings.shared import Model
 from .settings.grpo import Grpo
 from .settings.sft import Sft
+from .settings.shared import Model
 from .watch import Watcher
 
 _FEATURE_MEMORY = 1 << 30
@@ -167,7 +167,7 @@ class Learner:
             )
         parts.choose(network, tower=model.tower, projector=model.projector, language=model.language)
         if model.checkpointing:
-            network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            recompute(network)
 
     @contextmanager
     def training_mode(self) -> Iterator[None]:

@@ -36,6 +36,19 @@ class Patches:
     grid: torch.Tensor
 
 
+def recompute(network: Any) -> None:
+    """Let the layers of a network run again in the backward pass, in training mode, in place of keeping what they computed.
+
+    Args:
+        network: ``Qwen2_5_VLForConditionalGeneration``.
+
+    Source: training with sublinear memory, arXiv 1604.06174.
+    """
+    # The method has this name in newer versions of transformers, where the old one warns.
+    enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
 class Policy(nn.Module):
     """Wraps ``Qwen2_5_VLForConditionalGeneration`` for packed sequences.
 
