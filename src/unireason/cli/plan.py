@@ -83,18 +83,19 @@ def write_header(path: Path, told: list[str]) -> None:
     """
     from unireason.files import write_bytes
 
-    write_bytes(path, with_header(path.read_text(encoding="utf-8"), told).encode())
+    write_bytes(path, with_header(path.read_text(encoding="utf-8"), told, path.name).encode())
 
 
-def with_header(text: str, told: list[str]) -> str:
+def with_header(text: str, told: list[str], name: str) -> str:
     """The text of a run file with an estimate at the end of its leading comments.
 
     Args:
         text: The run file. An older estimate, from its first line to the end of the leading comments, goes.
         told: Lines of the estimate.
+        name: Name of the run file.
     """
     lines = text.splitlines()
     end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     start = next((i for i, line in enumerate(lines[:end]) if MARK in line), end)
-    head = [f"# {MARK} --assumed`:", *(f"#   {line}" for line in told)]
+    head = [f"# {MARK} {name} --assumed`:", *(f"#   {line}" for line in told)]
     return "\n".join([*lines[:start], *head, *lines[end:]]) + "\n"

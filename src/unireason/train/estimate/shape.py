@@ -155,22 +155,18 @@ def find(start: str, like: str = "") -> Shape:
 
     Args:
         start: "phantom", a checkpoint folder or a hub id.
-        like: A published checkpoint of the same sizes, for a start that is not at hand.
+        like: A published checkpoint that has its sizes, for a start that need not be at hand; "" looks at the start.
 
     Raises:
         ModelError: If the start is neither at hand nor published, or its configuration cannot be used.
     """
-    if start == BUILT_IN or Path(start).expanduser().is_dir():
-        folder = locate(start)
-        return of_config(read_json(folder / "config.json"), start)
-    for name in (start, like):
-        if name in PUBLISHED:
-            language, vision = PUBLISHED[name]
-            return Shape(name, language, vision)
+    name = like or start
+    if name in PUBLISHED:
+        return Shape(name, *PUBLISHED[name])
+    if name == BUILT_IN or Path(name).expanduser().is_dir():
+        return of_config(read_json(locate(name) / "config.json"), name)
     known = ", ".join(PUBLISHED)
-    raise ModelError(
-        f"the sizes of '{like or start}' are not known here", f"'phantom', a folder, or one of: {known}", "set plan.like"
-    )
+    raise ModelError(f"the sizes of '{name}' are not known here", f"'phantom', a folder, or one of: {known}", "set plan.like")
 
 
 def of_config(config: Mapping[str, Any], name: str) -> Shape:

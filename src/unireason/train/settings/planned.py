@@ -13,7 +13,7 @@ class Planned:
     Attributes:
         gpu: Machine: "A100-80", "H100-80", "H200", "cpu-core", or another name for one given by its rates.
         gpus: How many of them.
-        like: Published checkpoint with the sizes of the start, for a start that is not at hand.
+        like: Published checkpoint that has the sizes of the start, for a start that is not at hand yet.
         samples: Samples of an epoch.
         images: Share of 2D samples, in [0, 1]; a share set in ``data.images`` comes before it.
         image_size: Height and width in pixels of a 2D picture in the model frame.
