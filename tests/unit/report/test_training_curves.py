@@ -118,6 +118,15 @@ def test_short_and_broken_logs_are_drawn(tmp_path, lines, panels):
     assert [p.name for p in tmp_path.iterdir()] == ["c.png"]
 
 
+@pytest.mark.parametrize(("lines", "marked"), [(rows("sft", 1, loss=1.0), True), (rows("sft", 2, loss=1.0), False)])
+def test_a_point_without_neighbours_is_a_dot(tmp_path, monkeypatch, lines, marked):
+    drawn = []
+    real = drawing._limits
+    monkeypatch.setattr(drawing, "_limits", lambda axes, own, share: (drawn.extend(axes.lines), real(axes, own, share=share)))
+    write_curves(lines, tmp_path / "c.png")
+    assert ("o" in {line.get_marker() for line in drawn}) is marked
+
+
 def test_lost_values_are_marked_in_red(tmp_path):
     def red(name, lines):
         with Image.open(write_curves(lines, tmp_path / name)) as picture:

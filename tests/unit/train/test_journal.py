@@ -42,9 +42,10 @@ def test_lines_and_scalars_hold_what_was_given(tmp_path):
 
 def test_every_line_is_on_disk_before_write_returns(tmp_path):
     journal = Journal(tmp_path)
-    journal.write("sft", 1, {"loss": 1.0})
-    assert len(read(tmp_path)) == 1
-    assert scalars(tmp_path, "sft", "loss") == [(1, 1.0)]
+    for step in (1, 2, 3):
+        journal.write("sft", step, {"loss": 1.0})
+        assert len(read(tmp_path)) == step
+        assert scalars(tmp_path, "sft", "loss")[-1] == (step, 1.0)
     journal.close()
     journal.close()
 
