@@ -84,6 +84,7 @@ def make_network(case: Case) -> Any:
     from transformers import Qwen2_5_VLForConditionalGeneration
 
     from unireason.model import parts, scratch
+    from unireason.train.network.policy import recompute
 
     sizes = scratch.Shape(**case.network, vision_width=case.tower, vision_layers=8, vision_heads=4)
     config = scratch.make_config(sizes, scratch.make_tokenizer([]))
@@ -92,7 +93,7 @@ def make_network(case: Case) -> Any:
     network = Qwen2_5_VLForConditionalGeneration(config).float()
     parts.choose(network, tower=False, projector=False, language=True)
     if case.checkpointing:
-        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        recompute(network)
     return network
 
 
