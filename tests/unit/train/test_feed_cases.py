@@ -25,7 +25,7 @@ from unireason.train.feed import cases as cases_module
 from unireason.train.feed.cases import Cases, Unreadable
 from unireason.train.feed.disk import DiskCache
 from unireason.train.feed.plan import Plan, Unit
-from unireason.train.settings.common import Data, Run
+from unireason.train.settings.shared import Data, Run
 
 OFF = DiskCache(None, 0)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from unireason.errors import FormatError
 from unireason.train.feed.plan import Plan, Unit, bins
-from unireason.train.settings.common import Run
+from unireason.train.settings.shared import Run
 
 
 @dataclass(frozen=True)
