@@ -37,7 +37,7 @@ def make(folder: Path, images: int) -> None:
 
     from unireason.data.names import readable
     from unireason.data.sources.phantom import generate
-    from unireason.data.sources.phantom_scenes import NAMES
+    from unireason.data.sources.phantom_slices import NAMES
 
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()

@@ -7,6 +7,7 @@ processor. A test holds them against the pictures that are really fed.
 from __future__ import annotations
 
 import io
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from .item import Loaded
 from .names import readable
 from .records import ImageRecord
 from .scene import Scene
+
+V = TypeVar("V", np.bool_, np.uint8)
 
 
 def model_pictures(case: Case, rule: FrameRule) -> list[NDArray[np.uint8]]:
@@ -48,8 +51,8 @@ def model_pictures(case: Case, rule: FrameRule) -> list[NDArray[np.uint8]]:
     return [np.asarray(Image.fromarray(s).resize(size, Image.Resampling.BICUBIC)) for s in stack.slices]
 
 
-def mask_on_frame(mask: NDArray[np.bool_], frame: Frame) -> NDArray[np.bool_]:
-    """A mask at the centres of the model frame's pixels.
+def mask_on_frame(mask: NDArray[V], frame: Frame) -> NDArray[V]:
+    """A mask or label map at the centres of the model frame's pixels.
 
     Args:
         mask: (Y, X) or (Z, Y, X), canonical.

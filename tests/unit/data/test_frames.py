@@ -8,7 +8,7 @@ import pytest
 from unireason.data.frames import FrameRule, rule
 from unireason.data.pictures import from_png, mask_on_frame, model_pictures, png
 from unireason.data.sources.phantom import generate
-from unireason.data.sources.phantom_scenes import image_case
+from unireason.data.sources.phantom_slices import image_case
 from unireason.engine.reasoner import Reasoner, load
 from unireason.errors import FormatError
 from unireason.types import Frame

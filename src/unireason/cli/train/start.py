@@ -1,4 +1,4 @@
-"""What ``train sft`` and ``train grpo`` share: their arguments, and a run from its settings to its last line."""
+"""What the trainers share: their arguments, and a run from its settings to its last line."""
 
 from __future__ import annotations
 

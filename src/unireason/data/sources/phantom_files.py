@@ -18,7 +18,7 @@ from scipy import ndimage
 from unireason.errors import UniReasonError
 
 from .phantom import LESION_LABEL, Patient, axial, generate, radiograph
-from .phantom_scenes import NAMES, busy_slices
+from .phantom_slices import NAMES, busy_slices
 
 Format = Literal["nifti", "dicom", "png"]
 FORMATS: tuple[Format, ...] = ("nifti", "dicom", "png")

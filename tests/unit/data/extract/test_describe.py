@@ -13,8 +13,9 @@ from unireason.data.extract.slices import axial
 from unireason.data.frames import FrameRule, rule
 from unireason.data.pictures import mask_on_frame, structure_mask
 from unireason.data.sources.phantom import generate
-from unireason.data.sources.phantom_scenes import NAMES, image_scene, volume_scene
+from unireason.data.sources.phantom_slices import NAMES
 from unireason.errors import GeometryError, ImageReadError
+from unireason.train.base.scene import image_scene, volume_scene
 from unireason.types import Box2D, Box3D, Case, Geometry, Source
 
 

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from unireason.data.select.duplicates import NEAR, grouped, near_pairs, pack, perceptual_hash
 from unireason.data.sources.phantom import generate
-from unireason.data.sources.phantom_scenes import image_case
+from unireason.data.sources.phantom_slices import image_case
 from unireason.types import Case
 
 

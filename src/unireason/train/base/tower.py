@@ -19,6 +19,8 @@ from torch.nn import functional as F
 
 from unireason.data.sources.phantom import LESION_LABEL, ORGANS, SPINE_LABEL
 from unireason.model.patches import grid, patchify, resized
+from unireason.train import optimisers
+from unireason.train.settings.shared import Optim
 
 from .cohort import View
 
@@ -29,6 +31,11 @@ _CLASS = np.zeros(256, np.int64)
 _CLASS[[o.label for o in ORGANS]] = range(1, len(ORGANS) + 1)
 _CLASS[LESION_LABEL], _CLASS[SPINE_LABEL] = len(ORGANS) + 1, len(ORGANS) + 2
 PLACES = 4  # token rows or columns of the largest picture
+WARM = 100  # steps in which the rate rises
+FLOOR = 0.05  # last rate as a share of the peak
+
+Batch = list[tuple[NDArray[np.uint8], NDArray[np.uint8], bool]]
+"""Pictures (n, H, W), their label maps, and whether their tokens have a place in a whole picture."""
 
 
 class DenseHead(nn.Module):
@@ -82,14 +89,13 @@ def random_crops(views: Sequence[View], rng: np.random.Generator, count: int) ->
 
 
 class TowerTrainer:
-    """Pre-trains ``network.model.visual`` in place.
+    """Pre-trains the vision tower of a network in place.
 
     Args:
         network: Qwen2_5_VLForConditionalGeneration.
         volumes: Volume views.
         images: Image views.
-        seed: Seed of batches.
-        steps: Length of the cosine schedule.
+        seed: Seed of the head.
         rate: Peak learning rate.
         lesion_weight: Weight of lesion cells; organs weigh 1, everything else 0.4.
     """
@@ -101,31 +107,33 @@ class TowerTrainer:
         images: Sequence[View],
         *,
         seed: int,
-        steps: int,
-        rate: float = 2e-3,
+        rate: float,
         lesion_weight: float = 3.5,
     ) -> None:
-        self.tower = network.model.visual
-        self.volumes, self.images, self.steps, self.rate = volumes, images, steps, rate
+        self.tower, self.volumes, self.images = network.model.visual, volumes, images
         torch.manual_seed(seed)
         self.head = DenseHead(network.config.text_config.hidden_size)
-        self.rng = np.random.default_rng([seed, 2])
-        parameters = [*self.tower.parameters(), *self.head.parameters()]
-        self.optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
+        self.optimizers = optimisers.make(self.parameters, Optim(rate=rate, decay=0.01, betas=(0.9, 0.98)))
         self.weight = torch.ones(CLASSES)
         self.weight[0], self.weight[len(ORGANS) + 1] = 0.4, lesion_weight
 
-    def pictures(self) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8], bool]]:
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """All that learns, by name."""
+        parts = {"tower": self.tower, "dense": self.head}
+        return {f"{part}.{name}": p for part, module in parts.items() for name, p in module.named_parameters()}
+
+    def pictures(self, rng: np.random.Generator) -> Batch:
         """Three batches: volume slices, images, crops (the last without a place in the picture)."""
-        slices = [self.volumes[int(i)] for i in self.rng.integers(len(self.volumes), size=4)]
-        images = [self.images[int(i)] for i in self.rng.integers(len(self.images), size=20)]
+        slices = [self.volumes[int(i)] for i in rng.integers(len(self.volumes), size=4)]
+        images = [self.images[int(i)] for i in rng.integers(len(self.images), size=20)]
         return [
             (np.concatenate([v.pictures for v in slices]), np.concatenate([v.labels for v in slices]), True),
             (np.concatenate([v.pictures for v in images]), np.concatenate([v.labels for v in images]), True),
-            (*random_crops(slices + images, self.rng, 64), False),
+            (*random_crops(slices + images, rng, 64), False),
         ]
 
-    def losses(self, batch: list[tuple[NDArray[np.uint8], NDArray[np.uint8], bool]]) -> tuple[torch.Tensor, dict[str, float]]:
+    def losses(self, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
         """Total loss and measured parts (share of foreground cells, lesion cells and places that are right)."""
         patches = torch.cat([patchify(p) for p, _, _ in batch])
         grids = torch.cat([grid(len(p), *p.shape[1:]) for p, _, _ in batch])
@@ -147,15 +155,10 @@ class TowerTrainer:
             }
         return cell_loss + 0.3 * place_loss, shown
 
-    def step(self, number: int) -> dict[str, float]:
-        """Optimiser step ``number``, counted from 1; returns the measured parts."""
-        warm = min(1.0, number / 100)
-        rate = self.rate * warm * (0.05 + 0.475 * (1 + math.cos(math.pi * min(1.0, number / self.steps))))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        loss, shown = self.losses(self.pictures())
-        self.optimizer.zero_grad(set_to_none=True)
+    def step(self, number: int, total: int, rng: np.random.Generator) -> dict[str, float]:
+        """Optimiser step ``number`` of ``total``, counted from 1; returns the measured parts."""
+        rate = min(1.0, number / WARM) * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * number / total)))
+        loss, shown = self.losses(self.pictures(rng))
         torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.tower.parameters(), 1.0)
-        self.optimizer.step()
+        optimisers.advance(self.optimizers, rate=rate, clip=1.0)
         return shown

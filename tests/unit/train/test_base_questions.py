@@ -6,13 +6,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from unireason.data.primer.balance import Balancer, draw, draw_all
-from unireason.data.primer.questions import ASK, PHRASES, Question
-from unireason.data.primer.reasoning import write
-from unireason.data.primer.scene import Region, Scene
-from unireason.data.question import FAMILIES
+from unireason.data.question import FAMILIES, Question
 from unireason.data.sources.phantom import generate
-from unireason.data.sources.phantom_scenes import busy_slices, image_scene, volume_scene
+from unireason.data.sources.phantom_slices import busy_slices
+from unireason.train.base.balance import Balancer, draw, draw_all
+from unireason.train.base.questions import ASK, PHRASES
+from unireason.train.base.reasoning import write
+from unireason.train.base.scene import Region, Scene, image_scene, volume_scene
 from unireason.types import Box2D, Frame, Look
 
 IMAGE, VOLUME = Frame(112, 112, 1, "image"), Frame(56, 56, 16, "volume")
@@ -116,12 +116,13 @@ def test_phantom_questions_are_answerable_and_balanced(kind):
             letters[question.answer, len(question.options)] += 1
             texts.setdefault(question.text, Counter())[question.options[question.answer]] += 1
             sample = write(question, scene)
-            assert len(set(sample.options)) == len(sample.options)
+            assert len(set(question.options)) == len(question.options)
             looks = [p for p in sample.reasoning if isinstance(p, Look)]
+            assert [look.label for look in looks] == list(question.needs)
             assert 1 <= len(looks) <= 2
-            text = "".join(p for p in sample.reasoning if isinstance(p, str))
-            assert text.startswith("<think>")
-            assert text.endswith(f"</think>{sample.letter}. {sample.options[sample.answer]}")
+            assert sample.response.startswith("<think>")
+            closing = f" So {question.right} {question.letter}.</think>{question.letter}. {question.right}"
+            assert sample.response.endswith(closing)
     four = [letters[i, 4] for i in range(4)]
     assert min(four) > 0.55 * max(four)
     guess = sum(max(c.values()) for c in texts.values()) / sum(sum(c.values()) for c in texts.values())
@@ -129,7 +130,8 @@ def test_phantom_questions_are_answerable_and_balanced(kind):
 
 
 def test_balancer_uses_up_constant_answers():
-    same = Question(FAMILIES[4], "Where does the bladder lie relative to the heart?", ("below", "above"), 0, ())
+    text = "Where does the bladder lie relative to the heart?"
+    same = Question(FAMILIES[4], "direction", (), text, ("below", "above"), 0, (), ())
     balancer = Balancer()
     kept = [balancer.pick([same]) for _ in range(20)]
     assert sum(k is not None for k in kept) <= 3

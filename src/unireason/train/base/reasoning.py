@@ -1,14 +1,15 @@
 """Grounded reasoning by template: text with a look at every structure that the answer needs.
 
-The last words of the reasoning are the chosen option's text with its letter right behind it, and the answer repeats both, so
-that even a very small model binds option text and letter where that is easy.
+The last words of the reasoning are the chosen option's text with its letter right behind it, and the answer repeats both, so that
+even a very small model binds option text and letter where that is easy.
 """
 
 from __future__ import annotations
 
-from unireason.types import Box, Look, Sample
+from unireason.data.question import Question
+from unireason.data.records import SampleRecord
+from unireason.types import Box, Look
 
-from .questions import Question
 from .scene import Scene
 
 
@@ -32,8 +33,8 @@ def _joined(parts: list[str | Look]) -> list[str | Look]:
 
 def _body(question: Question, scene: Scene) -> list[str | Look]:
     """Everything between ``<think>`` and the conclusion."""
-    looks = [_look(scene, t) for t in question.targets]
-    first = question.targets[0]
+    looks = [_look(scene, t) for t in question.needs]
+    first = question.needs[0]
     if question.family == "structure_localisation":
         return [f"The {first} lies at", looks[0], f". It is {question.facts[0]}."]
     if question.family == "spatial_localisation":
@@ -43,38 +44,27 @@ def _body(question: Question, scene: Scene) -> list[str | Look]:
         return [f"Look for the {first} at", looks[0], f". It is {question.facts[0]}."]
     if question.family == "size_comparison":
         parts: list[str | Look] = []
-        for name, look, size in zip(question.targets, looks, question.facts, strict=True):
+        for name, look, size in zip(question.needs, looks, question.facts, strict=True):
             parts += [f"The {name} lies at", look, f" size {size}."]
         return _joined(parts)
     if question.family == "spatial_relation":
-        second = question.targets[1]
+        second = question.needs[1]
         return [f"The {first} lies at", looks[0], f". The {second} lies at", looks[1], f". The first lies {question.facts[0]}."]
     finding = f"in the {question.facts[0]}" if question.facts[0] not in ("brighter", "darker") else question.facts[0]
     return ["The lesion lies at", looks[0], f". It is {finding}."]
 
 
-def write(question: Question, scene: Scene) -> Sample:
-    """Writes the grounded reasoning and the answer of one question.
+def write(question: Question, scene: Scene) -> SampleRecord:
+    """Write the grounded reasoning of one question.
 
     Args:
         question: The question with its facts.
         scene: The scene it was asked about; gives the boxes.
 
     Returns:
-        A sample whose ``reasoning`` starts with ``<think>`` and ends with the answer behind ``</think>``.
+        A sample of the training split. It is never stored: one scene gives many samples of one identifier.
     """
-    chosen = question.options[question.answer]
-    letter = "ABCDEFGHIJ"[question.answer]
-    body = _body(question, scene)
-    opening = f"<think>{body[0]}" if isinstance(body[0], str) else "<think>"
-    rest = body[1:] if isinstance(body[0], str) else body
-    closing = f"{rest[-1]} So {chosen} {letter}.</think>{letter}. {chosen}"
-    return Sample(
-        patient=scene.patient,
-        kind=scene.frame.kind,
-        family=question.family,
-        question=question.text,
-        options=question.options,
-        answer=question.answer,
-        reasoning=(opening, *rest[:-1], closing),
-    )
+    *body, last = _body(question, scene)
+    reasoning = (*body, f"{last} So {question.right} {question.letter}.")
+    name, kind = scene.patient, scene.frame.kind
+    return SampleRecord(name, name, name, "train", kind, question, reasoning, annotator="base")

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unireason.data.question import FAMILIES
+from unireason.data.question import FAMILIES, Question
 
-from .questions import ASK, Question
+from .questions import ASK
 from .scene import Scene
 
 DRAWS = 10  # candidate questions a family and scene
@@ -28,7 +28,7 @@ class Balancer:
     def lead(self, question: Question) -> int:
         """How much more often this answer was given for this text than the most frequent other one; smaller is better."""
         counts = self._seen[question.text]
-        right = question.options[question.answer]
+        right = question.right
         return counts[right] - max((n for answer, n in counts.items() if answer != right), default=0)
 
     def pick(self, candidates: Sequence[Question]) -> Question | None:
@@ -38,7 +38,7 @@ class Balancer:
         best = min(candidates, key=self.lead)
         if self.lead(best) > 1 + 0.1 * sum(self._seen[best.text].values()):
             return None
-        self._seen[best.text][best.options[best.answer]] += 1
+        self._seen[best.text][best.right] += 1
         return best
 
 

@@ -9,11 +9,10 @@ Source: UniReason-Med (arXiv 2606.11740), question-answer generation; the wordin
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from unireason.data.question import FAMILIES
+from unireason.data.question import FAMILIES, Question
 
 from .scene import Region, Scene
 
@@ -31,27 +30,6 @@ PHRASES: dict[str, tuple[str, ...]] = {
 }
 MIN_RATIO = 1.4  # sizes closer than this are not compared
 MIN_OFFSET = 0.035  # of the picture's width: centres nearer to a border between quadrants are not asked about
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One question with its facts.
-
-    Attributes:
-        family: One of FAMILIES.
-        text: The question.
-        options: Option texts.
-        answer: Index of the right option.
-        targets: Names of the structures to look at, in order.
-        facts: For each option or target, the finding that the reasoning states (depends on the family).
-    """
-
-    family: str
-    text: str
-    options: tuple[str, ...]
-    answer: int
-    targets: tuple[str, ...]
-    facts: tuple[str, ...] = ()
 
 
 def _organs(scene: Scene) -> list[Region]:
@@ -86,7 +64,8 @@ def structure_localisation(scene: Scene, rng: np.random.Generator) -> Question |
         return None
     region, right = known[int(rng.integers(len(known)))]
     options, answer = _shuffled(rng, right, [q for q in QUADRANTS if q != right])
-    return Question(FAMILIES[0], _phrase(rng, FAMILIES[0], region.name), options, answer, (region.name,), (right,))
+    name = (region.name,)
+    return Question(FAMILIES[0], "quadrant", name, _phrase(rng, FAMILIES[0], *name), options, answer, (right,), name)
 
 
 def spatial_localisation(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -105,7 +84,7 @@ def spatial_localisation(scene: Scene, rng: np.random.Generator) -> Question | N
     wrong += list(rng.permutation([n for n in elsewhere if n not in known])[: 3 - len(wrong)])
     options, answer = _shuffled(rng, right, [str(w) for w in wrong])
     facts = tuple(str(known.get(o) or "absent") for o in options)
-    return Question(FAMILIES[1], _phrase(rng, FAMILIES[1], where), options, answer, (right,), facts)
+    return Question(FAMILIES[1], "in_quadrant", (where,), _phrase(rng, FAMILIES[1], where), options, answer, facts, (right,))
 
 
 def existence_verification(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -116,7 +95,8 @@ def existence_verification(scene: Scene, rng: np.random.Generator) -> Question |
         return None
     name = names[int(rng.integers(len(names)))]
     options, answer = _shuffled(rng, "yes" if there else "no", ["no" if there else "yes"])
-    return Question(FAMILIES[2], _phrase(rng, FAMILIES[2], name), options, answer, (name,), ("present" if there else "absent",))
+    facts = ("present" if there else "absent",)
+    return Question(FAMILIES[2], "present", (name,), _phrase(rng, FAMILIES[2], name), options, answer, facts, (name,))
 
 
 def size_comparison(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -134,7 +114,7 @@ def size_comparison(scene: Scene, rng: np.random.Generator) -> Question | None:
     large, small = (a, b) if a.measure_mm > b.measure_mm else (b, a)
     options, answer = _shuffled(rng, large.name, [small.name])
     facts = tuple(str(scene.regions[o].size) for o in options)
-    return Question(FAMILIES[3], _phrase(rng, FAMILIES[3], *options), options, answer, options, facts)
+    return Question(FAMILIES[3], "largest", options, _phrase(rng, FAMILIES[3], *options), options, answer, facts, options)
 
 
 def _relation(a: Region, b: Region) -> str | None:
@@ -161,7 +141,8 @@ def spatial_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
     opposite = RELATIONS[RELATIONS.index(direction) ^ 1]
     others = [r for r in RELATIONS[: 4 if len(a.centre_mm) == 2 else 6] if r not in (direction, opposite)]
     options, answer = _shuffled(rng, direction, [opposite, *(str(o) for o in rng.permutation(others)[:2])])
-    return Question(FAMILIES[4], _phrase(rng, FAMILIES[4], a.name, b.name), options, answer, (a.name, b.name), (direction,))
+    names = (a.name, b.name)
+    return Question(FAMILIES[4], "direction", names, _phrase(rng, FAMILIES[4], *names), options, answer, (direction,), names)
 
 
 def lesion_analysis(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -171,11 +152,13 @@ def lesion_analysis(scene: Scene, rng: np.random.Generator) -> Question | None:
     if rng.random() < 0.35 and "lung" not in scene.lesion_organ:
         right, wrong = ("brighter", "darker") if scene.lesion_brighter else ("darker", "brighter")
         options, answer = _shuffled(rng, right, [wrong])
-        return Question(FAMILIES[5], _phrase(rng, "lesion_look"), options, answer, (LESION,), (right,))
+        text = _phrase(rng, "lesion_look")
+        return Question(FAMILIES[5], "lesion_look", (), text, options, answer, (right,), (LESION,))
     hosts = ["liver", "spleen", "left kidney", "right kidney", "left lung", "right lung"]
     wrong_hosts = [str(h) for h in rng.permutation([h for h in hosts if h != scene.lesion_organ])[:3]]
     options, answer = _shuffled(rng, scene.lesion_organ, wrong_hosts)
-    return Question(FAMILIES[5], _phrase(rng, "lesion_host"), options, answer, (LESION,), (scene.lesion_organ,))
+    text = _phrase(rng, "lesion_host")
+    return Question(FAMILIES[5], "lesion_host", (), text, options, answer, (scene.lesion_organ,), (LESION,))
 
 
 ASK: dict[str, Callable[[Scene, np.random.Generator], Question | None]] = {

@@ -1,6 +1,6 @@
-"""Masks become a scene: every structure with its box in the model frame, its place in the patient and its size.
+"""A phantom patient becomes a scene: every structure with its box in the model frame, its place in the patient and its size.
 
-The scene is all that question writing knows; it never sees pixels. One pass over the label map finds all boxes.
+The scene is all that the lessons know; they never see pixels. One pass over the label map finds all boxes.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unireason.data.extract.boxes import model_box as model_box
+from unireason.data.extract.boxes import model_box
+from unireason.data.sources.phantom import BY_NAME, Patient, axial
+from unireason.data.sources.phantom_slices import NAMES
 from unireason.types import Box, Frame
+
+SMALLEST_IMAGE, SMALLEST_VOLUME = 30, 8  # model pixels, model voxels
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +105,40 @@ def regions(
             voxels=int(counts[value]),
         )
     return found, tuple(unclear)
+
+
+def volume_scene(patient: Patient, frame: Frame) -> Scene:
+    """The whole volume of a patient, described in a model frame."""
+    return _scene(patient, patient.labels, frame, SMALLEST_VOLUME)
+
+
+def image_scene(patient: Patient, k: int, frame: Frame) -> Scene:
+    """Axial slice ``k`` of a patient, described in a model frame."""
+    return _scene(patient, axial(patient, k)[1], frame, SMALLEST_IMAGE)
+
+
+def _scene(patient: Patient, labels: NDArray[np.uint8], frame: Frame, smallest: int) -> Scene:
+    spacing = patient.spacing_mm[: labels.ndim]
+    found, unclear = regions(labels, NAMES, frame=frame, spacing_mm=spacing, smallest=smallest)
+    absent = {n: _expected(patient, n, frame) for n in BY_NAME if n not in found and n not in unclear}
+    lesion = patient.lesion if "lesion" in found else None
+    return Scene(
+        patient=patient.id,
+        frame=frame,
+        extent_mm=tuple(n * s for n, s in zip(labels.shape[::-1], spacing, strict=True)),
+        regions=found,
+        absent=absent,
+        unclear=unclear,
+        lesion_organ=lesion.organ if lesion and lesion.organ in found else "",
+        lesion_brighter=bool(lesion and lesion.brighter),
+    )
+
+
+def _expected(patient: Patient, name: str, frame: Frame) -> Box:
+    """The model box of the place where an organ lies or would lie."""
+    cx, cy, cz, rx, ry, rz = patient.expected_mm[name]
+    shape = patient.voxels.shape[::-1]
+    n = 2 if frame.kind == "image" else 3
+    spacing, sizes = np.array(patient.spacing_mm[:n]), np.array(shape[:n], float)
+    centre, radii = np.array([cx, cy, cz][:n]), np.array([rx, ry, rz][:n])
+    return model_box((centre - radii) / spacing + sizes / 2, (centre + radii) / spacing + sizes / 2, sizes, frame)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from unireason.data.primer.scene import regions
+from unireason.train.base.scene import regions
 from unireason.types import Box2D, Box3D, Frame
 
 NAMES = {1: "cube", 2: "dot"}

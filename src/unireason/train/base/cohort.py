@@ -12,14 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.data.primer.balance import Balancer, draw_all
-from unireason.data.primer.questions import Question
-from unireason.data.primer.scene import Scene
+from unireason.data.pictures import mask_on_frame
+from unireason.data.question import Question
 from unireason.data.sources import phantom
-from unireason.data.sources.phantom_scenes import busy_slices, image_case, image_scene, volume_scene
+from unireason.data.sources.phantom_slices import busy_slices, image_case
 from unireason.imaging.serialize import serialize
 from unireason.model.patches import resized
 from unireason.types import Frame
+
+from .balance import Balancer, draw_all
+from .scene import Scene, image_scene, volume_scene
 
 VOLUME = Frame(56, 56, 16, "volume")
 IMAGE = Frame(112, 112, 1, "image")
@@ -45,16 +47,6 @@ class View:
     questions: tuple[Question, ...]
 
 
-def _nearest(labels: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
-    """The label at the centre of every model pixel: (D, H, W)."""
-    volume = labels if labels.ndim == 3 else labels[None]
-    picks = [
-        ((np.arange(n) + 0.5) * size / n).astype(int)
-        for n, size in zip((frame.depth, frame.height, frame.width), volume.shape, strict=True)
-    ]
-    return volume[np.ix_(*picks)]
-
-
 def views(seed: int, indices: Iterator[int] | range, *, rounds: int = 2) -> Iterator[View]:
     """The views of phantom patients: one volume and two axial slices each.
 
@@ -73,10 +65,10 @@ def views(seed: int, indices: Iterator[int] | range, *, rounds: int = 2) -> Iter
         stack = serialize(patient.case(), depth=VOLUME.depth, size=(VOLUME.height, VOLUME.width))
         scene = volume_scene(patient, VOLUME)
         drawn = draw_all(scene, rng, balance["volume"], rounds=rounds)
-        yield View(VOLUME, stack.slices, _nearest(patient.labels, VOLUME), scene, tuple(drawn))
+        yield View(VOLUME, stack.slices, mask_on_frame(patient.labels, VOLUME), scene, tuple(drawn))
         for k in busy_slices(patient, rng, SLICES_A_PATIENT):
             stack = serialize(image_case(patient, k))
             picture = resized(stack.slices[0], IMAGE.height, IMAGE.width)
             scene = image_scene(patient, k, IMAGE)
             drawn = draw_all(scene, rng, balance["image"], rounds=max(1, rounds // 2))
-            yield View(IMAGE, picture[None], _nearest(patient.labels[k], IMAGE), scene, tuple(drawn))
+            yield View(IMAGE, picture[None], mask_on_frame(patient.labels[k], IMAGE)[None], scene, tuple(drawn))
