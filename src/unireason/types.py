@@ -334,31 +334,3 @@ class Look:
     label: str
     box: Box
     seen: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One question with its grounded reasoning.
-
-    Attributes:
-        patient: Patient identifier; splits are by patient.
-        kind: "image" or "volume".
-        family: One of ``data.question.FAMILIES``.
-        question: The question text.
-        options: Option texts, in order A, B, ...
-        answer: Index of the right option.
-        reasoning: The response in order: text, or a look behind whose box the crops are injected.
-    """
-
-    patient: str
-    kind: Kind
-    family: str
-    question: str
-    options: tuple[str, ...]
-    answer: int
-    reasoning: tuple[str | Look, ...]
-
-    @property
-    def letter(self) -> str:
-        """Letter of the right option."""
-        return "ABCDEFGHIJ"[self.answer]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
     from unireason.evaluate.heldout import Asked
-    from unireason.types import Kind
 
 SHOWN = 6  # traces of each kind that get a page
+PARTS = ("right anterior", "left anterior", "right posterior", "left posterior")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -22,10 +23,10 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "demo",
         help="ask and score phantom patients with the built-in checkpoint",
-        description="Make phantom patients, read them back from files, ask 2D and 3D questions, score them, write pages.",
+        description="Read phantom patients from files, build an examination, ask 2D and 3D questions, score them, write pages.",
         epilog="Research only, not a medical device.",
     )
-    parser.add_argument("--seed", type=int, default=0, help="which patients; any seed gives fresh ones (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="which examination; nothing was trained on its patients (default 0)")
     parser.add_argument("--questions", metavar="N", type=int, default=60, help="questions of each kind, 2D and 3D (default 60)")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("demo"), help="where to write (default demo)")
     parser.add_argument("--model", metavar="REF", default="phantom", help="phantom (built in), a folder or a hub id")
@@ -35,9 +36,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
+    from unireason.data.frames import rule
     from unireason.engine.reasoner import load
     from unireason.errors import FormatError
-    from unireason.evaluate.heldout import evaluate, summary
+    from unireason.evaluate.card import KINDS
+    from unireason.evaluate.heldout import evaluate, make_exam, summary
+    from unireason.model.files import locate
 
     from .progress import bar, status
 
@@ -48,10 +52,12 @@ def run(args: argparse.Namespace) -> int:
         reasoner = load(args.model)
     _files(reasoner, args)
     found: dict[str, list[Asked]] = {}
-    kinds: tuple[tuple[str, Kind], ...] = (("2d", "image"), ("3d", "volume"))
-    for key, kind in kinds:
-        with bar(f"{key} questions", args.questions, quiet=args.json) as progress:
-            found[key] = evaluate(reasoner, seed=args.seed, count=args.questions, kind=kind, progress=progress)
+    with tempfile.TemporaryDirectory(prefix="unireason-exam-") as folder:
+        with status("building the examination", quiet=args.json):
+            exam = make_exam(args.seed, args.questions, Path(folder) / "exam", frame=rule(str(locate(args.model))))
+        for key, kind in KINDS:
+            with bar(f"{key} questions", args.questions, quiet=args.json) as progress:
+                found[key] = evaluate(reasoner, exam, kind=kind, count=args.questions, progress=progress)
     scores: dict[str, Any] = {key: summary(asked) for key, asked in found.items()}
     scores["checkpoint"] = {"name": reasoner.checkpoint.name, "sha256": reasoner.checkpoint.sha256}
     scores["seconds"] = round(time.perf_counter() - begun, 1)
@@ -65,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _files(reasoner: Reasoner, args: argparse.Namespace) -> None:
     """One patient of each format, read back from its files and asked as a user would; prints the traces."""
-    from unireason.data.primer.questions import QUADRANTS
+    from unireason.data.ask.phrases import KINDS, PHRASES, TERMS
     from unireason.data.sources.phantom_files import FORMATS, write_patients
     from unireason.imaging import read
     from unireason.report.text import lines
@@ -75,7 +81,8 @@ def _files(reasoner: Reasoner, args: argparse.Namespace) -> None:
         folder = write_patients(args.out / "patients" / form, count=1, seed=args.seed, form=form)[0]
         name = _largest(json.loads((folder / "structures.json").read_text()))
         case = read(folder / inside[form])
-        trace = reasoner.ask(case, f"Where does the {name} lie?", options=QUADRANTS)
+        wording = {"kind": KINDS[case.kind][0], "x": f"the {name}", "terms": TERMS["patient"][0]}
+        trace = reasoner.ask(case, PHRASES["quadrant"][0].format(**wording), options=PARTS)
         if not args.json:
             print(f"{folder / inside[form]}\n" + "\n".join(lines(trace)) + "\n")
 
@@ -98,15 +105,16 @@ def _pages(reasoner: Reasoner, found: dict[str, list[Asked]], scores: dict[str, 
     (out / "traces").mkdir(parents=True, exist_ok=True)
     for key, asked in found.items():
         for number, item in enumerate(asked):
-            expected = {"letter": item.sample.letter, "family": item.sample.family, "patient": item.sample.patient}
+            question = item.sample.question
+            expected = {"letter": question.letter, "family": question.family, "patient": item.sample.patient}
             records.append({"kind": key, "right": item.right, "expected": expected, "trace": to_json(item.trace)})
             if number < SHOWN:
                 stack = reasoner.stack(item.case)
                 name = f"traces/{key}-{number:02d}"
                 pictures = shown_pictures(stack)
-                write(item.trace, item.case, stack, out / f"{name}.html", frame_pictures=pictures, expected=item.sample.letter)
+                write(item.trace, item.case, stack, out / f"{name}.html", frame_pictures=pictures, expected=question.letter)
                 write_overlay(item.trace, item.case, stack, out / f"{name}.png")
-                entry = Entry(item.trace, item.case, stack, href=f"{name}.html", correct=item.right, family=item.sample.family)
+                entry = Entry(item.trace, item.case, stack, href=f"{name}.html", correct=item.right, family=question.family)
                 entries.append(entry)
     write_bytes(out / "traces.json", (json.dumps({"scores": scores, "traces": records}) + "\n").encode())
     write_index(entries, out / "report.html", title="UniReason demo on phantom patients", summary=scores)

@@ -14,7 +14,7 @@ Field by field: docs/reference/records.md, which a test holds against the schema
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -264,8 +264,8 @@ def _text(step: Mapping[str, Any]) -> str:
     return step["text"]
 
 
-def box_of(numbers: list[int] | tuple[int, ...]) -> Box:
-    """Four or six whole numbers as a box.
+def box_of(numbers: Sequence[float]) -> Box:
+    """Four or six numbers as a box.
 
     Raises:
         ValueError: If there are neither four nor six.

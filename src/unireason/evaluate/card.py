@@ -1,104 +1,149 @@
-"""The card of the built-in checkpoint: what it was made of and what it can do, measured.
+"""The card of a checkpoint made on phantoms: what it can do, measured on an examination, and how it was trained.
 
-The figures are those of ``evaluate.heldout`` on seeds that nothing else uses; beside them stands what a guesser reaches who knows the
-wording of every question and the most frequent answer to it, but has no picture.
+Beside the figures stands what a reader of the questions reaches who has no picture: a linear classifier on the words of every option,
+asked about patients that it has not read of (``data.checks.shortcut``).
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from unireason.data.checks.shortcut import Texts, audit
+from unireason.data.dataset import Dataset
+from unireason.data.frames import rule
 from unireason.data.question import FAMILIES
 from unireason.engine.reasoner import Reasoner, load
-from unireason.model.files import CARD
-from unireason.types import Frame, Kind, Sample
+from unireason.files import write_bytes
+from unireason.model.files import CARD, locate
+from unireason.types import Kind
 
-from .heldout import evaluate, held_out, summary
+from .heldout import evaluate, make_exam, summary
 
 SEED = 20_260  # the card's patients
-GUESSER_SEED = 77_000  # the guesser's reading
-CHECK = 90  # questions of each kind that a quick check repeats
+KINDS: tuple[tuple[str, Kind], ...] = (("2d", "image"), ("3d", "volume"))
+CURVES = "curves.png"
+README = "README.md"
+_MARKS = ("eval_accuracy_2d", "eval_accuracy_3d", "eval_box_iou", "eval_crop_rate")
 
 
-def guesser(seen: Sequence[Sample], asked: Sequence[Sample]) -> dict[str, float]:
-    """Accuracy of the most frequent answer to each question text among the options.
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A run that led to the checkpoint.
 
-    Args:
-        seen: Samples that the guesser has read.
-        asked: Samples that it must answer; a text or option never seen counts as a guess among the options.
-
-    Returns:
-        Accuracy by family and under "all".
+    Attributes:
+        name: What kind of run, such as "sft".
+        settings: All its settings, as plain values.
+        lines: Lines of its log: mappings with ``step`` and what was measured.
     """
-    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for sample in seen:
-        counts[sample.question][sample.options[sample.answer]] += 1
-    marks: defaultdict[str, list[float]] = defaultdict(list)
-    for sample in asked:
-        best = max(counts[sample.question][o] for o in sample.options)
-        ties = [o for o in sample.options if counts[sample.question][o] == best]
-        mark = (sample.options[sample.answer] in ties) / len(ties)
-        marks[sample.family].append(mark)
-        marks["all"].append(mark)
-    return {k: sum(v) / len(v) for k, v in marks.items()}
+
+    name: str
+    settings: Mapping[str, Any]
+    lines: Sequence[Mapping[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Settings, steps, and what every evaluation found."""
+        found = [{k: v for k, v in line.items() if k == "step" or k.startswith("eval_")} for line in self.lines]
+        steps = max((int(line["step"]) for line in self.lines), default=0)
+        return {"settings": dict(self.settings), "steps": steps, "evaluations": [marks for marks in found if len(marks) > 1]}
 
 
-def _samples(seed: int, count: int, kind: Kind, frame: Frame) -> list[Sample]:
-    return [s for _, samples in held_out(seed, count, kind, lambda _: frame) for s in samples]
-
-
-def measure(reasoner: Reasoner, *, seed: int, count: int, progress: Callable[[int], None] | None = None) -> dict[str, Any]:
-    """Scores of both kinds, with the guesser's accuracy beside each family.
+def measure(
+    reasoner: Reasoner, dataset: Dataset, *, count: int, progress: Callable[[int], None] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Scores of both kinds, with the accuracy of a reader without pictures beside each family.
 
     Args:
         reasoner: The model.
-        seed: Cohort seed.
+        dataset: An examination (``heldout.make_exam``).
         count: Questions of each kind.
-        progress: Called with the number of questions done.
+        progress: Called with the number of questions done, of both kinds.
+
+    Returns:
+        Under "2d" and "3d" what ``heldout.summary`` gives, and ``text_only`` for each family and, weighted as asked, for all.
+
+    Raises:
+        UniReasonError: If there are no questions or a case cannot be read.
     """
-    found: dict[str, Any] = {}
-    kinds: tuple[tuple[str, Kind], ...] = (("2d", "image"), ("3d", "volume"))
-    for key, kind in kinds:
-        asked = evaluate(reasoner, seed=seed, count=count, kind=kind, progress=progress)
+    reader, before = _reader(dataset), 0
+    found: dict[str, dict[str, Any]] = {}
+
+    def tell(done: int) -> None:
+        if progress:
+            progress(before + done)
+
+    for key, kind in KINDS:
+        asked = evaluate(reasoner, dataset, kind=kind, count=count, progress=tell)
+        before += len(asked)
         found[key] = summary(asked)
-        frame = reasoner.encode(asked[0].case).frame
-        guess = guesser(_samples(GUESSER_SEED, 3000, kind, frame), [a.sample for a in asked])
-        found[key]["text_only"] = guess["all"]
-        for family in found[key]["by_family"]:
-            found[key]["by_family"][family]["text_only"] = guess[family]
+        rows = found[key]["by_family"]
+        for family, row in rows.items():
+            row["text_only"] = reader.get((family, kind), row["chance"])  # a single patient teaches no other
+        found[key]["text_only"] = float(
+            np.average([r["text_only"] for r in rows.values()], weights=[r["n"] for r in rows.values()])
+        )
     return found
 
 
-def write_card(checkpoint: Path, run: Path, *, questions: int) -> Path:
-    """Measures a checkpoint and writes ``card.json`` and ``README.md`` into its folder.
+def write_card(
+    checkpoint: str | Path,
+    out: Path,
+    *,
+    questions: int,
+    seed: int = SEED,
+    training: Sequence[Training] = (),
+    progress: Callable[[int], None] | None = None,
+) -> Path:
+    """Measure a checkpoint on a fresh examination and write ``card.json`` and ``README.md``.
 
     Args:
-        checkpoint: The checkpoint folder.
-        run: The run folder that made it; its ``recipe.json`` goes into the card.
+        checkpoint: Its folder.
+        out: Where to write; a picture of its curves there is shown in the page.
         questions: Held-out questions of each kind.
+        seed: Seed of the examination.
+        training: The runs that led to it, in order.
+        progress: Called with the number of questions done, of both kinds.
 
     Returns:
         The path of the card.
+
+    Raises:
+        UniReasonError: If the checkpoint cannot be loaded or a file cannot be written.
     """
     reasoner = load(checkpoint)
+    with tempfile.TemporaryDirectory(prefix="unireason-exam-") as folder:
+        exam = make_exam(seed, questions, Path(folder) / "exam", frame=rule(str(locate(checkpoint))))
+        scores = measure(reasoner, exam, count=questions, progress=progress)
+        content = exam.manifest["content_sha256"]
     card = {
         "checkpoint_sha256": reasoner.checkpoint.sha256,
-        "recipe": json.loads((run / "recipe.json").read_text()),
-        "seed": SEED,
+        "seed": seed,
         "questions": questions,
-        "scores": measure(reasoner, seed=SEED, count=questions),
-        "check": {"questions": CHECK, "scores": measure(reasoner, seed=SEED + 1, count=CHECK)},
+        "exam_sha256": content,
+        "scores": scores,
+        "training": {run.name: run.to_json() for run in training},
     }
-    (checkpoint / CARD).write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
-    (checkpoint / "README.md").write_text(_readme(card))
-    return checkpoint / CARD
+    target = write_bytes(out / CARD, (json.dumps(card, indent=1, sort_keys=True) + "\n").encode())
+    write_bytes(out / README, _readme(card, curves=(out / CURVES).is_file()).encode())
+    return target
 
 
-def _readme(card: dict[str, Any]) -> str:
+def _reader(dataset: Dataset) -> dict[tuple[str, str], float]:
+    """Accuracy of a reader without pictures by family and kind, over all questions of the data set."""
+    texts = Texts()
+    for sample in dataset.samples():
+        texts.add(sample)
+    found = {family: audit(entries)["by_kind"] for family, entries in texts.families().items()}
+    return {(family, kind): part["accuracy"] for family, kinds in found.items() for kind, part in kinds.items()}
+
+
+def _readme(card: Mapping[str, Any], *, curves: bool) -> str:
     lines = [
         "# The built-in phantom checkpoint",
         "",
@@ -106,32 +151,51 @@ def _readme(card: dict[str, Any]) -> str:
         "UniReason can be tried without a download. It knows eleven organs and a mass in phantom CT, in axial slices and in volumes.",
         "It knows nothing of real patients. **Research only, not a medical device.**",
         "",
-        f"Measured on {card['questions']} held-out questions of each kind (cohort seed {card['seed']}), greedy generation with injected",
-        "crops. *Text only* is a guesser that knows every question's most frequent answer and sees no picture. A missing look has IoU 0.",
+        f"Measured on {card['questions']} held-out questions of each kind (examination {card['seed']}), built by `unireason data build`",
+        "from patients that no training draws from; greedy generation with injected crops. *Text only* is a linear reader of the",
+        "questions that sees no picture, asked about patients it has not read of. A missing look has IoU 0.",
         "",
     ]
-    for key in ("2d", "3d"):
-        part = card["scores"][key]
-        lines += [
-            f"## {key.upper()}",
-            "",
-            "| family | accuracy | 95% interval | text only | chance | box IoU | n |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        rows = [(f, part["by_family"][f]) for f in FAMILIES if f in part["by_family"]]
-        for name, row in [*rows, ("**all**", part)]:
-            low, high = row["accuracy_ci95"]
-            iou = "-" if row["mean_box_iou"] is None else f"{row['mean_box_iou']:.2f}"
-            lines.append(
-                f"| {name.replace('_', ' ')} | {row['accuracy']:.1%} | {low:.1%} to {high:.1%} | {row['text_only']:.0%} "
-                f"| {row['chance']:.0%} | {iou} | {row['n']} |"
-            )
-        lines += ["", f"Answers with at least one executed look: {part['crop_rate']:.1%}.", ""]
+    for key, _ in KINDS:
+        lines += _table(key, card["scores"][key])
+    lines += ["## How it was made", ""]
+    for name, run in card["training"].items():
+        lines += _training(name, run)
+    lines += [f"![Learning curves]({CURVES})", ""] if curves else []
     lines += [
-        "## How it was made",
-        "",
-        "`unireason train phantom --config configs/phantom-builtin.toml --out runs/phantom`, one CPU core; the resolved recipe is in",
-        "`card.json`. Weights are bfloat16 safetensors. `pytest tests/integration/test_builtin_checkpoint.py` measures it again.",
+        "The road is told in docs/how-to/make-the-phantom-checkpoint.md; all settings are in `card.json`. Weights are bfloat16",
+        "safetensors. `pytest tests/integration/test_builtin_checkpoint.py` holds the card against a fresh examination.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _table(key: str, part: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"## {key.upper()}",
+        "",
+        "| family | accuracy | 95% interval | text only | chance | box IoU | looked | n |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    rows = [(f, part["by_family"][f]) for f in FAMILIES if f in part["by_family"]]
+    for name, row in [*rows, ("**all**", part)]:
+        low, high = row["accuracy_ci95"]
+        iou = "-" if row["mean_box_iou"] is None else f"{row['mean_box_iou']:.2f}"
+        lines.append(
+            f"| {name.replace('_', ' ')} | {row['accuracy']:.1%} | {low:.1%} to {high:.1%} | {row['text_only']:.0%} "
+            f"| {row['chance']:.0%} | {iou} | {row['crop_rate']:.1%} | {row['n']} |"
+        )
+    return [*lines, ""]
+
+
+def _training(name: str, run: Mapping[str, Any]) -> list[str]:
+    """One line on a run, and its first and last evaluation."""
+    told = [f"* `unireason train {name}`, {run['steps']:,} steps."]
+    marks = run["evaluations"]
+    for word, own in (("first", marks[:1]), ("last", marks[-1:] if len(marks) > 1 else [])):
+        for found in own:
+            values = ", ".join(
+                f"{k.removeprefix('eval_').replace('_', ' ')} {found[k]:.2f}" for k in _MARKS if found.get(k) is not None
+            )
+            told.append(f"  Validation, {word} (step {found['step']:,}): {values}.")
+    return [*told, ""]

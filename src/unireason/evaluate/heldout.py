@@ -1,31 +1,40 @@
-"""A held-out set of phantom patients with equal shares of the six families, asked by real generation and scored.
+"""Held-out questions of a built data set, asked by real generation and scored.
 
-Any seed gives fresh patients that the built-in checkpoint has never seen. Looks are scored against the masks; a look that is missing
-counts as zero, so that boxes cannot be made better by leaving hard ones out.
+``make_exam`` builds one of phantom patients that nothing is trained on: they come from a stream of random numbers of their own, which
+neither the base model's cohort nor a data set built to train on draws from, whatever the seeds. Looks are scored against the masks; a
+look that is missing counts as zero, so that boxes cannot be made better by leaving hard ones out.
 """
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unireason.data.primer.balance import Balancer, draw
-from unireason.data.primer.reasoning import write
-from unireason.data.primer.scene import Scene
+from unireason.data.annotate.template import TemplateAnnotator
+from unireason.data.build.config import BuildConfig
+from unireason.data.build.run import build
+from unireason.data.dataset import Dataset
+from unireason.data.extract.slices import axial
+from unireason.data.frames import FrameRule, rule
+from unireason.data.item import Item, Loaded
 from unireason.data.question import FAMILIES
-from unireason.data.sources.phantom import Patient, generate
-from unireason.data.sources.phantom_scenes import busy_slices, image_case, image_scene, volume_scene
+from unireason.data.records import CaseRecord, SampleRecord, box_of
+from unireason.data.sources.phantom import EXAM_STREAM
 from unireason.engine.reasoner import Question, Reasoner
 from unireason.errors import FormatError, UniReasonError
 from unireason.metrics.intervals import wilson
 from unireason.metrics.overlap import box_iou
-from unireason.types import Box, Box2D, Box3D, Case, Frame, Kind, Look, Sample, Trace
+from unireason.types import Case, Kind, Look, Trace
 
-QUESTIONS_A_CASE = 3
-PATIENTS_A_QUESTION = 20  # patience before a family is declared impossible
+PATIENTS_A_QUESTION = 0.6  # an image gives two to three questions, a volume three; some families are rare
+LEAST_PATIENTS = 16  # wrong options are lent by other patients
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,13 +48,13 @@ class Asked:
     """
 
     case: Case
-    sample: Sample
+    sample: SampleRecord
     trace: Trace
 
     @property
     def right(self) -> bool:
         """True if the chosen letter is the right one."""
-        return self.trace.answer.choice == self.sample.letter
+        return self.trace.answer.choice == self.sample.question.letter
 
     @property
     def looked(self) -> bool:
@@ -58,89 +67,137 @@ class Asked:
         Places where an absent structure would lie are no truth and are left out.
         """
         shown = [box_of(look.box_model) for look in self.trace.looks if look.executed]
+        true = [part for part in self.sample.reasoning if isinstance(part, Look)]
         return [
             box_iou(look.box, shown[rank]) if rank < len(shown) and type(look.box) is type(shown[rank]) else 0.0
-            for rank, look in enumerate(true_looks(self.sample))
+            for rank, look in enumerate(true)
             if look.seen
         ]
 
 
-def true_looks(sample: Sample) -> list[Look]:
-    """The looks of a sample's reasoning, in order."""
-    return [part for part in sample.reasoning if isinstance(part, Look)]
-
-
-def box_of(numbers: Sequence[float]) -> Box:
-    """Four or six numbers as a box."""
-    return Box2D(*numbers) if len(numbers) == 4 else Box3D(*numbers)
-
-
-def _cases(seed: int, kind: Kind, frame_of: Callable[[Case], Frame]) -> Iterator[tuple[Case, Scene, np.random.Generator]]:
-    index = 0
-    while True:
-        patient: Patient = generate(seed, index)
-        rng = np.random.default_rng([seed, index, 3])
-        if kind == "volume":
-            case = patient.case()
-            yield case, volume_scene(patient, frame_of(case)), rng
-        else:
-            k = busy_slices(patient, rng, 1)[0]
-            case = image_case(patient, k)
-            yield case, image_scene(patient, k, frame_of(case)), rng
-        index += 1
-
-
-def held_out(seed: int, count: int, kind: Kind, frame_of: Callable[[Case], Frame]) -> Iterator[tuple[Case, list[Sample]]]:
-    """Cases with their questions, ``count`` in all, the six families in equal shares (the first ones get the remainder).
+def make_exam(seed: int, questions: int, folder: Path, *, frame: FrameRule | None = None) -> Dataset:
+    """Build a data set of phantom patients to be asked about; the same arguments give the same one.
 
     Args:
-        seed: Cohort seed, any non-negative integer.
-        count: Questions, at least 1.
-        kind: "image" (one axial slice a patient) or "volume".
-        frame_of: Gives the model frame in which a case is shown.
-
-    Yields:
-        A case and one to three questions about it, each of another family.
+        seed: Any non-negative integer; each gives other patients.
+        questions: Questions of each kind that it should hold, at least 1.
+        folder: Where; a new or empty folder, or one that holds this examination already.
+        frame: How the model sees pictures; None takes the built-in checkpoint's way.
 
     Raises:
-        FormatError: If the seed is negative or the count below 1.
+        FormatError: If the seed is negative or there are to be no questions.
+        UniReasonError: If the folder cannot be used.
     """
-    if seed < 0 or count < 1:
-        raise FormatError(f"seed {seed} and {count} questions", "a seed of at least 0 and at least 1 question")
-    left = {family: count // 6 + (i < count % 6) for i, family in enumerate(FAMILIES)}
-    balancer = Balancer()
-    for patients, (case, scene, rng) in enumerate(_cases(seed, kind, frame_of)):
-        samples: list[Sample] = []
-        for family in sorted(FAMILIES, key=lambda f: -left[f]):
-            if left[family] and len(samples) < QUESTIONS_A_CASE and (question := draw(scene, family, rng, balancer)):
-                samples.append(write(question, scene))
-                left[family] -= 1
-        if samples:
-            yield case, samples
-        if not any(left.values()):
-            return
-        if patients > PATIENTS_A_QUESTION * (count + 10):
-            raise UniReasonError(f"no patients are left for the questions {left}")
+    if seed < 0 or questions < 1:
+        raise FormatError(f"seed {seed} and {questions} questions", "a seed of at least 0 and at least 1 question")
+    patients = max(LEAST_PATIENTS, math.ceil(PATIENTS_A_QUESTION * questions))
+    options = {"patients": str(patients), "seed": str(seed), "stream": str(EXAM_STREAM)}
+    config = BuildConfig("phantom", options=options, frame=frame or rule("phantom"), seed=seed, slices=1, implicit=0)
+    build(config, folder, annotator=TemplateAnnotator())
+    return Dataset.open(folder)
+
+
+def held_out(dataset: Dataset, kind: Kind, count: int, split: str | None = None) -> list[SampleRecord]:
+    """Choose questions, with equal shares of the six families as far as the data set has them.
+
+    Where a family has too few, the others get more; if there are not enough questions in all, fewer come back. Inside a family the
+    identifiers decide, which are hashes and tell nothing.
+
+    Args:
+        dataset: The data set.
+        kind: "image" or "volume".
+        count: Questions, at least 1.
+        split: "train", "validation" or "test"; None for all, as in an examination that nothing is trained on.
+
+    Returns:
+        The questions in the order of the data set, those on one case together.
+
+    Raises:
+        FormatError: If the count is below 1, the split unknown or the data set damaged.
+        UniReasonError: If there is not one question with options of this kind.
+    """
+    if count < 1:
+        raise FormatError(f"{count} questions", "at least 1")
+    samples = [s for s in dataset.samples(split) if s.kind == kind and s.question.family in FAMILIES]
+    if not samples:
+        raise UniReasonError(f"the data set '{dataset.folder.name}' has no question with options about a {kind}")
+    offered: defaultdict[str, list[str]] = defaultdict(list)
+    for name, family in sorted((s.id, s.question.family) for s in samples):
+        offered[family].append(name)
+    chosen: set[str] = set()
+    while len(chosen) < min(count, len(samples)):
+        for family in FAMILIES:
+            if offered[family] and len(chosen) < count:
+                chosen.add(offered[family].pop(0))
+    return [s for s in samples if s.id in chosen]
+
+
+def read_cases(dataset: Dataset, names: Sequence[str]) -> Iterator[tuple[CaseRecord, Case]]:
+    """Read cases through the source of their data set, in its order.
+
+    Args:
+        dataset: The data set.
+        names: Identifiers of cases; those that share an item read it once.
+
+    Yields:
+        What the data set says of a case, and the case.
+
+    Raises:
+        UniReasonError: If the source cannot be opened, lacks an item or cannot read it.
+    """
+    wanted = set(names)
+    records = [record for record in dataset.cases() if record.scene.case in wanted]
+    source = dataset.source()
+    needed = {record.item for record in records}
+    items = {item.id: item for item in source.items() if isinstance(item, Item) and item.id in needed}
+    for name, together in groupby(records, key=lambda record: record.item):
+        if name not in items:
+            raise UniReasonError(f"the source has no item {name!r}", "the source of the data set")
+        loaded = source.load(items[name])
+        for record in together:
+            yield record, _shown(loaded, record)
 
 
 def evaluate(
-    reasoner: Reasoner, *, seed: int, count: int, kind: Kind, progress: Callable[[int], None] | None = None
+    reasoner: Reasoner,
+    dataset: Dataset,
+    *,
+    kind: Kind,
+    count: int,
+    split: str | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> list[Asked]:
-    """Asks a held-out set, greedily, with injected crops; the questions on one case share its encoding.
+    """Ask held-out questions greedily, with injected crops; the questions on one case share its encoding.
 
     Args:
         reasoner: The model.
-        seed: Cohort seed.
-        count: Questions.
+        dataset: Where they come from; built for the way in which the model sees pictures.
         kind: "image" or "volume".
+        count: Questions.
+        split: See :func:`held_out`.
         progress: Called with the number of questions done after every case.
 
     Returns:
         One record a question.
+
+    Raises:
+        FormatError: If the data set was built for another model frame.
+        UniReasonError: If there are no questions or a case cannot be read.
     """
+    by_case: defaultdict[str, list[SampleRecord]] = defaultdict(list)
+    for sample in held_out(dataset, kind, count, split):
+        by_case[sample.case].append(sample)
     done: list[Asked] = []
-    for case, samples in held_out(seed, count, kind, lambda c: reasoner.encode(c).frame):
-        traces = reasoner.ask_many(case, [Question(s.question, s.options) for s in samples])
+    for record, case in read_cases(dataset, list(by_case)):
+        samples = by_case[record.scene.case]
+        frame = reasoner.encode(case).frame
+        if frame != record.scene.frame:
+            raise FormatError(
+                f"the data set was built for {record.scene.frame} and the model sees {frame}",
+                "one frame",
+                "build it with --frame and the folder of the checkpoint",
+            )
+        traces = reasoner.ask_many(case, [Question(s.question.text, s.question.options) for s in samples])
         done += [Asked(case, sample, found[0]) for sample, found in zip(samples, traces, strict=True)]
         if progress:
             progress(len(done))
@@ -159,19 +216,26 @@ def summary(asked: Sequence[Asked]) -> dict[str, Any]:
     """
     if not asked:
         raise UniReasonError("no questions were asked", "at least one")
-    families = {f: [a for a in asked if a.sample.family == f] for f in FAMILIES}
+    families = {f: [a for a in asked if a.sample.question.family == f] for f in FAMILIES}
     return _scores(asked) | {"by_family": {f: _scores(a) for f, a in families.items() if a}}
+
+
+def _shown(loaded: Loaded, record: CaseRecord) -> Case:
+    if record.sha256 and loaded.case.source.sha256 != record.sha256:
+        raise UniReasonError(
+            f"the file of {record.item} has changed", "the one that the data set was built from", "build it again"
+        )
+    return loaded.case if record.slice < 0 else axial(loaded, record.slice).case
 
 
 def _scores(asked: Sequence[Asked]) -> dict[str, Any]:
     right = sum(a.right for a in asked)
-    interval = wilson(right, len(asked))
     ious = [value for a in asked for value in a.ious()]
     return {
         "n": len(asked),
         "accuracy": right / len(asked),
-        "accuracy_ci95": list(interval),
-        "chance": float(np.mean([1 / len(a.sample.options) for a in asked])),
+        "accuracy_ci95": list(wilson(right, len(asked))),
+        "chance": float(np.mean([1 / len(a.sample.question.options) for a in asked])),
         "mean_box_iou": float(np.mean(ious)) if ious else None,
         "crop_rate": sum(a.looked for a in asked) / len(asked),
     }

@@ -1,28 +1,65 @@
+"""Held-out questions: which are chosen, about whom, and how answers and looks are scored."""
+
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from unireason.data.question import FAMILIES
+from unireason.data.question import FAMILIES, IMPLICIT, Question
+from unireason.data.records import SampleRecord
+from unireason.data.sources.phantom import EXAM_STREAM, TRAINING_STREAM, generate
 from unireason.errors import FormatError, UniReasonError
-from unireason.evaluate.card import guesser
-from unireason.evaluate.heldout import Asked, evaluate, held_out, summary
-from unireason.types import AnswerStep, Box2D, Box3D, Crop, Frame, Look, LookStep, Sample, Trace
+from unireason.evaluate.heldout import Asked, evaluate, held_out, make_exam, read_cases, summary
+from unireason.types import AnswerStep, Box2D, Box3D, Crop, Frame, Look, LookStep, Trace
 
 IMAGE, VOLUME = Frame(112, 112, 1, "image"), Frame(56, 56, 16, "volume")
 CROP = Crop((0, 0, 4, 4), 0, np.zeros((4, 4), np.uint8))
+NUMBERS = itertools.count()
 
 
-def sample(family, looks, answer=0, options=("yes", "no"), question="Is it?"):
-    return Sample("p", "image", family, question, options, answer, ("<think>", *looks, "</think>A. yes"))
+def sample(family, looks=(), answer=0, options=("yes", "no"), kind="image", name=""):
+    question = Question(family, "present", ("x",), "Is it?", options, answer, (), ("x",))
+    name = name or f"{next(NUMBERS):04d}"
+    return SampleRecord(name, f"case of {name}", "p", "train", kind, question, (*looks, "It is."), "template/2")
 
 
 def trace(choice, boxes):
     looks = tuple(LookStep("", b, slices=(0,) if done else (), crops=(CROP,) if done else (), executed=done) for b, done in boxes)
     return Trace("Is it?", ("yes", "no"), (*looks, AnswerStep("", choice)), IMAGE, "end_of_turn")
+
+
+def stored(samples):
+    """A data set that holds these samples."""
+    return SimpleNamespace(samples=lambda split: iter(samples), folder=SimpleNamespace(name="stored"))
+
+
+class Knowing:
+    """Answers everything right and looks where the truth is; or always says A and looks nowhere."""
+
+    def __init__(self, dataset, *, stubborn=False, frame=None):
+        self.known = {(s.question.text, s.question.options): s for s in dataset.samples()}
+        self.stubborn, self.frame, self.calls = stubborn, frame, []
+
+    def encode(self, case):
+        return SimpleNamespace(frame=self.frame or (VOLUME if case.kind == "volume" else IMAGE))
+
+    def ask_many(self, case, questions):
+        self.calls.append(case)
+        return [[self._answer(self.known[q.text, q.options])] for q in questions]
+
+    def _answer(self, record):
+        if self.stubborn:
+            return trace("A", [])
+        return trace(record.question.letter, [(p.box.coords, True) for p in record.reasoning if isinstance(p, Look)])
+
+
+@pytest.fixture(scope="module")
+def exam(tmp_path_factory):
+    return make_exam(3, 12, tmp_path_factory.mktemp("exam") / "a")
 
 
 def test_hand_computed_scores():
@@ -36,14 +73,14 @@ def test_hand_computed_scores():
         # right, the place of a missing structure is no truth
         Asked(None, sample(FAMILIES[2], [unseen]), trace("A", [((0, 0, 5, 5), True)])),
         # no answer, box not executed: IoU 0, no crop
-        Asked(None, sample(FAMILIES[2], [liver]), trace(None, [((0, 0, 10, 10), False)])),
+        Asked(None, sample(FAMILIES[2], [liver], options=("a", "b", "c", "d")), trace(None, [((0, 0, 10, 10), False)])),
     ]
     found = summary(asked)
     assert found["n"] == 4
     assert found["accuracy"] == 0.5
     assert found["mean_box_iou"] == pytest.approx((1 + 0.5 + 1 + 0 + 0) / 5)
     assert found["crop_rate"] == 0.75
-    assert found["chance"] == 0.5
+    assert found["chance"] == pytest.approx(0.4375)
     assert found["by_family"][FAMILIES[0]]["mean_box_iou"] == pytest.approx(2.5 / 4)
     low, high = found["accuracy_ci95"]
     assert low == pytest.approx(0.1500, abs=1e-3)
@@ -55,51 +92,91 @@ def test_a_flat_box_on_a_volume_scores_nothing():
     assert asked.ious() == [0.0]
 
 
-@pytest.mark.parametrize(("kind", "frame"), [("image", IMAGE), ("volume", VOLUME)])
-def test_equal_shares_of_the_families(kind, frame):
-    found = [s for _, samples in held_out(123, 62, kind, lambda _: frame) for s in samples]
-    shares = Counter(s.family for s in found)
-    assert [shares[f] for f in FAMILIES] == [11, 11, 10, 10, 10, 10]
-    again = [s for _, samples in held_out(123, 62, kind, lambda _: frame) for s in samples]
-    assert found == again
-    other = [s for _, samples in held_out(124, 62, kind, lambda _: frame) for s in samples]
-    assert found != other
+def test_families_have_equal_shares_and_the_first_get_the_remainder():
+    data = [sample(family) for family in FAMILIES for _ in range(9)]
+    shares = Counter(s.question.family for s in held_out(stored(data), "image", 20))
+    assert [shares[f] for f in FAMILIES] == [4, 4, 3, 3, 3, 3]
 
 
-def test_a_case_has_at_most_three_questions_of_different_families():
-    for _, samples in held_out(5, 60, "volume", lambda _: VOLUME):
-        assert 1 <= len(samples) <= 3
-        assert len({s.family for s in samples}) == len(samples)
+def test_what_a_rare_family_lacks_goes_to_the_others():
+    counts = dict(zip(FAMILIES, (9, 1, 9, 0, 3, 9), strict=True))
+    data = [sample(family) for family, count in counts.items() for _ in range(count)]
+    shares = Counter(s.question.family for s in held_out(stored(data), "image", 20))
+    assert [shares[f] for f in FAMILIES] == [6, 1, 5, 0, 3, 5]
+    assert len(held_out(stored(data), "image", 1000)) == 31
 
 
-def test_one_that_always_says_a_scores_the_share_of_a():
-    class Stubborn:
-        def encode(self, case):
-            return SimpleNamespace(frame=VOLUME)
+def test_only_questions_with_options_of_the_kind_are_asked_whatever_their_order():
+    data = [sample(family, kind=kind) for family in FAMILIES for kind in ("image", "volume") for _ in range(3)]
+    data += [sample(IMPLICIT, options=(), answer=-1) for _ in range(3)]
+    chosen = held_out(stored(data), "volume", 12)
+    assert {s.kind for s in chosen} == {"volume"}
+    assert [data.index(s) for s in chosen] == sorted(data.index(s) for s in chosen)
+    assert {s.id for s in held_out(stored(data[::-1]), "volume", 12)} == {s.id for s in chosen}
+    assert len(held_out(stored(data), "image", 100)) == 18
 
-        def ask_many(self, case, questions):
-            return [[trace("A", [])] for _ in questions]
 
-    asked = evaluate(Stubborn(), seed=3, count=36, kind="volume")
-    right = [a.sample.letter == "A" for a in asked]
+def test_bad_requests(tmp_path):
+    data = stored([sample(FAMILIES[0])])
+    with pytest.raises(FormatError):
+        held_out(data, "image", 0)
+    with pytest.raises(UniReasonError, match="no question"):
+        held_out(data, "volume", 1)
+    for seed, questions in ((-1, 6), (0, 0)):
+        with pytest.raises(FormatError):
+            make_exam(seed, questions, tmp_path / "exam")
+    with pytest.raises(UniReasonError):
+        summary([])
+
+
+def test_patients_of_an_examination_are_in_no_training_set(exam):
+    patients = {record.scene.patient for record in exam.cases()}
+    assert len(patients) == 16
+    assert all(name.startswith("phantom-exam-3-") for name in patients)
+    source = exam.source()
+    item = next(iter(source.items()))
+    own = source.load(item).case.pixels
+    assert np.array_equal(own, generate(3, 0, stream=EXAM_STREAM).voxels)
+    for stream in (0, TRAINING_STREAM):
+        theirs = generate(3, 0, stream=stream).voxels
+        assert theirs.shape != own.shape or not np.array_equal(theirs, own)
+
+
+def test_an_examination_is_the_same_each_time_and_another_for_another_seed(exam, tmp_path):
+    again, other = make_exam(3, 12, tmp_path / "b"), make_exam(4, 12, tmp_path / "c")
+    assert again.manifest["content_sha256"] == exam.manifest["content_sha256"]
+    assert {r.scene.patient for r in other.cases()}.isdisjoint(r.scene.patient for r in exam.cases())
+
+
+def test_cases_are_those_that_the_records_describe(exam):
+    records = {r.scene.case: r for r in exam.cases() if r.scene.patient.endswith(("00000", "00007"))}
+    assert sorted(r.slice >= 0 for r in records.values()) == [False, False, True, True]
+    found = list(read_cases(exam, [*records]))
+    assert [record.scene.case for record, _ in found] == [*records]
+    for record, case in found:
+        voxels = generate(3, int(record.scene.patient[-5:]), stream=EXAM_STREAM).voxels
+        assert case.kind == record.scene.kind
+        assert np.array_equal(case.pixels, voxels if record.slice < 0 else voxels[record.slice])
+
+
+@pytest.mark.parametrize("kind", ["image", "volume"])
+def test_one_that_knows_the_truth_scores_everything(exam, kind):
+    reasoner, done = Knowing(exam), []
+    asked = evaluate(reasoner, exam, kind=kind, count=12, progress=done.append)
+    found = summary(asked)
+    assert found["n"] == 12 == done[-1]
+    assert (found["accuracy"], found["mean_box_iou"], found["crop_rate"]) == (1.0, 1.0, 1.0)
+    assert len(reasoner.calls) == len({a.sample.case for a in asked}) == len(done)
+
+
+def test_one_that_always_says_a_scores_the_share_of_a(exam):
+    asked = evaluate(Knowing(exam, stubborn=True), exam, kind="volume", count=30)
+    right = [a.sample.question.letter == "A" for a in asked]
     assert 0 < np.mean(right) < 1
     assert summary(asked)["accuracy"] == pytest.approx(np.mean(right))
     assert summary(asked)["mean_box_iou"] == 0.0
 
 
-def test_bad_requests():
-    with pytest.raises(FormatError):
-        next(held_out(-1, 6, "image", lambda _: IMAGE))
-    with pytest.raises(FormatError):
-        next(held_out(1, 0, "image", lambda _: IMAGE))
-    with pytest.raises(UniReasonError):
-        summary([])
-
-
-def test_guesser_hand_computed():
-    def one(text, right):
-        return sample(FAMILIES[0], [], answer=("x", "y").index(right), options=("x", "y"), question=text)
-
-    seen = [one("q", "x"), one("q", "x"), one("q", "y")]
-    found = guesser(seen, [one("q", "x"), one("q", "y"), one("new", "x")])
-    assert found == {FAMILIES[0]: pytest.approx((1 + 0 + 0.5) / 3), "all": pytest.approx(0.5)}
+def test_a_model_that_sees_another_frame_is_refused(exam):
+    with pytest.raises(FormatError, match="built for"):
+        evaluate(Knowing(exam, frame=Frame(56, 56, 8, "volume")), exam, kind="volume", count=6)

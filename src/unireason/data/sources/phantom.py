@@ -247,7 +247,9 @@ def _texture(rng: np.random.Generator, voxels: NDArray[np.float32], labels: NDAr
     return clipped
 
 
-TRAINING_STREAM = 1
+TRAINING_STREAM, EXAM_STREAM = 1, 2
+STREAMS = ("phantom", "phantom-training", "phantom-exam")
+"""Names of the streams of patients, none of whom is in two of them."""
 
 
 def generate(seed: int, index: int, *, stream: int = 0) -> Patient:
@@ -256,8 +258,8 @@ def generate(seed: int, index: int, *, stream: int = 0) -> Patient:
     Args:
         seed: Cohort number; any non-negative integer.
         index: Patient number inside the cohort.
-        stream: 0 for everybody; TRAINING_STREAM for the patients that the built-in checkpoint was trained on, so that no seed a
-            user may choose ever gives one of them.
+        stream: 0 for everybody, data sets to train on included; TRAINING_STREAM for the patients that the base of the built-in
+            checkpoint was trained on; EXAM_STREAM for those of examinations, so that no seed ever gives a patient of a training set.
 
     Returns:
         The patient, 28-48 slices of 104-136 squared pixels, 2.5-3.9 mm in plane and 7-14 mm between slices.
@@ -280,7 +282,7 @@ def generate(seed: int, index: int, *, stream: int = 0) -> Patient:
     lesion = _grow_lesion(rng, places, voxels, labels, axes)
     affine = _orientation(rng, spacing, shape)
     return Patient(
-        id=f"phantom-{seed}-{index:05d}" if stream == 0 else f"phantom-training-{seed}-{index:05d}",
+        id=f"{STREAMS[stream]}-{seed}-{index:05d}",
         voxels=_texture(rng, voxels, labels),
         labels=labels,
         spacing_mm=(float(spacing[0]), float(spacing[1]), float(spacing[2])),

@@ -10,7 +10,7 @@ from unireason.data.item import Item, Layer, Loaded, MaskRef, Skipped
 from unireason.errors import FormatError, UniReasonError
 
 from .options import check, number
-from .phantom import LESION_LABEL, ORGANS, SPINE_LABEL, generate
+from .phantom import LESION_LABEL, ORGANS, SPINE_LABEL, STREAMS, generate
 
 NAMES: dict[int, str] = {o.label: o.name for o in ORGANS} | {LESION_LABEL: "lesion", SPINE_LABEL: "spine"}
 MAX_PATIENTS = 10_000_000
@@ -23,10 +23,12 @@ class PhantomSource:
     Attributes:
         patients: How many.
         seed: Cohort; the same number gives the same patients.
+        stream: Number of their stream (``phantom.STREAMS``); no patient is in two.
     """
 
     patients: int = 50
     seed: int = 0
+    stream: int = 0
 
     name = "phantom"
     title = "UniReason phantoms"
@@ -42,8 +44,12 @@ class PhantomSource:
         """
         if root is not None and root != Path():
             raise FormatError(f"the folder '{root}' was given for phantoms", "no folder: they are generated")
-        check(cls.name, options, ("patients", "seed"))
-        return cls(number(options, "patients", 50, least=1, most=MAX_PATIENTS), number(options, "seed", 0))
+        check(cls.name, options, ("patients", "seed", "stream"))
+        return cls(
+            number(options, "patients", 50, least=1, most=MAX_PATIENTS),
+            number(options, "seed", 0),
+            number(options, "stream", 0, most=len(STREAMS) - 1),
+        )
 
     def items(self) -> Iterator[Item | Skipped]:
         """One volume a patient.
@@ -58,7 +64,7 @@ class PhantomSource:
         annotated = tuple(sorted(NAMES.values()))
         masks = (MaskRef("", NAMES),)
         for index in range(self.patients):
-            case = f"phantom-{self.seed}-{index:05d}"
+            case = f"{STREAMS[self.stream]}-{self.seed}-{index:05d}"
             yield Item(case, case, "volume", f"{self.seed}/{index}", masks, annotated, modality="CT")
 
     def load(self, item: Item) -> Loaded:
@@ -70,5 +76,5 @@ class PhantomSource:
         seed, _, index = item.image.partition("/")
         if not (seed.isascii() and seed.isdigit() and index.isascii() and index.isdigit()):
             raise FormatError(f"the phantom {item.image!r}", "seed/index")
-        patient = generate(int(seed), int(index))
+        patient = generate(int(seed), int(index), stream=self.stream)
         return Loaded(item, patient.case(), (Layer(patient.labels, dict(NAMES)),))

@@ -1,0 +1,71 @@
+"""The card of a checkpoint: figures beside those of a reader without pictures, and how it was trained."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from test_heldout import Knowing
+
+from unireason.data.question import FAMILIES
+from unireason.evaluate import card
+from unireason.evaluate.card import Training, measure, write_card
+from unireason.evaluate.heldout import make_exam
+
+LINES = [
+    {"stage": "sft", "step": 1, "loss": 2.0},
+    {"stage": "sft", "step": 50, "loss": 1.0, "eval_accuracy_2d": 0.5, "eval_crop_rate": 0.9},
+    {"stage": "sft", "step": 100, "loss": 0.5, "eval_accuracy_2d": 0.75, "eval_crop_rate": None},
+]
+
+
+@pytest.fixture(scope="module")
+def exam(tmp_path_factory):
+    return make_exam(8, 12, tmp_path_factory.mktemp("exam") / "a")
+
+
+def test_both_kinds_are_measured_beside_a_reader_without_pictures(exam):
+    done = []
+    found = measure(Knowing(exam), exam, count=9, progress=done.append)
+    assert {key: part["n"] for key, part in found.items()} == {"2d": 9, "3d": 9}
+    assert done == sorted(done)
+    assert done[-1] == 18
+    for part in found.values():
+        assert part["accuracy"] == 1.0
+        rows = part["by_family"].values()
+        assert all(0 <= row["text_only"] <= 1 for row in rows)
+        assert part["text_only"] == pytest.approx(sum(r["text_only"] * r["n"] for r in rows) / 9)
+        # Options are made such that words do not tell them apart.
+        assert part["text_only"] < 0.8
+
+
+def test_a_run_is_told_by_its_settings_steps_and_evaluations():
+    told = Training("sft", {"samples": 4}, LINES).to_json()
+    assert told["settings"] == {"samples": 4}
+    assert told["steps"] == 100
+    assert [marks["step"] for marks in told["evaluations"]] == [50, 100]
+    assert "loss" not in told["evaluations"][0]
+    assert Training("sft", {}, ()).to_json() == {"settings": {}, "steps": 0, "evaluations": []}
+
+
+def test_card_and_page_say_the_same(exam, tmp_path, monkeypatch):
+    reasoner = Knowing(exam)
+    reasoner.checkpoint = SimpleNamespace(sha256="abc")
+    monkeypatch.setattr(card, "load", lambda ref: reasoner)
+    monkeypatch.setattr(card, "make_exam", lambda seed, questions, folder, frame: exam)
+    (tmp_path / "curves.png").write_bytes(b"")
+    path = write_card("phantom", tmp_path, questions=6, seed=8, training=[Training("sft", {"samples": 4}, LINES)])
+    found = json.loads(path.read_text())
+    assert (found["checkpoint_sha256"], found["seed"], found["questions"]) == ("abc", 8, 6)
+    assert found["exam_sha256"] == exam.manifest["content_sha256"]
+    assert found["training"]["sft"]["steps"] == 100
+    page = (tmp_path / "README.md").read_text()
+    assert "Research only, not a medical device." in page
+    assert "Validation, first (step 50): accuracy 2d 0.50, crop rate 0.90." in page
+    assert "Validation, last (step 100): accuracy 2d 0.75." in page
+    assert "![Learning curves](curves.png)" in page
+    for name in FAMILIES:
+        row = found["scores"]["3d"]["by_family"].get(name)
+        if row:
+            assert f"| {name.replace('_', ' ')} | {row['accuracy']:.1%} |" in page
