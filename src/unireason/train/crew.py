@@ -96,6 +96,8 @@ class Crew:
 def shard(policy: nn.Module, crew: Crew, *, low: bool) -> None:
     """Spread the weights of a policy over all processes, layer by layer; forward and backward pass gather them.
 
+    A vision tower that is frozen stays whole: it runs outside of the policy too, and only once a picture.
+
     Args:
         policy: Holds ``network``; changed in place, its weights become float32 shards on the device of the process.
         crew: The processes.
@@ -109,12 +111,16 @@ def shard(policy: nn.Module, crew: Crew, *, low: bool) -> None:
     network = cast(Any, policy.network)
     mesh = init_device_mesh(crew.device.type, (crew.world,))
     kinds = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if low else MixedPrecisionPolicy()
-    for layer in [*network.model.language_model.layers, *network.model.visual.blocks]:
+    tower = network.model.visual
+    looking = any(p.requires_grad for p in tower.parameters())
+    kept = set() if looking else set(tower.to(crew.device).parameters())
+    for layer in [*network.model.language_model.layers, *(tower.blocks if looking else ())]:
         fully_shard(layer.float(), mesh=mesh, mp_policy=kinds)
-    fully_shard(policy.float(), mesh=mesh, mp_policy=kinds)
+    fully_shard(policy.float(), mesh=mesh, mp_policy=kinds, ignored_params=kept)
     for module in policy.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)  # gloo knows no scaled sums
 
 
 def _sum_bucket(bucket: Sequence[nn.Parameter]) -> None:

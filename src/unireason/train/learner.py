@@ -265,7 +265,8 @@ class Learner:
         """Visual tokens of pictures, without gradient, one tensor each."""
         if self.features is not None:
             return self.features.of(pictures)
-        return vision.encode(self.checkpoint, vision.prepare(self.checkpoint, pictures))
+        looking = self.replica.checkpoint if self.replica else self.checkpoint
+        return vision.encode(looking, vision.prepare(looking, pictures))
 
     def packs(self, rows: Sequence[Sequence[Tree]]) -> list[Pack]:
         """Packed sequences; a row without trees becomes two tokens that nobody counts."""

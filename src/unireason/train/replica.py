@@ -15,13 +15,17 @@ from .crew import Crew
 
 
 class Replica:
-    """A copy of a checkpoint that serves and never learns; it takes over the trained weights before each use."""
+    """A copy of a checkpoint that serves and never learns; it takes over the trained weights before each use.
+
+    Attributes:
+        checkpoint: The copy, with the weights of the last time it was filled.
+    """
 
     def __init__(self, checkpoint: Checkpoint, crew: Crew) -> None:
         """Copy a checkpoint whose weights are still whole; bfloat16 on a GPU, the same type on a CPU."""
         network = copy.deepcopy(checkpoint.network).requires_grad_(False).eval()
         kind = torch.bfloat16 if crew.device.type == "cuda" else checkpoint.dtype
-        self._checkpoint = replace(checkpoint, network=network.to(crew.device, kind))
+        self.checkpoint = replace(checkpoint, network=network.to(crew.device, kind))
 
     def filled(self, network: Any) -> Checkpoint:
         """The copy with the present weights of a sharded network. All processes call this together.
@@ -29,8 +33,8 @@ class Replica:
         Args:
             network: The network in training.
         """
-        mine = dict(self._checkpoint.network.named_parameters())
+        mine = dict(self.checkpoint.network.named_parameters())
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 mine[name].copy_(whole(parameter.detach()))
-        return self._checkpoint
+        return self.checkpoint
