@@ -30,3 +30,19 @@ def start(tmp_path_factory: pytest.TempPathFactory, phantoms: Dataset) -> Path:
     from training import make_start
 
     return make_start(tmp_path_factory.mktemp("start") / "tiny", phantoms)
+
+
+@pytest.fixture(scope="session")
+def quiz(tmp_path_factory: pytest.TempPathFactory, phantoms: Dataset) -> Dataset:
+    """Four short training questions with two options each. Nobody may change it."""
+    from training import make_lessons
+
+    return make_lessons(tmp_path_factory.mktemp("quiz") / "data", phantoms, count=4)
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory, start: Path, phantoms: Dataset) -> Path:
+    """A tiny checkpoint that answers ``quiz`` in the right form and picks its options by chance. Nobody may change it."""
+    from training import warmed_up
+
+    return warmed_up(tmp_path_factory.mktemp("warm"), start, phantoms)

@@ -5,6 +5,7 @@ A session builds them once (fixtures ``start`` and ``phantoms`` in conftest.py);
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 import datasets
 from unireason.data.dataset import Dataset
 from unireason.data.frames import rule
+from unireason.data.records import SampleRecord
 from unireason.grounding.prompts import load_profile
 from unireason.model import files
 from unireason.model.checkpoint import assemble
@@ -25,9 +27,12 @@ from unireason.model.scratch import Shape, make_network, make_tokenizer
 from unireason.model.vocabulary import frequent_phrases
 from unireason.train.feed.cases import Cases, CaseSamples
 from unireason.train.feed.disk import DiskCache
+from unireason.train.runs.journal import read
 from unireason.train.settings.grpo import Grpo, Policy, Rollout
 from unireason.train.settings.sft import Sft
 from unireason.train.settings.shared import Data, Lora, Model, Optim, Run
+from unireason.train.sft import train
+from unireason.types import Look
 
 SHAPE = Shape(width=64, layers=2, heads=4, kv_heads=2, mlp=128, vision_width=32, vision_layers=1, vision_heads=2)
 
@@ -37,11 +42,11 @@ def make_phantoms(folder: Path) -> Dataset:
     return datasets.built(folder, patients=8, frame=rule("phantom"))
 
 
-def make_start(folder: Path, dataset: Dataset) -> Path:
+def make_start(folder: Path, dataset: Dataset, *, phrases: int = 200) -> Path:
     """A random network with the tokenizer, profile and pixel limits that suit a data set of phantoms, as a checkpoint folder."""
     samples = list(dataset.samples())
     texts = [t for s in samples for t in (s.question.text, *s.question.options, s.response)]
-    tokenizer = make_tokenizer(frequent_phrases(texts, 200, names={o for s in samples for o in s.question.options}, least=3))
+    tokenizer = make_tokenizer(frequent_phrases(texts, phrases, names={o for s in samples for o in s.question.options}, least=3))
     frame = rule("phantom")
     processor = make_processor({"min_pixels": frame.min_pixels, "max_pixels": frame.max_pixels})
     network = make_network(SHAPE, tokenizer, seed=0)
@@ -90,3 +95,47 @@ def shown(start: Path, dataset: Dataset, split: str = "train") -> list[tuple[Cas
     """The cases of a split with their pictures, in the order of the data set."""
     cases = Cases(Data(folders=(str(dataset.folder),)), rule(str(start)), DiskCache(None, 0))
     return [(case, cases.pictures(case)) for case in cases.cases(split)]
+
+
+def make_lessons(folder: Path, dataset: Dataset, *, count: int = 20, undecided: bool = False) -> Dataset:
+    """A copy with so many short training samples, half of them on images: one look, then the answer. Validation has two of each.
+
+    Undecided lessons teach the form and not the answer: of every question with two options one sample is right and one is wrong.
+    """
+    shutil.copytree(dataset.folder, folder)
+    kept = []
+    for split, most in (("train", count // 2), ("validation", 2)):
+        for kind in ("image", "volume"):
+            fitting = [s for s in dataset.samples(split) if s.kind == kind and s.task == "vqa" and len(s.question.options) == 2]
+            kept += [replace(s, reasoning=_shortened(s)) for s in fitting[:most]]
+    if undecided:
+        kept += [
+            replace(s, id=f"{s.id}-wrong", question=replace(s.question, answer=1 - s.question.answer))
+            for s in kept
+            if s.split == "train"
+        ]
+    cases = {s.case for s in kept}
+    return datasets.rewritten(Dataset.open(folder), [c for c in dataset.cases() if c.scene.case in cases], kept)
+
+
+def _shortened(sample: SampleRecord) -> tuple[str | Look, ...]:
+    look = next(part for part in sample.reasoning if not isinstance(part, str))
+    return ("Look at", look, ".")
+
+
+def log_of(run: Path) -> list[dict[str, Any]]:
+    """The log of a run without what differs from run to run: moments and durations."""
+    return [{k: v for k, v in line.items() if k != "time" and not k.startswith("seconds_")} for line in read(run)]
+
+
+def warmed_up(folder: Path, start: Path, dataset: Dataset) -> Path:
+    """The start after it has learned the form of four short lessons by heart, and that both options of each may be right."""
+    undecided = make_lessons(folder / "data", dataset, count=4, undecided=True)
+    settings = sft(
+        start,
+        undecided,
+        optim={"rate": 1e-2, "matrices": "muon", "floor": 0.1},
+        run={"steps": 60, "save_every": 100, "eval_samples": 0},
+        samples=8,
+    )
+    return train(settings, folder / "run")

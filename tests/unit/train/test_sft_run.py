@@ -1,0 +1,306 @@
+"""Whole fine-tuning runs of a tiny model: they learn, they can be stopped, and what they write can be asked."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import training
+from training import LORA, log_of
+from unireason.engine import reasoner
+from unireason.errors import FormatError, UniReasonError
+from unireason.model import adapters
+from unireason.model.checkpoint import load
+from unireason.train import optimisers
+from unireason.train.feed.cases import Cases
+from unireason.train.runs import state
+from unireason.train.sft import Tuning, train
+from unireason.train.watch import Silent
+
+
+class Told(Silent):
+    """Remembers what it was told, and may stop the run behind a step."""
+
+    def __init__(self, stop: int = 0) -> None:
+        self.stop, self.steps, self.skips = stop, list[int](), list[tuple[str, str]]()
+
+    def step(self, stage, step, total, values):
+        self.steps.append(step)
+        if step == self.stop:
+            raise KeyboardInterrupt
+
+    def skipped(self, case, reason):
+        self.skips.append((case, reason))
+
+
+def weights(run: Path, name: str = "checkpoint") -> dict[str, torch.Tensor]:
+    return load_file(run / name / "model.safetensors")
+
+
+def raw(run: Path, name: str = "checkpoint") -> bytes:
+    return (run / name / "model.safetensors").read_bytes()
+
+
+def changed_parts(start: Path, run: Path) -> set[str]:
+    """Which parts of the network differ from the start."""
+    before, after = load_file(start / "model.safetensors"), weights(run)
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not torch.equal(before[name].to(after[name].dtype), after[name])}
+    parts = {"visual.merger.": "projector", "visual.": "tower"}
+    return {next((part for head, part in parts.items() if name.startswith(head)), "language") for name in moved}
+
+
+@pytest.fixture(scope="module")
+def lessons(phantoms, tmp_path_factory):
+    return training.make_lessons(tmp_path_factory.mktemp("lessons") / "data", phantoms)
+
+
+def test_twenty_samples_are_learned_by_heart(start, lessons, phantoms, tmp_path):
+    """Mean loss a token below 0.05 nats, and the served checkpoint answers what it has learned."""
+    settings = training.sft(
+        start,
+        lessons,
+        optim={"rate": 1.5e-2, "matrices": "muon"},
+        run={"steps": 40, "eval_every": 20, "save_every": 100},
+        samples=20,
+    )
+    told = Told()
+    assert train(settings, tmp_path, told) == tmp_path / "checkpoint"
+    lines = log_of(tmp_path)
+    assert told.steps == [line["step"] for line in lines] == list(range(1, 41))
+    assert lines[0]["loss"] > 5
+    assert lines[-1]["loss"] < 0.05
+    assert lines[-1]["tokens_right"] == 1.0
+    assert all(line["samples"] == 20 and line["padding"] < 0.1 and line["skipped"] == 0 for line in lines)
+    evaluated = [line["step"] for line in lines if "eval_loss" in line]
+    assert evaluated == [20, 40]
+    assert {
+        "eval_tokens_right",
+        "eval_accuracy_2d",
+        "eval_accuracy_3d",
+        "eval_reward",
+        "eval_crop_rate",
+        "eval_box_iou",
+    } <= lines[-1].keys()
+    lowest = min((line for line in lines if "eval_loss" in line), key=lambda line: line["eval_loss"])
+    assert json.loads((tmp_path / "best.json").read_text()) == {"step": lowest["step"], "score": -lowest["eval_loss"]}
+    right, asked = answers(tmp_path / "checkpoint", lessons, phantoms)
+    assert asked == 10
+    assert right >= 9
+    assert answers(tmp_path / "best", lessons, phantoms)[1] == 10
+
+
+def answers(folder: Path, lessons, phantoms) -> tuple[int, int]:
+    """Right answers to the training questions on volumes, asked from the source's files by the package's front door."""
+    asked = [s for s in lessons.samples("train") if s.kind == "volume"]
+    places = {c.scene.case: c.item for c in lessons.cases()}
+    source, model = phantoms.source(), reasoner.load(folder, device="cpu", dtype="fp32")
+    items = {item.id: item for item in source.items()}
+    right = 0
+    for case in sorted({s.case for s in asked}):
+        mine = [s for s in asked if s.case == case]
+        questions = [reasoner.Question(s.question.text, s.question.options) for s in mine]
+        traces = model.ask_many(source.load(items[places[case]]).case, questions)
+        right += sum(t[0].answer.choice == s.question.letter and len(t[0].looks) == 1 for t, s in zip(traces, mine, strict=True))
+    return right, len(asked)
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(start, lessons, tmp_path):
+    settings = training.sft(start, lessons, run={"steps": 5, "save_every": 2, "eval_every": 2})
+    train(settings, tmp_path / "whole")
+    for stop in (1, 3, 4):
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, tmp_path / "stopped", Told(stop))
+        assert not (tmp_path / "stopped" / "checkpoint").exists()
+    told = Told()
+    train(settings, tmp_path / "stopped", told)
+    # The watcher stopped the run behind step 4 before its state was written, so it went on from step 2.
+    assert told.steps == [3, 4, 5]
+    assert raw(tmp_path / "whole") == raw(tmp_path / "stopped")
+    assert raw(tmp_path / "whole", "best") == raw(tmp_path / "stopped", "best")
+    assert log_of(tmp_path / "whole") == log_of(tmp_path / "stopped")
+    again = Told()
+    train(settings, tmp_path / "stopped", again)
+    assert again.steps == []
+    assert raw(tmp_path / "whole") == raw(tmp_path / "stopped")
+
+
+def test_changed_settings_are_named(start, lessons, tmp_path):
+    settings = training.sft(start, lessons, run={"steps": 1, "save_every": 1})
+    train(settings, tmp_path)
+    for tables, name in (
+        ({"optim": {"rate": 1e-3}}, "optim.rate"),
+        ({"run": {"seed": 7}}, "run.seed"),
+        ({"samples": 3}, "samples"),
+    ):
+        with pytest.raises(FormatError, match=f"other settings \\({name}\\)"):
+            train(training.changed(settings, tables), tmp_path)
+    before = raw(tmp_path)
+    train(training.changed(settings, {"run": {"save_every": 5, "threads": 0}, "cache": {"folder": "off"}}), tmp_path)
+    assert raw(tmp_path) == before
+
+
+def test_another_start_in_the_same_folder_is_refused(start, lessons, tmp_path):
+    settings = training.sft(start, lessons, run={"steps": 1})
+    train(settings, tmp_path / "run")
+    with pytest.raises(FormatError, match=r"model\.start, start"):
+        train(training.changed(settings, {"model": {"start": str(tmp_path / "run" / "checkpoint")}}), tmp_path / "run")
+
+
+@pytest.mark.parametrize("parts", [("tower",), ("projector",), ("language",), ("tower", "projector", "language")])
+def test_switches_train_their_part_alone(start, lessons, tmp_path, parts):
+    switches = {name: name in parts for name in ("tower", "projector", "language")}
+    settings = training.sft(start, lessons, model=switches, run={"steps": 2, "save_every": 1, "eval_samples": 2})
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path, Told(2))
+    train(settings, tmp_path)
+    assert changed_parts(start, tmp_path) == set(parts)
+    assert all(math.isfinite(line["loss"]) and line["gradient"] > 0 for line in log_of(tmp_path))
+
+
+def test_adapters_are_written_merged_and_alone(start, lessons, tmp_path):
+    settings = training.sft(start, lessons, model={"lora": LORA}, optim={"rate": 1e-2}, run={"steps": 3})
+    train(settings, tmp_path)
+    assert changed_parts(start, tmp_path) == {"language"}
+    found = load(str(start), device="cpu", dtype="fp32").network
+    adapters.load_adapter(found, tmp_path / "checkpoint-adapter")
+    merged = adapters.merged_state(found)
+    served = load(str(tmp_path / "checkpoint"), device="cpu", dtype="fp32").network.state_dict()
+    assert merged.keys() == served.keys()
+    for name, value in merged.items():
+        assert torch.equal(value.bfloat16().float(), served[name]), name
+    before = load_file(start / "model.safetensors")
+    after = weights(tmp_path)
+    moved = {name for name in before if not torch.equal(before[name].bfloat16(), after[name])}
+    assert {name.split(".")[-2] for name in moved} == set(LORA.targets)
+    assert (tmp_path / "best-adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_phrases_become_tokens(lessons, tmp_path):
+    start, run = training.make_start(tmp_path / "bare", lessons, phrases=0), tmp_path / "run"
+    settings = training.sft(start, lessons, model={"phrases": 30}, run={"steps": 2, "save_every": 1})
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, run, Told(2))
+    train(settings, run)
+    before = load(str(start), device="cpu", dtype="fp32").tokenizer
+    after = reasoner.load(run / "checkpoint", device="cpu", dtype="fp32").checkpoint.tokenizer
+    added = after.get_vocab().keys() - before.get_vocab().keys()
+    assert 5 < len(added) <= 30
+    assert " left" in added
+    assert [len(t(" left")["input_ids"]) for t in (before, after)] == [5, 1]
+
+
+@pytest.mark.parametrize(
+    ("tables", "nearly"),
+    [({"model": {"checkpointing": True}}, 1e-5), ({"model": {"precision": "bf16"}}, 0.05), ({"run": {"tokens": 400}}, 1e-5)],
+)
+def test_how_it_is_computed_does_not_change_the_curve(start, lessons, tmp_path, tables, nearly):
+    """Recomputation, bfloat16 and the size of rows."""
+    settings = training.sft(start, lessons, run={"steps": 3, "eval_samples": 2}, samples=8)
+    train(settings, tmp_path / "plain")
+    train(training.changed(settings, tables), tmp_path / "other")
+    plain, other = ([line["loss"] for line in log_of(tmp_path / name)] for name in ("plain", "other"))
+    assert other == pytest.approx(plain, abs=nearly)
+
+
+def test_numbers_can_be_smoothed(start, lessons, tmp_path):
+    settings = training.sft(start, lessons, run={"steps": 1, "eval_samples": 0})
+    train(settings, tmp_path / "plain")
+    train(replace(settings, sigma=2.0), tmp_path / "smooth")
+    [plain], [smooth] = log_of(tmp_path / "plain"), log_of(tmp_path / "smooth")
+    assert math.isfinite(smooth["loss"])
+    assert smooth["loss"] != plain["loss"]
+    assert "eval_loss" not in plain
+
+
+def broken(monkeypatch, *names: str) -> None:
+    """Some cases cannot be read."""
+    read = Cases._read
+
+    def pictures(self, case):
+        if case.id in names:
+            raise FormatError("the file is torn", "a whole one")
+        return read(self, case)
+
+    monkeypatch.setattr(Cases, "_read", pictures)
+
+
+def test_an_unreadable_case_is_left_out_and_counted(start, lessons, tmp_path, monkeypatch):
+    names = sorted({s.case for s in lessons.samples("train")})
+    broken(monkeypatch, names[0])
+    told = Told()
+    settings = training.sft(start, lessons, data={"skip": 0.5}, run={"steps": 3}, samples=20)
+    train(settings, tmp_path, told)
+    assert [(case, "torn" in reason) for case, reason in told.skips] == [(names[0], True)]
+    lost = sum(s.case == names[0] for s in lessons.samples("train"))
+    assert [(line["skipped"], line["samples"]) for line in log_of(tmp_path)] == [(1, 20 - lost)] * 3
+
+
+def test_too_many_unreadable_cases_end_the_run(start, lessons, tmp_path, monkeypatch):
+    names = sorted({s.case for s in lessons.samples("train")})
+    broken(monkeypatch, *names)
+    with pytest.raises(UniReasonError, match=r"cannot be read.*torn.*at most 0.*data\.skip"):
+        train(training.sft(start, lessons), tmp_path / "strict")
+    with pytest.raises(UniReasonError, match="no sample of step 1 could be read"):
+        train(training.sft(start, lessons, data={"skip": 1.0}), tmp_path / "loose")
+
+
+@pytest.mark.parametrize("where", ["weight", "gradient"])
+def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_last_state(start, lessons, tmp_path, monkeypatch, where):
+    settings = training.sft(start, lessons, run={"steps": 4, "save_every": 2, "eval_every": 2})
+    train(settings, tmp_path / "whole")
+    step, advance = Tuning.step, optimisers.advance
+
+    def poisoned(self, number):
+        if number == 3:
+            with torch.no_grad():
+                self.learner.checkpoint.network.lm_head.weight[5, 5] = math.nan
+        return step(self, number)
+
+    def torn(optimizers, **how):
+        if any(state["step"] == 2 for o in optimizers for state in o.state.values()):
+            next(p for o in optimizers for g in o.param_groups for p in g["params"] if p.grad is not None).grad.fill_(math.inf)
+        return advance(optimizers, **how)
+
+    with monkeypatch.context() as patch:
+        if where == "weight":
+            patch.setattr(Tuning, "step", poisoned)
+        else:
+            patch.setattr(optimisers, "advance", torn)
+        with pytest.raises(
+            UniReasonError, match="the loss of step 3 is nan" if where == "weight" else "the gradient has the norm"
+        ):
+            train(settings, tmp_path / "hurt")
+    last = state.latest(tmp_path / "hurt" / "state")
+    assert last is not None
+    assert last.name == "step-0000002"
+    assert raw(tmp_path / "hurt", "best")
+    train(settings, tmp_path / "hurt")
+    assert raw(tmp_path / "hurt") == raw(tmp_path / "whole")
+
+
+def test_a_full_disk_spares_the_last_state(start, lessons, tmp_path, monkeypatch):
+    settings = training.sft(start, lessons, run={"steps": 4, "save_every": 2, "eval_samples": 0})
+    train(settings, tmp_path / "whole")
+    write, count = state.write_contents, 0
+
+    def full(path, *rest):
+        nonlocal count
+        count += 1
+        write(path, *rest)
+        if count == 2:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "write_contents", full)
+        with pytest.raises(UniReasonError, match="cannot be written"):
+            train(settings, tmp_path / "full")
+    assert [p.name for p in (tmp_path / "full" / "state").iterdir()] == ["step-0000002"]
+    train(settings, tmp_path / "full")
+    assert raw(tmp_path / "full") == raw(tmp_path / "whole")
