@@ -194,7 +194,10 @@ def test_resting_bytes_by_hand():
     assert (lora["gradients"], "reference" in lora) == (4 * 2 * 2 * (16 + 24), False)
     sharded = memory.storage(Model("x"), processes=4, sharding="auto", gpu=True)
     spread = memory.resting(shape, Model("x"), Optim(), sharded, reference=True)
-    assert (spread["weights"], spread["reference"]) == (shape.parameters, shape.parameters)
+    vision = EYE.tower + EYE.projector  # frozen, so whole
+    assert spread["weights"] == spread["reference"] == 4 * vision + weights
+    learning = memory.resting(shape, Model("x", projector=True), Optim(), sharded, reference=True)
+    assert learning["weights"] == shape.parameters
     assert spread["whole copy for rollouts"] == 2 * shape.parameters
 
 

@@ -176,6 +176,7 @@ def test_values_at_the_edges_are_good(write):
 
 def test_adapters_need_the_language_model_and_some_reward_must_count(write):
     assert "model.lora.rank" in refusal(write(LEAST), overrides=["model.lora.rank=4", "model.language=false", "model.tower=true"])
+    assert "run.sharding" in refusal(write(LEAST), overrides=["model.lora.rank=4", "run.sharding=fsdp"])
     assert "reward.answer" in refusal(write(LEAST_GRPO), Grpo, ["reward.answer=0", "reward.form=0"])
 
 

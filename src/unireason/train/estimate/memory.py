@@ -136,16 +136,19 @@ def resting(shape: Shape, model: Model, optim: Optim, kept: Storage, *, referenc
         kept: How numbers are kept.
         reference: True if a frozen copy of the start is kept beside it; adapters need none.
     """
-    learns = trained_weights(shape, model)
+    learns, vision = trained_weights(shape, model), shape.vision.tower + shape.vision.projector
+    # A frozen tower stays whole beside shards.
+    whole = 0 if model.tower or model.projector else vision
+    held = whole + (shape.parameters - whole) / kept.shards
     adapters = shape.language.adapters(model.lora.rank, model.lora.targets)
     muon = shape.language.layer_matrices if optim.matrices == "muon" and model.language and not model.lora.rank else 0
     out = {
-        "weights": (shape.parameters * (kept.weight + kept.copied) + adapters * 4) / kept.shards,
+        "weights": held * (kept.weight + kept.copied) + adapters * 4 / kept.shards,
         "gradients": 4 * learns / kept.shards,
         "moments": 4 * (2 * learns - muon) / kept.shards,
     }
     if reference and not model.lora.rank:
-        out["reference"] = shape.parameters * kept.reference / kept.shards
+        out["reference"] = held * kept.reference
     if kept.replica:
         out["whole copy for rollouts"] = float(shape.parameters * kept.replica)
     return out

@@ -9,10 +9,10 @@ from typing import Any
 
 from unireason.errors import FormatError
 
-from .shared import Cache, Data, Lora, Model, Optim, Run
 from .grpo import Grpo, Policy, Reward, Rollout
 from .planned import Planned
 from .sft import Sft
+from .shared import Cache, Data, Lora, Model, Optim, Run
 
 TASKS = ("choice", "open", "umrg")
 _MAX_ROUND = 1_000_000
@@ -122,6 +122,7 @@ def _policy(policy: Policy) -> None:
 
 @check.register
 def _sft(sft: Sft) -> None:
+    _sharding(sft.model, sft.run)
     for part in (sft.model, sft.data, sft.optim, sft.run, sft.cache):
         check(part)
     _least("samples", sft.samples, 1)
@@ -131,6 +132,7 @@ def _sft(sft: Sft) -> None:
 
 @check.register
 def _grpo(grpo: Grpo) -> None:
+    _sharding(grpo.model, grpo.run)
     for part in (grpo.model, grpo.data, grpo.optim, grpo.run, grpo.cache, grpo.rollout, grpo.reward, grpo.policy):
         check(part)
     _least("traces_every", grpo.traces_every, 0)
@@ -154,6 +156,13 @@ def _planned(plan: Planned) -> None:
     for name in ("crops", "volume_crops", "crop_tokens"):
         _within(f"plan.{name}", getattr(plan, name), lambda v: 0 <= v <= _MAX_ROUND, "at least 0")
     _within("plan.shared", plan.shared, lambda v: v >= 1, "at least 1")
+
+
+def _sharding(model: Model, run: Run) -> None:
+    if model.lora.rank and run.sharding == "fsdp":
+        raise FormatError(
+            'run.sharding is "fsdp" and model.lora.rank above 0', '"auto" or "none"', "whole weights fit: they are frozen"
+        )
 
 
 def _least(name: str, value: int, least: int) -> None:
