@@ -198,9 +198,7 @@ class Reasoner:
     def trace(self, case: Case, encoded: EncodedCase, session: Session, question: Question, provenance: dict[str, Any]) -> Trace:
         """Turn a finished session into a trace."""
         executions = [_execution(look, encoded, case) for look in session.looks]
-        return make_trace(
-            self.checkpoint, session, question, executions=executions, source=case.source, provenance=provenance
-        )
+        return make_trace(self.checkpoint, session, question, executions=executions, source=case.source, provenance=provenance)
 
     def _request(self, encoded: EncodedCase, question: Question, chosen: AskOptions, sample: int) -> Request:
         profile, stack = self.checkpoint.profile, encoded.stack

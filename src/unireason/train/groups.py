@@ -23,11 +23,13 @@ class Group:
 
     Attributes:
         rolled: Responses.
+        part: Mini-batch to which it belongs, from 0; it does not depend on the number of processes.
         scores: What each earned.
         advantage: Each reward against those of the group.
     """
 
     rolled: list[Rolled]
+    part: int = 0
     scores: list[Scores] = field(default_factory=list)
     advantage: list[float] = field(default_factory=list)
 
@@ -65,7 +67,7 @@ def shown(groups: Sequence[Group]) -> list[Scored]:
         Scored(
             trace=rolled.trace,
             reward=scores.reward,
-            parts={**scores.terms, **{k: v for k, v in scores.parts.items() if k != "score"}},
+            parts=scores.terms,
             gold=gold(rolled.asked.sample),
             case=rolled.asked.case.id,
             pictures=np.stack(list(rolled.asked.pictures)),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
-from unireason.data.frames import rule
+from unireason.data.frames import FrameRule, rule
 from unireason.engine.threads import set_threads
 from unireason.errors import FormatError, UniReasonError
 from unireason.grounding.prompts import load_profile
@@ -96,7 +96,7 @@ class Learner:
         self.settings, self.out, self.watch = settings, out, watch
         self.crew = Crew(settings.run)
         self.disk = _disk(settings, out)
-        self.cases = Cases(settings.data, rule(str(files.locate(settings.model.start))), self.disk)
+        self.cases = Cases(settings.data, _rule(settings.model), self.disk)
         self.training = self.cases.cases(settings.data.split)
         self.skips = Skips(int(settings.data.skip * len(self.training)), watch)
         self.sharded = self.crew.shards(settings.model, settings.run)
@@ -108,7 +108,11 @@ class Learner:
         looking = settings.model.tower or settings.model.projector
         self.reference = self._frozen() if isinstance(settings, Grpo) and settings.policy.kl else None
         self._choose(settings.model)
-        self.features = None if looking else Features(self.checkpoint, self.disk, memory_bytes=_FEATURE_MEMORY)
+        self.features = (
+            None
+            if looking
+            else Features(self.checkpoint, self.disk, memory_bytes=_FEATURE_MEMORY, precision=settings.model.precision)
+        )
         self.replica: Replica | None = None
         if self.sharded:
             self._shard(low)
@@ -313,6 +317,15 @@ class Learner:
                 adapters.save_adapter(network, self.out / f"{name}-adapter", start=self.settings.model.start)
         self.crew.barrier()
         return target
+
+
+def _rule(model: Model) -> FrameRule:
+    """How the checkpoint sees pictures, by the profile that will ask it."""
+    found = rule(str(files.locate(model.start)))
+    if not model.profile:
+        return found
+    profile = load_profile(model.profile)
+    return replace(found, volume_shape=profile.volume_shape, image_size=profile.image_size)
 
 
 def _disk(settings: Sft | Grpo, out: Path) -> DiskCache:

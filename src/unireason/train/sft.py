@@ -17,10 +17,11 @@ from torch.nn import functional as F
 from unireason.errors import UniReasonError
 
 from .examine import Examiner
+from .feed.lengths import unit_length
 from .feed.plan import Plan, Unit, bins
 from .learner import Learner
 from .network.policy import Head
-from .network.sequence import Pack, Tree
+from .network.sequence import Pack
 from .settings.sft import Sft
 from .watch import Silent, Watcher
 
@@ -78,61 +79,68 @@ class Tuning:
     def step(self, number: int) -> dict[str, float]:
         """One optimiser step, counted from 1; returns what was measured."""
         learner, begun = self.learner, time.perf_counter()
-        trees = self.trees(self.plan.step(number - 1))
-        lengths = [sum(t.length for t in unit) for unit in trees]
-        labels = sum(t.labelled for unit in trees for t in unit)
+        packs, samples = self.share(self.plan.step(number - 1))
+        [labels] = learner.crew.sums([float(sum(len(p.targets) for p in packs))])
         if not labels:
             raise UniReasonError(f"no sample of step {number} could be read", "readable cases", "mend the data set")
-        packs = self.packs(trees)
         ready = time.perf_counter()
-        loss, right, slots = 0.0, 0.0, 0
+        loss, right = 0.0, 0.0
         for place, packed in enumerate(packs):
             learner.synchronised(place == len(packs) - 1)
             measured = learner.measure(packed, self.head)
             part = measured[:, 0].sum() / labels
             torch.autograd.backward(part)
             loss, right = loss + part.item(), right + float(measured[:, 1].detach().sum())
-            slots += packed.layout.slots
-        loss, right, slots_all = learner.crew.sums([loss, right, slots])
+        sizes = [float(sum(getattr(p.layout, name) for p in packs)) for name in ("length", "slots")]
+        loss, right, tokens, slots, samples = learner.crew.sums([loss, right, *sizes, samples])
         if not math.isfinite(loss):
             raise UniReasonError(f"the loss of step {number} is {loss}", "a finite number", "lower the learning rate")
         values = {"loss": loss, "tokens_right": right / labels} | learner.step(number, self.plan.steps)
-        tokens = sum(lengths)
         return values | {
-            "samples": float(sum(len(t.rows) for unit in trees for t in unit)),
-            "tokens": float(tokens),
-            "labels": float(labels),
-            "padding": 1 - tokens / slots_all if slots_all else 0.0,
+            "samples": samples,
+            "tokens": tokens,
+            "labels": labels,
+            "padding": 1 - tokens / slots,
             "seconds_data": ready - begun,
             "seconds_update": time.perf_counter() - ready,
         }
 
-    def trees(self, units: Sequence[Unit]) -> list[list[Tree]]:
-        """The trees of every unit that can be read."""
-        return [trees for unit in units if (trees := self.learner.trees(unit))]
+    def share(self, units: Sequence[Unit]) -> tuple[list[Pack], float]:
+        """This process's part of a step.
 
-    def packs(self, trees: Sequence[Sequence[Tree]]) -> list[Pack]:
-        """The packed sequences of this process, as many in every process."""
-        crew, lengths = self.learner.crew, [sum(t.length for t in unit) for unit in trees]
+        One process reads everything and packs by the lengths that it finds. Several lay out the step by lengths that need no pictures, and
+        each reads only its own part.
+
+        Returns:
+            Packed sequences, as many in every process, and the number of samples in them.
+        """
+        learner, crew = self.learner, self.learner.crew
+        if crew.world == 1:
+            trees = {place: learner.trees(unit) for place, unit in enumerate(units)}
+            lengths = [sum(t.length for t in trees[place]) or 1 for place in range(len(units))]
+        else:
+            trees = {}
+            lengths = [unit_length(learner.encoder, *learner.cases.asked(unit)) for unit in units]
         rows = crew.mine(bins(lengths, self.settings.run.tokens, crew.world))
-        return self.learner.packs([[t for i in row for t in trees[i]] for row in rows])
+        own = [[t for i in row for t in trees.get(i) or learner.trees(units[i])] for row in rows]
+        return learner.packs(own), float(sum(len(t.rows) for row in own for t in row))
 
     @torch.no_grad()
     def examine(self) -> dict[str, float]:
         """Loss on the validation samples, and what the model answers when it is asked them."""
-        trees = self.trees(self.examiner.units)
         learner = self.learner
-        if not trees:
+        if not self.examiner.units:
             return {}
         sums = [0.0, 0.0, 0.0]
-        for packed in self.packs(trees):
+        for packed in self.share(self.examiner.units)[0]:
             measured = learner.measure(packed, self.head)
             sums = [
                 a + b
                 for a, b in zip(sums, (float(measured[:, 0].sum()), float(measured[:, 1].sum()), len(measured)), strict=True)
             ]
         loss, right, labels = learner.crew.sums(sums)
-        return {"eval_loss": loss / labels, "eval_tokens_right": right / labels} | self.examiner.ask()
+        found = {"eval_loss": loss / labels, "eval_tokens_right": right / labels} if labels else {}
+        return found | self.examiner.ask()
 
 
 def head(learner: Learner, sigma: float) -> Head:

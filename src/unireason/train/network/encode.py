@@ -128,6 +128,8 @@ class Encoder:
         """
         if model_size(self.checkpoint, height, width) != (height, width):
             raise FormatError(
-                f"a picture of {height} x {width} pixels", "the size at which the network sees it", "build the data for this checkpoint"
+                f"a picture of {height} x {width} pixels",
+                "the size at which the network sees it",
+                "build the data for this checkpoint",
             )
         return 1, height // self.checkpoint.patch, width // self.checkpoint.patch

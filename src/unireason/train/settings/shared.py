@@ -62,7 +62,7 @@ class Data:
     """What is learned from.
 
     Attributes:
-        folders: Data sets made by ``unireason data build`` or ``data import``.
+        folders: Data sets made by ``unireason data build``.
         roots: Where the source of each lies now, in the order of ``folders``; () for those that know it themselves.
         split: Split to train on.
         validation: Split for evaluation during training.

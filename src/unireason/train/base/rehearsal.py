@@ -1,0 +1,114 @@
+"""The lessons of the base model as a data set, about the patients of another one: mixed in, they keep what the base has learned.
+
+A later stage that trains on new wordings alone forgets the old ones. The new data set has the cases of the given one, and the short
+questions and answers of the base about them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unireason.data.build.gather import write_table
+from unireason.data.dataset import MANIFEST, ORIGIN, Dataset
+from unireason.data.records import SPLITS, SampleRecord, sample_row
+from unireason.data.sources.phantom import generate
+from unireason.errors import FormatError
+from unireason.files import sha256, write_bytes
+from unireason.types import Frame
+
+from .balance import Balancer, draw_all
+from .reasoning import write
+from .scene import image_scene, volume_scene
+
+_ROWS = 4096
+_ROUNDS = {"volume": 2, "image": 1}
+
+
+def rehearse(dataset: Dataset, out: Path, *, seed: int = 0, progress: Callable[[int], None] | None = None) -> Dataset:
+    """Write the lessons.
+
+    Args:
+        dataset: Phantom patients, built in the frame of the built-in checkpoint.
+        out: Folder of the new data set.
+        seed: Draws questions and wordings.
+        progress: Called with the number of cases done.
+
+    Returns:
+        The new data set, opened.
+
+    Raises:
+        FormatError: If the data set does not hold phantoms.
+    """
+    if dataset.manifest.get("config", {}).get("source") != "phantom":
+        raise FormatError("a data set of other images", "phantoms", "build one with: unireason data build phantom")
+    files: dict[str, str] = {}
+    done = 0
+    for split in SPLITS:
+        for path in dataset.files("cases", split):
+            target = out / "cases" / path.name
+            write_bytes(target, path.read_bytes())
+            files[f"cases/{path.name}"] = sha256(target)
+        balance = {kind: Balancer() for kind in _ROUNDS}
+        samples: list[SampleRecord] = []
+        for row in _cases(dataset, split):
+            samples += _lessons(row, seed, balance[row["kind"]])
+            done += 1
+            if progress:
+                progress(done)
+        for number in range(0, len(samples), _ROWS):
+            name = f"samples/{split}-{number // _ROWS:05d}.parquet"
+            write_table(out / name, "samples", [sample_row(s) for s in samples[number : number + _ROWS]])
+            files[name] = sha256(out / name)
+    return _finished(dataset, out, files, seed)
+
+
+def _cases(dataset: Dataset, split: str) -> Iterator[dict[str, Any]]:
+    for record in dataset.cases(split):
+        scene = record.scene
+        yield {
+            "id": scene.case,
+            "kind": scene.kind,
+            "frame": scene.frame,
+            "split": split,
+            "image": record.image,
+            "slice": record.slice,
+        }
+
+
+def _lessons(row: dict[str, Any], seed: int, balancer: Balancer) -> list[SampleRecord]:
+    """Questions about one case in the base's words."""
+    cohort, index = (int(n) for n in row["image"].split("/"))
+    frame: Frame = row["frame"]
+    patient = generate(cohort, index)
+    scene = volume_scene(patient, frame) if row["kind"] == "volume" else image_scene(patient, row["slice"], frame)
+    rng = np.random.default_rng([seed, cohort, index, row["slice"] + 1])
+    out = []
+    for number, question in enumerate(draw_all(scene, rng, balancer, rounds=_ROUNDS[row["kind"]])):
+        name = hashlib.sha256(f"{row['id']} {number} {seed}".encode()).hexdigest()[:16]
+        sample = write(replace(question, ask=question.ask or "base"), scene)
+        out.append(replace(sample, id=name, case=row["id"], patient=patient.id, split=row["split"], kind=row["kind"]))
+    return out
+
+
+def _finished(dataset: Dataset, out: Path, files: dict[str, str], seed: int) -> Dataset:
+    content = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    manifest = {
+        **dataset.manifest,
+        "title": "Lessons of the base model",
+        "command": f"unireason train lessons DATA --seed {seed} --out DIR",
+        "files": files,
+        "content_sha256": content,
+        "of": dataset.manifest.get("content_sha256", ""),
+    }
+    origin = dataset.folder / ORIGIN
+    if origin.exists():
+        write_bytes(out / ORIGIN, origin.read_bytes())
+    write_bytes(out / MANIFEST, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+    return Dataset.open(out)
