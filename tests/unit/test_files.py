@@ -68,6 +68,34 @@ def test_a_folder_that_was_cut_off_between_two_renames_comes_back(tmp_path: Path
     assert folder_of(tmp_path / "folder") == {"old": "old"}
 
 
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "old").write_text("old")
+    rename = Path.rename
+
+    def refuse(path: Path, goal: Path) -> Path:
+        if path.name.endswith(".partial"):
+            raise PermissionError(13, "Permission denied")
+        return rename(path, goal)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(UniReasonError, match="Permission denied"), files.replaced_folder(target):
+        pass
+    assert folder_of(target) == {"old": "old"}
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_left_overs_of_an_interrupted_attempt_are_cleaned(tmp_path: Path) -> None:
+    for name in ("folder", ".folder.partial", ".folder.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "left-over").write_text("")
+    with files.replaced_folder(tmp_path / "folder") as partial:
+        (partial / "new").write_text("new")
+    assert folder_of(tmp_path / "folder") == {"new": "new"}
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
 def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")

@@ -92,7 +92,6 @@ def _config(network: Any, dtype: torch.dtype) -> dict[str, Any]:
     text["rope_theta"] = rope.pop("rope_theta")
     kind = rope.pop("rope_type", "default")
     text["rope_scaling"] = {"type": "mrope" if kind == "default" else kind, **rope}
-    table.pop("_name_or_path", None)
     table["vision_config"].pop("dtype", None)
     named = str(dtype).removeprefix("torch.")
     return {**text, **table, "architectures": [type(network).__name__], "dtype": named, "torch_dtype": named}

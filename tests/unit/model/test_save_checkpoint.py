@@ -102,7 +102,6 @@ def test_config_is_flat_and_says_the_type(tmp_path):
     assert config["architectures"] == ["Qwen2_5_VLForConditionalGeneration"]
     assert config["model_type"] == "qwen2_5_vl"
     assert config["dtype"] == config["torch_dtype"] == "bfloat16"
-    assert "_name_or_path" not in config
 
 
 def test_a_start_of_another_rotary_kind_keeps_it(tmp_path):
@@ -224,7 +223,7 @@ def test_tokenizer_settings_read_as_published(tmp_path):
     assert written["additional_special_tokens"] == ["<|box_start|>", "<|box_end|>"]
     assert written["chat_template"] == tiny.TEMPLATE
     assert not written.keys() & {"extra_special_tokens", "backend", "local_files_only", "is_local", "name_or_path"}
-    assert str(tmp_path) not in (tmp_path / "ck" / "tokenizer_config.json").read_text()
+    assert not any(str(tmp_path) in path.read_text() for path in (tmp_path / "ck").glob("*.json"))  # no place of this machine
     again = checkpoint.load(tmp_path / "ck", device="cpu")
     assert again.tokenizer("<|box_start|>a")["input_ids"] == loaded.tokenizer("<|box_start|>a")["input_ids"]
     in_memory = read_json(save(tmp_path / "other", tiny.checkpoint()) / "tokenizer_config.json")
