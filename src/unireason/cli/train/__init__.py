@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 from typing import Any
 
-KINDS: tuple[str, ...] = ("phantom", "sft", "grpo", "card")
+KINDS: tuple[str, ...] = ("phantom", "lessons", "sft", "grpo", "card")
 
 
 def add_parser(subparsers: Any) -> None:

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from unireason.data.build.gather import write_table
 from unireason.data.dataset import MANIFEST, ORIGIN, Dataset
-from unireason.data.records import SPLITS, SampleRecord, sample_row
+from unireason.data.records import SPLITS, CaseRecord, SampleRecord, sample_row
 from unireason.data.sources.phantom import generate
 from unireason.errors import FormatError
 from unireason.files import sha256, write_bytes
-from unireason.types import Frame
 
 from .balance import Balancer, draw_all
 from .reasoning import write
@@ -49,7 +47,7 @@ def rehearse(dataset: Dataset, out: Path, *, seed: int = 0, progress: Callable[[
     if dataset.manifest.get("config", {}).get("source") != "phantom":
         raise FormatError("a data set of other images", "phantoms", "build one with: unireason data build phantom")
     files: dict[str, str] = {}
-    done = 0
+    done = written = 0
     for split in SPLITS:
         for path in dataset.files("cases", split):
             target = out / "cases" / path.name
@@ -57,8 +55,8 @@ def rehearse(dataset: Dataset, out: Path, *, seed: int = 0, progress: Callable[[
             files[f"cases/{path.name}"] = sha256(target)
         balance = {kind: Balancer() for kind in _ROUNDS}
         samples: list[SampleRecord] = []
-        for row in _cases(dataset, split):
-            samples += _lessons(row, seed, balance[row["kind"]])
+        for record in dataset.cases(split):
+            samples += _lessons(record, seed, balance[record.scene.kind])
             done += 1
             if progress:
                 progress(done)
@@ -66,43 +64,32 @@ def rehearse(dataset: Dataset, out: Path, *, seed: int = 0, progress: Callable[[
             name = f"samples/{split}-{number // _ROWS:05d}.parquet"
             write_table(out / name, "samples", [sample_row(s) for s in samples[number : number + _ROWS]])
             files[name] = sha256(out / name)
-    return _finished(dataset, out, files, seed)
+        written += len(samples)
+    return _finished(dataset, out, files, {"cases": done, "samples": written}, seed)
 
 
-def _cases(dataset: Dataset, split: str) -> Iterator[dict[str, Any]]:
-    for record in dataset.cases(split):
-        scene = record.scene
-        yield {
-            "id": scene.case,
-            "kind": scene.kind,
-            "frame": scene.frame,
-            "split": split,
-            "image": record.image,
-            "slice": record.slice,
-        }
-
-
-def _lessons(row: dict[str, Any], seed: int, balancer: Balancer) -> list[SampleRecord]:
+def _lessons(record: CaseRecord, seed: int, balancer: Balancer) -> list[SampleRecord]:
     """Questions about one case in the base's words."""
-    cohort, index = (int(n) for n in row["image"].split("/"))
-    frame: Frame = row["frame"]
+    case, frame, kind = record.scene.case, record.scene.frame, record.scene.kind
+    cohort, index = (int(n) for n in record.image.split("/"))
     patient = generate(cohort, index)
-    scene = volume_scene(patient, frame) if row["kind"] == "volume" else image_scene(patient, row["slice"], frame)
-    rng = np.random.default_rng([seed, cohort, index, row["slice"] + 1])
+    scene = volume_scene(patient, frame) if kind == "volume" else image_scene(patient, record.slice, frame)
+    rng = np.random.default_rng([seed, cohort, index, record.slice + 1])
     out = []
-    for number, question in enumerate(draw_all(scene, rng, balancer, rounds=_ROUNDS[row["kind"]])):
-        name = hashlib.sha256(f"{row['id']} {number} {seed}".encode()).hexdigest()[:16]
-        sample = write(replace(question, ask=question.ask or "base"), scene)
-        out.append(replace(sample, id=name, case=row["id"], patient=patient.id, split=row["split"], kind=row["kind"]))
+    for number, question in enumerate(draw_all(scene, rng, balancer, rounds=_ROUNDS[kind])):
+        name = hashlib.sha256(f"{case} {number} {seed}".encode()).hexdigest()[:16]
+        sample = write(question, scene)
+        out.append(replace(sample, id=name, case=case, patient=patient.id, split=record.split, kind=kind))
     return out
 
 
-def _finished(dataset: Dataset, out: Path, files: dict[str, str], seed: int) -> Dataset:
+def _finished(dataset: Dataset, out: Path, files: dict[str, str], counts: dict[str, int], seed: int) -> Dataset:
     content = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
     manifest = {
         **dataset.manifest,
         "title": "Lessons of the base model",
         "command": f"unireason train lessons DATA --seed {seed} --out DIR",
+        "counts": counts,
         "files": files,
         "content_sha256": content,
         "of": dataset.manifest.get("content_sha256", ""),
