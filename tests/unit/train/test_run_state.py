@@ -71,6 +71,14 @@ def test_optimisers_come_back_whole_in_their_own_types(tmp_path):
     assert type(back["count"]) is int
 
 
+def test_what_optimisers_remembered_before_is_forgotten(tmp_path):
+    path = kept(tmp_path, 0)  # before the first step they remember nothing
+    parameters, optimizers = make()
+    advance(parameters, optimizers, 2)
+    restore(path, parameters, optimizers, settings=SETTINGS)
+    assert not any(optimizer.state for optimizer in optimizers)
+
+
 def test_a_memory_that_cannot_be_kept_is_refused(tmp_path):
     weight = torch.nn.Parameter(torch.ones(3))
     optimizer = torch.optim.SGD([weight], lr=0.1)
