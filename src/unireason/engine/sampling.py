@@ -80,15 +80,23 @@ class Sampler:
         return token, float(scores[token] - scores.logsumexp(0))
 
     def _draw(self, scores: torch.Tensor) -> int:
-        """Inverse of the cumulative distribution over tokens in falling order, in float64 for the sake of long tails."""
-        chances, order = (scores.double() / self._sampling.temperature).softmax(0).sort(descending=True, stable=True)
-        if self._sampling.top_k:
-            chances = chances[: self._sampling.top_k]
+        """Inverse of the cumulative distribution, in float64 for the sake of long tails.
+
+        Over the tokens in their own order, or in falling order of probability where only the first of these may be drawn.
+        """
+        chances = (scores.double() / self._sampling.temperature).softmax(0)
+        order = None
+        if self._sampling.top_k or self._sampling.top_p < 1:
+            chances, order = chances.sort(descending=True, stable=True)
+            if self._sampling.top_k:
+                chances = chances[: self._sampling.top_k]
         sums = chances.cumsum(0)
-        # A token belongs to the nucleus if those before it do not reach top_p yet: the first always does.
-        kept = int((sums - chances < self._sampling.top_p).sum())
-        drawn = torch.rand((), generator=self._random, dtype=torch.float64).item() * float(sums[kept - 1])
-        return int(order[min(int((sums[:kept] <= drawn).sum()), kept - 1)])
+        if order is not None:
+            # A token belongs to the nucleus if those before it do not reach top_p yet: the first always does.
+            sums = sums[: int((sums - chances < self._sampling.top_p).sum())]
+        drawn = torch.rand((), generator=self._random, dtype=torch.float64).item() * float(sums[-1])
+        place = min(int((sums <= drawn).sum()), int((sums < sums[-1]).sum()))
+        return place if order is None else int(order[place])
 
 
 PickerFactory = Callable[[int, Sampling, int, torch.Tensor], Picker]
