@@ -5,6 +5,7 @@ Losses are divided by counts over all processes, so gradients are summed, not av
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, cast
 
@@ -64,6 +65,11 @@ class Crew:
     def mine(self, rows: Sequence[T]) -> list[T]:
         """This process's share of rows that lie in order of length: every world-th."""
         return list(rows[self.rank :: self.world])
+
+    def dealt(self, rows: Sequence[T], *, parts: int) -> list[T]:
+        """This process's share of rows of which every ``parts``-th belongs to the same mini-batch: of each mini-batch as many as others."""
+        block = math.lcm(self.world, parts)
+        return [row for place, row in enumerate(rows) if (place + place // block) % self.world == self.rank]
 
     def shards(self, model: Model, run: Run) -> bool:
         """True if weights are sharded over the processes."""

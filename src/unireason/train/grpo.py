@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -104,13 +105,16 @@ class Optimisation:
 
     def rollouts(self, number: int) -> list[Group]:
         """Responses to this process's questions of a step, one group a question."""
-        learner, rollout = self.learner, self.settings.rollout
-        units = learner.crew.mine(self.plan.step(number - 1))
-        asked = [question for unit in units for question in learner.questions(unit)]
+        learner, rollout, parts = self.learner, self.settings.rollout, self.settings.policy.updates
+        units = self.plan.step(number - 1)
+        first = accumulate((len(unit.samples) for unit in units), initial=0)
+        own = learner.crew.dealt(list(zip(first, units, strict=False)), parts=parts)
+        placed = [pair for place, unit in own for pair in enumerate(learner.questions(unit), place)]
+        asked = [question for _, question in placed]
         drawn = seeds(self.settings.run.seed, number, [a.sample.id for a in asked], rollout.samples)
         with learner.serving(rows=rollout.rows, max_new_tokens=rollout.max_new_tokens) as roller:
             made = roller.roll(asked, self.sampling, drawn) if asked else []
-        return [Group(responses) for responses in made]
+        return [Group(responses, place % parts) for (place, _), responses in zip(placed, made, strict=True)]
 
     def score(self, groups: Sequence[Group], number: int) -> None:
         """Fill in scores and advantages."""
@@ -134,10 +138,9 @@ class Optimisation:
                     regions.append(
                         Elsewhere(rolled.session.frame, np.random.default_rng([self.settings.run.seed, number, *name]))
                     )
-        if not chosen:
-            return
+        # Every process takes part, even without a response: serving gathers sharded weights.
         with self.learner.serving(rows=self.settings.rollout.rows, max_new_tokens=self.settings.rollout.max_new_tokens) as roller:
-            others = roller.again([g.rolled[p] for g, p in chosen], regions)
+            others = roller.again([g.rolled[p] for g, p in chosen], regions) if chosen else []
         for (group, place), other, region in zip(chosen, others, regions, strict=True):
             second = score(other.trace, truth(other.asked.sample), self.weights)
             value = evidence.contrast(1.0, second.parts["answer"]) if region.moved else 0.0

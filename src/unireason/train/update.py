@@ -75,18 +75,23 @@ class Updater:
             UniReasonError: If the loss or the gradient is not finite.
         """
         learner, policy = self._learner, self._settings.policy
-        parts = [self.batches(groups[k :: policy.updates]) for k in range(policy.updates)]
+        together = [[group for group in groups if group.part == part] for part in range(policy.updates)]
+        denominators = learner.crew.sums([self._denominator(part) for part in together])
+        parts = [self.batches(part) for part in together]
         for part in parts:
             self._known(part)
         measured, loss, rate = Measured(), 0.0, dict[str, float]()
-        for part in parts * policy.passes:
-            counts = torch.cat([b.counts for b in part]) if part else torch.zeros(0, dtype=torch.long)
-            [denominator] = learner.crew.sums([loss_denominator(counts, policy, self._most)])
-            if denominator:
+        for part, denominator in list(zip(parts, denominators, strict=True)) * policy.passes:
+            if part and denominator:
                 value, sums = self._accumulate(part, denominator)
                 loss, measured = loss + value, measured + sums
                 rate = learner.step(step, total)
         return self._told(loss, measured) | rate | self._sizes([b for part in parts for b in part])
+
+    def _denominator(self, groups: Sequence[Group]) -> float:
+        """What the losses of a mini-batch are divided by; groups that would not move the policy count too."""
+        counts = torch.tensor([sum(self._kept(rolled)) for group in groups for rolled in group.rolled], dtype=torch.long)
+        return loss_denominator(counts, self._settings.policy, self._most)
 
     def batches(self, groups: Sequence[Group]) -> list[Batch]:
         """Packed sequences of a mini-batch, as many in every process."""

@@ -58,9 +58,7 @@ def _branch(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, branch:
     return parts
 
 
-def _rows(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, group: Group, prefix: int, scale: float
-) -> torch.Tensor:
+def _rows(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, group: Group, prefix: int, scale: float) -> torch.Tensor:
     """Rows of like length over the prefix and themselves: (tokens of the group, heads, d)."""
     rows, longest = group.index.shape
     flat = group.index.reshape(-1)

@@ -1,0 +1,369 @@
+"""Whole optimisation runs of a tiny model: the reward rises, every term means what it says, and a run can be stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import training
+from training import LORA, log_of
+from unireason.engine import reasoner
+from unireason.engine.sampling import forbidden_ids
+from unireason.errors import FormatError, UniReasonError
+from unireason.model import vision
+from unireason.rewards.compose import score
+from unireason.train.feed.cases import Cases
+from unireason.train.groups import Group
+from unireason.train.grpo import Optimisation, train
+from unireason.train.rollout import Roller
+from unireason.train.runs import state
+from unireason.train.scoring import truth
+from unireason.train.update import Updater
+from unireason.train.watch import Silent
+
+STEP = {"steps": 1, "save_every": 1, "eval_samples": 0}
+
+
+class Told(Silent):
+    """Remembers what it was told, and may stop the run behind a step."""
+
+    def __init__(self, stop: int = 0) -> None:
+        self.stop, self.steps, self.shown, self.skips = stop, list[int](), {}, list[str]()
+
+    def step(self, stage, step, total, values):
+        self.steps.append(step)
+        if step == self.stop:
+            raise KeyboardInterrupt
+
+    def skipped(self, case, reason):
+        self.skips.append(case)
+
+    def traces(self, step, scored):
+        self.shown[step] = scored
+
+
+def raw(run: Path, name: str = "checkpoint") -> bytes:
+    return (run / name / "model.safetensors").read_bytes()
+
+
+def opened(settings, folder: Path) -> Optimisation:
+    """A run that is ready for its first step."""
+    return Optimisation(settings, folder, Silent())
+
+
+def rolled(run: Optimisation, number: int = 1) -> list[Group]:
+    groups = run.rollouts(number)
+    run.score(groups, number)
+    return groups
+
+
+def present(run: Optimisation) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in run.learner.checkpoint.network.named_parameters()}
+
+
+def moved(run: Optimisation, before: dict[str, torch.Tensor]) -> bool:
+    return any(not torch.equal(p, before[name]) for name, p in run.learner.checkpoint.network.named_parameters())
+
+
+def update(run: Optimisation, groups: list[Group], number: int = 1) -> dict[str, float]:
+    with run.learner.training_mode():
+        return run.updater.update(groups, number, 10)
+
+
+def test_the_reward_of_a_few_questions_gets_near_one(warm, quiz, tmp_path):
+    """Twelve steps on four questions: from chance to a mean reward above 0.9, still looking."""
+    settings = training.grpo(
+        warm,
+        quiz,
+        optim={"rate": 7e-4},
+        policy={"kl": 0.0},
+        rollout={"prompts": 4, "samples": 8, "max_new_tokens": 40},
+        run={"steps": 12, "save_every": 100, "eval_every": 6, "eval_samples": 4},
+        traces_every=6,
+    )
+    told = Told()
+    assert train(settings, tmp_path, told) == tmp_path / "checkpoint"
+    lines = log_of(tmp_path)
+    rewards = [line["reward"] for line in lines]
+    assert sum(rewards[:3]) / 3 < 0.75
+    assert sum(rewards[-3:]) / 3 > 0.9
+    assert min(line["crop_rate"] for line in lines) > 0.8
+    assert all(line["responses"] == 32 and line["padding"] < 0.1 and line["sampler_gap"] < 0.01 for line in lines)
+    logged = {"accuracy_2d", "accuracy_3d", "crops_a_sample", "invalid_boxes", "box_area", "overflow", "zero_advantage"}
+    logged |= {"reward_answer", "reward_format", "response_tokens", "entropy", "kl", "clipped_low", "ratio_max"}
+    assert logged <= lines[0].keys()
+    assert [line["step"] for line in lines if "eval_reward" in line] == [6, 12]
+    assert {"eval_accuracy", "eval_crop_rate", "eval_box_iou"} <= lines[-1].keys()
+    assert json.loads((tmp_path / "best.json").read_text())["score"] == max(line.get("eval_reward", 0) for line in lines)
+    assert sorted(told.shown) == [1, 6, 12]
+    assert len(told.shown[1]) == 16  # two groups
+    assert {(s.pictures.ndim, len(s.pictures)) for s in told.shown[1]} <= {(3, 1), (3, 16)}
+    assert [s.reward for s in told.shown[1]] == pytest.approx([sum(s.parts.values()) for s in told.shown[1]])
+    for name in ("checkpoint", "best"):
+        model = reasoner.load(tmp_path / name, device="cpu", dtype="fp32")
+        assert model.checkpoint.profile.name == "phantom"
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"policy": {"kl": 0.05}},
+        {"model": {"lora": LORA}, "policy": {"kl": 0.05}},
+        {"model": {"tower": True, "projector": True, "checkpointing": True}, "policy": {"kl": 0.0, "scale": "none"}},
+        {"policy": {"average": "response", "passes": 2, "updates": 1}},
+        {"policy": {"average": "constant"}, "data": {"tasks": ("umrg", "choice")}, "run": {"eval_samples": 0}},
+        {"model": {"precision": "bf16"}},
+    ],
+)
+def test_a_stopped_run_goes_on_to_the_same_weights(warm, phantoms, tmp_path, tables):
+    settings = training.changed(training.grpo(warm, phantoms, run={"steps": 3, "save_every": 1, "eval_every": 2}), tables)
+    train(settings, tmp_path / "whole")
+    for stop in (1, 3):
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, tmp_path / "stopped", Told(stop))
+    train(settings, tmp_path / "stopped")
+    assert raw(tmp_path / "whole") == raw(tmp_path / "stopped")
+    assert raw(tmp_path / "whole", "best") == raw(tmp_path / "stopped", "best")
+    assert log_of(tmp_path / "whole") == log_of(tmp_path / "stopped")
+    before, after = load_file(warm / "model.safetensors"), load_file(tmp_path / "whole" / "checkpoint" / "model.safetensors")
+    learned = {name for name in before if not torch.equal(before[name], after[name])}
+    model = settings.model
+    assert any(name.startswith("visual.") for name in learned) == model.tower
+    assert (tmp_path / "whole" / "checkpoint-adapter").is_dir() == bool(model.lora.rank)
+    if model.lora.rank:
+        assert {name.split(".")[-2] for name in learned} <= set(LORA.targets)
+
+
+def test_changed_settings_are_named(warm, quiz, tmp_path):
+    settings = training.grpo(warm, quiz, run=STEP)
+    train(settings, tmp_path)
+    with pytest.raises(FormatError, match=r"other settings \(policy\.kl\)"):
+        train(training.changed(settings, {"policy": {"kl": 0.02}}), tmp_path)
+    train(training.changed(settings, {"run": {"save_every": 7}, "traces_every": 3}), tmp_path)
+
+
+def test_log_probabilities_of_the_sampler_are_those_of_the_update(warm, quiz, tmp_path):
+    """Every sampled token, by one plain forward pass of the library for each response, and the loss from them by hand."""
+    policy = {"kl": 0.0, "updates": 1}
+    settings = training.grpo(
+        warm, quiz, model={"tower": True}, run=STEP, policy=policy, rollout={"prompts": 4, "max_new_tokens": 40}
+    )
+    run = opened(settings, tmp_path)
+    groups, checkpoint = rolled(run), run.learner.checkpoint
+    for group, values in zip(groups, ((1.0, -1.0, 0.5, -0.5), (0.0,) * 4, (2.0, 0.0, -1.0, -1.0), (0.0,) * 4), strict=True):
+        group.advantage = list(values)
+    forbidden, total, tokens = forbidden_ids(checkpoint), 0.0, 0
+    with torch.no_grad():
+        for one, advantage in ((r, a) for g in groups for r, a in zip(g.rolled, g.advantage, strict=True)):
+            session = one.session
+            ids = torch.tensor([[*session.prompt, *session.response]])
+            prepared = vision.prepare(checkpoint, [*one.asked.pictures, *(c.pixels for c in session.crops)])
+            logits = checkpoint.network(
+                input_ids=ids,
+                pixel_values=prepared.pixel_values,
+                image_grid_thw=torch.tensor(prepared.grid_thw),
+                mm_token_type_ids=(ids == checkpoint.ids.image_pad).int(),
+            ).logits[0]
+            table = torch.log_softmax(logits.masked_fill(forbidden, -math.inf), -1)
+            for place, (token, sampled, logp) in enumerate(zip(session.response, session.sampled, session.logprobs, strict=True)):
+                if sampled:
+                    found = float(table[len(session.prompt) + place - 1, token])
+                    assert found == pytest.approx(logp, abs=2e-4)
+                    total, tokens = total + advantage, tokens + 1
+    told = update(run, groups)
+    assert told["sampler_gap"] < 2e-5
+    # Before the step every ratio is 1, so the loss is the mean advantage over all sampled tokens, those of idle groups included.
+    assert told["loss"] == pytest.approx(-total / tokens, abs=1e-5)
+    assert told["ratio"] == pytest.approx(1.0, abs=1e-5)
+    assert told["tokens"] > 0
+
+
+def test_groups_without_advantage_do_not_move_the_policy(warm, quiz, tmp_path):
+    run = opened(training.grpo(warm, quiz, run=STEP, policy={"kl": 0.0}, optim={"decay": 0.1}), tmp_path)
+    groups = rolled(run)
+    for group in groups:
+        group.advantage = [0.0] * 4
+    before = present(run)
+    told = update(run, groups)
+    assert (told["loss"], told["tokens"], told["padding"]) == (0.0, 0.0, 0.0)
+    assert "gradient" not in told
+    assert not moved(run, before)
+
+
+def test_with_a_divergence_idle_groups_still_count(warm, quiz, tmp_path):
+    run = opened(training.grpo(warm, quiz, run=STEP, policy={"kl": 0.5, "updates": 1}), tmp_path)
+    assert run.learner.reference is not None
+    groups = rolled(run)
+    for group in groups:
+        group.advantage = [0.0] * 4
+    told = update(run, groups)
+    assert told["kl"] == pytest.approx(0.0, abs=1e-7)
+    with torch.no_grad():
+        run.learner.checkpoint.network.lm_head.weight.add_(
+            0.05 * torch.randn(run.learner.checkpoint.network.lm_head.weight.shape)
+        )
+    before = present(run)
+    told = update(run, groups)
+    assert told["kl"] > 1e-3
+    assert told["loss"] == pytest.approx(0.5 * told["kl"], rel=1e-4)
+    assert moved(run, before)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_the_reference_is_the_start(warm, quiz, tmp_path, lora):
+    """Whatever the policy learns: log-probabilities of the reference stay what they were; without divergence there is none."""
+    model = {"lora": LORA} if lora else {}
+    settings = training.grpo(warm, quiz, model=model, run=STEP, policy={"kl": 0.1}, optim={"rate": 1e-2})
+    run = opened(settings, tmp_path / "with")
+    assert (run.learner.reference is None) == lora
+    groups = rolled(run)
+    for group in groups:
+        group.advantage = [1.0, -1.0, 1.0, -1.0]
+    with run.learner.training_mode():
+        [batch, *_] = run.updater.batches(groups)
+        measure = run.learner.measure, run.learner.measure_reference
+        with torch.no_grad():
+            policy, reference = (m(batch.packed, run.updater._head)[:, 0] for m in measure)
+        torch.testing.assert_close(policy, reference, atol=1e-5, rtol=0)
+        run.updater.update(groups, 1, 10)
+        with torch.no_grad():
+            after, same = (m(batch.packed, run.updater._head)[:, 0] for m in measure)
+    assert (after - policy).abs().max() > 1e-3
+    assert torch.equal(same, reference)
+    without = opened(replace(settings, policy=replace(settings.policy, kl=0.0)), tmp_path / "without")
+    assert without.learner.reference is None
+    assert all(b.ref_logp is None for b in without.updater.batches(groups))
+
+
+def test_responses_that_were_cut_off_can_be_left_out(warm, quiz, tmp_path):
+    rollout = {"prompts": 4, "samples": 8, "max_new_tokens": 27}
+    settings = training.grpo(warm, quiz, run=STEP, policy={"kl": 0.0, "updates": 1}, rollout=rollout)
+    run = opened(settings, tmp_path / "score")
+    masking = Updater(run.learner, replace(settings, policy=replace(settings.policy, truncated="mask")))
+    groups = rolled(run)
+    for group in groups:
+        group.advantage = [1.0, -1.0] * 4
+    cut = [r.session.finish in ("token_budget", "context") for g in groups for r in g.rolled]
+    assert 0 < sum(cut) < len(cut)
+    sampled = [sum(r.session.sampled) for g in groups for r in g.rolled]
+    whole, masked = (u.batches(groups) for u in (run.updater, masking))
+    assert sorted(int(n) for b in whole for n in b.counts) == sorted(sampled)
+    left = [0 if lost else n for lost, n in zip(cut, sampled, strict=True)]
+    assert sorted(int(n) for b in masked for n in b.counts) == sorted(left)
+    assert sum(len(b.packed.targets) for b in masked) == sum(left) == sum(len(b.sampled_logp) for b in masked)
+    with run.learner.training_mode():
+        told = masking.update(groups, 1, 10)
+    assert math.isfinite(told["loss"])
+
+
+def test_nothing_is_learned_when_all_responses_are_cut_off_and_left_out(warm, quiz, tmp_path):
+    settings = training.grpo(warm, quiz, run=STEP, policy={"truncated": "mask"}, rollout={"max_new_tokens": 3})
+    run = opened(settings, tmp_path)
+    groups, before = rolled(run), present(run)
+    for group in groups:
+        group.advantage = [1.0, -1.0, 1.0, -1.0]
+    told = update(run, groups)
+    assert told["loss"] == 0.0
+    assert not moved(run, before)
+
+
+def test_the_evidence_term_raises_right_answers_that_fail_elsewhere(warm, quiz, tmp_path, monkeypatch):
+    weights = {"evidence": 0.5}
+    run = opened(
+        training.grpo(warm, quiz, run=STEP, reward=weights, rollout={"prompts": 4, "samples": 8, "max_new_tokens": 40}), tmp_path
+    )
+    groups = run.rollouts(1)
+    plain = [[score(r.trace, truth(r.asked.sample)).reward for r in g.rolled] for g in groups]
+    again, pairs = Roller.again, []
+
+    def watched(self, chosen, regions):
+        others = again(self, chosen, regions)
+        for number, (one, other) in enumerate(zip(chosen, others, strict=True)):
+            # Half of the repeated questions are made to fail.
+            wrong = replace(other.trace, steps=()) if number % 2 else one.trace
+            others[number] = replace(other, trace=wrong)
+            pairs.append((one, other))
+        return others
+
+    monkeypatch.setattr(Roller, "again", watched)
+    run.score(groups, 1)
+    expected = {id(one): 0.5 * (number % 2) for number, (one, _) in enumerate(pairs)}
+    for group, rewards in zip(groups, plain, strict=True):
+        for one, scores, reward in zip(group.rolled, group.scores, rewards, strict=True):
+            chosen = scores.right and scores.measures.looked
+            assert chosen == (id(one) in expected)
+            assert scores.reward == pytest.approx(reward + expected.get(id(one), 0.0))
+    assert len(pairs) > 3
+    for one, other in pairs:
+        first = one.session.sampled.index(False)
+        assert other.session.prompt == one.session.prompt
+        assert other.session.response[:first] == one.session.response[:first]
+        assert other.session.looks[0].box == one.session.looks[0].box
+        seen, shown = (r.session.looks[0].crops for r in (one, other))
+        assert [c.pixels.shape for c in seen] == [c.pixels.shape for c in shown]
+        assert [c.box_model for c in seen] != [c.box_model for c in shown] or seen[0].slice_index != shown[0].slice_index
+
+
+def test_mini_batches_do_not_depend_on_the_number_of_processes(warm, quiz, tmp_path, monkeypatch):
+    """Two processes together ask the questions of one, and put each into the same mini-batch."""
+    run = opened(
+        training.grpo(warm, quiz, run=STEP, rollout={"prompts": 4, "max_new_tokens": 4}, policy={"updates": 2}), tmp_path
+    )
+    found = {}
+    for world in (1, 2, 3):
+        run.learner.crew.world = world
+        found[world] = []
+        for rank in range(world):
+            run.learner.crew.rank = rank
+            found[world] += [
+                (g.part, g.rolled[0].asked.sample.id, [r.session.response for r in g.rolled]) for g in run.rollouts(1)
+            ]
+    assert sorted(found[1]) == sorted(found[2]) == sorted(found[3])
+    assert [part for part, *_ in found[1]] == [0, 1, 0, 1]
+
+
+def test_an_unreadable_case_is_left_out_and_counted(warm, quiz, tmp_path, monkeypatch):
+    names, read = sorted({s.case for s in quiz.samples("train")}), Cases._read
+
+    def torn(self, case):
+        if case.id == names[0]:
+            raise FormatError("the file is torn", "a whole one")
+        return read(self, case)
+
+    monkeypatch.setattr(Cases, "_read", torn)
+    told = Told()
+    settings = training.grpo(warm, quiz, data={"skip": 0.9}, run=STEP, rollout={"prompts": 4})
+    train(settings, tmp_path, told)
+    lost = sum(s.case == names[0] for s in quiz.samples("train"))
+    assert told.skips == [names[0]]
+    assert [(line["skipped"], line["responses"]) for line in log_of(tmp_path)] == [(1, 4 * (4 - lost))]
+
+
+def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_last_state(warm, quiz, tmp_path, monkeypatch):
+    settings = training.grpo(warm, quiz, run={"steps": 3, "save_every": 1, "eval_samples": 0})
+    train(settings, tmp_path / "whole")
+    rollouts = Optimisation.rollouts
+
+    def poisoned(self, number):
+        groups = rollouts(self, number)
+        if number == 2:
+            with torch.no_grad():
+                self.learner.checkpoint.network.lm_head.weight[5, 5] = math.nan
+        return groups
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Optimisation, "rollouts", poisoned)
+        with pytest.raises(UniReasonError, match="a finite number"):
+            train(settings, tmp_path / "hurt")
+    last = state.latest(tmp_path / "hurt" / "state")
+    assert last is not None
+    assert last.name == "step-0000001"
+    assert not (tmp_path / "hurt" / "checkpoint").exists()
+    train(settings, tmp_path / "hurt")
+    assert raw(tmp_path / "hurt") == raw(tmp_path / "whole")
