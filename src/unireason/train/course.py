@@ -68,7 +68,8 @@ class Course:
             self._journal.write(self._stage, step, told)
             learner.watch.step(self._stage, step, total, told)
         if step == total or step % learner.settings.run.save_every == 0:
-            progress = state.Progress(step, self._hash, {"skipped": len(learner.skips.seen)})
+            [skipped] = learner.crew.sums([float(len(learner.skips.seen))])
+            progress = state.Progress(step, self._hash, {"skipped": int(skipped)})
             state.save(learner.out / STATES, progress, learner.trained, learner.optimizers, crew=learner.crew)
 
     def best(self, step: int, score: float) -> None:

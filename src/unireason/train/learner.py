@@ -310,7 +310,7 @@ class Learner:
             name: Folder below the run's.
         """
         network, target = self.checkpoint.network, self.out / name
-        state = adapters.merged_state(network)
+        state = adapters.merged_state(network, keep=self.crew.main)
         if self.crew.main:
             save(target, self.checkpoint, state=state)
             if self.settings.model.lora.rank:
