@@ -1,0 +1,105 @@
+"""Does policy optimisation teach anything? Its start and its runs, asked the same held-out questions about volumes.
+
+``ask`` puts one checkpoint through an examination and keeps its answers; ``compare`` sets the answers of several runs against those of
+their common start, with intervals over patients. Split in two so that checkpoints can be asked side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import describe
+from unireason.metrics.intervals import bootstrap_difference, bootstrap_mean
+
+SEED = 20261122
+
+
+def ask(checkpoint: str, exam: Path, questions: int, out: Path) -> None:
+    """Ask ``questions`` held-out questions about volumes and write one row each."""
+    from unireason.engine.reasoner import load
+    from unireason.evaluate.heldout import evaluate, make_exam
+
+    reasoner = load(checkpoint, threads=1)
+    asked = evaluate(reasoner, make_exam(SEED, questions, exam), kind="volume", count=questions)
+    rows = [
+        {
+            "id": one.sample.id,
+            "patient": one.sample.patient,
+            "family": one.sample.question.family,
+            "right": float(one.right),
+            "looked": float(one.looked),
+            "crops": float(sum(len(look.crops) for look in one.trace.looks)),
+            "ious": one.ious(),
+        }
+        for one in asked
+    ]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(rows) + "\n")
+
+
+def compare(start: Path, runs: Sequence[Path]) -> dict[str, Any]:
+    """Accuracy and crop rate of every checkpoint, and what each run and all runs together gained."""
+    base = json.loads(start.read_text())
+    answers = [json.loads(path.read_text()) for path in runs]
+    if any([row["id"] for row in rows] != [row["id"] for row in base] for rows in answers):
+        raise SystemExit("the answers are to different questions")
+    patients = [row["patient"] for row in base]
+    before = [row["right"] for row in base]
+    gains = [_gain([row["right"] for row in rows], before, patients) for rows in answers]
+    together = np.mean([[row["right"] for row in rows] for rows in answers], axis=0)
+    looks = np.mean([[row["looked"] for row in rows] for rows in answers], axis=0)
+    return {
+        "questions": len(base),
+        "start": _scores(base),
+        "runs": [_scores(rows) | {"gain": gain} for rows, gain in zip(answers, gains, strict=True)],
+        "mean_gain": _gain(together.tolist(), before, patients),
+        "mean_crop_rate_change": _gain(looks.tolist(), [row["looked"] for row in base], patients),
+        "machine": describe("torch", "transformers"),
+    }
+
+
+def _gain(values: list[float], others: list[float], patients: list[str]) -> dict[str, Any]:
+    low, high = bootstrap_difference(values, others, seed=0, clusters=patients)
+    return {"difference": float(np.mean(values) - np.mean(others)), "ci95": [low, high]}
+
+
+def _scores(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    right, patients = [row["right"] for row in rows], [row["patient"] for row in rows]
+    families = sorted({row["family"] for row in rows})
+    return {
+        "accuracy": float(np.mean(right)),
+        "ci95": list(bootstrap_mean(right, seed=0, clusters=patients)),
+        "crop_rate": float(np.mean([row["looked"] for row in rows])),
+        "crops_a_sample": float(np.mean([row["crops"] for row in rows])),
+        "box_iou": float(np.mean([iou for row in rows for iou in row["ious"]])),
+        "by_family": {f: float(np.mean([row["right"] for row in rows if row["family"] == f])) for f in families},
+    }
+
+
+def main() -> None:
+    """Run one of the two steps."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    steps = parser.add_subparsers(dest="step", required=True)
+    asking = steps.add_parser("ask")
+    asking.add_argument("checkpoint")
+    asking.add_argument("--exam", type=Path, required=True, help="folder of the examination; made if missing")
+    asking.add_argument("--questions", type=int, default=600)
+    asking.add_argument("--out", type=Path, required=True)
+    comparing = steps.add_parser("compare")
+    comparing.add_argument("start", type=Path)
+    comparing.add_argument("runs", type=Path, nargs="+")
+    args = parser.parse_args()
+    if args.step == "ask":
+        ask(args.checkpoint, args.exam, args.questions, args.out)
+    else:
+        print(json.dumps(compare(args.start, args.runs), indent=2))
+
+
+if __name__ == "__main__":
+    main()
