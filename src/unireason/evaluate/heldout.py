@@ -8,8 +8,9 @@ look that is missing counts as zero, so that boxes cannot be made better by leav
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -100,8 +101,8 @@ def make_exam(seed: int, questions: int, folder: Path, *, frame: FrameRule | Non
 def held_out(dataset: Dataset, kind: Kind, count: int, split: str | None = None) -> list[SampleRecord]:
     """Choose questions, with equal shares of the six families as far as the data set has them.
 
-    Where a family has too few, the others get more; if there are not enough questions in all, fewer come back. Inside a family the
-    identifiers decide, which are hashes and tell nothing.
+    Where a family has too few, the others get more; if there are not enough questions in all, fewer come back. Cases are gone through
+    in an order that tells nothing, and each is asked all that is still wanted: many questions on one case cost little more than one.
 
     Args:
         dataset: The data set.
@@ -121,15 +122,23 @@ def held_out(dataset: Dataset, kind: Kind, count: int, split: str | None = None)
     samples = [s for s in dataset.samples(split) if s.kind == kind and s.question.family in FAMILIES]
     if not samples:
         raise UniReasonError(f"the data set '{dataset.folder.name}' has no question with options about a {kind}")
-    offered: defaultdict[str, list[str]] = defaultdict(list)
-    for name, family in sorted((s.id, s.question.family) for s in samples):
-        offered[family].append(name)
+    wanted = _shares(Counter(s.question.family for s in samples), count)
     chosen: set[str] = set()
-    while len(chosen) < min(count, len(samples)):
-        for family in FAMILIES:
-            if offered[family] and len(chosen) < count:
-                chosen.add(offered[family].pop(0))
+    for sample in sorted(samples, key=lambda s: (zlib.crc32(s.case.encode()), s.id)):
+        if wanted[sample.question.family]:
+            wanted[sample.question.family] -= 1
+            chosen.add(sample.id)
     return [s for s in samples if s.id in chosen]
+
+
+def _shares(offered: Mapping[str, int], count: int) -> Counter[str]:
+    """How many questions of each family: as even as what is offered allows."""
+    shares: Counter[str] = Counter()
+    while shares.total() < min(count, sum(offered.values())):
+        for family in FAMILIES:
+            if shares[family] < offered[family] and shares.total() < count:
+                shares[family] += 1
+    return shares
 
 
 def read_cases(dataset: Dataset, names: Sequence[str]) -> Iterator[tuple[CaseRecord, Case]]:
