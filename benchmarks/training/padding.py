@@ -1,9 +1,9 @@
 """How much of what is computed holds no token, in packed rows and in padded batches of whole sequences.
 
 ``phantom`` is a set of phantoms in the frame of the built-in checkpoint, a volume and an image each; ``published`` has volumes of
-32 slices of 252 x 252 and as many patients' pictures of 200 to 1,000 pixels a side. Packed rows are those of the trainers; padding is
-what their attention computes for nothing, the only place that has any. Padded batches of 8 hold each sample with pictures of its own, in random order,
-or grouped by length as is usual: sorted inside 50 batches.
+32 slices of 252 x 252, and pictures of 200 to 1,000 pixels a side. Packed rows are those of the trainers; their padding lies inside
+attention alone. Padded batches of 8 hold each sample with pictures of its own, in random order, or grouped by length as is usual: sorted
+inside 50 batches.
 """
 
 from __future__ import annotations
@@ -47,10 +47,12 @@ def make_pictures(folder: Path, patients: int) -> Path:
     for patient in range(patients):
         made = generate(5, patient)
         k = int(np.argmax([len(np.unique(plane)) for plane in made.labels]))
-        size = tuple(int(n) for n in random.integers(200, 1000, 2))
+        width, height = (int(n) for n in random.integers(200, 1000, 2))
         grey = np.clip((made.voxels[k].astype(np.float32) + 160) / 400 * 255, 0, 255).astype(np.uint8)
-        Image.fromarray(grey).resize(size).save(folder / "images" / f"p{patient}.png")
-        Image.fromarray(made.labels[k]).resize(size, Image.Resampling.NEAREST).save(folder / "masks" / f"p{patient}.png")
+        Image.fromarray(grey).resize((width, height)).save(folder / "images" / f"p{patient}.png")
+        Image.fromarray(made.labels[k]).resize((width, height), Image.Resampling.NEAREST).save(
+            folder / "masks" / f"p{patient}.png"
+        )
     (folder / "labels.json").write_text(json.dumps({"0": "background"} | {str(v): name for v, name in NAMES.items()}))
     return folder
 

@@ -68,13 +68,13 @@ class Followed:
 
 
 def script(checkpoint: Checkpoint, frame: Frame, row: int) -> list[int]:
-    """About 125 tokens with one look; every other row forgets to close its thought, so that rewards differ."""
+    """About 125 tokens with one look; every other row forgets the tags of thinking, so that rewards differ."""
     random = np.random.default_rng(row)
     x, y, z = (int(random.integers(0, n // 2)) for n in (frame.width, frame.height, frame.depth))
     box = Box3D(x, y, z, x + frame.width // 3, y + frame.height // 3, z + 1)
     free = [random.integers(32, 127, 45).tolist() for _ in range(2)]
-    end = tokens.encode_text(checkpoint, "" if row % 2 else "</think>A. yes")
-    return [*free[0], *tokens.encode_text(checkpoint, write(box)), *free[1], *end, checkpoint.ids.im_end]
+    think, end = (tokens.encode_text(checkpoint, "" if row % 2 else text) for text in ("<think>", "</think>A. yes"))
+    return [*think, *free[0], *tokens.encode_text(checkpoint, write(box)), *free[1], *end, checkpoint.ids.im_end]
 
 
 def make(folder: Path, size: str) -> None:
@@ -165,7 +165,7 @@ def _backward(run: Optimisation, group: Group) -> None:
     owner = torch.repeat_interleave(torch.arange(len(counts)), counts)
     sampled = SampledTokens(logp.detach(), torch.tensor(group.advantage)[owner], owner, counts)
     loss, _ = policy_loss(logp, sampled, policy, denominator=loss_denominator(counts, policy, 0))
-    loss.backward()
+    torch.autograd.backward(loss)
 
 
 def _told(group: Group, times: list[float], norm: float) -> dict[str, Any]:

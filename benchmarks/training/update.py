@@ -115,7 +115,7 @@ def shared(work: Work) -> tuple[torch.Tensor, float]:
         policy = Policy(work.network, autocast=False)
         logp = policy(pack([work.tree]), torch.cat(work.features), work.measure)
         loss = work.loss(logp, 0, len(work.tree.rows))
-        loss.backward()
+        torch.autograd.backward(loss)
     return logp.detach(), loss.item()
 
 
@@ -127,7 +127,7 @@ def padded(work: Work, first: int = 0, last: int | None = None) -> tuple[torch.T
     ids, kept = [row.ids for row in rows], [row.labels for row in rows]
     logp = work.measure(*response_logits(work.network, prefix.ids, ids, kept, grids, features=visual))
     loss = work.loss(logp, first, first + len(rows))
-    loss.backward()
+    torch.autograd.backward(loss)
     return logp.detach(), loss.item()
 
 
