@@ -1,0 +1,128 @@
+"""Two processes take the steps of one: the same curves, whole weights or sharded, with adapters or without."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import training
+from training import LORA, log_of
+from unireason.engine import reasoner
+from unireason.errors import FormatError
+from unireason.train import grpo, sft
+from unireason.train.settings.load import read, to_toml
+from unireason.train.settings.sft import Sft
+
+TWO = ["--nproc_per_node", "2", "--master_addr", "127.0.0.1"]
+DRIVER = (
+    "import json, sys\nfrom unireason.cli import main\nfor args in json.load(open(sys.argv[1])):\n    assert main(args) == 0\n"
+)
+
+
+@pytest.fixture(scope="module")
+def lessons(phantoms, tmp_path_factory):
+    return training.make_lessons(tmp_path_factory.mktemp("lessons") / "data", phantoms)
+
+
+@pytest.fixture(scope="module")
+def runs(start, warm, lessons, quiz, tmp_path_factory):
+    """Run files by name, each with the log of one process."""
+    folder = tmp_path_factory.mktemp("runs")
+    short = {"steps": 4, "save_every": 2, "eval_every": 2, "tokens": 400}
+    steady = {"schedule": "constant"}
+    evidence = {"evidence": 0.3}
+    rollout = {"prompts": 4, "samples": 4, "max_new_tokens": 40}
+    brief = {"steps": 3, "save_every": 1, "eval_every": 2}
+    tower = {"tower": True, "projector": True}
+    settings = {
+        "sft": training.sft(start, lessons, run=short, optim=steady, samples=8),
+        "lora": training.sft(start, lessons, run=short, optim={"rate": 1e-2}, samples=8, model={"lora": LORA}),
+        "tower": training.sft(start, lessons, run=short | {"steps": 2}, samples=8, model=tower | {"checkpointing": True}),
+        "grpo": training.grpo(warm, quiz, run=brief, rollout=rollout, reward=evidence),
+        "grpo-lora": training.grpo(warm, quiz, run=brief | {"steps": 2}, rollout=rollout, model={"lora": LORA}),
+    }
+    for name, values in settings.items():
+        (folder / f"{name}.toml").write_text(to_toml(values))
+        (grpo if name.startswith("grpo") else sft).train(values, folder / name)
+    return folder
+
+
+def job(runs: Path, name: str, out: str, *overrides: str) -> list[str]:
+    kind = "grpo" if name.startswith("grpo") else "sft"
+    given = [word for value in overrides for word in ("--set", value)]
+    return ["train", kind, "--config", str(runs / f"{name}.toml"), "--out", str(runs / out), "--quiet", *given]
+
+
+def launched(*words: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", *(port if word == "PORT" else word for word in words)]
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def assert_same_curve(runs: Path, name: str, out: str) -> None:
+    alone, both = log_of(runs / name), log_of(runs / out)
+    assert json.loads((runs / out / "run.json").read_text())["processes"] == 2
+    assert [line["step"] for line in both] == [line["step"] for line in alone]
+    for one, two in zip(alone, both, strict=True):
+        assert one.keys() == two.keys()
+        for key in one.keys() - {"padding", "sampler_gap", "gradient"}:
+            assert two[key] == pytest.approx(one[key], abs=1e-4), key
+        assert two["gradient"] == pytest.approx(one["gradient"], rel=1e-3)
+    served = reasoner.load(runs / out / "checkpoint", device="cpu", dtype="fp32")
+    assert served.checkpoint.profile.name == "phantom"
+
+
+@pytest.mark.slow
+def test_fine_tuning_under_torchrun(runs):
+    launched(
+        "torch.distributed.run", *TWO, "--master_port", "PORT", "-m", "unireason", *job(runs, "sft", "none", "run.sharding=none")
+    )
+    assert_same_curve(runs, "sft", "none")
+
+
+@pytest.mark.slow
+def test_fine_tuning_under_accelerate(runs):
+    """Its launcher starts several CPU processes under this flag only; weights are sharded, as they are by default."""
+    how = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launched("accelerate.commands.launch", *how, "--main_process_port", "PORT", "-m", "unireason", *job(runs, "sft", "auto"))
+    assert_same_curve(runs, "sft", "auto")
+
+
+@pytest.mark.slow
+def test_every_kind_of_run_takes_the_same_steps(runs):
+    """One pair of processes for several runs, since starting them takes longest."""
+    jobs = [
+        job(runs, "sft", "fsdp", "run.steps=2", "run.sharding=fsdp"),
+        job(runs, "sft", "fsdp", "run.sharding=fsdp"),  # goes on from its shards
+        job(runs, "lora", "lora-2"),
+        job(runs, "tower", "tower-fsdp", "run.sharding=fsdp"),
+        job(runs, "tower", "tower-none", "run.sharding=none"),
+        job(runs, "grpo", "grpo-none", "run.sharding=none"),
+        job(runs, "grpo", "grpo-fsdp", "run.sharding=fsdp"),
+        job(runs, "grpo-lora", "grpo-lora-2"),
+    ]
+    (runs / "jobs.json").write_text(json.dumps(jobs))
+    (runs / "driver.py").write_text(DRIVER)
+    launched("torch.distributed.run", *TWO, "--master_port", "PORT", str(runs / "driver.py"), str(runs / "jobs.json"))
+    pairs = [("sft", "fsdp"), ("lora", "lora-2"), ("tower", "tower-fsdp"), ("tower", "tower-none")]
+    pairs += [("grpo", "grpo-none"), ("grpo", "grpo-fsdp"), ("grpo-lora", "grpo-lora-2")]
+    for name, out in pairs:
+        assert_same_curve(runs, name, out)
+    assert (runs / "lora-2" / "checkpoint-adapter" / "adapter_model.safetensors").is_file()
+    files = sorted(p.name for p in (runs / "fsdp" / "state" / "step-0000004").glob("*.safetensors"))
+    assert files == ["rank-00000-of-00002.safetensors", "rank-00001-of-00002.safetensors"]
+
+
+def test_a_run_of_two_processes_is_not_gone_on_with_by_one(runs):
+    settings = read(runs / "sft.toml", Sft, ["run.sharding=none"])
+    with pytest.raises(FormatError, match=r"other settings \(processes\)"):
+        sft.train(settings, runs / "none")
