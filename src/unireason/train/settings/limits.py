@@ -49,7 +49,9 @@ def _model(model: Model) -> None:
     if model.lora.rank and not model.language:
         raise FormatError("model.lora.rank is above 0 and model.language is false", "true", "adapters sit in the language model")
     if model.lora.rank and model.phrases:
-        raise FormatError("model.phrases is above 0 with adapters", "0", "new tokens have embeddings, which adapters do not train")
+        raise FormatError(
+            "model.phrases is above 0 with adapters", "0", "new tokens have embeddings, which adapters do not train"
+        )
 
 
 @check.register
