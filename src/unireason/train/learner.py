@@ -141,7 +141,8 @@ class Learner:
 
     def _load(self) -> Checkpoint:
         settings = self.settings.model
-        half = settings.lora.rank > 0 and self.crew.device.type == "cuda"
+        # Frozen weights stay in bfloat16 on a GPU; sharded ones become float32 when each layer is spread.
+        half = (settings.lora.rank > 0 or self.sharded) and self.crew.device.type == "cuda"
         profile = load_profile(settings.profile) if settings.profile else None
         where = "cpu" if self.sharded else self.crew.device
         made = load(settings.start, device=where, dtype="bf16" if half else "fp32", profile=profile)
@@ -281,11 +282,6 @@ class Learner:
         prefix.text([self.checkpoint.ids.im_end], label=False)
         row.text([self.checkpoint.ids.im_end], label=False)
         return Tree(prefix, (row,))
-
-    def synchronised(self, last: bool) -> None:
-        """Tell sharded layers whether the next backward pass is the last one before a step."""
-        if self.sharded:
-            self.policy.set_requires_gradient_sync(last)  # type: ignore[operator]
 
     def step(self, number: int, total: int) -> dict[str, float]:
         """Step the optimisers with the gradients of all processes.

@@ -85,8 +85,7 @@ class Tuning:
             raise UniReasonError(f"no sample of step {number} could be read", "readable cases", "mend the data set")
         ready = time.perf_counter()
         loss, right = 0.0, 0.0
-        for place, packed in enumerate(packs):
-            learner.synchronised(place == len(packs) - 1)
+        for packed in packs:
             measured = learner.measure(packed, self.head)
             part = measured[:, 0].sum() / labels
             torch.autograd.backward(part)

@@ -166,8 +166,7 @@ class Updater:
     def _accumulate(self, part: Sequence[Batch], denominator: float) -> tuple[float, Measured]:
         """Gradients of one mini-batch; its loss and sums in this process."""
         learner, loss, measured = self._learner, 0.0, Measured()
-        for place, batch in enumerate(part):
-            learner.synchronised(place == len(part) - 1)
+        for batch in part:
             found = learner.measure(batch.packed, self._head)
             logp, entropy = found[:, 0], found[:, 1].detach()
             if batch.old_logp is None:

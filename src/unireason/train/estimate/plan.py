@@ -105,14 +105,14 @@ def plan(settings: Sft | Grpo, planned: Planned, machine: Machine) -> Estimate:
         seconds=_seconds(settings, shape, _Work(work, counted, planned.longest), machine, kept),
         memory=_memory(settings, shape, work, machine, kept),
         cache=cache,
-        loading=_loading(settings, shape, machine.count) if kept.shards > 1 else 0.0,
+        loading=_loading(settings, shape, machine.count, gpu=kept.gpu) if kept.shards > 1 else 0.0,
     )
 
 
-def _loading(settings: Sft | Grpo, shape: Shape, processes: int) -> float:
+def _loading(settings: Sft | Grpo, shape: Shape, processes: int, *, gpu: bool) -> float:
     """Bytes of the host before weights are sharded: every process reads all of them and copies them for rollouts, and as reference."""
-    copies = 4 + 4 + (2 if isinstance(settings, Grpo) and settings.policy.kl else 0)
-    return float(processes * shape.parameters * copies)
+    copies = 2 + (isinstance(settings, Grpo) and settings.policy.kl > 0)
+    return float(processes * shape.parameters * copies * (2 if gpu else 4))
 
 
 def _frozen(settings: Sft | Grpo) -> bool:
@@ -181,10 +181,6 @@ def _memory(settings: Sft | Grpo, shape: Shape, work: Workload, machine: Machine
         "activations": memory.activations(shape.language, trees, kept, checkpointing=model.checkpointing),
         "logits and passing gradients": memory.passing(shape.language, trees, kept),
     }
-    parts = grpo.policy.updates if grpo else 1
-    if kept.shards > 1 and work.total("tokens") / machine.count / parts > settings.run.tokens:
-        # Shards are summed behind the last packed sequence of an update; until then gradients are whole.
-        update["gradients before they are summed"] = 4.0 * memory.trained_weights(shape, model)
     phases = [{**rest, **update}]
     if kept.gpu:
         phases.append({**rest, "intermediates of the optimiser": 4.0 * memory.trained_weights(shape, model) / kept.shards})
