@@ -26,12 +26,12 @@ from unireason.data.extract.slices import axial
 from unireason.data.frames import FrameRule, rule
 from unireason.data.item import Item, Loaded
 from unireason.data.question import FAMILIES
-from unireason.data.records import CaseRecord, SampleRecord, box_of
+from unireason.data.records import CaseRecord, SampleRecord
 from unireason.data.sources.phantom import EXAM_STREAM
 from unireason.engine.reasoner import Question, Reasoner
 from unireason.errors import FormatError, UniReasonError
 from unireason.metrics.intervals import wilson
-from unireason.metrics.overlap import box_iou
+from unireason.rewards.measures import looks_iou
 from unireason.types import Case, Kind, Look, Trace
 
 PATIENTS_A_QUESTION = 0.6  # an image gives two to three questions, a volume three; some families are rare
@@ -63,17 +63,8 @@ class Asked:
         return any(look.executed for look in self.trace.looks)
 
     def ious(self) -> list[float]:
-        """IoU of every true look with the model's look of the same rank; 0 where the model has none.
-
-        Places where an absent structure would lie are no truth and are left out.
-        """
-        shown = [box_of(look.box_model) for look in self.trace.looks if look.executed]
-        true = [part for part in self.sample.reasoning if isinstance(part, Look)]
-        return [
-            box_iou(look.box, shown[rank]) if rank < len(shown) and type(look.box) is type(shown[rank]) else 0.0
-            for rank, look in enumerate(true)
-            if look.seen
-        ]
+        """See :func:`unireason.rewards.measures.looks_iou`."""
+        return looks_iou(self.trace, (part for part in self.sample.reasoning if isinstance(part, Look)))
 
 
 def make_exam(seed: int, questions: int, folder: Path, *, frame: FrameRule | None = None) -> Dataset:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
-from unireason.types import Trace
+from unireason.metrics.overlap import box_iou
+from unireason.types import Box2D, Box3D, Look, Trace
 
 from .outcome import BOX_PROBLEMS, looks_in_reasoning
 
@@ -58,3 +60,24 @@ def measure(trace: Trace) -> Measures:
         truncated=trace.finish in _CUT_OFF,
         answered=answer.choice is not None if trace.options else bool(answer.text.strip()),
     )
+
+
+def looks_iou(trace: Trace, true: Iterable[Look]) -> list[float]:
+    """How well the looks of a response fit the true ones, in order.
+
+    Args:
+        trace: The response.
+        true: The looks that the reasoning of the data set takes.
+
+    Returns:
+        For every true look that shows its structure the IoU with the response's executed look of the same rank; 0 where it has none, or one
+        of another kind. Places where an absent structure would lie are no truth and are left out.
+    """
+    shown = [look.box_model for look in trace.looks if look.executed]
+    out = []
+    for rank, look in enumerate(true):
+        if look.seen:
+            numbers = shown[rank] if rank < len(shown) else ()
+            alike = len(numbers) == len(look.box.coords)
+            out.append(box_iou(look.box, (Box2D if len(numbers) == 4 else Box3D)(*numbers)) if alike else 0.0)
+    return out

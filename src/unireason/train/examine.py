@@ -6,9 +6,8 @@ from dataclasses import replace
 from statistics import fmean
 
 from unireason.engine.sampling import Sampling
-from unireason.metrics.overlap import box_iou
 from unireason.rewards.compose import Weights, score
-from unireason.types import Box2D, Box3D
+from unireason.rewards.measures import looks_iou
 
 from .feed.plan import Plan, Unit
 from .learner import Learner
@@ -70,18 +69,5 @@ def _marks(rolled: Rolled) -> dict[str, float]:
     if "answer" in scores.parts:
         dimension = "2d" if sample.kind == "image" else "3d"
         marks |= {"accuracy": scores.parts["answer"], f"accuracy_{dimension}": scores.parts["answer"]}
-    ious = looks_iou(rolled)
+    ious = looks_iou(rolled.trace, (p for p in sample.reasoning if not isinstance(p, str)))
     return marks | ({"box_iou": fmean(ious)} if ious else {})
-
-
-def looks_iou(rolled: Rolled) -> list[float]:
-    """IoU of every true look that shows its structure with the response's look of the same rank; 0 where there is none."""
-    shown = [k.box_model for k in rolled.trace.looks if k.executed]
-    true = [p for p in rolled.asked.sample.reasoning if not isinstance(p, str)]
-    out = []
-    for rank, look in enumerate(true):
-        if look.seen:
-            numbers = shown[rank] if rank < len(shown) else ()
-            same = len(numbers) == len(look.box.coords)
-            out.append(box_iou(look.box, (Box2D if len(numbers) == 4 else Box3D)(*numbers)) if same else 0.0)
-    return out

@@ -116,8 +116,8 @@ def apply_contents(path: Path, parameters: Parameters, optimizers: Optimizers) -
             _local(parameter).copy_(tensors[f"parameter.{name}"])
     slots: dict[str, dict[str, Any]] = {}  # "number.name" -> slot -> value
     for key in (k for k in (*tensors, *notes.plain) if k.startswith("optimizer.")):
-        _, number, slot, name = key.split(".", 3)
-        slots.setdefault(f"{number}.{name}", {})[slot] = key
+        _, place, slot, name = key.split(".", 3)
+        slots.setdefault(f"{place}.{name}", {})[slot] = key
     for number, optimizer in enumerate(optimizers):
         optimizer.state.clear()
         for name, parameter in _stepped(optimizer, parameters):
