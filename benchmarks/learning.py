@@ -21,23 +21,26 @@ SEED = 20261122
 
 
 def ask(checkpoint: str, exam: Path, questions: int, out: Path) -> None:
-    """Ask ``questions`` held-out questions about volumes and write one row each."""
+    """Ask ``questions`` held-out questions about volumes, greedily and as the policy samples, and write one row each."""
     from unireason.engine.reasoner import load
+    from unireason.engine.sampling import Sampling
     from unireason.evaluate.heldout import evaluate, make_exam
 
-    reasoner = load(checkpoint, threads=1)
-    asked = evaluate(reasoner, make_exam(SEED, questions, exam), kind="volume", count=questions)
+    reasoner, dataset = load(checkpoint, threads=1), make_exam(SEED, questions, exam)
+    greedy = evaluate(reasoner, dataset, kind="volume", count=questions)
+    drawn = evaluate(reasoner, dataset, kind="volume", count=questions, sampling=Sampling(temperature=1.0, seed=SEED))
     rows = [
         {
             "id": one.sample.id,
             "patient": one.sample.patient,
             "family": one.sample.question.family,
             "right": float(one.right),
+            "right_sampled": float(other.right),
             "looked": float(one.looked),
             "crops": float(sum(len(look.crops) for look in one.trace.looks)),
             "ious": one.ious(),
         }
-        for one in asked
+        for one, other in zip(greedy, drawn, strict=True)
     ]
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(rows) + "\n")
@@ -50,21 +53,23 @@ def compare(start: Path, runs: Sequence[Path]) -> dict[str, Any]:
     if any([row["id"] for row in rows] != [row["id"] for row in base] for rows in answers):
         raise SystemExit("the answers are to different questions")
     patients = [row["patient"] for row in base]
-    before = [row["right"] for row in base]
-    gains = [_gain([row["right"] for row in rows], before, patients) for rows in answers]
-    together = np.mean([[row["right"] for row in rows] for rows in answers], axis=0)
-    looks = np.mean([[row["looked"] for row in rows] for rows in answers], axis=0)
+
+    def gains(key: str) -> dict[str, Any]:
+        each = [_gain(rows, base, key, patients) for rows in answers]
+        mean = [{key: float(np.mean([rows[i][key] for rows in answers]))} for i in range(len(base))]
+        return {"runs": each, "mean": _gain(mean, base, key, patients)}
+
     return {
         "questions": len(base),
         "start": _scores(base),
-        "runs": [_scores(rows) | {"gain": gain} for rows, gain in zip(answers, gains, strict=True)],
-        "mean_gain": _gain(together.tolist(), before, patients),
-        "mean_crop_rate_change": _gain(looks.tolist(), [row["looked"] for row in base], patients),
+        "runs": [_scores(rows) for rows in answers],
+        "gain": {key: gains(key) for key in ("right", "right_sampled", "looked")},
         "machine": describe("torch", "transformers"),
     }
 
 
-def _gain(values: list[float], others: list[float], patients: list[str]) -> dict[str, Any]:
+def _gain(rows: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]], key: str, patients: list[str]) -> dict[str, Any]:
+    values, others = [row[key] for row in rows], [row[key] for row in base]
     low, high = bootstrap_difference(values, others, seed=0, clusters=patients)
     return {"difference": float(np.mean(values) - np.mean(others)), "ci95": [low, high]}
 
@@ -75,6 +80,7 @@ def _scores(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "accuracy": float(np.mean(right)),
         "ci95": list(bootstrap_mean(right, seed=0, clusters=patients)),
+        "accuracy_sampled": float(np.mean([row["right_sampled"] for row in rows])),
         "crop_rate": float(np.mean([row["looked"] for row in rows])),
         "crops_a_sample": float(np.mean([row["crops"] for row in rows])),
         "box_iou": float(np.mean([iou for row in rows for iou in row["ious"]])),
