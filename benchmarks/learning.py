@@ -9,41 +9,52 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.machine import describe
+from unireason.data.records import SampleRecord
 from unireason.metrics.intervals import bootstrap_difference, bootstrap_mean
+from unireason.rewards.measures import looks_iou
+from unireason.types import Trace
 
-SEED = 20261122
+SEED, DRAWN = 20261122, 4
 
 
 def ask(checkpoint: str, exam: Path, questions: int, out: Path) -> None:
-    """Ask ``questions`` held-out questions about volumes, greedily and as the policy samples, and write one row each."""
-    from unireason.engine.reasoner import load
+    """Ask ``questions`` held-out questions about volumes, greedily and ``DRAWN`` times as the policy samples; write one row each."""
+    from unireason.engine.reasoner import Question, load
     from unireason.engine.sampling import Sampling
-    from unireason.evaluate.heldout import evaluate, make_exam
+    from unireason.evaluate.heldout import held_out, make_exam, read_cases
 
     reasoner, dataset = load(checkpoint, threads=1), make_exam(SEED, questions, exam)
-    greedy = evaluate(reasoner, dataset, kind="volume", count=questions)
-    drawn = evaluate(reasoner, dataset, kind="volume", count=questions, sampling=Sampling(temperature=1.0, seed=SEED))
-    rows = [
-        {
-            "id": one.sample.id,
-            "patient": one.sample.patient,
-            "family": one.sample.question.family,
-            "right": float(one.right),
-            "right_sampled": float(other.right),
-            "looked": float(one.looked),
-            "crops": float(sum(len(look.crops) for look in one.trace.looks)),
-            "ious": one.ious(),
-        }
-        for one, other in zip(greedy, drawn, strict=True)
-    ]
+    by_case = {case: list(group) for case, group in groupby(held_out(dataset, "volume", questions), key=lambda s: s.case)}
+    rows: list[dict[str, Any]] = []
+    for record, case in read_cases(dataset, list(by_case)):
+        samples = by_case[record.scene.case]
+        asked = [Question(s.question.text, s.question.options) for s in samples]
+        greedy = reasoner.ask_many(case, asked)
+        drawn = reasoner.ask_many(case, asked, samples=DRAWN, sampling=Sampling(temperature=1.0, seed=SEED))
+        rows += [_row(s, one[0], several) for s, one, several in zip(samples, greedy, drawn, strict=True)]
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(rows) + "\n")
+
+
+def _row(sample: SampleRecord, greedy: Trace, drawn: Sequence[Trace]) -> dict[str, Any]:
+    letter = sample.question.letter
+    return {
+        "id": sample.id,
+        "patient": sample.patient,
+        "family": sample.question.family,
+        "right": float(greedy.answer.choice == letter),
+        "right_sampled": float(np.mean([trace.answer.choice == letter for trace in drawn])),
+        "looked": float(np.mean([any(look.executed for look in trace.looks) for trace in drawn])),
+        "crops": float(np.mean([sum(len(look.crops) for look in trace.looks) for trace in drawn])),
+        "ious": looks_iou(greedy, (p for p in sample.reasoning if not isinstance(p, str))),
+    }
 
 
 def compare(start: Path, runs: Sequence[Path]) -> dict[str, Any]:

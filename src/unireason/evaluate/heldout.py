@@ -29,7 +29,6 @@ from unireason.data.question import FAMILIES
 from unireason.data.records import CaseRecord, SampleRecord
 from unireason.data.sources.phantom import EXAM_STREAM
 from unireason.engine.reasoner import Question, Reasoner
-from unireason.engine.sampling import Sampling
 from unireason.errors import FormatError, UniReasonError
 from unireason.metrics.intervals import wilson
 from unireason.rewards.measures import looks_iou
@@ -166,10 +165,9 @@ def evaluate(
     kind: Kind,
     count: int,
     split: str | None = None,
-    sampling: Sampling | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Asked]:
-    """Ask held-out questions with injected crops; the questions on one case share its encoding.
+    """Ask held-out questions greedily, with injected crops; the questions on one case share its encoding.
 
     Args:
         reasoner: The model.
@@ -177,7 +175,6 @@ def evaluate(
         kind: "image" or "volume".
         count: Questions.
         split: See :func:`held_out`.
-        sampling: How tokens are chosen; greedily by default.
         progress: Called with the number of questions done after every case.
 
     Returns:
@@ -200,8 +197,7 @@ def evaluate(
                 "one frame",
                 "build it with --frame and the folder of the checkpoint",
             )
-        questions = [Question(s.question.text, s.question.options) for s in samples]
-        traces = reasoner.ask_many(case, questions, sampling=sampling)
+        traces = reasoner.ask_many(case, [Question(s.question.text, s.question.options) for s in samples])
         done += [Asked(case, sample, found[0]) for sample, found in zip(samples, traces, strict=True)]
         if progress:
             progress(len(done))
