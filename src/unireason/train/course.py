@@ -11,7 +11,7 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from unireason import __version__
 from unireason.errors import FormatError, UniReasonError
@@ -24,7 +24,7 @@ from .settings.load import resolved
 if TYPE_CHECKING:
     from .learner import Learner
 
-RUN, BEST, STATES = "run.json", "best.json", "state"
+RUN, BEST, STATES, LOCK = "run.json", "best.json", "state", ".lock"
 _FREE = (
     ("cache",),
     ("traces_every",),
@@ -51,14 +51,19 @@ class Course:
 
         Raises:
             FormatError: If the folder holds a run of other settings, data or number of processes.
-            UniReasonError: If it cannot be read or written.
+            UniReasonError: If it cannot be read or written, or another run is at work in it.
         """
         self._learner, self._stage = learner, stage
-        table = _described(learner)
-        self._hash = hashlib.sha256(json.dumps(_bound(table), sort_keys=True).encode()).hexdigest()
-        self._begin(table | {"sha256": self._hash})
-        self.done = self._restored()
-        self._journal = Journal(learner.out, {stage: self.done}, active=learner.crew.main)
+        self._lock = _locked(learner.out) if learner.crew.main else None
+        try:
+            table = _described(learner)
+            self._hash = hashlib.sha256(json.dumps(_bound(table), sort_keys=True).encode()).hexdigest()
+            self._begin(table | {"sha256": self._hash})
+            self.done = self._restored()
+            self._journal = Journal(learner.out, {stage: self.done}, active=learner.crew.main)
+        except BaseException:
+            self._unlock()
+            raise
 
     def write(self, step: int, total: int, values: Mapping[str, float]) -> None:
         """Log a step, tell the watcher, and save a state when it is time."""
@@ -93,6 +98,11 @@ class Course:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._journal.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
     def _begin(self, table: dict[str, Any]) -> None:
         """Note what the run is, or check that it is the same."""
@@ -115,6 +125,29 @@ class Course:
             return 0
         progress = state.restore(found, learner.trained, learner.optimizers, settings=self._hash, crew=learner.crew)
         return progress.step
+
+
+def _locked(folder: Path) -> BinaryIO | None:
+    """Keep other runs out of a folder until the file is closed or the process ends; None where the system has no such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = (folder / LOCK).open("wb")
+    except OSError as error:
+        raise UniReasonError(
+            f"'{folder}' cannot be written ({error.strerror})", "a folder for the run", "choose another"
+        ) from error
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        held.close()
+        raise UniReasonError(
+            f"another process trains in '{folder}'", "one run a folder", "wait for it, or choose another"
+        ) from error
+    return held
 
 
 def _described(learner: Learner) -> dict[str, Any]:
