@@ -12,7 +12,7 @@ from unireason.rewards.measures import looks_iou
 from .feed.plan import Plan, Unit
 from .learner import Learner
 from .rollout import Rolled
-from .scoring import truth
+from .scoring import looks, truth
 from .settings.grpo import Grpo
 from .settings.sft import Sft
 
@@ -64,7 +64,7 @@ _NAMES = ("accuracy", "accuracy_2d", "accuracy_3d", "reward", "crop_rate", "box_
 
 def _marks(rolled: Rolled) -> dict[str, float]:
     sample = rolled.asked.sample
-    scores = score(rolled.trace, truth(sample), Weights())
+    scores = score(rolled.trace, truth(sample), Weights(), grounded=looks(sample))
     marks = {"reward": scores.reward, "crop_rate": float(scores.measures.looked)}
     if "answer" in scores.parts:
         dimension = "2d" if sample.kind == "image" else "3d"

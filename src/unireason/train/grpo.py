@@ -25,7 +25,7 @@ from .groups import Elsewhere, Group, measure, shown
 from .learner import Learner
 from .objective.advantage import advantages
 from .rollout import seeds
-from .scoring import truth
+from .scoring import looks, truth
 from .settings.grpo import Grpo
 from .update import Updater
 from .watch import Silent, Watcher
@@ -81,7 +81,9 @@ class Optimisation:
                 values = self.step(number)
                 if number == total or (every and number % every == 0):
                     values |= self.examiner.ask()
-                    course.best(number, values.get("eval_reward", values["reward"]))
+                    found = values.get("eval_reward", values.get("reward"))
+                    if found is not None:  # a step whose cases cannot be read has neither
+                        course.best(number, found)
                 course.write(number, total, values)
         return learner.finish()
 
@@ -120,8 +122,7 @@ class Optimisation:
         """Fill in scores and advantages."""
         for group in groups:
             sample = group.rolled[0].asked.sample
-            looking = any(not isinstance(part, str) for part in sample.reasoning)
-            group.scores = [score(r.trace, truth(sample), self.weights, grounded=looking) for r in group.rolled]
+            group.scores = [score(r.trace, truth(sample), self.weights, grounded=looks(sample)) for r in group.rolled]
         if self.weights.evidence:
             self.contrast(groups, number)
         for group in groups:

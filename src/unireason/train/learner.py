@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from unireason.data.frames import FrameRule, rule
@@ -120,8 +121,9 @@ class Learner:
         self.optimizers = optimisers.make(self.trained, settings.optim)
 
     def _frozen(self) -> Policy | None:
-        """A copy of the start that never learns; adapters need none, they are switched off."""
-        if self.settings.model.lora.rank:
+        """A copy of the start that never learns. Adapters need none, they are switched off, unless more than they learns."""
+        model = self.settings.model
+        if model.lora.rank and not (model.tower or model.projector):
             return None
         network = copy.deepcopy(self.checkpoint.network).requires_grad_(False)
         if self.crew.device.type == "cuda":
@@ -171,6 +173,8 @@ class Learner:
                 seed=self.settings.run.seed,
             )
         parts.choose(network, tower=model.tower, projector=model.projector, language=model.language)
+        if model.tower or model.projector:
+            network.model.visual.float()  # steps are too small for bfloat16; half of a tower in it would not fit the other half
         if model.checkpointing:
             recompute(network)
 
@@ -184,6 +188,21 @@ class Learner:
                 yield
             finally:
                 self.policy.eval()
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Inside the block dropout and recomputation are off."""
+        was = self.policy.training
+        self.policy.eval()
+        try:
+            yield
+        finally:
+            self.policy.train(was)
+
+    def draw(self, step: int) -> None:
+        """Let the dropout of a step follow from the run's seed, the step and the process: a run that goes on drops what it would have."""
+        [seed] = np.random.SeedSequence([self.settings.run.seed, step, self.crew.rank]).generate_state(1, np.uint64)
+        torch.manual_seed(int(seed) >> 1)
 
     def trees(self, unit: Unit) -> list[Tree]:
         """The samples of a unit as token sequences; none, and counted, if its pictures cannot be read."""
@@ -235,14 +254,10 @@ class Learner:
             rows: Responses generated together at most.
             max_new_tokens: Sampled tokens at most a response; 0 takes the profile's.
         """
-        was = self.policy.training
-        self.policy.eval()
-        try:
+        with self.resting():
             with torch.no_grad():
                 served = self.replica.filled(self.checkpoint.network) if self.replica else self.checkpoint
             yield Roller(served, self.encoder, self.see, rows=rows, max_new_tokens=max_new_tokens)
-        finally:
-            self.policy.train(was)
 
     def measure_reference(self, packed: Pack, head: Head) -> torch.Tensor:
         """What a head gives under the frozen reference, the start of the run."""

@@ -96,8 +96,7 @@ class Roller:
             case = encoded.get(asked.case.id) or encoded.setdefault(asked.case.id, self._encode(asked))
             prompt = self.encoder.prompt(asked.sample, case.frame)
             requests += [Request(case, prompt, self.budget(asked), seed) for seed in own]
-        engine = LocalEngine(self.checkpoint, max_rows=self._rows)
-        sessions = iter(engine.generate(requests, sampling))
+        sessions = iter(self._sessions(requests, sampling))
         return [[self._rolled(asked, next(sessions)) for _ in own] for asked, own in zip(questions, seeds, strict=True)]
 
     def again(self, rolled: Sequence[Rolled], regions: Sequence[Regions]) -> list[Rolled]:
@@ -115,12 +114,29 @@ class Roller:
             requests.append(Request(case, one.session.prompt, self.budget(one.asked), regions=where))
             first = one.session.sampled.index(False)
             opening.append(one.session.response[:first])
-
-        def picker(row: int, sampling: Sampling, seed: int, forbidden: torch.Tensor) -> Picker:
-            return Opened(make_sampler(row, sampling, seed, forbidden), opening[row])
-
-        sessions = LocalEngine(self.checkpoint, picker=picker, max_rows=self._rows).generate(requests, Sampling())
+        sessions = self._sessions(requests, Sampling(), opening)
         return [self._rolled(one.asked, session) for one, session in zip(rolled, sessions, strict=True)]
+
+    def _sessions(self, requests: Sequence[Request], sampling: Sampling, openings: Sequence[Sequence[int]] = ()) -> list[Session]:
+        """Responses, case after case: only one prompt's cache is in memory at a time, and none when the policy is updated.
+
+        A finished session still holds its case, and the cache of a long prompt is larger than all that is said about it.
+        """
+        by_case: dict[int, list[int]] = {}
+        for place, request in enumerate(requests):
+            by_case.setdefault(id(request.case), []).append(place)
+        made: dict[int, Session] = {}
+        for places in by_case.values():
+            own = [openings[place] for place in places] if openings else [()] * len(places)
+
+            def picker(row: int, how: Sampling, seed: int, forbidden: torch.Tensor, own: Sequence[Sequence[int]] = own) -> Picker:
+                return Opened(make_sampler(row, how, seed, forbidden), own[row])
+
+            engine = LocalEngine(self.checkpoint, picker=picker, max_rows=self._rows)
+            made |= zip(places, engine.generate([requests[place] for place in places], sampling), strict=True)
+            case = requests[places[0]].case
+            case.prefix = case.features = None
+        return [made[place] for place in range(len(requests))]
 
     def _encode(self, asked: Asked) -> EncodedCase:
         return known_case(self.checkpoint, asked.pictures, asked.case.kind, self._look(asked.pictures))

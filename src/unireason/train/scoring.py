@@ -22,6 +22,11 @@ def truth(sample: SampleRecord) -> Truth:
     return Letter(question.letter) if question.options else Texts((question.right,))
 
 
+def looks(sample: SampleRecord) -> bool:
+    """True if the reasoning of a sample looks at something: only then is a response asked to look too."""
+    return any(not isinstance(part, str) for part in sample.reasoning)
+
+
 def gold(sample: SampleRecord) -> str:
     """The truth in words, for people."""
     if sample.task == "umrg":

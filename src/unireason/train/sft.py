@@ -79,6 +79,7 @@ class Tuning:
     def step(self, number: int) -> dict[str, float]:
         """One optimiser step, counted from 1; returns what was measured."""
         learner, begun = self.learner, time.perf_counter()
+        learner.draw(number)
         packs, samples = self.share(self.plan.step(number - 1))
         [labels] = learner.crew.sums([float(sum(len(p.targets) for p in packs))])
         if not labels:
@@ -130,16 +131,12 @@ class Tuning:
         learner = self.learner
         if not self.examiner.units:
             return {}
-        sums = [0.0, 0.0, 0.0]
-        for packed in self.share(self.examiner.units)[0]:
-            measured = learner.measure(packed, self.head)
-            sums = [
-                a + b
-                for a, b in zip(sums, (float(measured[:, 0].sum()), float(measured[:, 1].sum()), len(measured)), strict=True)
-            ]
+        with learner.resting():
+            found = [learner.measure(packed, self.head) for packed in self.share(self.examiner.units)[0]]
+        sums = [float(sum(m[:, 0].sum() for m in found)), float(sum(m[:, 1].sum() for m in found)), float(sum(map(len, found)))]
         loss, right, labels = learner.crew.sums(sums)
-        found = {"eval_loss": loss / labels, "eval_tokens_right": right / labels} if labels else {}
-        return found | self.examiner.ask()
+        losses = {"eval_loss": loss / labels, "eval_tokens_right": right / labels} if labels else {}
+        return losses | self.examiner.ask()
 
 
 def head(learner: Learner, sigma: float) -> Head:

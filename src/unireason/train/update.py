@@ -68,8 +68,8 @@ class Updater:
             total: Steps of the run.
 
         Returns:
-            ``loss``, the means of ``Measured``, ``rate``, ``gradient``, ``padding``, ``tokens``, and ``sampler_gap``: the mean distance in
-            nats between log-probabilities when sampled and before the update.
+            ``loss``, the means of ``Measured``, ``rate``, ``gradient``, ``padding``, ``tokens``, and at temperature 1 ``sampler_gap``: the
+            mean distance in nats between log-probabilities when sampled and before the update.
 
         Raises:
             UniReasonError: If the loss or the gradient is not finite.
@@ -117,8 +117,14 @@ class Updater:
         out = []
         for together in by_case.values():
             for batch in [together] if self._saves(together) else [[g] for g in together]:
-                out.append(self._tree(batch))
+                out += self._bounded(*self._tree(batch))
         return out
+
+    def _bounded(self, tree: Tree, members: Sequence[tuple[Rolled, float]]) -> list[tuple[Tree, list[tuple[Rolled, float]]]]:
+        """A tree of more tokens than may go through the network at once as several, each with the prefix and some of the rows."""
+        room = self._settings.run.tokens - len(tree.prefix.ids)
+        parts = bins([len(row.ids) for row in tree.rows], max(1, room))
+        return [(Tree(tree.prefix, tuple(tree.rows[i] for i in part)), [members[i] for i in part]) for part in parts]
 
     def _saves(self, groups: Sequence[Group]) -> bool:
         """True if sharing the pictures of several questions takes fewer tokens than sharing each question's whole prompt."""
@@ -200,7 +206,9 @@ class Updater:
         flat = torch.cat(gaps) if gaps else torch.zeros(0)
         tokens, slots = (float(sum(getattr(b.packed.layout, name) for b in batches)) for name in ("length", "slots"))
         tokens, slots, gap, count = self._learner.crew.sums([tokens, slots, float(flat.sum()), float(len(flat))])
-        return {"tokens": tokens, "padding": 1 - tokens / slots if slots else 0.0, "sampler_gap": gap / max(1.0, count)}
+        sizes = {"tokens": tokens, "padding": 1 - tokens / slots if slots else 0.0}
+        # The sampler records at temperature 1; at another one the two are not the same thing.
+        return sizes | ({"sampler_gap": gap / max(1.0, count)} if self._settings.rollout.temperature == 1 else {})
 
 
 def head(learner: Learner, temperature: float) -> Head:

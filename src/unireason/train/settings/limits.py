@@ -140,6 +140,10 @@ def _grpo(grpo: Grpo) -> None:
     for part in (grpo.model, grpo.data, grpo.optim, grpo.run, grpo.cache, grpo.rollout, grpo.reward, grpo.policy):
         check(part)
     _least("traces_every", grpo.traces_every, 0)
+    if grpo.model.lora.dropout:
+        raise FormatError(
+            f"model.lora.dropout is {grpo.model.lora.dropout}", "0", "the policy that is updated must be the one that was sampled"
+        )
     if grpo.policy.updates > grpo.rollout.prompts:
         raise FormatError(
             f"policy.updates is {grpo.policy.updates}",

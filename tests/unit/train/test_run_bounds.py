@@ -1,0 +1,159 @@
+"""What a run keeps to: its limit of tokens, its memory between phases, its own chance, its start as the reference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import training
+from training import LORA, log_of
+from unireason.engine.local import LocalEngine
+from unireason.errors import FormatError
+from unireason.model import checkpoint
+from unireason.rewards.compose import Weights, score
+from unireason.train import learner as learners
+from unireason.train import sft
+from unireason.train.feed.cases import Cases
+from unireason.train.grpo import Optimisation, train
+from unireason.train.scoring import looks, truth
+from unireason.train.settings.limits import check
+from unireason.train.sft import Tuning
+from unireason.train.update import Updater
+from unireason.train.watch import Silent
+
+STEP = {"steps": 1, "save_every": 1, "eval_samples": 0}
+DROPPING = replace(LORA, dropout=0.5)
+
+
+def torn(monkeypatch) -> None:
+    def refuse(self, case):
+        raise FormatError("the file is torn", "a whole one")
+
+    monkeypatch.setattr(Cases, "_read", refuse)
+
+
+def test_a_step_of_policy_optimisation_without_a_readable_case_is_a_counted_skip(warm, quiz, tmp_path, monkeypatch):
+    torn(monkeypatch)
+    train(training.grpo(warm, quiz, data={"skip": 1.0}, run=STEP), tmp_path)
+    [line] = log_of(tmp_path)
+    assert line["responses"] == 0
+    assert line["skipped"] > 0
+    assert (tmp_path / "checkpoint").is_dir()
+    assert not (tmp_path / "best").exists()
+
+
+def test_responses_that_do_not_fit_go_in_several_trees_and_change_nothing(warm, quiz, tmp_path):
+    settings = training.grpo(warm, quiz, run=STEP, policy={"kl": 0.0, "updates": 1}, rollout={"samples": 6})
+    run = Optimisation(settings, tmp_path, Silent())
+    groups = run.rollouts(1)
+    run.score(groups, 1)
+    for group in groups:
+        group.advantage = [1.0, -1.0, 0.5] * 2
+    longest = max(len(g.rolled[0].session.prompt) + 2 * len(r.session.response) for g in groups for r in g.rolled)
+    tight = Updater(run.learner, replace(settings, run=replace(settings.run, tokens=longest)))
+    found = []
+    with run.learner.training_mode():
+        for updater in (run.updater, tight):
+            batches = updater.batches(groups)
+            loss, measured = updater._accumulate(batches, 100.0)
+            grads = {n: p.grad.clone() for n, p in run.learner.trained.items()}
+            run.learner.policy.zero_grad()
+            found.append((batches, loss, measured.tokens, grads))
+    (whole, loss, tokens, grads), (parts, same, kept, again) = found
+    assert max(b.packed.layout.length for b in whole) > longest
+    assert max(b.packed.layout.length for b in parts) <= longest
+    assert same == pytest.approx(loss, abs=1e-5)
+    assert kept == tokens
+    for name, grad in grads.items():
+        torch.testing.assert_close(again[name], grad, atol=2e-5, rtol=1e-4)
+
+
+def test_caches_of_prompts_do_not_outlive_their_rollouts(warm, quiz, tmp_path, monkeypatch):
+    cases, generate = [], LocalEngine.generate
+
+    def noted(self, requests, *args, **kwargs):
+        assert all(case.prefix is None for case in cases)  # one case at a time
+        cases.extend(r.case for r in requests)
+        return generate(self, requests, *args, **kwargs)
+
+    monkeypatch.setattr(LocalEngine, "generate", noted)
+    run = Optimisation(training.grpo(warm, quiz, run=STEP, rollout={"prompts": 4}), tmp_path, Silent())
+    groups = run.rollouts(1)
+    assert len({id(case) for case in cases}) > 1
+    assert all(case.prefix is None and case.features is None for case in cases)
+    assert [len(group.rolled) for group in groups] == [4] * 4
+    assert all(r.asked is group.rolled[0].asked for group in groups for r in group.rolled)
+
+
+def test_the_reference_beside_adapters_and_a_learning_projector_is_the_start(warm, quiz, tmp_path):
+    model = {"lora": LORA, "projector": True}
+    settings = training.grpo(warm, quiz, model=model, run=STEP, policy={"kl": 0.1}, optim={"rate": 1e-2})
+    run = Optimisation(settings, tmp_path, Silent())
+    groups = run.rollouts(1)
+    run.score(groups, 1)
+    for group in groups:
+        group.advantage = [1.0, -1.0, 1.0, -1.0]
+    with run.learner.training_mode():
+        [batch, *_] = run.updater.batches(groups)
+        with torch.no_grad():
+            before = run.learner.measure_reference(batch.packed, run.updater._head)
+        run.updater.update(groups, 1, 10)
+        with torch.no_grad():
+            after = run.learner.measure_reference(batch.packed, run.updater._head)
+            policy = run.learner.measure(batch.packed, run.updater._head)
+    assert torch.equal(before, after)
+    assert (policy - before).abs().max() > 1e-3
+
+
+def test_what_learns_beside_adapters_over_half_weights_is_in_full_precision(warm, quiz, tmp_path, monkeypatch):
+    monkeypatch.setattr(learners, "load", lambda *args, **how: checkpoint.load(*args, **{**how, "dtype": "bf16"}))
+    model = {"lora": LORA, "projector": True, "precision": "bf16"}
+    settings = training.sft(warm, quiz, model=model, run={"steps": 1, "eval_samples": 2})
+    run = Tuning(settings, tmp_path, Silent())
+    assert {p.dtype for p in run.learner.trained.values()} == {torch.float32}
+    assert run.learner.checkpoint.dtype == torch.bfloat16
+    run.run()
+    assert "eval_accuracy" in log_of(tmp_path)[-1]
+
+
+def test_dropout_follows_from_seed_and_step_and_spares_examinations(warm, quiz, tmp_path):
+    run = {"steps": 2, "save_every": 1, "eval_samples": 4}
+    long = training.sft(warm, quiz, model={"lora": DROPPING}, optim={"schedule": "constant"}, run=run)
+    first = replace(long, run=replace(long.run, steps=1))
+    sft.train(long, tmp_path / "long")
+    sft.train(first, tmp_path / "parts")
+    torch.manual_seed(99)  # another process has another state of chance
+    sft.train(long, tmp_path / "parts")
+    weights = [(tmp_path / name / "checkpoint" / "model.safetensors").read_bytes() for name in ("long", "parts")]
+    assert weights[0] == weights[1]
+    again = Tuning(long, tmp_path / "long", Silent())
+    with again.learner.training_mode():
+        assert again.examine() == again.examine()
+        assert again.learner.policy.training
+    with pytest.raises(FormatError, match=r"model\.lora\.dropout"):
+        check(training.grpo(warm, quiz, model={"lora": DROPPING}))
+
+
+def test_a_question_answered_without_looking_is_not_examined_for_looks(warm, quiz, tmp_path, monkeypatch):
+    run = Optimisation(training.grpo(warm, quiz, run={**STEP, "eval_samples": 4}), tmp_path, Silent())
+    told = run.examiner.ask()
+    samples = [a.sample for unit in run.examiner.units for a in run.learner.questions(unit)]
+    assert all(looks(sample) for sample in samples)
+    assert not looks(replace(samples[0], reasoning=("It is so.",)))
+    seen = []
+    monkeypatch.setattr("unireason.train.examine.looks", lambda sample: seen.append(sample.id) or False)
+    again = run.examiner.ask()
+    assert sorted(seen) == sorted(sample.id for sample in samples)
+    assert again["eval_reward"] >= told["eval_reward"]
+    [group, *_] = run.rollouts(1)
+    trace, gold = group.rolled[0].trace, truth(group.rolled[0].asked.sample)
+    assert score(trace, gold, Weights(), grounded=False).reward >= score(trace, gold, Weights()).reward
+
+
+def test_the_gap_between_sampler_and_policy_is_told_at_temperature_one_only(warm, quiz, tmp_path):
+    for temperature, told in ((1.0, True), (0.7, False)):
+        settings = training.grpo(warm, quiz, run=STEP, rollout={"temperature": temperature})
+        train(settings, tmp_path / str(temperature))
+        assert ("sampler_gap" in log_of(tmp_path / str(temperature))[0]) == told
