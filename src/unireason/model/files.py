@@ -33,7 +33,7 @@ def locate(ref: str | Path) -> Path:
         An existing folder.
 
     Raises:
-        ModelError: If there is no such folder, the hub cannot be reached, or it has no such repository.
+        ModelError: If there is no such folder, it holds no checkpoint, the hub cannot be reached, or it has no such repository.
     """
     if str(ref) == BUILT_IN:
         folder = Path(__file__).parents[1] / "assets" / BUILT_IN
@@ -42,12 +42,25 @@ def locate(ref: str | Path) -> Path:
         return folder
     path = Path(ref).expanduser()
     if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise _empty(path)
         return path
     if path.exists():
         raise ModelError(f"'{path.name}' is a file", "the folder that holds config.json and the weights")
     if not isinstance(ref, str) or not _HUB_ID.fullmatch(ref) or ref.startswith("."):
         raise ModelError(f"there is no checkpoint '{ref}'", "'phantom', an existing folder or a hub id such as owner/name")
     return _download(ref)
+
+
+def _empty(folder: Path) -> ModelError:
+    """What to say of a folder without a checkpoint; the run folder of a trainer keeps its own one level down."""
+    inner = [name for name in ("checkpoint", "best") if (folder / name / "config.json").is_file()]
+    remedy = ""
+    if inner:
+        remedy = "a run keeps its weights inside: take " + " or ".join(f"'{folder / name}'" for name in inner)
+    elif (folder / "run.json").is_file():
+        remedy = "its run has not finished: start it again"
+    return ModelError(f"'{folder}' holds no checkpoint", "a folder with config.json and weights", remedy)
 
 
 def _download(ref: str) -> Path:

@@ -33,7 +33,7 @@ class Crew:
         """Join the other processes, if there are any.
 
         Raises:
-            ModelError: If the device does not exist.
+            ModelError: If the device does not exist, or weights are to be sharded and this process was started alone.
         """
         from accelerate import PartialState
 
@@ -42,7 +42,9 @@ class Crew:
             raise ModelError(f"the device {run.device!r} was asked for and torch sees no GPU", "'cpu' or \"\"")
         state = PartialState(cpu=on_cpu)
         self.world, self.rank = int(state.num_processes), int(state.process_index)
-        self.device = torch.device(run.device) if run.device and self.world == 1 else torch.device(state.device)
+        if run.sharding == "fsdp" and not distributed.is_initialized():
+            raise ModelError('run.sharding is "fsdp" in a process of its own', '"auto" or "none"', "or start it with torchrun")
+        self.device = _device(run.device) if run.device and self.world == 1 else torch.device(state.device)
 
     @property
     def main(self) -> bool:
@@ -97,6 +99,16 @@ class Crew:
         tensor = torch.tensor(list(values), dtype=torch.float64, device=self.device)
         distributed.all_reduce(tensor, distributed.ReduceOp.SUM if how == "sum" else distributed.ReduceOp.MAX)
         return [float(v) for v in tensor]
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ModelError(f"there is no device {name!r}", "'cpu', 'cuda' or 'cuda:0'") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelError(f"there is no device {name!r}", f"a number below {torch.cuda.device_count()}")
+    return device
 
 
 def shard(policy: nn.Module, crew: Crew, *, low: bool) -> None:

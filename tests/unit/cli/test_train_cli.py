@@ -203,6 +203,15 @@ def test_an_interrupted_run_says_how_to_go_on(run, capsys):
     assert capsys.readouterr().err.splitlines() == ["the same command goes on from the last saved state", "interrupted"]
 
 
+@pytest.mark.parametrize(("name", "what"), [("manifest.json", "a data set"), ("config.json", "a checkpoint")])
+def test_a_folder_that_holds_something_else_is_left_alone(run, tmp_path, capsys, name, what):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).write_text("{}")
+    assert run("sft", train=steps("sft", lambda step: {"loss": 1.0})) == 2
+    assert not run.calls
+    assert f"holds {what}. Expected a new folder" in capsys.readouterr().err
+
+
 def test_dry_run_prints_toml_that_is_read_back(run, tmp_path, capsys):
     from unireason.train.settings.grpo import Grpo
     from unireason.train.settings.load import read

@@ -250,3 +250,17 @@ def test_a_card_is_no_part_of_the_checkpoint(tmp_path):
     assert checkpoints.load(tmp_path, device="cpu").sha256 == before
     (tmp_path / "other.json").write_text("{}")
     assert checkpoints.load(tmp_path, device="cpu").sha256 != before
+
+
+def test_a_folder_without_a_checkpoint_says_where_that_of_a_run_is(tmp_path):
+    with pytest.raises(ModelError, match=r"holds no checkpoint\. Expected a folder with config\.json and weights\.$"):
+        files.locate(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ModelError, match="has not finished: start it again"):
+        files.locate(tmp_path)
+    for name in ("best", "checkpoint"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"inside: take '.*/checkpoint' or '.*/best'\.$"):
+        files.locate(tmp_path)
+    assert files.locate(tmp_path / "best") == tmp_path / "best"

@@ -138,6 +138,13 @@ def test_values_of_another_type_fail_with_their_name(write, override):
     assert "xpected" in said
 
 
+def test_a_list_whose_quotes_the_shell_took_says_how_to_write_it(write):
+    said = refusal(write(LEAST), overrides=["data.tasks=[umrg]"])
+    assert """data.tasks is '[umrg]'. Expected a list of texts in quotes""" in said
+    assert """--set 'data.tasks=["..."]'""" in said
+    assert "a list of 2 in square brackets." in refusal(write(LEAST), overrides=["optim.betas=0.9"])
+
+
 SFT_RANGES = [
     "model.lora.rank=-1", "model.lora.alpha=0", "model.lora.dropout=1", "model.lora.dropout=-0.1", 'model.start=""',
     "model.language=false", "data.folders=[]", 'data.folders=[""]', 'data.roots=["a", "b"]', 'data.tasks=["mcq"]',

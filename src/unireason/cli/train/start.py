@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from unireason.errors import FormatError
+
 if TYPE_CHECKING:
     from unireason.train.watch import Watcher
 
@@ -48,6 +50,7 @@ def carry_out(args: argparse.Namespace, kind: type[S], train: Callable[[S, Watch
     if args.dry_run:
         print(to_toml(settings), end="")
         return 0
+    _refuse_taken(args.out)
     from .watcher import Terminal
 
     try:
@@ -58,3 +61,10 @@ def carry_out(args: argparse.Namespace, kind: type[S], train: Callable[[S, Watch
         raise
     watch.summary(checkpoint)
     return 0
+
+
+def _refuse_taken(out: Path) -> None:
+    """A run must not scatter its files over a data set, whose check would fail for them, or over a checkpoint."""
+    for name, what in (("manifest.json", "a data set"), ("config.json", "a checkpoint")):
+        if (out / name).exists():
+            raise FormatError(f"'{out}' holds {what}", "a new folder, or that of the same run", "choose another --out")

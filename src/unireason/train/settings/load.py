@@ -281,7 +281,12 @@ def _fitted(hint: Any, value: Any, name: str) -> Any:
 def _tuple(inner: tuple[Any, ...], value: Any, name: str) -> tuple[Any, ...]:
     endless = len(inner) == 2 and inner[1] is Ellipsis
     if not isinstance(value, list | tuple) or (not endless and len(value) != len(inner)):
-        raise FormatError(f"{name} is {_shown(value)}", "a list in square brackets" + ("" if endless else f" of {len(inner)}"))
+        text = endless and inner[0] is str
+        raise FormatError(
+            f"{name} is {_shown(value)}",
+            "a list of texts in quotes and square brackets" if text else f"a list of {len(inner)} in square brackets",
+            f"""in a shell: --set '{name}=["..."]'""" if text else "",
+        )
     kinds = [inner[0]] * len(value) if endless else list(inner)
     return tuple(_fitted(kind, item, f"{name}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True)))
 
