@@ -156,6 +156,7 @@ def _described(learner: Learner) -> dict[str, Any]:
         "settings": resolved(learner.settings),
         "data": [d.manifest.get("content_sha256", "") for d in learner.cases.datasets],
         "start": learner.checkpoint.sha256,
+        "profile": learner.checkpoint.profile.sha256,
         "seed": learner.settings.run.seed,
         "processes": learner.crew.world,
         "versions": {**learner.checkpoint.versions, "unireason": __version__, "python": platform.python_version()},
@@ -164,7 +165,7 @@ def _described(learner: Learner) -> dict[str, Any]:
 
 def _bound(table: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a description that must not change."""
-    bound: dict[str, Any] = json.loads(json.dumps({k: table[k] for k in ("settings", "data", "start", "processes")}))
+    bound: dict[str, Any] = json.loads(json.dumps({k: table[k] for k in ("settings", "data", "start", "profile", "processes")}))
     for *within, name in _FREE:
         place = bound["settings"]
         for key in within:

@@ -38,8 +38,8 @@ class Reward:
         form: Weight of the format.
         must_look: True if the format asks for at least one executed look (questions with a grounded reasoning only).
         spatial: Mode of the spatial reward for implicit grounding questions.
-        evidence: Weight of the evidence contrast: right answers earn it only if the same trajectory with a random low-overlap region in
-            place of the first look does not lead to them. 0 is off. Risk: teaches the model to distrust what it sees elsewhere, and
+        evidence: Weight of the evidence contrast: right answers earn it only if the same trajectory with random low-overlap regions in
+            place of what it looked at does not lead to them. 0 is off. Risk: teaches the model to distrust what it sees elsewhere, and
             costs one more generation a right response.
         looks: Bonus of a response with an executed look. 0 is off. Risk: looks for their own sake.
         length: Taken off for every 100 sampled tokens. 0 is off. Risk: reasoning that is cut short.
