@@ -156,7 +156,7 @@ def test_log_probabilities_of_the_sampler_are_those_of_the_update(warm, quiz, tm
     )
     run = opened(settings, tmp_path)
     groups, checkpoint = rolled(run), run.learner.checkpoint
-    for group, values in zip(groups, ((1.0, -1.0, 0.5, -0.5), (0.0,) * 4, (2.0, 0.0, -1.0, -1.0), (0.0,) * 4), strict=True):
+    for group, values in zip(groups, ((1.0, 1.0, 0.5, -0.5), (0.0,) * 4, (2.0, 0.0, 1.0, -1.0), (0.0,) * 4), strict=True):
         group.advantage = list(values)
     forbidden, total, tokens = forbidden_ids(checkpoint), 0.0, 0
     with torch.no_grad():
@@ -204,10 +204,9 @@ def test_with_a_divergence_idle_groups_still_count(warm, quiz, tmp_path):
         group.advantage = [0.0] * 4
     told = update(run, groups)
     assert told["kl"] == pytest.approx(0.0, abs=1e-7)
+    table = run.learner.checkpoint.network.lm_head.weight
     with torch.no_grad():
-        run.learner.checkpoint.network.lm_head.weight.add_(
-            0.05 * torch.randn(run.learner.checkpoint.network.lm_head.weight.shape)
-        )
+        table.add_(0.3 * torch.randn(table.shape, generator=torch.Generator().manual_seed(0)))
     before = present(run)
     told = update(run, groups)
     assert told["kl"] > 1e-3

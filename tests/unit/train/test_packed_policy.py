@@ -168,12 +168,12 @@ def test_places_of_targets_by_hand():
     def run(ids: list[int], labels: list[int]) -> Run:
         return Run(ids, [bool(x) for x in labels], [(0, 0, 0)] * len(ids))
 
-    one = Tree(run([1, 2, 3], [0, 0, 0]), (run([4, 5], [1, 1]), run([6, 7, 8], [0, 1, 1])), ("a", "b"))
+    one = Tree(run([1, 2, 3], [0, 0, 0]), (run([4, 5], [1, 1]), run([6, 7, 8], [1, 0, 1])), ("a", "b"))
     two = Tree(run([9], [0]), (run([10], [1]),), ("c",))
     packed = pack([one, two])
     assert packed.ids.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
-    assert packed.targets.tolist() == [3, 4, 6, 7, 9]
-    assert packed.sources.tolist() == [2, 3, 5, 6, 8]  # the first of a row is predicted from the end of its own prefix
+    assert packed.targets.tolist() == [3, 4, 5, 7, 9]
+    assert packed.sources.tolist() == [2, 3, 2, 6, 8]  # the first of a row is predicted from the end of its own prefix
     assert packed.rows.tolist() == [0, 0, 1, 1, 2]
     assert packed.tags == ("a", "b", "c")
     assert (one.length, one.labelled, two.length) == (8, 4, 2)
