@@ -193,6 +193,12 @@ def test_a_file_is_read_by_the_command_of_its_kind_only(write):
     assert 'kind = "grpo"' in refusal(write(LEAST), Grpo)
 
 
+def test_a_file_of_another_kind_names_its_command(write):
+    grpo = LEAST.replace('"sft"', '"grpo"')
+    assert refusal(write(grpo)).endswith('Expected kind = "sft". Use: unireason train grpo.')
+    assert refusal(write(LEAST.replace('"sft"', "[1]"))).endswith('Expected kind = "sft".')
+
+
 def test_the_plan_table_is_checked_and_left_out(write):
     assert read(write(LEAST + "[plan]\nsamples = 5\n"), Sft) == read(write(LEAST), Sft)
     assert "plan.response" in refusal(write(LEAST + "[plan]\nrespons = 5\n"))

@@ -52,7 +52,8 @@ def read(path: str | Path, kind: type[T], overrides: Sequence[str] = ()) -> T:
     named, wanted = table.pop(KIND, None), kind.__name__.lower()
     if named != wanted:
         came = f"{Path(path).name} has no kind" if named is None else f"{Path(path).name} is of the kind {named!r}"
-        raise FormatError(came, f'{KIND} = "{wanted}"', "use the command of that kind" if named in KINDS else "")
+        remedy = f"use: unireason train {named}" if isinstance(named, str) and named in KINDS else ""
+        raise FormatError(came, f'{KIND} = "{wanted}"', remedy)
     build(Planned, table.pop(PLAN, {}), within=PLAN)
     return build(kind, table)
 
