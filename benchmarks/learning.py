@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import describe
-from unireason.data.dataset import MANIFEST, Dataset
 from unireason.data.records import SampleRecord
 from unireason.metrics.intervals import bootstrap_difference, bootstrap_mean
 from unireason.rewards.measures import looks_iou
@@ -28,16 +27,14 @@ SEED, DRAWN = 20261122, 4
 def ask(checkpoint: str, exam: Path, questions: int, out: Path) -> None:
     """Ask held-out questions about volumes, greedily and ``DRAWN`` times as the policy samples; write one row each.
 
-    ``exam`` is a data set, whose test split is asked, or a folder in which an examination of built questions is made.
+    ``exam`` is a folder in which an examination of built questions is made, or lies already.
     """
     from unireason.engine.reasoner import Question, load
     from unireason.engine.sampling import Sampling
     from unireason.evaluate.heldout import held_out, make_exam, read_cases
 
-    reasoner, given = load(checkpoint, threads=1), (exam / MANIFEST).is_file()
-    dataset = Dataset.open(exam) if given else make_exam(SEED, questions, exam)
-    chosen = held_out(dataset, "volume", questions, "test" if given else None)
-    by_case = {case: list(group) for case, group in groupby(chosen, key=lambda s: s.case)}
+    reasoner, dataset = load(checkpoint, threads=1), make_exam(SEED, questions, exam)
+    by_case = {case: list(group) for case, group in groupby(held_out(dataset, "volume", questions), key=lambda s: s.case)}
     rows: list[dict[str, Any]] = []
     for record, case in read_cases(dataset, list(by_case)):
         samples = by_case[record.scene.case]
@@ -111,9 +108,7 @@ def main() -> None:
     steps = parser.add_subparsers(dest="step", required=True)
     asking = steps.add_parser("ask")
     asking.add_argument("checkpoint")
-    asking.add_argument(
-        "--exam", type=Path, required=True, help="data set to ask the test split of, or a folder for an examination"
-    )
+    asking.add_argument("--exam", type=Path, required=True, help="folder of the examination; made if missing")
     asking.add_argument("--questions", type=int, default=600)
     asking.add_argument("--out", type=Path, required=True)
     comparing = steps.add_parser("compare")
