@@ -79,7 +79,13 @@ def test_session_knows_no_torch():
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_transformers_only_in_the_model_room(path):
     # Attention functions are registered with transformers by the two back ends that need their own.
-    exceptions = {"engine/attention.py", "train/network/attention.py", "engine/cache.py", "engine/packed.py", "engine/reference.py"}
+    exceptions = {
+        "engine/attention.py",
+        "train/network/attention.py",
+        "engine/cache.py",
+        "engine/packed.py",
+        "engine/reference.py",
+    }
     if room(path) in TRANSFORMERS_ROOMS or path.relative_to(ROOT).as_posix() in exceptions:
         return
     assert "transformers" not in {n.split(".")[0] for n in imports(path)}
