@@ -15,14 +15,14 @@ ROOT = Path(__file__).parents[2] / "src" / "unireason"
 LEVELS = {
     "types": 1, "errors": 1,
     "files": 2, "imaging": 2, "grounding": 2, "metrics": 2,
-    "rewards": 3, "data": 3, "model": 3,
+    "rewards": 3, "data": 3, "model": 3, "segment": 3,
     "engine": 4,
     "train": 5, "evaluate": 5, "report": 5, "conformance": 5, "cluster": 5,
     "cli": 6, "__main__": 7,
 }  # fmt: skip
 HEAVY = {"torch", "transformers", "fastapi", "ray"}
 LIGHT_ROOMS = {"types", "errors", "files", "imaging", "grounding", "metrics", "rewards", "data", "report", "cli"}
-TRANSFORMERS_ROOMS = {"model"}
+TRANSFORMERS_ROOMS = {"model", "segment"}
 FILES = sorted(ROOT.rglob("*.py"))
 
 

@@ -20,6 +20,7 @@ from unireason.errors import FormatError
 from unireason.types import Kind
 
 PROFILE_FILE = "profile.toml"
+GROUNDING_FILE = "grounding.toml"
 Role = Literal["system", "user", "assistant"]
 Chat = Literal["tokenizer", "chatml"]
 

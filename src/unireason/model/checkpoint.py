@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unireason.errors import ModelError
-from unireason.grounding.prompts import BUILT_IN, PROFILE_FILE, Profile, load_profile
+from unireason.grounding.prompts import BUILT_IN, GROUNDING_FILE, PROFILE_FILE, Profile, load_profile
 
 from . import files
 from .processor import limits, load_processor
@@ -67,7 +67,8 @@ class Checkpoint:
         tokenizer: Its fast tokenizer.
         image_processor: ``Qwen2VLImageProcessorPil`` with the checkpoint's configuration.
         ids: Special token ids.
-        profile: Wording and limits.
+        profile: Wording and limits of questions that are answered in words.
+        grounding: The same of implicit questions that are answered by a box and two points.
         name: "phantom", the folder's base name or the hub id.
         sha256: See ``files.fingerprint``; empty for a network made in memory.
         hashed: What of the weights was hashed: "files", "headers" or "".
@@ -83,6 +84,7 @@ class Checkpoint:
     sha256: str = ""
     hashed: Literal["files", "headers", ""] = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    grounding: Profile = BUILT_IN["umrg"]
 
     @property
     def device(self) -> Any:
@@ -122,14 +124,15 @@ def load(ref: str | Path, *, device: Any = None, dtype: Any = None, profile: Pro
         ref: "phantom", a folder or a hub id.
         device: Torch device; None takes CUDA where there is one, else the CPU.
         dtype: "bf16", "fp32", a torch type, or None: float32 on a CPU for weights below 4 GiB, bfloat16 else.
-        profile: Prompt profile; None reads ``profile.toml`` of the checkpoint, or takes the built-in "default".
+        profile: Prompt profile; None reads ``profile.toml`` of the checkpoint, or takes the built-in "default". The profile of implicit
+            questions is that of its ``grounding.toml``, or the built-in "umrg".
 
     Returns:
         The checkpoint, in evaluation mode, without gradients switched off for its parameters.
 
     Raises:
         ModelError: If it cannot be found, is of another architecture, incomplete, pickled, or lacks a special token.
-        FormatError: If its ``profile.toml`` cannot be read.
+        FormatError: If a profile of it cannot be read.
     """
     folder = files.locate(ref)
     config, weights = files.check(folder)
@@ -141,7 +144,8 @@ def load(ref: str | Path, *, device: Any = None, dtype: Any = None, profile: Pro
         _network(folder, config, target, kind),
         load_tokenizer(folder),
         load_processor(folder),
-        profile=profile or _profile(folder),
+        profile=profile or _profile(folder, PROFILE_FILE, "default"),
+        grounding=_profile(folder, GROUNDING_FILE, "umrg"),
         name=str(ref) if known else folder.resolve().name,
         origin=(sha256, hashed),
     )
@@ -153,6 +157,7 @@ def assemble(
     image_processor: Any,
     *,
     profile: Profile | None = None,
+    grounding: Profile | None = None,
     name: str = "in-memory",
     origin: tuple[str, Literal["files", "headers", ""]] = ("", ""),
 ) -> Checkpoint:
@@ -163,6 +168,7 @@ def assemble(
         tokenizer: Fast tokenizer with the special tokens.
         image_processor: ``Qwen2VLImageProcessorPil``.
         profile: Prompt profile; None for the built-in "default".
+        grounding: Prompt profile of implicit questions; None for the built-in "umrg".
         name: Name kept in traces.
         origin: (sha256, what was hashed) of the files it came from.
 
@@ -186,9 +192,8 @@ def assemble(
             raise ModelError(
                 f"the image processor's {of_processor} is {getattr(own, of_processor)}", f"{getattr(vision, of_network)}"
             )
-    return Checkpoint(
-        network.eval(), tokenizer, own, ids, profile or BUILT_IN["default"], name, origin[0], origin[1], _versions()
-    )
+    asking, grounds = profile or BUILT_IN["default"], grounding or BUILT_IN["umrg"]
+    return Checkpoint(network.eval(), tokenizer, own, ids, asking, name, origin[0], origin[1], _versions(), grounds)
 
 
 def special_ids(tokenizer: Any) -> SpecialIds:
@@ -292,8 +297,8 @@ def _network(folder: Path, config: Mapping[str, Any], device: Any, dtype: Any) -
         raise ModelError(f"the network does not fit on {device}: {error}", remedy="use another device or bf16") from error
 
 
-def _profile(folder: Path) -> Profile:
-    return load_profile(folder) if (folder / PROFILE_FILE).exists() else BUILT_IN["default"]
+def _profile(folder: Path, file: str, other: str) -> Profile:
+    return load_profile(folder / file if (folder / file).exists() else other)
 
 
 def _device(device: Any) -> Any:

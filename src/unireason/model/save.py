@@ -14,7 +14,7 @@ import torch
 
 from unireason.errors import ModelError
 from unireason.files import replaced_folder
-from unireason.grounding.prompts import PROFILE_FILE
+from unireason.grounding.prompts import GROUNDING_FILE, PROFILE_FILE
 
 from .adapters import merged_state
 from .checkpoint import Checkpoint
@@ -45,8 +45,8 @@ def save(
         card: Text of README.md; None writes none.
 
     Returns:
-        The folder: safetensors, config.json, generation_config.json, tokenizer with chat template, preprocessor_config.json and
-        profile.toml.
+        The folder: safetensors, config.json, generation_config.json, tokenizer with chat template, preprocessor_config.json,
+        profile.toml and grounding.toml.
 
     Raises:
         ModelError: If ``state`` does not fit the network, or ``dtype`` or ``shard`` is unknown.
@@ -63,6 +63,7 @@ def save(
         _write_tokenizer(partial, checkpoint.tokenizer)
         _write_json(partial / "preprocessor_config.json", _processor(checkpoint))
         (partial / PROFILE_FILE).write_text(checkpoint.profile.to_toml(), encoding="utf-8")
+        (partial / GROUNDING_FILE).write_text(checkpoint.grounding.to_toml(), encoding="utf-8")
         if card is not None:
             (partial / "README.md").write_text(card, encoding="utf-8")
     return folder

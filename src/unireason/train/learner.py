@@ -148,6 +148,8 @@ class Learner:
         profile = load_profile(settings.profile) if settings.profile else None
         where = "cpu" if self.sharded else self.crew.device
         made = load(settings.start, device=where, dtype="bf16" if half else "fp32", profile=profile)
+        if settings.grounding:
+            made = replace(made, grounding=load_profile(settings.grounding))
         if settings.phrases:
             vocabulary.extend(made.network, made.tokenizer, self._phrases(), seed=self.settings.run.seed)
         return made

@@ -17,7 +17,7 @@ from unireason.data.layouts.posing import IMAGE, with_crops
 from unireason.data.records import SampleRecord
 from unireason.errors import FormatError, ModelError
 from unireason.grounding.crop import fitted_size
-from unireason.grounding.prompts import PROFILE_FILE, Profile, load_profile, render
+from unireason.grounding.prompts import GROUNDING_FILE, PROFILE_FILE, Profile, load_profile, render
 from unireason.model.files import BUILT_IN, locate
 from unireason.train.settings.grpo import Grpo
 from unireason.train.settings.planned import Planned
@@ -112,8 +112,12 @@ class _Asking:
     def of(cls, settings: Sft | Grpo) -> _Asking:
         start = settings.model.start
         folder = locate(start) if _is_here(start) else None
-        own = folder if folder and (folder / PROFILE_FILE).is_file() else "default"
-        return cls(load_profile(settings.model.profile or own), load_profile("umrg"), rule(start if folder else "published"))
+        own, grounds = (
+            folder / file if folder and (folder / file).is_file() else other
+            for file, other in ((PROFILE_FILE, "default"), (GROUNDING_FILE, "umrg"))
+        )
+        grounding = settings.model.grounding or grounds
+        return cls(load_profile(settings.model.profile or own), load_profile(grounding), rule(start if folder else "published"))
 
     def measure(self, sample: SampleRecord, frame: Frame, kind: _Kind, count: Count) -> None:
         """Add the lengths of a sample to those of its kind."""

@@ -31,12 +31,10 @@ class Encoder:
     """Writes samples as token sequences for one checkpoint.
 
     Attributes:
-        checkpoint: Tokenizer, image processor and special ids; its profile asks the questions.
-        grounding: Profile of implicit grounding questions.
+        checkpoint: Tokenizer, image processor, special ids and the profiles that ask the questions.
     """
 
     checkpoint: Checkpoint
-    grounding: Profile
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, profile: str = "") -> Encoder:
@@ -49,11 +47,11 @@ class Encoder:
         Raises:
             FormatError: If there is no such profile.
         """
-        return cls(replace(checkpoint, profile=load_profile(profile)) if profile else checkpoint, load_profile("umrg"))
+        return cls(replace(checkpoint, profile=load_profile(profile)) if profile else checkpoint)
 
     def profile(self, sample: SampleRecord) -> Profile:
         """The profile that asks a sample."""
-        return self.grounding if sample.task == "umrg" else self.checkpoint.profile
+        return self.checkpoint.grounding if sample.task == "umrg" else self.checkpoint.profile
 
     def prompt(self, sample: SampleRecord, frame: Frame) -> tuple[int, ...]:
         """Prompt ids of a sample, pads expanded.

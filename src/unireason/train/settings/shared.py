@@ -35,7 +35,8 @@ class Model:
     Attributes:
         start: "phantom", a checkpoint folder or a hub id; weights, tokenizer, image processor and profile come from there.
         profile: Prompt profile for questions with options and open questions: "" takes the checkpoint's own, else a built-in name or a
-            TOML file. Implicit grounding questions always take "umrg".
+            TOML file.
+        grounding: The same for implicit grounding questions, whose built-in profile is "umrg".
         phrases: Tokens added for the most frequent phrases of the training texts before training starts; 0 keeps the tokenizer. For small
             models only.
         tower: True trains the vision tower.
@@ -48,6 +49,7 @@ class Model:
 
     start: str
     profile: str = ""
+    grounding: str = ""
     phrases: int = 0
     tower: bool = False
     projector: bool = False

@@ -1,0 +1,1 @@
+"""Frozen segmentation experts: a box and points become a mask."""

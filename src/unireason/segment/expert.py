@@ -1,0 +1,126 @@
+"""What every segmentation expert is given and gives back. An expert is frozen: it turns a box and points into a mask and never learns.
+
+All places are canonical continuous indices (``unireason.types``): element ``n`` covers ``[n, n + 1)``, x before y before z. Masks lie on
+the canonical grid of the case; ``imaging.geometry.to_source`` lays them on the file's own. It knows nothing of models that reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unireason.errors import FormatError
+from unireason.types import Box, Box2D, Box3D, Case
+
+Point = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Where to look: a box, points inside, or both.
+
+    Attributes:
+        box: Half-open, canonical. A cuboid asks for a structure in a volume, a rectangle in an image or on one slice of a volume.
+        points: Places inside the structure, canonical: (x, y), or (x, y, z) in a volume that is asked as a whole.
+        slice: Canonical slice on which a rectangle and points (x, y) lie; None for an image or a volume that is asked as a whole.
+        propagate: True follows what was found on ``slice`` into its neighbours, both ways.
+    """
+
+    box: Box | None = None
+    points: tuple[Point, ...] = ()
+    slice: int | None = None
+    propagate: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmentation:
+    """A mask and what is known of it.
+
+    Attributes:
+        mask: bool, of the case's ``geometry.shape``: (Z, Y, X) or (Y, X). All False if nothing was found.
+        score: How sure the expert is, in [0, 1].
+        gaps: Canonical slices without a voxel between slices with some.
+        notes: Remarks for people, such as "2 smaller components were left out".
+    """
+
+    mask: NDArray[np.bool_]
+    score: float
+    gaps: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Expert(Protocol):
+    """A frozen expert. What it makes of a case once (an image embedding) is kept for the last cases it saw."""
+
+    name: str
+
+    def segment(self, case: Case, prompts: Sequence[Prompt]) -> list[Segmentation]:
+        """One mask a prompt, in order; no prompts give none.
+
+        Raises:
+            FormatError: If a prompt does not fit the case (see :func:`checked`).
+            ModelError: If the network cannot take the case.
+        """
+        ...
+
+
+def checked(case: Case, prompt: Prompt) -> Prompt:
+    """A prompt that fits its case, cut off at the borders.
+
+    Args:
+        case: The image or volume.
+        prompt: What was asked.
+
+    Returns:
+        The same prompt with its box clipped to the grid.
+
+    Raises:
+        FormatError: If there is neither box nor point, numbers are not finite, a box is empty or outside, a point lies outside, a slice
+            is named for an image, misses for a rectangle on a volume, or does not exist.
+    """
+    shape = case.geometry.shape
+    flat = case.kind == "image" or prompt.slice is not None
+    if prompt.box is None and not prompt.points:
+        raise FormatError("a prompt without box and points", "at least one of them")
+    if prompt.slice is not None and (case.kind == "image" or not 0 <= prompt.slice < shape[0]):
+        expected = "none" if case.kind == "image" else f"0 to {shape[0] - 1}"
+        raise FormatError(f"slice {prompt.slice} of a case of shape {shape}", expected)
+    if prompt.propagate and prompt.slice is None:
+        raise FormatError("a prompt that is to be followed without the slice on which it lies", "slice = 0, 1, ...")
+    dims, wanted = (2, Box2D) if flat else (3, Box3D)
+    sizes = tuple(reversed(shape[-dims:]))
+    if any(len(p) != dims or not all(0 <= v <= n for v, n in zip(p, sizes, strict=False)) for p in prompt.points):
+        raise FormatError(f"the points {list(prompt.points)}", f"{dims} numbers each, inside {sizes}")
+    if prompt.box is None:
+        return prompt
+    if not isinstance(prompt.box, wanted):
+        hint = "give the slice on which a rectangle lies" if case.kind == "volume" else "leave z out"
+        raise FormatError(f"the box {list(prompt.box.coords)}", f"{2 * dims} numbers", hint)
+    low, high = prompt.box.coords[:dims], prompt.box.coords[dims:]
+    if not all(np.isfinite(prompt.box.coords)) or any(b <= a for a, b in zip(low, high, strict=True)):
+        raise FormatError(f"the box {list(prompt.box.coords)}", "finite numbers, each upper end above its lower end")
+    if any(b <= 0 or a >= n for a, b, n in zip(low, high, sizes, strict=True)):
+        raise FormatError(f"the box {list(prompt.box.coords)} lies outside", f"inside {sizes}")
+    held: Any = [min(max(v, 0.0), float(n)) for v, n in zip((*low, *high), sizes * 2, strict=True)]
+    return Prompt(wanted(*held), prompt.points, prompt.slice, prompt.propagate)
+
+
+def finished(mask: NDArray[np.bool_], score: float, notes: Sequence[str] = ()) -> Segmentation:
+    """A segmentation with its gaps told.
+
+    Args:
+        mask: bool (Z, Y, X) or (Y, X).
+        score: In [0, 1]; clipped.
+        notes: Remarks.
+    """
+    gaps: tuple[int, ...] = ()
+    if mask.ndim == 3 and mask.any():
+        filled = mask.reshape(len(mask), -1).max(axis=1)
+        first, last = (int(v) for v in np.flatnonzero(filled)[[0, -1]])
+        gaps = tuple(z for z in range(first, last) if not filled[z])
+    said = (*notes, f"no voxel on {len(gaps)} slices in between") if gaps else tuple(notes)
+    return Segmentation(mask, float(min(max(score, 0.0), 1.0)), gaps, said)
