@@ -24,16 +24,20 @@ from unireason.types import Trace
 SEED, DRAWN = 20261122, 4
 
 
-def ask(checkpoint: str, exam: Path, questions: int, out: Path) -> None:
+def ask(checkpoint: str, exam: Path, questions: int, out: Path, *, lessons: bool = False) -> None:
     """Ask held-out questions about volumes, greedily and ``DRAWN`` times as the policy samples; write one row each.
 
-    ``exam`` is a folder in which an examination of built questions is made, or lies already.
+    ``exam`` is a folder in which an examination of built questions is made, or lies already; with ``lessons`` its patients are asked in
+    the short words of the base.
     """
     from unireason.engine.reasoner import Question, load
     from unireason.engine.sampling import Sampling
     from unireason.evaluate.heldout import held_out, make_exam, read_cases
+    from unireason.train.base.rehearsal import rehearse
 
     reasoner, dataset = load(checkpoint, threads=1), make_exam(SEED, questions, exam)
+    if lessons:
+        dataset = rehearse(dataset, exam.with_name(f"{exam.name}-lessons"))
     by_case = {case: list(group) for case, group in groupby(held_out(dataset, "volume", questions), key=lambda s: s.case)}
     rows: list[dict[str, Any]] = []
     for record, case in read_cases(dataset, list(by_case)):
@@ -111,12 +115,13 @@ def main() -> None:
     asking.add_argument("--exam", type=Path, required=True, help="folder of the examination; made if missing")
     asking.add_argument("--questions", type=int, default=600)
     asking.add_argument("--out", type=Path, required=True)
+    asking.add_argument("--lessons", action="store_true", help="ask the examination's patients in the short words of the base")
     comparing = steps.add_parser("compare")
     comparing.add_argument("start", type=Path)
     comparing.add_argument("runs", type=Path, nargs="+")
     args = parser.parse_args()
     if args.step == "ask":
-        ask(args.checkpoint, args.exam, args.questions, args.out)
+        ask(args.checkpoint, args.exam, args.questions, args.out, lessons=args.lessons)
     else:
         print(json.dumps(compare(args.start, args.runs), indent=2))
 

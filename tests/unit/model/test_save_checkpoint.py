@@ -45,14 +45,15 @@ def test_written_and_loaded_it_is_the_same(tmp_path):
     made = tiny.checkpoint()
     folder = save(tmp_path / "ck", made, dtype="fp32")
     assert names_in(folder) == [
-        *("chat_template.jinja", "config.json", "generation_config.json", "model.safetensors", "preprocessor_config.json"),
-        *("profile.toml", "tokenizer.json", "tokenizer_config.json"),
+        *("chat_template.jinja", "config.json", "generation_config.json", "grounding.toml", "model.safetensors"),
+        *("preprocessor_config.json", "profile.toml", "tokenizer.json", "tokenizer_config.json"),
     ]
     loaded = checkpoint.load(folder, device="cpu")
     state = loaded.network.state_dict()
     assert all(torch.equal(state[k], v) for k, v in made.network.state_dict().items())
     assert torch.equal(logits(loaded.network), logits(made.network))
-    assert (loaded.profile, loaded.ids, loaded.pixel_limits) == (made.profile, made.ids, made.pixel_limits)
+    assert (loaded.profile, loaded.grounding) == (made.profile, made.grounding)
+    assert (loaded.ids, loaded.pixel_limits) == (made.ids, made.pixel_limits)
     assert loaded.tokenizer.chat_template == made.tokenizer.chat_template
     text = "<|im_start|>ünï <think>x</think>\n"
     assert loaded.tokenizer(text)["input_ids"] == made.tokenizer(text)["input_ids"]
