@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from unireason.errors import FormatError
 from unireason.grounding import trace as traces
+from unireason.grounding import umrg
 from unireason.grounding.prompts import Profile, letters_of
 from unireason.imaging import geometry, serialize
 from unireason.metrics.answers import answer_choice
@@ -18,60 +19,15 @@ from unireason.model import checkpoint as checkpoints
 from unireason.model import tokens
 from unireason.types import Case, Problem, Source, Stack, Trace
 
-from .case import CropSource, EncodedCase, Request
+from .asking import AskOptions, Question, options_from
+from .case import EncodedCase, Request
 from .local import LocalEngine, OnToken
-from .sampling import Sampling
 from .session import Budget, Session
 from .threads import set_threads
 
+__all__ = ["AskOptions", "Question", "Reasoner", "load", "make_trace"]
+
 _KEPT_CASES = 2
-
-
-@dataclass(frozen=True, slots=True)
-class AskOptions:
-    """How to ask, apart from the question.
-
-    Attributes:
-        sampling: How tokens are chosen; greedy by default.
-        samples: Responses a question; sample n uses the seed ``sampling.seed + n``.
-        window: See ``imaging.window.choose``.
-        slices: Model slices of a volume; None takes the profile's.
-        crop_source: "model" or "native".
-        max_looks: Looks at most; None takes the profile's.
-        max_new_tokens: Sampled tokens at most; None takes the profile's.
-    """
-
-    sampling: Sampling = field(default_factory=Sampling)
-    samples: int = 1
-    window: str = "auto"
-    slices: int | None = None
-    crop_source: CropSource = "model"
-    max_looks: int | None = None
-    max_new_tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            FormatError: If there are no samples, or slices are not a positive whole number.
-        """
-        for name in ("samples", "slices"):
-            value = getattr(self, name)
-            if (value is not None or name == "samples") and (type(value) is not int or value < 1):
-                raise FormatError(f"{name} is {value!r}", "a whole number of at least 1")
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A question with its options.
-
-    Attributes:
-        text: The question.
-        options: Option texts in order A, B, ...; none for an open question.
-    """
-
-    text: str
-    options: tuple[str, ...] = ()
 
 
 def load(
@@ -108,6 +64,7 @@ class Reasoner:
         self.checkpoint = checkpoint
         self.engine: Any = engine or LocalEngine(checkpoint)
         self._encoded: OrderedDict[tuple[Any, ...], tuple[Case, EncodedCase]] = OrderedDict()
+        self._grounder: Reasoner | None = None
 
     def ask(
         self, case: Case, question: str, *, options: Sequence[str] = (), on_token: OnToken | None = None, **how: Any
@@ -128,8 +85,7 @@ class Reasoner:
             FormatError: If the question, an option or a setting cannot be used.
             ModelError: If the case does not fit the model's context.
         """
-        if how.get("samples", 1) != 1:
-            raise FormatError(f"{how['samples']} samples of one trace", "1", "call ask_many")
+        _check_once(how)
         asked = [Question(question, tuple(options))]
         return self.ask_many(case, asked, on_token=on_token, **how)[0][0]
 
@@ -151,7 +107,7 @@ class Reasoner:
             FormatError: If a question, an option or a setting cannot be used.
             ModelError: If the case does not fit the model's context.
         """
-        chosen = _options(how)
+        chosen = options_from(how)
         asked = [q if isinstance(q, Question) else Question(q) for q in questions]
         begun = time.perf_counter()
         encoded = self.encode(case, window=chosen.window, slices=chosen.slices)
@@ -164,6 +120,51 @@ class Reasoner:
             for session, (q, n) in zip(sessions, ((q, n) for q in asked for n in range(chosen.samples)), strict=True)
         )
         return [[next(made) for _ in range(chosen.samples)] for _ in asked]
+
+    def ground(self, case: Case, question: str, *, on_token: OnToken | None = None, **how: Any) -> Trace:
+        """Ask one implicit question once: what a picture is asked for is answered by a place.
+
+        Args:
+            case: An image; of a volume take a slice (``data.extract.slices.picture``).
+            question: The question; it describes a structure and need not name it.
+            on_token: As for ``ask``.
+            **how: Fields of ``AskOptions`` except ``samples``.
+
+        Returns:
+            The trace; ``engine.pointing.target`` reads the box and the two points of its answer.
+
+        Raises:
+            FormatError: If the question or a setting cannot be used, or the case is a volume.
+            ModelError: If the case does not fit the model's context.
+        """
+        _check_once(how)
+        return self.ground_many(case, [question], on_token=on_token, **how)[0][0]
+
+    def ground_many(
+        self, case: Case, questions: Sequence[str], *, on_token: OnToken | None = None, **how: Any
+    ) -> list[list[Trace]]:
+        """Ask several implicit questions about one picture in the words of ``checkpoint.grounding``, each several times.
+
+        Args:
+            case: An image.
+            questions: Implicit questions. None gives an empty list.
+            on_token: As for ``ask_many``.
+            **how: Fields of ``AskOptions``.
+
+        Returns:
+            For every question its traces, one a sample. What is wrong with an answer is among the problems of its trace.
+
+        Raises:
+            FormatError: As for ``ground``.
+            ModelError: If the case does not fit the model's context.
+        """
+        if case.kind != "image":
+            raise FormatError("an implicit question about a volume", "an image", "choose one of its slices")
+        if self._grounder is None:
+            # Prompts of the two tasks share no prefix: each keeps encodings of its own, behind one engine.
+            self._grounder = Reasoner(replace(self.checkpoint, profile=self.checkpoint.grounding), engine=self.engine)
+        asked = self._grounder.ask_many(case, questions, on_token=on_token, **how)
+        return [[_judged(trace) for trace in samples] for samples in asked]
 
     def encode(self, case: Case, *, window: str = "auto", slices: int | None = None) -> EncodedCase:
         """Serialize and encode a case, or take it from the last two.
@@ -275,12 +276,14 @@ def make_trace(
     )
 
 
-def _options(how: dict[str, Any]) -> AskOptions:
-    sampling = how.get("sampling")
-    try:
-        return replace(AskOptions(), **{**how, "sampling": sampling or Sampling()})
-    except TypeError as error:
-        raise FormatError(f"unknown setting: {error}", f"some of: {', '.join(AskOptions.__dataclass_fields__)}") from error
+def _check_once(how: Mapping[str, Any]) -> None:
+    if how.get("samples", 1) != 1:
+        raise FormatError(f"{how['samples']} samples of one trace", "1", "ask for many")
+
+
+def _judged(trace: Trace) -> Trace:
+    """A trace with what is wrong in its boxed answer."""
+    return replace(trace, problems=_merged(trace.problems, umrg.read(trace.raw_text).problems))
 
 
 def _execution(look: Any, encoded: EncodedCase, case: Case) -> traces.Execution:
@@ -288,7 +291,7 @@ def _execution(look: Any, encoded: EncodedCase, case: Case) -> traces.Execution:
     return traces.Execution(look.crops, box_voxel, geometry.voxel_to_world_bounds(box_voxel, case.geometry))
 
 
-def _merged(of_text: Sequence[Problem], of_session: Sequence[Problem]) -> tuple[Problem, ...]:
-    """Problems of the text first; of the session those that the text does not show."""
+def _merged(of_text: Sequence[Problem], more: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Problems of the text first; of the others those of another kind."""
     known = {problem.code for problem in of_text}
-    return (*of_text, *(problem for problem in of_session if problem.code not in known))
+    return (*of_text, *(problem for problem in more if problem.code not in known))

@@ -34,7 +34,7 @@ def busy(loaded: Loaded, count: int, rng: np.random.Generator) -> list[int]:
     Raises:
         GeometryError: If the case is an image.
     """
-    depth, height, width = _volume_shape(loaded)
+    depth, height, width = _volume_shape(loaded.case)
     shown, weight = np.zeros(depth), np.zeros(depth)
     for layer in loaded.layers:
         highest = max(layer.names, default=0)
@@ -53,10 +53,7 @@ def busy(loaded: Loaded, count: int, rng: np.random.Generator) -> list[int]:
 
 
 def axial(loaded: Loaded, k: int) -> Loaded:
-    """One canonical slice of a volume as an image.
-
-    Its file plane is made of the volume's two index axes that lie in the slice, in the file's order: the voxel boxes of the image
-    count in them, and its affine places them in the patient, the third column stepping to the next slice.
+    """One canonical slice of a volume with its masks, as an image (see :func:`picture`).
 
     Args:
         loaded: A volume with its masks.
@@ -68,13 +65,33 @@ def axial(loaded: Loaded, k: int) -> Loaded:
     Raises:
         GeometryError: If the case is an image or has no such slice.
     """
-    depth, _, _ = _volume_shape(loaded)
+    shown, item = picture(loaded.case, k), loaded.item
+    spacing = None if item.spacing_mm is None else item.spacing_mm[:2]
+    layers = tuple(Layer(np.ascontiguousarray(layer.labels[k]), layer.names) for layer in loaded.layers)
+    return Loaded(replace(item, kind="image", spacing_mm=spacing), shown, layers)
+
+
+def picture(volume: Case, k: int) -> Case:
+    """One canonical slice of a volume as an image.
+
+    Its file plane is made of the volume's two index axes that lie in the slice, in the file's order: the voxel boxes of the image
+    count in them, and its affine places them in the patient, the third column stepping to the next slice.
+
+    Args:
+        volume: A volume.
+        k: Canonical slice, 0 at the feet.
+
+    Returns:
+        The image, (Y, X); pixels are copied.
+
+    Raises:
+        GeometryError: If the case is an image or has no such slice.
+    """
+    depth, _, _ = _volume_shape(volume)
     if not 0 <= k < depth:
         raise GeometryError(f"slice {k} was asked for", f"0 to {depth - 1}")
-    volume, item = loaded.case, loaded.item
-    spacing = None if item.spacing_mm is None else item.spacing_mm[:2]
     name = f"{volume.source.name}-{k:03d}"
-    picture = Case(
+    return Case(
         pixels=np.ascontiguousarray(volume.pixels[k]),
         kind="image",
         geometry=slice_geometry(volume.geometry, k),
@@ -83,12 +100,10 @@ def axial(loaded: Loaded, k: int) -> Loaded:
         window=volume.window,
         notes=(*volume.notes, f"slice {k} of a volume"),
     )
-    layers = tuple(Layer(np.ascontiguousarray(layer.labels[k]), layer.names) for layer in loaded.layers)
-    return Loaded(replace(item, kind="image", spacing_mm=spacing), picture, layers)
 
 
 def slice_geometry(geometry: Geometry, k: int) -> Geometry:
-    """Geometry of canonical slice ``k`` of a volume; see :func:`axial`.
+    """Geometry of canonical slice ``k`` of a volume; see :func:`picture`.
 
     Args:
         geometry: Of a volume.
@@ -113,8 +128,8 @@ def slice_geometry(geometry: Geometry, k: int) -> Geometry:
     )
 
 
-def _volume_shape(loaded: Loaded) -> tuple[int, int, int]:
-    if loaded.case.kind != "volume":
+def _volume_shape(case: Case) -> tuple[int, int, int]:
+    if case.kind != "volume":
         raise GeometryError("slices were asked of an image", "a volume", "use the image as it is")
-    depth, height, width = loaded.case.geometry.shape
+    depth, height, width = case.geometry.shape
     return depth, height, width

@@ -1,0 +1,71 @@
+"""What is asked, and how: a question, and the settings that all questions of one call share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from unireason.errors import FormatError
+
+from .case import CropSource
+from .sampling import Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class AskOptions:
+    """How to ask, apart from the question.
+
+    Attributes:
+        sampling: How tokens are chosen; greedy by default.
+        samples: Responses a question; sample n uses the seed ``sampling.seed + n``.
+        window: See ``imaging.window.choose``.
+        slices: Model slices of a volume; None takes the profile's.
+        crop_source: "model" or "native".
+        max_looks: Looks at most; None takes the profile's.
+        max_new_tokens: Sampled tokens at most; None takes the profile's.
+    """
+
+    sampling: Sampling = field(default_factory=Sampling)
+    samples: int = 1
+    window: str = "auto"
+    slices: int | None = None
+    crop_source: CropSource = "model"
+    max_looks: int | None = None
+    max_new_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            FormatError: If there are no samples, or slices are not a positive whole number.
+        """
+        for name in ("samples", "slices"):
+            value = getattr(self, name)
+            if (value is not None or name == "samples") and (type(value) is not int or value < 1):
+                raise FormatError(f"{name} is {value!r}", "a whole number of at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with its options.
+
+    Attributes:
+        text: The question.
+        options: Option texts in order A, B, ...; none for an open question.
+    """
+
+    text: str
+    options: tuple[str, ...] = ()
+
+
+def options_from(how: Mapping[str, Any]) -> AskOptions:
+    """Settings from keyword arguments; ``sampling=None`` takes the default.
+
+    Raises:
+        FormatError: If a name is unknown or a value out of range.
+    """
+    try:
+        return replace(AskOptions(), **{**how, "sampling": how.get("sampling") or Sampling()})
+    except TypeError as error:
+        raise FormatError(f"unknown setting: {error}", f"some of: {', '.join(AskOptions.__dataclass_fields__)}") from error
