@@ -66,7 +66,7 @@ class Skips:
             self.watch.skipped(error.case, error.reason)
         if len(self.seen) > self.most:
             raise UniReasonError(
-                f"{len(self.seen)} cases cannot be read, the last, {error.case}, because {error.reason}",
+                f"unreadable cases: {len(self.seen)}; the last is {error.case}: {error.reason}",
                 f"at most {self.most}",
                 "mend the data set, or raise data.skip",
             )

@@ -7,14 +7,15 @@ import pytest
 
 from datasets import built
 from unireason.data.dataset import Dataset
+from unireason.data.sources.phantom import EXAM_STREAM
 from unireason.errors import FormatError
 from unireason.train.base.rehearsal import rehearse
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory):
+@pytest.fixture(scope="module", params=[0, EXAM_STREAM], ids=["everybody", "exam"])
+def both(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lessons")
-    source = built(folder / "data", patients=5)
+    source = built(folder / "data", patients=5, stream=request.param)
     return source, rehearse(source, folder / "lessons")
 
 

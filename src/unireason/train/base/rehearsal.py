@@ -46,6 +46,7 @@ def rehearse(dataset: Dataset, out: Path, *, seed: int = 0, progress: Callable[[
     """
     if dataset.manifest.get("config", {}).get("source") != "phantom":
         raise FormatError("a data set of other images", "phantoms", "build one with: unireason data build phantom")
+    stream = int(dataset.manifest["config"].get("options", {}).get("stream", 0))
     files: dict[str, str] = {}
     done = written = 0
     for split in SPLITS:
@@ -56,7 +57,7 @@ def rehearse(dataset: Dataset, out: Path, *, seed: int = 0, progress: Callable[[
         balance = {kind: Balancer() for kind in _ROUNDS}
         samples: list[SampleRecord] = []
         for record in dataset.cases(split):
-            samples += _lessons(record, seed, balance[record.scene.kind])
+            samples += _lessons(record, stream, seed, balance[record.scene.kind])
             done += 1
             if progress:
                 progress(done)
@@ -68,11 +69,11 @@ def rehearse(dataset: Dataset, out: Path, *, seed: int = 0, progress: Callable[[
     return _finished(dataset, out, files, {"cases": done, "samples": written}, seed)
 
 
-def _lessons(record: CaseRecord, seed: int, balancer: Balancer) -> list[SampleRecord]:
+def _lessons(record: CaseRecord, stream: int, seed: int, balancer: Balancer) -> list[SampleRecord]:
     """Questions about one case in the base's words."""
     case, frame, kind = record.scene.case, record.scene.frame, record.scene.kind
     cohort, index = (int(n) for n in record.image.split("/"))
-    patient = generate(cohort, index)
+    patient = generate(cohort, index, stream=stream)
     scene = volume_scene(patient, frame) if kind == "volume" else image_scene(patient, record.slice, frame)
     rng = np.random.default_rng([seed, cohort, index, record.slice + 1])
     out = []
