@@ -156,6 +156,41 @@ def voxel_to_canonical(point: Sequence[float], geometry: Geometry) -> Point:
     )
 
 
+def canonical_box_to_voxel(box: Coords, geometry: Geometry) -> Point:
+    """A canonical box in the file's own index space.
+
+    Args:
+        box: (x1, y1, x2, y2) or (x1, y1, z1, x2, y2, z2), canonical continuous indices.
+        geometry: Of the case.
+
+    Returns:
+        (x1, y1, x2, y2) in source pixels or (i1, j1, k1, i2, j2, k2), lower corner first on every axis.
+
+    Raises:
+        GeometryError: If box and geometry differ in dimension.
+    """
+    low, high = _corners(box, len(geometry.order))
+    return _ordered(canonical_to_voxel(low, geometry), canonical_to_voxel(high, geometry))
+
+
+def model_to_canonical(point: Sequence[float], frame: Frame, geometry: Geometry) -> Point:
+    """A place of the model frame along the canonical axes.
+
+    Args:
+        point: (x, y) in model pixels, in a volume (x, y, z) with z in model slices.
+        frame: The model frame.
+        geometry: Of the case.
+
+    Returns:
+        The same place as canonical continuous index.
+
+    Raises:
+        GeometryError: If the count of numbers is wrong, or the frame is empty.
+    """
+    _count(point, len(geometry.order))
+    return tuple(float(v * f) for v, f in zip(point, _factors(frame, geometry), strict=True))
+
+
 def model_to_voxel(box: Coords, frame: Frame, geometry: Geometry) -> Point:
     """A box of the model frame in the file's own index space.
 
@@ -170,10 +205,9 @@ def model_to_voxel(box: Coords, frame: Frame, geometry: Geometry) -> Point:
     Raises:
         GeometryError: If box, frame and geometry differ in dimension, or the frame is empty.
     """
-    low, high = _corners(box, len(geometry.order))
-    factors = _factors(frame, geometry)
-    ends = [canonical_to_voxel([v * f for v, f in zip(corner, factors, strict=True)], geometry) for corner in (low, high)]
-    return _ordered(*ends)
+    corners = _corners(box, len(geometry.order))
+    low, high = (model_to_canonical(corner, frame, geometry) for corner in corners)
+    return canonical_box_to_voxel((*low, *high), geometry)
 
 
 def voxel_to_model(box_voxel: Coords, frame: Frame, geometry: Geometry) -> Point:
