@@ -1,18 +1,23 @@
-"""Files on disk: written whole or not at all, and told apart by their hash."""
+"""Files on disk: written whole or not at all, told apart by their hash; folders of weights, here or on the hub."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from unireason.errors import UniReasonError
+from unireason.errors import ModelError, UniReasonError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_MAX_JSON_BYTES = 64 << 20
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
@@ -110,3 +115,57 @@ def _digest(stream: BinaryIO) -> str:
     while block := stream.read(1 << 20):
         digest.update(block)
     return digest.hexdigest()
+
+
+def is_hub_id(ref: str | os.PathLike[str]) -> bool:
+    """True of text such as "owner/name", which may name a repository of the hub."""
+    return isinstance(ref, str) and _HUB_ID.fullmatch(ref) is not None
+
+
+def hub_folder(ref: str, wanted: Sequence[str]) -> Path:
+    """The local copy of a hub repository, fetched if it is not there yet.
+
+    Args:
+        ref: "owner/name".
+        wanted: Patterns of the files to fetch, such as "*.json"; no other file is fetched.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        ModelError: If the hub cannot be reached or has no such repository.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return Path(huggingface_hub.snapshot_download(ref, allow_patterns=list(wanted)))
+    except (RepositoryNotFoundError, EntryNotFoundError) as error:
+        raise ModelError(
+            f"there is no folder and no readable hub repository '{ref}'", remedy="check the name and the access rights"
+        ) from error
+    except Exception as error:  # the hub client passes on the errors of several network libraries
+        raise ModelError(
+            f"the checkpoint '{ref}' is neither a folder here nor in the local hub cache, and the hub cannot be reached "
+            f"({type(error).__name__})",
+            remedy="give the path of a downloaded folder, or go online once",
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a checkpoint.
+
+    Raises:
+        ModelError: If the file is missing, too large, or holds other than one JSON object.
+    """
+    try:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise ModelError(f"{path.name} is larger than {_MAX_JSON_BYTES >> 20} MiB", "a configuration")
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"the checkpoint has no {path.name}", "a complete checkpoint folder") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path.name} of the checkpoint cannot be read: {error}", "a JSON object") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path.name} of the checkpoint holds a {type(value).__name__}", "a JSON object")
+    return value

@@ -6,20 +6,18 @@ Nothing here imports torch or transformers.
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from pathlib import Path
 from typing import Any, Literal
 
 from unireason.errors import ModelError
+from unireason.files import hub_folder, is_hub_id
+from unireason.files import read_json as read_json
 
 BUILT_IN = "phantom"
 ARCHITECTURE = "qwen2_5_vl"
 CARD = "card.json"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _WANTED = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.toml")
 _HASH_WHOLE_BYTES = 64 << 20
-_MAX_JSON_BYTES = 64 << 20
 
 
 def locate(ref: str | Path) -> Path:
@@ -47,9 +45,9 @@ def locate(ref: str | Path) -> Path:
         return path
     if path.exists():
         raise ModelError(f"'{path.name}' is a file", "the folder that holds config.json and the weights")
-    if not isinstance(ref, str) or not _HUB_ID.fullmatch(ref) or ref.startswith("."):
+    if not is_hub_id(ref):
         raise ModelError(f"there is no checkpoint '{ref}'", "'phantom', an existing folder or a hub id such as owner/name")
-    return _download(ref)
+    return hub_folder(str(ref), _WANTED)
 
 
 def _empty(folder: Path) -> ModelError:
@@ -61,43 +59,6 @@ def _empty(folder: Path) -> ModelError:
     elif (folder / "run.json").is_file():
         remedy = "its run has not finished: start it again"
     return ModelError(f"'{folder}' holds no checkpoint", "a folder with config.json and weights", remedy)
-
-
-def _download(ref: str) -> Path:
-    import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
-
-    try:
-        return Path(huggingface_hub.snapshot_download(ref, allow_patterns=list(_WANTED)))
-    except (RepositoryNotFoundError, EntryNotFoundError) as error:
-        raise ModelError(
-            f"there is no folder and no readable hub repository '{ref}'", remedy="check the name and the access rights"
-        ) from error
-    except Exception as error:  # the hub client passes on the errors of several network libraries
-        raise ModelError(
-            f"the checkpoint '{ref}' is neither a folder here nor in the local hub cache, and the hub cannot be reached "
-            f"({type(error).__name__})",
-            remedy="give the path of a downloaded folder, or go online once",
-        ) from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of a checkpoint.
-
-    Raises:
-        ModelError: If the file is missing, too large, or holds other than one JSON object.
-    """
-    try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            raise ModelError(f"{path.name} is larger than {_MAX_JSON_BYTES >> 20} MiB", "a configuration")
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"the checkpoint has no {path.name}", "a complete checkpoint folder") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path.name} of the checkpoint cannot be read: {error}", "a JSON object") from error
-    if not isinstance(value, dict):
-        raise ModelError(f"{path.name} of the checkpoint holds a {type(value).__name__}", "a JSON object")
-    return value
 
 
 def check(folder: Path) -> tuple[dict[str, Any], list[Path]]:
