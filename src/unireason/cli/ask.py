@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-TAIL = 70  # characters of the model's text shown while it thinks
+from .asking import add_machine, add_read, add_sampling, add_window, asking_options, read_options, thinking
 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Question, Reasoner
@@ -48,7 +48,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--model", metavar="REF", default="phantom", help="phantom (built in), a folder or a hub id")
     parser.add_argument("--prompts", metavar="PROFILE", help="prompt profile: a TOML file or a built-in name")
     _add_how(parser.add_argument_group("how to ask"))
-    _add_read(parser.add_argument_group("how to read the file"))
+    add_read(parser.add_argument_group("how to read the file"))
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print the trace as JSON (a list for several traces)")
     output.add_argument("--crops", choices=("none", "png"), default="none", help="put the crops into the JSON")
@@ -58,14 +58,10 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _add_how(group: Any) -> None:
-    group.add_argument(
-        "--window", default="auto", help="auto, soft-tissue, lung, bone, brain, stored, minmax, percentile or LEVEL,WIDTH"
-    )
+    add_window(group)
     group.add_argument("--slices", metavar="D", type=int, help="slices shown to the model (default: the profile's)")
     group.add_argument("--samples", metavar="N", type=int, default=1, help="answers a question (with --temperature above 0)")
-    group.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default)")
-    group.add_argument("--top-p", type=float, default=1.0, help="nucleus sampling")
-    group.add_argument("--seed", type=int, default=0, help="seed of the first sample")
+    add_sampling(group)
     group.add_argument(
         "--crop-source",
         choices=("model", "native"),
@@ -73,41 +69,7 @@ def _add_how(group: Any) -> None:
         help="cut regions from the model frame or from source pixels",
     )
     group.add_argument("--max-looks", metavar="N", type=int, help="looks at most")
-    group.add_argument("--max-new-tokens", metavar="N", type=int, help="tokens at most")
-    group.add_argument("--device", help="torch device (default: CUDA where there is one)")
-    group.add_argument("--dtype", choices=("bf16", "fp32"), help="number type of the weights")
-    group.add_argument("--threads", metavar="N", type=int, help="torch threads")
-
-
-def _add_read(group: Any) -> None:
-    group.add_argument("--modality", help="DICOM modality code that replaces the file's, such as CT or MR")
-    group.add_argument("--axes", help="axes of an npy array, slowest first, such as zyx or xyz")
-    group.add_argument("--spacing", metavar="X,Y[,Z]", help="voxel size in mm, for files that carry none")
-    group.add_argument("--series", help="which series of a DICOM folder: UID or number")
-    group.add_argument("--frame", metavar="N", type=int, help="which frame of a 4-D volume or cine")
-    group.add_argument("--max-voxels", metavar="N", type=int, help="raise or lower the size limit")
-
-
-def read_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments of ``unireason.read`` from the parsed arguments.
-
-    Raises:
-        FormatError: If the spacing is not a list of numbers.
-    """
-    from dataclasses import replace
-
-    from unireason.errors import FormatError
-    from unireason.imaging import Limits
-
-    found: dict[str, Any] = {"modality": args.modality, "axes": args.axes, "series": args.series, "frame": args.frame}
-    if args.spacing:
-        try:
-            found["spacing_mm"] = tuple(float(v) for v in args.spacing.split(","))
-        except ValueError as error:
-            raise FormatError(f"the spacing is {args.spacing!r}", "numbers in mm such as 0.7,0.7,2.5") from error
-    if args.max_voxels is not None:
-        found["limits"] = replace(Limits(), max_voxels=args.max_voxels)
-    return {k: v for k, v in found.items() if v is not None}
+    add_machine(group)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -139,28 +101,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ask(reasoner: Reasoner, case: Case, questions: Sequence[Question], args: argparse.Namespace) -> list[list[Trace]]:
-    from unireason.engine.sampling import Sampling
-
-    from .progress import status
-
-    how: dict[str, Any] = {
-        "sampling": Sampling(temperature=args.temperature, top_p=args.top_p, seed=args.seed),
-        "samples": args.samples,
-        "window": args.window,
-        "slices": args.slices,
-        "crop_source": args.crop_source,
-    }
-    how |= {k: v for k, v in (("max_looks", args.max_looks), ("max_new_tokens", args.max_new_tokens)) if v is not None}
-    with status("thinking", quiet=args.json) as say:
-        written = ""
-
-        def on_token(row: int, token: int, text: str) -> None:
-            nonlocal written
-            if row == 0:
-                written = (written + text)[-TAIL:]
-                say(f"thinking: {' '.join(written.split()).replace('[', '(').replace(']', ')')}")
-
-        return reasoner.ask_many(case, questions, on_token=on_token, **how)
+    how = {"samples": args.samples, "slices": args.slices, "crop_source": args.crop_source, "max_looks": args.max_looks}
+    with thinking(quiet=args.json) as on_token:
+        return reasoner.ask_many(case, questions, on_token=on_token, **how, **asking_options(args))
 
 
 def _print(traces: Sequence[Trace], case: Case, args: argparse.Namespace) -> None:

@@ -1,0 +1,93 @@
+"""Options that all commands share which ask a model about a file, and what a waiting person sees of its answer."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .progress import status
+
+TAIL = 70  # characters of the model's text shown while it thinks
+
+
+def add_window(group: Any) -> None:
+    """How intensities become grey levels."""
+    group.add_argument(
+        "--window", default="auto", help="auto, soft-tissue, lung, bone, brain, stored, minmax, percentile or LEVEL,WIDTH"
+    )
+
+
+def add_sampling(group: Any) -> None:
+    """How tokens are chosen; ``asking_options`` understands them, and the window."""
+    group.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default)")
+    group.add_argument("--top-p", type=float, default=1.0, help="nucleus sampling")
+    group.add_argument("--seed", type=int, default=0, help="seed of the first sample")
+    group.add_argument("--max-new-tokens", metavar="N", type=int, help="tokens at most")
+
+
+def asking_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Sampling, window and token limit as keyword arguments of ``Reasoner.ask`` and ``ground``.
+
+    Raises:
+        FormatError: If a sampling parameter is out of range.
+    """
+    from unireason.engine.sampling import Sampling
+
+    sampling = Sampling(temperature=args.temperature, top_p=args.top_p, seed=args.seed)
+    return {"sampling": sampling, "window": args.window, "max_new_tokens": args.max_new_tokens}
+
+
+def add_machine(group: Any) -> None:
+    """On what the model runs."""
+    group.add_argument("--device", help="torch device (default: CUDA where there is one)")
+    group.add_argument("--dtype", choices=("bf16", "fp32"), help="number type of the weights")
+    group.add_argument("--threads", metavar="N", type=int, help="torch threads")
+
+
+def add_read(group: Any) -> None:
+    """Options of reading a file; ``read_options`` understands them."""
+    group.add_argument("--modality", help="DICOM modality code that replaces the file's, such as CT or MR")
+    group.add_argument("--axes", help="axes of an npy array, slowest first, such as zyx or xyz")
+    group.add_argument("--spacing", metavar="X,Y[,Z]", help="voxel size in mm, for files that carry none")
+    group.add_argument("--series", help="which series of a DICOM folder: UID or number")
+    group.add_argument("--frame", metavar="N", type=int, help="which frame of a 4-D volume or cine")
+    group.add_argument("--max-voxels", metavar="N", type=int, help="raise or lower the size limit")
+
+
+def read_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of ``unireason.read`` from the parsed arguments.
+
+    Raises:
+        FormatError: If the spacing is not a list of numbers.
+    """
+    from dataclasses import replace
+
+    from unireason.errors import FormatError
+    from unireason.imaging import Limits
+
+    found: dict[str, Any] = {"modality": args.modality, "axes": args.axes, "series": args.series, "frame": args.frame}
+    if args.spacing:
+        try:
+            found["spacing_mm"] = tuple(float(v) for v in args.spacing.split(","))
+        except ValueError as error:
+            raise FormatError(f"the spacing is {args.spacing!r}", "numbers in mm such as 0.7,0.7,2.5") from error
+    if args.max_voxels is not None:
+        found["limits"] = replace(Limits(), max_voxels=args.max_voxels)
+    return {k: v for k, v in found.items() if v is not None}
+
+
+@contextmanager
+def thinking(*, quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
+    """A spinner with the last words of the first answer; yields what takes tokens as ``on_token``."""
+    with status("thinking", quiet=quiet) as say:
+        written = ""
+
+        def on_token(row: int, token: int, text: str) -> None:
+            nonlocal written
+            if row == 0:
+                written = (written + text)[-TAIL:]
+                say(f"thinking: {' '.join(written.split()).replace('[', '(').replace(']', ')')}")
+
+        yield on_token
