@@ -68,6 +68,8 @@ class Geometry:
         flips: For canonical axes x, y, z in turn: True if it runs against that source axis.
         affine_lps: (4, 4) source index (i, j, k, 1), at voxel centres, to LPS millimetres. None if unknown (plain pictures).
         spacing_mm: Voxel size along canonical x, y (and z) in millimetres. None if unknown.
+        header: What the source's own header says about its grid, word for word, so that a mask can say the same. NIfTI: the fields
+            "version", "dim", "pixdim", "units", "codes", "quatern", "srow"; flat NRRD and MetaImage: "origin", "direction"; else empty.
     """
 
     shape: tuple[int, ...]
@@ -76,6 +78,7 @@ class Geometry:
     flips: tuple[bool, ...]
     affine_lps: Affine | None = None
     spacing_mm: tuple[float, ...] | None = None
+    header: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "src" / "unireason"
 LEVELS = {
-    "types": 1, "errors": 1,
-    "files": 2, "imaging": 2, "grounding": 2, "metrics": 2,
+    "errors": 0, "types": 1, "files": 1,
+    "imaging": 2, "grounding": 2, "metrics": 2,
     "rewards": 3, "data": 3, "model": 3, "segment": 3,
     "engine": 4,
     "train": 5, "evaluate": 5, "report": 5, "conformance": 5, "cluster": 5,

@@ -26,8 +26,7 @@ _DEFLATE_LIMIT = 1032  # no deflate stream expands further
 _HEAD_BYTES = 544
 _LARGEST_MM = 1e9
 _LONGEST_PREFIX = 2**16
-# Field offsets and struct codes: name: (NIfTI-1, NIfTI-2).
-_FIELDS: dict[str, tuple[tuple[int, str], tuple[int, str]]] = {
+FIELDS: dict[str, tuple[tuple[int, str], tuple[int, str]]] = {
     "dim": ((40, "8h"), (16, "8q")),
     "datatype": ((70, "h"), (12, "h")),
     "bitpix": ((72, "h"), (14, "h")),
@@ -39,6 +38,8 @@ _FIELDS: dict[str, tuple[tuple[int, str], tuple[int, str]]] = {
     "quatern": ((256, "6f"), (352, "6d")),
     "srow": ((280, "12f"), (400, "12d")),
 }
+"""Offset and struct code of each field that is read or written: name: (NIfTI-1, NIfTI-2)."""
+_PLACEMENT = ("version", "dim", "pixdim", "units", "codes", "quatern", "srow")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +55,7 @@ class NiftiHeader:
         prefix: The bytes in front of the values, if packed (at most the first 64 KiB of them).
         length: Bytes of prefix and values together, unpacked.
         plain: numpy type and offset of the values, if they are neither packed nor rescaled; else None.
+        placement: The fields that place the grid, word for word, as in ``Geometry.header``.
     """
 
     sizes: tuple[int, int, int]
@@ -64,6 +66,7 @@ class NiftiHeader:
     prefix: bytes
     length: int
     plain: tuple[str, int] | None
+    placement: dict[str, tuple[float, ...]]
 
 
 def read_header(path: Path, limits: Limits) -> NiftiHeader:
@@ -105,7 +108,8 @@ def read_header(path: Path, limits: Limits) -> NiftiHeader:
     slope, intercept = values["scl"]
     scaled = np.isfinite([slope, intercept]).all() and slope != 0 and (slope, intercept) != (1.0, 0.0)
     plain = None if packed or scaled else (values["order"] + _CODES[values["datatype"][0]], offset)
-    return NiftiHeader(sizes, frames, affine, notes, packed, raw[:offset] if packed else b"", offset + payload, plain)
+    placement = {key: values[key] for key in _PLACEMENT}
+    return NiftiHeader(sizes, frames, affine, notes, packed, raw[:offset] if packed else b"", offset + payload, plain, placement)
 
 
 def _gunzip(content: bytes, name: str) -> bytes:
@@ -127,9 +131,10 @@ def _unpack(raw: bytes, name: str) -> dict[str, Any]:
                     )
                 return {
                     "order": order,
+                    "version": (version + 1,),
                     **{
                         key: struct.unpack_from(order + where[version][1], raw, where[version][0])
-                        for key, where in _FIELDS.items()
+                        for key, where in FIELDS.items()
                     },
                 }
     raise ImageReadError(

@@ -6,6 +6,7 @@ canonical array is a permuted and flipped, read-only view of it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def read_nifti(path: Path, options: ReadOptions) -> Case:
         raise ImageReadError(f"'{path.name}' is NIfTI or gzip by content", "a name ending in .nii or .nii.gz", "rename it")
     header = read_header(path, options.limits)
     frame = options.pick(header.frames, f"'{path.name}' (4-D)")
-    geometry = volume_geometry(header.sizes, header.affine_lps)
+    geometry = replace(volume_geometry(header.sizes, header.affine_lps), header=header.placement)
     digest = BackgroundHash(path)
     with decoding(path, "NIfTI"):
         if header.frames == 1:
@@ -129,6 +130,9 @@ def _nifti_values(path: Path, header: NiftiHeader) -> tuple[NDArray[Any], tuple[
         values = values.astype(values.dtype.newbyteorder("="), copy=False).reshape(header.sizes[::-1])
         values.flags.writeable = False
         return values, ()
+    if header.packed and path.with_suffix("").exists():
+        # ITK would read the header of name.nii.gz and the values of its neighbour name.nii.
+        return _with_nibabel(path, header, 0), ()
     try:
         stored = _shared(_image(path, "NiftiImageIO"))
         if stored.size == int(np.prod(header.sizes)):
@@ -181,11 +185,10 @@ def _read_itk(path: Path, kind: str, header: TextHeader, options: ReadOptions) -
 
 
 def _flat(image: Any, stored: NDArray[Any], source: Source, options: ReadOptions) -> Case:
-    from dataclasses import replace
-
     case = picture_case(stored, source, options)
     steps = options.spacing_mm[:2] if options.spacing_mm else tuple(float(s) for s in image.GetSpacing())
-    return replace(case, geometry=replace(case.geometry, spacing_mm=steps))
+    placement = {"origin": tuple(image.GetOrigin()), "direction": tuple(image.GetDirection())}
+    return replace(case, geometry=replace(case.geometry, spacing_mm=steps, header=placement))
 
 
 def _itk_affine(image: Any) -> NDArray[np.float64]:
