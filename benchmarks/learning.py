@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import describe
+from benchmarks.paired import gains, read
 from unireason.data.records import SampleRecord
-from unireason.metrics.intervals import bootstrap_difference, bootstrap_mean
+from unireason.metrics.intervals import bootstrap_mean
 from unireason.rewards.measures import looks_iou
 from unireason.types import Trace
 
@@ -66,30 +67,14 @@ def _row(sample: SampleRecord, greedy: Trace, drawn: Sequence[Trace]) -> dict[st
 
 def compare(start: Path, runs: Sequence[Path]) -> dict[str, Any]:
     """Accuracy and crop rate of every checkpoint, and what each run and all runs together gained."""
-    base = json.loads(start.read_text())
-    answers = [json.loads(path.read_text()) for path in runs]
-    if any([row["id"] for row in rows] != [row["id"] for row in base] for rows in answers):
-        raise SystemExit("the answers are to different questions")
-    patients = [row["patient"] for row in base]
-
-    def gains(key: str) -> dict[str, Any]:
-        each = [_gain(rows, base, key, patients) for rows in answers]
-        mean = [{key: float(np.mean([rows[i][key] for rows in answers]))} for i in range(len(base))]
-        return {"runs": each, "mean": _gain(mean, base, key, patients)}
-
+    base, answers = read(start, runs)
     return {
         "questions": len(base),
         "start": _scores(base),
         "runs": [_scores(rows) for rows in answers],
-        "gain": {key: gains(key) for key in ("right", "right_sampled", "looked")},
+        "gain": {key: gains(base, answers, key) for key in ("right", "right_sampled", "looked")},
         "machine": describe("torch", "transformers"),
     }
-
-
-def _gain(rows: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]], key: str, patients: list[str]) -> dict[str, Any]:
-    values, others = [row[key] for row in rows], [row[key] for row in base]
-    low, high = bootstrap_difference(values, others, seed=0, clusters=patients)
-    return {"difference": float(np.mean(values) - np.mean(others)), "ci95": [low, high]}
 
 
 def _scores(rows: list[dict[str, Any]]) -> dict[str, Any]:

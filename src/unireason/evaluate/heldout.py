@@ -2,7 +2,8 @@
 
 ``make_exam`` builds one of phantom patients that nothing is trained on: they come from a stream of random numbers of their own, which
 neither the base model's cohort nor a data set built to train on draws from, whatever the seeds. Looks are scored against the masks; a
-look that is missing counts as zero, so that boxes cannot be made better by leaving hard ones out.
+look that is missing counts as zero, so that boxes cannot be made better by leaving hard ones out. ``make_grounding_exam`` builds one of
+implicit questions about the same patients; ``evaluate.grounding`` asks it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -25,17 +26,18 @@ from unireason.data.dataset import Dataset
 from unireason.data.extract.slices import axial
 from unireason.data.frames import FrameRule, rule
 from unireason.data.item import Item, Loaded
-from unireason.data.question import FAMILIES
+from unireason.data.question import FAMILIES, IMPLICIT
 from unireason.data.records import CaseRecord, SampleRecord
 from unireason.data.sources.phantom import EXAM_STREAM
 from unireason.engine.reasoner import Question, Reasoner
 from unireason.errors import FormatError, UniReasonError
 from unireason.metrics.intervals import wilson
 from unireason.rewards.measures import looks_iou
-from unireason.types import Case, Kind, Look, Trace
+from unireason.types import Case, Frame, Kind, Look, Trace
 
 PATIENTS_A_QUESTION = 0.6  # an image gives two to three questions, a volume three; some families are rare
 LEAST_PATIENTS = 16  # wrong options are lent by other patients
+GROUNDING_PATIENTS_A_QUESTION = 0.5  # eight questions each, so that rare structures get their share
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,13 +82,25 @@ def make_exam(seed: int, questions: int, folder: Path, *, frame: FrameRule | Non
         FormatError: If the seed is negative or there are to be no questions.
         UniReasonError: If the folder cannot be used.
     """
-    if seed < 0 or questions < 1:
-        raise FormatError(f"seed {seed} and {questions} questions", "a seed of at least 0 and at least 1 question")
-    patients = max(LEAST_PATIENTS, math.ceil(PATIENTS_A_QUESTION * questions))
-    options = {"patients": str(patients), "seed": str(seed), "stream": str(EXAM_STREAM)}
-    config = BuildConfig("phantom", options=options, frame=frame or rule("phantom"), seed=seed, slices=1, implicit=0)
-    build(config, folder, annotator=TemplateAnnotator())
-    return Dataset.open(folder)
+    patients = math.ceil(PATIENTS_A_QUESTION * questions)
+    return _built(seed, patients, folder, frame=frame or rule("phantom"), slices=1, implicit=0)
+
+
+def make_grounding_exam(seed: int, questions: int, folder: Path, *, frame: FrameRule | None = None) -> Dataset:
+    """Build a data set of implicit questions about slices of phantom patients; the same arguments give the same one.
+
+    Args:
+        seed: As for :func:`make_exam`; the same seed draws the same patients.
+        questions: Questions that it should hold at least; it holds several times as many, so that rare structures are among them.
+        folder: As for :func:`make_exam`.
+        frame: As for :func:`make_exam`.
+
+    Raises:
+        FormatError: If the seed is negative or there are to be no questions.
+        UniReasonError: If the folder cannot be used.
+    """
+    patients = math.ceil(GROUNDING_PATIENTS_A_QUESTION * questions)
+    return _built(seed, patients, folder, frame=frame or rule("phantom"), slices=2, questions=0, implicit=4)
 
 
 def held_out(dataset: Dataset, kind: Kind, count: int, split: str | None = None) -> list[SampleRecord]:
@@ -113,34 +127,74 @@ def held_out(dataset: Dataset, kind: Kind, count: int, split: str | None = None)
     samples = [s for s in dataset.samples(split) if s.kind == kind and s.question.family in FAMILIES]
     if not samples:
         raise UniReasonError(f"the data set '{dataset.folder.name}' has no question with options about a {kind}")
-    wanted = _shares(Counter(s.question.family for s in samples), count)
+    return _spread(samples, count, FAMILIES, lambda s: s.question.family)
+
+
+def held_out_implicit(dataset: Dataset, count: int, split: str | None = None) -> list[SampleRecord]:
+    """Choose implicit questions, with equal shares of the categories as far as the data set has them; else as :func:`held_out`.
+
+    Args:
+        dataset: The data set.
+        count: Questions, at least 1.
+        split: As for :func:`held_out`.
+
+    Raises:
+        FormatError: If the count is below 1, the split unknown or the data set damaged.
+        UniReasonError: If there is not one implicit question.
+    """
+    if count < 1:
+        raise FormatError(f"{count} questions", "at least 1")
+    samples = [s for s in dataset.samples(split) if s.kind == "image" and s.question.family == IMPLICIT]
+    if not samples:
+        raise UniReasonError(
+            f"the data set '{dataset.folder.name}' has no implicit question about an image",
+            "",
+            "build one with --implicit 1 or more",
+        )
+    return _spread(samples, count, sorted({s.category for s in samples}), lambda s: s.category)
+
+
+def _built(seed: int, patients: int, folder: Path, **how: Any) -> Dataset:
+    """A data set of phantom patients that nothing is trained on."""
+    if seed < 0 or patients < 1:
+        raise FormatError(f"seed {seed} and {patients} patients", "a seed of at least 0 and at least 1 question")
+    options = {"patients": str(max(LEAST_PATIENTS, patients)), "seed": str(seed), "stream": str(EXAM_STREAM)}
+    build(BuildConfig("phantom", options=options, seed=seed, **how), folder, annotator=TemplateAnnotator())
+    return Dataset.open(folder)
+
+
+def _spread(
+    samples: Sequence[SampleRecord], count: int, groups: Sequence[str], group: Callable[[SampleRecord], str]
+) -> list[SampleRecord]:
+    """So many samples, as even over the groups as what is offered allows; the first groups get the remainder."""
+    offered = Counter(map(group, samples))
+    wanted: Counter[str] = Counter()
+    while wanted.total() < min(count, len(samples)):
+        for name in groups:
+            if wanted[name] < offered[name] and wanted.total() < count:
+                wanted[name] += 1
     chosen: set[str] = set()
     for sample in sorted(samples, key=lambda s: (zlib.crc32(s.case.encode()), s.id)):
-        if wanted[sample.question.family]:
-            wanted[sample.question.family] -= 1
+        if wanted[group(sample)]:
+            wanted[group(sample)] -= 1
             chosen.add(sample.id)
     return [s for s in samples if s.id in chosen]
 
 
-def _shares(offered: Mapping[str, int], count: int) -> Counter[str]:
-    """How many questions of each family: as even as what is offered allows."""
-    shares: Counter[str] = Counter()
-    while shares.total() < min(count, sum(offered.values())):
-        for family in FAMILIES:
-            if shares[family] < offered[family] and shares.total() < count:
-                shares[family] += 1
-    return shares
-
-
 def read_cases(dataset: Dataset, names: Sequence[str]) -> Iterator[tuple[CaseRecord, Case]]:
-    """Read cases through the source of their data set, in its order.
+    """The cases of :func:`read_items` without their masks."""
+    return ((record, loaded.case) for record, loaded in read_items(dataset, names))
+
+
+def read_items(dataset: Dataset, names: Sequence[str]) -> Iterator[tuple[CaseRecord, Loaded]]:
+    """Read cases with their masks through the source of their data set, in its order.
 
     Args:
         dataset: The data set.
         names: Identifiers of cases; those that share an item read it once.
 
     Yields:
-        What the data set says of a case, and the case.
+        What the data set says of a case, and the case with its masks.
 
     Raises:
         UniReasonError: If the source cannot be opened, lacks an item or cannot read it.
@@ -190,18 +244,26 @@ def evaluate(
     done: list[Asked] = []
     for record, case in read_cases(dataset, list(by_case)):
         samples = by_case[record.scene.case]
-        frame = reasoner.encode(case).frame
-        if frame != record.scene.frame:
-            raise FormatError(
-                f"the data set was built for {record.scene.frame} and the model sees {frame}",
-                "one frame",
-                "build it with --frame and the folder of the checkpoint",
-            )
+        check_frame(record, reasoner.encode(case).frame)
         traces = reasoner.ask_many(case, [Question(s.question.text, s.question.options) for s in samples])
         done += [Asked(case, sample, found[0]) for sample, found in zip(samples, traces, strict=True)]
         if progress:
             progress(len(done))
     return done
+
+
+def check_frame(record: CaseRecord, frame: Frame) -> None:
+    """Refuse a case whose boxes are written in another frame than the model's.
+
+    Raises:
+        FormatError: If the frames differ.
+    """
+    if frame != record.scene.frame:
+        raise FormatError(
+            f"the data set was built for {record.scene.frame} and the model sees {frame}",
+            "one frame",
+            "build it with --frame and the folder of the checkpoint",
+        )
 
 
 def summary(asked: Sequence[Asked]) -> dict[str, Any]:
@@ -220,12 +282,12 @@ def summary(asked: Sequence[Asked]) -> dict[str, Any]:
     return _scores(asked) | {"by_family": {f: _scores(a) for f, a in families.items() if a}}
 
 
-def _shown(loaded: Loaded, record: CaseRecord) -> Case:
+def _shown(loaded: Loaded, record: CaseRecord) -> Loaded:
     if record.sha256 and loaded.case.source.sha256 != record.sha256:
         raise UniReasonError(
             f"the file of {record.item} has changed", "the one that the data set was built from", "build it again"
         )
-    return loaded.case if record.slice < 0 else axial(loaded, record.slice).case
+    return loaded if record.slice < 0 else axial(loaded, record.slice)
 
 
 def _scores(asked: Sequence[Asked]) -> dict[str, Any]:
