@@ -19,12 +19,15 @@ from unireason.grounding.trace import to_json
 from unireason.types import Case, Stack, Trace
 
 from . import sections
+from .findings import Findings, drawing, shown, table
 from .markup import escape, inline_json, json_link, render, static
 from .pixels import addresses, fit
+from .regions import words
 from .scene import Look, Scene, compose
 
 RESEARCH_ONLY = "Research only. Not a medical device."
 
+_TOGGLE = '<label class="toggle"><input type="checkbox" id="masks" checked> Masks</label>'
 _LONGEST = {"image": 1600, "volume": 768}  # pixels kept of the longer side of an image and of a slice
 
 
@@ -36,6 +39,7 @@ def write(
     *,
     frame_pictures: NDArray[np.uint8] | None = None,
     expected: str | None = None,
+    findings: Findings | None = None,
 ) -> Path:
     """Write the page of one trace.
 
@@ -46,6 +50,8 @@ def write(
         path: The HTML file to write; it is replaced at once when the page is ready.
         frame_pictures: Pictures to show instead of ``stack.slices``, same number and kind of shape, any size.
         expected: The letter of the right option, if known; the page then marks it.
+        findings: Masks and the answer of an implicit question. A trace about a slice may then be shown in its whole volume: ``case``
+            and ``stack`` are those of the volume.
 
     Returns:
         The path written.
@@ -54,7 +60,8 @@ def write(
         FormatError: Trace, case, stack and pictures do not belong together.
         UniReasonError: The file cannot be written.
     """
-    return write_bytes(path, build(trace, case, stack, frame_pictures=frame_pictures, expected=expected).encode("utf-8"))
+    page = build(trace, case, stack, frame_pictures=frame_pictures, expected=expected, findings=findings)
+    return write_bytes(path, page.encode("utf-8"))
 
 
 def build(
@@ -64,12 +71,14 @@ def build(
     *,
     frame_pictures: NDArray[np.uint8] | None = None,
     expected: str | None = None,
+    findings: Findings | None = None,
 ) -> str:
     """The text of the page that :func:`write` writes; same arguments and errors."""
-    scene = compose(trace, case, stack)
+    found = findings or Findings()
+    scene = compose(trace if findings is None else shown(trace, found, stack), case, stack)
     pictures = stack.slices if frame_pictures is None else frame_pictures
-    if len(pictures) != trace.frame.depth:
-        raise FormatError(f"{len(pictures)} pictures for {trace.frame.depth} model slices", "one picture a slice")
+    if len(pictures) != scene.frame.depth:
+        raise FormatError(f"{len(pictures)} pictures for {scene.frame.depth} model slices", "one picture a slice")
     links = addresses([fit(picture, _LONGEST[stack.kind]) for picture in pictures])
     source = trace.source or case.source
     values = {
@@ -80,8 +89,10 @@ def build(
         "question": escape(trace.question),
         "options": sections.options(trace, expected),
         "reasoning": sections.reasoning(trace, scene),
-        "answer": sections.answer(trace),
-        "viewer": _viewer(scene, links),
+        "answer": sections.answer(trace) if found.answer is None else sections.place(trace, scene, found.answer),
+        "viewer": _viewer(scene, links, drawing(found, scene, stack)),
+        "masks_toggle": _TOGGLE if found.regions else "",
+        "masks": table(found, scene, [words(region, case) for region in found.regions]),
         "crops": sections.crops(scene),
         "looks": sections.look_table(scene),
         "problems": sections.problems(trace),
@@ -112,7 +123,7 @@ def _data(scene: Scene) -> dict[str, Any]:
     }
 
 
-def _viewer(scene: Scene, links: list[str]) -> str:
+def _viewer(scene: Scene, links: list[str], drawn: str) -> str:
     frame = scene.frame
     images = "".join(
         f'<img src="{link}" alt="" decoding="sync"{" class=on" if z == scene.start else ""}>' for z, link in enumerate(links)
@@ -127,14 +138,21 @@ def _viewer(scene: Scene, links: list[str]) -> str:
     edges = "".join(f'<span class="edge {side}" aria-hidden="true">{letter}</span>' for side, letter in letters)
     volume = frame.kind == "volume"
     keys = "Arrow keys change the slice. " if volume else ""
+    masks = ", M the masks" if drawn else ""
     return (
         f'<div class="stage" id="stage" tabindex="0" role="group" aria-label="{"Slices" if volume else "Image"}" '
-        f'aria-describedby="keys">{images}<svg class="boxes" viewBox="0 0 {frame.width} {frame.height}" '
+        f'aria-describedby="keys">{images}{_layer(drawn, scene)}<svg class="boxes" viewBox="0 0 {frame.width} {frame.height}" '
         f'preserveAspectRatio="none" aria-hidden="true"><path id="shade" fill-rule="evenodd" d=""/>{boxes}</svg>'
         f'{edges}<div class="tags">{tags}</div><span class="cross" id="cross" hidden></span></div>'
-        f'<p class="unseen" id="keys">{keys}Shift and arrow keys move the reading point. B hides the boxes.</p>'
+        f'<p class="unseen" id="keys">{keys}Shift and arrow keys move the reading point. B hides the boxes{masks}.</p>'
         + (_scrubber(scene) if volume else "")
     )
+
+
+def _layer(drawn: str, scene: Scene) -> str:
+    """Masks and points, between the picture and the boxes."""
+    size = f'viewBox="0 0 {scene.frame.width} {scene.frame.height}" preserveAspectRatio="none"'
+    return f'<svg class="masks" {size} aria-hidden="true">{drawn}</svg>' if drawn else ""
 
 
 def _box(look: Look, start: int) -> str:

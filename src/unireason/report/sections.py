@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from unireason.engine.pointing import Target
 from unireason.types import Case, Crop, Stack, TextStep, Trace
 
 from .markup import escape, number, numbers
@@ -93,6 +94,15 @@ def answer(trace: Trace) -> str:
     body = f"<p>{escape(text)}</p>" if text else '<p class="none">The model gave no answer.</p>'
     remark = FINISH.get(trace.finish, f"Finished by: {trace.finish}.")
     return body + (f'<p class="remark">{escape(remark)}</p>' if remark else "")
+
+
+def place(trace: Trace, scene: Scene, target: Target) -> str:
+    """The answer of an implicit question: its box as a button, and its points."""
+    if target.model.box is None:
+        return answer(trace)
+    points = " and ".join(f"({numbers(point)})" for point in target.model.points)
+    within = f'<span class="soft">points at {escape(points)}</span>' if points else '<span class="soft">no usable points</span>'
+    return f'<p class="place">{look_button(scene.looks[-1])} {within}</p>'
 
 
 def crops(scene: Scene) -> str:

@@ -6,7 +6,7 @@
   const byId = (id) => document.getElementById(id);
   const all = (selector) => [...document.querySelectorAll(selector)];
   const stage = byId("stage"), slider = byId("slider"), track = byId("track"), shade = byId("shade");
-  const images = all(".stage img"), boxes = all(".box"), tags = all(".tag");
+  const images = all(".stage img"), boxes = all(".box"), tags = all(".tag"), planes = all("[data-plane]");
   const state = { slice: data.start, held: -1, hover: -1, x: width / 2, y: height / 2 };
 
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
@@ -22,6 +22,7 @@
       byId("cell").setAttribute("x", state.slice);
     }
     boxes.forEach((box, n) => box.classList.toggle("off", !inView(n)));
+    planes.forEach((plane) => plane.classList.toggle("off", Number(plane.dataset.plane) !== state.slice));
     byId("slice").replaceChildren(...sliceWords());
     light();
     placeTags();
@@ -156,6 +157,7 @@
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.key === "Escape" && state.held >= 0) hold(state.held);
     else if (event.key.toLowerCase() === "b") { byId("boxes").checked = !byId("boxes").checked; showBoxes(); }
+    else if (event.key.toLowerCase() === "m" && masks) { masks.checked = !masks.checked; showMasks(); }
   });
 
   let turned = 0;
@@ -207,6 +209,9 @@
     }
   }
 
+  const masks = byId("masks");
+  const showMasks = () => stage.classList.toggle("unmasked", !masks.checked);
+  if (masks) masks.addEventListener("change", showMasks);
   const showBoxes = () => stage.classList.toggle("bare", !byId("boxes").checked);
   byId("boxes").addEventListener("change", showBoxes);
   addEventListener("resize", placeTags);
