@@ -1,0 +1,1 @@
+"""The expert that needs no weights: intensities inside a box against those around it."""

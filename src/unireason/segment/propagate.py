@@ -1,0 +1,172 @@
+"""A mask on one slice followed through a volume, both ways, by any expert that segments single images.
+
+The box of the next slice comes from the last mask, a little larger. Following stops where the structure ends: nothing found, another
+size, another place, or grey levels that look like what lay around the structure rather than like the structure. The cost is one slice of
+the expert for each slice of the result and one more at either end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from unireason.types import Box2D, Case, Geometry
+
+from .expert import Expert, Prompt, Segmentation, finished
+
+Mask = NDArray[np.bool_]
+Grey = NDArray[np.float64]
+
+_GROWN = 0.06  # of a box's side, added on every side for the next slice; at least half a pixel
+_LEAST_OVERLAP = 0.35  # of the smaller of two neighbouring masks
+_MOST_CHANGE = 3.0  # of the area from slice to slice, either way
+_LEAST_ALIKE = 0.5  # share of pixels nearer to the structure's grey level than to its surroundings'
+_LEAST_CONTRAST = 0.7  # of the spread inside the structure; below it grey levels have no say
+_RING = 3  # pixels
+
+
+def follow(expert: Expert, case: Case, prompt: Prompt) -> Segmentation:
+    """Segment one slice and follow the structure from there.
+
+    Args:
+        expert: Any expert that takes images.
+        case: A volume.
+        prompt: Box or points on ``prompt.slice``, as `expert.checked` gives it.
+
+    Returns:
+        The largest component of all slices; its score is the mean over the slices. Empty if nothing was found on the first slice.
+
+    Raises:
+        FormatError: If the prompt does not fit the slice.
+        ModelError: If the expert cannot take it.
+    """
+    key = prompt.slice or 0
+    first = _flat(expert, case, key, prompt)
+    mask = np.zeros(case.geometry.shape, bool)
+    if not first.mask.any():
+        return finished(mask, 0.0, (*first.notes, f"nothing was found on slice {key}"))
+    mask[key] = first.mask
+    scores = [first.score]
+    for order in (range(key + 1, len(mask)), range(key - 1, -1, -1)):
+        for index, found in _along(expert, case, order, first=first.mask, key=key):
+            mask[index] = found.mask
+            scores.append(found.score)
+    return finished(_largest(mask), float(np.mean(scores)), first.notes)
+
+
+def on_slice(expert: Expert, case: Case, prompt: Prompt) -> Segmentation:
+    """Segment one slice of a volume as an image.
+
+    Args:
+        expert: Any expert that takes images.
+        case: A volume.
+        prompt: Box or points on ``prompt.slice``, as `expert.checked` gives it.
+
+    Returns:
+        A mask of the volume, empty on all other slices.
+
+    Raises:
+        FormatError: If the prompt does not fit the slice.
+        ModelError: If the expert cannot take it.
+    """
+    key = prompt.slice or 0
+    found = _flat(expert, case, key, prompt)
+    mask = np.zeros(case.geometry.shape, bool)
+    mask[key] = found.mask
+    return Segmentation(mask, found.score, (), found.notes)
+
+
+def slice_case(case: Case, index: int) -> Case:
+    """A canonical slice of a volume as an image.
+
+    Args:
+        case: A volume.
+        index: Which slice.
+
+    Returns:
+        An image with the slice's spacing and without a place in the patient; its pixels are a view.
+    """
+    height, width = case.geometry.shape[1:]
+    spacing = case.geometry.spacing_mm
+    flat = Geometry((height, width), (width, height), (0, 1), (False, False), spacing_mm=None if spacing is None else spacing[:2])
+    return replace(case, pixels=case.pixels[index], kind="image", geometry=flat)
+
+
+def _flat(expert: Expert, case: Case, index: int, prompt: Prompt) -> Segmentation:
+    return expert.segment(slice_case(case, index), [replace(prompt, slice=None, propagate=False)])[0]
+
+
+def _along(expert: Expert, case: Case, order: range, *, first: Mask, key: int) -> Iterator[tuple[int, Segmentation]]:
+    """Slices in order as long as the structure goes on."""
+    look = _Look.of(_grey(case, key), first)
+    last = first
+    for index in order:
+        found = _flat(expert, case, index, Prompt(_grown(last)))
+        if not _same(last, found.mask) or not look.fits(_grey(case, index), found.mask):
+            return
+        yield index, found
+        last = found.mask
+
+
+def _grown(mask: Mask) -> Box2D:
+    """The box around a mask, a little larger."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    y1, y2, x1, x2 = float(rows[0]), float(rows[-1] + 1), float(columns[0]), float(columns[-1] + 1)
+    dx, dy = max(_GROWN * (x2 - x1), 0.5), max(_GROWN * (y2 - y1), 0.5)
+    height, width = mask.shape
+    return Box2D(max(x1 - dx, 0.0), max(y1 - dy, 0.0), min(x2 + dx, float(width)), min(y2 + dy, float(height)))
+
+
+def _same(last: Mask, mask: Mask) -> bool:
+    """Whether two masks of neighbouring slices can be one structure."""
+    before, now = int(np.count_nonzero(last)), int(np.count_nonzero(mask))
+    if not now or max(before, now) > _MOST_CHANGE * min(before, now):
+        return False
+    return int(np.count_nonzero(last & mask)) >= _LEAST_OVERLAP * min(before, now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Grey levels of the structure and of what lies around it, on the slice that was asked for."""
+
+    inside: float
+    around: float
+    spread: float
+
+    @classmethod
+    def of(cls, grey: Grey, mask: Mask) -> _Look:
+        ring = ndimage.binary_dilation(mask, iterations=_RING) & ~mask
+        inside, around = grey[mask], grey[ring]
+        if not np.isfinite(inside).any() or not np.isfinite(around).any():
+            return cls(0.0, 0.0, 1.0)
+        middle = float(np.nanmedian(inside))
+        return cls(middle, float(np.nanmedian(around)), 1.4826 * float(np.nanmedian(np.abs(inside - middle))))
+
+    def fits(self, grey: Grey, mask: Mask) -> bool:
+        """Whether a mask shows the structure rather than what lies around it; True where the two look alike anyway."""
+        if abs(self.inside - self.around) < _LEAST_CONTRAST * max(self.spread, 1e-12):
+            return True
+        values = grey[mask]
+        nearer = np.abs(values - self.inside) < np.abs(values - self.around)
+        return bool(np.count_nonzero(nearer) >= _LEAST_ALIKE * max(values.size, 1))
+
+
+def _grey(case: Case, index: int) -> Grey:
+    pixels: NDArray[Any] = case.pixels[index]
+    return np.asarray(pixels if pixels.ndim == 2 else pixels.mean(axis=-1), np.float64)
+
+
+def _largest(mask: Mask) -> Mask:
+    """The component of most voxels; the mask itself is changed."""
+    block = ndimage.find_objects(mask.astype(np.uint8))[0]
+    parts, count = ndimage.label(mask[block])
+    if count > 1:
+        sizes = np.bincount(parts.ravel())
+        sizes[0] = 0
+        mask[block] = parts == sizes.argmax()
+    return mask
