@@ -5,8 +5,8 @@ lie partly inside holds one piece of it, placed at the middle of the block; its 
 (marching-cubes) piece. Distances go from piece to piece, so that voxels of any size and shape are measured in millimetres.
 What lies beyond the array is outside.
 
-Written here on SciPy alone: the package surface-distance 0.1, whose definition this is, asks NumPy and SciPy for names that they have
-dropped.
+Written here on SciPy: the package surface-distance 0.1, whose definition this is, fails on an empty mask with NumPy 2 and needs names
+that SciPy is about to drop.
 """
 
 from __future__ import annotations
