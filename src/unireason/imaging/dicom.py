@@ -5,6 +5,7 @@ Source: DICOM PS3.3 C.7.6.2 (Image Plane), C.7.6.3 (Image Pixel).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ def _image_case(dataset: Any, source: Source, options: ReadOptions, index: int |
     if index is not None:
         notes = (*notes, f"frame {index} of {dataset.NumberOfFrames}")
     geometry, more = _image_geometry(dataset, source.name, (stored.shape[1], stored.shape[0]), options)
+    if index is not None:
+        geometry = replace(geometry, header={"frames": (index,)})
     modality = options.modality or str(dataset.get("Modality") or "")
     return Case(np.ascontiguousarray(stored), "image", geometry, modality, source, window, (*notes, *more))
 

@@ -5,6 +5,7 @@ Source: DICOM PS3.3 C.7.6.16 (Multi-frame Functional Groups).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,7 @@ def read_multiframe(dataset: Any, source: Source, options: ReadOptions) -> Case:
     scales = [scale_of(dataset, _group(groups[n], shared, "PixelValueTransformationSequence")) for n in frames]
     pixels = _real(stored, frames, scales)
     geometry = volume_geometry((pixels.shape[2], pixels.shape[1], pixels.shape[0]), affine)
+    geometry = replace(geometry, header={"frames": tuple(frames)})
     view = _group(groups[frames[0]], shared, "FrameVOILUTSequence")
     window = None if view is None else stored_window(view, scales[0])
     modality = options.modality or str(dataset.get("Modality") or "")

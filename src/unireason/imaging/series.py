@@ -114,6 +114,29 @@ def read_series(folder: Path, options: ReadOptions) -> Case:
     return _volume(folder, [stack[n] for n in order], affine, options, (*notes, *more))
 
 
+def series_files(folder: Path, digest: str, limits: Limits) -> list[Path]:
+    """The files from which a volume Case was read, found again by their hash.
+
+    Args:
+        folder: The folder, subfolders included.
+        digest: ``Case.source.sha256`` of the volume.
+        limits: Bounds on files.
+
+    Returns:
+        Paths in the order of the slices, index k of the source; empty if no series of the folder has this hash.
+
+    Raises:
+        ImageReadError: If a file is damaged.
+        GeometryError: If the slices of that series do not make one volume.
+        SizeLimitError: If files are too many or too large.
+    """
+    for stack in _group(_scan(folder, limits)[0]):
+        if sha256_of_files(sha256(file_bytes(entry.path, limits)) for entry in stack) == digest:
+            order = stack_planes([entry.plane for entry in stack if entry.plane is not None])[0]
+            return [stack[n].path for n in order]
+    return []
+
+
 def _scan(folder: Path, limits: Limits) -> tuple[list[_Entry], int]:
     entries, ignored = [], 0
     for count, path in enumerate(_files(folder), 1):
