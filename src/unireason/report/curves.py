@@ -52,7 +52,11 @@ PANELS = (
     Panel("Vision tower: share right", {"foreground": "foreground", "lesion": "lesion", "place": "place"}, "share"),
     Panel("Responses with a crop", {"crop_rate": "rollouts", "eval_crop_rate": "validation"}, "share"),
     Panel("Crops a response", {"crops_a_sample": "rollouts"}),
-    Panel("Box overlap (IoU)", {"eval_box_iou": "validation"}),
+    Panel("Overlap of looks (IoU)", {"eval_box_iou": "validation"}),
+    Panel(
+        "Overlap of implicit answers",
+        {"answer_iou": "box (IoU)", "mask_dice": "mask (Dice)", "eval_answer_iou": "box, validation"},
+    ),
     Panel("Box area", {"box_area": "of the picture"}, "share"),
     Panel("Invalid boxes a response", {"invalid_boxes": "rollouts"}),
     Panel("Sampled tokens a response", {"response_tokens": "rollouts"}),

@@ -27,6 +27,7 @@ class Weights:
         form: Weight of the format.
         must_look: True if the format asks for at least one executed look, for questions with a grounded reasoning.
         spatial: Mode of the spatial reward for implicit grounding; volumes have "soft" only.
+        mask: Share of the spatial reward that the Dice of a mask takes over (``with_mask``), in [0, 1].
         evidence: Weight of the evidence contrast (``with_evidence``).
         looks: Bonus of a response with a look executed before ``</think>``.
         length: Taken off for every 100 sampled tokens.
@@ -38,6 +39,7 @@ class Weights:
     form: float = 0.2
     must_look: bool = True
     spatial: spatial.Mode = "soft"
+    mask: float = 0.0
     evidence: float = 0.0
     looks: float = 0.0
     length: float = 0.0
@@ -52,6 +54,8 @@ class Weights:
             value = getattr(self, field.name)
             if field.name not in ("must_look", "spatial") and not 0 <= value < math.inf:
                 raise FormatError(f"the reward weight {field.name} is {value}", "a number of at least 0")
+        if self.mask > 1:
+            raise FormatError(f"the share of the mask is {self.mask}", "a number from 0 to 1")
         if self.spatial not in get_args(spatial.Mode):
             raise FormatError(f"the reward mode {self.spatial!r}", " or ".join(get_args(spatial.Mode)))
 
@@ -149,6 +153,23 @@ def with_evidence(scores: Scores, value: float, weights: Weights) -> Scores:
     if not 0 <= value <= 1:
         raise FormatError(f"an evidence contrast of {value}", "a number from 0 to 1")
     return replace(scores, terms={**scores.terms, "evidence": weights.evidence * value})
+
+
+def with_mask(scores: Scores, dice: float, weights: Weights) -> Scores:
+    """The same scores of an implicit answer with the mask's share of the spatial reward filled in.
+
+    Args:
+        scores: From ``score``, of an implicit question.
+        dice: Dice of the mask made of the answer's box and points, in [0, 1]; 0 for an answer of which none can be made.
+        weights: Of the run.
+
+    Raises:
+        FormatError: If the Dice is out of range or the question has another kind of truth.
+    """
+    if not 0 <= dice <= 1 or "spatial" not in scores.terms:
+        raise FormatError(f"a Dice of {dice} for a response with {', '.join(scores.terms)}", "0 to 1, for an implicit question")
+    shares = {"spatial": (1 - weights.mask) * scores.terms["spatial"], "mask": weights.mask * dice}
+    return replace(scores, terms={**scores.terms, **shares}, parts={**scores.parts, "mask_dice": dice})
 
 
 def _outcome_terms(

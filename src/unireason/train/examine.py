@@ -12,7 +12,7 @@ from unireason.rewards.measures import looks_iou
 from .feed.plan import Plan, Unit
 from .learner import Learner
 from .rollout import Rolled
-from .scoring import looks, truth
+from .scoring import answer_iou, looks, truth
 from .settings.grpo import Grpo
 from .settings.sft import Sft
 
@@ -41,8 +41,8 @@ class Examiner:
 
         Returns:
             ``eval_accuracy`` over questions with a right answer, the same for 2D and 3D, ``eval_reward`` (default weights),
-            ``eval_crop_rate`` and ``eval_box_iou`` (true looks against the model's of the same rank, 0 where it has none). Empty without
-            questions.
+            ``eval_crop_rate``, ``eval_box_iou`` (true looks against the model's of the same rank, 0 where it has none) and
+            ``eval_answer_iou`` (boxes of implicit answers, 0 without one). Empty without questions.
         """
         learner = self._learner
         asked = [a for unit in learner.crew.mine(self.units) for a in learner.questions(unit)]
@@ -59,7 +59,7 @@ class Examiner:
 
 
 _ROWS = 16
-_NAMES = ("accuracy", "accuracy_2d", "accuracy_3d", "reward", "crop_rate", "box_iou")
+_NAMES = ("accuracy", "accuracy_2d", "accuracy_3d", "reward", "crop_rate", "box_iou", "answer_iou")
 
 
 def _marks(rolled: Rolled) -> dict[str, float]:
@@ -69,5 +69,8 @@ def _marks(rolled: Rolled) -> dict[str, float]:
     if "answer" in scores.parts:
         dimension = "2d" if sample.kind == "image" else "3d"
         marks |= {"accuracy": scores.parts["answer"], f"accuracy_{dimension}": scores.parts["answer"]}
+    answered = answer_iou(rolled.trace, sample)
+    if answered is not None:
+        return marks | {"answer_iou": answered}
     ious = looks_iou(rolled.trace, (p for p in sample.reasoning if not isinstance(p, str)))
     return marks | ({"box_iou": fmean(ious)} if ious else {})

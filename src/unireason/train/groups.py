@@ -14,7 +14,7 @@ from unireason.types import Frame, Problem, Scored
 
 from .crew import Crew
 from .rollout import Rolled
-from .scoring import gold
+from .scoring import answer_iou, gold
 
 
 @dataclass(slots=True, eq=False)
@@ -82,7 +82,8 @@ def measure(groups: Sequence[Group], crew: Crew) -> dict[str, float]:
     """What is logged of the rollouts of a step, over all processes.
 
     Returns:
-        Means over responses: ``reward``, ``reward_<term>``, ``accuracy`` (also ``_2d`` and ``_3d``), ``crop_rate``, ``crops_a_sample``,
+        Means over responses: ``reward``, ``reward_<term>``, ``accuracy`` (also ``_2d`` and ``_3d``), ``answer_iou`` and
+        ``mask_dice`` (of implicit questions), ``crop_rate``, ``crops_a_sample``,
         ``invalid_boxes``, ``box_area`` (share of the picture, over responses that looked), ``overflow`` (cut off), ``response_tokens``;
         over groups: ``zero_advantage``; and ``responses``. Names without a response are left out.
     """
@@ -97,13 +98,15 @@ def measure(groups: Sequence[Group], crew: Crew) -> dict[str, float]:
     return {name: total / count for name, (total, count) in pairs.items() if count} | {"responses": pairs["reward"][1]}
 
 
-_TERMS = ("answer", "format", "spatial", "looks", "length", "evidence")
+_TERMS = ("answer", "format", "spatial", "mask", "looks", "length", "evidence")
 _LOGGED = (
     "reward",
     *(f"reward_{term}" for term in _TERMS),
     "accuracy",
     "accuracy_2d",
     "accuracy_3d",
+    "answer_iou",
+    "mask_dice",
     "crop_rate",
     "crops_a_sample",
     "invalid_boxes",
@@ -127,4 +130,9 @@ def _of(rolled: Rolled, scores: Scores) -> dict[str, float]:
     }
     if "answer" in parts:
         out["accuracy"] = out["accuracy_2d" if rolled.asked.sample.kind == "image" else "accuracy_3d"] = parts["answer"]
+    if "mask_dice" in parts:
+        out["mask_dice"] = parts["mask_dice"]
+    overlap = answer_iou(rolled.trace, rolled.asked.sample)
+    if overlap is not None:
+        out["answer_iou"] = overlap
     return out if found.box_area is None else out | {"box_area": found.box_area}

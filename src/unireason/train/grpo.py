@@ -17,13 +17,14 @@ import numpy as np
 
 from unireason.engine.sampling import Sampling
 from unireason.rewards import evidence
-from unireason.rewards.compose import Weights, score, with_evidence
+from unireason.rewards.compose import Weights, score, with_evidence, with_mask
 
 from .examine import Examiner
 from .feed.plan import Plan
 from .groups import Elsewhere, Group, measure, shown
 from .learner import Learner
 from .objective.advantage import advantages
+from .outlines import Outliner
 from .rollout import seeds
 from .scoring import looks, truth
 from .settings.grpo import Grpo
@@ -67,7 +68,8 @@ class Optimisation:
             images=settings.data.images,
             run=settings.run,
         )
-        self.weights = Weights(**reward)
+        self.weights = Weights(**{name: value for name, value in reward.items() if name not in ("expert", "weights")})
+        self.outliner = Outliner(self.learner.cases, settings.reward) if settings.reward.mask else None
         self.sampling = Sampling(temperature=rollout.temperature, top_p=rollout.top_p)
         self.updater = Updater(self.learner, settings)
         self.examiner = Examiner(self.learner, settings)
@@ -123,6 +125,11 @@ class Optimisation:
         for group in groups:
             sample = group.rolled[0].asked.sample
             group.scores = [score(r.trace, truth(sample), self.weights, grounded=looks(sample)) for r in group.rolled]
+            if self.outliner and sample.task == "umrg":
+                group.scores = [
+                    with_mask(scores, dice, self.weights)
+                    for scores, dice in zip(group.scores, self.outliner.dice(group.rolled), strict=True)
+                ]
         if self.weights.evidence:
             self.contrast(groups, number)
         for group in groups:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from unireason.data.records import SampleRecord
 from unireason.errors import FormatError
+from unireason.grounding import umrg
+from unireason.metrics.overlap import box_iou
 from unireason.rewards.compose import Letter, Texts, Truth
 from unireason.rewards.spatial import Gold
+from unireason.types import Trace
 
 
 def truth(sample: SampleRecord) -> Truth:
@@ -25,6 +28,14 @@ def truth(sample: SampleRecord) -> Truth:
 def looks(sample: SampleRecord) -> bool:
     """True if the reasoning of a sample looks at something: only then is a response asked to look too."""
     return any(not isinstance(part, str) for part in sample.reasoning)
+
+
+def answer_iou(trace: Trace, sample: SampleRecord) -> float | None:
+    """IoU of the box of an implicit answer with the true one, 0 without a usable box; None for other questions."""
+    if sample.task != "umrg" or sample.box is None:
+        return None
+    box = umrg.read(trace.raw_text).box
+    return box_iou(box, sample.box) if box is not None and box.x1 < box.x2 and box.y1 < box.y2 else 0.0
 
 
 def gold(sample: SampleRecord) -> str:

@@ -7,7 +7,7 @@ from reward_traces import SHOWN, make_trace
 
 from unireason.errors import FormatError
 from unireason.grounding import umrg
-from unireason.rewards.compose import Letter, Scores, Texts, Weights, score, with_evidence
+from unireason.rewards.compose import Letter, Scores, Texts, Weights, score, with_evidence, with_mask
 from unireason.rewards.spatial import Gold, umrg_reward
 from unireason.rewards.spatial3d import Gold3D
 from unireason.types import Box2D, Box3D
@@ -102,7 +102,8 @@ def test_bad_truths_and_missing_tokens():
 
 
 @pytest.mark.parametrize(
-    "change", [{"answer": -1}, {"form": float("nan")}, {"evidence": float("inf")}, {"length": -0.1}, {"spatial": "strict"}]
+    "change",
+    [{"answer": -1}, {"form": float("nan")}, {"evidence": float("inf")}, {"length": -0.1}, {"spatial": "strict"}, {"mask": 1.5}],
 )
 def test_bad_weights(change):
     with pytest.raises(FormatError):
@@ -135,3 +136,19 @@ def test_the_default_reward_lies_between_0_and_1(text, truth):
     assert isinstance(found, Scores)
     assert 0 <= found.reward <= 1 + 1e-12
     assert found.reward == pytest.approx(sum(found.terms.values()))
+
+
+@pytest.mark.parametrize(("share", "reward"), [(0.0, 1.0), (0.25, 0.85), (1.0, 0.4)])
+def test_the_mask_takes_its_share_of_the_spatial_reward(share, reward):
+    found = implicit(TRUE)
+    final = with_mask(found, 0.4, Weights(mask=share))
+    assert final.reward == pytest.approx(reward)
+    assert final.parts == {**found.parts, "mask_dice": 0.4}
+    assert "mask" not in found.terms
+
+
+def test_a_mask_belongs_to_an_implicit_question():
+    with pytest.raises(FormatError, match="implicit"):
+        with_mask(score(make_trace(LOOKED), Letter("B")), 0.5, Weights(mask=1))
+    with pytest.raises(FormatError, match="0 to 1"):
+        with_mask(implicit(TRUE), 1.5, Weights(mask=1))

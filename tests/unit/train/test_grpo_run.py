@@ -7,19 +7,25 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import training
 from training import LORA, log_of
+from unireason.data.pictures import structure_mask
 from unireason.engine import reasoner
 from unireason.engine.sampling import forbidden_ids
 from unireason.errors import FormatError, UniReasonError
+from unireason.grounding import umrg
+from unireason.metrics.overlap import box_iou
 from unireason.model import vision
 from unireason.rewards.compose import score
+from unireason.segment import catalogue
+from unireason.segment.expert import Segmentation
 from unireason.train.feed.cases import Cases
-from unireason.train.groups import Group
+from unireason.train.groups import Group, measure
 from unireason.train.grpo import Optimisation, train
 from unireason.train.rollout import Roller
 from unireason.train.runs import state
@@ -307,6 +313,52 @@ def test_the_evidence_term_raises_right_answers_that_fail_elsewhere(warm, quiz, 
         seen, shown = (r.session.looks[0].crops for r in (one, other))
         assert [c.pixels.shape for c in seen] == [c.pixels.shape for c in shown]
         assert [c.box_model for c in seen] != [c.box_model for c in shown] or seen[0].slice_index != shown[0].slice_index
+
+
+class Filler:
+    """An expert that takes the whole box; it remembers the cases it was shown."""
+
+    name = "filler"
+
+    def __init__(self) -> None:
+        self.cases = set()
+
+    def segment(self, case, prompts):
+        self.cases.add(id(case))
+        made = []
+        for prompt in prompts:
+            x1, y1, x2, y2 = (round(v) for v in prompt.box.coords)
+            mask = np.zeros(case.geometry.shape, bool)
+            mask[y1:y2, x1:x2] = True
+            made.append(Segmentation(mask, 1.0))
+        return made
+
+
+def test_the_mask_of_a_frozen_expert_is_a_reward(warm, phantoms, tmp_path, monkeypatch):
+    expert = Filler()
+    monkeypatch.setattr(catalogue, "make_expert", lambda name, *, weights: {("filler", "w"): expert}[name, weights])
+    reward = {"mask": 1.0, "expert": "filler", "weights": "w"}
+    run = opened(training.grpo(warm, phantoms, run=STEP, reward=reward, data={"tasks": ("umrg",)}), tmp_path)
+    [group, other] = run.rollouts(1)
+    sample, loaded = group.rolled[0].asked.sample, run.learner.cases.loaded(group.rolled[0].asked.case)
+    true = structure_mask(loaded, sample.category)
+    ys, xs = np.nonzero(true)
+    wide, high = (f / n for f, n in zip((112, 112), reversed(true.shape), strict=True))
+    tight = (xs.min() * wide, ys.min() * high, (xs.max() + 1) * wide, (ys.max() + 1) * high)
+    answer = '<think>x</think><answer>{"bbox": [%s], "points_1": [1, 1], "points_2": [2, 2]}</answer>'
+    texts = [answer % ", ".join(map(str, tight)), answer % "0, 0, 112, 112", answer % "5, 5, 5, 9", "<think>x</think>"]
+    rolled = [replace(r, trace=replace(r.trace, raw_text=text)) for r, text in zip(group.rolled, texts, strict=True)]
+    run.score([Group(rolled), other], 1)
+    filled = true.sum()
+    half = 2 * filled / (filled + (xs.max() + 1 - xs.min()) * (ys.max() + 1 - ys.min()))
+    scored = Group(rolled)
+    run.score([scored], 1)
+    assert scored.rewards == pytest.approx([half, 2 * filled / (filled + true.size), 0, 0])
+    assert [s.terms["mask"] for s in scored.scores] == scored.rewards
+    assert measure([scored], run.learner.crew)["answer_iou"] == pytest.approx(
+        np.mean([box_iou(umrg.read(t).box, sample.box) if n < 2 else 0 for n, t in enumerate(texts)])
+    )
+    assert len(expert.cases) <= 2
 
 
 def test_mini_batches_do_not_depend_on_the_number_of_processes(warm, quiz, tmp_path, monkeypatch):

@@ -245,7 +245,7 @@ def test_an_unreadable_case_is_left_out_and_counted(start, lessons, tmp_path, mo
 def test_too_many_unreadable_cases_end_the_run(start, lessons, tmp_path, monkeypatch):
     names = sorted({s.case for s in lessons.samples("train")})
     broken(monkeypatch, *names)
-    with pytest.raises(UniReasonError, match=r"cannot be read.*torn.*at most 0.*data\.skip"):
+    with pytest.raises(UniReasonError, match=r"unreadable cases: 1; .*torn.*at most 0.*data\.skip"):
         train(training.sft(start, lessons), tmp_path / "strict")
     with pytest.raises(UniReasonError, match="no sample of step 1 could be read"):
         train(training.sft(start, lessons, data={"skip": 1.0}), tmp_path / "loose")

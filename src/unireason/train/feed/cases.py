@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from unireason.data.dataset import Dataset, rows
 from unireason.data.frames import FrameRule
+from unireason.data.item import Loaded
 from unireason.data.records import SampleRecord
 from unireason.errors import FormatError, UniReasonError
 from unireason.train.settings.shared import Data
@@ -97,6 +98,7 @@ class Cases:
         ]
         self._settings, self._disk = settings, disk
         self._recent: Recent[tuple[NDArray[np.uint8], ...]] = Recent(memory_bytes)
+        self._masked: Recent[Loaded] = Recent(memory_bytes)
         self._splits: dict[str, list[CaseSamples]] = {}
         self._known: dict[str, CaseSamples] = {}
 
@@ -142,6 +144,22 @@ class Cases:
                 raise Unreadable(case.id, str(error)) from error
             self._recent.put(case.id, found, sum(p.nbytes for p in found))
         return list(found)
+
+    def loaded(self, case: CaseSamples) -> Loaded:
+        """A case with its masks, read from the source of its data set; the last ones are kept.
+
+        Raises:
+            Unreadable: If it cannot be had.
+        """
+        found = self._masked.get(case.id)
+        if found is None:
+            try:
+                found = self._shelves[case.place.dataset].loaded(case.place)
+            except (UniReasonError, OSError) as error:
+                raise Unreadable(case.id, str(error)) from error
+            size = found.case.pixels.nbytes + sum(layer.labels.nbytes for layer in found.layers)
+            self._masked.put(case.id, found, size)
+        return found
 
     def _read(self, case: CaseSamples) -> tuple[NDArray[np.uint8], ...]:
         shelf = self._shelves[case.place.dataset]

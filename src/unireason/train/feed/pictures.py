@@ -121,9 +121,7 @@ class Shelf:
         Raises:
             UniReasonError: If the source cannot be opened, lacks the item or cannot read it, or the file is another one.
         """
-        if self._source is None:
-            self._source = self._dataset.source(self._root)
-        loaded = self._source.load(self._item(place))
+        loaded = self._load(place)
         yield place, self._shown(loaded, place)
         for other in self._expected.get(place.item, ()) if siblings else ():
             if other.case != place.case:
@@ -132,13 +130,22 @@ class Shelf:
                 except UniReasonError:
                     continue  # told when that case is asked for
 
+    def loaded(self, place: Place) -> Loaded:
+        """A case with its masks, read from the source.
+
+        Raises:
+            UniReasonError: If the source cannot be opened, lacks the item or cannot read it, or the file is another one.
+        """
+        return _part(self._load(place), place)
+
+    def _load(self, place: Place) -> Loaded:
+        """The whole item of a case."""
+        if self._source is None:
+            self._source = self._dataset.source(self._root)
+        return self._source.load(self._item(place))
+
     def _shown(self, loaded: Loaded, place: Place) -> Pictures:
-        if place.sha256 and loaded.case.source.sha256 != place.sha256:
-            raise ImageReadError(
-                "the file of the source has changed", "the one that the data set was built from", "build it again"
-            )
-        shown = loaded if place.slice < 0 else axial(loaded, place.slice)
-        return tuple(model_pictures(shown.case, self._rule))
+        return tuple(model_pictures(_part(loaded, place).case, self._rule))
 
     def _item(self, place: Place) -> Item:
         """The item of a case; the source is listed again only if more cases are expected than when that was done."""
@@ -152,6 +159,17 @@ class Shelf:
                 f"the source has no item {place.item!r}", "the source of the data set", "give its folder as a root"
             )
         return self._items[place.item]
+
+
+def _part(loaded: Loaded, place: Place) -> Loaded:
+    """What a case is of its item.
+
+    Raises:
+        ImageReadError: If the file has changed since the data set was built.
+    """
+    if place.sha256 and loaded.case.source.sha256 != place.sha256:
+        raise ImageReadError("the file of the source has changed", "the one that the data set was built from", "build it again")
+    return loaded if place.slice < 0 else axial(loaded, place.slice)
 
 
 def _index(files: Iterable[Path]) -> Iterator[tuple[str, _Rows]]:

@@ -38,6 +38,10 @@ class Reward:
         form: Weight of the format.
         must_look: True if the format asks for at least one executed look (questions with a grounded reasoning only).
         spatial: Mode of the spatial reward for implicit grounding questions.
+        mask: Share of that reward, in [0, 1], that the Dice of a mask takes over: a frozen expert outlines the answer's box and points. 1
+            leaves nothing but the mask. Needs the source of the data set. Risk: the policy learns the expert's weaknesses.
+        expert: Name of that expert, as in ``unireason segment``.
+        weights: Its weights, a folder or hub id; "" for "classical", which has none.
         evidence: Weight of the evidence contrast: right answers earn it only if the same trajectory with random low-overlap regions in
             place of what it looked at does not lead to them. 0 is off. Risk: teaches the model to distrust what it sees elsewhere, and
             costs one more generation a right response.
@@ -49,6 +53,9 @@ class Reward:
     form: float = 0.2
     must_look: bool = True
     spatial: Literal["soft", "hard", "base"] = "soft"
+    mask: float = 0.0
+    expert: str = "classical"
+    weights: str = ""
     evidence: float = 0.0
     looks: float = 0.0
     length: float = 0.0

@@ -111,6 +111,9 @@ def _rollout(rollout: Rollout) -> None:
 def _reward(reward: Reward) -> None:
     for name in ("answer", "form", "evidence", "looks", "length"):
         _within(f"reward.{name}", getattr(reward, name), lambda v: v >= 0, "at least 0")
+    _within("reward.mask", reward.mask, lambda v: 0 <= v <= 1, "a share from 0 to 1")
+    if not reward.expert:
+        raise FormatError("reward.expert is empty", "the name of an expert, such as 'classical'")
     if reward.answer == reward.form == 0:
         raise FormatError("reward.answer and reward.form are both 0", "a weight above 0", "nothing would be reinforced")
 
