@@ -1,7 +1,7 @@
 """Does policy optimisation teach anything? Its start and its runs, asked the same held-out questions about volumes.
 
 ``ask`` puts one checkpoint through an examination and keeps its answers; ``compare`` sets the answers of several runs against those of
-their common start, with intervals over patients. Split in two so that checkpoints can be asked side by side.
+their common start, with intervals over patients; ``draw`` shows what the runs logged. Split so that checkpoints can be asked side by side.
 """
 
 from __future__ import annotations
@@ -91,8 +91,32 @@ def _scores(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def draw(runs: Sequence[Path], out: Path) -> None:
+    """Draw what policy optimisation logged in several run folders: accuracy and crop rate of its rollouts, running means of six steps."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 2, sharex=True)
+    for number, run in enumerate(runs, start=1):
+        lines = [line for line in map(json.loads, (run / "log.jsonl").read_text().splitlines()) if line.get("stage") == "grpo"]
+        for axes, name in zip(panels, ("accuracy_3d", "crop_rate"), strict=True):
+            values = np.array([line[name] for line in lines])
+            window = min(6, len(values))
+            axes.plot(range(1, len(values) + 1), values, "o", ms=2.5, alpha=0.35, color=f"C{number - 1}")
+            mean = np.convolve(values, np.ones(window) / window, "valid")
+            axes.plot(np.arange(len(mean)) + (window + 1) / 2, mean, color=f"C{number - 1}", label=f"seed {number}")
+    for axes, title in zip(panels, ("3D accuracy of rollouts", "Rollouts with a crop"), strict=True):
+        axes.set(title=title, xlabel="step", ylim=(0, 1.05))
+        axes.grid(alpha=0.25)
+    panels[0].legend(frameon=False, loc="upper left")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=120)
+
+
 def main() -> None:
-    """Run one of the two steps."""
+    """Run one of the steps."""
     parser = argparse.ArgumentParser(description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True)
     asking = steps.add_parser("ask")
@@ -104,8 +128,13 @@ def main() -> None:
     comparing = steps.add_parser("compare")
     comparing.add_argument("start", type=Path)
     comparing.add_argument("runs", type=Path, nargs="+")
+    drawing = steps.add_parser("draw")
+    drawing.add_argument("runs", type=Path, nargs="+")
+    drawing.add_argument("--out", type=Path, required=True, help="PNG file")
     args = parser.parse_args()
-    if args.step == "ask":
+    if args.step == "draw":
+        draw(args.runs, args.out)
+    elif args.step == "ask":
         ask(args.checkpoint, args.exam, args.questions, args.out, lessons=args.lessons)
     else:
         print(json.dumps(compare(args.start, args.runs), indent=2))
