@@ -108,7 +108,7 @@ def montage(stack: Stack, *, columns: int = 8, tile: int = 128) -> Image.Image:
     for z, pixels in enumerate(stack.slices):
         picture = Image.fromarray(check(pixels)).convert("RGB").resize(size, Image.Resampling.BICUBIC)
         if len(stack.slices) > 1:
-            _tag(ImageDraw.Draw(picture), (3, 3), str(z), "#ffffff", 11)
+            tag(ImageDraw.Draw(picture), (3, 3), str(z), "#ffffff", 11)
         sheet.paste(picture, ((z % columns) * (size[0] + 2), (z // columns) * (size[1] + 2)))
     return sheet
 
@@ -205,9 +205,9 @@ def _slice(scene: Scene, stack: Stack, z: int, size: tuple[int, int]) -> Image.I
         _rectangle(draw, look, factors)
     for look in shown:
         x, y = look.rect[0] * factors[0], look.rect[1] * factors[1]
-        _tag(draw, (x, y - 21 if y >= 21 else y + 3), str(look.number), TONES[look.tone], 14)
+        tag(draw, (x, y - 21 if y >= 21 else y + 3), str(look.number), TONES[look.tone], 14)
     if scene.frame.kind == "volume" and size[1] >= 160:
-        _tag(draw, (6, size[1] - 22), f"slice {z}", "#ffffff", 12)
+        tag(draw, (6, size[1] - 22), f"slice {z}", "#ffffff", 12)
     return picture
 
 
@@ -218,7 +218,7 @@ def _rectangle(draw: ImageDraw.ImageDraw, look: Look, factors: tuple[float, floa
     draw.rectangle((x1, y1, x2, y2), outline=TONES[look.tone], width=2)
 
 
-def _tag(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, colour: str, size: int) -> None:
+def tag(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, colour: str, size: int) -> None:
     """A small label: dark letters on the colour, or white letters on black for a white one."""
     font = _font(size)
     x, y = max(corner[0], 0), max(corner[1], 0)
@@ -235,7 +235,7 @@ def _crop_row(look: Look, width: int) -> Image.Image:
     chosen = spread(len(crops), min(room, _MOST_CROPS))
     row = Image.new("RGB", (width, _CROP + 4), _PAPER)
     draw = ImageDraw.Draw(row)
-    _tag(draw, (0, 4), str(look.number), TONES[look.tone], 14)
+    tag(draw, (0, 4), str(look.number), TONES[look.tone], 14)
     for n, line in enumerate(_lines(look.step.label or f"look {look.number}", _NAME - 40, _font(15))[:3]):
         draw.text((28, 5 + n * 19), line, fill=_INK, font=_font(15))
     count = f"{len(chosen)} of {len(crops)} regions" if len(chosen) < len(crops) else ""

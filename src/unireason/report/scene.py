@@ -106,7 +106,7 @@ def compose(trace: Trace, case: Case, stack: Stack) -> Scene:
     return Scene(
         frame=trace.frame,
         looks=looks,
-        aspect=_aspect(case.geometry),
+        aspect=aspect_of(case.geometry),
         to_voxel=to_voxel,
         to_world=to_world,
         edges=None if to_world is None else _edges(to_world),
@@ -165,7 +165,8 @@ def _slices(step: LookStep, frame: Frame) -> tuple[int, int]:
     return first, min(max(last, first), frame.depth)
 
 
-def _aspect(geometry: Geometry) -> float:
+def aspect_of(geometry: Geometry) -> float:
+    """Width over height of a slice in the patient, or in pixels without spacing; between 1/5 and 5, so that it can be drawn."""
     height, width = geometry.shape[-2:]
     along_x, along_y = geometry.spacing_mm[:2] if geometry.spacing_mm is not None else (1.0, 1.0)
     return float(np.clip(width * along_x / (height * along_y), 0.2, 5.0))
