@@ -53,7 +53,7 @@ def region_statistics(mask: NDArray[np.bool_], case: Case) -> RegionStatistics:
 
     The diameter is the longest straight line within one canonical slice (axial, or nearest to it) between two points of the region's
     border, wherever they lie; it may leave the region in between. The border runs half-way between a voxel inside and its neighbour
-    outside, so one voxel is one voxel wide and a run of n voxels is n voxels long. Lengths and volume follow the axes of the affine,
+    outside, so one square pixel is one pixel wide and a run of n is n pixels long. Lengths and volume follow the axes of the affine,
     sheared or not.
 
     Args:
