@@ -46,7 +46,8 @@ def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     for axis in range(mask.ndim):
         for end in (0, -1):
             closed[np.take(holes, end, axis=axis).ravel()] = False
-    return mask | closed[holes]
+    whole: NDArray[np.bool_] = mask | closed[holes]
+    return whole
 
 
 def expected_dice(inside: Probability, mask: NDArray[np.bool_]) -> float:

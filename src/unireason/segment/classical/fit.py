@@ -218,15 +218,15 @@ def _tables(region: Region, inside: Probability, settings: Settings) -> NDArray[
     tables = []
     for levels in region.levels:
         flat = levels.ravel()
-        within = np.bincount(flat, weight, LEVELS)
-        beyond = np.bincount(flat, rest, LEVELS)
+        within: NDArray[Any] = np.bincount(flat, weight, LEVELS)
+        beyond: NDArray[Any] = np.bincount(flat, rest, LEVELS)
         width = _kernel(within)
         smooth = [_density(counts, width) for counts in (within, beyond)]
         tables.append(np.clip(np.log(smooth[0] / smooth[1]), -settings.evidence, settings.evidence))
     return np.stack(tables).astype(np.float32)
 
 
-def _kernel(counts: NDArray[np.float64]) -> float:
+def _kernel(counts: NDArray[Any]) -> float:
     """Silverman's kernel width, in grey levels."""
     total = counts.sum()
     if total < 1:
@@ -237,7 +237,7 @@ def _kernel(counts: NDArray[np.float64]) -> float:
     return float(np.clip(1.06 * spread * total**-0.2, 1.5, 12.0))
 
 
-def _density(counts: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+def _density(counts: NDArray[Any], width: float) -> NDArray[np.float64]:
     """Smoothed frequencies that add up to 1, none of them 0."""
     smooth = ndimage.gaussian_filter1d(counts, width, mode="constant") + 1e-9
     smooth /= smooth.sum()

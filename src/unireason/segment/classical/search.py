@@ -96,7 +96,8 @@ def _near(whole: Region, thin: Region, learned: Learned) -> tuple[Region, Model]
 def _voxels(points: Place, region: Region) -> NDArray[np.intp]:
     """(n, axes) voxels of a region that hold these places of the grid; places beside the region take its nearest voxel."""
     starts = np.array([s.start for s in region.block])
-    return np.clip((points - starts) // np.array(region.strides), 0, np.array(region.shape) - 1).astype(np.intp)
+    held: NDArray[np.intp] = np.clip((points - starts) // np.array(region.strides), 0, np.array(region.shape) - 1).astype(np.intp)
+    return held
 
 
 def enclosed(pixels: NDArray[Any], points: Place, *, spacing: Place, settings: Settings, least: float) -> tuple[Place, Place]:

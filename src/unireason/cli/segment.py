@@ -1,0 +1,143 @@
+"""``unireason segment FILE --box …``: a frozen expert alone, from a box or points to a mask on the grid of the file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .asking import add_read, read_options
+from .places import SPACES, Typed, numbers, prompt_of
+
+if TYPE_CHECKING:
+    from unireason.segment.expert import Prompt, Segmentation
+    from unireason.types import Case
+
+# What `segment.catalogue` offers; written out so that help loads nothing, and held against it by a test.
+EXPERTS = ("classical", "medsam", "sam", "sam2", "medsam2", "sam-med2d")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "segment",
+        help="outline what lies in a box",
+        description=(
+            "Outline the structure in a box or under points, in an image or a volume, with a frozen expert; no model reasons. Exits 1 if "
+            "nothing was found."
+        ),
+        epilog="Where the first number is negative write --box=-40,… and --point=-40,…. Research only, not a medical device.",
+    )
+    parser.add_argument("file", metavar="FILE", type=Path, help="image, volume, or folder with a DICOM series")
+    where = parser.add_argument_group("where")
+    where.add_argument("--box", metavar="X1,Y1[,Z1],X2,Y2[,Z2]", help="lower corner, upper corner; half-open")
+    where.add_argument(
+        "--point", metavar="X,Y[,Z]", action="append", default=[], dest="points", help="a place inside; may be repeated"
+    )
+    where.add_argument(
+        "--space",
+        choices=SPACES,
+        default="voxel",
+        help="voxel (the file's own index order, default), model (the frame of the built-in profile) or world (LPS mm)",
+    )
+    where.add_argument("--slice", metavar="K", type=int, help="slice of a volume, in the same space, on which a rectangle lies")
+    where.add_argument("--propagate", action="store_true", help="follow what is found on that slice through the volume")
+    how = parser.add_argument_group("how to outline")
+    how.add_argument("--expert", metavar="NAME", default=EXPERTS[0], help=f"{', '.join(EXPERTS)} (default {EXPERTS[0]})")
+    how.add_argument("--weights", metavar="REF", help="folder or hub id of the expert's weights; classical has none")
+    how.add_argument("--device", help="torch device of the expert (default: CUDA where there is one)")
+    add_read(parser.add_argument_group("how to read the file"))
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--out", metavar="MASK", type=Path, help="file to write: .nii.gz, .nii, .nrrd, .mha, for images also .png"
+    )
+    output.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; 0 if a mask was found, 1 if it is empty."""
+    from unireason.data.frames import rule
+    from unireason.imaging import read
+    from unireason.segment.catalogue import make_expert
+    from unireason.segment.expert import checked
+
+    from .progress import status
+
+    box = None if args.box is None else numbers(args.box, "box")
+    points = tuple(numbers(text, "point") for text in args.points)
+    typed = Typed(box, points, args.space, args.slice, args.propagate)
+    with status("reading", quiet=args.json):
+        case = read(args.file, **read_options(args))
+    prompt = checked(case, prompt_of(case, typed, frame=rule("phantom").frame(case.geometry.shape)))
+    with status(f"outlining with {args.expert}", quiet=args.json):
+        expert = make_expert(args.expert, weights=args.weights, device=args.device)
+        (found,) = expert.segment(case, [prompt])
+    if args.out is not None:
+        from unireason.imaging.saving import write_mask
+
+        write_mask(args.out, found.mask, case)
+    result = _result(case, prompt, found, args)
+    print(json.dumps(result) if args.json else "\n".join(_lines(result)))
+    if not args.json:
+        for note in case.notes:
+            print(f"note: {note}", file=sys.stderr)
+    return 0 if found.mask.any() else 1
+
+
+def _result(case: Case, prompt: Prompt, found: Segmentation, args: argparse.Namespace) -> dict[str, Any]:
+    """Plain JSON values. Boxes and points are in the file's own index order, slices are canonical."""
+    from unireason.imaging.geometry import canonical_to_voxel, voxel_to_world_bounds
+    from unireason.metrics.regions import region_statistics
+
+    asked = None if prompt.box is None else _voxel_box(prompt.box.coords, prompt.slice, case)
+    level = () if prompt.slice is None else (prompt.slice + 0.5,)
+    return {
+        "file": case.source.name,
+        "expert": args.expert,
+        "box_voxel": asked,
+        "box_world_mm": None if asked is None else voxel_to_world_bounds(asked, case.geometry),
+        "points_voxel": [canonical_to_voxel((*point, *level), case.geometry) for point in prompt.points],
+        "slice": prompt.slice,
+        "propagated": prompt.propagate,
+        "mask": None if args.out is None else str(args.out),
+        "score": found.score,
+        "gaps": list(found.gaps),
+        "notes": list(found.notes),
+        "mask_box_voxel": _mask_box(found, case),
+        "statistics": region_statistics(found.mask, case),
+    }
+
+
+def _voxel_box(box: tuple[float, ...], index: int | None, case: Case) -> tuple[float, ...]:
+    """A canonical box in the file's own order; a rectangle on a slice is one slice thick."""
+    from unireason.imaging.geometry import canonical_box_to_voxel
+
+    solid = box if index is None else (*box[:2], float(index), *box[2:], float(index + 1))
+    return canonical_box_to_voxel(solid, case.geometry)
+
+
+def _mask_box(found: Segmentation, case: Case) -> tuple[float, ...] | None:
+    """The box around the mask in the file's own order; None if it is empty."""
+    from scipy.ndimage import find_objects
+
+    blocks = find_objects(found.mask.astype("uint8"))
+    if not blocks:
+        return None
+    block = blocks[0][::-1]
+    return _voxel_box((*(float(s.start) for s in block), *(float(s.stop) for s in block)), None, case)
+
+
+def _lines(result: dict[str, Any]) -> list[str]:
+    """The result as text."""
+    size = result["statistics"]
+    measures = {"volume_ml": "ml", "area_mm2": "mm2", "diameter_mm": "mm across", "mean": "mean intensity"}
+    told = [f"{size[key]:.4g} {unit}" for key, unit in measures.items() if size.get(key) is not None]
+    found = ", ".join([f"{size['voxels']:,} voxels", *told])
+    lines = [
+        f"{result['expert']}: {found}; score {result['score']:.2f}" if size["voxels"] else f"{result['expert']}: nothing found"
+    ]
+    lines += [f"  {note}" for note in result["notes"]]
+    return [*lines, *([f"  wrote {result['mask']}"] if result["mask"] else [])]
