@@ -68,8 +68,8 @@ class Optimisation:
             images=settings.data.images,
             run=settings.run,
         )
-        self.weights = Weights(**{name: value for name, value in reward.items() if name not in ("expert", "weights")})
-        self.outliner = Outliner(self.learner.cases, settings.reward) if settings.reward.mask else None
+        self.weights = Weights(**reward)
+        self.outliner = Outliner(self.learner.cases, settings.outline) if settings.reward.mask else None
         self.sampling = Sampling(temperature=rollout.temperature, top_p=rollout.top_p)
         self.updater = Updater(self.learner, settings)
         self.examiner = Examiner(self.learner, settings)

@@ -10,13 +10,13 @@ from unireason.metrics.overlap import mask_dice
 
 from .feed.cases import Cases
 from .rollout import Rolled
-from .settings.grpo import Reward
+from .settings.grpo import Outline
 
 
 class Outliner:
     """Outlines the answers of implicit questions. The expert never learns; what it makes of a case once serves all responses to it."""
 
-    def __init__(self, cases: Cases, settings: Reward) -> None:
+    def __init__(self, cases: Cases, settings: Outline) -> None:
         """Prepare the expert.
 
         Args:

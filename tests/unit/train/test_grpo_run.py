@@ -337,8 +337,9 @@ class Filler:
 def test_the_mask_of_a_frozen_expert_is_a_reward(warm, phantoms, tmp_path, monkeypatch):
     expert = Filler()
     monkeypatch.setattr(catalogue, "make_expert", lambda name, *, weights: {("filler", "w"): expert}[name, weights])
-    reward = {"mask": 1.0, "expert": "filler", "weights": "w"}
-    run = opened(training.grpo(warm, phantoms, run=STEP, reward=reward, data={"tasks": ("umrg",)}), tmp_path)
+    outline = {"expert": "filler", "weights": "w"}
+    settings = training.grpo(warm, phantoms, run=STEP, reward={"mask": 1.0}, outline=outline, data={"tasks": ("umrg",)})
+    run = opened(settings, tmp_path)
     [group, other] = run.rollouts(1)
     sample, loaded = group.rolled[0].asked.sample, run.learner.cases.loaded(group.rolled[0].asked.case)
     true = structure_mask(loaded, sample.category)

@@ -40,8 +40,6 @@ class Reward:
         spatial: Mode of the spatial reward for implicit grounding questions.
         mask: Share of that reward, in [0, 1], that the Dice of a mask takes over: a frozen expert outlines the answer's box and points. 1
             leaves nothing but the mask. Needs the source of the data set. Risk: the policy learns the expert's weaknesses.
-        expert: Name of that expert, as in ``unireason segment``.
-        weights: Its weights, a folder or hub id; "" for "classical", which has none.
         evidence: Weight of the evidence contrast: right answers earn it only if the same trajectory with random low-overlap regions in
             place of what it looked at does not lead to them. 0 is off. Risk: teaches the model to distrust what it sees elsewhere, and
             costs one more generation a right response.
@@ -54,11 +52,22 @@ class Reward:
     must_look: bool = True
     spatial: Literal["soft", "hard", "base"] = "soft"
     mask: float = 0.0
-    expert: str = "classical"
-    weights: str = ""
     evidence: float = 0.0
     looks: float = 0.0
     length: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The frozen expert that makes masks where ``reward.mask`` is above 0.
+
+    Attributes:
+        expert: Its name, as in ``unireason segment``.
+        weights: Its weights, a folder or hub id; "" for "classical", which has none.
+    """
+
+    expert: str = "classical"
+    weights: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +108,7 @@ class Grpo:
         cache: Pictures and features on disk.
         rollout: How the policy is sampled.
         reward: What a response earns.
+        outline: Who makes the masks of ``reward.mask``.
         policy: The objective.
         traces_every: Steps between sample traces kept for looking at; 0 for none.
     """
@@ -110,5 +120,6 @@ class Grpo:
     cache: Cache = field(default_factory=Cache)
     rollout: Rollout = field(default_factory=Rollout)
     reward: Reward = field(default_factory=Reward)
+    outline: Outline = field(default_factory=Outline)
     policy: Policy = field(default_factory=Policy)
     traces_every: int = 20

@@ -9,7 +9,7 @@ from typing import Any
 
 from unireason.errors import FormatError
 
-from .grpo import Grpo, Policy, Reward, Rollout
+from .grpo import Grpo, Outline, Policy, Reward, Rollout
 from .planned import Planned
 from .sft import Sft
 from .shared import Cache, Data, Lora, Model, Optim, Run
@@ -112,10 +112,14 @@ def _reward(reward: Reward) -> None:
     for name in ("answer", "form", "evidence", "looks", "length"):
         _within(f"reward.{name}", getattr(reward, name), lambda v: v >= 0, "at least 0")
     _within("reward.mask", reward.mask, lambda v: 0 <= v <= 1, "a share from 0 to 1")
-    if not reward.expert:
-        raise FormatError("reward.expert is empty", "the name of an expert, such as 'classical'")
     if reward.answer == reward.form == 0:
         raise FormatError("reward.answer and reward.form are both 0", "a weight above 0", "nothing would be reinforced")
+
+
+@check.register
+def _outline(outline: Outline) -> None:
+    if not outline.expert:
+        raise FormatError("outline.expert is empty", "the name of an expert, such as 'classical'")
 
 
 @check.register
@@ -140,7 +144,7 @@ def _sft(sft: Sft) -> None:
 @check.register
 def _grpo(grpo: Grpo) -> None:
     _sharding(grpo.model, grpo.run)
-    for part in (grpo.model, grpo.data, grpo.optim, grpo.run, grpo.cache, grpo.rollout, grpo.reward, grpo.policy):
+    for part in (grpo.model, grpo.data, grpo.optim, grpo.run, grpo.cache, grpo.rollout, grpo.reward, grpo.outline, grpo.policy):
         check(part)
     _least("traces_every", grpo.traces_every, 0)
     if grpo.model.lora.dropout:
