@@ -31,7 +31,13 @@ _KEPT_CASES = 2
 
 
 def load(
-    ref: str | Path, *, device: Any = None, dtype: Any = None, profile: Profile | None = None, threads: int | None = None
+    ref: str | Path,
+    *,
+    device: Any = None,
+    dtype: Any = None,
+    profile: Profile | None = None,
+    grounding: Profile | None = None,
+    threads: int | None = None,
 ) -> Reasoner:
     """Load a checkpoint for asking.
 
@@ -40,6 +46,7 @@ def load(
         device: Torch device; None takes CUDA where there is one.
         dtype: "bf16", "fp32" or None (see ``model.checkpoint.load``).
         profile: Prompt profile; None takes the checkpoint's own, or the built-in "default".
+        grounding: The same for implicit questions; the built-in one is "umrg".
         threads: Torch threads; None chooses (see ``engine.threads.set_threads``).
 
     Raises:
@@ -48,7 +55,7 @@ def load(
     """
     ready = checkpoints.load(ref, device=device, dtype=dtype, profile=profile)
     set_threads(ready, threads)
-    return Reasoner(ready)
+    return Reasoner(replace(ready, grounding=grounding) if grounding else ready)
 
 
 class Reasoner:

@@ -55,22 +55,43 @@ def shown(trace: Trace, findings: Findings, stack: Stack) -> Trace:
     return replace(trace, frame=frame, steps=(*trace.steps, step))
 
 
-def drawing(findings: Findings, scene: Scene, stack: Stack) -> str:
-    """Outlines and points as groups of an SVG whose unit is the model pixel; "" if there are none."""
-    groups = []
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """Findings as SVG.
+
+    Attributes:
+        layer: Outlines and points as groups whose unit is the model pixel; "" if there are none.
+        spans: For every outline that is not empty its tone and the half-open range of slices that it spans.
+    """
+
+    layer: str
+    spans: tuple[tuple[int, int, int], ...]
+
+
+def drawing(findings: Findings, scene: Scene, stack: Stack) -> Drawing:
+    """Draw what was found.
+
+    Args:
+        findings: Masks of the case that is shown, and the answer.
+        scene: Its looks, the answer among them.
+        stack: The slices that are shown.
+    """
+    groups, spans = [], []
     for region in findings.regions:
         number = look_of(region, scene)
         tone = scene.looks[number].tone
-        for z, path in outlines(region.marked.segmentation.mask, scene.frame, stack).items():
-            groups.append(
-                _plane("mask", f'<path class="fill" d="{path}"/><path class="line" d="{path}"/>', z, (number, tone), scene)
-            )
+        paths = outlines(region.marked.segmentation.mask, scene.frame, stack)
+        for z, path in paths.items():
+            pair = f'<path class="fill" d="{path}"/><path class="line" d="{path}"/>'
+            groups.append(_plane("mask", pair, z, (number, tone), scene))
+        if paths:
+            spans.append((tone, min(paths), max(paths) + 1))
     if findings.answer is not None and scene.looks:
         look = scene.looks[-1]
         dots = "".join(f"M{x:g} {y:g}h0" for x, y in findings.answer.model.points)
         pair = f'<path class="halo" d="{dots}"/><path class="line" d="{dots}"/>'
         groups += [_plane("point", pair, z, (look.number - 1, look.tone), scene) for z in look.step.slices if dots]
-    return "".join(groups)
+    return Drawing("".join(groups), tuple(spans))
 
 
 def look_of(region: Region, scene: Scene) -> int:

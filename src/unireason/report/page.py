@@ -19,7 +19,7 @@ from unireason.grounding.trace import to_json
 from unireason.types import Case, Stack, Trace
 
 from . import sections
-from .findings import Findings, drawing, shown, table
+from .findings import Drawing, Findings, drawing, shown, table
 from .markup import escape, inline_json, json_link, render, static
 from .pixels import addresses, fit
 from .regions import words
@@ -83,7 +83,7 @@ def build(
     source = trace.source or case.source
     values = {
         "title": escape(f"{trace.question[:60]} \u00b7 {source.name}"),
-        "name": escape(source.name),
+        "name": escape(source.name if found.answer is None else case.source.name),
         "kind": "3D volume" if stack.kind == "volume" else "2D image",
         "index": "Voxel <small>index</small>" if stack.kind == "volume" else "Source <small>px</small>",
         "question": escape(trace.question),
@@ -93,8 +93,9 @@ def build(
         "viewer": _viewer(scene, links, drawing(found, scene, stack)),
         "masks_toggle": _TOGGLE if found.regions else "",
         "masks": table(found, scene, [words(region, case) for region in found.regions]),
-        "crops": sections.crops(scene),
-        "looks": sections.look_table(scene),
+        "crops": sections.crops(scene) if found.answer is None else sections.whole(found.answer, scene),
+        "looks_head": "Looks in numbers" if found.answer is None else "Place in numbers",
+        "looks": sections.look_table(scene, answer=found.answer),
         "problems": sections.problems(trace),
         "provenance": sections.provenance(trace, case, stack, scene),
         "raw": escape(trace.raw_text),
@@ -123,7 +124,7 @@ def _data(scene: Scene) -> dict[str, Any]:
     }
 
 
-def _viewer(scene: Scene, links: list[str], drawn: str) -> str:
+def _viewer(scene: Scene, links: list[str], drawn: Drawing) -> str:
     frame = scene.frame
     images = "".join(
         f'<img src="{link}" alt="" decoding="sync"{" class=on" if z == scene.start else ""}>' for z, link in enumerate(links)
@@ -138,14 +139,14 @@ def _viewer(scene: Scene, links: list[str], drawn: str) -> str:
     edges = "".join(f'<span class="edge {side}" aria-hidden="true">{letter}</span>' for side, letter in letters)
     volume = frame.kind == "volume"
     keys = "Arrow keys change the slice. " if volume else ""
-    masks = ", M the masks" if drawn else ""
+    masks = ", M the masks" if drawn.spans else ""
     return (
         f'<div class="stage" id="stage" tabindex="0" role="group" aria-label="{"Slices" if volume else "Image"}" '
-        f'aria-describedby="keys">{images}{_layer(drawn, scene)}<svg class="boxes" viewBox="0 0 {frame.width} {frame.height}" '
+        f'aria-describedby="keys">{images}{_layer(drawn.layer, scene)}<svg class="boxes" viewBox="0 0 {frame.width} {frame.height}" '
         f'preserveAspectRatio="none" aria-hidden="true"><path id="shade" fill-rule="evenodd" d=""/>{boxes}</svg>'
         f'{edges}<div class="tags">{tags}</div><span class="cross" id="cross" hidden></span></div>'
         f'<p class="unseen" id="keys">{keys}Shift and arrow keys move the reading point. B hides the boxes{masks}.</p>'
-        + (_scrubber(scene) if volume else "")
+        + (_scrubber(scene, drawn) if volume else "")
     )
 
 
@@ -166,19 +167,23 @@ def _box(look: Look, start: int) -> str:
     )
 
 
-def _scrubber(scene: Scene) -> str:
+def _scrubber(scene: Scene, drawn: Drawing) -> str:
     """The bar under the slices: where looks lie along the stack, and the slider."""
     depth = scene.frame.depth
     lanes = _lanes(scene.looks)
     rows = max(lanes, default=-1) + 1
     height = 3 + rows * 3
+    spans = "".join(
+        f'<rect class="span tone-{tone}" x="{first}" y="{height - 1}" width="{last - first}" height="1"/>'
+        for tone, first, last in drawn.spans
+    )
     ticks = "".join(_tick(look, lane) for look, lane in zip(scene.looks, lanes, strict=True) if look.last > look.first)
     ends = scene.ends or ("", "")
     return (
         f'<div class="scrub"><button type="button" class="step" id="back" aria-label="Previous slice">\u2039</button>'
         f'<span class="end" aria-hidden="true">{ends[0]}</span><div class="track" id="track">'
         f'<svg class="lanes-{min(rows, 5)}" viewBox="0 0 {depth} {height}" preserveAspectRatio="none" aria-hidden="true">'
-        f'<rect class="cell" id="cell" x="{scene.start}" y="0" width="1" height="{height}"/>{ticks}</svg>'
+        f'<rect class="cell" id="cell" x="{scene.start}" y="0" width="1" height="{height}"/>{spans}{ticks}</svg>'
         f'<input type="range" id="slider" min="0" max="{depth - 1}" step="1" value="{scene.start}" aria-label="Slice"></div>'
         f'<span class="end" aria-hidden="true">{ends[1]}</span>'
         f'<button type="button" class="step" id="forward" aria-label="Next slice">\u203a</button></div>'

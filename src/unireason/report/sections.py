@@ -105,6 +105,15 @@ def place(trace: Trace, scene: Scene, target: Target) -> str:
     return f'<p class="place">{look_button(scene.looks[-1])} {within}</p>'
 
 
+def whole(target: Target, scene: Scene) -> str:
+    """What the model saw of an implicit question: one picture, as a whole."""
+    shown = (
+        "The whole picture" if target.slice is None else f"One slice of the volume as a picture: canonical slice {target.slice}"
+    )
+    looked = sum(bool(look.step.crops) for look in scene.looks)
+    return f"<p>{shown}{' and the regions below' if looked else ''}.</p>" + (crops(scene) if looked else "")
+
+
 def crops(scene: Scene) -> str:
     """Every region that was put in front of the model, look by look, pixel for pixel."""
     groups = [look for look in scene.looks if look.step.crops]
@@ -150,21 +159,27 @@ def _crop(look: Look, crop: Crop, link: str, long: bool) -> str:
     )
 
 
-def look_table(scene: Scene) -> str:
-    """All looks with their numbers in the model frame, in the file's index space and in the patient."""
+def look_table(scene: Scene, *, answer: Target | None = None) -> str:
+    """All looks with their numbers in the model frame, in the file's index space and in the patient.
+
+    Args:
+        scene: The looks.
+        answer: What the last of them points at, if it is the answer of an implicit question.
+    """
     if not scene.looks:
         return '<p class="none">The model looked at no region.</p>'
-    body = "".join(_look_rows(look, scene.to_voxel.shape[0]) for look in scene.looks)
+    own = {} if answer is None or answer.model.box is None else {len(scene.looks): answer.model.box}
+    body = "".join(_look_rows(look, scene.to_voxel.shape[0], own.get(look.number, look.step.box_model)) for look in scene.looks)
     heads = "".join(f'<th scope="col">{axis} axis</th>' for axis in ("first", "second", "third"))
     return f'<table class="looks"><thead class="unseen"><tr><th scope="col">space</th>{heads}</tr></thead>{body}</table>'
 
 
-def _look_rows(look: Look, n: int) -> str:
+def _look_rows(look: Look, n: int, box_model: Sequence[float]) -> str:
     step = look.step
     size = "" if look.size_mm is None else " × ".join(number(v) for v in look.size_mm) + " mm"
     remark = size if step.executed else "not carried out" + (f" · {size}" if size else "")
     head = f'{look_button(look)}<span class="label">{escape(step.label)}</span><span class="size">{remark}</span>'
-    rows = [_row("model", "px", "xyz", step.box_model)]
+    rows = [_row("model", "px", "xyz", box_model)]
     if step.box_voxel is not None:
         words = ("voxel", "index", "ijk") if n == 3 else ("source", "px", "xy")
         rows.append(_row(*words, step.box_voxel))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from unireason.types import AnswerStep, LookStep, TextStep, Trace
+from unireason.engine.pointing import Target
+from unireason.types import AnswerStep, Case, LookStep, TextStep, Trace
+
+from .regions import Region, words
 
 
 def _numbers(values: Sequence[float], digits: int = 1) -> str:
@@ -46,3 +49,24 @@ def lines(trace: Trace) -> list[str]:
         out.append(f"A: none (ended by {trace.finish})")
     out += [f"  problem: {p.code} {p.text!r}" for p in trace.problems]
     return out
+
+
+def target_lines(target: Target) -> list[str]:
+    """Box and points of an implicit answer in every space that is known, one printed line each; says so if there is no usable box."""
+    spaces = [("model", "px", target.model), ("voxel", "", target.voxel), ("world", "mm LPS", target.world_mm)]
+    out = [] if target.model.box else ["box: none that can be used"]
+    for name, unit, place in spaces:
+        if place is None or place.box is None:
+            continue
+        points = " and ".join(_numbers(p) for p in place.points)
+        out.append(f"  {name} {_numbers(place.box)}{f', points {points}' if points else ''}{f' {unit}' if unit else ''}")
+    return out
+
+
+def region_lines(region: Region, case: Case) -> list[str]:
+    """What was measured of a region, and remarks of the expert, one printed line each."""
+    look = f"look {region.marked.look} " if region.marked.look else ""
+    name = f"{look}{region.marked.label}".strip()
+    found = region.marked.segmentation
+    said = ", ".join(words(region, case))
+    return [f"mask of {name}: {said}; certainty {found.score:.2f}", *(f"  note: {note}" for note in found.notes)]

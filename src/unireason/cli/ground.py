@@ -1,0 +1,141 @@
+"""``unireason ground FILE -q TEXT``: an implicit question answered by a place, outlined by a frozen expert."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .asking import add_machine, add_read, add_sampling, add_window, asking_options, read_options, thinking
+from .experts import add_expert, expert_of
+
+if TYPE_CHECKING:
+    from unireason.engine.reasoner import Reasoner
+    from unireason.report.grounded import Grounded
+    from unireason.types import Case
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "ground",
+        help="find the place that a question describes, and outline it",
+        description="Ask an image, or one slice of a volume, an implicit question. A model answers it by a box and two points, and a "
+        "frozen expert outlines what lies there. The mask has the grid of the file.",
+        epilog="Research only, not a medical device. Exit codes: 0 found, 1 no usable box, 2 bad input.",
+    )
+    parser.add_argument("file", metavar="FILE", type=Path, help="image, volume, or folder with a DICOM series")
+    parser.add_argument("-q", "--question", metavar="TEXT", required=True, help="describes a structure; it need not name it")
+    parser.add_argument("--model", metavar="REF", default="phantom", help="phantom (built in), a folder or a hub id")
+    parser.add_argument(
+        "--prompts", metavar="PROFILE", help="prompt profile of implicit questions: a TOML file or a built-in name"
+    )
+    parser.add_argument(
+        "--slice",
+        metavar="K",
+        type=int,
+        help="of a volume: index along the axis of the file that runs nearest to feet-head, from 0 (default: the middle)",
+    )
+    parser.add_argument("--propagate", action="store_true", help="follow the mask into the other slices of a volume")
+    add_expert(parser.add_argument_group("expert"))
+    how = parser.add_argument_group("how to ask")
+    add_window(how)
+    add_sampling(how)
+    add_machine(how)
+    add_read(parser.add_argument_group("how to read the file"))
+    output = parser.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="print one JSON object")
+    output.add_argument("--out", metavar="DIR", type=Path, help="write mask, picture, page, trace and statistics into a folder")
+    output.add_argument("--dicom", action="store_true", help="of a DICOM source also a segmentation and a measurement report")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; 0 when a place was found, 1 when the answer holds no usable box."""
+    from unireason.engine.reasoner import load
+    from unireason.errors import FormatError
+    from unireason.grounding.prompts import load_profile
+    from unireason.imaging import read
+
+    from .progress import status
+
+    if args.dicom and not args.out:
+        raise FormatError("--dicom without a folder to write to", "--out DIR")
+    grounding = load_profile(args.prompts) if args.prompts else None
+    with status("reading", quiet=args.json):
+        case = read(args.file, **read_options(args))
+    k, note = _slice(case, args)
+    expert = expert_of(args)
+    with status(f"loading {args.model}", quiet=args.json):
+        reasoner = load(args.model, device=args.device, dtype=args.dtype, grounding=grounding, threads=args.threads)
+    found = _ground(reasoner, case, k, expert, args)
+    notes = [*case.notes, *note]
+    if args.out:
+        found = _save(found, notes, args)
+    _print(found, notes, args)
+    return 0 if found.target.model.box else 1
+
+
+def _slice(case: Case, args: argparse.Namespace) -> tuple[int | None, list[str]]:
+    """The canonical slice of a volume that is asked about, and what is to be said of it."""
+    from unireason.errors import FormatError
+
+    if case.kind == "image":
+        if args.slice is not None or args.propagate:
+            raise FormatError("a slice was named, or is to be left, and the file is an image", "neither --slice nor --propagate")
+        return None, []
+    depth, flipped = case.geometry.shape[0], case.geometry.flips[2]
+    wanted = depth // 2 if args.slice is None else args.slice
+    if not 0 <= wanted < depth:
+        raise FormatError(f"slice {wanted} was asked for", f"0 to {depth - 1}")
+    axis = "ijk"[case.geometry.order[2]]
+    chosen = "" if args.slice is not None else ", the middle one; --slice chooses another"
+    return depth - 1 - wanted if flipped else wanted, [f"asked about slice {axis} = {wanted} of 0 to {depth - 1}{chosen}"]
+
+
+def _ground(reasoner: Reasoner, case: Case, k: int | None, expert: Any, args: argparse.Namespace) -> Grounded:
+    """Ask, read the answer, outline it."""
+    from unireason.data.extract.slices import picture
+    from unireason.engine.pointing import masks_of, target
+    from unireason.report.grounded import Grounded
+    from unireason.report.regions import measured
+
+    from .progress import status
+
+    begun = time.perf_counter()
+    shown = case if k is None else picture(case, k)
+    with thinking(quiet=args.json) as on_token:
+        trace = reasoner.ground(shown, args.question, on_token=on_token, **asking_options(args))
+    answered = time.perf_counter()
+    with status("outlining", quiet=args.json):
+        marked = masks_of(trace, case, expert, slice=k, propagate=args.propagate)
+    seconds = {"answer": round(answered - begun, 3), "mask": round(time.perf_counter() - answered, 3)}
+    return Grounded(trace, case, target(trace, case, slice=k), measured(marked, case), expert.name, seconds)
+
+
+def _save(found: Grounded, notes: list[str], args: argparse.Namespace) -> Grounded:
+    from unireason.report.grounded import save, save_dicom
+
+    saved = save(found, args.out, window=args.window, notes=notes)
+    if args.dicom:
+        save_dicom(saved, args.out, source=args.file)
+    return saved
+
+
+def _print(found: Grounded, notes: list[str], args: argparse.Namespace) -> None:
+    from unireason.report.grounded import to_json
+    from unireason.report.text import lines, region_lines, target_lines
+
+    if args.json:
+        print(json.dumps(to_json(found, folder=args.out, notes=notes), allow_nan=False))
+        return
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    print("\n".join([*lines(found.trace), *target_lines(found.target)]))
+    for region in found.regions:
+        print("\n".join(region_lines(region, found.case)))
+    if args.out:
+        print(f"wrote {args.out}", file=sys.stderr)

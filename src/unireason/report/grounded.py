@@ -1,0 +1,158 @@
+"""An implicit question with its place and its mask: as JSON, and as a folder of files that other programs open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from unireason.engine.pointing import Place, Target
+from unireason.files import write_bytes
+from unireason.grounding.trace import to_json as trace_json
+from unireason.grounding.umrg import read
+from unireason.types import Box, Box2D, Box3D, Case, Trace
+
+from .findings import Findings
+from .folder import save_masks, shown_pictures, shown_stack, write_json
+from .masks import mask_montage, mask_picture
+from .page import write
+from .pixels import png
+from .regions import Region
+
+MASK, OVERLAY, PAGE, TRACE, STATISTICS = "mask", "overlay.png", "page.html", "trace.json", "statistics.json"
+SEGMENTATION, MEASUREMENTS = "segmentation.dcm", "measurements.dcm"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grounded:
+    """One implicit question and what came of it.
+
+    Attributes:
+        trace: What the model wrote.
+        case: The picture, or the volume of which a slice was asked about.
+        target: The place that the answer names.
+        regions: Its outline; none if there is no usable box. Looks of the reasoning may follow.
+        expert: Name of the expert that outlined it.
+        seconds: Wall time of "answer" and "mask".
+    """
+
+    trace: Trace
+    case: Case
+    target: Target
+    regions: Sequence[Region]
+    expert: str
+    seconds: Mapping[str, float]
+
+    @property
+    def region(self) -> Region | None:
+        """The outline of the answer; None if there is no usable box."""
+        return next((region for region in self.regions if not region.marked.look), None)
+
+
+def to_json(found: Grounded, *, folder: Path | None = None, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """Everything that was found as plain JSON values; docs/how-to/ground.md lists the keys.
+
+    Args:
+        found: The question with its answer.
+        folder: Put in front of the name of the mask's file.
+        notes: Remarks on the file.
+    """
+    region = found.region
+    outlined = None if region is None else region.marked.segmentation
+    spaces = {"model": found.target.model, "voxel": found.target.voxel, "world": found.target.world_mm}
+    return {
+        "question": found.trace.question,
+        "reasoning": (read(found.trace.raw_text).think or "").strip(),
+        "box": None if region is None else {name: _box(place) for name, place in spaces.items()},
+        "points": {name: None if place is None else [list(p) for p in place.points] for name, place in spaces.items()},
+        "slice": _slice(found),
+        "mask": str((folder or Path()) / region.file) if region is not None and region.file else None,
+        "expert": found.expert,
+        "score": None if outlined is None else outlined.score,
+        "gaps": [] if outlined is None else list(outlined.gaps),
+        "statistics": None if region is None else dict(region.statistics),
+        "finish": found.trace.finish,
+        "problems": [{"code": p.code, "text": p.text, "start": p.start} for p in found.trace.problems],
+        "notes": [*notes, *(() if outlined is None else outlined.notes)],
+        "seconds": dict(found.seconds),
+    }
+
+
+def save(found: Grounded, folder: Path, *, window: str = "auto", notes: Sequence[str] = ()) -> Grounded:
+    """Write the mask on the grid of the source, and ``overlay.png`` with it; ``page.html``, ``trace.json``, ``statistics.json``.
+
+    Without a usable box there is neither mask nor overlay.
+
+    Args:
+        found: The question with its answer.
+        folder: Where to write; files of these names are replaced.
+        window: Intensity window of the pictures.
+        notes: Remarks on the file, for page and statistics.
+
+    Returns:
+        The same with the names of the mask files.
+
+    Raises:
+        UniReasonError: If a file cannot be written.
+    """
+    saved = replace(found, regions=save_masks(folder, MASK, found.regions, found.case))
+    stack = shown_stack(found.case, window)
+    findings = Findings(saved.target, saved.regions)
+    noted = replace(found.case, notes=tuple(dict.fromkeys((*found.case.notes, *notes))))
+    write(found.trace, noted, stack, folder / PAGE, frame_pictures=shown_pictures(stack), findings=findings)
+    write_json(folder / TRACE, trace_json(found.trace))
+    write_json(folder / STATISTICS, to_json(saved, notes=notes))
+    if saved.region is not None:
+        write_bytes(folder / OVERLAY, png(Image.fromarray(_overlay(saved, saved.region, window))))
+    return saved
+
+
+def save_dicom(found: Grounded, folder: Path, *, source: Path) -> None:
+    """Write ``segmentation.dcm`` (DICOM-SEG) and ``measurements.dcm`` (TID 1500); nothing without a usable box.
+
+    Args:
+        found: The question with its answer.
+        folder: Where to write.
+        source: The DICOM file or folder that was read.
+
+    Raises:
+        MissingExtraError: Without the extra ``dicom``.
+        UniReasonError: If the source is no DICOM or a file cannot be written.
+    """
+    from unireason.imaging.saving import write_dicom_report, write_dicom_seg
+
+    region = found.region
+    if region is None:
+        return
+    label = region.marked.label
+    segmentation = write_dicom_seg(folder / SEGMENTATION, {label: region.marked.segmentation.mask}, found.case, source=source)
+    statistics = {label: region.statistics}
+    write_dicom_report(folder / MEASUREMENTS, statistics, found.case, source=source, segmentation=segmentation)
+
+
+def _overlay(found: Grounded, region: Region, window: str) -> NDArray[np.uint8]:
+    """The mask where the question was asked, with what asked for it; several slices of a mask that was followed."""
+    case, place = found.case, found.target.canonical
+    box: list[Box] = [] if place.box is None else [Box3D(*place.box) if case.kind == "volume" else Box2D(*place.box)]
+    mask = region.marked.segmentation.mask
+    if region.marked.prompt.propagate and mask.any():
+        return mask_montage(case, mask, boxes=box, points=place.points, window=window)
+    return mask_picture(case, mask, boxes=box, points=place.points, at=found.target.slice, window=window)
+
+
+def _box(place: Place | None) -> list[float] | None:
+    return None if place is None or place.box is None else list(place.box)
+
+
+def _slice(found: Grounded) -> dict[str, Any] | None:
+    """The slice that was asked about: the file's axis and index, and the canonical index."""
+    k, geometry = found.target.slice, found.case.geometry
+    if k is None:
+        return None
+    axis = geometry.order[2]
+    return {"axis": "ijk"[axis], "voxel": geometry.source_shape[axis] - 1 - k if geometry.flips[2] else k, "canonical": k}
