@@ -266,3 +266,11 @@ def test_nifti_2(tmp_path: Path) -> None:
     case = imaging.read(tmp_path / "a.nii")
     assert np.array_equal(case.geometry.affine_lps, np.diag([-1, -1, 1, 1]) @ affine)
     assert np.array_equal(case.pixels, ramp().transpose(2, 0, 1)[:, ::-1, ::-1])
+
+
+def test_packed_beside_unpacked_of_the_same_name(tmp_path):
+    """ITK alone reads the header of name.nii.gz and the values of name.nii."""
+    write_nifti(tmp_path / "scan.nii", ramp())
+    path = write_nifti(tmp_path / "scan.nii.gz", ramp() + 1000)
+    assert imaging.read(path).pixels.min() == 1000
+    assert imaging.read(tmp_path / "scan.nii").pixels.min() == 0
