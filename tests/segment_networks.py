@@ -10,7 +10,7 @@ import torch
 from transformers import Sam2VideoConfig, Sam2VideoModel, SamConfig, SamModel
 
 from unireason.imaging.geometry import volume_geometry
-from unireason.segment.networks.sam_med2d import SamMed2DModel, sam_med2d_config
+from unireason.segment.networks.sam_med2d import SamMed2DModel
 from unireason.types import Case, Geometry, Source
 
 SIZE = 64
@@ -36,21 +36,23 @@ def _awake(model: Any) -> Any:
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+        if hasattr(model.mask_decoder, "pred_obj_score_head"):
+            model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(1e4)  # everything is seen
     return model.eval()
+
+
+def _sam_config() -> Any:
+    return SamConfig(vision_config=_VISION, prompt_encoder_config=_PROMPTS, mask_decoder_config=_DECODER)
 
 
 def sam_model() -> Any:
     torch.manual_seed(0)
-    return _awake(SamModel(SamConfig(vision_config=_VISION, prompt_encoder_config=_PROMPTS, mask_decoder_config=_DECODER)))
+    return _awake(SamModel(_sam_config()))
 
 
 def sam_med2d_model() -> Any:
     torch.manual_seed(0)
-    config = sam_med2d_config(**_VISION)
-    for part, values in (("prompt_encoder_config", _PROMPTS), ("mask_decoder_config", _DECODER)):
-        for name, value in values.items():
-            setattr(getattr(config, part), name, value)
-    return _awake(SamMed2DModel(config))
+    return _awake(SamMed2DModel(_sam_config()))
 
 
 def sam2_config() -> Any:

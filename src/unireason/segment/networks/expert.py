@@ -3,14 +3,16 @@
 Prompts on one picture are answered in one call of the network's light half; its heavy half sees each picture once. In a volume the
 pictures are canonical slices under the window that any reader of the case gets.
 
-A cuboid is cut into its slices. A network with a memory (SAM 2) is prompted on a key slice and follows the structure both ways, inside
-the cuboid only; any other is asked on every slice of the cuboid with its x-y rectangle.
+A network with a memory (SAM 2) is prompted on a key slice and follows the structure both ways: inside a cuboid only, or, from a place on
+one slice or points in a volume, until it was not seen for three slices. A network without is asked on every slice of a cuboid with its
+x-y rectangle; from a place on one slice ``segment.propagate`` goes on with the box around what was found last.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Protocol
 
@@ -19,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unireason.errors import FormatError
 from unireason.imaging import window as windows
 from unireason.segment.expert import Prompt, Segmentation, checked, finished
+from unireason.segment.propagate import follow
 from unireason.types import Box2D, Box3D, Case
 
 from .features import FeatureCache, Features
@@ -72,7 +74,7 @@ class NetworkExpert:
 
         Returns:
             Masks on the canonical grid. The score is the network's own prediction of the overlap, cut to [0, 1]: of the slice of a flat
-            prompt, of the key slice of a followed one, the mean over the slices of a cuboid that was asked slice by slice.
+            prompt, of the key slice of a followed one, the mean over the slices where the network was asked slice by slice.
 
         Raises:
             FormatError: If a prompt does not fit the case.
@@ -102,11 +104,13 @@ class _View:
 
     def features(self, index: int) -> Features:
         """Of a slice, made once."""
-        return self.expert.cache.get(self.case, index, lambda: self._encoded(index))
-
-    def _encoded(self, index: int) -> Features:
         pixels = self.case.pixels if self.case.kind == "image" else self.case.pixels[index]
-        return self.expert.network.encode(prepare(windows.apply(pixels, self.window), self.place, self.expert.recipe))
+        recipe, network = self.expert.recipe, self.expert.network
+
+        def make() -> Features:
+            return network.encode(prepare(windows.apply(pixels, self.window), self.place, recipe))
+
+        return self.expert.cache.get(pixels, self.window, make)
 
     def decide(self, index: int, prompts: Sequence[Prompt]) -> list[tuple[NDArray[np.bool_], float]]:
         """Mask (Y, X) and score of flat prompts on one slice.
@@ -146,19 +150,24 @@ class _View:
         """The answer to a prompt that asks for a structure in a volume."""
         if hasattr(self.expert.network, "follow"):
             return self._followed(prompt)
-        if not isinstance(prompt.box, Box3D):
-            raise FormatError(
-                f"the expert '{self.expert.name}' was asked to follow a structure through a volume",
-                "a cuboid, or a place on one slice",
-                "take 'sam2', 'medsam2' or 'classical'",
-            )
-        return self._slice_by_slice(prompt, prompt.box)
+        if isinstance(prompt.box, Box3D):
+            return self._slice_by_slice(prompt, prompt.box)
+        depth = self.case.geometry.shape[0]
+        key, flat, notes = _key(prompt, range(depth), depth)
+        found = follow(self.expert, self._fixed(), replace(flat, slice=key, propagate=True))
+        return replace(found, notes=(*notes, *found.notes))
+
+    def _fixed(self) -> Case:
+        """The case with the window of the whole volume, so that its slices do not choose their own."""
+        low, high = self.window.low, self.window.high
+        return self.case if self.window.identity or high <= low else replace(self.case, window=((low + high) / 2, high - low))
 
     def _slice_by_slice(self, prompt: Prompt, box: Box3D) -> Segmentation:
         masks: dict[int, NDArray[np.bool_]] = {}
         scores: list[float] = []
-        for index in _slices(box, self.case.geometry.shape[0]):
-            flat = Prompt(_rectangle(box), _on(prompt, index))
+        depth = self.case.geometry.shape[0]
+        for index in _slices(box, depth):
+            flat = Prompt(_rectangle(box), tuple(p[:2] for p in prompt.points if _slice_of(p, depth) == index))
             ((masks[index], score),) = self.decide(index, [flat])
             scores.append(score)
         return _largest(self.raised(masks), float(np.mean(scores)))
@@ -166,10 +175,11 @@ class _View:
     def _followed(self, prompt: Prompt) -> Segmentation:
         depth = self.case.geometry.shape[0]
         inside = _slices(prompt.box, depth) if isinstance(prompt.box, Box3D) else range(depth)
-        key, flat, notes = _key(prompt, inside)
+        key, flat, notes = _key(prompt, inside, depth)
         ask = self.ask([flat])
         masks: dict[int, NDArray[np.bool_]] = {}
-        for order in (range(key, inside.stop), range(key, inside.start - 1, -1)):
+        ways = (range(key, inside.stop), range(key, inside.start - 1, -1))
+        for order in ways if key > inside.start else ways[:1]:
             patience = _PATIENCE if not isinstance(prompt.box, Box3D) else len(inside)
             for index, mask in self._stream(order, depth, ask, patience):
                 masks[index] = masks[index] | mask if index in masks else mask
@@ -205,30 +215,30 @@ def _rectangle(box: Box3D) -> Box2D:
     return Box2D(box.x1, box.y1, box.x2, box.y2)
 
 
-def _on(prompt: Prompt, index: int) -> tuple[tuple[float, ...], ...]:
-    """The (x, y) of points (x, y, z) on a slice; the last slice also holds what lies on its far border."""
-    return tuple(p[:2] for p in prompt.points if int(np.ceil(p[2])) - 1 == index or int(p[2]) == index)
+def _slice_of(point: tuple[float, ...], depth: int) -> int:
+    """The slice in which (x, y, z) lies; the far border of the volume belongs to its last slice."""
+    return min(int(point[2]), depth - 1)
 
 
-def _key(prompt: Prompt, inside: range) -> tuple[int, Prompt, tuple[str, ...]]:
+def _key(prompt: Prompt, inside: range, depth: int) -> tuple[int, Prompt, tuple[str, ...]]:
     """The slice to prompt, the flat prompt on it, and what is to be said of it."""
     if prompt.slice is not None:
         return prompt.slice, Prompt(prompt.box, prompt.points), ()
     rectangle = _rectangle(prompt.box) if isinstance(prompt.box, Box3D) else None
-    held = [min(int(p[2]), inside.stop - 1) for p in prompt.points if inside.start <= p[2] <= inside.stop]
+    lie = [_slice_of(point, depth) for point in prompt.points]
+    held = [index for index in lie if index in inside]
     key = max(held, key=held.count) if held else (inside.start + inside.stop - 1) // 2
-    points = tuple(p[:2] for p in prompt.points if min(int(p[2]), inside.stop - 1) == key)
+    points = tuple(point[:2] for point, index in zip(prompt.points, lie, strict=True) if index == key)
     left = len(prompt.points) - len(points)
     notes = (f"{left} points off the key slice {key} were not used",) if left else ()
     return key, Prompt(rectangle, points), notes
 
 
 def _largest(volume: NDArray[np.bool_], score: float, notes: Sequence[str] = ()) -> Segmentation:
-    """The largest component of a mask (faces, edges and corners connect); what was empty between slices is told first."""
-    gaps = finished(volume, score).gaps
+    """The largest component of a mask, where faces, edges and corners connect; what was left out is told."""
+    seen = finished(volume, score, notes)
     labels, count = ndimage.label(volume, structure=np.ones((3, 3, 3)))
-    if count > 1:
-        volume = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-        notes = (*notes, f"{count - 1} smaller components were left out")
-    done = finished(volume, score, notes)
-    return Segmentation(done.mask, done.score, gaps, done.notes)
+    if count < 2:
+        return seen
+    largest = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    return finished(largest, score, (*seen.notes, f"{count - 1} smaller components were left out"))

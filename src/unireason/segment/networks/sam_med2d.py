@@ -66,17 +66,3 @@ class SamMed2DModel(SamModel):  # type: ignore[misc]
         super().__init__(config)
         for layer in self.vision_encoder.layers:
             layer.mlp = AdaptedPerceptron(layer.mlp, config.vision_config.hidden_size)
-
-
-def sam_med2d_config(**vision: Any) -> SamConfig:
-    """The configuration of the published network.
-
-    Args:
-        vision: Overrides of the vision encoder, for smaller networks.
-    """
-    size = int(vision.get("image_size", 256))
-    made = SamConfig(
-        vision_config={"image_size": 256, **vision}, prompt_encoder_config={"image_size": size}, mask_decoder_config={}
-    )
-    made.architectures = [SamMed2DModel.__name__]
-    return made
