@@ -44,7 +44,7 @@ def write_dicom_seg(path: Path, masks: Mapping[str, NDArray[np.bool_]], case: Ca
     Raises:
         FormatError: If there is no mask, one does not fit, a label is empty or too long, or the source is not that of the case.
         ImageReadError: If the source cannot be referred to.
-        GeometryError: If a volume has no frame of reference.
+        GeometryError: If a volume has no frame of reference, or the source is a loop without functional groups (ultrasound).
         MissingExtraError: If highdicom is not installed.
         UniReasonError: If the file cannot be written.
     """
@@ -58,7 +58,7 @@ def write_dicom_seg(path: Path, masks: Mapping[str, NDArray[np.bool_]], case: Ca
     images = source_images(case, source)
     if case.kind == "volume" and not images.datasets[0].get("FrameOfReferenceUID"):
         raise GeometryError("the source has no FrameOfReferenceUID", "one, to place a volume in the patient", REMEDY)
-    pixels = _frames(masks, case, images)
+    pixels = _frames(masks, case)
     with decoding(Path(source), "the source of a segmentation", REMEDY):
         segmentation = package.seg.Segmentation(
             source_images=list(images.datasets),
@@ -79,21 +79,25 @@ def write_dicom_seg(path: Path, masks: Mapping[str, NDArray[np.bool_]], case: Ca
             content_qualification="RESEARCH",
             omit_empty_frames=bool(pixels.any()),
         )
+        _renumber(segmentation, images)
         stream = io.BytesIO()
         segmentation.save_as(stream)
     return write_bytes(path, stream.getvalue())
 
 
-def _frames(masks: Mapping[str, NDArray[np.bool_]], case: Case, images: SourceImages) -> NDArray[np.uint8]:
-    """uint8 (frames of the source, rows, columns, segments)."""
+def _frames(masks: Mapping[str, NDArray[np.bool_]], case: Case) -> NDArray[np.uint8]:
+    """uint8 (slices in the order of the source index k, rows, columns, segments)."""
     stored = [to_source(mask, case.geometry) for mask in masks.values()]
-    volume = np.stack([one[None] if one.ndim == 2 else one for one in stored], axis=-1).astype(np.uint8)
+    return np.stack([one[None] if one.ndim == 2 else one for one in stored], axis=-1).astype(np.uint8)
+
+
+def _renumber(segmentation: Any, images: SourceImages) -> None:
+    """Let references to frames name those of the file, of which the source given to highdicom had only some."""
     if images.frames is None:
-        return volume
-    # One file with several frames is segmented as a whole; frames that are no part of the case stay empty.
-    whole = np.zeros((int(images.datasets[0].NumberOfFrames), *volume.shape[1:]), np.uint8)
-    whole[list(images.frames)] = volume
-    return whole
+        return
+    for group in segmentation.PerFrameFunctionalGroupsSequence:
+        for item in group.DerivationImageSequence[0].SourceImageSequence:
+            item.ReferencedFrameNumber = images.frames[int(item.get("ReferencedFrameNumber", 1)) - 1] + 1
 
 
 def _segment(package: Any, number: int, label: str) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unireason.errors import FormatError, ImageReadError, MissingExtraError
+from unireason.errors import FormatError, GeometryError, ImageReadError, MissingExtraError
 from unireason.files import sha256
 from unireason.imaging.decode import decoding
 from unireason.imaging.limits import Limits
@@ -29,8 +29,9 @@ class SourceImages:
     """What a mask in DICOM refers to.
 
     Attributes:
-        datasets: pydicom data sets without pixels: one a slice in the order of the source index k, or one with several frames.
-        frames: For one data set with several frames: frame numbers from 0 in the order of k; else None.
+        datasets: pydicom data sets without pixels: one a slice in the order of the source index k; or one file with several frames, cut
+            down to those of the case in that order.
+        frames: For one file with several frames: their numbers in the file, from 0, in the order of k; else None.
     """
 
     datasets: tuple[Any, ...]
@@ -50,7 +51,7 @@ def source_images(case: Case, source: Path) -> SourceImages:
     Raises:
         FormatError: If the case does not come from DICOM, or ``source`` holds other files (told by their hash).
         ImageReadError: If a file is damaged, or misses the identifiers that a reference needs.
-        GeometryError: If the slices of the series do not make one volume.
+        GeometryError: If the slices of the series do not make one volume, or the file is a loop without functional groups.
     """
     import pydicom
 
@@ -66,8 +67,11 @@ def source_images(case: Case, source: Path) -> SourceImages:
         datasets = tuple(pydicom.dcmread(path, stop_before_pixels=True, force=True) for path in paths)
         for path, dataset in zip(paths, datasets, strict=True):
             _complete(dataset, path.name)
-    frames = case.geometry.header.get("frames")
-    return SourceImages(datasets, None if frames is None else tuple(int(n) for n in frames))
+        if "frames" not in case.geometry.header:
+            return SourceImages(datasets, None)
+        frames = tuple(int(n) for n in case.geometry.header["frames"])
+        _keep(datasets[0], frames)
+        return SourceImages(datasets, frames)
 
 
 def _paths(case: Case, source: Path) -> list[Path]:
@@ -86,6 +90,17 @@ def _complete(dataset: Any, name: str) -> None:
     for key in _MAY_BE_EMPTY:
         if key not in dataset:
             setattr(dataset, key, None)
+
+
+def _keep(dataset: Any, frames: tuple[int, ...]) -> None:
+    """Drop all other frames: several at one place (echoes, times) would not make a segmentation, which has one."""
+    groups = dataset.get("PerFrameFunctionalGroupsSequence")
+    if groups is None:
+        raise GeometryError(
+            "the source is a loop whose frames have no places (no functional groups)", "single images or enhanced DICOM", REMEDY
+        )
+    dataset.PerFrameFunctionalGroupsSequence = [groups[n] for n in frames]
+    dataset.NumberOfFrames = len(frames)
 
 
 def series_number(images: SourceImages) -> int:
