@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .asking import add_machine, add_read, add_sampling, add_window, asking_options, read_options, thinking
+from .experts import add_expert, expert_of
 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Question, Reasoner
+    from unireason.report.findings import Findings
+    from unireason.segment.expert import Expert
     from unireason.types import Case, Trace
 
 
@@ -50,10 +53,15 @@ def add_parser(subparsers: Any) -> None:
     _add_how(parser.add_argument_group("how to ask"))
     add_read(parser.add_argument_group("how to read the file"))
     output = parser.add_argument_group("output")
-    output.add_argument("--json", action="store_true", help="print the trace as JSON (a list for several traces)")
+    output.add_argument(
+        "--json", action="store_true", help="print the trace as JSON (a list for several traces); with --mask {trace, masks}"
+    )
     output.add_argument("--crops", choices=("none", "png"), default="none", help="put the crops into the JSON")
     output.add_argument("--report", metavar="FILE.html", type=Path, help="write a page that shows the trace")
     output.add_argument("--save", metavar="DIR", type=Path, help="write traces, pages, pictures and crops into a folder")
+    masks = parser.add_argument_group("masks")
+    masks.add_argument("--mask", action="store_true", help="outline what lies in every region that was looked at")
+    add_expert(masks)
     parser.set_defaults(run=run)
 
 
@@ -90,13 +98,15 @@ def run(args: argparse.Namespace) -> int:
 
     with status("reading", quiet=args.json):
         case = read(args.file, **read_options(args))
+    expert = expert_of(args) if args.mask else None
     with status(f"loading {args.model}", quiet=args.json):
         reasoner = load(args.model, device=args.device, dtype=args.dtype, profile=profile, threads=args.threads)
     traces = _ask(reasoner, case, questions, args)
     flat = [t for group in traces for t in group]
-    _print(flat, case, args)
+    findings = _outline(flat, case, expert, args) if expert else None
+    _print(flat, case, findings, args)
     if args.report or args.save:
-        _write(reasoner, case, flat, args)
+        _write(reasoner, case, flat, findings, args)
     return 0 if all(t.answer.text for t in flat) else 1
 
 
@@ -106,29 +116,52 @@ def _ask(reasoner: Reasoner, case: Case, questions: Sequence[Question], args: ar
         return reasoner.ask_many(case, questions, on_token=on_token, **how, **asking_options(args))
 
 
-def _print(traces: Sequence[Trace], case: Case, args: argparse.Namespace) -> None:
+def _outline(traces: Sequence[Trace], case: Case, expert: Expert, args: argparse.Namespace) -> list[Findings]:
+    """Masks of every trace, written if a folder was named."""
+    from unireason.engine.pointing import masks_of
+    from unireason.report.findings import Findings
+    from unireason.report.folder import save_masks
+    from unireason.report.regions import measured
+
+    from .progress import status
+
+    with status("outlining", quiet=args.json):
+        found = [measured(masks_of(trace, case, expert), case) for trace in traces]
+    if args.save:
+        found = [save_masks(args.save, f"trace-{n}-mask", regions, case) for n, regions in enumerate(found, start=1)]
+    return [Findings(regions=regions) for regions in found]
+
+
+def _print(traces: Sequence[Trace], case: Case, findings: Sequence[Findings] | None, args: argparse.Namespace) -> None:
+    from unireason.report.regions import region_json
+    from unireason.report.text import lines, region_lines
+
+    found = [f.regions for f in findings] if findings else [()] * len(traces)
     if args.json:
         from unireason.grounding.trace import to_json
 
-        found = [to_json(t, crops=args.crops) for t in traces]
-        print(json.dumps(found[0] if len(found) == 1 else found))
+        written: list[dict[str, Any]] = [to_json(t, crops=args.crops) for t in traces]
+        if findings is not None:
+            written = [{"trace": t, "masks": [region_json(r) for r in rs]} for t, rs in zip(written, found, strict=True)]
+        print(json.dumps(written[0] if len(written) == 1 else written))
         return
-    from unireason.report.text import lines
-
     for note in case.notes:
         print(f"note: {note}", file=sys.stderr)
-    for trace in traces:
-        print("\n".join(lines(trace)) + "\n")
+    for trace, regions in zip(traces, found, strict=True):
+        said = [line for region in regions for line in region_lines(region, case)]
+        print("\n".join([*lines(trace), *said]) + "\n")
 
 
-def _write(reasoner: Reasoner, case: Case, traces: Sequence[Trace], args: argparse.Namespace) -> None:
+def _write(
+    reasoner: Reasoner, case: Case, traces: Sequence[Trace], findings: Sequence[Findings] | None, args: argparse.Namespace
+) -> None:
     from unireason.report.folder import save_report, save_traces
 
     stack = reasoner.stack(case, window=args.window, slices=args.slices)
     written = []
     if args.report:
-        written.append(save_report(args.report, traces, case, stack))
+        written.append(save_report(args.report, traces, case, stack, findings=findings))
     if args.save:
-        written.append(save_traces(args.save, traces, case, stack))
+        written.append(save_traces(args.save, traces, case, stack, findings=findings))
     for path in written:
         print(f"wrote {path}", file=sys.stderr)

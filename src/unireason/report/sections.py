@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from unireason.engine.pointing import Target
-from unireason.types import Case, Crop, Stack, TextStep, Trace
+from unireason.types import Case, Crop, Frame, Stack, TextStep, Trace
 
 from .markup import escape, number, numbers
 from .pixels import addresses
@@ -222,8 +222,8 @@ def provenance(trace: Trace, case: Case, stack: Stack, scene: Scene) -> str:
         "Source grid": escape(f"{shape} ({'i × j × k' if scene.slice_axis else 'x × y'})"),
         "Voxel size": "" if spacing is None else escape(" × ".join(number(v, 3) for v in spacing) + " mm"),
         "Window": escape(stack.window),
-        "Model frame": escape(_frame_words(scene)),
-        "Coverage": escape(_coverage_words(scene)),
+        "Model frame": escape(_frame_words(trace.frame)),
+        "Coverage": escape(_coverage_words(scene) if trace.frame.kind == "volume" else ""),
         "Crop source": escape(_origins(trace)),
         "Notes": escape(" ".join(case.notes)),
     }
@@ -232,8 +232,7 @@ def provenance(trace: Trace, case: Case, stack: Stack, scene: Scene) -> str:
     return f"<dl>{cells}</dl>"
 
 
-def _frame_words(scene: Scene) -> str:
-    frame = scene.frame
+def _frame_words(frame: Frame) -> str:
     return f"{frame.width} × {frame.height} px" + (f", {frame.depth} slices" if frame.kind == "volume" else "")
 
 
