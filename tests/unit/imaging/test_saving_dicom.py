@@ -210,6 +210,28 @@ def test_single_image(tmp_path, placed):
     assert frame.ReferencedSOPSequence[0].ReferencedSegmentNumber == 2
 
 
+def test_one_region_of_a_single_image(tmp_path):
+    """What all frames share stands elsewhere in the file."""
+    source = write_dicom(tmp_path / "one.dcm", ramp((8, 10)), **PLACED)
+    case = read(source)
+    masks = {"lesion": masks_of(case)["lesion"]}
+    written = write_dicom_seg(tmp_path / "seg.dcm", masks, case, source=source)
+    report = write_dicom_report(tmp_path / "sr.dcm", measured(masks, case), case, source=source, segmentation=written)
+    assert numbers(report)[0]["Area"] == (20.0, "mm2")
+
+
+def test_one_slice_of_an_enhanced_multiframe(tmp_path):
+    source = enhanced(tmp_path / "enhanced.dcm", [3, 0, 5, 1, 4, 2])
+    case = read(source)
+    mask = np.zeros(case.geometry.shape, bool)
+    mask[4, 2:5, 3:7] = True
+    dataset = pydicom.dcmread(write_dicom_seg(tmp_path / "seg.dcm", {"a": mask}, case, source=source))
+    groups = (*dataset.SharedFunctionalGroupsSequence, *dataset.PerFrameFunctionalGroupsSequence)
+    (holder,) = (group for group in groups if "DerivationImageSequence" in group)
+    assert holder.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber == 5
+    assert np.array_equal(dataset.pixel_array > 0, mask[4])
+
+
 def test_report_of_a_series(tmp_path):
     source = series(tmp_path / "series")
     case = read(source)
@@ -291,6 +313,11 @@ def test_another_source_is_told_by_its_hash(tmp_path):
     for wrong in (other, sorted(source.iterdir())[0]):
         with pytest.raises(FormatError, match="no files with the hash"):
             write_dicom_seg(tmp_path / "seg.dcm", masks_of(case), case, source=wrong)
+    one = write_dicom(tmp_path / "one.dcm", ramp((8, 10)), **PLACED)
+    flat = read(one)
+    write_dicom(one, ramp((8, 10)) + 1, **PLACED)
+    with pytest.raises(FormatError, match="no files with the hash"):
+        write_dicom_seg(tmp_path / "seg.dcm", masks_of(flat), flat, source=one)
     with pytest.raises(ImageReadError, match="does not exist"):
         write_dicom_seg(tmp_path / "seg.dcm", masks_of(case), case, source=tmp_path / "gone")
 

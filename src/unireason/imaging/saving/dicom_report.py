@@ -81,8 +81,11 @@ class _Segments:
 
     def frame(self, number: int) -> int:
         """The first frame of a segment, counted from 1."""
+        shared = self.dataset.SharedFunctionalGroupsSequence[0]
         for n, group in enumerate(self.dataset.PerFrameFunctionalGroupsSequence, 1):
-            if int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber) == number:
+            # What is the same for all frames, as with a single segment, stands in the shared groups.
+            holder = group if "SegmentIdentificationSequence" in group else shared
+            if int(holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber) == number:
                 return n
         raise FormatError(f"segment {number} of the segmentation has no frame", "one with a voxel")
 

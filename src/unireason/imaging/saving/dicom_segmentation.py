@@ -95,9 +95,10 @@ def _renumber(segmentation: Any, images: SourceImages) -> None:
     """Let references to frames name those of the file, of which the source given to highdicom had only some."""
     if images.frames is None:
         return
-    for group in segmentation.PerFrameFunctionalGroupsSequence:
-        for item in group.DerivationImageSequence[0].SourceImageSequence:
-            item.ReferencedFrameNumber = images.frames[int(item.get("ReferencedFrameNumber", 1)) - 1] + 1
+    for group in (*segmentation.SharedFunctionalGroupsSequence, *segmentation.PerFrameFunctionalGroupsSequence):
+        for derivation in group.get("DerivationImageSequence") or ():
+            for item in derivation.SourceImageSequence:
+                item.ReferencedFrameNumber = images.frames[int(item.get("ReferencedFrameNumber", 1)) - 1] + 1
 
 
 def _segment(package: Any, number: int, label: str) -> Any:
