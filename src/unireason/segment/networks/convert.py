@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import os
-import pickle
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -99,9 +99,10 @@ def read_original(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise SizeLimitError(f"'{file.name}' has {file.stat().st_size >> 20} MiB", f"at most {LARGEST_BYTES >> 20}")
     stand_ins = [(_Ignored, f"torch.optim.{name}") for name in ("adam.Adam", "adamw.AdamW", "sgd.SGD")]
     try:
-        with safe_globals([*stand_ins, collections.defaultdict, dict]):
+        with safe_globals([*stand_ins, collections.defaultdict, dict]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles of other versions, which are read or refused all the same
             held = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # a broken or foreign file fails in many places of the reader, each with its own error
         raise ModelError(
             f"'{file.name}' cannot be read as plain weights ({' '.join(str(error).split())[:200]})",
             "a checkpoint of tensors, numbers and plain containers",
