@@ -224,12 +224,12 @@ def test_one_slice_of_an_enhanced_multiframe(tmp_path):
     source = enhanced(tmp_path / "enhanced.dcm", [3, 0, 5, 1, 4, 2])
     case = read(source)
     mask = np.zeros(case.geometry.shape, bool)
-    mask[4, 2:5, 3:7] = True
+    mask[0, 2:5, 3:7] = True
     dataset = pydicom.dcmread(write_dicom_seg(tmp_path / "seg.dcm", {"a": mask}, case, source=source))
     groups = (*dataset.SharedFunctionalGroupsSequence, *dataset.PerFrameFunctionalGroupsSequence)
     (holder,) = (group for group in groups if "DerivationImageSequence" in group)
-    assert holder.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber == 5
-    assert np.array_equal(dataset.pixel_array > 0, mask[4])
+    assert holder.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber == 2
+    assert np.array_equal(dataset.pixel_array > 0, mask[0])
 
 
 def test_report_of_a_series(tmp_path):
