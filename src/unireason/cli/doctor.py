@@ -23,7 +23,7 @@ CORE = (
     "tokenizers",
     "rich",
 )
-EXTRAS = {"browser": ("playwright",), "dev": ("pytest", "hypothesis", "ruff", "mypy", "jsonschema")}
+EXTRAS = {"browser": ("playwright",), "dicom": ("highdicom",), "dev": ("pytest", "hypothesis", "ruff", "mypy", "jsonschema")}
 
 
 def add_parser(subparsers: Any) -> None:
