@@ -330,6 +330,20 @@ def test_labels_that_dicom_cannot_hold(tmp_path, label):
         write_dicom_seg(tmp_path / "seg.dcm", {label: np.ones(case.geometry.shape, bool)}, case, source=source)
 
 
+def test_letters_beyond_ascii(tmp_path):
+    """The source knows one alphabet, the label another."""
+    source = series(tmp_path / "series", PatientName="Müller^Jörg", SpecificCharacterSet="ISO_IR 100")
+    case = read(source)
+    mask = np.ones(case.geometry.shape, bool)
+    written = write_dicom_seg(tmp_path / "seg.dcm", {"左腎 größe": mask}, case, source=source)
+    told = measured({"左腎 größe": mask}, case)
+    report = write_dicom_report(tmp_path / "sr.dcm", told, case, source=source, segmentation=written)
+    assert pydicom.dcmread(written).SegmentSequence[0].SegmentLabel == "左腎 größe"
+    assert [str(pydicom.dcmread(path).PatientName) for path in (written, report)] == ["Müller^Jörg"] * 2
+    (group,) = highdicom.sr.srread(report).content.get_volumetric_roi_measurement_groups()
+    assert group.tracking_identifier == "左腎 größe"
+
+
 def test_no_mask_and_one_that_does_not_fit(tmp_path):
     source = series(tmp_path / "series")
     case = read(source)

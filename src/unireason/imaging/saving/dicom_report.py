@@ -173,6 +173,7 @@ def _document(package: Any, content: Any, images: SourceImages, segmentation: An
         software_versions=__version__,
         series_description=PURPOSE,
         content_qualification="RESEARCH",
+        specific_character_set="ISO_IR 192",
     )
 
 

@@ -77,6 +77,7 @@ def write_dicom_seg(path: Path, masks: Mapping[str, NDArray[np.bool_]], case: Ca
             content_description=PURPOSE,
             series_description=PURPOSE,
             content_qualification="RESEARCH",
+            specific_character_set="ISO_IR 192",
             omit_empty_frames=bool(pixels.any()),
         )
         _renumber(segmentation, images)
