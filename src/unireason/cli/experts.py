@@ -9,11 +9,14 @@ if TYPE_CHECKING:
     from unireason.segment.expert import Expert
 
 
+# What `segment.catalogue` offers; written out so that help loads nothing, and held against it by a test.
+EXPERTS = ("classical", "medsam", "sam", "sam2", "medsam2", "sam-med2d")
+
+
 def add_expert(group: Any) -> None:
     """Which expert, and its weights; ``expert_of`` understands them."""
-    names = "classical (default, no weights), medsam, sam, sam2, medsam2 or sam-med2d"
-    group.add_argument("--expert", metavar="NAME", default="classical", help=f"what outlines the place: {names}")
-    group.add_argument("--weights", metavar="REF", help="weights of the expert: a folder or a hub id")
+    group.add_argument("--expert", metavar="NAME", default=EXPERTS[0], help=f"{', '.join(EXPERTS)} (default {EXPERTS[0]})")
+    group.add_argument("--weights", metavar="REF", help="folder or hub id of the expert's weights; classical has none")
 
 
 def expert_of(args: argparse.Namespace) -> Expert:

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .asking import add_read, read_options
+from .experts import add_expert, expert_of
 from .places import SPACES, Typed, numbers, prompt_of
 
 if TYPE_CHECKING:
     from unireason.segment.expert import Prompt, Segmentation
     from unireason.types import Case
-
-# What `segment.catalogue` offers; written out so that help loads nothing, and held against it by a test.
-EXPERTS = ("classical", "medsam", "sam", "sam2", "medsam2", "sam-med2d")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -45,8 +43,7 @@ def add_parser(subparsers: Any) -> None:
     where.add_argument("--slice", metavar="K", type=int, help="slice of a volume, in the same space, on which a rectangle lies")
     where.add_argument("--propagate", action="store_true", help="follow what is found on that slice through the volume")
     how = parser.add_argument_group("how to outline")
-    how.add_argument("--expert", metavar="NAME", default=EXPERTS[0], help=f"{', '.join(EXPERTS)} (default {EXPERTS[0]})")
-    how.add_argument("--weights", metavar="REF", help="folder or hub id of the expert's weights; classical has none")
+    add_expert(how)
     how.add_argument("--device", help="torch device of the expert (default: CUDA where there is one)")
     add_read(parser.add_argument_group("how to read the file"))
     output = parser.add_argument_group("output")
@@ -61,7 +58,6 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; 0 if a mask was found, 1 if it is empty."""
     from unireason.data.frames import rule
     from unireason.imaging import read
-    from unireason.segment.catalogue import make_expert
     from unireason.segment.expert import checked
 
     from .progress import status
@@ -73,8 +69,7 @@ def run(args: argparse.Namespace) -> int:
         case = read(args.file, **read_options(args))
     prompt = checked(case, prompt_of(case, typed, frame=rule("phantom").frame(case.geometry.shape)))
     with status(f"outlining with {args.expert}", quiet=args.json):
-        expert = make_expert(args.expert, weights=args.weights, device=args.device)
-        (found,) = expert.segment(case, [prompt])
+        (found,) = expert_of(args).segment(case, [prompt])
     if args.out is not None:
         from unireason.imaging.saving import write_mask
 
