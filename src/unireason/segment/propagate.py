@@ -22,11 +22,12 @@ from .expert import Expert, Prompt, Segmentation, finished
 Mask = NDArray[np.bool_]
 Grey = NDArray[np.float64]
 
-_GROWN = 0.06  # of a box's side, added on every side for the next slice; at least half a pixel
+_GROWN = 0.03  # of a box's side, added on every side for the next slice; at least half a pixel
 _LEAST_OVERLAP = 0.35  # of the smaller of two neighbouring masks
 _MOST_CHANGE = 3.0  # of the area from slice to slice, either way
-_LEAST_ALIKE = 0.5  # share of pixels nearer to the structure's grey level than to its surroundings'
-_LEAST_CONTRAST = 0.7  # of the spread inside the structure; below it grey levels have no say
+_LEAST_ALIKE = 0.5  # share of pixels whose grey level is the structure's
+_SPREAD = 3.0  # standard deviations: how far the structure's grey level reaches
+_LEAST_CONTRAST = 0.7  # standard deviations from the surroundings, below which grey levels have no say
 _RING = 3  # pixels
 
 
@@ -148,12 +149,14 @@ class _Look:
         return cls(middle, float(np.nanmedian(around)), 1.4826 * float(np.nanmedian(np.abs(inside - middle))))
 
     def fits(self, grey: Grey, mask: Mask) -> bool:
-        """Whether a mask shows the structure rather than what lies around it; True where the two look alike anyway."""
-        if abs(self.inside - self.around) < _LEAST_CONTRAST * max(self.spread, 1e-12):
+        """Whether a mask shows the structure rather than something else; True where its surroundings look like it anyway."""
+        contrast = abs(self.inside - self.around)
+        if contrast <= _LEAST_CONTRAST * self.spread:
             return True
-        values = grey[mask]
-        nearer = np.abs(values - self.inside) < np.abs(values - self.around)
-        return bool(np.count_nonzero(nearer) >= _LEAST_ALIKE * max(values.size, 1))
+        # Without noise, or with surroundings far away, any grey level near the structure's will do.
+        reach = min(max(_SPREAD * self.spread, contrast / 4), contrast / 2)
+        alike = np.abs(grey[mask] - self.inside) <= reach
+        return bool(np.count_nonzero(alike) >= _LEAST_ALIKE * max(alike.size, 1))
 
 
 def _grey(case: Case, index: int) -> Grey:

@@ -16,7 +16,7 @@ from unireason.types import Case
 from .fit import Settings
 from .search import enclosed, search
 
-_AROUND_ONE = 0.04  # of the shorter side of a slice: radius around a single point
+_AROUND_ONE = 0.06  # of the shorter side of a slice: radius around a single point
 
 
 class Classical:

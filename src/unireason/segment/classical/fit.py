@@ -47,9 +47,9 @@ class Settings:
     passes: int = 4
     settle: int = 2
     evidence: float = 4.0
-    centre: float = 0.5
+    centre: float = 0.2
     edge: float = 0.12
-    coupling: float = 3.0
+    coupling: float = 5.0
     follow: float = 0.5
     reach: float = 1.45
     margin: float = 0.5
@@ -121,8 +121,10 @@ def learn(region: Region, seeds: NDArray[np.intp], settings: Settings, *, core: 
     inside = _probability((0.8 * core - distance) / np.float32(0.1))
     inside[~region.known] = 0
     model = Model(_tables(region, inside, settings), first)
-    for _ in range(settings.passes):
-        inside = judge(region, model, seeds, settings, start=inside)
+    for turn in range(settings.passes):
+        # Neighbours have no say at first: where all of the ellipse is taken for the inside, they would keep it so.
+        share = turn / settings.passes
+        inside = judge(region, model, seeds, replace(settings, coupling=share * settings.coupling), start=inside)
         model = Model(_tables(region, inside, settings), _moved(first, inside, settings))
     inside = judge(region, model, seeds, settings, start=inside)
     evidence = _evidence(region, model)

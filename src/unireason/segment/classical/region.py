@@ -156,6 +156,7 @@ def _quantised(values: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[np.uin
         scaled[~known] = low
     scaled -= np.float32(low)
     scaled *= np.float32((LEVELS - 1) / (high - low))
+    scaled += np.float32(0.5)
     np.clip(scaled, 0, LEVELS - 1, out=scaled)
     return scaled.astype(np.uint8)
 

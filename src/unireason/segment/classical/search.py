@@ -5,7 +5,7 @@ It knows arrays and boxes; prompts and cases are the expert's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .cleaning import component, expected_dice
 from .fit import Ellipse, Learned, Model, Settings, judge, learn
-from .region import Block, Place, Region, cut, strides_for
+from .region import LEVELS, Block, Place, Region, cut, strides_for
 
 JUDGED = 1 << 25
 """Voxels of a region at most; a larger one is judged on every n-th voxel, so that memory stays below a few hundred megabytes."""
@@ -22,7 +22,8 @@ _LEARNED_ON = {2: 1 << 14, 3: 1 << 17}  # voxels, by the number of axes
 _SEED_REACH = 0.15  # of the box's sides: a point farther out is not believed
 _UNTOLD = 0.05  # nats of evidence in a voxel of the inside, below which nothing was told apart
 _LIKELY = 0.05  # probability below which a thinned voxel's surroundings are not looked at again
-_ROUNDS, _STILL = 8, 0.04
+_AROUND, _CORE = 1.3, 0.8  # of the circle's radius: the first box for points alone; of that box: the first inside
+_ROUNDS, _ROUNDS_OF_ONE, _STILL = 3, 8, 0.04  # boxes found from points; change of a side that counts as none
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,15 +61,21 @@ def search(pixels: NDArray[Any], low: Place, high: Place, *, spacing: Place, poi
     believed = ((points >= low - _SEED_REACH * (high - low)) & (points <= high + _SEED_REACH * (high - low))).all(axis=1)
     thin = whole.thinned(strides_for(whole.shape, _LEARNED_ON[len(spacing)]))
     learned = learn(thin, _voxels(points[believed], thin), settings)
-    region, model = _near(whole, thin, learned)
+    told = learned.evidence >= _UNTOLD
+    region, model = _near(whole, thin, learned) if told else (whole, _untold(whole))
     seeds = _voxels(points[believed], region)
-    inside = learned.inside if region is thin else judge(region, model, seeds, settings)
+    alone = replace(settings, coupling=0.0)
+    inside = learned.inside if told and region is thin else judge(region, model, seeds, settings if told else alone)
     mask, left_out = component(inside, seeds)
+    if not mask.any():
+        # Something as small as a voxel or two is outvoted by its neighbours.
+        inside = judge(region, model, seeds, alone)
+        mask, left_out = component(inside, seeds)
     notes = []
     if not believed.all():
         notes.append(f"{np.count_nonzero(~believed)} points lie far outside of the box and were left out")
-    if learned.evidence < _UNTOLD:
-        notes.append("grey levels tell nothing apart: the ellipse within the box was taken")
+    if not told:
+        notes.append("grey levels tell nothing apart: the ellipse that touches the box's sides was taken")
     if max(whole.strides) > 1:
         notes.append(f"a large region: only every {max(whole.strides)}th voxel was looked at")
     if left_out:
@@ -91,6 +98,11 @@ def _near(whole: Region, thin: Region, learned: Learned) -> tuple[Region, Model]
     ellipse = learned.model.ellipse
     centre = ellipse.centre * factors - [s.start for s in inner]
     return region, Model(learned.model.tables, Ellipse(centre, ellipse.half * factors))
+
+
+def _untold(region: Region) -> Model:
+    """A model for which all grey levels are alike."""
+    return Model(np.zeros((len(region.levels), LEVELS), np.float32), Ellipse.within(region.low, region.high))
 
 
 def _voxels(points: Place, region: Region) -> NDArray[np.intp]:
@@ -116,10 +128,10 @@ def enclosed(pixels: NDArray[Any], points: Place, *, spacing: Place, settings: S
     sizes = np.array(pixels.shape[: len(spacing)], float)
     centre = points[:2].mean(axis=0)
     radius = max(float(np.linalg.norm((points[0] - centre) * spacing)), least) / spacing
-    low, high = _clipped(centre - 2 * radius, centre + 2 * radius, sizes)
-    for turn in range(_ROUNDS):
+    low, high = _clipped(centre - _AROUND * radius, centre + _AROUND * radius, sizes)
+    for turn in range(_ROUNDS if len(points) > 1 else _ROUNDS_OF_ONE):
         region = cut(pixels, low, high, spacing=spacing, margin=1.0, most=_LEARNED_ON[len(spacing)])
-        learned = learn(region, _voxels(points, region), settings, core=0.6 if turn == 0 else 1.0)
+        learned = learn(region, _voxels(points, region), settings, core=_CORE if turn == 0 else 1.0)
         mask, _ = component(learned.inside, _voxels(points, region))
         where = np.argwhere(mask)
         starts, step = np.array([s.start for s in region.block]), np.array(region.strides)
