@@ -237,8 +237,12 @@ def _key(prompt: Prompt, inside: range, depth: int) -> tuple[int, Prompt, tuple[
 def _largest(volume: NDArray[np.bool_], score: float, notes: Sequence[str] = ()) -> Segmentation:
     """The largest component of a mask, where faces, edges and corners connect; what was left out is told."""
     seen = finished(volume, score, notes)
-    labels, count = ndimage.label(volume, structure=np.ones((3, 3, 3)))
+    if not volume.any():
+        return seen
+    block = ndimage.find_objects(volume.view(np.uint8))[0]
+    labels, count = ndimage.label(volume[block], structure=np.ones((3, 3, 3)))
     if count < 2:
         return seen
-    largest = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    largest = np.zeros_like(volume)
+    largest[block] = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
     return finished(largest, score, (*seen.notes, f"{count - 1} smaller components were left out"))

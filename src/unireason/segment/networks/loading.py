@@ -1,4 +1,4 @@
-"""Frozen networks from a folder or a hub repository: safetensors only, no code of a checkpoint is ever run."""
+"""Networks from a folder or a hub repository: safetensors only, no code of a checkpoint is ever run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def folder_of(weights: str | Path) -> Path:
 
 
 def load_network(weights: str | Path, kind: str, device: Any = None) -> SamNetwork | Sam2Network:
-    """Load a network and freeze it.
+    """Load a network; :class:`.expert.NetworkExpert` freezes it.
 
     Args:
         weights: See :func:`folder_of`.
@@ -70,7 +70,7 @@ def load_network(weights: str | Path, kind: str, device: Any = None) -> SamNetwo
         raise ModelError(f"the weights '{weights}' are of model type {found!r}", " or ".join(repr(c) for c in classes))
     model = _loaded(folder, classes[found])
     target = device if device is not None else ("cuda" if torch.cuda.is_available() else "cpu")
-    model = model.to(target).eval().requires_grad_(False)
+    model = model.to(target)
     return Sam2Network(model) if kind == "sam2" else SamNetwork(model)
 
 
