@@ -23,17 +23,16 @@ from unireason.files import write_bytes
 SEED = 20261205
 
 
-def ask(checkpoint: str, exam: Path, questions: int, out: Path, *, expert: str = "classical") -> None:
+def ask(checkpoint: str, exam: Path, questions: int, out: Path, *, expert: str = "classical", weights: str | None = None) -> None:
     """Ask held-out implicit questions greedily and write one row each.
 
     ``exam`` is a folder in which an examination is made, or lies already.
     """
+    from unireason.engine.reasoner import load
     from unireason.segment.catalogue import make_expert
 
-    from unireason.engine.reasoner import load
-
     dataset = make_grounding_exam(SEED, questions, exam)
-    done = evaluate(load(checkpoint, threads=1), dataset, make_expert(expert), count=questions)
+    done = evaluate(load(checkpoint, threads=1), dataset, make_expert(expert, weights=weights), count=questions)
     write_bytes(out, (json.dumps([one.row() for one in done]) + "\n").encode())
 
 
@@ -63,6 +62,7 @@ def main() -> None:
     asking.add_argument("--exam", type=Path, required=True, help="folder of the examination; made if missing")
     asking.add_argument("--questions", type=int, default=300)
     asking.add_argument("--expert", default="classical", help="frozen expert that makes the masks")
+    asking.add_argument("--weights", help="of the expert: a folder or a hub id")
     asking.add_argument("--out", type=Path, required=True)
     comparing = steps.add_parser("compare")
     comparing.add_argument("start", type=Path)
@@ -70,7 +70,7 @@ def main() -> None:
     comparing.add_argument("--markdown", action="store_true", help="print the tables alone")
     args = parser.parse_args()
     if args.step == "ask":
-        ask(args.checkpoint, args.exam, args.questions, args.out, expert=args.expert)
+        ask(args.checkpoint, args.exam, args.questions, args.out, expert=args.expert, weights=args.weights)
         return
     found = compare(args.start, args.runs)
     print("\n".join(found["tables"].values()) if args.markdown else json.dumps(found, indent=2))

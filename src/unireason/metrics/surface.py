@@ -28,8 +28,8 @@ Corner = tuple[int, ...]
 Floats = NDArray[np.float64]
 
 _ROUNDING = 1e-9
-# Inside share of a square face by its number of inside corners; two may be neighbours or lie across.
-_SHARES, _ACROSS = (0.0, 1 / 8, 1 / 2, 7 / 8, 1.0), 1 / 4
+# Share of a square face that so many of its corners cover. Two are neighbours: joined by edges elsewhere they would be a group of five.
+_SHARES = (0.0, 1 / 8, 1 / 2, 7 / 8, 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,6 +203,4 @@ def _groups(corners: Sequence[Corner]) -> list[list[Corner]]:
 def _covered(group: Sequence[Corner], axis: int, end: int) -> float:
     """Share of a face of the block that a group of corners covers."""
     face = [c for c in group if c[axis] == end]
-    if len(group[0]) == 2:
-        return len(face) / 2
-    return _ACROSS if len(face) == 2 and math.dist(*face) > 1 else _SHARES[len(face)]
+    return len(face) / 2 if len(group[0]) == 2 else _SHARES[len(face)]

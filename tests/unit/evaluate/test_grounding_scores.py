@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from benchmarks.grounding import compare
 
+from unireason.data.frames import rule
 from unireason.data.item import Item, Layer, Loaded
 from unireason.data.question import IMPLICIT, Question
 from unireason.data.records import SampleRecord
@@ -288,15 +289,16 @@ class Knowing:
 
     def __init__(self, dataset, *, silent=False, frame=None):
         self.known = {(s.patient, s.question.text): s for s in dataset.samples()}
-        self.silent, self.frame, self.calls = silent, frame or Frame(112, 112, 1, "image"), []
+        self.silent, self.frame, self.calls = silent, frame, []
 
     def ground_many(self, case, questions):
         self.calls.append(case)
-        patient = case.source.name[: len("phantom-exam-3-00000")]
-        return [[self._answer(self.known[patient, text])] for text in questions]
+        patient = case.source.name.rsplit("-", 1)[0]  # behind it stands the number of the slice
+        frame = self.frame or rule("phantom").frame(case.geometry.shape)
+        return [[self._answer(self.known[patient, text], frame)] for text in questions]
 
-    def _answer(self, record):
-        return trace("" if self.silent else record.response, self.frame)
+    def _answer(self, record, frame):
+        return trace("" if self.silent else record.response, frame)
 
 
 def test_an_examination_of_implicit_questions(exam):

@@ -75,6 +75,14 @@ def test_surfaces_of_a_few_voxels(voxels, area):
     assert surface_distances(mask, mask, spacing_mm=(1, 1, 1)).sizes_a.sum() == pytest.approx(area)
 
 
+@pytest.mark.parametrize("voxels", [[(2, 2, 2)], [(2, 2, 2), (3, 3, 3)], [(2, 2, 2), (2, 3, 3)], [(2, 2, 2), (2, 2, 3)]])
+def test_a_hollow_has_the_surface_of_what_was_taken_out(voxels):
+    full, taken = np.ones((6, 6, 6), bool), np.zeros((6, 6, 6), bool)
+    taken[tuple(zip(*voxels, strict=True))] = True
+    hollow, outer, alone = (surface_distances(m, m, spacing_mm=STEPS).sizes_a.sum() for m in (full & ~taken, full, taken))
+    assert hollow == pytest.approx(outer + alone)
+
+
 def test_shift_of_a_square_by_hand():
     # 10 x 10 pixels of 1 mm, moved by 3 to the right. Farther than 2 mm: the left side with its two corners (3 mm), and of the right
     # side, inside the other square, the five middle pieces (3 mm; the others are nearer to the other's top or bottom).
