@@ -222,6 +222,17 @@ def test_looks_with_masks_are_saved_with_their_numbers(tmp_path):
     assert "<h2>Masks</h2>" in (tmp_path / "all-2.html").read_text()
 
 
+def test_the_answer_is_numbered_behind_the_looks():
+    sample, found = samples.image(), grounded(flat())
+    size = (sample.case.geometry.shape[1], sample.case.geometry.shape[0])
+    answer = replace(found.regions[0].marked.segmentation, mask=np.ones(size[::-1], bool))
+    (look,) = measured(masks_of(sample.trace, sample.case, Filler()), sample.case)
+    regions = [look, replace(found.regions[0], marked=replace(found.regions[0].marked, segmentation=answer))]
+    html = page.build(sample.trace, sample.case, sample.stack, findings=Findings(found.target, regions))
+    assert re.findall(r'<g class="mask tone-(\d)[^"]*" data-plane="0" data-look="(\d)"', html) == [("0", "0"), ("1", "1")]
+    assert '<b class="badge tone-1">2</b><span class="label">answer</span>' in html
+
+
 def test_hostile_words_stay_words():
     sample = samples.volume()
     (first, *_) = masks_of(sample.trace, sample.case, Filler())
