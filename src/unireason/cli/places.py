@@ -75,11 +75,12 @@ def prompt_of(case: Case, typed: Typed, *, frame: Frame) -> Prompt:
 
     flat = case.kind == "image" or typed.slice is not None
     _check(case, typed, flat)
-    level = () if typed.slice is None or case.kind == "image" else (float(typed.slice),)
-    boxes = [] if typed.box is None else [typed.box]
-    corners = [_mapped(*_ends(box, level), typed.space, case, frame) for box in boxes]
-    points = [_mapped(p + _middle(level), p + _middle(level), typed.space, case, frame)[0] for p in typed.points]
-    index = None if not level else _slice(level[0], typed, case, frame)
+    on = () if typed.slice is None else (typed.slice + 0.5,)
+    half = len(typed.box or ()) // 2
+    boxes = [] if typed.box is None else [(typed.box[:half] + on, typed.box[half:] + on)]
+    corners = [_mapped(low, high, typed.space, case, frame) for low, high in boxes]
+    points = [_mapped(p + on, p + on, typed.space, case, frame)[0] for p in typed.points]
+    index = None if typed.slice is None else _slice(typed.slice, typed.space, case, frame)
     dims = 2 if flat else 3
     shape = Box2D if dims == 2 else Box3D
     box = shape(*(*corners[0][0][:dims], *corners[0][1][:dims])) if corners else None
@@ -105,15 +106,6 @@ def _check(case: Case, typed: Typed, flat: bool) -> None:
         raise FormatError(f"the box {list(typed.box)}", "the lower corner first, then the upper one")
 
 
-def _ends(box: Numbers, level: Numbers) -> tuple[Numbers, Numbers]:
-    half = len(box) // 2
-    return box[:half] + level, box[half:] + tuple(v + 1 for v in level)
-
-
-def _middle(level: Numbers) -> Numbers:
-    return tuple(v + 0.5 for v in level)
-
-
 def _mapped(low: Numbers, high: Numbers, space: Space, case: Case, frame: Frame) -> tuple[Numbers, Numbers]:
     """Canonical bounds of what lies between two corners."""
     from unireason.imaging import geometry as maps
@@ -128,17 +120,16 @@ def _mapped(low: Numbers, high: Numbers, space: Space, case: Case, frame: Frame)
     return tuple(map(min, zip(*corners, strict=True))), tuple(map(max, zip(*corners, strict=True)))
 
 
-def _slice(level: float, typed: Typed, case: Case, frame: Frame) -> int:
+def _slice(typed: int, space: Space, case: Case, frame: Frame) -> int:
     """The canonical slice of a typed one."""
     depth = case.geometry.shape[0]
-    if typed.space == "model":
-        if not 0 <= level < frame.depth:
-            raise FormatError(f"model slice {level:g}", f"0 to {frame.depth - 1}")
-        return int((level + 0.5) * depth / frame.depth)
+    count = frame.depth if space == "model" else depth
+    if not 0 <= typed < count:
+        raise FormatError(f"{space} slice {typed}", f"0 to {count - 1}")
+    if space == "model":
+        return int((typed + 0.5) * depth / frame.depth)
     if case.geometry.order[2] != 2:
         raise GeometryError(
             "slices of this file do not run from the feet to the head", "axial slices", "give a cuboid, or --space model"
         )
-    if not 0 <= level < depth:
-        raise FormatError(f"slice {level:g}", f"0 to {depth - 1}")
-    return int(depth - 1 - level if case.geometry.flips[2] else level)
+    return depth - 1 - typed if case.geometry.flips[2] else typed
