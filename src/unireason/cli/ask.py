@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .asking import add_machine, add_read, add_sampling, add_window, asking_options, read_options, thinking
-from .experts import add_expert, expert_of
+from .experts import EXPERTS, add_expert, expert_of
 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Question, Reasoner
@@ -88,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.questions:
         raise FormatError("there is no question", "at least one -q TEXT")
+    if not args.mask and (args.weights or args.expert != EXPERTS[0]):
+        raise FormatError(f"the expert {args.expert} without --mask", "--mask with --expert and --weights")
     questions = [Question(text, tuple(options)) for text, options in args.questions]
     profile = None
     if args.prompts:

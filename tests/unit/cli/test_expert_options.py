@@ -6,6 +6,7 @@ import argparse
 
 import pytest
 
+from unireason.cli import main
 from unireason.cli.experts import EXPERTS, add_expert, expert_of
 from unireason.errors import ModelError
 from unireason.segment import catalogue
@@ -30,3 +31,8 @@ def test_experts_of_arguments():
         expert_of(parsed("--expert", "medsam"))
     with pytest.raises(ModelError, match="somewhere"):
         expert_of(parsed("--weights", "somewhere"))
+
+
+def test_an_expert_without_masks_is_refused(capsys, tmp_path):
+    assert main(["ask", str(tmp_path / "none.png"), "-q", "Where?", "--expert", "sam"]) == 2
+    assert "without --mask" in capsys.readouterr().err
