@@ -206,6 +206,17 @@ def test_one_point_alone_finds_a_small_disc():
     assert dice(outline(image(painted(small)), points=((46.0, 41.0),)).mask, small) > 0.95
 
 
+def test_the_same_point_twice_is_one_point():
+    case, point = image(painted(DISC)), (46.0, 41.0)
+    one, two = (outline(case, points=(point,) * n).mask for n in (1, 2))
+    assert np.array_equal(one, two)
+
+
+def test_points_without_any_number_around_them_give_those_points_at_most():
+    found = outline(image(np.full((20, 20), np.nan)), points=((3.0, 3.0), (9.0, 9.0)))
+    assert np.count_nonzero(found.mask) <= 2
+
+
 def test_prompts_are_answered_in_order_and_none_gives_none():
     left, right = two_discs()
     case = image(painted(left | right))

@@ -23,16 +23,28 @@ def component(inside: Probability, seeds: NDArray[np.intp]) -> tuple[NDArray[np.
         The parts that hold a seed, or without seeds the one of most voxels, small holes filled; empty if no voxel is likely. And how
         many other parts were left out.
     """
-    parts, count = ndimage.label(inside > 0.5)
-    if count == 0:
-        return parts > 0, 0
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    wanted = np.unique(parts[tuple(seeds.T)]) if len(seeds) else np.array([sizes.argmax()])
-    wanted = wanted[wanted > 0]
+    likely = inside > 0.5
+    mask = np.zeros(inside.shape, bool)
+    block = extent(likely)
+    if block is None:
+        return mask, 0
+    parts, count = ndimage.label(likely[block])
     chosen = np.zeros(count + 1, bool)
-    chosen[wanted] = True
-    return _filled(chosen[parts]), count - len(wanted)
+    if len(seeds):
+        places = np.zeros(inside.shape, bool)
+        places[tuple(seeds.T)] = True
+        chosen[parts[places[block]]] = True
+        chosen[0] = False
+    else:
+        chosen[1 + int(np.bincount(parts.ravel())[1:].argmax())] = True
+    mask[block] = _filled(chosen[parts])
+    return mask, count - int(np.count_nonzero(chosen))
+
+
+def extent(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:
+    """The block from the first to the last voxel of a mask along every axis; None if it is empty."""
+    ends = [np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis))) for axis in range(mask.ndim)]
+    return tuple(slice(int(e[0]), int(e[-1]) + 1) for e in ends) if ends[0].size else None
 
 
 def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -58,6 +58,7 @@ class Classical:
         spacing = np.array((case.geometry.spacing_mm or (1.0,) * axes)[::-1], float)
         points = np.array([p[::-1] for p in prompt.points], float).reshape(-1, axes)
         if prompt.box is None:
+            points = np.unique(points[:2], axis=0) if len(points) == 2 else points
             least = _AROUND_ONE * float((np.array(case.geometry.shape) * spacing)[-2:].min()) if len(points) == 1 else 0.0
             low, high = enclosed(case.pixels, points, spacing=spacing, settings=self._settings, least=least)
         else:

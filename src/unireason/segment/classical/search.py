@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .cleaning import component, expected_dice
+from .cleaning import component, expected_dice, extent
 from .fit import Ellipse, Learned, Model, Settings, judge, learn
 from .region import LEVELS, Block, Place, Region, cut, strides_for
 
@@ -88,12 +88,10 @@ def _near(whole: Region, thin: Region, learned: Learned) -> tuple[Region, Model]
     if thin is whole:
         return whole, learned.model
     factors = thin.spacing / whole.spacing
-    likely = learned.inside > _LIKELY
-    if likely.any():
-        ends = [np.flatnonzero(likely.any(axis=tuple(a for a in range(likely.ndim) if a != axis))) for axis in range(likely.ndim)]
-        first, last = np.array([e[0] for e in ends]) - 1, np.array([e[-1] for e in ends]) + 2
-    else:
-        first, last = np.floor(thin.low), np.ceil(thin.high)
+    block = extent(learned.inside > _LIKELY)
+    first, last = np.floor(thin.low), np.ceil(thin.high)
+    if block is not None:
+        first, last = np.array([s.start - 1.0 for s in block]), np.array([s.stop + 1.0 for s in block])
     region, inner = whole.part(first * factors, last * factors)
     ellipse = learned.model.ellipse
     centre = ellipse.centre * factors - [s.start for s in inner]
@@ -133,9 +131,12 @@ def enclosed(pixels: NDArray[Any], points: Place, *, spacing: Place, settings: S
         region = cut(pixels, low, high, spacing=spacing, margin=1.0, most=_LEARNED_ON[len(spacing)])
         learned = learn(region, _voxels(points, region), settings, core=_CORE if turn == 0 else 1.0)
         mask, _ = component(learned.inside, _voxels(points, region))
-        where = np.argwhere(mask)
+        block = extent(mask)
+        if block is None:
+            break
         starts, step = np.array([s.start for s in region.block]), np.array(region.strides)
-        found = _clipped(starts + where.min(axis=0) * step, starts + (where.max(axis=0) + 1) * step, sizes)
+        ends = np.array([[s.start, s.stop] for s in block]).T
+        found = _clipped(starts + ends[0] * step, starts + ends[1] * step, sizes)
         moved = max(float(np.abs(a - b).max()) for a, b in zip((low, high), found, strict=True))
         before, (low, high) = float((high - low).max()), found
         if moved <= max(_STILL * before, 1.0):
