@@ -181,8 +181,7 @@ class _View:
         ways = (range(key, inside.stop), range(key, inside.start - 1, -1))
         for order in ways if key > inside.start else ways[:1]:
             patience = _PATIENCE if not isinstance(prompt.box, Box3D) else len(inside)
-            for index, mask in self._stream(order, depth, ask, patience):
-                masks[index] = masks[index] | mask if index in masks else mask
+            masks.update(self._stream(order, depth, ask, patience))  # both ways agree on the key slice
         ((_, score),) = self.decide(key, [flat])
         return _largest(self.raised(masks), score, notes)
 
