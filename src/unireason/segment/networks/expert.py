@@ -79,8 +79,12 @@ class NetworkExpert:
         Raises:
             FormatError: If a prompt does not fit the case.
         """
+        return self.answers(case, prompts, windows.choose(case)) if prompts else []
+
+    def answers(self, case: Case, prompts: Sequence[Prompt], window: windows.Window) -> list[Segmentation]:
+        """The same under a window of your own; to be called in torch's inference mode."""
         asked = [checked(case, prompt) for prompt in prompts]
-        view = _View(self, case)
+        view = _View(self, case, window)
         flat: dict[int, list[int]] = defaultdict(list)
         for number, prompt in enumerate(asked):
             if case.kind == "image" or (prompt.slice is not None and not prompt.propagate):
@@ -96,9 +100,8 @@ class NetworkExpert:
 class _View:
     """One case as one network sees it."""
 
-    def __init__(self, expert: NetworkExpert, case: Case) -> None:
-        self.expert, self.case = expert, case
-        self.window = windows.choose(case)
+    def __init__(self, expert: NetworkExpert, case: Case, window: windows.Window) -> None:
+        self.expert, self.case, self.window = expert, case, window
         height, width = case.geometry.shape[-2:]
         self.place: Placement = place(height, width, size=expert.network.size, recipe=expert.recipe)
 
@@ -154,13 +157,9 @@ class _View:
             return self._slice_by_slice(prompt, prompt.box)
         depth = self.case.geometry.shape[0]
         key, flat, notes = _key(prompt, range(depth), depth)
-        found = follow(self.expert, self._fixed(), replace(flat, slice=key, propagate=True))
+        windowed = _Windowed(self.expert, self.window)  # slices alone would choose their own
+        found = follow(windowed, self.case, replace(flat, slice=key, propagate=True))
         return replace(found, notes=(*notes, *found.notes))
-
-    def _fixed(self) -> Case:
-        """The case with the window of the whole volume, so that its slices do not choose their own."""
-        low, high = self.window.low, self.window.high
-        return self.case if self.window.identity or high <= low else replace(self.case, window=((low + high) / 2, high - low))
 
     def _slice_by_slice(self, prompt: Prompt, box: Box3D) -> Segmentation:
         masks: dict[int, NDArray[np.bool_]] = {}
@@ -195,6 +194,16 @@ class _View:
             unseen = 0 if mask.any() else unseen + 1
             if unseen >= patience:
                 return
+
+
+class _Windowed:
+    """The expert under one window, whatever the case."""
+
+    def __init__(self, expert: NetworkExpert, window: windows.Window) -> None:
+        self.name, self.expert, self.window = expert.name, expert, window
+
+    def segment(self, case: Case, prompts: Sequence[Prompt]) -> list[Segmentation]:
+        return self.expert.answers(case, prompts, self.window)
 
 
 def _parts(numbers: Sequence[int]) -> Iterator[list[int]]:
