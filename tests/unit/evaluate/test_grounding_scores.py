@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from benchmarks.grounding import compare
+from benchmarks.paired import gains
 
 from unireason.data.frames import rule
 from unireason.data.item import Item, Layer, Loaded
@@ -274,6 +275,16 @@ def test_runs_are_compared_pairwise(tmp_path):
     for runs in (["other"], ["start"]):
         with pytest.raises(SystemExit):
             compare(tmp_path / "start.json", [tmp_path / f"{name}.json" for name in runs])
+
+
+def test_gains_resample_patients():
+    base = [{"iou": 0.0, "patient": f"p{n // 4}"} for n in range(80)]
+    run = [{"iou": float(n // 4 % 2)} for n in range(80)]
+    (by_patient,), (single,) = (
+        gains(rows, [run], "iou")["runs"] for rows in (base, [row | {"patient": n} for n, row in enumerate(base)])
+    )
+    assert by_patient["difference"] == single["difference"] == 0.5
+    assert 1.6 < np.diff(by_patient["ci95"])[0] / np.diff(single["ci95"])[0] < 2.5
 
 
 # --- an examination
