@@ -22,14 +22,18 @@ from unireason.data.question import FAMILIES
 from unireason.engine.reasoner import Reasoner, load
 from unireason.files import write_bytes
 from unireason.model.files import CARD, locate
+from unireason.segment.catalogue import DEFAULT, make_expert
 from unireason.types import Kind
 
-from .heldout import evaluate, make_exam, summary
+from . import grounding
+from .heldout import evaluate, make_exam, make_grounding_exam, summary
 
 SEED = 20_260  # the card's patients
 KINDS: tuple[tuple[str, Kind], ...] = (("2d", "image"), ("3d", "volume"))
 CURVES = "curves.png"
 README = "README.md"
+GROUNDED = ("iou", "pdice", "dice_points", "dice_box", "dice_both")
+"""Scores of implicit questions that the card tells; see ``grounding.SCORES``."""
 _MARKS = ("eval_accuracy_2d", "eval_accuracy_3d", "eval_box_iou", "eval_crop_rate")
 
 
@@ -91,6 +95,32 @@ def measure(
     return found
 
 
+def measure_grounding(
+    reasoner: Reasoner, dataset: Dataset, *, count: int, progress: Callable[[int], None] | None = None
+) -> dict[str, Any]:
+    """Scores of implicit questions, masks made by the expert without weights.
+
+    Args:
+        reasoner: The model.
+        dataset: An examination (``heldout.make_grounding_exam``).
+        count: Questions.
+        progress: Called with the number of questions done.
+
+    Returns:
+        ``n``, ``expert``, for each of ``GROUNDED`` its ``mean`` and ``ci95``, and under ``by_category`` the same.
+
+    Raises:
+        UniReasonError: If there are no questions or a case cannot be read.
+    """
+    found = grounding.summary(grounding.evaluate(reasoner, dataset, make_expert(DEFAULT), count=count, progress=progress))
+    parts = {name: _grounded(part) for name, part in found["by_category"].items()}
+    return {**_grounded(found), "expert": DEFAULT, "by_category": parts}
+
+
+def _grounded(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {"n": part["questions"], **{name: part[name] for name in GROUNDED}}
+
+
 def write_card(
     checkpoint: str | Path,
     out: Path,
@@ -105,10 +135,10 @@ def write_card(
     Args:
         checkpoint: Its folder.
         out: Where to write; a picture of its curves there is shown in the page.
-        questions: Held-out questions of each kind.
+        questions: Held-out questions of each kind: about images, about volumes, and implicit ones.
         seed: Seed of the examination.
         training: The runs that led to it, in order.
-        progress: Called with the number of questions done, of both kinds.
+        progress: Called with the number of questions done, of all three kinds.
 
     Returns:
         The path of the card.
@@ -118,9 +148,14 @@ def write_card(
     """
     reasoner = load(checkpoint)
     with tempfile.TemporaryDirectory(prefix="unireason-exam-") as folder:
-        exam = make_exam(seed, questions, Path(folder) / "exam", frame=rule(str(locate(checkpoint))))
+        frame = rule(str(locate(checkpoint)))
+        exam = make_exam(seed, questions, Path(folder) / "exam", frame=frame)
         scores = measure(reasoner, exam, count=questions, progress=progress)
-        content = exam.manifest["content_sha256"]
+        before = sum(scores[key]["n"] for key, _ in KINDS)
+        implicit = make_grounding_exam(seed, questions, Path(folder) / "implicit", frame=frame)
+        tell = None if progress is None else lambda done: progress(before + done)
+        scores["grounding"] = measure_grounding(reasoner, implicit, count=questions, progress=tell)
+        content = [made.manifest["content_sha256"] for made in (exam, implicit)]
     card = {
         "checkpoint_sha256": reasoner.checkpoint.sha256,
         "seed": seed,
@@ -154,10 +189,12 @@ def _readme(card: Mapping[str, Any], *, curves: bool) -> str:
         f"Measured on {card['questions']} held-out questions of each kind (examination {card['seed']}), built by `unireason data build`",
         "from patients that no training draws from; greedy generation with injected crops. *Text only* is a linear reader of the",
         "questions that sees no picture, asked about patients it has not read of. A missing look has IoU 0.",
+        "*Grounding* are implicit questions, answered by a box and two points; masks are made of them by a frozen expert.",
         "",
     ]
     for key, _ in KINDS:
         lines += _table(key, card["scores"][key])
+    lines += _grounding(card["scores"]["grounding"])
     lines += ["## How it was made", ""]
     for name, run in card["training"].items():
         lines += _training(name, run)
@@ -185,6 +222,15 @@ def _table(key: str, part: Mapping[str, Any]) -> list[str]:
             f"| {name.replace('_', ' ')} | {row['accuracy']:.1%} | {low:.1%} to {high:.1%} | {row['text_only']:.0%} "
             f"| {row['chance']:.0%} | {iou} | {row['crop_rate']:.1%} | {row['n']} |"
         )
+    return [*lines, ""]
+
+
+def _grounding(part: Mapping[str, Any]) -> list[str]:
+    heads = ("box IoU", "pDice", "Dice, points", "Dice, box", "Dice, both")
+    lines = [f"## Grounding (expert: {part['expert']})", "", f"| structure | {' | '.join(heads)} | n |", "|---" * 7 + "|"]
+    for name, row in [*sorted(part["by_category"].items()), ("**all**", part)]:
+        cells = [f"{row[key]['mean']:.2f} ({row[key]['ci95'][0]:.2f} to {row[key]['ci95'][1]:.2f})" for key in GROUNDED]
+        lines.append(f"| {name} | {' | '.join(cells)} | {row['n']} |")
     return [*lines, ""]
 
 

@@ -6,12 +6,13 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from test_grounding_scores import Knowing as Pointing
 from test_heldout import Knowing
 
 from unireason.data.question import FAMILIES
 from unireason.evaluate import card
-from unireason.evaluate.card import Training, measure, write_card
-from unireason.evaluate.heldout import make_exam
+from unireason.evaluate.card import Training, measure, measure_grounding, write_card
+from unireason.evaluate.heldout import make_exam, make_grounding_exam
 
 LINES = [
     {"stage": "sft", "step": 1, "loss": 2.0},
@@ -23,6 +24,22 @@ LINES = [
 @pytest.fixture(scope="module")
 def exam(tmp_path_factory):
     return make_exam(8, 12, tmp_path_factory.mktemp("exam") / "a")
+
+
+@pytest.fixture(scope="module")
+def implicit(tmp_path_factory):
+    return make_grounding_exam(8, 12, tmp_path_factory.mktemp("exam") / "implicit")
+
+
+def test_grounding_is_measured(implicit):
+    done = []
+    found = measure_grounding(Pointing(implicit), implicit, count=10, progress=done.append)
+    assert (found["n"], found["expert"], done[-1]) == (10, "classical", 10)
+    assert found["iou"]["mean"] == found["pdice"]["mean"] == 1.0
+    assert 0.8 < found["dice_both"]["mean"] <= 1.0
+    assert sum(part["n"] for part in found["by_category"].values()) == 10
+    silent = measure_grounding(Pointing(implicit, silent=True), implicit, count=10)
+    assert silent["iou"]["mean"] == silent["dice_points"]["mean"] == silent["dice_both"]["mean"] == 0.0
 
 
 def test_both_kinds_are_measured_beside_a_reader_without_pictures(exam):
@@ -49,16 +66,19 @@ def test_a_run_is_told_by_its_settings_steps_and_evaluations():
     assert Training("sft", {}, ()).to_json() == {"settings": {}, "steps": 0, "evaluations": []}
 
 
-def test_card_and_page_say_the_same(exam, tmp_path, monkeypatch):
+def test_card_and_page_say_the_same(exam, implicit, tmp_path, monkeypatch):
     reasoner = Knowing(exam)
+    reasoner.ground_many = Pointing(implicit).ground_many
     reasoner.checkpoint = SimpleNamespace(sha256="abc")
     monkeypatch.setattr(card, "load", lambda ref: reasoner)
     monkeypatch.setattr(card, "make_exam", lambda seed, questions, folder, frame: exam)
+    monkeypatch.setattr(card, "make_grounding_exam", lambda seed, questions, folder, frame: implicit)
     (tmp_path / "curves.png").write_bytes(b"")
     path = write_card("phantom", tmp_path, questions=6, seed=8, training=[Training("sft", {"samples": 4}, LINES)])
     found = json.loads(path.read_text())
     assert (found["checkpoint_sha256"], found["seed"], found["questions"]) == ("abc", 8, 6)
-    assert found["exam_sha256"] == exam.manifest["content_sha256"]
+    assert found["exam_sha256"] == [made.manifest["content_sha256"] for made in (exam, implicit)]
+    assert "| **all** | 1.00 (1.00 to 1.00) | 1.00 (1.00 to 1.00) |" in (tmp_path / "README.md").read_text()
     assert found["training"]["sft"]["steps"] == 100
     page = (tmp_path / "README.md").read_text()
     assert "Research only, not a medical device." in page

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     if training:
         write_curves([line for run in training for line in run.lines], args.out / CURVES)
     seed = SEED if args.seed is None else args.seed
-    with bar("questions", 2 * args.questions, quiet=args.json) as progress:
+    with bar("questions", 3 * args.questions, quiet=args.json) as progress:
         card = write_card(args.checkpoint, args.out, questions=args.questions, seed=seed, training=training, progress=progress)
     print(card.read_text(encoding="utf-8").strip() if args.json else f"wrote {card}")
     return 0
