@@ -34,7 +34,7 @@ class Target:
     Attributes:
         model: As the model wrote it: (x1, y1, x2, y2) and (x, y), pixels of the model frame.
         canonical: Canonical continuous indices: 4 and 2 numbers; for a slice of a volume 6 and 3, the box one slice thick and the points
-            in its middle.
+            in its middle. A point names a pixel of the model frame, and the middle of that pixel is meant.
         voxel: The file's own index space, as many numbers.
         world_mm: LPS millimetres: bounds (x1, y1, z1, x2, y2, z2) of the box, and points (x, y, z). None without patient coordinates.
         slice: Canonical slice of the volume; None for a picture.
@@ -149,7 +149,8 @@ def _canonical(model: Place, frame: Frame, geometry: Geometry, slice: int | None
         half = len(model.box) // 2
         corners = (*model.box[:half], *ends[0]), (*model.box[half:], *ends[1])
         box = tuple(v for corner in corners for v in maps.model_to_canonical(corner, frame, geometry))
-    return Place(box, tuple(maps.model_to_canonical((*p, *ends[2]), frame, geometry) for p in model.points))
+    middles = [(min(p[0] + 0.5, frame.width), min(p[1] + 0.5, frame.height)) for p in model.points]
+    return Place(box, tuple(maps.model_to_canonical((*p, *ends[2]), frame, geometry) for p in middles))
 
 
 def _looked_at(look: LookStep, trace: Trace, case: Case, slice: int | None) -> Place:

@@ -14,7 +14,7 @@ from unireason.segment.expert import Prompt, checked, finished
 from unireason.types import Box2D, Box3D, Case, Crop, Frame, Geometry, LookStep, Source, TextStep, Trace
 
 FRAME = Frame(28, 56, 1, "image")
-ANSWER = '<think>x</think><answer>{"bbox": [7,14,21,42], "points_1": [10.5,20.25], "points_2": [14,35]}</answer>'
+ANSWER = '<think>x</think><answer>{"bbox": [7,14,21,42], "points_1": [10,20.25], "points_2": [14,35.25]}</answer>'
 
 
 class Recorder:
@@ -59,11 +59,11 @@ def deep(order=(0, 1, 2), flips=(False, False, False), turn=0.0):
 def test_a_picture_by_hand():
     found = target(pointing(), flat())
     assert found.model.box == (7, 14, 21, 42)
-    assert found.model.points == ((10.5, 20.25), (14, 35))
+    assert found.model.points == ((10, 20.25), (14, 35.25))
     assert found.canonical.box == pytest.approx((21, 28, 63, 84))  # 3 pixels across and 2 down a model pixel
-    assert found.canonical.points == (pytest.approx((31.5, 40.5)), pytest.approx((42, 70)))
+    assert found.canonical.points == (pytest.approx((31.5, 41.5)), pytest.approx((43.5, 71.5)))  # the middle of the pixel that is named
     assert found.voxel.box == pytest.approx((21, 28, 63, 84))  # mirrored: 84 - 63 and 84 - 21
-    assert found.voxel.points == (pytest.approx((52.5, 40.5)), pytest.approx((42, 70)))
+    assert found.voxel.points == (pytest.approx((52.5, 41.5)), pytest.approx((40.5, 71.5)))
     assert found.world_mm is None
     assert found.slice is None
 
@@ -71,12 +71,12 @@ def test_a_picture_by_hand():
 def test_a_slice_of_a_volume_by_hand():
     found = target(pointing(), deep(flips=(True, False, True)), slice=2)
     assert found.canonical.box == pytest.approx((21, 28, 2, 63, 84, 3))
-    assert found.canonical.points[0] == pytest.approx((31.5, 40.5, 2.5))
+    assert found.canonical.points[0] == pytest.approx((31.5, 41.5, 2.5))
     # i against x: 84 - 63 to 84 - 21; k against z: 10 - 3 to 10 - 2
     assert found.voxel.box == pytest.approx((21, 28, 7, 63, 84, 8))
-    assert found.voxel.points[0] == pytest.approx((52.5, 40.5, 7.5))
+    assert found.voxel.points[0] == pytest.approx((52.5, 41.5, 7.5))
     # x = 5 - 0.5 (i - 0.5), y = -7 + 2 (j - 0.5), z = 11 - 3 (k - 0.5)
-    assert found.world_mm.points[0] == pytest.approx((5 - 0.5 * 52, -7 + 2 * 40, 11 - 3 * 7))
+    assert found.world_mm.points[0] == pytest.approx((5 - 0.5 * 52, -7 + 2 * 41, 11 - 3 * 7))
     assert found.world_mm.box == pytest.approx((5 - 31.25, -7 + 55, 11 - 22.5, 5 - 10.25, -7 + 167, 11 - 19.5))
 
 
@@ -117,18 +117,20 @@ def test_only_boxes_that_show_something_count(box, usable):
 
 
 def test_points_outside_are_left_out():
-    text = ANSWER.replace("[10.5,20.25]", "[28.5,20]").replace("[14,35]", "[28,0]")
-    assert target(pointing(text), flat()).model.points == ((28, 0),)
+    text = ANSWER.replace("[10,20.25]", "[28.5,20]").replace("[14,35.25]", "[28,0]")
+    found = target(pointing(text), flat())
+    assert found.model.points == ((28, 0),)
+    assert found.canonical.points == (pytest.approx((84, 1)),)  # held at the border
 
 
 def test_an_answer_becomes_a_prompt():
     expert = Recorder()
     marked = masks_of(pointing(), flat(), expert)
     assert [(m.look, m.label) for m in marked] == [(0, "answer")]
-    assert marked[0].prompt == Prompt(Box2D(21, 28, 63, 84), ((31.5, 40.5), (42, 70)))
+    assert marked[0].prompt == Prompt(Box2D(21, 28, 63, 84), ((31.5, 41.5), (43.5, 71.5)))
     assert marked[0].segmentation.mask.shape == (112, 84)
     marked = masks_of(pointing(), deep(), expert, slice=4, propagate=True)
-    assert marked[0].prompt == Prompt(Box2D(21, 28, 63, 84), ((31.5, 40.5), (42, 70)), 4, True)
+    assert marked[0].prompt == Prompt(Box2D(21, 28, 63, 84), ((31.5, 41.5), (43.5, 71.5)), 4, True)
     assert marked[0].segmentation.mask.shape == (10, 112, 84)
 
 

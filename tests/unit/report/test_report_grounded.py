@@ -84,7 +84,7 @@ def test_json_of_a_picture_word_for_word():
         "question": QUESTION,
         "reasoning": "It shines.",
         "box": {"model": [2, 4, 10, 12], "voxel": [4, 8, 20, 24], "world": None},
-        "points": {"model": [[4, 6], [8, 10]], "voxel": [[8, 12], [16, 20]], "world": None},
+        "points": {"model": [[4, 6], [8, 10]], "voxel": [[9, 13], [17, 21]], "world": None},
         "slice": None,
         "mask": None,
         "expert": "filler",
@@ -118,7 +118,7 @@ def test_json_of_a_slice_names_it_in_the_file():
     assert found["box"]["voxel"] == [36, 8, 4, 52, 24, 5]
     # x = 10 - 0.5 (i - 0.5), y = 20 + 0.5 (j - 0.5), z = 30 - 2 (k - 0.5)
     assert found["box"]["world"] == pytest.approx([10 - 25.75, 23.75, 21, 10 - 17.75, 31.75, 23])
-    assert found["points"]["world"][0] == pytest.approx([10 - 0.5 * 47.5, 20 + 0.5 * 11.5, 22])
+    assert found["points"]["world"][0] == pytest.approx([10 - 0.5 * 46.5, 20 + 0.5 * 12.5, 22])
     assert found["statistics"]["voxels"] == 256
 
 
@@ -259,7 +259,7 @@ def test_lines_for_a_terminal():
     found = grounded(deep(), slice=3)
     assert target_lines(found.target) == [
         "  model [2, 4, 10, 12], points [4, 6] and [8, 10] px",
-        "  voxel [36, 8, 4, 52, 24, 5], points [48, 12, 4.5] and [40, 20, 4.5]",
+        "  voxel [36, 8, 4, 52, 24, 5], points [47, 13, 4.5] and [39, 21, 4.5]",
         "  world [-15.8, 23.8, 21, -7.8, 31.8, 23], points [-13.8, 25.8, 22] and [-9.8, 29.8, 22] mm LPS",
     ]
     assert region_lines(found.regions[0], found.case) == [
