@@ -260,7 +260,7 @@ def test_lines_for_a_terminal():
     assert target_lines(found.target) == [
         "  model [2, 4, 10, 12], points [4, 6] and [8, 10] px",
         "  voxel [36, 8, 4, 52, 24, 5], points [47, 13, 4.5] and [39, 21, 4.5]",
-        "  world [-15.8, 23.8, 21, -7.8, 31.8, 23], points [-13.8, 25.8, 22] and [-9.8, 29.8, 22] mm LPS",
+        "  world [-15.8, 23.8, 21, -7.8, 31.8, 23], points [-13.2, 26.2, 22] and [-9.2, 30.2, 22] mm LPS",
     ]
     assert region_lines(found.regions[0], found.case) == [
         "mask of answer: 256 voxels, 0.128 ml, 11.0 mm across, mean 200.0 HU; certainty 0.75",
