@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import unireason
-from unireason.evaluate.card import KINDS, SEED
-from unireason.evaluate.heldout import evaluate, make_exam, summary
+from unireason.cli import main
+from unireason.evaluate.card import KINDS, SEED, measure_grounding
+from unireason.evaluate.heldout import evaluate, make_exam, make_grounding_exam, summary
+from unireason.metrics.overlap import mask_dice
 from unireason.model.files import BUILT_IN, CARD, locate
 
 FOLDER = locate(BUILT_IN)
@@ -65,3 +69,35 @@ def test_a_fresh_examination_confirms_the_card(card, reasoner, tmp_path):
         )
         assert found["mean_box_iou"] == pytest.approx(stated["mean_box_iou"], abs=0.12)
         assert found["crop_rate"] >= stated["crop_rate"] - 0.06
+
+
+def test_targets_of_grounding(card):
+    part = card["scores"]["grounding"]
+    assert part["n"] >= 300
+    assert part["iou"]["ci95"][0] > 0.5
+    assert part["dice_both"]["ci95"][0] > 0.6
+
+
+@pytest.mark.timeout(600)
+def test_a_fresh_examination_confirms_the_grounding(card, reasoner, tmp_path):
+    """Structures in the card's shares; the spread of single overlaps is at most one half."""
+    exam = make_grounding_exam(SEED + 1, FRESH, tmp_path / "exam")
+    stated, found = card["scores"]["grounding"], measure_grounding(reasoner, exam, count=FRESH)
+    for key in ("iou", "dice_both"):
+        parts = found["by_category"]
+        expected = sum(stated["by_category"][name][key]["mean"] * row["n"] for name, row in parts.items()) / found["n"]
+        assert found[key]["mean"] == pytest.approx(expected, abs=3.5 * 0.5 / math.sqrt(found["n"]))
+
+
+def test_an_implicit_question_becomes_a_mask(tmp_path, capsys):
+    """The liver of a phantom that nothing was trained on, from its description alone."""
+    assert main(["phantom", str(tmp_path / "p"), "--seed", "4", "--patients", "1", "--format", "png", "--json"]) == 0
+    folder = tmp_path / "p" / "phantom-4-00000"
+    capsys.readouterr()
+    question = "Which structure makes bile and stores sugar? Mark it."
+    assert main(["ground", str(folder / "image.png"), "-q", question, "--out", str(tmp_path / "out"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "liver" in found["reasoning"]
+    labels = np.asarray(Image.open(folder / "labels.png"))
+    value = next(s["label"] for s in json.loads((folder / "structures.json").read_text())["structures"] if s["name"] == "liver")
+    assert mask_dice(np.asarray(Image.open(tmp_path / "out" / "mask.png")), labels == value) > 0.8

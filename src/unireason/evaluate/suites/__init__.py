@@ -1,0 +1,1 @@
+"""Evaluation suites: published benchmarks from local files, and phantoms."""

@@ -1,0 +1,69 @@
+"""What every evaluation suite offers: questions with their truth, the cases they are about, and the rule by which an answer counts.
+
+A suite reads local files that the user points to. It knows nothing of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from unireason.types import Case, Look
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One question of a suite.
+
+    Attributes:
+        id: Unique in the suite, the same on every machine.
+        case: What ``Suite.read`` takes; questions on one case share it.
+        patient: Whom it is about, for intervals over patients; the case where the data do not tell.
+        question: The question, without options.
+        options: Option texts in order A, B, ...; none for an open question.
+        answers: Texts that count as right, the first as the data write it; with options the text of the right one.
+        letter: The right option; "" for an open question.
+        tags: "family", "modality", "structure", "supercategory", "split" and what else the data tell; missing ones are left out.
+        looks: True places in the model frame, in the order in which a reasoning would visit them; none if unknown.
+    """
+
+    id: str
+    case: str
+    patient: str
+    question: str
+    options: tuple[str, ...]
+    answers: tuple[str, ...]
+    letter: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    looks: tuple[Look, ...] = ()
+
+
+class Suite(Protocol):
+    """A set of questions."""
+
+    @property
+    def name(self) -> str:
+        """Short name, as on the command line."""
+        ...
+
+    @property
+    def rule(self) -> str:
+        """How an answer counts, one sentence for people."""
+        ...
+
+    def entries(self) -> Iterator[Entry]:
+        """All questions, those on one case together, in an order that is the same on every machine.
+
+        Raises:
+            UniReasonError: If a file is missing or damaged; the message names it.
+        """
+        ...
+
+    def read(self, case: str) -> Case:
+        """The image or volume of a question.
+
+        Raises:
+            UniReasonError: If it cannot be read.
+        """
+        ...
