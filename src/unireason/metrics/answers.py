@@ -59,7 +59,7 @@ def answer_choice(response: str, letters: str) -> str | None:
         letter that leads the answer ("B. Left kidney"), the only option mentioned ("option B"), a letter that leads a later line.
     """
     offered = set(letters.upper())
-    answer = _answer_part(response)
+    answer = answer_part(response)
     if not offered or answer is None:
         return None
     boxed = [*_WRAPPED.finditer(answer), *_BOXED.finditer(answer)]
@@ -93,10 +93,25 @@ def same_text(answer: str, gold: str) -> bool:
 
     Source: exact match of SQuAD, arXiv 1606.05250, section 6.1; what is kept for measurements is ours.
     """
-    right = _words(gold)
+    right = answer_words(gold)
     if not right:
         raise FormatError(f"the gold answer is {gold!r}", "at least one word or number")
-    return _words(answer) == right
+    return answer_words(answer) == right
+
+
+def answer_words(text: str) -> tuple[str, ...]:
+    """The words by which ``same_text`` compares answers; none for a text without a word or number."""
+    plain = unicodedata.normalize("NFKC", _SPECIAL.sub(" ", text)).casefold()
+    words = tuple(_WORD.findall(plain))
+    return words[1:] if len(words) > 1 and words[0] in _ARTICLES else words
+
+
+def answer_part(response: str) -> str | None:
+    """What stands behind the last ``</think>``: all of a response without a think block, None where the block is unclosed."""
+    _, closed, tail = response.rpartition(THINK_END)
+    if THINK_START in tail:
+        return None
+    return tail if closed else response
 
 
 def published_inference_choice(response: str) -> str | None:
@@ -124,19 +139,6 @@ def published_reward_choice(text: str) -> str:
     """
     found = re.search(r"\b([A-D])\b", _without_think(text), re.IGNORECASE)
     return found[1].upper() if found else ""
-
-
-def _words(text: str) -> list[str]:
-    plain = unicodedata.normalize("NFKC", _SPECIAL.sub(" ", text)).casefold()
-    words = _WORD.findall(plain)
-    return words[1:] if len(words) > 1 and words[0] in _ARTICLES else words
-
-
-def _answer_part(response: str) -> str | None:
-    _, closed, tail = response.rpartition(THINK_END)
-    if THINK_START in tail:
-        return None
-    return tail if closed else response
 
 
 def _offered(letter: str, offered: set[str]) -> str | None:
