@@ -1,0 +1,42 @@
+"""The suites by name, as a command line calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+
+from unireason.errors import FormatError
+
+from .suite import Suite
+
+_PLACES: dict[str, tuple[str, str]] = {
+    "phantom": ("phantom", "PhantomSuite"),
+    "built": ("built", "BuiltSuite"),
+    "slake": ("slake", "SlakeSuite"),
+    "vqa-rad": ("vqa_rad", "VqaRadSuite"),
+}
+NAMES: tuple[str, ...] = tuple(_PLACES)
+"""Every suite that `open_suite` knows."""
+
+
+def open_suite(
+    name: str, root: Path | None = None, *, split: str = "", options: Mapping[str, str] = MappingProxyType({})
+) -> Suite:
+    """A suite by name. Its files are read when its entries are asked for; phantoms are made at once.
+
+    Args:
+        name: One of `NAMES`.
+        root: The folder of the data as downloaded; None for phantoms.
+        split: Which questions; "" takes those meant for evaluation.
+        options: Options of the suite, as text.
+
+    Raises:
+        FormatError: If the name, the split or an option is unknown (the message lists the known ones), or a folder is missing.
+    """
+    if name not in _PLACES:
+        raise FormatError(f"the suite {name!r} is not known", f"one of {', '.join(NAMES)}")
+    module, kind = _PLACES[name]
+    suite: Suite = getattr(import_module(f"unireason.evaluate.suites.{module}"), kind).open(root, split=split, options=options)
+    return suite
