@@ -51,7 +51,8 @@ class Request:
         budget: Limits.
         seed: Seed of this response.
         crop_source: "model" cuts from the model frame, "native" from full-resolution pixels.
-        regions: Where to cut in place of what a box says, for checks of evidence; None cuts what was asked for. Called once a look.
+        regions: Where to cut in place of what a box says, for checks of evidence; None cuts what was asked for. Called once a look; an
+            empty plan shows nothing.
     """
 
     case: EncodedCase

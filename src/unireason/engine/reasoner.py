@@ -20,7 +20,7 @@ from unireason.model import tokens
 from unireason.types import Case, Problem, Source, Stack, Trace
 
 from .asking import AskOptions, Question, options_from
-from .case import EncodedCase, Request
+from .case import EncodedCase, Regions, Request
 from .local import LocalEngine, OnToken
 from .session import Budget, Session
 from .threads import set_threads
@@ -127,6 +127,33 @@ class Reasoner:
             for session, (q, n) in zip(sessions, ((q, n) for q in asked for n in range(chosen.samples)), strict=True)
         )
         return [[next(made) for _ in range(chosen.samples)] for _ in asked]
+
+    def ask_shown(
+        self, case: Case, questions: Sequence[Question], *, encoded: EncodedCase, regions: Sequence[Regions | None], **how: Any
+    ) -> list[Trace]:
+        """Ask about pictures that need not be those of the case, and answer looks with other regions: for checks of evidence.
+
+        Args:
+            case: Gives places in file and patient, and the provenance.
+            questions: Questions. None gives an empty list.
+            encoded: What the model sees, from ``engine.encode``; of the case's model frame.
+            regions: For every question where its looks are cut; None where the boxes say.
+            **how: Fields of ``AskOptions`` except ``samples``, ``window`` and ``slices``, which do nothing here.
+
+        Returns:
+            One trace a question; a look that was shown nothing is not executed.
+
+        Raises:
+            FormatError: If a question or a setting cannot be used.
+            ModelError: If the case does not fit the model's context.
+        """
+        _check_once(how)
+        chosen = options_from(how)
+        pairs = zip(questions, regions, strict=True)
+        requests = [replace(self._request(encoded, q, chosen, 0), regions=where) for q, where in pairs]
+        sessions = self.engine.generate(requests, chosen.sampling)
+        said = self._provenance(encoded, chosen, 0, {})
+        return [self.trace(case, encoded, session, q, said) for session, q in zip(sessions, questions, strict=True)]
 
     def ground(self, case: Case, question: str, *, on_token: OnToken | None = None, **how: Any) -> Trace:
         """Ask one implicit question once: what a picture is asked for is answered by a place.

@@ -53,7 +53,8 @@ class Scene:
 
     Attributes:
         frame: The model frame in which boxes are written.
-        cut: Cuts the regions of a plan; every crop has its pixels and its ``grid_thw``. FormatError if one cannot be fed.
+        cut: Cuts the regions of a plan; every crop has its pixels and its ``grid_thw``. FormatError if one cannot be fed. No crop at
+            all means that this look is shown nothing: its box stands, and sampling goes on behind it.
         decode: Text of token ids, special tokens kept.
         merge: Patches a side of one visual token.
     """
@@ -151,6 +152,7 @@ class Session:
         self._forbidden = frozenset(ids.forbidden)
         self._round_start = 0
         self._new = 0
+        self._rounds = 0
 
     @property
     def frame(self) -> Frame:
@@ -206,7 +208,7 @@ class Session:
         plan = crop.plan(found.box, self._scene.frame)
         if isinstance(plan, Problem):
             return self._end("invalid_box", plan)
-        if len(self.looks) >= self._budget.max_looks:
+        if self._rounds >= self._budget.max_looks:
             return self._end("round_budget", Problem("round_budget", found.text))
         if self._new >= self._budget.max_new_tokens:
             return self._end("token_budget", Problem("token_budget", found.text))
@@ -226,8 +228,11 @@ class Session:
         if len(ids) >= self._room():
             return self._end("context", Problem("context", found.text))
         self._append(ids, sampled=False)
-        self.looks.append(Look(found.box, crops))
         self._round_start = len(self.response)
+        self._rounds += 1
+        if not crops:  # the box was not executed, but it used up its round
+            return GoOn()
+        self.looks.append(Look(found.box, crops))
         return Inject(tuple(ids), crops)
 
     def _span(self) -> list[int]:

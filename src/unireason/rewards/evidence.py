@@ -1,7 +1,7 @@
 """The evidence contrast: does an answer still come out when the model is shown another place than it asked for?
 
-``elsewhere`` draws that other place, ``contrast`` says what the answer earns. Pure arithmetic: who generates the second answer, and
-how, is the trainer's business. It knows nothing of networks, tokens or text.
+``elsewhere`` draws that other place, ``Elsewhere`` puts it in the place of every look, ``contrast`` says what the answer earns. Pure
+arithmetic: who generates the second answer, and how, is the caller's business. It knows nothing of networks, tokens or text.
 """
 
 from __future__ import annotations
@@ -55,6 +55,28 @@ def elsewhere(region: Box | crop.Plan, frame: Frame, rng: np.random.Generator, *
     x, y, z = place
     width, height, depth = sizes
     return Box2D(x, y, x + width, y + height) if frame.kind == "image" else Box3D(x, y, z, x + width, y + height, z + depth)
+
+
+class Elsewhere:
+    """Shows a random region of the same size, hardly overlapping, in place of each region that a response asks for.
+
+    Attributes:
+        moved: True once a region was replaced; False as long as none was, or none could be.
+    """
+
+    def __init__(self, frame: Frame, rng: np.random.Generator) -> None:
+        """Draw from a source of chance in a frame."""
+        self.moved = False
+        self._frame, self._rng = frame, rng
+
+    def __call__(self, plan: crop.Plan) -> crop.Plan:
+        """The plan of another region; the same plan where the region fills too much of the frame."""
+        box = elsewhere(plan, self._frame, self._rng)
+        other = None if box is None else crop.plan(box, self._frame)
+        if other is None or isinstance(other, Problem):
+            return plan
+        self.moved = True
+        return other
 
 
 def contrast(score_true: float, score_elsewhere: float) -> float:

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from unireason.grounding import crop
-from unireason.rewards import evidence
 from unireason.rewards.compose import Scores
-from unireason.types import Frame, Problem, Scored
+from unireason.types import Scored
 
 from .crew import Crew
 from .rollout import Rolled
@@ -37,28 +35,6 @@ class Group:
     def rewards(self) -> list[float]:
         """One number a response."""
         return [s.reward for s in self.scores]
-
-
-class Elsewhere:
-    """Shows a random region of the same size, hardly overlapping, in place of each region that a response asks for.
-
-    Attributes:
-        moved: True once a region was replaced; False as long as none was, or none could be.
-    """
-
-    def __init__(self, frame: Frame, rng: np.random.Generator) -> None:
-        """Draw from a source of chance in a frame."""
-        self.moved = False
-        self._frame, self._rng = frame, rng
-
-    def __call__(self, plan: crop.Plan) -> crop.Plan:
-        """The plan of another region; the same plan where the region fills too much of the frame."""
-        box = evidence.elsewhere(plan, self._frame, self._rng)
-        other = None if box is None else crop.plan(box, self._frame)
-        if other is None or isinstance(other, Problem):
-            return plan
-        self.moved = True
-        return other
 
 
 def shown(groups: Sequence[Group]) -> list[Scored]:

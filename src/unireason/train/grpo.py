@@ -21,7 +21,7 @@ from unireason.rewards.compose import Weights, score, with_evidence, with_mask
 
 from .examine import Examiner
 from .feed.plan import Plan
-from .groups import Elsewhere, Group, measure, shown
+from .groups import Group, measure, shown
 from .learner import Learner
 from .objective.advantage import advantages
 from .outlines import Outliner
@@ -144,7 +144,7 @@ class Optimisation:
                     name = [*rolled.asked.sample.id.encode(), place]
                     chosen.append((group, place))
                     regions.append(
-                        Elsewhere(rolled.session.frame, np.random.default_rng([self.settings.run.seed, number, *name]))
+                        evidence.Elsewhere(rolled.session.frame, np.random.default_rng([self.settings.run.seed, number, *name]))
                     )
         # Every process takes part, even without a response: serving gathers sharded weights.
         with self.learner.serving(rows=self.settings.rollout.rows, max_new_tokens=self.settings.rollout.max_new_tokens) as roller:

@@ -224,3 +224,13 @@ def test_whatever_is_sampled_the_budgets_hold(pieces, looks, new, in_round, cont
 def test_imports_without_torch():
     code = "import sys, unireason.engine.session; sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_look_may_be_shown_nothing():
+    session = start(cutter=lambda plan: (), max_looks=2, max_round_tokens=20)
+    assert drive(session, box("[1,2,3,20,30,6]")) == GoOn()
+    assert drive(session, box("[1,2,3,20,30,6]")) == GoOn()  # rounds begin anew, as behind a look
+    assert session.looks == []
+    assert session.crops == ()
+    assert all(session.sampled)
+    assert drive(session, box("[1,2,3,20,30,6]")) == Finished("round_budget")

@@ -1,0 +1,233 @@
+"""Asks the same questions under all conditions; those on one case share its encoding, and what was answered before is not asked again.
+
+The cases are gone through twice: first for what needs only the case itself, then, with all answers under "true" at hand, for what needs
+other cases or the regions that were looked at. Answers are greedy, so a model that never looked is fed the same under a condition that
+only changes looks: its answer is taken over.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any, Protocol
+
+from unireason.engine.case import EncodedCase
+from unireason.engine.reasoner import Question
+from unireason.errors import FormatError
+from unireason.evaluate.scoring.answers import judge
+from unireason.evaluate.suites.suite import Entry, Suite
+from unireason.grounding import trace as traces
+from unireason.types import Case, Stack, Trace
+
+from . import conditions
+from .conditions import Shown
+from .rows import Row, RowFile
+
+Progress = Callable[[int], None]
+_LOOKS = ("random_region", "no_region", "given_region")  # change looks, and need no other case
+
+
+class Model(Protocol):
+    """A model whose looks can be answered with other regions: ``engine.reasoner.Reasoner``."""
+
+    @property
+    def engine(self) -> Any:
+        """Has ``encode(stack)``."""
+        ...
+
+    def stack(self, case: Case) -> Stack:
+        """The pictures of a case."""
+        ...
+
+    def ask_shown(
+        self, case: Case, questions: Sequence[Question], *, encoded: EncodedCase, regions: Sequence[Any], **how: Any
+    ) -> list[Trace]:
+        """See ``Reasoner.ask_shown``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """One question under one condition, with the answer to its looks."""
+
+    entry: Entry
+    condition: str
+    shown: Shown
+
+
+def choose(suite: Suite, count: int | None, seed: int) -> list[Entry]:
+    """Questions in the order of their suite.
+
+    Cases are drawn by the seed one after the other, and each is asked all its questions until there are enough.
+
+    Args:
+        suite: The suite.
+        count: Questions at most, at least 1; None takes all.
+        seed: Of the order.
+
+    Raises:
+        FormatError: If the count is below 1, or the suite has no questions or two of one identifier.
+    """
+    if count is not None and count < 1:
+        raise FormatError(f"{count} questions", "at least 1")
+    entries = list(suite.entries())
+    if len({entry.id for entry in entries}) != len(entries) or not entries:
+        raise FormatError(f"the suite '{suite.name}' has {len(entries)} questions", "some, each with an identifier of its own")
+    if count is None:
+        return entries
+    order = sorted(entries, key=lambda e: (zlib.crc32(f"{seed} {e.case}".encode()), e.case))
+    drawn = {entry.id for entry in order[:count]}
+    return [entry for entry in entries if entry.id in drawn]
+
+
+class Check:
+    """One run of the check."""
+
+    def __init__(self, model: Model, suite: Suite, entries: Sequence[Entry], *, file: RowFile, seed: int) -> None:
+        """Take a model, questions of a suite (those on one case together), where answers go, and the seed of all that is drawn."""
+        self._model, self._suite, self._entries, self._file, self._seed = model, suite, list(entries), file, seed
+        self._progress: Progress = lambda done: None
+
+    @property
+    def total(self) -> int:
+        """Questions times conditions."""
+        return len(self._entries) * len(conditions.CONDITIONS)
+
+    def run(self, progress: Progress | None = None) -> None:
+        """Answer all that has not been answered yet.
+
+        Args:
+            progress: Called with the number of answers at hand after every case, and with ``total`` at the end.
+
+        Raises:
+            FormatError: If a question has no readable truth, or true places for another model frame.
+            ModelError: If a case does not fit the model.
+            UniReasonError: If a case cannot be read or an answer cannot be written.
+        """
+        self._progress = progress or self._progress
+        for name, entries in self._cases():
+            self._alone(name, entries)
+        regions, hosts = self._regions(), self._hosts()
+        guests: dict[str, list[Entry]] = {}
+        for entry in self._entries:
+            if entry.case in hosts:
+                guests.setdefault(hosts[entry.case], []).append(entry)
+        for name, entries in self._cases():
+            self._with_others(name, entries, guests=guests.get(name, []), regions=regions)
+        self._progress(self.total)
+
+    def _cases(self) -> Iterator[tuple[str, list[Entry]]]:
+        return ((name, list(together)) for name, together in groupby(self._entries, key=lambda entry: entry.case))
+
+    def _true(self, entry: Entry) -> Row:
+        return self._file.rows[entry.id, "true"]
+
+    def _alone(self, name: str, entries: Sequence[Entry]) -> None:
+        """What needs only the case itself."""
+        looks = [(e, n) for n in _LOOKS for e in entries if n != "given_region" or e.looks]
+        todo = self._todo([(e, n) for n in ("true", "blank") for e in entries] + looks)
+        if not todo:
+            return
+        case = self._suite.read(name)
+        stack = self._model.stack(case)
+        encoded = self._model.engine.encode(stack)
+        self._ask(name, case, encoded, [Job(e, n, Shown()) for e, n in todo if n == "true"])
+        looked = self._looked([(e, n) for e, n in todo if n in _LOOKS])
+        self._ask(name, case, encoded, [Job(e, n, self._hook(e, n)) for e, n in looked])
+        grey = [Job(e, n, Shown()) for e, n in todo if n == "blank"]
+        if grey:
+            self._ask(name, case, self._model.engine.encode(conditions.blank(stack)), grey)
+
+    def _with_others(
+        self, name: str, entries: Sequence[Entry], *, guests: Sequence[Entry], regions: Mapping[str, conditions.Plans]
+    ) -> None:
+        """What needs the answers of all: questions about other cases put to this one, regions of other questions, filled regions."""
+        shuffled = [(e, "shuffled") for e in entries if e.id in regions or not self._true(e).looks]
+        todo = self._looked(self._todo(shuffled + [(e, "blanked") for e in entries]))
+        visits = self._todo([(e, "other") for e in guests])
+        if not (todo or visits):
+            return
+        case = self._suite.read(name)
+        stack = self._model.stack(case)
+        jobs = [Job(e, n, Shown()) for e, n in visits]
+        jobs += [Job(e, n, conditions.shuffled(regions[e.id])) for e, n in todo if n == "shuffled"]
+        if jobs:
+            self._ask(name, case, self._model.engine.encode(stack), jobs)
+        filled: dict[tuple[Any, ...], list[Job]] = {}
+        for entry, condition in todo:
+            if condition == "blanked":
+                filled.setdefault(self._true(entry).looks, []).append(Job(entry, condition, Shown()))
+        for looks, own in filled.items():
+            changed = conditions.blanked(stack, self._true(own[0].entry).frame, looks)
+            self._ask(name, case, self._model.engine.encode(changed), own)
+
+    def _hook(self, entry: Entry, condition: str) -> Shown:
+        frame = self._true(entry).frame
+        if condition == "random_region":
+            return conditions.random_region(entry, frame, self._seed)
+        if condition == "no_region":
+            return conditions.no_region()
+        seen = f"{frame.width}x{frame.height}x{frame.depth}"
+        if entry.tags.get("frame", seen) != seen:
+            raise FormatError(
+                f"the true places of question {entry.id!r} are written in a frame of {entry.tags['frame']}, and the model sees {seen}",
+                "one frame",
+                "open the suite for the frame of the checkpoint",
+            )
+        return conditions.given_region(entry, frame)
+
+    def _todo(self, pairs: Sequence[tuple[Entry, str]]) -> list[tuple[Entry, str]]:
+        return [(e, n) for e, n in pairs if (e.id, n) not in self._file.rows]
+
+    def _looked(self, pairs: Sequence[tuple[Entry, str]]) -> list[tuple[Entry, str]]:
+        """Those whose model looked under "true"; the answers of the others are taken over."""
+        still = [(e, n) for e, n in pairs if not self._true(e).looks]
+        if still:
+            self._add([replace(self._true(e), condition=n, trace=None) for e, n in still])
+        return [(e, n) for e, n in pairs if self._true(e).looks]
+
+    def _hosts(self) -> dict[str, str]:
+        """For every case the one whose pictures are shown in its place: same kind and frame, another patient."""
+        patients = {e.case: e.patient for e in self._entries}
+        frames = {e.case: self._true(e).frame for e in self._entries}
+        return conditions.partners(list(patients), lambda one, other: patients[one] == patients[other], frames, self._seed)
+
+    def _regions(self) -> dict[str, conditions.Plans]:
+        """For every question under which the model looked the regions of another one in the same frame."""
+        looked = {e.id: self._true(e) for e in self._entries if self._true(e).looks}
+        frames = {name: row.frame for name, row in looked.items()}
+        paired = conditions.partners(
+            list(looked), lambda one, other: set(looked[one].looks) & set(looked[other].looks) != set(), frames, self._seed
+        )
+        return {name: looked[other].looks for name, other in paired.items()}
+
+    def _ask(self, name: str, case: Case, encoded: EncodedCase, jobs: Sequence[Job]) -> None:
+        if not jobs:
+            return
+        questions = [Question(job.entry.question, job.entry.options) for job in jobs]
+        found = self._model.ask_shown(case, questions, encoded=encoded, regions=[job.shown for job in jobs])
+        self._add([_row(job, trace, name) for job, trace in zip(jobs, found, strict=True)])
+
+    def _add(self, rows: Sequence[Row]) -> None:
+        self._file.add(rows)
+        self._progress(len(self._file.rows))
+
+
+def _row(job: Job, trace: Trace, shown: str) -> Row:
+    entry, verdict = job.entry, judge(job.entry, trace)
+    return Row(
+        id=entry.id,
+        condition=job.condition,
+        case=entry.case,
+        patient=entry.patient,
+        chance=1 / len(entry.options) if entry.options else 0.0,
+        right=verdict.right,
+        said=verdict.said,
+        frame=trace.frame,
+        looks=tuple(job.shown.asked),
+        replaced=job.shown.replaced,
+        shown=shown,
+        trace=traces.to_json(replace(trace, tokens=None), crops="none"),
+    )

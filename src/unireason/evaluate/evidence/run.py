@@ -1,0 +1,83 @@
+"""The whole check: choose, ask, sum up, write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unireason import __version__
+from unireason.engine.reasoner import Reasoner
+from unireason.evaluate.suites.suite import Entry, Suite
+from unireason.files import write_bytes
+
+from .ask import Check, Progress, choose
+from .reliance import summary
+from .rows import RowFile, Rows
+
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What a check found.
+
+    Attributes:
+        entries: The questions.
+        rows: Answers by question and condition.
+        results: As ``results.json`` has them.
+    """
+
+    entries: tuple[Entry, ...]
+    rows: Rows
+    results: dict[str, Any]
+
+
+def evaluate(
+    reasoner: Reasoner, suite: Suite, folder: Path, *, count: int | None = None, seed: int = 0, progress: Progress | None = None
+) -> Found:
+    """Ask the questions of a suite under all conditions and say how far the answers rely on the evidence.
+
+    Args:
+        reasoner: The model; it answers greedily.
+        suite: Where questions come from.
+        folder: Where ``manifest.json``, ``rows.jsonl`` and ``results.json`` go. A folder with an unfinished check of the same is gone on
+            with.
+        count: Questions at most; None takes all.
+        seed: Of the choice of questions, random regions, pairs and resampling.
+        progress: Called with the number of answers at hand, of questions times eight.
+
+    Returns:
+        Questions, answers and results (docs/reference/results.md).
+
+    Raises:
+        FormatError: If there are no questions, or the folder holds a check of something else.
+        ModelError: If a case does not fit the model.
+        UniReasonError: If a file cannot be read or written.
+    """
+    entries = choose(suite, count, seed)
+    made = manifest(reasoner, suite, entries, seed=seed)
+    file = RowFile(folder, made)
+    Check(reasoner, suite, entries, file=file, seed=seed).run(progress)
+    results = {**summary(file.rows, seed=seed), "manifest": made}
+    write_bytes(folder / RESULTS, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
+    return Found(tuple(entries), file.rows, results)
+
+
+def manifest(reasoner: Reasoner, suite: Suite, entries: list[Entry], *, seed: int) -> dict[str, Any]:
+    """What was asked of what, as plain JSON values; a check is gone on with only if all but the versions agree."""
+    model = reasoner.checkpoint
+    asked = "\n".join(json.dumps([e.id, e.case, e.question, e.options, e.answers, e.letter]) for e in entries)
+    return {
+        "kind": "evidence",
+        "suite": suite.name,
+        "rule": suite.rule,
+        "questions": len(entries),
+        "questions_sha256": hashlib.sha256(asked.encode()).hexdigest(),
+        "seed": seed,
+        "checkpoint": {"name": model.name, "sha256": model.sha256, "hashed": model.hashed, "dtype": str(model.dtype)},
+        "profile": {"name": model.profile.name, "sha256": model.profile.sha256},
+        "versions": {"unireason": __version__, **model.versions},
+    }

@@ -1,0 +1,422 @@
+"""Evidence checks: scripted models with known reliance, what is really fed under each condition, and going on after a kill."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import tiny
+from unireason.engine.case import prepare_case, start_session
+from unireason.engine.reasoner import Reasoner
+from unireason.engine.session import Inject
+from unireason.errors import FormatError
+from unireason.evaluate.evidence import conditions
+from unireason.evaluate.evidence.ask import choose
+from unireason.evaluate.evidence.reliance import reliance, summary
+from unireason.evaluate.evidence.rows import Row, RowFile
+from unireason.evaluate.evidence.run import evaluate
+from unireason.evaluate.suites.suite import Entry
+from unireason.types import Box2D, Box3D, Case, Frame, Geometry, Look, Source, Stack
+
+FRAME = Frame(56, 56, 1, "image")
+SIDE, SPOT = 56, 8
+OPTIONS = ("dark", "grey", "bright", "white")
+GREYS = (40, 100, 160, 220)
+
+
+def place(n):
+    """Where the spot of a case lies."""
+    return 8 * (1 + n % 4), 8 * (1 + n // 4 % 4)
+
+
+def picture(n):
+    """Black, with one spot whose grey is the answer to the question."""
+    pixels = np.zeros((SIDE, SIDE), np.uint8)
+    x, y = place(n)
+    pixels[y : y + SPOT, x : x + SPOT] = GREYS[n % 4]
+    return pixels
+
+
+class Spots:
+    """Questions about spots, two a case; letters are even."""
+
+    name, rule = "spots", "the letter"
+
+    def __init__(self, cases=16, looks=True):
+        self.cases, self.looks, self.reads = cases, looks, []
+
+    def entries(self):
+        for n in range(self.cases):
+            x, y = place(n)
+            looks = (Look("spot", Box2D(x, y, x + SPOT, y + SPOT)),) if self.looks else ()
+            for part in "ab":
+                letter = "ABCD"[n % 4]
+                yield Entry(
+                    f"{n:02d}{part}", f"c{n}", f"p{n}", f"How bright, {part}?", OPTIONS, (OPTIONS[n % 4],), letter, {}, looks
+                )
+
+    def read(self, case):
+        self.reads.append(case)
+        pixels = picture(int(case[1:]))
+        geometry = Geometry(pixels.shape, pixels.shape[::-1], (0, 1), (False, False))
+        return Case(pixels, "image", geometry, "", Source(case, "npy", case))
+
+
+class Engine:
+    """Lets a policy write through real sessions: a generator that is given the stack, yields text, and gets what was injected."""
+
+    def __init__(self, policy):
+        self.policy, self.stacks, self.fed = policy, [], []
+        self.checkpoint = tiny.checkpoint()
+
+    def encode(self, stack):
+        self.stacks.append(stack)
+        return prepare_case(self.checkpoint, stack)
+
+    def generate(self, requests, sampling=None, *, on_token=None):
+        return [self.one(request) for request in requests]
+
+    def one(self, request):
+        session = start_session(self.checkpoint, request)
+        run = self.policy(request.case.stack)
+        text = next(run)
+        while session.finish is None:
+            crops = ()
+            for token in tiny.spell(text):
+                decision = session.feed(token)
+                if isinstance(decision, Inject):
+                    crops = decision.crops
+            self.fed.append([c.pixels for c in crops])
+            text = "" if session.finish else run.send([c.pixels for c in crops])
+        return session
+
+
+def box_of(stack):
+    """Brightest spot, or the middle."""
+    rows, columns = np.nonzero(stack.slices[0] > stack.slices[0].min())
+    if len(rows) == 0:
+        return "<|box_start|>[24,24,32,32]<|box_end|>"
+    return f"<|box_start|>[{columns.min()},{rows.min()},{columns.max() + 1},{rows.max() + 1}]<|box_end|>"
+
+
+def letter_of(grey):
+    """The letter of a grey; A for none of them."""
+    return "ABCD"[GREYS.index(grey)] if grey in GREYS else "A"
+
+
+def reads_region(stack):
+    crops = yield f"<think>see {box_of(stack)}"
+    values = [int(np.bincount(c.ravel()).argmax()) for c in crops]
+    yield f"it is</think>{letter_of(values[0] if values else 0)}.<|im_end|>"
+
+
+def ignores(stack):
+    yield f"<think>see {box_of(stack)}"
+    yield "it is</think>B.<|im_end|>"
+
+
+def reads_picture(stack):
+    yield f"<think>see {box_of(stack)}"
+    yield f"it is</think>{letter_of(int(stack.slices[0].max()))}.<|im_end|>"
+
+
+def never_looks(stack):
+    yield f"<think>it is</think>{letter_of(int(stack.slices[0].max()))}.<|im_end|>"
+
+
+class HaltError(Exception):
+    pass
+
+
+def run(policy, folder, suite=None, **how):
+    engine = Engine(policy)
+    found = evaluate(Reasoner(engine.checkpoint, engine=engine), suite or Spots(), folder, **how)
+    return found, engine
+
+
+def test_a_model_that_reads_only_the_region_relies_on_it(tmp_path):
+    found, _ = run(reads_region, tmp_path)
+    results = found.results
+    accuracy = {name: c["accuracy"] for name, c in results["conditions"].items()}
+    assert list(accuracy) == list(conditions.CONDITIONS)
+    # A region without a spot gives A, which is right for a quarter of the cases: chance.
+    assert {n: accuracy[n] for n in ("true", "blank", "random_region", "no_region", "given_region", "blanked")} == {
+        "true": 1, "blank": 0.25, "random_region": 0.25, "no_region": 0.25, "given_region": 1, "blanked": 0.25,
+    }  # fmt: skip
+    assert results["reliance"]["value"] == 1
+    assert results["reliance_condition"] == "random_region"
+    assert results["reliance"]["ci95"][1] == 1
+    assert 0.5 < results["reliance"]["ci95"][0] <= 1
+    assert results["conditions"]["random_region"]["survival"] == {
+        "value": 0.25, "ci95": pytest.approx([0.1325, 0.4211], abs=1e-3), "n": 32,
+    }  # fmt: skip
+    assert results["conditions"]["true"]["n"] == 32
+    assert results["looked"] == 1
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+
+
+def test_a_model_that_ignores_the_image_relies_on_nothing(tmp_path):
+    # It always says B, and B is right more often than chance.
+    class Skewed(Spots):
+        def entries(self):
+            for entry in super().entries():
+                yield replace(entry, letter="B", answers=("grey",)) if int(entry.id[:2]) % 4 else entry
+
+    found, _ = run(ignores, tmp_path, Skewed())
+    assert found.results["conditions"]["true"]["accuracy"] == 0.75
+    for name in conditions.REMOVED:
+        assert found.results["conditions"][name]["reliance"] == {"value": 0, "ci95": [0, 0], "n": 32}
+        assert found.results["conditions"][name]["survival"]["value"] == 1
+    assert found.results["reliance"]["value"] == 0
+
+
+def test_a_model_at_chance_has_no_reliance(tmp_path):
+    found, _ = run(ignores, tmp_path)
+    assert found.results["conditions"]["true"]["accuracy"] == 0.25
+    assert found.results["reliance"] == {"value": None, "ci95": None, "n": 32}
+
+
+def test_a_model_that_reads_the_picture_but_not_the_region(tmp_path):
+    found, _ = run(reads_picture, tmp_path)
+    values = {name: found.results["conditions"][name]["reliance"]["value"] for name in conditions.REMOVED}
+    assert values["random_region"] == values["no_region"] == values["shuffled"] == 0
+    assert values["blank"] == values["blanked"] == 1
+    same = np.mean([int(row.shown[1:]) % 4 == int(row.case[1:]) % 4 for row in found.rows.values() if row.condition == "other"])
+    assert 0 < same < 1
+    assert values["other"] == pytest.approx(min(1, (1 - same) / 0.75))
+
+
+def test_answers_without_a_look_are_taken_over(tmp_path):
+    found, engine = run(never_looks, tmp_path)
+    assert found.results["looked"] == 0
+    for name in ("random_region", "no_region", "given_region", "shuffled", "blanked"):
+        row = found.rows["00a", name]
+        assert row.right
+        assert row.trace is None
+    assert len(engine.stacks) == 16 * 3  # true, blank, and other on the true picture of another case
+    assert found.results["reliance"]["value"] == 0
+    assert found.results["conditions"]["blank"]["reliance"]["value"] == 1
+
+
+def test_conditions_change_what_is_fed(tmp_path):
+    found, engine = run(reads_region, tmp_path, Spots(8))
+    row = found.rows["05a", "true"]
+    x, y = place(5)
+    assert row.looks == (((0, (x, y, x + SPOT, y + SPOT)),),)
+    assert row.replaced == 0
+    assert row.trace["tokens"] is None
+    crops = {n: found.rows["05a", n].trace["steps"] for n in ("true", "random_region", "no_region", "given_region", "shuffled")}
+    looks = {n: next(s for s in steps if s["type"] == "look") for n, steps in crops.items()}
+    own = looks["true"]["crops"][0]["box_model"]
+    assert own == looks["given_region"]["crops"][0]["box_model"] == [x, y, x + SPOT, y + SPOT]
+    assert not looks["no_region"]["executed"]
+    assert looks["no_region"]["crops"] == []
+    a = looks["random_region"]["crops"][0]["box_model"]
+    shared = max(0, SPOT - abs(a[0] - x)) * max(0, SPOT - abs(a[1] - y))
+    assert shared / (2 * SPOT**2 - shared) <= 0.1
+    assert looks["random_region"]["crops"][0]["size"] == [SPOT, SPOT]
+    others = [[*r.looks[0][0][1]] for r in found.rows.values() if r.condition == "true" and r.looks != row.looks]
+    assert looks["shuffled"]["crops"][0]["box_model"] in others
+    for n in ("random_region", "no_region", "shuffled"):
+        assert found.rows["05a", n].replaced == 1
+    guest = found.rows["05a", "other"]
+    assert guest.case == "c5"
+    assert guest.shown != "c5"
+    assert guest.said == "ABCD"[int(guest.shown[1:]) % 4]
+    greys = [s for s in engine.stacks if len(np.unique(s.slices)) == 1]
+    assert len(greys) == 16  # blank and, as the ring is black, blanked
+    assert round(picture(5).mean()) in {int(s.slices[0, 0, 0]) for s in greys}
+
+
+def test_a_second_look_goes_on_without_pictures(tmp_path):
+    def twice(stack):
+        crops = yield f"<think>see {box_of(stack)}"
+        more = yield f"and {box_of(stack)}"
+        yield f"</think>{'ABCD'[len(crops) + len(more)]}.<|im_end|>"
+
+    found, _ = run(twice, tmp_path, Spots(4))
+    assert {found.rows[e.id, "no_region"].said for e in found.entries} == {"A"}
+    assert {found.rows[e.id, "true"].said for e in found.entries} == {"C"}
+    row = found.rows["00a", "no_region"]
+    assert row.replaced == len(row.looks) == 2
+    assert row.trace["finish"] == "end_of_turn"
+
+
+def test_looks_without_pictures_use_up_rounds(tmp_path):
+    def endless(stack):
+        yield f"<think>{box_of(stack)}"
+        while True:
+            yield box_of(stack)
+
+    found, _ = run(endless, tmp_path, Spots(1))
+    assert found.rows["00a", "no_region"].trace["finish"] == "round_budget"
+    assert len(found.rows["00a", "no_region"].looks) == len(found.rows["00a", "true"].looks) == tiny.PROFILE.max_rounds
+
+
+def test_a_killed_check_goes_on(tmp_path):
+    whole, _ = run(reads_region, tmp_path / "whole")
+    left = [41]
+
+    def dying(stack):
+        left[0] -= 1
+        if left[0] < 0:
+            raise HaltError
+        yield from reads_region(stack)
+
+    with pytest.raises(HaltError):
+        run(dying, tmp_path / "part")
+    file = tmp_path / "part" / "rows.jsonl"
+    before = file.read_bytes()
+    count = before.count(b"\n")
+    assert count == 40  # the answer that the other one was batched with is lost
+    file.write_bytes(before + b'{"id": "05a", "cond')
+    asked = []
+
+    def counted(stack):
+        asked.append(1)
+        yield from reads_region(stack)
+
+    found, _ = run(counted, tmp_path / "part")
+    assert found.results == whole.results
+    assert len(asked) == len(whole.rows) - count
+    assert file.read_bytes().startswith(before)
+    assert file.read_bytes().count(b"\n") == len(whole.rows)
+    asked.clear()
+    suite = Spots()
+    again, engine = run(counted, tmp_path / "part", suite)
+    assert again.results == whole.results
+    assert not asked
+    assert not engine.stacks
+    assert not suite.reads
+
+
+def test_another_check_in_the_folder_is_refused(tmp_path):
+    run(reads_region, tmp_path, Spots(2))
+    with pytest.raises(FormatError, match="another questions"):
+        run(reads_region, tmp_path, Spots(3))
+    with pytest.raises(FormatError, match="another seed"):
+        run(reads_region, tmp_path, Spots(2), seed=1)
+
+
+def test_a_broken_line_is_named(tmp_path):
+    run(reads_region, tmp_path, Spots(2))
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(b"{}\n" + file.read_bytes())
+    with pytest.raises(FormatError, match=r"line 1 of rows\.jsonl"):
+        run(reads_region, tmp_path, Spots(2))
+
+
+def test_questions_are_drawn_by_cases():
+    suite = Spots()
+    drawn = [choose(suite, 6, seed) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(drawn[0]) == 6
+    assert len({e.case for e in drawn[0]}) == 3
+    assert [e.id for e in drawn[0]] == sorted(e.id for e in drawn[0])
+    with pytest.raises(FormatError):
+        choose(suite, 0, 0)
+
+
+def test_true_places_of_another_frame_are_refused(tmp_path):
+    class Elsewhere(Spots):
+        def entries(self):
+            yield from (replace(e, tags={"frame": "28x28x1"}) for e in super().entries())
+
+    with pytest.raises(FormatError, match="28x28x1"):
+        run(reads_region, tmp_path, Elsewhere(1))
+
+
+def test_one_case_has_no_other_and_suites_without_places_give_none(tmp_path):
+    found, _ = run(reads_region, tmp_path, Spots(1, looks=False))
+    assert found.results["left_out"] == ["other", "given_region", "shuffled"]
+
+
+def row(n, condition, right, *, patient="p", chance=0.25, looks=1, replaced=1):
+    asked = (((0, (0, 0, 4, 4)),),) * looks
+    return Row(str(n), condition, "c", patient, chance, right, "A", FRAME, asked, replaced, "c", None)
+
+
+def test_reliance_by_hand():
+    # 8 of 10 right with the evidence, 4 without; chance 1/4: (0.8 - 0.4) / (0.8 - 0.25).
+    pairs = [(row(n, "true", n < 8), row(n, "random_region", n < 4)) for n in range(10)]
+    assert reliance(pairs, seed=0)["value"] == pytest.approx(0.4 / 0.55)
+    assert reliance([(b, a) for a, b in pairs], seed=0)["value"] == 0  # better without: nothing lost
+    low = [(row(n, "true", n < 8), row(n, "random_region", False)) for n in range(10)]
+    assert reliance(low, seed=0)["value"] == 1  # below chance counts as chance
+    one = reliance(pairs, seed=0)["ci95"]
+    assert one == [pytest.approx(0.4 / 0.55)] * 2  # a single patient: no width
+    many = [(replace(a, patient=a.id), replace(b, patient=b.id)) for a, b in pairs]
+    low_end, high_end = reliance(many, seed=0)["ci95"]
+    assert low_end < 0.45 < 0.95 < high_end
+
+
+def test_resamples_at_chance_widen_the_interval():
+    pairs = [(row(n, "true", n < 2, patient=n), row(n, "random_region", False, patient=n)) for n in range(6)]
+    assert reliance(pairs, seed=0)["ci95"] == [0, 1]
+
+
+def test_looks_that_could_not_be_moved_do_not_count():
+    rows = [row(n, "true", True, replaced=0) for n in range(4)]
+    rows += [row(n, "random_region", n == 0, replaced=int(n > 0)) for n in range(4)]
+    found = summary({r.key: r for r in rows}, seed=0)
+    assert found["reliance"] == {"value": 1, "ci95": [1, 1], "n": 3}
+    assert found["conditions"]["random_region"]["accuracy"] == 0.25
+    with pytest.raises(FormatError):
+        summary({}, seed=0)
+
+
+def test_regions_are_filled_with_the_mean_of_a_ring():
+    slices = np.zeros((2, 20, 20), np.uint8)
+    slices[:, 5:15, 5:15] = 200
+    slices[:, 3:17, 3:5] = 100  # part of the ring of 2 pixels
+    stack = Stack(slices, "volume", "", ((0, 1), (1, 3)), np.repeat(slices, [1, 2], axis=0).repeat(2, axis=1).repeat(2, axis=2))
+    frame = Frame(40, 40, 2, "volume")  # twice the pixels of the slices
+    out = conditions.blanked(stack, frame, [((1, (10, 10, 30, 30)),)])
+    assert np.array_equal(out.slices[0], slices[0])
+    ring = 14 * 14 - 10 * 10
+    expected = round(100 * 14 * 2 / ring)
+    assert set(np.unique(out.slices[1, 5:15, 5:15])) == {expected}
+    assert np.array_equal(out.slices[1, :, 15:], slices[1, :, 15:])
+    assert out.slices[1, 3, 3] == 100
+    assert np.array_equal(out.native[0], stack.native[0])
+    assert all((out.native[n, 10:30, 10:30] == out.native[n, 10, 10]).all() for n in (1, 2))
+    assert out.native[1, 10, 10] < 100
+    assert stack.slices.max() == 200
+
+
+def test_a_region_as_large_as_the_picture_is_filled_with_its_mean():
+    slices = np.array([[[0, 100], [100, 200]]], np.uint8).repeat(4, axis=1).repeat(4, axis=2)
+    out = conditions.blanked(Stack(slices, "image", "", ((0, 1),), slices[0]), Frame(8, 8, 1, "image"), [((0, (0, 0, 8, 8)),)])
+    assert set(np.unique(out.slices)) == {100} == set(np.unique(out.native))
+
+
+def test_partners_are_of_one_kind_and_never_the_same_patient():
+    names = [f"c{n}" for n in range(12)]
+    patients = {name: n // 2 for n, name in enumerate(names)}
+    kinds = {name: n >= 8 for n, name in enumerate(names)}
+    found = conditions.partners(names, lambda a, b: patients[a] == patients[b], kinds, 3)
+    assert found == conditions.partners(names[::-1], lambda a, b: patients[a] == patients[b], kinds, 3)
+    assert found != conditions.partners(names, lambda a, b: patients[a] == patients[b], kinds, 4)
+    assert set(found) == set(names)
+    assert all(patients[a] != patients[b] and kinds[a] == kinds[b] for a, b in found.items())
+
+
+def test_given_regions_of_a_volume_go_by_rank():
+    frame = Frame(56, 56, 4, "volume")
+    looks = (Look("one", Box3D(0, 0, 0, 8, 8, 2)), Look("two", Box2D(0, 0, 8, 8)))
+    entry = next(Spots(1).entries())
+    hook = conditions.given_region(replace(entry, looks=looks), frame)
+    asked = ((3, (8, 8, 16, 16)),)
+    assert hook(asked) == ((0, (0, 0, 8, 8)), (1, (0, 0, 8, 8)))
+    assert hook(asked) == hook(asked) == asked  # a rectangle cuts nothing of a volume, and there is no third place
+    assert hook.replaced == 1
+
+
+def test_rows_survive_the_file(tmp_path):
+    file = RowFile(tmp_path, {"seed": 1, "versions": {"torch": "1"}})
+    one = row(1, "true", True)
+    file.add([one])
+    assert RowFile(tmp_path, {"seed": 1, "versions": {"torch": "2"}}).rows == {one.key: one}
