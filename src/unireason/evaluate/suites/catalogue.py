@@ -16,6 +16,13 @@ _PLACES: dict[str, tuple[str, str]] = {
     "built": ("built", "BuiltSuite"),
     "slake": ("slake", "SlakeSuite"),
     "vqa-rad": ("vqa_rad", "VqaRadSuite"),
+    "path-vqa": ("path_vqa", "PathVqaSuite"),
+    "pmc-vqa": ("pmc_vqa", "PmcVqaSuite"),
+    "omnimedvqa": ("omnimedvqa", "OmniMedVqaSuite"),
+    "m3d-vqa": ("m3d_vqa", "M3dVqaSuite"),
+    "3d-rad": ("rad3d", "Rad3dSuite"),
+    "deeptumorvqa": ("deeptumorvqa", "DeepTumorVqaSuite"),
+    "unimed-cot": ("unimed_cot", "UnimedCotSuite"),
 }
 NAMES: tuple[str, ...] = tuple(_PLACES)
 """Every suite that `open_suite` knows."""

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 from unireason import imaging
 from unireason.data.item import Skipped, inside
 from unireason.data.question import LETTERS
+from unireason.data.sources.listing import VOLUME_ENDINGS
 from unireason.errors import FormatError, UniReasonError
 from unireason.metrics.answers import same_text
 from unireason.types import Case
@@ -60,7 +61,7 @@ class ListedSuite(ABC):
     folder: ClassVar[str]  # what the folder holds, for messages
     splits: ClassVar[tuple[str, ...]] = ("test",)  # the first one is taken if none is asked for
     known: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # further options; () takes any text, else the first value is the default
-    modality: ClassVar[str] = ""  # of files that do not tell theirs
+    modality: ClassVar[str] = ""  # of volumes with real values
 
     def __init__(self, root: Path, *, split: str, options: Mapping[str, str]) -> None:
         """Keep where and what; nothing is read."""
@@ -126,7 +127,9 @@ class ListedSuite(ABC):
 
     def read(self, case: str) -> Case:
         """See ``Suite.read``."""
-        return imaging.read(self.place(case), **({"modality": self.modality} if self.modality else {}))
+        path = self.place(case)
+        told = self.modality and path.name.lower().endswith(VOLUME_ENDINGS)  # arrays and pictures were normalised
+        return imaging.read(path, **({"modality": self.modality} if told else {}))
 
     def place(self, case: str) -> Path:
         """Where the file of a case lies.
@@ -235,6 +238,13 @@ def choice(identifier: str, question: str, *, options: Sequence[str], letter: st
     if [text.casefold() for text in texts].count(right.casefold()) > 1:
         return Skipped(identifier, "two of its options are the right answer")
     return _entry(identifier, question, tuple(texts), about, answer=right, letter=letter)
+
+
+def matching_letter(options: Sequence[str], answer: str) -> str:
+    """The letter of the option whose text is the answer, whatever its case; "" if there is none, or no answer."""
+    wanted = answer.strip().casefold()
+    texts = [text.strip().casefold() for text in options]
+    return LETTERS[texts.index(wanted)] if wanted and wanted in texts[: len(LETTERS)] else ""
 
 
 def _entry(identifier: str, question: str, options: tuple[str, ...], about: About, *, answer: str, letter: str = "") -> Entry:
