@@ -1,8 +1,8 @@
 """How well are implicit questions grounded? Checkpoints asked the same held-out questions about images, masks by a frozen expert.
 
-``ask`` puts one checkpoint through an examination and keeps its answers with their scores; ``compare`` sets several against a common
-start, with intervals over patients, and prints the table of results by super-category and category. Split in two so that checkpoints
-can be asked side by side.
+``ask`` puts one checkpoint through an examination, greedily or as a policy samples, and keeps its answers with their scores; ``compare``
+sets several against a common start, with intervals over patients, and prints the table of results by super-category and category. Split in
+two so that checkpoints can be asked side by side.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.machine import describe
 from benchmarks.paired import gains, read
@@ -23,17 +25,23 @@ from unireason.files import write_bytes
 SEED = 20261205
 
 
-def ask(checkpoint: str, exam: Path, questions: int, out: Path, *, expert: str = "classical", weights: str | None = None) -> None:
-    """Ask held-out implicit questions greedily and write one row each.
+def ask(args: argparse.Namespace) -> None:
+    """Ask held-out implicit questions and write one row each; of several samples a question the row holds the means.
 
-    ``exam`` is a folder in which an examination is made, or lies already.
+    ``--exam`` is a folder in which an examination is made, or lies already.
     """
     from unireason.engine.reasoner import load
+    from unireason.engine.sampling import Sampling
     from unireason.segment.catalogue import make_expert
 
-    dataset = make_grounding_exam(SEED, questions, exam)
-    done = evaluate(load(checkpoint, threads=1), dataset, make_expert(expert, weights=weights), count=questions)
-    write_bytes(out, (json.dumps([one.row() for one in done]) + "\n").encode())
+    dataset = make_grounding_exam(SEED, args.questions, args.exam)
+    expert = make_expert(args.expert, weights=args.weights)
+    how = {"samples": args.drawn, "sampling": Sampling(temperature=1.0, seed=SEED)} if args.drawn else {}
+    done = evaluate(load(args.checkpoint, threads=1), dataset, expert, count=args.questions, **how)
+    rows = [one.row() for one in done]
+    several = [rows[i : i + max(1, args.drawn)] for i in range(0, len(rows), max(1, args.drawn))]
+    means = [own[0] | {name: float(np.mean([row[name] for row in own])) for name in SCORES} for own in several]
+    write_bytes(args.out, (json.dumps(means) + "\n").encode())
 
 
 def compare(start: Path, runs: Sequence[Path]) -> dict[str, Any]:
@@ -61,6 +69,7 @@ def main() -> None:
     asking.add_argument("checkpoint")
     asking.add_argument("--exam", type=Path, required=True, help="folder of the examination; made if missing")
     asking.add_argument("--questions", type=int, default=300)
+    asking.add_argument("--drawn", type=int, default=0, metavar="N", help="N answers at temperature 1 in place of a greedy one")
     asking.add_argument("--expert", default="classical", help="frozen expert that makes the masks")
     asking.add_argument("--weights", help="of the expert: a folder or a hub id")
     asking.add_argument("--out", type=Path, required=True)
@@ -70,7 +79,7 @@ def main() -> None:
     comparing.add_argument("--markdown", action="store_true", help="print the tables alone")
     args = parser.parse_args()
     if args.step == "ask":
-        ask(args.checkpoint, args.exam, args.questions, args.out, expert=args.expert, weights=args.weights)
+        ask(args)
         return
     found = compare(args.start, args.runs)
     print("\n".join(found["tables"].values()) if args.markdown else json.dumps(found, indent=2))

@@ -44,7 +44,7 @@ Answer = tuple[SampleRecord, Trace]
 class Grounder(Protocol):
     """A model that answers implicit questions: ``engine.reasoner.Reasoner``."""
 
-    def ground_many(self, case: Case, questions: Sequence[str]) -> list[list[Trace]]:
+    def ground_many(self, case: Case, questions: Sequence[str], **how: Any) -> list[list[Trace]]:
         """For every question its traces."""
         ...
 
@@ -77,8 +77,9 @@ def evaluate(
     count: int,
     split: str | None = None,
     progress: Callable[[int], None] | None = None,
+    **how: Any,
 ) -> list[Grounded]:
-    """Ask held-out implicit questions greedily and score what comes back.
+    """Ask held-out implicit questions, greedily if nothing else is said, and score what comes back.
 
     Args:
         reasoner: The model.
@@ -86,10 +87,11 @@ def evaluate(
         expert: Makes masks of boxes and points.
         count: Questions; see :func:`unireason.evaluate.heldout.held_out_implicit`.
         split: The same.
-        progress: Called with the number of questions done after every case.
+        progress: Called with the number of records done after every case.
+        **how: Fields of ``engine.reasoner.AskOptions``, such as ``samples`` and ``sampling``.
 
     Returns:
-        One record a question.
+        One record an answer: of several samples those of one question in a row.
 
     Raises:
         FormatError: If the data set was built for another model frame.
@@ -102,10 +104,11 @@ def evaluate(
     done: list[Grounded] = []
     for record, loaded in read_items(dataset, list(by_case)):
         samples = by_case[record.scene.case]
-        traces = [found[0] for found in reasoner.ground_many(loaded.case, [s.question.text for s in samples])]
-        for trace in traces:
+        traces = reasoner.ground_many(loaded.case, [s.question.text for s in samples], **how)
+        answers = [(sample, trace) for sample, found in zip(samples, traces, strict=True) for trace in found]
+        for _, trace in answers:
             check_frame(record, trace.frame)
-        done += score(loaded, list(zip(samples, traces, strict=True)), expert)
+        done += score(loaded, answers, expert)
         if progress:
             progress(len(done))
     return done

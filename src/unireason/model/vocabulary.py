@@ -14,9 +14,11 @@ from typing import Any
 
 import torch
 
-_WORD = re.compile(r" ?[A-Za-z][a-z'-]*")
+# "points_1" is a name and no number: apart, its 1 would count as nearly a 2 wherever numbers may be a little off.
+_ONE = r" ?[A-Za-z][a-z'-]*(?:_[0-9]+)?"
+_WORD = re.compile(_ONE)
 _LONGEST = 7
-_RUN = re.compile(r"(?: ?[A-Za-z][a-z'-]*)+")
+_RUN = re.compile(rf"(?:{_ONE})+")
 
 
 def frequent_phrases(texts: Iterable[str], count: int, *, names: Iterable[str] = (), least: int = 20) -> list[str]:

@@ -302,11 +302,11 @@ class Knowing:
         self.known = {(s.patient, s.question.text): s for s in dataset.samples()}
         self.silent, self.frame, self.calls = silent, frame, []
 
-    def ground_many(self, case, questions):
+    def ground_many(self, case, questions, *, samples=1):
         self.calls.append(case)
         patient = case.source.name.rsplit("-", 1)[0]  # behind it stands the number of the slice
         frame = self.frame or rule("phantom").frame(case.geometry.shape)
-        return [[self._answer(self.known[patient, text], frame)] for text in questions]
+        return [[self._answer(self.known[patient, text], frame)] * samples for text in questions]
 
     def _answer(self, record, frame):
         return trace("" if self.silent else record.response, frame)
@@ -348,6 +348,13 @@ def test_one_that_knows_the_truth(exam):
     assert (found["iou"]["mean"], found["pdice"]["mean"], found["found"]["mean"]) == (1, pytest.approx(1), 1)
     assert 0.5 < found["dice_both"]["mean"] < 0.95  # the box is not the mask
     assert 0 < found["hd95_mm"]["mean"] < 60
+
+
+def test_several_samples_of_a_question_come_in_a_row(exam):
+    asked = evaluate(Knowing(exam), exam, Literal(), count=5, samples=3)
+    ids = [one.sample.id for one in asked]
+    assert len(asked) == 15
+    assert ids == [name for name in dict.fromkeys(ids) for _ in range(3)]
 
 
 def test_one_that_says_nothing(exam):
