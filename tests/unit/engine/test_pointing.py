@@ -61,7 +61,8 @@ def test_a_picture_by_hand():
     assert found.model.box == (7, 14, 21, 42)
     assert found.model.points == ((10, 20.25), (14, 35.25))
     assert found.canonical.box == pytest.approx((21, 28, 63, 84))  # 3 pixels across and 2 down a model pixel
-    assert found.canonical.points == (pytest.approx((31.5, 41.5)), pytest.approx((43.5, 71.5)))  # the middle of the pixel that is named
+    # A point names a pixel, and its middle is meant.
+    assert found.canonical.points == (pytest.approx((31.5, 41.5)), pytest.approx((43.5, 71.5)))
     assert found.voxel.box == pytest.approx((21, 28, 63, 84))  # mirrored: 84 - 63 and 84 - 21
     assert found.voxel.points == (pytest.approx((52.5, 41.5)), pytest.approx((40.5, 71.5)))
     assert found.world_mm is None
