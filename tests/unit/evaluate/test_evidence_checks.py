@@ -336,7 +336,8 @@ def test_one_case_has_no_other_and_suites_without_places_give_none(tmp_path):
 
 def row(n, condition, right, *, patient="p", chance=0.25, looks=1, replaced=1):
     asked = (((0, (0, 0, 4, 4)),),) * looks
-    return Row(str(n), condition, "c", patient, chance, right, "A", FRAME, asked, replaced, "c", None)
+    seen = ((),) * replaced + asked[replaced:]
+    return Row(str(n), condition, "c", patient, chance, right, "A", FRAME, asked, seen, "c", None)
 
 
 def test_reliance_by_hand():
@@ -412,7 +413,7 @@ def test_given_regions_of_a_volume_go_by_rank():
     asked = ((3, (8, 8, 16, 16)),)
     assert hook(asked) == ((0, (0, 0, 8, 8)), (1, (0, 0, 8, 8)))
     assert hook(asked) == hook(asked) == asked  # a rectangle cuts nothing of a volume, and there is no third place
-    assert hook.replaced == 1
+    assert hook.asked == [asked] * 3
 
 
 def test_rows_survive_the_file(tmp_path):

@@ -227,7 +227,7 @@ def _row(job: Job, trace: Trace, shown: str) -> Row:
         said=verdict.said,
         frame=trace.frame,
         looks=tuple(job.shown.asked),
-        replaced=job.shown.replaced,
+        seen=tuple(job.shown.shown),
         shown=shown,
         trace=traces.to_json(replace(trace, tokens=None), crops="none"),
     )

@@ -62,11 +62,6 @@ class Shown:
         self.shown.append(other)
         return other
 
-    @property
-    def replaced(self) -> int:
-        """Looks that showed something else than they asked for."""
-        return sum(a != b for a, b in zip(self.asked, self.shown, strict=True))
-
 
 def random_region(entry: Entry, frame: Frame, seed: int) -> Shown:
     """Random low-overlap regions; those of a question depend on the seed and its identifier alone."""

@@ -34,7 +34,7 @@ class Row:
         said: What the answer says, as ``scoring.answers.Verdict`` has it.
         frame: The model frame.
         looks: The regions asked for, in order.
-        replaced: How many of them showed something else.
+        seen: What each of them showed; empty where that was nothing.
         shown: Case whose pictures were shown; differs from ``case`` under "other".
         trace: The trace as JSON, without token ids; None for an answer taken over from "true", because the model never looked there
             and would have been fed the same.
@@ -49,7 +49,7 @@ class Row:
     said: str
     frame: Frame
     looks: tuple[crop.Plan, ...]
-    replaced: int
+    seen: tuple[crop.Plan, ...]
     shown: str
     trace: Mapping[str, Any] | None
 
@@ -57,6 +57,11 @@ class Row:
     def key(self) -> tuple[str, str]:
         """Question and condition."""
         return self.id, self.condition
+
+    @property
+    def replaced(self) -> int:
+        """Looks that showed something else than they asked for."""
+        return sum(a != b for a, b in zip(self.looks, self.seen, strict=True))
 
 
 Rows = dict[tuple[str, str], Row]
@@ -149,9 +154,12 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
 def _row(line: bytes, number: int) -> Row:
     try:
         table = json.loads(line)
-        looks = tuple(tuple((int(z), tuple(map(int, rect))) for z, rect in plan) for plan in table["looks"])
-        return Row(**{**table, "looks": looks, "frame": Frame(**table["frame"])})
+        return Row(**{**table, **{n: _plans(table[n]) for n in ("looks", "seen")}, "frame": Frame(**table["frame"])})
     except (ValueError, TypeError, KeyError) as error:
         raise FormatError(
             f"line {number} of {ROWS} is broken ({error!r})", "a row of a check", "choose another folder"
         ) from error
+
+
+def _plans(found: Any) -> tuple[crop.Plan, ...]:
+    return tuple(tuple((int(z), (int(x1), int(y1), int(x2), int(y2))) for z, (x1, y1, x2, y2) in plan) for plan in found)

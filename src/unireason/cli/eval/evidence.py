@@ -1,0 +1,139 @@
+"""``unireason eval evidence``: does an answer come from the image?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unireason.engine.reasoner import Reasoner
+    from unireason.evaluate.evidence.run import Found
+    from unireason.evaluate.suites.suite import Entry, Suite
+    from unireason.report.evidence import Flip
+
+FLIPS, SURVIVORS, PAGE = 12, 6, "evidence.html"
+"""Questions on the page at most, and its name."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "evidence",
+        help="ask again without the evidence, and say how far answers rely on it",
+        description="Ask the questions of a suite with the true image, without it, and with other regions shown; say what is lost.",
+        epilog="Started again with the same folder, it goes on where it stopped. Research only, not a medical device.",
+    )
+    parser.add_argument("--suite", metavar="NAME", default="phantom", help="which questions (default phantom)")
+    parser.add_argument("--data", metavar="DIR", type=Path, help="folder of the suite's files")
+    parser.add_argument("--split", default="", help="split of the suite (default: the one meant for evaluation)")
+    parser.add_argument("--model", metavar="REF", default="phantom", help="phantom (built in), a folder or a hub id")
+    parser.add_argument("--questions", metavar="N", type=int, help="questions at most (phantom: default 500; else all)")
+    parser.add_argument("--seed", metavar="S", type=int, default=0, help="seed of all that is drawn (default 0)")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("evidence"), help="where to write (default evidence)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with the results")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; 0 when everything is written."""
+    from unireason.cli.progress import bar, status
+    from unireason.engine.reasoner import load
+    from unireason.errors import FormatError
+    from unireason.evaluate.evidence.conditions import CONDITIONS
+    from unireason.evaluate.evidence.run import evaluate
+    from unireason.report.evidence import write_evidence
+
+    if args.seed < 0 or (args.questions is not None and args.questions < 1):
+        raise FormatError(f"seed {args.seed} and {args.questions} questions", "a seed of at least 0 and at least 1 question")
+    with status("opening model and questions", quiet=args.json):
+        suite, count = _suite(args)
+        reasoner = load(args.model)
+        total = count or sum(1 for _ in suite.entries())
+    with bar("answers", total * len(CONDITIONS), quiet=args.json) as progress:
+        found = evaluate(reasoner, suite, args.out, count=count, seed=args.seed, progress=progress)
+    with status("writing the page", quiet=args.json):
+        flips, survivors = _flips(found, suite, reasoner)
+        page = write_evidence(found.results, args.out / PAGE, flips=flips, survivors=survivors)
+    if args.json:
+        print(json.dumps(found.results))
+    else:
+        _tell(found.results, page)
+    return 0
+
+
+def _suite(args: argparse.Namespace) -> tuple[Suite, int | None]:
+    """The suite, and questions at most. Phantoms are made for the model's frame, half of the questions of each kind."""
+    from unireason.evaluate.suites.catalogue import open_suite
+    from unireason.model.files import locate
+
+    if args.suite != "phantom":
+        return open_suite(args.suite, args.data, split=args.split), args.questions
+    count = args.questions or 500
+    options = {"seed": str(args.seed), "questions": str((count + 1) // 2), "frame": str(locate(args.model))}
+    return open_suite(args.suite, args.data, split=args.split, options=options), count
+
+
+def _flips(found: Found, suite: Suite, reasoner: Reasoner) -> tuple[list[Flip], list[Flip]]:
+    """Questions that were right under "true" and wrong, or right again, under the headline condition; those that looked come first."""
+    from unireason.evaluate.evidence.conditions import HEADLINE
+
+    picked: dict[bool, list[Entry]] = {True: [], False: []}
+    for entry in found.entries:
+        once, again = found.rows[entry.id, "true"], found.rows.get((entry.id, HEADLINE))
+        if once.right and again is not None and once.looks:
+            picked[again.right].append(entry)
+    flips, survivors = _spread(picked[False], FLIPS), _spread(picked[True], SURVIVORS)
+    wanted = {entry.id for entry in (*flips, *survivors)}
+    made: dict[str, Flip] = {}
+    pictures: dict[str, Any] = {}
+    for entry in found.entries:
+        if entry.id in wanted:
+            if entry.case not in pictures:
+                pictures[entry.case] = reasoner.stack(suite.read(entry.case)).slices
+            made[entry.id] = _flip(entry, found, pictures[entry.case])
+    return [made[e.id] for e in flips], [made[e.id] for e in survivors]
+
+
+def _spread(entries: Sequence[Entry], count: int) -> list[Entry]:
+    """At most so many, evenly over the list."""
+    return [entries[n * len(entries) // count] for n in range(count)] if len(entries) > count else list(entries)
+
+
+def _flip(entry: Entry, found: Found, pictures: Any) -> Flip:
+    from unireason.evaluate.evidence.conditions import CONDITIONS, HEADLINE
+    from unireason.report.evidence import Flip
+
+    rows = {name: found.rows[entry.id, name] for name in CONDITIONS if (entry.id, name) in found.rows}
+    return Flip(
+        question=entry.question,
+        options=entry.options,
+        gold=entry.letter or entry.answers[0],
+        case=entry.case,
+        answers={name: (row.said, row.right) for name, row in rows.items()},
+        frame=rows["true"].frame,
+        pictures=pictures,
+        asked=rows["true"].looks[0],
+        instead=rows[HEADLINE].seen[0] if rows[HEADLINE].seen else (),
+    )
+
+
+def _tell(results: Mapping[str, Any], page: Path) -> None:
+    """The results as a table."""
+    from unireason.report.bars import interval_text, percent
+
+    print(f"{'condition':<15}{'accuracy':>9}{'95%':>10}{'n':>6}{'survival':>10}{'reliance':>10}")
+    for name, part in results["conditions"].items():
+        kept, lost = part.get("survival", {}).get("value"), part.get("reliance", {}).get("value")
+        told = "" if lost is None else f"{lost:.2f}"
+        row = f"{name:<15}{percent(part['accuracy']):>9}{interval_text(part['ci95']):>10}{part['n']:>6}"
+        print(f"{row}{'' if kept is None else percent(kept):>10}{told:>10}")
+    found = results["reliance"]
+    words = (
+        "undefined: not above chance"
+        if found["value"] is None
+        else f"{found['value']:.2f} {found['ci95'][0]:.2f}-{found['ci95'][1]:.2f}"
+    )
+    print(f"evidence reliance ({results['reliance_condition']}): {words}\nwrote {page}")

@@ -1,0 +1,191 @@
+"""The page of an evidence check: one table of all conditions, the reliance, and questions whose answers flipped or survived.
+
+A picture shows what was asked for and what was shown instead. The file needs no network, no server and no script.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unireason.errors import FormatError
+from unireason.files import write_bytes
+from unireason.types import Frame
+
+from .bars import bar, interval_text, percent
+from .marks import mark
+from .markup import escape, number, render, static
+from .page import RESEARCH_ONLY
+from .pixels import addresses, fit
+
+_LONGEST, _BYTES = 336, 120_000  # pixels of a picture's longer side, bytes of the pictures of a question
+_ASKED, _INSTEAD = 2, 6  # tones of the boxes
+_DASH = "\u2013"
+
+Piece = tuple[int, tuple[int, int, int, int]]
+"""A slice and a rectangle (x1, y1, x2, y2) on it, model frame."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flip:
+    """One question with its answers under all conditions.
+
+    Attributes:
+        question: The question.
+        options: Option texts; none for an open question.
+        gold: The right letter, or the answer in words.
+        case: Identifier of the case.
+        answers: By condition what was said, and whether it is right.
+        frame: The model frame.
+        pictures: uint8 (D, H, W) or (D, H, W, 3), what the model saw.
+        asked: What its first look asked for, slice by slice; none if it never looked.
+        instead: What that look showed under the headline condition.
+    """
+
+    question: str
+    options: tuple[str, ...]
+    gold: str
+    case: str
+    answers: Mapping[str, tuple[str, bool]]
+    frame: Frame
+    pictures: NDArray[np.uint8]
+    asked: tuple[Piece, ...] = ()
+    instead: tuple[Piece, ...] = ()
+
+
+def write_evidence(
+    results: Mapping[str, Any], path: str | os.PathLike[str], *, flips: Sequence[Flip] = (), survivors: Sequence[Flip] = ()
+) -> Path:
+    """Write the page.
+
+    Args:
+        results: As ``results.json`` of ``unireason eval evidence`` has them.
+        path: Where.
+        flips: Questions answered right with the evidence and wrong without it. None gives a line that says so.
+        survivors: Questions answered right all the same.
+
+    Returns:
+        The path written.
+
+    Raises:
+        FormatError: Pictures and frame of a question do not belong together.
+        UniReasonError: The file cannot be written.
+    """
+    style = "\n".join(static(name) for name in ("base.css", "index.css", "dataset.css", "rollouts.css", "evidence.css"))
+    condition = str(results["reliance_condition"]).replace("_", " ")
+    values = {
+        "title": "Evidence check",
+        "facts": _facts(results["manifest"]),
+        "table": _table(results),
+        "flips": _list(f"Flips: right under true, wrong under {condition}", flips),
+        "survivors": _list(f"Survivors: right under true, and right again under {condition}", survivors),
+        "research_only": RESEARCH_ONLY,
+    }
+    return write_bytes(path, render("evidence.html", style=style, script="", values=values).encode("utf-8"))
+
+
+def _facts(manifest: Mapping[str, Any]) -> str:
+    model = manifest["checkpoint"]
+    words = [f"suite {manifest['suite']}", f"{manifest['questions']} questions", f"seed {manifest['seed']}"]
+    words.append(f"checkpoint {model['name']} {str(model['sha256'])[:12]}".strip())
+    return " · ".join(escape(word) for word in words)
+
+
+def _table(results: Mapping[str, Any]) -> str:
+    found = results["reliance"]
+    value = _DASH if found["value"] is None else number(found["value"], 2)
+    note = "undefined: not above chance" if found["value"] is None else f"95% interval {_range(found['ci95'])}"
+    true = results["conditions"]["true"]
+    large = [
+        ("Evidence reliance", value, note),
+        ("Accuracy", percent(true["accuracy"]), interval_text(true["ci95"])),
+        ("Chance", percent(true["chance"]), ""),
+        ("Looked", percent(results["looked"]), ""),
+    ]
+    figures = "".join(f"<div><dt>{n}</dt><dd>{v}{f'<small>{m}</small>' if m else ''}</dd></div>" for n, v, m in large)
+    rows = "".join(_row(name, part) for name, part in results["conditions"].items())
+    left = [str(name).replace("_", " ") for name in results["left_out"]]
+    return (
+        f'<dl class="large">{figures}</dl><table class="conditions"><thead><tr><th scope="col">Condition</th>'
+        '<th scope="col" colspan="2">Accuracy</th><th scope="col">95% interval</th><th scope="col">n</th>'
+        f'<th scope="col">Survival</th><th scope="col">Reliance</th></tr></thead><tbody>{rows}</tbody></table>'
+        '<p class="legend"><span class="whisker"></span>95% interval<span class="dash"></span>chance</p>'
+        '<p class="note">Survival: share of right answers under true that are right again. Reliance: share of the accuracy above '
+        "chance that is lost; 0 if nothing is, 1 if what is left is no better than guessing.</p>"
+        + (f'<p class="note">Not asked: {escape(", ".join(left))}.</p>' if left else "")
+    )
+
+
+def _row(name: str, part: Mapping[str, Any]) -> str:
+    lost, kept = part.get("reliance"), part.get("survival")
+    reliance = ""
+    if lost is not None:
+        reliance = _DASH if lost["value"] is None else f"<b>{number(lost['value'], 2)}</b> <small>{_range(lost['ci95'])}</small>"
+    drawn = bar(part["accuracy"], part["ci95"], part["chance"])
+    return (
+        f'<tr><th scope="row"><b>{escape(name.replace("_", " "))}</b><small>{escape(part["meaning"])}</small></th>'
+        f'<td class="chart">{drawn}</td><td class="value">{percent(part["accuracy"])}</td><td>{interval_text(part["ci95"])}</td>'
+        f"<td>{part['n']}</td><td>{percent(kept['value']) if kept else ''}</td><td>{reliance}</td></tr>"
+    )
+
+
+def _range(ends: Sequence[float]) -> str:
+    return f"{number(ends[0], 2)}{_DASH}{number(ends[1], 2)}"
+
+
+def _list(title: str, flips: Sequence[Flip]) -> str:
+    cards = "".join(_card(flip) for flip in flips) or '<li class="none">None among the answers.</li>'
+    return f'<section><h2>{escape(title)}</h2><ul class="responses">{cards}</ul></section>'
+
+
+def _card(flip: Flip) -> str:
+    kind = "3D" if flip.frame.kind == "volume" else "2D"
+    options = "".join(
+        f'<li class="option"><b>{chr(65 + n)}</b><span{_expected(flip, n)}>{escape(text)}</span></li>'
+        for n, text in enumerate(flip.options)
+    )
+    said = "".join(
+        f'<li class="{"good" if right else "bad"}"><span>{escape(name.replace("_", " "))}</span><b>{escape(text) or _DASH}</b></li>'
+        for name, (text, right) in flip.answers.items()
+    )
+    return (
+        f'<li class="card response">{_shots(flip)}<div class="text"><p class="kind"><span>{kind} · {escape(flip.case)}</span></p>'
+        f'<h3>{escape(flip.question)}</h3><ul class="options">{options}</ul>'
+        f'<p class="reply right">{escape(flip.gold)}</p><ul class="said">{said}</ul></div></li>'
+    )
+
+
+def _expected(flip: Flip, place: int) -> str:
+    return ' class="expected"' if chr(65 + place) == flip.gold else ""
+
+
+def _shots(flip: Flip) -> str:
+    """The middle slice of what was asked for and of what was shown instead; the middle slice of the case without a look."""
+    frame, pictures = flip.frame, flip.pictures
+    if pictures.ndim not in (3, 4) or len(pictures) != frame.depth:
+        raise FormatError(f"pictures of shape {pictures.shape}", f"{frame.depth} slices")
+    named = [("asked for", flip.asked, _ASKED), ("shown instead", flip.instead, _INSTEAD)]
+    views: list[tuple[str, int, tuple[int, int, int, int] | None, int]] = [
+        (name, *pieces[len(pieces) // 2], tone) for name, pieces, tone in named if pieces
+    ]
+    if not views:
+        views = [("no look", frame.depth // 2, None, 0)]
+    links = addresses([fit(pictures[z], _LONGEST) for _, z, _, _ in views], budget=_BYTES)
+    scale = 100 / max(frame.width, frame.height)
+    width, height = frame.width * scale, frame.height * scale
+    figures = []
+    for place, ((name, z, rect, tone), link) in enumerate(zip(views, links, strict=True), start=1):
+        drawn = "" if rect is None else mark(place, name, rect, (scale, scale), tone=tone)
+        where = f", slice {z}" if frame.kind == "volume" else ""
+        figures.append(
+            f'<figure><svg viewBox="0 0 {width:.2f} {height:.2f}" role="img" aria-label="{name}"><image href="{link}" '
+            f'width="{width:.2f}" height="{height:.2f}" preserveAspectRatio="none"/>{drawn}</svg>'
+            f"<figcaption>{name}{where}</figcaption></figure>"
+        )
+    return f'<div class="shots">{"".join(figures)}</div>'
