@@ -122,10 +122,10 @@ def test_deeptumorvqa(tmp_path):
 def test_unimed_cot(tmp_path):
     data = io.BytesIO()
     Image.fromarray(np.zeros((4, 6), np.uint8)).save(data, "PNG")
-    flat = [{"role": "user", "content": "<image>Where,\u2028exactly?\nA. left\nB. right"}]
+    flat = [{"role": "user", "content": "<image>Where?\nA. left\nB. right"}]
     deep = [{"role": "user", "content": "Which slice?\nA. low\nB. high"}]
     said = {"role": "assistant", "content": "<think>The liver<|box_start|>[1,2,3,4]<|box_end|><image>.</think>A. left"}
-    common = {"data_source": "x", "agent_name": "a", "ability": "m", "reward_model": json.dumps({"ground_truth": "B"})}
+    common = {"data_source": "x\u2028y", "agent_name": "a", "ability": "m", "reward_model": json.dumps({"ground_truth": "B"})}
     tables = {
         "sft": [{"messages": [*flat, said], "image_ids": ["p", "p"]}],
         "rl": [
@@ -145,7 +145,7 @@ def test_unimed_cot(tmp_path):
     suite = open_suite("unimed-cot", tmp_path / "in", options={"volumes": str(tmp_path / "volumes")})
     image, volume = suite.entries()
     assert (image.id, image.letter, image.options, image.answers) == ("rl-0", "B", ("left", "right"), ("right",))
-    assert (image.looks, image.tags["dataset"]) == ((), "x")
+    assert (image.looks, image.tags["dataset"]) == ((), "x\u2028y")
     assert suite.left_out == {"it has several pictures": 1}
     assert suite.read(image.case).pixels.shape == (4, 6)
     assert suite.read(volume.case).pixels.shape == (2, 5, 6)
