@@ -421,3 +421,14 @@ def test_rows_survive_the_file(tmp_path):
     one = row(1, "true", True)
     file.add([one])
     assert RowFile(tmp_path, {"seed": 1, "versions": {"torch": "2"}}).rows == {one.key: one}
+
+
+def test_other_pictures_are_of_another_patient(tmp_path):
+    class Pairs(Spots):
+        def entries(self):
+            yield from (replace(e, patient=f"p{int(e.id[:2]) // 2}") for e in super().entries())
+
+    found, _ = run(never_looks, tmp_path, Pairs(6))
+    others = [r for r in found.rows.values() if r.condition == "other"]
+    assert len(others) == 12
+    assert all(int(r.shown[1:]) // 2 != int(r.case[1:]) // 2 for r in others)
