@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import math
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import unireason
 from unireason.cli import main
@@ -90,14 +88,16 @@ def test_a_fresh_examination_confirms_the_grounding(card, reasoner, tmp_path):
 
 
 def test_an_implicit_question_becomes_a_mask(tmp_path, capsys):
-    """The liver of a phantom that nothing was trained on, from its description alone."""
-    assert main(["phantom", str(tmp_path / "p"), "--seed", "4", "--patients", "1", "--format", "png", "--json"]) == 0
-    folder = tmp_path / "p" / "phantom-4-00000"
+    """The liver of a phantom that nothing was trained on, from its description alone, followed from the middle slice."""
+    assert main(["phantom", str(tmp_path / "p"), "--seed", "7", "--patients", "1", "--json"]) == 0
+    folder = tmp_path / "p" / "phantom-7-00000"
     capsys.readouterr()
     question = "Which structure makes bile and stores sugar? Mark it."
-    assert main(["ground", str(folder / "image.png"), "-q", question, "--out", str(tmp_path / "out"), "--json"]) == 0
+    out = ["--propagate", "--out", str(tmp_path / "out"), "--json"]
+    assert main(["ground", str(folder / "image.nii.gz"), "-q", question, *out]) == 0
     found = json.loads(capsys.readouterr().out)
     assert "liver" in found["reasoning"]
-    labels = np.asarray(Image.open(folder / "labels.png"))
-    value = next(s["label"] for s in json.loads((folder / "structures.json").read_text())["structures"] if s["name"] == "liver")
-    assert mask_dice(np.asarray(Image.open(tmp_path / "out" / "mask.png")), labels == value) > 0.8
+    known = json.loads((folder / "structures.json").read_text())["structures"]
+    labels = unireason.read(folder / "labels.nii.gz").pixels
+    mask = unireason.read(tmp_path / "out" / "mask.nii.gz").pixels
+    assert mask_dice(mask, labels == next(s["label"] for s in known if s["name"] == "liver")) > 0.8
