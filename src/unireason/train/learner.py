@@ -20,6 +20,7 @@ from unireason.model.checkpoint import Checkpoint, load
 from unireason.model.save import save
 
 from . import optimisers
+from .allocator import give_back
 from .course import Course
 from .crew import Crew, shard
 from .feed.cases import Cases, CaseSamples, Unreadable
@@ -314,6 +315,8 @@ class Learner:
         optim = self.settings.optim
         rate = optimisers.share(optim, number, total)
         norm = optimisers.advance(self.optimizers, rate=rate, clip=optim.clip)
+        if self.crew.device.type == "cpu":
+            give_back()
         return {"rate": rate * optim.rate, "gradient": norm}
 
     def export(self, name: str) -> Path:
