@@ -157,6 +157,7 @@ def _described(learner: Learner) -> dict[str, Any]:
         "data": [d.manifest.get("content_sha256", "") for d in learner.cases.datasets],
         "start": learner.checkpoint.sha256,
         "profile": learner.checkpoint.profile.sha256,
+        "grounding": learner.checkpoint.grounding.sha256,
         "seed": learner.settings.run.seed,
         "processes": learner.crew.world,
         "versions": {**learner.checkpoint.versions, "unireason": __version__, "python": platform.python_version()},
@@ -165,7 +166,8 @@ def _described(learner: Learner) -> dict[str, Any]:
 
 def _bound(table: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a description that must not change."""
-    bound: dict[str, Any] = json.loads(json.dumps({k: table[k] for k in ("settings", "data", "start", "profile", "processes")}))
+    kept = ("settings", "data", "start", "profile", "grounding", "processes")
+    bound: dict[str, Any] = json.loads(json.dumps({k: table[k] for k in kept}))
     for *within, name in _FREE:
         place = bound["settings"]
         for key in within:

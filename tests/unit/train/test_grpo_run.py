@@ -154,6 +154,16 @@ def test_changed_settings_are_named(warm, quiz, tmp_path):
     train(training.changed(settings, {"run": {"save_every": 7}, "traces_every": 3}), tmp_path)
 
 
+def test_another_wording_of_implicit_questions_is_another_run(warm, phantoms, tmp_path):
+    words = tmp_path / "grounding.toml"
+    words.write_text('name = "mine"\nsystem_2d = "Mark it."\nmax_rounds = 0\n')
+    settings = training.grpo(warm, phantoms, run=STEP, model={"grounding": str(words)}, data={"tasks": ("umrg",)})
+    train(settings, tmp_path / "run")
+    words.write_text('name = "mine"\nsystem_2d = "Mark the place."\nmax_rounds = 0\n')
+    with pytest.raises(UniReasonError, match="grounding"):
+        train(settings, tmp_path / "run")
+
+
 def test_log_probabilities_of_the_sampler_are_those_of_the_update(warm, quiz, tmp_path):
     """Every sampled token, by one plain forward pass of the library for each response, and the loss from them by hand."""
     policy = {"kl": 0.0, "updates": 1}
