@@ -35,7 +35,7 @@ def answer_iou(trace: Trace, sample: SampleRecord) -> float | None:
     if sample.task != "umrg" or sample.box is None:
         return None
     box = umrg.read(trace.raw_text).box
-    return box_iou(box, sample.box) if box is not None and box.x1 < box.x2 and box.y1 < box.y2 else 0.0
+    return 0.0 if box is None else box_iou(box, sample.box)
 
 
 def gold(sample: SampleRecord) -> str:
