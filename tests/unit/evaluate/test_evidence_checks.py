@@ -14,10 +14,10 @@ from unireason.engine.reasoner import Reasoner
 from unireason.engine.session import Inject
 from unireason.errors import FormatError
 from unireason.evaluate.evidence import conditions
-from unireason.evaluate.evidence.ask import choose
 from unireason.evaluate.evidence.reliance import reliance, summary
 from unireason.evaluate.evidence.rows import Row, RowFile
 from unireason.evaluate.evidence.run import evaluate
+from unireason.evaluate.questions import choose
 from unireason.evaluate.suites.suite import Entry
 from unireason.types import Box2D, Box3D, Case, Frame, Geometry, Look, Source, Stack
 

@@ -7,15 +7,13 @@ only changes looks: its answer is taken over.
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import Any, Protocol
 
 from unireason.engine.case import EncodedCase
 from unireason.engine.reasoner import Question
-from unireason.errors import FormatError
+from unireason.evaluate.questions import by_case, check_frame
 from unireason.evaluate.scoring.answers import judge
 from unireason.evaluate.suites.suite import Entry, Suite
 from unireason.grounding import trace as traces
@@ -57,31 +55,6 @@ class Job:
     shown: Shown
 
 
-def choose(suite: Suite, count: int | None, seed: int) -> list[Entry]:
-    """Questions in the order of their suite.
-
-    Cases are drawn by the seed one after the other, and each is asked all its questions until there are enough.
-
-    Args:
-        suite: The suite.
-        count: Questions at most, at least 1; None takes all.
-        seed: Of the order.
-
-    Raises:
-        FormatError: If the count is below 1, or the suite has no questions or two of one identifier.
-    """
-    if count is not None and count < 1:
-        raise FormatError(f"{count} questions", "at least 1")
-    entries = list(suite.entries())
-    if len({entry.id for entry in entries}) != len(entries) or not entries:
-        raise FormatError(f"the suite '{suite.name}' has {len(entries)} questions", "some, each with an identifier of its own")
-    if count is None:
-        return entries
-    order = sorted(entries, key=lambda e: (zlib.crc32(f"{seed} {e.case}".encode()), e.case))
-    drawn = {entry.id for entry in order[:count]}
-    return [entry for entry in entries if entry.id in drawn]
-
-
 class Check:
     """One run of the check."""
 
@@ -107,19 +80,16 @@ class Check:
             UniReasonError: If a case cannot be read or an answer cannot be written.
         """
         self._progress = progress or self._progress
-        for name, entries in self._cases():
+        for name, entries in by_case(self._entries):
             self._alone(name, entries)
         regions, hosts = self._regions(), self._hosts()
         guests: dict[str, list[Entry]] = {}
         for entry in self._entries:
             if entry.case in hosts:
                 guests.setdefault(hosts[entry.case], []).append(entry)
-        for name, entries in self._cases():
+        for name, entries in by_case(self._entries):
             self._with_others(name, entries, guests=guests.get(name, []), regions=regions)
         self._progress(self.total)
-
-    def _cases(self) -> Iterator[tuple[str, list[Entry]]]:
-        return ((name, list(together)) for name, together in groupby(self._entries, key=lambda entry: entry.case))
 
     def _true(self, entry: Entry) -> Row:
         return self._file.rows[entry.id, "true"]
@@ -169,13 +139,7 @@ class Check:
             return conditions.random_region(entry, frame, self._seed)
         if condition == "no_region":
             return conditions.no_region()
-        seen = f"{frame.width}x{frame.height}x{frame.depth}"
-        if entry.tags.get("frame", seen) != seen:
-            raise FormatError(
-                f"the true places of question {entry.id!r} are written in a frame of {entry.tags['frame']}, and the model sees {seen}",
-                "one frame",
-                "open the suite for the frame of the checkpoint",
-            )
+        check_frame(entry, frame)
         return conditions.given_region(entry, frame)
 
     def _todo(self, pairs: Sequence[tuple[Entry, str]]) -> list[tuple[Entry, str]]:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unireason import __version__
 from unireason.engine.reasoner import Reasoner
+from unireason.evaluate.journal import held, make_manifest, write_results
+from unireason.evaluate.questions import choose
 from unireason.evaluate.suites.suite import Entry, Suite
-from unireason.files import write_bytes
 
-from .ask import Check, Progress, choose
+from .ask import Check, Progress
 from .reliance import summary
 from .rows import RowFile, Rows
-
-RESULTS = "results.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,26 +54,10 @@ def evaluate(
         UniReasonError: If a file cannot be read or written.
     """
     entries = choose(suite, count, seed)
-    made = manifest(reasoner, suite, entries, seed=seed)
-    file = RowFile(folder, made)
-    Check(reasoner, suite, entries, file=file, seed=seed).run(progress)
-    results = {**summary(file.rows, seed=seed), "manifest": made}
-    write_bytes(folder / RESULTS, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
+    made = make_manifest("evidence", reasoner, suite, entries, seed=seed)
+    with held(folder):
+        file = RowFile(folder, made)
+        Check(reasoner, suite, entries, file=file, seed=seed).run(progress)
+        results = {**summary(file.rows, seed=seed), "manifest": made}
+        write_results(folder, results)
     return Found(tuple(entries), file.rows, results)
-
-
-def manifest(reasoner: Reasoner, suite: Suite, entries: list[Entry], *, seed: int) -> dict[str, Any]:
-    """What was asked of what, as plain JSON values; a check is gone on with only if all but the versions agree."""
-    model = reasoner.checkpoint
-    asked = "\n".join(json.dumps([e.id, e.case, e.question, e.options, e.answers, e.letter]) for e in entries)
-    return {
-        "kind": "evidence",
-        "suite": suite.name,
-        "rule": suite.rule,
-        "questions": len(entries),
-        "questions_sha256": hashlib.sha256(asked.encode()).hexdigest(),
-        "seed": seed,
-        "checkpoint": {"name": model.name, "sha256": model.sha256, "hashed": model.hashed, "dtype": str(model.dtype)},
-        "profile": {"name": model.profile.name, "sha256": model.profile.sha256},
-        "versions": {"unireason": __version__, **model.versions},
-    }

@@ -1,0 +1,202 @@
+"""Rows on disk that survive a kill: lines of JSON, appended as answers come, beside a manifest that says what was asked of what.
+
+A line counts once it is whole. What a kill left of the last line is cut off before the next one is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from unireason import __version__
+from unireason.engine.reasoner import Reasoner
+from unireason.errors import FormatError, UniReasonError
+from unireason.evaluate.suites.suite import Entry, Suite
+from unireason.files import write_bytes
+
+ROWS, MANIFEST, RESULTS, LOCK = "rows.jsonl", "manifest.json", "results.json", ".lock"
+
+T = TypeVar("T")
+
+
+class Journal:
+    """The rows of one folder; they are not kept in memory."""
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        """Open the rows of a folder, or begin them.
+
+        Args:
+            folder: Where ``rows.jsonl`` and ``manifest.json`` are or will be.
+            manifest: What was asked of what, as plain JSON values. "versions" may differ from those of the folder.
+
+        Raises:
+            FormatError: If the folder holds rows of something else.
+            UniReasonError: If the folder cannot be used.
+        """
+        self._path = folder / ROWS
+        known = _read_manifest(folder / MANIFEST)
+        if known is None:
+            write_bytes(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+            self._write("wb", b"")
+            return
+        wrong = sorted(k for k in {*known, *manifest} - {"versions"} if known.get(k) != manifest.get(k))
+        if wrong:
+            raise FormatError(
+                f"the folder '{folder.name}' holds an evaluation with another {' and '.join(wrong)}",
+                "the same",
+                "choose another folder",
+            )
+        self._repair()
+
+    def read(self, parse: Callable[[Any], T]) -> Iterator[T]:
+        """The rows in the order written.
+
+        Args:
+            parse: Makes a row of what its line holds; ValueError, TypeError, KeyError and AttributeError say that it is none.
+
+        Raises:
+            FormatError: If a line is broken.
+            UniReasonError: If the file cannot be read.
+        """
+        return read_rows(self._path, parse)
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append rows, and return when they are on the disk.
+
+        Args:
+            rows: Plain JSON values. None writes nothing.
+
+        Raises:
+            UniReasonError: If they cannot be written.
+        """
+        self._write("ab", b"".join(json.dumps(row, allow_nan=False).encode() + b"\n" for row in rows))
+
+    def _repair(self) -> None:
+        """Cut off a last line without end."""
+        if not self._path.exists():
+            self._write("wb", b"")
+            return
+        whole = size = 0
+        try:
+            with open(self._path, "rb") as stream:
+                for line in stream:
+                    size += len(line)
+                    whole = size if line.endswith(b"\n") else whole
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
+        if whole < size:
+            self._write("r+b", b"", keep=whole)
+
+    def _write(self, mode: str, data: bytes, *, keep: int | None = None) -> None:
+        try:
+            with open(self._path, mode) as stream:
+                if keep is not None:
+                    stream.truncate(keep)
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise UniReasonError(
+                f"'{self._path}' cannot be written ({error.strerror})", "a folder with room", "choose another"
+            ) from error
+
+
+def read_rows(path: Path, parse: Callable[[Any], T]) -> Iterator[T]:
+    """The rows of a file, one at a time; arguments and errors as for ``Journal.read``."""
+    try:
+        with open(path, "rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                try:
+                    row = parse(json.loads(line))
+                except (ValueError, TypeError, KeyError, AttributeError) as error:
+                    raise FormatError(
+                        f"line {number} of {path.name} is broken ({error!r})", "a row of an evaluation", "choose another folder"
+                    ) from error
+                yield row
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def make_manifest(kind: str, reasoner: Reasoner, suite: Suite, entries: Sequence[Entry], *, seed: int) -> dict[str, Any]:
+    """What is asked of what, as plain JSON values; rows are added to a folder only if all but the versions agree.
+
+    Args:
+        kind: Of the evaluation.
+        reasoner: The model.
+        suite: The suite.
+        entries: The questions asked.
+        seed: Of all that is drawn.
+    """
+    model = reasoner.checkpoint
+    asked = "\n".join(json.dumps([e.id, e.case, e.question, e.options, e.answers, e.letter]) for e in entries)
+    return {
+        "kind": kind,
+        "suite": suite.name,
+        "rule": suite.rule,
+        "questions": len(entries),
+        "questions_sha256": hashlib.sha256(asked.encode()).hexdigest(),
+        "seed": seed,
+        "checkpoint": {"name": model.name, "sha256": model.sha256, "hashed": model.hashed, "dtype": str(model.dtype)},
+        "profile": {"name": model.profile.name, "sha256": model.profile.sha256},
+        "versions": {"unireason": __version__, **model.versions},
+    }
+
+
+def write_results(folder: Path, results: Mapping[str, Any]) -> None:
+    """Write ``results.json``.
+
+    Raises:
+        UniReasonError: If it cannot be written.
+    """
+    write_bytes(folder / RESULTS, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder, where the system has such locks; it is made if it is missing.
+
+    Raises:
+        UniReasonError: If another process has it, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = open(folder / LOCK, "wb")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise UniReasonError(
+            f"'{folder}' cannot be written ({error.strerror})", "a folder with room", "choose another"
+        ) from error
+    with stream:
+        try:
+            import fcntl
+
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UniReasonError(
+                f"another process writes into '{folder}'", "one process a folder", "wait for it, or choose another folder"
+            ) from error
+        except (ImportError, OSError):
+            pass  # no such locks here
+        yield
+
+
+def _unreadable(path: Path, error: OSError) -> UniReasonError:
+    return UniReasonError(f"'{path}' cannot be read ({error.strerror})")
+
+
+def _read_manifest(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FormatError(
+            f"'{path.name}' cannot be read ({error})", "the manifest of an evaluation", "choose another folder"
+        ) from error
+    if not isinstance(found, dict):
+        raise FormatError(f"'{path.name}' is no manifest", "a JSON object", "choose another folder")
+    return found

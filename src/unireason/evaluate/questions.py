@@ -1,0 +1,60 @@
+"""Which questions of a suite are asked, and whether their true places are written in the frame that the model sees."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from unireason.errors import FormatError
+from unireason.evaluate.suites.suite import Entry, Suite
+from unireason.types import Frame
+
+
+def choose(suite: Suite, count: int | None, seed: int) -> list[Entry]:
+    """Questions in the order of their suite.
+
+    Cases are drawn by the seed one after the other, and each is asked all its questions until there are enough.
+
+    Args:
+        suite: The suite.
+        count: Questions at most, at least 1; None takes all.
+        seed: Of the order.
+
+    Raises:
+        FormatError: If the count is below 1, or the suite has no questions or two of one identifier.
+    """
+    if count is not None and count < 1:
+        raise FormatError(f"{count} questions", "at least 1")
+    entries = list(suite.entries())
+    if len({entry.id for entry in entries}) != len(entries) or not entries:
+        raise FormatError(f"the suite '{suite.name}' has {len(entries)} questions", "some, each with an identifier of its own")
+    if count is None:
+        return entries
+    order = sorted(entries, key=lambda e: (zlib.crc32(f"{seed} {e.case}".encode()), e.case))
+    drawn = {entry.id for entry in order[:count]}
+    return [entry for entry in entries if entry.id in drawn]
+
+
+def by_case(entries: Sequence[Entry]) -> Iterator[tuple[str, list[Entry]]]:
+    """Cases with their questions, in the order given; those on one case must stand together."""
+    return ((name, list(together)) for name, together in groupby(entries, key=lambda entry: entry.case))
+
+
+def check_frame(entry: Entry, frame: Frame) -> None:
+    """Refuse true places that are written in another frame than the model's.
+
+    Args:
+        entry: A question; without the tag "frame" nothing is known of its places' frame.
+        frame: What the model sees of its case.
+
+    Raises:
+        FormatError: If the frames differ.
+    """
+    seen = f"{frame.width}x{frame.height}x{frame.depth}"
+    if entry.tags.get("frame", seen) != seen:
+        raise FormatError(
+            f"the true places of question {entry.id!r} are written in a frame of {entry.tags['frame']}, and the model sees {seen}",
+            "one frame",
+            "open the suite for the frame of the checkpoint",
+        )
