@@ -37,11 +37,11 @@ def is_pair(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and all(is_share(v) for v in value)
 
 
-def percent(value: Any) -> str:
-    """A share in whole percent; a dash for anything else."""
-    return f"{100 * value:.0f}%" if is_share(value) else "\u2013"
+def percent(value: Any, decimals: int = 0) -> str:
+    """A share in percent; a dash for anything else."""
+    return f"{100 * value:.{decimals}f}%" if is_share(value) else "\u2013"
 
 
-def interval_text(value: Any) -> str:
+def interval_text(value: Any, decimals: int = 0) -> str:
     """Two shares as a range in percent; "" for anything else."""
-    return f"{100 * value[0]:.0f}\u2013{100 * value[1]:.0f}%" if is_pair(value) else ""
+    return f"{100 * value[0]:.{decimals}f}\u2013{100 * value[1]:.{decimals}f}%" if is_pair(value) else ""

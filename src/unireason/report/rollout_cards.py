@@ -10,10 +10,11 @@ from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unireason.errors import FormatError
 from unireason.metrics.answers import answer_choice
-from unireason.types import Case, Frame, Geometry, Scored, Source, Stack
+from unireason.types import Case, Frame, Geometry, Scored, Source, Stack, Trace
 
 from . import sections
 from .figures import key_slices, spread
@@ -49,7 +50,7 @@ def section(place: int, group: Sequence[Scored]) -> str:
         FormatError: Pictures, boxes and frame do not belong together.
     """
     pictures = next((one.pictures for one in group if one.pictures is not None), None)
-    scenes = [_scene(replace(one, pictures=pictures)) for one in group]
+    scenes = [bare_scene(one.trace, pictures) for one in group]
     chosen = [key_slices(scene)[:_MOST_SLICES] for scene in scenes] if pictures is not None else [[] for _ in group]
     used = sorted({z for own in chosen for z in own})
     mean = fmean(one.reward for one in group)
@@ -74,17 +75,25 @@ def section(place: int, group: Sequence[Scored]) -> str:
     )
 
 
-def _scene(one: Scored) -> Scene:
-    """What is drawn of a response. The grid of the source is not known here: the model frame stands for it."""
-    frame = one.trace.frame
+def bare_scene(trace: Trace, pictures: NDArray[np.uint8] | None = None) -> Scene:
+    """What is drawn of a response whose case is not at hand: the model frame stands for the grid of the source.
+
+    Args:
+        trace: The response.
+        pictures: uint8 (D, H, W) or (D, H, W, 3), the slices shown to the model, if known.
+
+    Raises:
+        FormatError: Pictures, boxes and frame do not belong together.
+    """
+    frame = trace.frame
     volume = frame.kind == "volume"
     shape = (frame.depth, frame.height, frame.width) if volume else (frame.height, frame.width)
     geometry = Geometry(shape, shape[::-1], tuple(range(len(shape))), (False,) * len(shape))
-    slices = np.zeros((frame.depth, 1, 1), np.uint8) if one.pictures is None else one.pictures
+    slices = np.zeros((frame.depth, 1, 1), np.uint8) if pictures is None else pictures
     if slices.ndim not in (3, 4):
         raise FormatError(f"pictures of shape {slices.shape}", "(slices, height, width) or the same with 3 colours")
-    case = Case(slices, frame.kind, geometry, "", one.trace.source or Source("", "", ""))
-    return compose(one.trace, case, Stack(slices, frame.kind, "", tuple((z, z + 1) for z in range(frame.depth)), slices))
+    case = Case(slices, frame.kind, geometry, "", trace.source or Source("", "", ""))
+    return compose(trace, case, Stack(slices, frame.kind, "", tuple((z, z + 1) for z in range(frame.depth)), slices))
 
 
 def _symbol(place: int, z: int, link: str, frame: Frame) -> str:
@@ -135,12 +144,13 @@ def _card(place: int, one: Scored, scene: Scene, shots: str, earned: tuple[float
         f'<li class="card response"><header class="{tone}"><p class="earned">{number(one.reward, 3)}</p>'
         f'<p class="kind">response {place + 1} {verdict}</p><dl class="parts">{parts}</dl></header>{shots}<div class="text">'
         f'<p class="thought">'
-        f'{sections.reasoning(trace, scene, mark=_look)}</p><p class="reply">{answer}</p>'
+        f'{sections.reasoning(trace, scene, mark=look_tag)}</p><p class="reply">{answer}</p>'
         f"{''.join(f'<p class=flaw>{flaw}</p>' for flaw in flaws)}{_crops(scene)}</div></li>"
     )
 
 
-def _look(look: Look) -> str:
+def look_tag(look: Look) -> str:
+    """A look inside a text: its number and its box, in its colour."""
     idle = "" if look.step.executed else " gone"
     title = escape(look.step.label)
     return (

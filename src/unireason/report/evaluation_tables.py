@@ -1,0 +1,197 @@
+"""The numbers of one run as HTML: headline, accuracy by tags with dots and intervals, readings side by side, what was asked of what."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .bars import interval_text, percent
+from .evaluation_dots import dot, ticks
+from .markup import escape, number
+
+_DASH = "\u2013"
+TAGS = {
+    "kind": "Kind",
+    "family": "Family",
+    "modality": "Modality",
+    "structure": "Structure",
+    "supercategory": "Super-category",
+}
+"""Tags in the order in which they are shown, and how they are headed; any other follows under its own name."""
+
+LEGEND = (
+    '<ul class="legend"><li><span class="whisker"></span>95% interval, questions taken as independent (Wilson)</li>'
+    '<li><span class="strip"></span>95% interval over patients (bootstrap)</li><li><span class="dash"></span>chance</li>'
+    '<li><span class="rule"></span>all questions</li></ul>'
+)
+
+
+def headline(results: Mapping[str, Any]) -> str:
+    """The large figures of a run."""
+    scores, grounding = results["scores"]["all"], results["grounding"]
+    overlap = _DASH if grounding["mean_box_iou"] is None else number(grounding["mean_box_iou"], 2)
+    ends = grounding["ci95_patients"]
+    large = [
+        ("Accuracy", percent(scores["accuracy"], 1), intervals(scores)),
+        ("Chance", percent(scores["chance"], 1), ""),
+        ("Mean box IoU", overlap, f"patients {span(ends)}" if ends else ""),
+        ("IoU over 50%", percent(grounding["iou_at_50"]), f"of {grounding['looks']:,} true looks"),
+        ("Looked", percent(grounding["looked"]), "of answers"),
+        ("Unread", f"{scores['unread']:,}", "counted as wrong"),
+    ]
+    drawn = dot(
+        scores["accuracy"], scores["accuracy_ci95"], scores["accuracy_ci95_patients"], lines=(("chance", scores["chance"]),)
+    )
+    return (
+        f'{figures(large)}<div class="lone">{drawn}{ticks(("0", "25", "50", "75", "100%"))}</div>{_sampling(results["sampling"])}'
+    )
+
+
+def figures(large: Sequence[tuple[str, str, str]]) -> str:
+    """Large figures: name, value, and a few words behind it."""
+    cells = "".join(f"<div><dt>{n}</dt><dd>{v}{f'<small>{m}</small>' if m else ''}</dd></div>" for n, v, m in large)
+    return f'<dl class="large">{cells}</dl>'
+
+
+def intervals(scores: Mapping[str, Any]) -> str:
+    """Both intervals of an accuracy in words."""
+    both = [f"Wilson {interval_text(scores['accuracy_ci95'], 1)}"]
+    if scores["accuracy_ci95_patients"]:
+        both.append(f"patients {interval_text(scores['accuracy_ci95_patients'], 1)}")
+    return ", ".join(both)
+
+
+def span(ends: Sequence[float]) -> str:
+    """Two numbers as a range."""
+    return f"{number(ends[0], 2)}{_DASH}{number(ends[1], 2)}"
+
+
+def _sampling(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return ""
+    ends = interval_text(found["mean_accuracy_ci95_patients"], 1)
+    return (
+        f'<p class="note">{found["samples"]} samples a question at temperature {number(found["temperature"], 2)}: mean accuracy '
+        f"{percent(found['mean_accuracy'], 1)}{f' (patients {ends})' if ends else ''}, any right {percent(found['any_right'], 1)}, "
+        f"all right {percent(found['all_right'], 1)}.</p>"
+    )
+
+
+def by_tags(scores: Mapping[str, Any]) -> str:
+    """Accuracy by every tag: one table with a drawing a row."""
+    bodies = "".join(_group(tag, scores["by"][tag], scores["all"]["accuracy"]) for tag in ordered(scores["by"]))
+    return (
+        '<div class="wide"><table class="tags"><thead><tr><th scope="col"></th>'
+        f'<th scope="col" class="chart">{ticks(("0", "50", "100%"))}</th><th scope="col">Accuracy</th><th scope="col">Wilson 95%</th>'
+        '<th scope="col">Patients 95%</th><th scope="col">Chance</th><th scope="col">Unread</th><th scope="col">Patients</th>'
+        f'<th scope="col">Questions</th></tr></thead>{bodies}</table></div>{LEGEND}'
+    )
+
+
+def ordered(tags: Mapping[str, Any]) -> list[str]:
+    """Tags that are there, the known ones first."""
+    return [tag for tag in TAGS if tag in tags] + [tag for tag in tags if tag not in TAGS]
+
+
+def heading(tag: str) -> str:
+    """What a tag is called."""
+    return TAGS.get(tag, tag.replace("_", " ").capitalize())
+
+
+def label(tag: str, value: str) -> str:
+    """What a value of a tag is called."""
+    return {"image": "2D image", "volume": "3D volume"}.get(value, value) if tag == "kind" else value.replace("_", " ")
+
+
+def _group(tag: str, groups: Mapping[str, Any], whole: float) -> str:
+    rows = "".join(
+        f'<tr><th scope="row">{escape(label(tag, value))}</th><td class="chart">'
+        f"{dot(own['accuracy'], own['accuracy_ci95'], own['accuracy_ci95_patients'], lines=_lines(own, whole))}</td>"
+        f'<td class="value">{percent(own["accuracy"])}</td><td>{interval_text(own["accuracy_ci95"])}</td>'
+        f"<td>{interval_text(own['accuracy_ci95_patients']) or _DASH}</td><td>{percent(own['chance'])}</td><td>{own['unread']:,}</td>"
+        f"<td>{own['patients']:,}</td><td>{own['n']:,}</td></tr>"
+        for value, own in groups.items()
+    )
+    return f'<tbody><tr class="tag"><th scope="rowgroup" colspan="9">{escape(heading(tag))}</th></tr>{rows}</tbody>'
+
+
+def _lines(own: Mapping[str, Any], whole: float) -> list[tuple[str, float]]:
+    return [("rule", whole), ("chance", own["chance"])]
+
+
+def readings(results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], rules: Mapping[str, str]) -> str:
+    """Our reading of the answers and the published ones, side by side.
+
+    Args:
+        results: Of the run.
+        rows: All rows of the run, to count where readings part.
+        rules: What every published reading counts as right, in words.
+    """
+    scores = results["scores"]["all"]
+    body = _reading("this package", results["rule"], scores, ("", ""))
+    for name, own in scores["published"].items():
+        apart = (f"{parted(rows, name, ours=True):,}", f"{parted(rows, name, ours=False):,}")
+        body += _reading(name, rules.get(name, ""), own, apart)
+    return (
+        '<div class="wide"><table class="readings"><thead><tr><th scope="col">Reading</th>'
+        f'<th scope="col" class="chart">{ticks(("0", "50", "100%"))}</th><th scope="col">Accuracy</th><th scope="col">Wilson 95%</th>'
+        '<th scope="col">Right for us alone</th><th scope="col">Right for it alone</th><th scope="col">Questions</th></tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+        '<p class="note">Published readings are kept with their defects, to compare with published figures and for nothing else. '
+        "Questions that a reading does not count are left out of its share.</p>"
+    )
+
+
+def _reading(name: str, rule: str, own: Mapping[str, Any], apart: tuple[str, str]) -> str:
+    drawn = dot(own["accuracy"], own["accuracy_ci95"])
+    return (
+        f'<tr><th scope="row"><b>{escape(name)}</b><small>{escape(rule)}</small></th><td class="chart">{drawn}</td>'
+        f'<td class="value">{percent(own["accuracy"], 1)}</td><td>{interval_text(own["accuracy_ci95"], 1)}</td>'
+        f"<td>{apart[0]}</td><td>{apart[1]}</td><td>{own['n']:,}</td></tr>"
+    )
+
+
+def parted(rows: Sequence[Mapping[str, Any]], name: str, *, ours: bool) -> int:
+    """Questions that are right by our reading (``ours``) or by the named one, and wrong by the other."""
+    return sum(row["right"] is ours and row["published"].get(name) is (not ours) for row in rows)
+
+
+def asked(results: Mapping[str, Any]) -> str:
+    """What was asked of what, and the command that does it again."""
+    made = results["manifest"]
+    model, profile = made["checkpoint"], made["profile"]
+    facts = {
+        "Suite": made["suite"],
+        "Questions": f"{made['questions']:,} (sha256 {str(made['questions_sha256'])[:16]})",
+        "Patients": f"{results['patients']:,}",
+        "Model": f"{model['name']} (sha256 {str(model['sha256'])[:16]}, {model['dtype']})",
+        "Prompt profile": f"{profile['name']} (sha256 {str(profile['sha256'])[:16]})",
+        "Samples": str(made["samples"]) + (f", vote of {made['vote']}" if made["vote"] else ""),
+        "Sampling": plain(made["sampling"]),
+        "Limits": plain(made["limits"]),
+        "Seed": str(made["seed"]),
+        "Time": f"{results['seconds']:,.0f} s, {number(results['questions_a_second'], 2)} questions a second",
+        "Versions": plain(made["versions"]),
+        "Left out by the suite": plain(results["left_out"]) if results["left_out"] else "nothing",
+    }
+    listed = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+    return f'<dl class="made">{listed}</dl><p class="note">Asked again with</p><pre>{escape(command(made))}</pre>'
+
+
+def plain(value: Any) -> str:
+    """A JSON value as a few words."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {plain(own)}" for name, own in value.items())
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def command(made: Mapping[str, Any]) -> str:
+    """The command line of a run, from its manifest."""
+    words = ["unireason", "eval", "run", "--suite", str(made["suite"])]
+    words += [] if made["suite"] == "phantom" else ["--data", "DIR"]
+    words += ["--model", str(made["checkpoint"]["name"]), "--questions", str(made["questions"]), "--seed", str(made["seed"])]
+    words += ["--samples", str(made["samples"])] if made["samples"] != 1 else []
+    words += ["--vote", str(made["vote"])] if made["vote"] else []
+    return " ".join(map(shlex.quote, [*words, "--out", "DIR"]))

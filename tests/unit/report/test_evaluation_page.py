@@ -1,0 +1,159 @@
+"""The page and the Markdown of one run: the right numbers, the right cards, harmless text."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evaluation_samples as samples
+from unireason.errors import FormatError
+from unireason.report.evaluation import write_run
+from unireason.report.evaluation_cards import card, family, pick, pictures, standing
+from unireason.report.evaluation_dots import dot
+from unireason.report.evaluation_tables import command
+
+HOSTILE = "<script>alert(1)</script> `a` | b\n# c"
+
+
+def written(folder: Path, rows: list[dict[str, Any]], **changes: Any) -> tuple[str, str]:
+    samples.write_folder(folder, rows)
+    page = write_run(samples.results_of(rows, **changes), iter(rows), folder, rules={"unireason_med": "the first letter"})
+    return page.read_text(), (folder / "report.md").read_text()
+
+
+def test_headline_and_tables_tell_the_numbers(tmp_path: Path) -> None:
+    """3 of 4 right: Wilson 30.1-95.4%; one of four options is chance."""
+    page, markdown = written(tmp_path, samples.rows_of([True, True, True, False]))
+    assert "<dt>Accuracy</dt><dd>75.0%<small>Wilson 30.1\u201395.4%" in page
+    assert "<dt>Chance</dt><dd>25.0%</dd>" in page
+    assert "| accuracy | 75.0% | Wilson 30.1\u201395.4%" in markdown
+    assert "| kidney | 50.0% | 9.5\u201390.5% |" in markdown
+    assert "| spleen | 100.0% | 34.2\u2013100.0% |" in markdown
+    assert "| 2D image | 100.0% | 20.7\u2013100.0% | \u2013 | 25% | 0 | 1 | 1 |" in markdown
+    assert "Mean box IoU</dt><dd>0.62" in page  # (3 * 0.75 + 0.25) / 4 = 0.625, rounded to even
+
+
+def test_readings_are_counted_where_they_part(tmp_path: Path) -> None:
+    rows = samples.rows_of([True, True, True, False])
+    for row, verdict in zip(rows, (False, False, True, True), strict=True):
+        row["published"] = {"unireason_med": verdict, "m3d": None}
+    _, markdown = written(tmp_path, rows)
+    assert "| unireason_med | 50.0% | 15.0\u201385.0% | 2 | 1 | 4 | the first letter |" in markdown
+    assert "| m3d |" not in markdown
+
+
+def test_a_card_shows_picture_options_reasoning_and_verdict(tmp_path: Path) -> None:
+    rows = [samples.row(5, False)]
+    samples.write_folder(tmp_path, rows)
+    html = card(rows[0], pictures(tmp_path, rows, budget=10**6))
+    assert 'data-verdict="wrong"' in html
+    assert 'data-family="count"' in html
+    assert 'data-looked="yes"' in html
+    assert 'src="data:image/png;base64,' in html
+    assert re.search(r'<li class="option"><b>B</b><span>right kidney</span><span class="mark expected">expected</span>', html)
+    assert re.search(r'<li class="option chosen wrong"><b>C</b><span>spleen</span><span class="mark">chosen, wrong</span>', html)
+    assert "[20, 30, 2, 90, 80, 5]" in html
+    assert "C. it is" in html
+
+
+def test_unread_and_open_questions(tmp_path: Path) -> None:
+    unread = card(samples.row(0, False, said="", look=False), {})
+    assert 'data-reading="unread"' in unread
+    assert "wrong, unread" in unread
+    assert "no look" in unread
+    opened = card(samples.row(1, True, options=(), said="kidney"), {})
+    assert '<p class="truth">kidney</p>' in opened
+
+
+def test_a_vote_shows_the_sample_that_won() -> None:
+    row = samples.row(0, True)
+    other = {**row["samples"][0], "said": "D", "right": False}
+    row |= {"samples": [other, row["samples"][0], row["samples"][0]], "agreement": 2 / 3}
+    assert standing(row) is row["samples"][1]
+    assert "67% of 3 samples agree" in card(row, {})
+
+
+def test_texts_are_inert(tmp_path: Path) -> None:
+    rows = [samples.row(n, False, question=HOSTILE, case=HOSTILE, thought=HOSTILE, tags={"family": HOSTILE}) for n in range(2)]
+    page, markdown = written(tmp_path, rows, rule=HOSTILE)
+    assert "<script>alert" not in page + markdown
+    assert page.count("<script>") == 1
+    assert "\n# c" not in markdown
+    body = next(line for line in markdown.splitlines() if line.startswith("| &lt;script&gt;"))
+    assert len(re.findall(r"(?<!\\)\|", body)) == 9  # eight cells
+
+
+def test_very_long_reasoning_is_cut() -> None:
+    html = card(samples.row(0, True, thought="x" * 9000), {})
+    assert html.count("x") < 4100
+    assert "5,013 more characters" in html  # with "It is bright." behind the look
+
+
+def test_pictures_stay_in_their_folder(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="pictures"):
+        pictures(tmp_path, [samples.row(0, True, picture="../secret.png")], budget=10)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "0000.png").write_text("no picture")
+    with pytest.raises(FormatError, match="cannot be read"):
+        pictures(tmp_path, [samples.row(0, True)], budget=10)
+    assert pictures(tmp_path, [samples.row(1, True)], budget=10) == {}
+
+
+def test_choice_covers_every_family_and_keeps_the_order() -> None:
+    rows = [samples.row(n, False, tags={"family": "rare" if n == 50 else "often"}) for n in range(100)]
+    chosen = pick(rows, 10)
+    assert len(chosen) == 10
+    assert [family(row) for row in chosen].count("rare") == 1
+    assert [row["id"] for row in chosen] == sorted(row["id"] for row in chosen)
+    assert pick(rows, 100) == rows
+    assert pick([], 5) == []
+
+
+def test_shown_of_how_many_is_said_and_the_page_stays_small(tmp_path: Path) -> None:
+    rows = samples.rows_of(n % 3 == 0 for n in range(400))
+    page, _ = written(tmp_path, rows)
+    assert "72 of 266 wrong answers" in page
+    assert "24 of 134 right answers" in page
+    assert page.count("data-card data-verdict") == 96
+    assert len(page) < 5_000_000
+
+
+def test_without_predictors_nothing_is_drawn(tmp_path: Path) -> None:
+    page, markdown = written(tmp_path, samples.rows_of([True, False]), calibration={})
+    assert "Nothing that could tell was measured." in page
+    assert "Nothing was measured." in markdown
+    assert not (tmp_path / "reliability.png").exists()
+
+
+def test_sampling_is_told(tmp_path: Path) -> None:
+    drawn = {
+        "samples": 4, "temperature": 0.7, "mean_accuracy": 0.5, "mean_accuracy_ci95_patients": [0.4, 0.6], "any_right": 0.75,
+        "all_right": 0.25,
+    }  # fmt: skip
+    page, markdown = written(tmp_path, samples.rows_of([True, False]), sampling=drawn)
+    assert "4 samples a question at temperature 0.7: mean accuracy 50.0% (patients 40.0\u201360.0%), any right 75.0%" in page
+    assert "| mean accuracy of 4 samples | 50.0% | patients 40.0\u201360.0% |" in markdown
+
+
+def test_incomplete_results_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="incomplete"):
+        write_run({"kind": "run"}, [], tmp_path)
+
+
+def test_command_of_the_manifest() -> None:
+    made = samples.results_of(samples.rows_of([True]))["manifest"] | {"suite": "slake", "samples": 5, "vote": 5}
+    made["checkpoint"]["name"] = "my model"
+    told = "unireason eval run --suite slake --data DIR --model 'my model' --questions 1 --seed 0 --samples 5 --vote 5 --out DIR"
+    assert command(made) == told
+
+
+def test_a_dot_lies_where_its_value_is() -> None:
+    drawn = dot(0.1, [-0.05, 0.2], lines=(("zero", 0.0),), ends=(-0.25, 0.25))
+    assert 'class="dot" d="M70.00 8h0"' in drawn
+    assert 'class="whiskers" d="M40.00 8H90.00' in drawn
+    assert 'class="zero" d="M50.00 0V16"' in drawn
+    assert 'd="M100.00 8h0"' in dot(7.0)
+    assert "dot" not in dot(None)
