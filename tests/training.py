@@ -91,9 +91,14 @@ def changed(settings: Any, tables: Mapping[str, Any]) -> Any:
 LORA = Lora(rank=4, alpha=8.0)
 
 
+def opened(start: Path, dataset: Dataset, **settings: Any) -> Cases:
+    """The cases of a data set without a cache."""
+    return Cases(Data(folders=(str(dataset.folder),), **settings), rule(str(start)), DiskCache(None, 0))
+
+
 def shown(start: Path, dataset: Dataset, split: str = "train") -> list[tuple[CaseSamples, list[NDArray[np.uint8]]]]:
     """The cases of a split with their pictures, in the order of the data set."""
-    cases = Cases(Data(folders=(str(dataset.folder),)), rule(str(start)), DiskCache(None, 0))
+    cases = opened(start, dataset)
     return [(case, cases.pictures(case)) for case in cases.cases(split)]
 
 

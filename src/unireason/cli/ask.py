@@ -72,9 +72,8 @@ def _add_how(group: Any) -> None:
     add_sampling(group)
     group.add_argument(
         "--crop-source",
-        choices=("model", "native"),
-        default="model",
-        help="cut regions from the model frame or from source pixels",
+        choices=("model", "native", "none"),
+        help="what looks show: regions of the model frame, of source pixels, or nothing (default: the profile's)",
     )
     group.add_argument("--max-looks", metavar="N", type=int, help="looks at most")
     add_machine(group)

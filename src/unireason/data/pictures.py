@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.imaging.serialize import serialize
-from unireason.types import Case, Frame
+from unireason.types import Case, Frame, Stack
 
 from .frames import FrameRule
 from .item import Loaded
@@ -39,16 +39,28 @@ def model_pictures(case: Case, rule: FrameRule) -> list[NDArray[np.uint8]]:
     """
     from PIL import Image
 
-    depth, height, width = rule.volume_shape
-    if case.kind == "volume":
-        stack = serialize(case, depth=depth, size=(height, width), window=rule.window)
-    else:
-        stack = serialize(case, size=rule.image_size, window=rule.window)
+    stack = model_stack(case, rule)
     frame = rule.frame(case.geometry.shape)
     if stack.slices.shape[1:3] == (frame.height, frame.width):
         return list(stack.slices)
     size = (frame.width, frame.height)
     return [np.asarray(Image.fromarray(s).resize(size, Image.Resampling.BICUBIC)) for s in stack.slices]
+
+
+def model_stack(case: Case, rule: FrameRule) -> Stack:
+    """A case as serialised for a model frame, before the image processor resizes it.
+
+    Args:
+        case: Image or volume.
+        rule: How pictures become the model frame.
+
+    Raises:
+        FormatError: If the window or a size cannot be used.
+    """
+    if case.kind == "volume":
+        depth, *size = rule.volume_shape
+        return serialize(case, depth=depth, size=(size[0], size[1]), window=rule.window)
+    return serialize(case, size=rule.image_size, window=rule.window)
 
 
 def mask_on_frame(mask: NDArray[V], frame: Frame) -> NDArray[V]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from unireason.errors import FormatError
+from unireason.grounding.prompts import CropSource
 
-from .case import CropSource
 from .sampling import Sampling
 
 
@@ -18,10 +18,10 @@ class AskOptions:
 
     Attributes:
         sampling: How tokens are chosen; greedy by default.
-        samples: Responses a question; sample n uses the seed ``sampling.seed + n``.
+        samples: Responses a question; sample n uses the seed ``sampling.seed + n``, or that of its question plus n.
         window: See ``imaging.window.choose``.
         slices: Model slices of a volume; None takes the profile's.
-        crop_source: "model" or "native".
+        crop_source: What looks show: "model", "native" or "none"; None takes the profile's.
         max_looks: Looks at most; None takes the profile's.
         max_new_tokens: Sampled tokens at most; None takes the profile's.
     """
@@ -30,7 +30,7 @@ class AskOptions:
     samples: int = 1
     window: str = "auto"
     slices: int | None = None
-    crop_source: CropSource = "model"
+    crop_source: CropSource | None = None
     max_looks: int | None = None
     max_new_tokens: int | None = None
 
@@ -53,10 +53,16 @@ class Question:
     Attributes:
         text: The question.
         options: Option texts in order A, B, ...; none for an open question.
+        seed: Seed of its first sample; None takes that of the sampling, which all questions of a call share.
     """
 
     text: str
     options: tuple[str, ...] = ()
+    seed: int | None = None
+
+    def seed_of(self, sample: int, sampling: Sampling) -> int:
+        """The seed of one of its samples, counted from 0."""
+        return (sampling.seed if self.seed is None else self.seed) + sample
 
 
 def options_from(how: Mapping[str, Any]) -> AskOptions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from unireason.errors import FormatError
 from unireason.grounding import crop
+from unireason.grounding.prompts import CropSource
 from unireason.model import tokens, vision
 from unireason.model.checkpoint import Checkpoint
 from unireason.types import Crop, Frame, Kind, Stack
 
 from .session import Budget, Scene, Session
 
-CropSource = Literal["model", "native"]
 Regions = Callable[[crop.Plan], crop.Plan]
 
 
@@ -50,7 +50,7 @@ class Request:
         prompt: Prompt ids, pads expanded, from ``model.tokens.prompt_ids``.
         budget: Limits.
         seed: Seed of this response.
-        crop_source: "model" cuts from the model frame, "native" from full-resolution pixels.
+        crop_source: "model" cuts from the model frame, "native" from full-resolution pixels; "none" shows nothing.
         regions: Where to cut in place of what a box says, for checks of evidence; None cuts what was asked for. Called once a look; an
             empty plan shows nothing.
     """
@@ -73,7 +73,14 @@ def prepare_case(checkpoint: Checkpoint, stack: Stack) -> EncodedCase:
     return EncodedCase(stack, prepared, prepared.frame(stack.kind))
 
 
-def known_case(checkpoint: Checkpoint, pictures: Sequence[NDArray[np.uint8]], kind: Kind, features: list[Any]) -> EncodedCase:
+def known_case(
+    checkpoint: Checkpoint,
+    pictures: Sequence[NDArray[np.uint8]],
+    kind: Kind,
+    features: list[Any],
+    *,
+    stack: Stack | None = None,
+) -> EncodedCase:
     """A case whose pictures and visual features are at hand already.
 
     Args:
@@ -81,6 +88,7 @@ def known_case(checkpoint: Checkpoint, pictures: Sequence[NDArray[np.uint8]], ki
         pictures: uint8 (H, W) or (H, W, 3) of the model frame's size, in order.
         kind: "image" or "volume".
         features: Visual features, one tensor (tokens, width) a picture.
+        stack: The case as serialised, for native crops; None takes the pictures for its full-resolution pixels.
 
     Raises:
         ModelError: If there is no picture or their sizes differ.
@@ -89,9 +97,10 @@ def known_case(checkpoint: Checkpoint, pictures: Sequence[NDArray[np.uint8]], ki
     grids = tuple(vision.grid_of(checkpoint, *p.shape[:2]) for p in pictures)
     prepared = vision.Prepared(torch.empty(0), grids, tuple(pictures), checkpoint.patch)
     frame = prepared.frame(kind)
-    slices = np.stack(list(pictures))
-    coverage = tuple((z, z + 1) for z in range(frame.depth))
-    stack = Stack(slices, kind, "", coverage, slices if kind == "volume" else slices[0])
+    if stack is None:
+        slices = np.stack(list(pictures))
+        coverage = tuple((z, z + 1) for z in range(frame.depth))
+        stack = Stack(slices, kind, "", coverage, slices if kind == "volume" else slices[0])
     return EncodedCase(stack, prepared, frame, features)
 
 
@@ -102,11 +111,13 @@ def start_session(checkpoint: Checkpoint, request: Request) -> Session:
         FormatError: If the crop source is unknown.
         ModelError: If the prompt is empty or longer than the context.
     """
-    if request.crop_source not in ("model", "native"):
-        raise FormatError(f"the crop source is {request.crop_source!r}", "'model' or 'native'")
+    if request.crop_source not in get_args(CropSource):
+        raise FormatError(f"the crop source is {request.crop_source!r}", f"one of {', '.join(get_args(CropSource))}")
 
     def cut(plan: crop.Plan) -> tuple[Crop, ...]:
         plan = request.regions(plan) if request.regions else plan
+        if request.crop_source == "none":
+            return ()
         return tuple(_cut(checkpoint, request, index, rect) for index, rect in plan)
 
     def decode(ids: Sequence[int]) -> str:
@@ -125,4 +136,4 @@ def _cut(checkpoint: Checkpoint, request: Request, index: int, rect: crop.Rect) 
     else:
         pixels = crop.cut(case.prepared.pictures[index], rect)
     grid = vision.grid_of(checkpoint, *pixels.shape[:2])
-    return Crop(rect, index, pixels, grid, request.crop_source)
+    return Crop(rect, index, pixels, grid, "native" if request.crop_source == "native" else "model")

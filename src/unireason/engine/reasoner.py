@@ -123,7 +123,9 @@ class Reasoner:
         sessions = self.engine.generate(requests, chosen.sampling, on_token=on_token)
         seconds = {"encode": round(ready - begun, 3), "generate": round(time.perf_counter() - ready, 3)}
         made: Iterator[Trace] = (
-            self.trace(case, encoded, session, q, self._provenance(encoded, chosen, n, {"seconds": seconds}))
+            self.trace(
+                case, encoded, session, q, self._provenance(encoded, chosen, q.seed_of(n, chosen.sampling), {"seconds": seconds})
+            )
             for session, (q, n) in zip(sessions, ((q, n) for q in asked for n in range(chosen.samples)), strict=True)
         )
         return [[next(made) for _ in range(chosen.samples)] for _ in asked]
@@ -152,8 +154,10 @@ class Reasoner:
         pairs = zip(questions, regions, strict=True)
         requests = [replace(self._request(encoded, q, chosen, 0), regions=where) for q, where in pairs]
         sessions = self.engine.generate(requests, chosen.sampling)
-        said = self._provenance(encoded, chosen, 0, {})
-        return [self.trace(case, encoded, session, q, said) for session, q in zip(sessions, questions, strict=True)]
+        return [
+            self.trace(case, encoded, session, q, self._provenance(encoded, chosen, q.seed_of(0, chosen.sampling), {}))
+            for session, q in zip(sessions, questions, strict=True)
+        ]
 
     def ground(self, case: Case, question: str, *, on_token: OnToken | None = None, **how: Any) -> Trace:
         """Ask one implicit question once: what a picture is asked for is answered by a place.
@@ -245,9 +249,10 @@ class Reasoner:
             max_context=self.checkpoint.max_context,
         )
         prompt = tokens.prompt_ids(self.checkpoint, messages, encoded.prepared.grid_thw)
-        return Request(encoded, prompt, budget, chosen.sampling.seed + sample, chosen.crop_source)
+        seed = question.seed_of(sample, chosen.sampling)
+        return Request(encoded, prompt, budget, seed, chosen.crop_source or profile.crops)
 
-    def _provenance(self, encoded: EncodedCase, chosen: AskOptions, sample: int, more: dict[str, Any]) -> dict[str, Any]:
+    def _provenance(self, encoded: EncodedCase, chosen: AskOptions, seed: int, more: dict[str, Any]) -> dict[str, Any]:
         model, profile = self.checkpoint, self.checkpoint.profile
         return {
             "checkpoint": {
@@ -260,9 +265,9 @@ class Reasoner:
             "profile": {"name": profile.name, "sha256": profile.sha256},
             "engine": type(self.engine).__name__,
             "window": encoded.stack.window,
-            "crop_source": chosen.crop_source,
+            "crop_source": chosen.crop_source or profile.crops,
             "sampling": {k: v for k, v in asdict(chosen.sampling).items() if k != "seed"},
-            "seed": chosen.sampling.seed + sample,
+            "seed": seed,
             "versions": dict(model.versions),
             **more,
         }

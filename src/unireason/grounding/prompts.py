@@ -23,6 +23,7 @@ PROFILE_FILE = "profile.toml"
 GROUNDING_FILE = "grounding.toml"
 Role = Literal["system", "user", "assistant"]
 Chat = Literal["tokenizer", "chatml"]
+CropSource = Literal["model", "native", "none"]
 
 _MAX_OPTIONS = 26
 _MAX_TEXT = 20_000
@@ -69,6 +70,8 @@ class Profile:
         max_round_tokens_2d: Sampled tokens a round at most, image.
         max_round_tokens_3d: The same for a volume.
         chat: "tokenizer" uses the chat template of the tokenizer, "chatml" the layout of ``render``.
+        crops: What a look shows: "model" the region cut from the model frame, "native" the same region cut from full-resolution pixels,
+            "none" nothing (the box stands in the text and the model goes on behind it).
     """
 
     name: str
@@ -88,6 +91,7 @@ class Profile:
     max_round_tokens_2d: int = 256
     max_round_tokens_3d: int = 128
     chat: Chat = "tokenizer"
+    crops: CropSource = "model"
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -105,7 +109,15 @@ class Profile:
     @property
     def sha256(self) -> str:
         """Hash over all fields: two profiles with one hash ask in the same words under the same limits."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        table = asdict(self)
+        if self.crops == "model":
+            del table["crops"]  # younger than recorded hashes
+        return hashlib.sha256(json.dumps(table, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+    @property
+    def injects(self) -> bool:
+        """True if a box in the reasoning is followed by image tokens."""
+        return self.max_rounds > 0 and self.crops != "none"
 
     def max_round_tokens(self, kind: Kind) -> int:
         """Sampled tokens a round at most for an image or a volume."""
@@ -249,9 +261,9 @@ def _check_field(name: str, value: Any) -> None:
     elif name.startswith("max_"):
         if type(value) is not int or not (0 if name == "max_rounds" else 1) <= value <= 1_000_000:
             raise FormatError(f"the profile's {name} is {value!r}", "a whole number from 1 (max_rounds: 0) to 1000000")
-    elif name == "chat":
-        if value not in get_args(Chat):
-            raise FormatError(f"the profile's chat is {value!r}", '"tokenizer" or "chatml"')
+    elif name in _CHOICES:
+        if value not in _CHOICES[name]:
+            raise FormatError(f"the profile's {name} is {value!r}", " or ".join(f'"{v}"' for v in _CHOICES[name]))
     elif not isinstance(value, str) or (name == "name" and not value) or not _is_unicode(value):
         raise FormatError(f"the profile's {name} is {value!r}", "a text")
     elif _STRUCTURE.search(value):
@@ -288,6 +300,7 @@ def _clean(name: str, text: str) -> str:
     return text
 
 
+_CHOICES: Mapping[str, tuple[str, ...]] = {"chat": get_args(Chat), "crops": get_args(CropSource)}
 _CLOSINGS = tuple((f"closing_{what}_{dim}", {"letters"}) for what in ("choice", "open") for dim in ("2d", "3d"))
 
 _LOOK = (

@@ -18,6 +18,7 @@ from unireason.grounding.prompts import load_profile
 from unireason.model import adapters, files, parts, scratch, vision, vocabulary
 from unireason.model.checkpoint import Checkpoint, load
 from unireason.model.save import save
+from unireason.types import Stack
 
 from . import optimisers
 from .allocator import give_back
@@ -151,6 +152,8 @@ class Learner:
         made = load(settings.start, device=where, dtype="bf16" if half else "fp32", profile=profile)
         if settings.grounding:
             made = replace(made, grounding=load_profile(settings.grounding))
+        if settings.crops:
+            made = replace(made, profile=replace(made.profile, crops=settings.crops))
         if settings.phrases:
             vocabulary.extend(made.network, made.tokenizer, self._phrases(), seed=self.settings.run.seed)
         return made
@@ -210,22 +213,23 @@ class Learner:
     def trees(self, unit: Unit) -> list[Tree]:
         """The samples of a unit as token sequences; none, and counted, if its pictures cannot be read."""
         case, samples = self.cases.asked(unit)
-        pictures = self.pictures(case)
-        return self.encoder.trees(samples, case.frame, pictures) if pictures else []
+        pictures, stack = self.pictures(case)
+        return self.encoder.trees(samples, case.frame, pictures, stack=stack) if pictures else []
 
     def questions(self, unit: Unit) -> list[Asked]:
         """The samples of a unit as questions to be rolled out; none, and counted, if its pictures cannot be read."""
         case, samples = self.cases.asked(unit)
-        pictures = self.pictures(case)
-        return [Asked(case, sample, pictures) for sample in samples] if pictures else []
+        pictures, stack = self.pictures(case)
+        return [Asked(case, sample, pictures, stack) for sample in samples] if pictures else []
 
-    def pictures(self, case: CaseSamples) -> Pictures:
-        """The pictures of a case; none, and counted, if they cannot be read."""
+    def pictures(self, case: CaseSamples) -> tuple[Pictures, Stack | None]:
+        """The pictures of a case, and the case as serialised for native crops; none, and counted, if they cannot be read."""
         try:
-            return self.cases.pictures(case)
+            native = self.encoder.checkpoint.profile.crops == "native"
+            return self.cases.pictures(case), self.cases.stack(case) if native else None
         except Unreadable as error:
             self.skips.add(error)
-            return []
+            return [], None
 
     def smoothing(self, sigma: float) -> NumberSmoothing:
         """Number smoothing for the checkpoint's tokenizer.

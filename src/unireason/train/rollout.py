@@ -16,7 +16,7 @@ from unireason.engine.sampling import Picker, Sampling, make_sampler
 from unireason.engine.session import Budget, Session
 from unireason.grounding.steps import Execution
 from unireason.model.checkpoint import Checkpoint
-from unireason.types import Trace
+from unireason.types import Stack, Trace
 
 from .feed.cases import CaseSamples
 from .network.encode import Encoder, Pictures
@@ -32,11 +32,13 @@ class Asked:
         case: Its case.
         sample: The question with its truth.
         pictures: Pictures of the case, uint8 (H, W) or (H, W, 3).
+        stack: The case as serialised, where the profile shows native crops; else None.
     """
 
     case: CaseSamples
     sample: SampleRecord
     pictures: Pictures
+    stack: Stack | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +97,8 @@ class Roller:
         for asked, own in zip(questions, seeds, strict=True):
             case = encoded.get(asked.case.id) or encoded.setdefault(asked.case.id, self._encode(asked))
             prompt = self.encoder.prompt(asked.sample, case.frame)
-            requests += [Request(case, prompt, self.budget(asked), seed) for seed in own]
+            crops = self.encoder.profile(asked.sample).crops
+            requests += [Request(case, prompt, self.budget(asked), seed, crops) for seed in own]
         sessions = iter(self._sessions(requests, sampling))
         return [[self._rolled(asked, next(sessions)) for _ in own] for asked, own in zip(questions, seeds, strict=True)]
 
@@ -111,7 +114,8 @@ class Roller:
         for one, where in zip(rolled, regions, strict=True):
             name = one.asked.case.id
             case = encoded.get(name) or encoded.setdefault(name, self._encode(one.asked))
-            requests.append(Request(case, one.session.prompt, self.budget(one.asked), regions=where))
+            crops = self.encoder.profile(one.asked.sample).crops
+            requests.append(Request(case, one.session.prompt, self.budget(one.asked), 0, crops, where))
             first = one.session.sampled.index(False)
             opening.append(one.session.response[:first])
         sessions = self._sessions(requests, Sampling(), opening)
@@ -139,7 +143,8 @@ class Roller:
         return [made[place] for place in range(len(requests))]
 
     def _encode(self, asked: Asked) -> EncodedCase:
-        return known_case(self.checkpoint, asked.pictures, asked.case.kind, self._look(asked.pictures))
+        seen = self._look(asked.pictures)
+        return known_case(self.checkpoint, asked.pictures, asked.case.kind, seen, stack=asked.stack)
 
     def _rolled(self, asked: Asked, session: Session) -> Rolled:
         question = Question(asked.sample.question.text, asked.sample.question.options)

@@ -43,6 +43,16 @@ def test_crops_are_cut_from_the_frame_or_from_native_pixels(kind):
         assert high.grid_thw != low.grid_thw
 
 
+@pytest.mark.parametrize("kind", [LocalEngine, ReferenceEngine])
+def test_a_look_that_shows_nothing_stands_in_the_text(kind):
+    engine = kind(tiny.checkpoint(), picker=tiny.Script(tiny.plan([(4, 8, 1, 40, 50, 3)])))
+    session = engine.generate([ask(engine, engine.encode(tiny.stack()), crop_source="none")])[0]
+    assert session.finish == "end_of_turn"
+    assert session.crops == ()
+    assert all(session.sampled)
+    assert "[4,8,1,40,50,3]" in tokens.readable(engine.checkpoint, session.response)
+
+
 def test_crop_source_is_checked():
     engine = LocalEngine(tiny.checkpoint())
     with pytest.raises(FormatError, match="crop source"):

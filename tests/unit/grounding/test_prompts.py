@@ -121,6 +121,7 @@ def test_braces_of_the_user_stay_as_they_are():
         ("max_new_tokens", 0),
         ("max_round_tokens_2d", "256"),
         ("chat", "jinja"),
+        ("crops", "all"),
     ],
 )
 def test_bad_fields_are_refused(field, value):
@@ -146,7 +147,20 @@ def test_toml_round_trip_of_any_wording(text):
 
 
 def test_hash_changes_with_every_wording():
-    assert len({p.sha256 for p in (PLAIN, replace(PLAIN, system_2d="See."), replace(PLAIN, max_rounds=9))}) == 3
+    others = (replace(PLAIN, system_2d="See."), replace(PLAIN, max_rounds=9), replace(PLAIN, crops="none"))
+    assert len({p.sha256 for p in (PLAIN, *others, replace(PLAIN, crops="native"))}) == 5
+
+
+def test_the_hash_of_the_built_in_wording_is_that_of_recorded_results():
+    """A field that came later must not make old results those of another profile."""
+    assert prompts.BUILT_IN["umrg"].sha256 == "530e3ba15ace27eb1957bc8d7d63ecf230868d6df9952f8ba7b532cfc5313fac"
+
+
+@pytest.mark.parametrize(
+    ("rounds", "crops", "injects"), [(1, "model", True), (1, "native", True), (1, "none", False), (0, "model", False)]
+)
+def test_what_injects_crops(rounds, crops, injects):
+    assert replace(PLAIN, max_rounds=rounds, crops=crops).injects is injects
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import tiny
-from training import shown
+from training import opened, shown
 from unireason.data.question import IMPLICIT, Question
 from unireason.data.records import SampleRecord
 from unireason.engine.case import Request, known_case, prepare_case
@@ -133,9 +133,10 @@ def test_implicit_questions_are_asked_by_their_own_profile():
     assert encoder.profile(implicit).name == "umrg"
 
 
-def test_a_profile_without_looks_injects_nothing():
+@pytest.mark.parametrize("how", [{"max_rounds": 0}, {"crops": "none"}])
+def test_a_profile_without_looks_injects_nothing(how):
     made = _plain()
-    encoder = Encoder.of(replace(made, profile=replace(made.profile, max_rounds=0)))
+    encoder = Encoder.of(replace(made, profile=replace(made.profile, **how)))
     [tree] = encoder.trees([sample("image", "At", Look("x", Box2D(0, 0, 28, 28)), ".")], IMAGE, blank(IMAGE))
     assert tree.rows[0].pictures == []
     assert sum(tree.rows[0].labels) == 1 + 2 + 13 + 1 + 1 + 4 + 1
@@ -172,12 +173,14 @@ def test_ids_that_do_not_fit_their_pictures_are_refused(pictures, label, came):
         run.tokens(shown_ids, [True, False, label, False, True], pictures=given, special=ids)
 
 
-def forced(checkpoint, tree: Tree, case: CaseSamples, pictures: list[np.ndarray]):
+def forced(checkpoint, tree: Tree, case: CaseSamples, pictures: list[np.ndarray], stack=None):
     """The engine's sessions when it is made to write what the rows say the assistant wrote."""
     encoder = Encoder.of(checkpoint)
-    encoded = known_case(checkpoint, pictures, case.kind, vision.encode(checkpoint, vision.prepare(checkpoint, pictures)))
+    seen = vision.encode(checkpoint, vision.prepare(checkpoint, pictures))
+    encoded = known_case(checkpoint, pictures, case.kind, seen, stack=stack)
     budget = Budget(max_looks=50, max_new_tokens=4000, max_round_tokens=4000, max_context=checkpoint.max_context)
-    requests = [Request(encoded, encoder.prompt(s, case.frame), budget) for s in case.samples]
+    crops = checkpoint.profile.crops
+    requests = [Request(encoded, encoder.prompt(s, case.frame), budget, crop_source=crops) for s in case.samples]
     responses = [[i for i, label in zip(row.ids, row.labels, strict=True) if label] for row in tree.rows]
 
     def picker(row, sampling, seed, forbidden):
@@ -186,14 +189,19 @@ def forced(checkpoint, tree: Tree, case: CaseSamples, pictures: list[np.ndarray]
     return LocalEngine(checkpoint, picker=picker).generate(requests)
 
 
+@pytest.mark.parametrize("crops", ["model", "native"])
 @pytest.mark.parametrize("kind", ["image", "volume"])
-def test_prompts_responses_and_crops_are_those_of_the_engine(start, phantoms, kind):
+def test_prompts_responses_and_crops_are_those_of_the_engine(start, phantoms, kind, crops):
     checkpoint = load(str(start), device="cpu", dtype="fp32")
-    looked = 0
+    checkpoint = replace(checkpoint, profile=replace(checkpoint.profile, crops=crops))
+    stacks = opened(start, phantoms)
+    stacks.cases("train")
+    looked = finer = 0
     for case, pictures in [c for c in shown(start, phantoms) if c[0].kind == kind][:2]:
         vqa = replace(case, samples=tuple(s for s in case.samples if s.task == "vqa"))
-        [tree] = Encoder.of(checkpoint).trees(vqa.samples, case.frame, pictures)
-        for row, session in zip(tree.rows, forced(checkpoint, tree, vqa, pictures), strict=True):
+        stack = stacks.stack(case) if crops == "native" else None
+        [tree] = Encoder.of(checkpoint).trees(vqa.samples, case.frame, pictures, stack=stack)
+        for row, session in zip(tree.rows, forced(checkpoint, tree, vqa, pictures, stack), strict=True):
             asked = row.labels.index(True)
             assert session.finish == "end_of_turn"
             assert session.problems == []
@@ -205,7 +213,12 @@ def test_prompts_responses_and_crops_are_those_of_the_engine(start, phantoms, ki
             assert [(p.shape, p.tobytes()) for p in fed] == [(p.shape, p.tobytes()) for p in row.pictures]
             assert [c.grid_thw for c in session.crops] == [vision.grid_of(checkpoint, *p.shape) for p in row.pictures]
             looked += len(session.crops)
+            finer += sum(
+                c.pixels.shape != (c.box_model[3] - c.box_model[1], c.box_model[2] - c.box_model[0]) for c in session.crops
+            )
+            assert {c.origin for c in session.crops} <= {crops}
     assert looked > 5
+    assert (finer > 0) is (crops == "native")
 
 
 def test_pictures_of_a_volume_are_those_that_the_engine_prepares(start, phantoms):

@@ -304,3 +304,15 @@ def test_a_full_disk_spares_the_last_state(start, lessons, tmp_path, monkeypatch
     assert [p.name for p in (tmp_path / "full" / "state").iterdir()] == ["step-0000002"]
     train(settings, tmp_path / "full")
     assert raw(tmp_path / "full") == raw(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("crops", ["none", "native"])
+def test_what_looks_show_is_kept_with_the_checkpoint(start, lessons, tmp_path, crops):
+    """It is trained and asked the same way, in the examination during the run and afterwards."""
+    settings = training.sft(start, lessons, model={"crops": crops}, run={"steps": 2, "eval_every": 2, "eval_samples": 4})
+    train(settings, tmp_path)
+    assert load(tmp_path / "checkpoint", device="cpu", dtype="fp32").profile.crops == crops
+    assert load(tmp_path / "checkpoint", device="cpu", dtype="fp32").grounding.crops == "model"
+    assert "eval_accuracy_3d" in log_of(tmp_path)[-1]
+    if crops == "none":
+        assert log_of(tmp_path)[-1]["eval_crop_rate"] == 0

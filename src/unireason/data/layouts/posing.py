@@ -72,7 +72,7 @@ def pose(sample: SampleRecord, frame: Frame, profile: Profile | None = None) -> 
     for role, parts in profile.parts(frame.kind, question.text, question.options, n_slices=frame.depth):
         shown += [(part.index, None) for part in parts if isinstance(part, Picture)]
         prompt.append((role, "".join(IMAGE if isinstance(part, Picture) else part for part in parts)))
-    response, cuts = with_crops(sample.response, frame) if profile.max_rounds else (sample.response, ())
+    response, cuts = with_crops(sample.response, frame) if profile.injects else (sample.response, ())
     return Posed(tuple(prompt), response, tuple(shown), cuts)
 
 

@@ -19,6 +19,7 @@ from unireason.errors import FormatError, ModelError
 from unireason.grounding.crop import fitted_size
 from unireason.grounding.prompts import GROUNDING_FILE, PROFILE_FILE, Profile, load_profile, render
 from unireason.model.files import BUILT_IN, locate
+from unireason.train.feed.ungrounded import without_looks
 from unireason.train.settings.grpo import Grpo
 from unireason.train.settings.planned import Planned
 from unireason.train.settings.sft import Sft
@@ -88,7 +89,7 @@ def _samples(dataset: Dataset, settings: Sft | Grpo) -> Iterator[SampleRecord]:
     for sample in dataset.samples(settings.data.split):
         task = "umrg" if sample.task == "umrg" else "choice" if sample.question.options else "open"
         if task in settings.data.tasks:
-            yield sample
+            yield sample if settings.data.looks else without_looks(sample)
 
 
 def _frames(dataset: Dataset, split: str) -> dict[str, Frame]:
@@ -117,14 +118,16 @@ class _Asking:
             for file, other in ((PROFILE_FILE, "default"), (GROUNDING_FILE, "umrg"))
         )
         grounding = settings.model.grounding or grounds
-        return cls(load_profile(settings.model.profile or own), load_profile(grounding), rule(start if folder else "published"))
+        profile = load_profile(settings.model.profile or own)
+        profile = replace(profile, crops=settings.model.crops or profile.crops)
+        return cls(profile, load_profile(grounding), rule(start if folder else "published"))
 
     def measure(self, sample: SampleRecord, frame: Frame, kind: _Kind, count: Count) -> None:
         """Add the lengths of a sample to those of its kind."""
         profile = self.grounding if sample.task == "umrg" else self.profile
         messages = profile.parts(frame.kind, sample.question.text, sample.question.options, n_slices=frame.depth)
         asked = render(messages, assistant_prefix=profile.assistant_prefix).replace(_PICTURE, "")
-        text, cuts = with_crops(sample.response, frame) if profile.max_rounds else (sample.response, ())
+        text, cuts = with_crops(sample.response, frame) if profile.injects else (sample.response, ())
         kind.text.append(count(asked))
         kind.response.append(count(text.replace(IMAGE, "").removeprefix(profile.assistant_prefix)) + 1)
         kind.crops.append(len(cuts))

@@ -16,12 +16,13 @@ from unireason.data.item import Loaded
 from unireason.data.records import SampleRecord
 from unireason.errors import FormatError, UniReasonError
 from unireason.train.settings.shared import Data
-from unireason.types import Frame, Kind
+from unireason.types import Frame, Kind, Stack
 
 from .disk import DiskCache
 from .pictures import Place, Shelf
 from .plan import Unit
 from .recent import Recent
+from .ungrounded import without_looks
 
 _COLUMNS = ("id", "kind", "frame", "item", "slice", "sha256")
 _TASKS = ("choice", "open", "umrg")
@@ -99,6 +100,7 @@ class Cases:
         self._settings, self._disk = settings, disk
         self._recent: Recent[tuple[NDArray[np.uint8], ...]] = Recent(memory_bytes)
         self._masked: Recent[Loaded] = Recent(memory_bytes)
+        self._stacks: Recent[Stack] = Recent(memory_bytes)
         self._splits: dict[str, list[CaseSamples]] = {}
         self._known: dict[str, CaseSamples] = {}
 
@@ -145,6 +147,21 @@ class Cases:
             self._recent.put(case.id, found, sum(p.nbytes for p in found))
         return list(found)
 
+    def stack(self, case: CaseSamples) -> Stack:
+        """A case as serialised, with its full-resolution pixels, made from the source of its data set; the last ones are kept.
+
+        Raises:
+            Unreadable: If it cannot be had.
+        """
+        found = self._stacks.get(case.id)
+        if found is None:
+            try:
+                found = self._shelves[case.place.dataset].stack(case.place)
+            except (UniReasonError, OSError) as error:
+                raise Unreadable(case.id, str(error)) from error
+            self._stacks.put(case.id, found, found.slices.nbytes + found.native.nbytes)
+        return found
+
     def loaded(self, case: CaseSamples) -> Loaded:
         """A case with its masks, read from the source of its data set; the last ones are kept.
 
@@ -176,7 +193,8 @@ class Cases:
 
     def _listed(self, number: int, split: str) -> Iterator[CaseSamples]:
         dataset = self.datasets[number]
-        samples = _by_case(sample for sample in dataset.samples(split) if _task(sample) in self._settings.tasks)
+        found = (sample for sample in dataset.samples(split) if _task(sample) in self._settings.tasks)
+        samples = _by_case(found if self._settings.looks else map(without_looks, found))
         seen: set[str] = set()
         for path in dataset.files("cases", split):
             for row in rows(path, "cases", _COLUMNS):

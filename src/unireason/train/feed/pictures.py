@@ -17,9 +17,9 @@ from unireason.data.extract.slices import axial
 from unireason.data.frames import FrameRule
 from unireason.data.item import Item, Loaded, Source
 from unireason.data.layouts.entries import pixels
-from unireason.data.pictures import model_pictures
+from unireason.data.pictures import model_pictures, model_stack
 from unireason.errors import FormatError, ImageReadError, UniReasonError
-from unireason.types import Frame
+from unireason.types import Frame, Stack
 
 Pictures = tuple[NDArray[np.uint8], ...]
 
@@ -137,6 +137,14 @@ class Shelf:
             UniReasonError: If the source cannot be opened, lacks the item or cannot read it, or the file is another one.
         """
         return _part(self._load(place), place)
+
+    def stack(self, place: Place) -> Stack:
+        """A case as serialised, read from the source.
+
+        Raises:
+            UniReasonError: As for :meth:`loaded`.
+        """
+        return model_stack(self.loaded(place).case, self._rule)
 
     def _load(self, place: Place) -> Loaded:
         """The whole item of a case."""

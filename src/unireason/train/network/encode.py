@@ -11,19 +11,36 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.data.layouts.posing import IMAGE, with_crops
+from unireason.data.layouts.posing import IMAGE, Cut, with_crops
 from unireason.data.records import SampleRecord
 from unireason.errors import FormatError
 from unireason.grounding.crop import cut
 from unireason.grounding.prompts import Profile, load_profile
+from unireason.imaging import native_region
 from unireason.model.checkpoint import Checkpoint
 from unireason.model.tokens import Grid, encode_text, prompt_ids
 from unireason.model.vision import model_size, resized
-from unireason.types import Frame
+from unireason.types import Frame, Stack
 
 from .sequence import Run, Tree
 
 Pictures = Sequence[NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shown:
+    """The pictures of a case, and where its regions are cut."""
+
+    frame: Frame
+    pictures: Pictures
+    stack: Stack | None
+
+    def region(self, place: Cut, *, native: bool) -> NDArray[np.uint8]:
+        """The pixels of one crop, of the size at which they are found."""
+        index, rect = place
+        if rect is None:
+            return self.pictures[index]
+        return native_region(self.stack, self.frame, index, rect) if native and self.stack else cut(self.pictures[index], rect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +88,16 @@ class Encoder:
         run.tokens(ids, [False] * len(ids), pictures=shown, special=special, merge=self.checkpoint.merge)
         return run
 
-    def trees(self, samples: Sequence[SampleRecord], frame: Frame, pictures: Pictures) -> list[Tree]:
+    def trees(
+        self, samples: Sequence[SampleRecord], frame: Frame, pictures: Pictures, *, stack: Stack | None = None
+    ) -> list[Tree]:
         """Questions and responses on one case.
 
         Args:
             samples: At least one; samples with equal prompts up to the last picture share them.
             frame: Model frame of the case.
             pictures: Its pictures, uint8 (H, W) or (H, W, 3) of the frame's size.
+            stack: Gives the full-resolution pixels for native crops; without one regions are cut from the pictures.
 
         Returns:
             One tree for each distinct beginning, in order of appearance.
@@ -93,11 +113,11 @@ class Encoder:
         out = []
         for beginning, members in by_prefix.items():
             prefix = self.run(beginning, pictures)
-            rows = [self._row(prefix.next, question, s, frame, pictures) for s, question in members]
+            rows = [self._row(prefix.next, question, s, _Shown(frame, pictures, stack)) for s, question in members]
             out.append(Tree(prefix, tuple(rows), tuple(s.question.family for s, _ in members)))
         return out
 
-    def _row(self, start: int, question: Sequence[int], sample: SampleRecord, frame: Frame, pictures: Pictures) -> Run:
+    def _row(self, start: int, question: Sequence[int], sample: SampleRecord, shown: _Shown) -> Run:
         row, profile = Run(next=start), self.profile(sample)
         row.text(question, label=False)
         text = sample.response
@@ -106,15 +126,15 @@ class Encoder:
                 f"the response of {sample.id} begins with {text[:20]!r}",
                 f"{profile.assistant_prefix!r}, with which the profile opens the assistant's turn",
             )
-        marked, cuts = with_crops(text, frame) if profile.max_rounds else (text, ())
+        marked, cuts = with_crops(text, shown.frame) if profile.injects else (text, ())
         pieces = marked.removeprefix(profile.assistant_prefix).split(IMAGE)
         for number, piece in enumerate(pieces):
             row.text(encode_text(self.checkpoint, piece), label=True)
             if number < len(cuts):
-                index, rect = cuts[number]
-                region = pictures[index] if rect is None else cut(pictures[index], rect)
-                shown = resized(self.checkpoint, np.ascontiguousarray(region))
-                row.picture(shown, self._grid(*shown.shape[:2]), self.checkpoint.ids, merge=self.checkpoint.merge)
+                region = resized(
+                    self.checkpoint, np.ascontiguousarray(shown.region(cuts[number], native=profile.crops == "native"))
+                )
+                row.picture(region, self._grid(*region.shape[:2]), self.checkpoint.ids, merge=self.checkpoint.merge)
         row.text([self.checkpoint.ids.im_end], label=True)
         return row
 

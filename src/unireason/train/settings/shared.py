@@ -37,6 +37,9 @@ class Model:
         profile: Prompt profile for questions with options and open questions: "" takes the checkpoint's own, else a built-in name or a
             TOML file.
         grounding: The same for implicit grounding questions, whose built-in profile is "umrg".
+        crops: What a look shows, in place of what the profile says: "model" the region of the model frame, "native" the same region of
+            full-resolution pixels (read from the source in every step), "none" nothing; "" keeps it. The trained checkpoint's profile
+            says it too, so that it is asked as it was trained.
         phrases: Tokens added for the most frequent phrases of the training texts before training starts; 0 keeps the tokenizer. For small
             models only.
         tower: True trains the vision tower.
@@ -50,6 +53,7 @@ class Model:
     start: str
     profile: str = ""
     grounding: str = ""
+    crops: Literal["", "model", "native", "none"] = ""
     phrases: int = 0
     tower: bool = False
     projector: bool = False
@@ -69,6 +73,7 @@ class Data:
         split: Split to train on.
         validation: Split for evaluation during training.
         tasks: Which samples: "choice" (options), "open" (no options) and "umrg" (implicit grounding).
+        looks: False leaves boxes, and with them crops, out of the reasoning: the same text without grounding, to compare with.
         images: Share of 2D samples in every step, in [0, 1]; -1 takes the shares of the data.
         cases: Cases at most of each split; 0 for all. For quick looks.
         skip: Share of cases that may turn out unreadable before the run stops.
@@ -79,6 +84,7 @@ class Data:
     split: str = "train"
     validation: str = "validation"
     tasks: tuple[str, ...] = ("choice", "open", "umrg")
+    looks: bool = True
     images: float = -1.0
     cases: int = 0
     skip: float = 0.01
