@@ -1,4 +1,4 @@
-"""Two systems on the same questions: McNemar's test and the bootstrap interval of the difference."""
+"""Two systems on the same questions: McNemar's test, the bootstrap interval of the difference; Holm's correction for several pairs."""
 
 from __future__ import annotations
 
@@ -61,6 +61,29 @@ def mcnemar(only_first: int, only_second: int) -> tuple[float, float]:
     tail = float(bdtr(fewer, total, 0.5))
     point = math.comb(total, fewer) / 2**total
     return min(1.0, 2 * tail), min(1.0, 2 * tail - point)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Adjust the p values of several tests, so that comparing each with a level bounds the chance of any false alarm by that level.
+
+    Args:
+        ps: One p value a test, in [0, 1].
+
+    Returns:
+        The adjusted values in the order given; none for none.
+
+    Raises:
+        FormatError: If a value is outside [0, 1].
+
+    Source: S. Holm, Scand. J. Statist. 6 (1979) 65.
+    """
+    if not all(0 <= p <= 1 for p in ps):
+        raise FormatError(f"the p values {list(ps)}", "numbers from 0 to 1")
+    found, least = [0.0] * len(ps), 0.0
+    for rank, place in enumerate(sorted(range(len(ps)), key=lambda n: ps[n])):
+        least = max(least, min(1.0, (len(ps) - rank) * ps[place]))
+        found[place] = least
+    return found
 
 
 def compare(

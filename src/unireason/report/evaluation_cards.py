@@ -16,7 +16,7 @@ from PIL import Image
 
 from unireason.errors import FormatError
 from unireason.grounding.trace import from_json
-from unireason.types import AnswerStep, Step, TextStep, Trace
+from unireason.types import AnswerStep, Frame, Step, TextStep, Trace
 
 from . import sections
 from .bars import percent
@@ -112,18 +112,19 @@ def card(row: Row, links: Mapping[str, str]) -> str:
 
 
 def kind(row: Row) -> str:
-    """2D or 3D."""
-    return "3D" if row["kind"] == "volume" else "2D"
+    """2D or 3D; a dash where it is not known."""
+    return {"image": "2D", "volume": "3D"}.get(row["kind"], _DASH)
 
 
 def looked(row: Row) -> bool:
     """Whether a look of the answer that stands was carried out."""
-    return bool(standing(row)["looks"])
+    own = standing(row)
+    return own is not None and bool(own["looks"])
 
 
-def standing(row: Row) -> Mapping[str, Any]:
-    """The sample that stands for the question: the first that says what the row says."""
-    return next((one for one in row["samples"] if one["said"] == row["said"]), row["samples"][0])
+def standing(row: Row) -> Mapping[str, Any] | None:
+    """The sample that stands for the question; None where it could not be asked."""
+    return row["samples"][row["sample"]] if row["samples"] else None
 
 
 def tags(row: Row) -> str:
@@ -136,7 +137,7 @@ def shot(row: Row, links: Mapping[str, str]) -> str:
     link = links.get(row["picture"])
     if link is None:
         return f'<div class="shots"><p class="none">{"no picture" if looked(row) else "no look"}</p></div>'
-    told = "the first look, drawn" if looked(row) else "no look"
+    told = "picture with the first look" if looked(row) else "picture, no look"
     return f'<div class="shots"><figure><img src="{link}" alt="{told}" loading="lazy"></figure></div>'
 
 
@@ -144,26 +145,24 @@ def options(row: Row, said: str = "") -> str:
     """The options with the right one marked, and what was said if anything; the right texts of an open question."""
     if not row["options"]:
         return f'<p class="truth">{escape(" / ".join(map(str, row["answers"])))}</p>'
-    trace = trace_of(row)
-    return sections.options(replace(trace, options=tuple(row["options"]), steps=(AnswerStep(said, said or None),)), row["letter"])
+    told = Trace(row["question"], tuple(row["options"]), (AnswerStep(said, said or None),), Frame(1, 1, 1, "image"), "")
+    return sections.options(told, row["letter"])
 
 
 def response(row: Row) -> str:
     """Reasoning with its boxes, the answer as written, and what is known of it."""
-    trace = trace_of(row)
+    own = standing(row)
+    if own is None:
+        return f'<p class="flaw">{escape(row["problem"])}</p>'
+    trace = from_json({"tokens": None, **own["trace"]})
     remark = sections.FINISH.get(trace.finish, f"Finished by: {trace.finish}.")
     flaws = [escape(remark)] if remark else []
     flaws += [f"<code>{escape(p.code)}</code>{f' {escape(p.text[:200])}' if p.text else ''}" for p in trace.problems]
     answer = escape(trace.answer.text.strip()[:_MOST_TEXT]) or '<span class="none">no answer</span>'
     return (
         f'<p class="thought">{sections.reasoning(_cut(trace), bare_scene(trace), mark=look_tag)}</p><p class="reply">{answer}</p>'
-        f'{"".join(f"<p class=flaw>{flaw}</p>" for flaw in flaws)}<p class="more">{_facts(row)}</p>'
+        f'{"".join(f"<p class=flaw>{flaw}</p>" for flaw in flaws)}<p class="more">{_facts(row, own["looks"])}</p>'
     )
-
-
-def trace_of(row: Row) -> Trace:
-    """The trace of the sample that stands for the question."""
-    return from_json({"tokens": None, **standing(row)["trace"]})
 
 
 def _cut(trace: Trace) -> Trace:
@@ -179,10 +178,9 @@ def _cut(trace: Trace) -> Trace:
     return replace(trace, steps=(*steps, TextStep(f"\u2026 ({lost:,} more characters)"))) if lost else trace
 
 
-def _facts(row: Row) -> str:
-    own = standing(row)
+def _facts(row: Row, looks: int) -> str:
     count = len(row["samples"])
-    words = [f"{own['looks']} look{'s' * (own['looks'] != 1)}"]
+    words = [f"{looks} look{'s' * (looks != 1)}"]
     words += [f"box overlap {number(row['overlap'], 2)}"] if row["overlap"] is not None else []
     words += [f"probability {number(row['probability'], 2)}"] if row["probability"] is not None else []
     if row["agreement"] is not None:
@@ -218,7 +216,7 @@ def card_fields(rows: Sequence[Row]) -> dict[str, tuple[str, Mapping[str, str]]]
         "verdict": ("Answer", {"wrong": "wrong", "right": "right"}, {"right" if r["right"] else "wrong" for r in rows}),
         "reading": ("Reading", {"unread": "unread", "read": "read"}, {"read" if r["said"] else "unread" for r in rows}),
         "looked": ("Looked", {"yes": "looked", "no": "never looked"}, {"yes" if looked(r) else "no" for r in rows}),
-        "kind": ("Kind", {"image": "2D", "volume": "3D"}, {r["kind"] for r in rows}),
+        "kind": ("Kind", {"image": "2D", "volume": "3D"}, {str(r["kind"]) for r in rows}),
     }
     fields: dict[str, tuple[str, Mapping[str, str]]] = {"family": ("Family", families(rows))}
     for name, (title, said, present) in words.items():

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .bars import interval_text, percent
-from .evaluation_tables import command, heading, intervals, label, ordered, parted, plain, span
+from .evaluation_tables import command, heading, intervals, label, ordered, parted, plain, rate, span
 from .markup import escape, number
 from .page import RESEARCH_ONLY
 
@@ -64,10 +64,11 @@ def _asked(results: Mapping[str, Any]) -> str:
         f"profile {profile['name']} {str(profile['sha256'])[:12]}",
         f"seed {made['seed']}",
         f"{made['samples']} sample{'s' * (made['samples'] != 1)} a question",
-        f"{number(results['questions_a_second'], 2)} questions a second",
+        rate(results),
     ]
     left = f" Left out by the suite: {cell(plain(results['left_out']))}." if results["left_out"] else ""
-    return f"{', '.join(map(cell, words))}.{left} What counts as right: {cell(results['rule'])}."
+    lost = f" Not readable, counted as wrong: {results['unreadable']:,}." if results["unreadable"] else ""
+    return f"{', '.join(map(cell, words))}.{left}{lost} What counts as right: {cell(results['rule'])}."
 
 
 def _headline(results: Mapping[str, Any]) -> list[list[str]]:

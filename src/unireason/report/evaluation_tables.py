@@ -170,28 +170,47 @@ def asked(results: Mapping[str, Any]) -> str:
         "Prompt profile": f"{profile['name']} (sha256 {str(profile['sha256'])[:16]})",
         "Samples": str(made["samples"]) + (f", vote of {made['vote']}" if made["vote"] else ""),
         "Sampling": plain(made["sampling"]),
-        "Limits": plain(made["limits"]),
+        "Limits": plain(made["limits"]) or "those of the profile",
+        "Shown by a look": str(made["crop_source"] or "as the profile says"),
         "Seed": str(made["seed"]),
-        "Time": f"{results['seconds']:,.0f} s, {number(results['questions_a_second'], 2)} questions a second",
+        "Time": f"{results['seconds']:,.0f} s, {rate(results)}",
         "Versions": plain(made["versions"]),
-        "Left out by the suite": plain(results["left_out"]) if results["left_out"] else "nothing",
+        "Left out by the suite": plain(results["left_out"]) or "nothing",
+        "Not readable, counted as wrong": f"{results['unreadable']:,}",
     }
     listed = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
     return f'<dl class="made">{listed}</dl><p class="note">Asked again with</p><pre>{escape(command(made))}</pre>'
 
 
+def rate(found: Mapping[str, Any]) -> str:
+    """Questions a second in words."""
+    value = found["questions_a_second"]
+    return f"{_DASH if value is None else number(value, 2)} questions a second"
+
+
 def plain(value: Any) -> str:
-    """A JSON value as a few words."""
+    """A JSON value as a few words; what is null in an object is left out."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {plain(own)}" for name, own in value.items())
+        return ", ".join(f"{name.replace('_', ' ')} {plain(own)}" for name, own in value.items() if own is not None)
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def command(made: Mapping[str, Any]) -> str:
     """The command line of a run, from its manifest."""
-    words = ["unireason", "eval", "run", "--suite", str(made["suite"])]
-    words += [] if made["suite"] == "phantom" else ["--data", "DIR"]
-    words += ["--model", str(made["checkpoint"]["name"]), "--questions", str(made["questions"]), "--seed", str(made["seed"])]
-    words += ["--samples", str(made["samples"])] if made["samples"] != 1 else []
-    words += ["--vote", str(made["vote"])] if made["vote"] else []
-    return " ".join(map(shlex.quote, [*words, "--out", "DIR"]))
+    sampling, limits = made["sampling"], made["limits"]
+    options: dict[str, tuple[Any, Any]] = {  # value and what it is when not given
+        "--suite": (made["suite"], None),
+        "--data": (None if made["suite"] == "phantom" else "DIR", None),
+        "--model": (made["checkpoint"]["name"], None),
+        "--questions": (made["questions"], None),
+        "--seed": (made["seed"], None),
+        "--samples": (made["samples"], 1),
+        "--vote": (made["vote"], 0),
+        "--temperature": (sampling.get("temperature", 0), 0),
+        "--top-p": (sampling.get("top_p", 1), 1),
+        "--max-looks": (limits.get("max_looks"), None),
+        "--max-new-tokens": (limits.get("max_new_tokens"), None),
+        "--crop-source": (made["crop_source"], None),
+    }
+    words = [word for name, (value, usual) in options.items() if value not in (None, usual) for word in (name, str(value))]
+    return " ".join(map(shlex.quote, ["unireason", "eval", "run", *words, "--out", "DIR"]))

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from unireason.errors import FormatError
-from unireason.metrics.paired import compare, mcnemar
+from unireason.metrics.paired import compare, holm, mcnemar
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,13 @@ def test_patients_are_drawn_whole():
 def test_unpaired_answers_are_refused(first, second):
     with pytest.raises(FormatError):
         compare(first, second, seed=0)
+
+
+def test_holm_by_hand() -> None:
+    """3 * 0.01 = 0.03; 2 * 0.02 = 0.04; 1 * 0.03 is raised to the 0.04 before it."""
+    assert holm([0.03, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([0.2]) == [0.2]
+    assert holm([]) == []
+    with pytest.raises(FormatError):
+        holm([1.5])

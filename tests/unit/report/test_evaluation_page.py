@@ -71,9 +71,19 @@ def test_unread_and_open_questions(tmp_path: Path) -> None:
 def test_a_vote_shows_the_sample_that_won() -> None:
     row = samples.row(0, True)
     other = {**row["samples"][0], "said": "D", "right": False}
-    row |= {"samples": [other, row["samples"][0], row["samples"][0]], "agreement": 2 / 3}
+    row |= {"samples": [other, row["samples"][0], row["samples"][0]], "sample": 1, "agreement": 2 / 3}
     assert standing(row) is row["samples"][1]
     assert "67% of 3 samples agree" in card(row, {})
+
+
+def test_a_question_that_could_not_be_asked_says_why(tmp_path: Path) -> None:
+    row = samples.row(0, False, said="", kind="", picture="") | {"samples": [], "problem": "no such <file>", "overlap": 0.0}
+    html = card(row, {})
+    assert "no such &lt;file&gt;" in html
+    assert 'data-looked="no"' in html
+    page, markdown = written(tmp_path, [row, samples.row(1, True)], questions_a_second=None)
+    assert "Not readable, counted as wrong: 1." in markdown
+    assert "\u2013 questions a second" in page
 
 
 def test_texts_are_inert(tmp_path: Path) -> None:
@@ -145,9 +155,10 @@ def test_incomplete_results_are_refused(tmp_path: Path) -> None:
 
 def test_command_of_the_manifest() -> None:
     made = samples.results_of(samples.rows_of([True]))["manifest"] | {"suite": "slake", "samples": 5, "vote": 5}
+    made |= {"sampling": {"temperature": 0.7, "top_p": 1.0}, "limits": {"max_looks": 0, "max_new_tokens": None}}
     made["checkpoint"]["name"] = "my model"
-    told = "unireason eval run --suite slake --data DIR --model 'my model' --questions 1 --seed 0 --samples 5 --vote 5 --out DIR"
-    assert command(made) == told
+    told = "unireason eval run --suite slake --data DIR --model 'my model' --questions 1 --seed 0 --samples 5 --vote 5 "
+    assert command(made) == told + "--temperature 0.7 --max-looks 0 --out DIR"
 
 
 def test_a_dot_lies_where_its_value_is() -> None:
