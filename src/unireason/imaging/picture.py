@@ -58,10 +58,28 @@ def read_picture(path: Path, options: ReadOptions) -> Case:
         with picture:
             _check_pixels(picture, path.name, options)
             notes = _choose_page(picture, path.name, options)
-            turn = picture.getexif().get(_ORIENTATION_TAG, 1)
-            name = (picture.format or "picture").lower()
-            stored, more = _pixels(picture)
-    return picture_case(stored, Source(path.name, name, sha256(content)), options, turn, notes + more)
+            source = Source(path.name, (picture.format or "picture").lower(), sha256(content))
+            return pillow_case(picture, source, options, notes)
+
+
+def pillow_case(picture: Image, source: Source, options: ReadOptions, notes: tuple[str, ...] = ()) -> Case:
+    """A Case of an open Pillow picture, as it is meant to be shown; see `read_picture`.
+
+    Args:
+        picture: The picture; not closed here.
+        source: Provenance.
+        options: ``modality`` and ``spacing_mm`` are taken over.
+        notes: Remarks so far.
+
+    Returns:
+        An image Case: (Y, X) or (Y, X, 3).
+
+    Raises:
+        ImageReadError: If there are no pixels. Pillow's own errors for damaged pictures pass through.
+    """
+    turn = picture.getexif().get(_ORIENTATION_TAG, 1)
+    stored, more = _pixels(picture)
+    return picture_case(stored, source, options, turn, notes + more)
 
 
 def picture_case(stored: NDArray[Any], source: Source, options: ReadOptions, turn: int = 1, notes: tuple[str, ...] = ()) -> Case:
