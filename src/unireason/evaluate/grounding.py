@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unireason.data.dataset import Dataset
 from unireason.data.item import Loaded
@@ -22,6 +21,7 @@ from unireason.data.pictures import structure_mask
 from unireason.data.records import SampleRecord
 from unireason.engine.pointing import Place, Target, target
 from unireason.errors import FormatError, UniReasonError
+from unireason.evaluate.suites.pointing import Mask, Points, Truth
 from unireason.metrics.circles import pdice, pdice_released
 from unireason.metrics.intervals import bootstrap_mean
 from unireason.metrics.overlap import box_iou, mask_dice
@@ -37,7 +37,6 @@ TOLERANCE_MM = 2.0
 SCORES = ("iou", "pdice", "pdice_released", "dice_points", "dice_box", "dice_both", "nsd", "hd95_mm", "found")
 """Names of the scores of a question; docs/reference/grounding-metrics.md says what each is."""
 
-Mask = NDArray[np.bool_]
 Answer = tuple[SampleRecord, Trace]
 
 
@@ -47,6 +46,21 @@ class Grounder(Protocol):
     def ground_many(self, case: Case, questions: Sequence[str], **how: Any) -> list[list[Trace]]:
         """For every question its traces."""
         ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """One answer against the truth.
+
+    Attributes:
+        scores: One number for each of ``SCORES``, all finite.
+        place: Where the answer points.
+        mask: What the expert makes of box and points together, canonical; None without a usable box.
+    """
+
+    scores: Mapping[str, float]
+    place: Target
+    mask: Mask | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,17 +144,42 @@ def score(loaded: Loaded, answers: Sequence[Answer], expert: Expert, *, toleranc
         FormatError: If a question is not an implicit one about this image, or its structure has no mask.
         ModelError: If the expert cannot take the case.
     """
-    places = [target(trace, loaded.case) for _, trace in answers]
-    masks = _masks(loaded.case, places, expert)
-    done = []
-    for (sample, trace), place, found in zip(answers, places, masks, strict=True):
+    asked = []
+    for sample, trace in answers:
         truth = structure_mask(loaded, sample.category)
         if sample.box is None or sample.points is None or not truth.any():
             raise FormatError(f"the question {sample.id!r} about {sample.category!r}", "one about a structure of the image")
-        scores = _places(sample.box, sample.points, place.model)
-        scores |= {f"dice_{name}": 0.0 if mask is None else mask_dice(truth, mask) for name, mask in found.items()}
-        scores |= _surfaces(truth, found["both"], loaded.case, tolerance_mm)
-        done.append(Grounded(sample, trace, scores))
+        asked.append((Truth(sample.box, sample.points, truth, (trace.frame.width, trace.frame.height)), trace))
+    found = measure(loaded.case, asked, expert, tolerance_mm=tolerance_mm)
+    return [Grounded(sample, trace, own.scores) for (sample, trace), own in zip(answers, found, strict=True)]
+
+
+def measure(
+    case: Case, answers: Sequence[tuple[Truth, Trace]], expert: Expert, *, tolerance_mm: float = TOLERANCE_MM
+) -> list[Measured]:
+    """Hold answers about one picture against the places that were meant; the expert sees all of their boxes and points at once.
+
+    Args:
+        case: The picture.
+        answers: True places with the traces of the answers. A place that is written on another grid than the model frame is laid on it.
+        expert: Makes masks of boxes and points.
+        tolerance_mm: Of the surface score; pixels where the spacing is unknown.
+
+    Returns:
+        One record an answer, in order.
+
+    Raises:
+        FormatError: If a trace does not belong to the picture, or a true mask has another shape.
+        ModelError: If the expert cannot take the case.
+    """
+    places = [target(trace, case) for _, trace in answers]
+    masks = _masks(case, places, expert)
+    done = []
+    for (truth, trace), place, found in zip(answers, places, masks, strict=True):
+        scores = _places(*truth.on(trace.frame), place.model)
+        scores |= {f"dice_{name}": 0.0 if mask is None else mask_dice(truth.mask, mask) for name, mask in found.items()}
+        scores |= _surfaces(truth.mask, found["both"], case, tolerance_mm)
+        done.append(Measured(scores, place, found["both"]))
     return done
 
 
@@ -182,7 +221,7 @@ def _masks(case: Case, places: Sequence[Target], expert: Expert) -> list[dict[st
     return [{name: masks.get(name) for name in ("points", "box", "both")} for masks in found]
 
 
-def _places(box: Box2D, points: Sequence[Sequence[int]], answer: Place) -> dict[str, float]:
+def _places(box: Box2D, points: Points, answer: Place) -> dict[str, float]:
     """Scores of box and points in the model frame."""
     two = answer.points if len(answer.points) == 2 else None
     return {

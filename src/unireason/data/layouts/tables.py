@@ -47,13 +47,14 @@ def row_count(path: Path) -> int:
         raise _damaged(path, error) from error
 
 
-def stream(path: Path, columns: Sequence[str], *, batch: int = 256) -> Iterator[dict[str, Any]]:
+def stream(path: Path, columns: Sequence[str], *, batch: int = 256, start: int = 0) -> Iterator[dict[str, Any]]:
     """Rows of a Parquet file as plain values.
 
     Args:
         path: The file.
         columns: Which columns to read; all must be there.
         batch: Rows in memory at a time.
+        start: Number of the first row; groups of rows that end before it are not read.
 
     Raises:
         FormatError: If the file is damaged.
@@ -63,8 +64,10 @@ def stream(path: Path, columns: Sequence[str], *, batch: int = 256) -> Iterator[
 
     try:
         with pq.ParquetFile(path) as file:
-            for piece in file.iter_batches(batch_size=batch, columns=list(columns), use_threads=False):
-                yield from piece.to_pylist()
+            groups, skip = _from(file.metadata, start)
+            for piece in file.iter_batches(batch_size=batch, row_groups=groups, columns=list(columns), use_threads=False):
+                yield from piece.slice(skip).to_pylist()
+                skip = max(0, skip - piece.num_rows)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
 
@@ -143,6 +146,17 @@ class Shards:
             self._writer = None
             self._files += 1
         self._group, self._file_rows, self._file_bytes, self._group_bytes = [], 0, 0, 0
+
+
+def _from(metadata: Any, start: int) -> tuple[list[int], int]:
+    """The groups of rows that reach a row or lie behind it, and how many rows of the first of them lie before it."""
+    before = 0
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group).num_rows
+        if before + rows > start:
+            return list(range(group, metadata.num_row_groups)), start - before
+        before += rows
+    return [], 0
 
 
 def _damaged(path: Path, error: Exception) -> FormatError:

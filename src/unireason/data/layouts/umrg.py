@@ -100,18 +100,33 @@ def read(folder: Path, *, strict: bool = True) -> Iterator[UmrgRow]:
         FormatError: If a file is damaged, has other columns, or a value has another type.
     """
     for path in files_of(folder):
-        present = tables.columns_of(path)
-        missing = [name for name in _COLUMNS if name not in present]
-        other = [name for name in present if name not in _COLUMNS + _OPTIONAL]
-        if missing or (other and strict):
-            raise FormatError(
-                f"'{path.name}' has the columns {', '.join(present)}",
-                f"those of U-MRG: {', '.join(_COLUMNS)}",
-                f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(other) or 'none'}",
-            )
-        columns = (*_COLUMNS, *(name for name in _OPTIONAL if name in present))
-        for number, values in enumerate(tables.stream(path, columns, batch=_ROWS_AT_ONCE)):
-            yield _row(values, f"row {number} of '{path.name}'")
+        yield from read_file(path, strict=strict)
+
+
+def read_file(path: Path, *, strict: bool = True, start: int = 0) -> Iterator[UmrgRow]:
+    """Stream the rows of one file; see :func:`read`.
+
+    Args:
+        path: The file.
+        strict: As for :func:`read`.
+        start: Number of the first row.
+
+    Raises:
+        FormatError: As for :func:`read`.
+    """
+    present = tables.columns_of(path)
+    missing = [name for name in _COLUMNS if name not in present]
+    other = [name for name in present if name not in _COLUMNS + _OPTIONAL]
+    if missing or (other and strict):
+        raise FormatError(
+            f"'{path.name}' has the columns {', '.join(present)}",
+            f"those of U-MRG: {', '.join(_COLUMNS)}",
+            f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(other) or 'none'}",
+        )
+    columns = (*_COLUMNS, *(name for name in _OPTIONAL if name in present))
+    rows = tables.stream(path, columns, batch=_ROWS_AT_ONCE, start=start)
+    for number, values in enumerate(rows, start=start):
+        yield _row(values, f"row {number} of '{path.name}'")
 
 
 def schema() -> pa.Schema:

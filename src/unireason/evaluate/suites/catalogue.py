@@ -24,6 +24,7 @@ _PLACES: dict[str, tuple[str, str]] = {
     "deeptumorvqa": ("deeptumorvqa", "DeepTumorVqaSuite"),
     "unimed-cot": ("unimed_cot", "UnimedCotSuite"),
 }
+_POINTED: dict[str, str] = {"u-mrg": "a box and two points"}  # answered by no words: suites.pointing reads them
 NAMES: tuple[str, ...] = tuple(_PLACES)
 """Every suite that `open_suite` knows."""
 
@@ -42,6 +43,9 @@ def open_suite(
     Raises:
         FormatError: If the name, the split or an option is unknown (the message lists the known ones), or a folder is missing.
     """
+    if name in _POINTED:
+        came = f"the questions of the suite {name!r} are answered by {_POINTED[name]}, not by words"
+        raise FormatError(came, f"one of {', '.join(NAMES)}", f"ask them with: unireason eval ground --suite {name}")
     if name not in _PLACES:
         raise FormatError(f"the suite {name!r} is not known", f"one of {', '.join(NAMES)}")
     module, kind = _PLACES[name]
