@@ -21,14 +21,14 @@ from unireason.types import AnswerStep, Frame, Step, TextStep, Trace
 from . import sections
 from .bars import percent
 from .figures import spread
-from .markup import escape, number
+from .markup import escape
 from .pixels import addresses, fit
 from .rollout_cards import bare_scene, look_tag
 
 Row = Mapping[str, Any]
 
-LONGEST = 256
-"""Pixels of a picture's longer side."""
+SIDES = (256, 192, 144)
+"""Pixels of a picture's longer side; the smaller ones where many pictures share a page."""
 
 _NAME = re.compile(r"pictures/[\w.-]+\.png")
 _MOST_TEXT = 4000  # characters of one reasoning
@@ -58,7 +58,7 @@ def pictures(folder: Path, rows: Iterable[Row], *, budget: int) -> dict[str, str
     Args:
         folder: The folder of the run.
         rows: Its rows; one without a picture is passed over, and so is a picture that is not there.
-        budget: Bytes up to which all are kept exactly.
+        budget: Bytes of all together. Pictures are kept exactly, or else as JPEG, or else smaller: so far as that helps.
 
     Returns:
         Address by the name that the row has.
@@ -71,7 +71,13 @@ def pictures(folder: Path, rows: Iterable[Row], *, budget: int) -> dict[str, str
     if wrong:
         raise FormatError(f"a row names the picture {wrong[0]!r}", "a PNG file in 'pictures'")
     names = [name for name in names if (folder / name).is_file()]
-    return dict(zip(names, addresses([_read(folder / name) for name in names], budget=budget), strict=True))
+    read = [_read(folder / name) for name in names]
+    links: list[str] = []
+    for side in SIDES:
+        links = addresses([fit(pixels, side) for pixels in read], budget=budget)
+        if 3 * sum(map(len, links)) <= 4 * budget:
+            break
+    return dict(zip(names, links, strict=True))
 
 
 def _read(path: Path) -> Any:
@@ -79,7 +85,7 @@ def _read(path: Path) -> Any:
         with Image.open(path, formats=("PNG",)) as picture:
             if max(picture.size) > 4096:
                 raise FormatError(f"the picture '{path.name}' has {picture.size} pixels", "at most 4096 a side")
-            return fit(np.asarray(picture.convert("L" if picture.mode == "L" else "RGB"), np.uint8), LONGEST)
+            return np.asarray(picture.convert("L" if picture.mode == "L" else "RGB"), np.uint8)
     except (OSError, ValueError, SyntaxError) as error:
         raise FormatError(
             f"the picture '{path.name}' cannot be read ({error})", "a PNG file", "run the evaluation anew"
@@ -181,8 +187,8 @@ def _cut(trace: Trace) -> Trace:
 def _facts(row: Row, looks: int) -> str:
     count = len(row["samples"])
     words = [f"{looks} look{'s' * (looks != 1)}"]
-    words += [f"box overlap {number(row['overlap'], 2)}"] if row["overlap"] is not None else []
-    words += [f"probability {number(row['probability'], 2)}"] if row["probability"] is not None else []
+    words += [f"box overlap {row['overlap']:.2f}"] if row["overlap"] is not None else []
+    words += [f"probability {row['probability']:.2f}"] if row["probability"] is not None else []
     if row["agreement"] is not None:
         words.append(f"{percent(row['agreement'])} of {count} samples agree{', tied' if row['tied'] else ''}")
     apart = [name for name, verdict in row["published"].items() if verdict is not None and verdict != row["right"]]

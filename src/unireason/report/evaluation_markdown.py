@@ -7,7 +7,7 @@ from typing import Any
 
 from .bars import interval_text, percent
 from .evaluation_tables import command, heading, intervals, label, ordered, parted, plain, rate, span
-from .markup import escape, number
+from .markup import escape
 from .page import RESEARCH_ONLY
 
 _DASH = "\u2013"
@@ -73,7 +73,7 @@ def _asked(results: Mapping[str, Any]) -> str:
 
 def _headline(results: Mapping[str, Any]) -> list[list[str]]:
     scores, found, drawn = results["scores"]["all"], results["grounding"], results["sampling"]
-    iou = _DASH if found["mean_box_iou"] is None else number(found["mean_box_iou"], 3)
+    iou = _DASH if found["mean_box_iou"] is None else f"{found['mean_box_iou']:.3f}"
     lines = [
         ["accuracy", percent(scores["accuracy"], 1), intervals(scores)],
         ["chance", percent(scores["chance"], 1), ""],
@@ -140,4 +140,4 @@ def _calibration(found: Mapping[str, Any], plot: str) -> str:
 
 
 def _or_dash(value: float | None) -> str:
-    return _DASH if value is None else number(value, 3)
+    return _DASH if value is None else f"{value:.3f}"

@@ -21,17 +21,22 @@ TAGS = {
 }
 """Tags in the order in which they are shown, and how they are headed; any other follows under its own name."""
 
-LEGEND = (
-    '<ul class="legend"><li><span class="whisker"></span>95% interval, questions taken as independent (Wilson)</li>'
-    '<li><span class="strip"></span>95% interval over patients (bootstrap)</li><li><span class="dash"></span>chance</li>'
-    '<li><span class="rule"></span>all questions</li></ul>'
-)
+
+def legend(*more: str) -> str:
+    """What the drawings of accuracies show; ``more`` are further entries, in HTML."""
+    entries = (
+        '<span class="whisker"></span>95% interval, questions taken as independent (Wilson)',
+        '<span class="strip"></span>95% interval over patients (bootstrap)',
+        '<span class="dash"></span>chance',
+        *more,
+    )
+    return f'<ul class="legend">{"".join(f"<li>{entry}</li>" for entry in entries)}</ul>'
 
 
 def headline(results: Mapping[str, Any]) -> str:
     """The large figures of a run."""
     scores, grounding = results["scores"]["all"], results["grounding"]
-    overlap = _DASH if grounding["mean_box_iou"] is None else number(grounding["mean_box_iou"], 2)
+    overlap = _DASH if grounding["mean_box_iou"] is None else f"{grounding['mean_box_iou']:.2f}"
     ends = grounding["ci95_patients"]
     large = [
         ("Accuracy", percent(scores["accuracy"], 1), intervals(scores)),
@@ -64,8 +69,8 @@ def intervals(scores: Mapping[str, Any]) -> str:
 
 
 def span(ends: Sequence[float]) -> str:
-    """Two numbers as a range."""
-    return f"{number(ends[0], 2)}{_DASH}{number(ends[1], 2)}"
+    """Two numbers with two decimals as a range."""
+    return f"{ends[0]:.2f}{_DASH}{ends[1]:.2f}"
 
 
 def _sampling(found: Mapping[str, Any] | None) -> str:
@@ -86,7 +91,7 @@ def by_tags(scores: Mapping[str, Any]) -> str:
         '<div class="wide"><table class="tags"><thead><tr><th scope="col"></th>'
         f'<th scope="col" class="chart">{ticks(("0", "50", "100%"))}</th><th scope="col">Accuracy</th><th scope="col">Wilson 95%</th>'
         '<th scope="col">Patients 95%</th><th scope="col">Chance</th><th scope="col">Unread</th><th scope="col">Patients</th>'
-        f'<th scope="col">Questions</th></tr></thead>{bodies}</table></div>{LEGEND}'
+        f'<th scope="col">Questions</th></tr></thead>{bodies}</table></div>' + legend('<span class="rule"></span>all questions')
     )
 
 

@@ -1,0 +1,98 @@
+"""``unireason eval compare``: runs over the same questions side by side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unireason.evaluate.comparison import Run
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "compare",
+        help="put runs over the same questions side by side",
+        description="Compare runs of `unireason eval run` on the questions they share: accuracies, differences, questions where they part.",
+        epilog="Differences come with an interval over patients and a corrected p value. Research only, not a medical device.",
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folder of a finished run, at least two")
+    parser.add_argument("--names", metavar="A,B,…", help="what the runs are called, in their order (default: their folders)")
+    parser.add_argument("--baseline", metavar="RUN", help="name or folder of the run to compare with (default: the first)")
+    parser.add_argument("--seed", metavar="S", type=int, default=0, help="seed of the bootstrap (default 0)")
+    parser.add_argument("--out", metavar="FILE", type=Path, default=Path("comparison.html"), help="page to write")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with the results")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; 0 when the page is written."""
+    from unireason.cli.progress import status
+    from unireason.errors import FormatError
+    from unireason.evaluate.comparison import compare, shared
+    from unireason.evaluate.scoring.published import EXTRACTORS
+    from unireason.report.comparison import write_comparison
+
+    if args.seed < 0:
+        raise FormatError(f"the seed {args.seed}", "at least 0")
+    with status("reading the runs", quiet=args.json):
+        runs = _read(args)
+    with status("comparing", quiet=args.json):
+        found = compare(runs, baseline=_baseline(runs, args.baseline), seed=args.seed)
+        answers = {one.name: (one.folder, one.rows) for one in shared(runs)}
+        rules = {name: extractor.rule for name, extractor in EXTRACTORS.items()}
+        page = write_comparison(found, answers, args.out, rules=rules)
+    if args.json:
+        print(json.dumps(found))
+    else:
+        _tell(found, page)
+    return 0
+
+
+def _read(args: argparse.Namespace) -> list[Run]:
+    from unireason.errors import FormatError
+    from unireason.evaluate.comparison import read_run
+
+    names = [name.strip() for name in args.names.split(",")] if args.names else [""] * len(args.runs)
+    if len(names) != len(args.runs) or (args.names and not all(names)):
+        raise FormatError(f"{len(args.runs)} runs and the names {args.names!r}", "one name a run, parted by commas")
+    return [read_run(folder, name) for folder, name in zip(args.runs, names, strict=True)]
+
+
+def _baseline(runs: list[Run], wanted: str | None) -> int:
+    """Index of the run of that name, or else of that folder."""
+    from unireason.errors import FormatError
+
+    if wanted is None:
+        return 0
+    for places in ([one.name for one in runs], [str(one.folder) for one in runs], [str(one.folder.resolve()) for one in runs]):
+        for text in (wanted, str(Path(wanted)), str(Path(wanted).resolve())):
+            if text in places:
+                return places.index(text)
+    raise FormatError(f"no run is called {wanted!r}", f"one of {', '.join(one.name for one in runs)}")
+
+
+def _tell(found: Mapping[str, Any], page: Path) -> None:
+    """The results as tables."""
+    from unireason.report.bars import interval_text, percent
+    from unireason.report.comparison import p_value, points
+
+    width = max(8, *(len(one["name"]) for one in found["runs"])) + 2
+    print(f"{found['n']} questions on {found['patients']} patients, suite {found['suite']}")
+    print(f"{'run':<{width}}{'accuracy':>9}{'Wilson 95%':>15}{'patients 95%':>15}{'overlap':>9}{'unread':>8}")
+    for one in found["runs"]:
+        overlap = one["overlap"]["mean"]
+        row = f"{one['name']:<{width}}{percent(one['accuracy'], 1):>9}{interval_text(one['accuracy_ci95'], 1):>15}"
+        row += f"{interval_text(one['accuracy_ci95_patients'], 1):>15}"
+        print(f"{row}{'' if overlap is None else f'{overlap:.2f}':>9}{one['unread']:>8}")
+    print(f"\nagainst {found['baseline']}\n{'run':<{width}}{'points':>9}{'patients 95%':>17}{'McNemar p':>11}{'Holm p':>9}")
+    for own in found["comparisons"]:
+        ends = " to ".join(map(points, own["interval"])) if own["interval"] else ""
+        print(
+            f"{own['run']:<{width}}{points(own['difference']):>9}{ends:>17}{p_value(own['p_exact']):>11}{p_value(own['p_holm']):>9}"
+        )
+    print(f"wrote {page}")

@@ -1,0 +1,226 @@
+"""The page of several runs over the same questions: who is how good, who is better than the baseline, and where they part.
+
+It reads what ``unireason eval compare --json`` prints and the rows of the runs. The page needs no network and no server.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unireason.errors import FormatError
+from unireason.files import write_bytes
+
+from .bars import interval_text, percent
+from .comparison_questions import Answers, questions
+from .evaluation import section, style
+from .evaluation_dots import dot, ticks
+from .evaluation_tables import heading, label, legend, ordered, span
+from .markup import escape, number, render, static
+from .page import RESEARCH_ONLY
+
+LEVEL = 0.05
+"""A difference whose corrected p value is below it is coloured."""
+
+_DASH = "\u2013"
+
+
+def write_comparison(
+    found: Mapping[str, Any], answers: Answers, path: str | os.PathLike[str], *, rules: Mapping[str, str] | None = None
+) -> Path:
+    """Write the page.
+
+    Args:
+        found: What ``evaluate.comparison.compare`` gave (docs/reference/results.md, section "A comparison").
+        answers: By run, in the order of ``found``, its folder and its rows; all runs have the same questions in the same order.
+        path: Where.
+        rules: What every published reading counts as right, in words, by its name.
+
+    Returns:
+        The path written.
+
+    Raises:
+        FormatError: A row or a picture cannot be read.
+        UniReasonError: The file cannot be written.
+    """
+    try:
+        page = _page(found, answers, rules or {})
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise FormatError(
+            f"the runs are incomplete ({error!r})", "runs as unireason eval run writes them", "run them anew"
+        ) from error
+    return write_bytes(path, page.encode("utf-8"))
+
+
+def _page(found: Mapping[str, Any], answers: Answers, rules: Mapping[str, str]) -> str:
+    facts = [
+        f"suite {found['suite']}",
+        f"{len(found['runs'])} runs",
+        f"{found['n']:,} questions",
+        f"{found['patients']:,} patients",
+    ]
+    body = [
+        section("Runs", f"{_shared(found)}{_runs(found)}{legend()}"),
+        section(f"Against {escape(found['baseline'])}", _pairs(found)),
+        section("By what was asked", _by_tags(found)),
+        section("Published readings of the same answers", _readings(found, rules)),
+        questions(answers),
+    ]
+    values = {
+        "title": f"Runs on {escape(found['suite'])} side by side",
+        "facts": " · ".join(escape(word) for word in facts),
+        "body": "".join(body),
+        "research_only": RESEARCH_ONLY,
+    }
+    return render("evaluation.html", style=style(), script=static("evaluation.js"), values=values)
+
+
+def _shared(found: Mapping[str, Any]) -> str:
+    """A warning where runs were asked more than what all share."""
+    more = [f"{run['name']} {run['asked']:,}" for run in found["runs"] if run["asked"] != found["n"]]
+    if not more:
+        return ""
+    return (
+        f'<p class="flaw">Only the {found["n"]:,} questions that all runs were asked in the same words are compared. '
+        f"Asked in all: {escape(', '.join(more))}.</p>"
+    )
+
+
+def _runs(found: Mapping[str, Any]) -> str:
+    order = sorted(found["runs"], key=lambda run: -run["accuracy"])
+    rows = "".join(_run(run) for run in order)
+    return (
+        '<div class="wide"><table class="runs"><thead><tr><th scope="col">Run</th>'
+        f'<th scope="col" class="chart">{ticks(("0", "50", "100%"))}</th><th scope="col">Accuracy</th><th scope="col">Wilson 95%</th>'
+        '<th scope="col">Patients 95%</th><th scope="col">Box overlap</th><th scope="col">Looked</th><th scope="col">Unread</th>'
+        f'<th scope="col">Questions/s</th></tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _run(run: Mapping[str, Any]) -> str:
+    drawn = dot(run["accuracy"], run["accuracy_ci95"], run["accuracy_ci95_patients"], lines=(("chance", run["chance"]),))
+    overlap, speed = run["overlap"], run["questions_a_second"]
+    mean = _DASH if overlap["mean"] is None else f"{overlap['mean']:.2f}"
+    ends = f" <small>{span(overlap['ci95_patients'])}</small>" if overlap["ci95_patients"] else ""
+    return (
+        f'<tr><th scope="row"><b>{escape(run["name"])}</b><small>{escape(_about(run))}</small></th><td class="chart">{drawn}</td>'
+        f'<td class="value">{percent(run["accuracy"], 1)}</td><td>{interval_text(run["accuracy_ci95"], 1)}</td>'
+        f"<td>{interval_text(run['accuracy_ci95_patients'], 1) or _DASH}</td>"
+        f"<td>{mean}{ends}</td><td>{percent(run['looked'])}</td>"
+        f"<td>{run['unread']:,}</td><td>{_DASH if speed is None else number(speed, 2)}</td></tr>"
+    )
+
+
+def _about(run: Mapping[str, Any]) -> str:
+    """Model, profile and sampling in a line."""
+    model, profile = run["checkpoint"], run["profile"]
+    words = [f"{model['name']} {str(model['sha256'])[:8]}", f"profile {profile['name']} {str(profile['sha256'])[:8]}"]
+    words += [f"{run['samples']} samples"] if run["samples"] != 1 else []
+    words += [f"vote of {run['vote']}"] if run["vote"] else []
+    return " · ".join(words)
+
+
+def _pairs(found: Mapping[str, Any]) -> str:
+    """Differences to the baseline; the axis reaches as far as the farthest interval."""
+    pairs = found["comparisons"]
+    values = [abs(v) for own in pairs for v in (own["difference"], *(own["interval"] or ()))]
+    reach = max(0.05, *values)
+    reach = -(-round(100 * reach, 6) // 5) * 5 / 100  # up to the next 5 points
+    rows = "".join(_pair(own, reach) for own in sorted(pairs, key=lambda own: -own["difference"]))
+    ends = (f"\u2212{100 * reach:.0f}", "0", f"+{100 * reach:.0f}")
+    return (
+        '<div class="wide"><table class="pairs"><thead><tr><th scope="col">Run</th>'
+        f'<th scope="col" class="chart">{ticks(ends)}</th><th scope="col">Difference</th><th scope="col">Patients 95%</th>'
+        '<th scope="col">Right alone</th><th scope="col">Baseline right alone</th><th scope="col">McNemar p</th>'
+        f'<th scope="col">Holm p</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        f'<p class="note">Differences of accuracy in percentage points, the bootstrap draws whole patients. McNemar: exact, two-sided, '
+        f"questions taken as independent; where questions share patients trust the interval more. Holm: corrected for {len(pairs)} "
+        f"comparison{'s' * (len(pairs) != 1)}; coloured where below {LEVEL:g}.</p>"
+    )
+
+
+def _pair(own: Mapping[str, Any], reach: float) -> str:
+    tone = "" if own["p_holm"] >= LEVEL else "better" if own["difference"] > 0 else "worse"
+    drawn = dot(own["difference"], wide=own["interval"], lines=(("rule", 0.0),), ends=(-reach, reach), tone=tone)
+    return (
+        f'<tr><th scope="row"><b>{escape(own["run"])}</b></th><td class="chart">{drawn}</td>'
+        f'<td class="value">{points(own["difference"])}</td>'
+        f"<td>{' to '.join(map(points, own['interval'])) if own['interval'] else _DASH}</td><td>{own['only_first']:,}</td>"
+        f"<td>{own['only_second']:,}</td><td>{p_value(own['p_exact'])}</td><td>{p_value(own['p_holm'])}</td></tr>"
+    )
+
+
+def points(difference: float) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    text = f"{100 * difference:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\u2212")
+
+
+def p_value(p: float) -> str:
+    """A p value with two digits that mean something."""
+    return "<0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+
+
+def _by_tags(found: Mapping[str, Any]) -> str:
+    """Accuracy of every run for every value of every tag."""
+    runs = found["runs"]
+    heads = "".join(f'<th scope="col">{escape(run["name"])}</th>' for run in runs)
+    against = {own["run"]: own["by"] for own in found["comparisons"]}
+    bodies = ""
+    for tag in ordered(runs[0]["by"]):
+        rows = "".join(_tag_row(tag, value, runs, against) for value in runs[0]["by"][tag])
+        bodies += f'<tbody><tr class="tag"><th scope="rowgroup" colspan="{len(runs) + 2}">{escape(heading(tag))}</th></tr>{rows}</tbody>'
+    note = (
+        "Accuracy with its Wilson interval; the best of a row is bold. Arrows: the interval over patients of the difference to "
+        f"{escape(found['baseline'])} leaves out 0, not corrected for the number of rows."
+    )
+    return (
+        f'<div class="wide"><table class="tags grid-runs"><thead><tr><th scope="col"></th>{heads}'
+        f'<th scope="col">Questions</th></tr></thead>{bodies}</table></div><p class="note">{note}</p>'
+    )
+
+
+def _tag_row(tag: str, value: str, runs: Sequence[Mapping[str, Any]], against: Mapping[str, Any]) -> str:
+    own = [run["by"].get(tag, {}).get(value) for run in runs]
+    best = max(part["accuracy"] for part in own if part)
+    cells = "".join(
+        _tag_cell(part, best, against.get(run["name"], {}).get(tag, {}).get(value)) for run, part in zip(runs, own, strict=True)
+    )
+    return f'<tr><th scope="row">{escape(label(tag, value))}</th>{cells}<td>{own[0]["n"]:,}</td></tr>'
+
+
+def _tag_cell(part: Mapping[str, Any] | None, best: float, pair: Mapping[str, Any] | None) -> str:
+    if part is None:
+        return f"<td>{_DASH}</td>"
+    ends = pair["interval"] if pair else None
+    arrow = (
+        "" if not ends else '<i class="good">\u25b2</i>' if ends[0] > 0 else '<i class="bad">\u25bc</i>' if ends[1] < 0 else ""
+    )
+    share = percent(part["accuracy"])
+    strong = f"<b>{share}</b>" if part["accuracy"] == best else share
+    return f"<td>{arrow}{strong} <small>{interval_text(part['accuracy_ci95'])}</small></td>"
+
+
+def _readings(found: Mapping[str, Any], rules: Mapping[str, str]) -> str:
+    runs = found["runs"]
+    names = sorted({name for run in runs for name in run["published"]})
+    heads = "".join(f'<th scope="col">{escape(run["name"])}</th>' for run in runs)
+    rows = _reading("this package", str(found["rule"]), runs)
+    rows += "".join(_reading(name, rules.get(name, ""), [run["published"].get(name) for run in runs]) for name in names)
+    return (
+        f'<div class="wide"><table class="readings"><thead><tr><th scope="col">Reading</th>{heads}</tr></thead>'
+        f'<tbody>{rows}</tbody></table></div><p class="note">Kept with their defects, to compare with published figures and '
+        "for nothing else. Questions that a reading does not count are left out of its share.</p>"
+    )
+
+
+def _reading(name: str, rule: str, parts: Sequence[Mapping[str, Any] | None]) -> str:
+    cells = "".join(
+        f"<td>{percent(part['accuracy'], 1)} <small>{interval_text(part['accuracy_ci95'], 1)}</small></td>"
+        if part
+        else f"<td>{_DASH}</td>"
+        for part in parts
+    )
+    return f'<tr><th scope="row"><b>{escape(name)}</b><small>{escape(rule)}</small></th>{cells}</tr>'

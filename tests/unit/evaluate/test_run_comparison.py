@@ -1,0 +1,106 @@
+"""Runs side by side: hand-computed differences, shared questions, folders that are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import evaluation_samples as samples
+from unireason.errors import FormatError
+from unireason.evaluate.comparison import Run, compare, read_run, shared
+
+BASE = [n < 10 for n in range(20)]
+BETTER = [n < 9 or 10 <= n < 16 for n in range(20)]  # 6 won, 1 lost
+SAME = [n < 11 for n in range(20)]  # 1 won
+
+
+def run_of(name: str, pattern: list[bool]) -> Run:
+    rows = samples.rows_of(pattern)
+    return Run(name, Path(name), samples.results_of(rows, name=name), tuple(rows))
+
+
+def test_two_by_two_by_hand() -> None:
+    """McNemar exact for 6 against 1: 2 (C(7,0) + C(7,1)) / 2^7 = 0.125; for 1 against 0 it is 1. Holm doubles the smaller."""
+    found = compare([run_of("base", BASE), run_of("better", BETTER), run_of("same", SAME)], resamples=300)
+    better, same = found["comparisons"]
+    assert (better["run"], better["baseline"], better["n"]) == ("better", "base", 20)
+    assert (better["only_first"], better["only_second"]) == (6, 1)
+    assert better["difference"] == pytest.approx(0.25)
+    assert better["p_exact"] == pytest.approx(0.125)
+    assert better["p_holm"] == pytest.approx(0.25)
+    assert better["interval"][0] < 0.25 < better["interval"][1]
+    assert (same["difference"], same["p_exact"], same["p_holm"]) == (pytest.approx(0.05), 1.0, 1.0)
+    assert [run["accuracy"] for run in found["runs"]] == [0.5, 0.75, 0.55]
+    assert (found["n"], found["patients"], found["baseline"]) == (20, 10, "base")
+    assert found["runs"][0]["overlap"]["mean"] == pytest.approx(0.5)  # half 0.75, half 0.25
+    assert found["runs"][0]["by"]["structure"]["spleen"]["n"] == 10
+    assert set(found["comparisons"][0]["by"]) == {"kind", "family", "modality", "structure"}
+    json.dumps(found, allow_nan=False)
+
+
+def test_any_run_may_be_the_baseline() -> None:
+    found = compare([run_of("base", BASE), run_of("better", BETTER)], baseline=1, resamples=50)
+    assert [own["run"] for own in found["comparisons"]] == ["base"]
+    assert found["comparisons"][0]["difference"] == pytest.approx(-0.25)
+
+
+def test_only_questions_in_the_same_words_are_compared() -> None:
+    """Question 3 is worded otherwise in the second run, 0 to 2 are asked in one only: 16 of 20 stay, by the order of the first."""
+    first, second = run_of("a", BASE), run_of("b", BASE)
+    rows = [samples.row(3, True, question="Another?"), *reversed(second.rows[4:])]
+    cut = Run("b", Path("b"), second.results, tuple(rows))
+    both = shared([first, cut])
+    assert [row["id"] for row in both[1].rows] == [f"q{n:04d}" for n in range(4, 20)]
+    assert [row["id"] for row in both[0].rows] == [row["id"] for row in both[1].rows]
+    found = compare([first, cut], resamples=50)
+    assert (found["n"], found["runs"][0]["asked"]) == (16, 20)
+    assert found["runs"][0]["accuracy"] == pytest.approx(6 / 16)
+    with pytest.raises(FormatError, match="share no question"):
+        compare([first, Run("b", Path("b"), second.results, tuple(rows[:1]))])
+
+
+def test_questions_without_an_answer_count_as_wrong() -> None:
+    rows = samples.rows_of([True, True])
+    lost = samples.row(1, False, said="") | {"samples": [], "problem": "no such file", "picture": ""}
+    broken = Run("broken", Path("b"), samples.results_of([rows[0], lost]), (rows[0], lost))
+    found = compare([Run("whole", Path("a"), samples.results_of(rows), tuple(rows)), broken], resamples=50)
+    assert [run["accuracy"] for run in found["runs"]] == [1.0, 0.5]
+    assert [run["looked"] for run in found["runs"]] == [1.0, 0.5]
+    assert [run["unreadable"] for run in found["runs"]] == [0, 1]
+
+
+def test_runs_that_are_no_match() -> None:
+    one = run_of("a", BASE)
+    with pytest.raises(FormatError, match="at least two"):
+        compare([one])
+    with pytest.raises(FormatError, match="different names"):
+        compare([one, one])
+    for key, value in (("suite", "slake"), ("rule", "another")):
+        other = Run("b", Path("b"), {**one.results, key: value}, one.rows)
+        with pytest.raises(FormatError, match=f"one {key}"):
+            compare([one, other])
+
+
+def test_folders(tmp_path: Path) -> None:
+    folder = samples.write_folder(tmp_path / "one", samples.rows_of([True, False]))
+    run = read_run(folder)
+    assert (run.name, len(run.rows)) == ("one", 2)
+    assert read_run(folder, "mine").name == "mine"
+    (folder / "rows.jsonl").write_text('{"id": 1}\n')
+    with pytest.raises(FormatError, match="line 1"):
+        read_run(folder)
+    (folder / "rows.jsonl").write_text("")
+    with pytest.raises(FormatError, match="0 rows"):
+        read_run(folder)
+    with pytest.raises(FormatError, match="finished run"):
+        read_run(tmp_path / "nothing")
+    for content, said in (
+        ('{"manifest": {"kind": "evidence"}}', "evidence"),
+        ('{"manifest": {"kind": "run"}}', "lack"),
+        ("[]", "None"),
+    ):
+        (folder / "results.json").write_text(content)
+        with pytest.raises(FormatError, match=said):
+            read_run(folder)

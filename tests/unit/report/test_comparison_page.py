@@ -1,0 +1,85 @@
+"""The page of several runs: the right numbers, the right questions, harmless text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import evaluation_samples as samples
+from unireason.errors import FormatError
+from unireason.evaluate.comparison import compare, read_run, shared
+from unireason.report.comparison import p_value, points, write_comparison
+
+HOSTILE = "<script>alert(1)</script>'\""
+
+
+def page_of(folder: Path, patterns: dict[str, list[bool]]) -> str:
+    for name, pattern in patterns.items():
+        samples.write_folder(folder / name, samples.rows_of(pattern), name=f"model-{name}")
+    return page_at(folder, list(patterns))
+
+
+def page_at(folder: Path, names: list[str]) -> str:
+    runs = [read_run(folder / name, name) for name in names]
+    found = compare(runs, resamples=200)
+    answers = {run.name: (run.folder, run.rows) for run in shared(runs)}
+    return write_comparison(found, answers, folder / "page.html", rules={"unireason_med": "the first letter"}).read_text()
+
+
+def test_numbers_of_runs_and_pairs(tmp_path: Path) -> None:
+    """6 won and 1 lost of 20: +25 points, p 0.125 (two digits: 0.12), the best run first."""
+    base = [n < 10 for n in range(20)]
+    better = [n < 9 or 10 <= n < 16 for n in range(20)]
+    page = page_of(tmp_path, {"base": base, "better": better})
+    assert page.index("<b>better</b><small>model-better") < page.index("<b>base</b><small>model-base")
+    assert '<td class="value">75.0%</td><td>53.1\u201388.8%</td>' in page
+    assert '<td class="value">+25.0</td>' in page
+    assert "<td>6</td><td>1</td><td>0.12</td><td>0.12</td>" in page
+    assert "Runs part: all 7 questions" in page
+    assert "All runs are wrong: all 4 questions" in page
+    assert "All runs are right: all 9 questions" in page
+    assert "Only the" not in page
+
+
+def test_a_question_opens_to_both_answers(tmp_path: Path) -> None:
+    page = page_of(tmp_path, {"one": [True, True], "two": [False, True]})
+    part = page[page.index("Runs part") : page.index("All runs are right")]
+    assert 'data-run-0="right" data-run-1="wrong"' in part
+    assert part.count('src="data:image/png') == 2
+    assert part.count("[20, 30, 2, 90, 80, 5]") == 2
+    assert "B, right" in part
+    assert "C, wrong" in part
+
+
+def test_what_is_not_shared_is_told(tmp_path: Path) -> None:
+    page = page_of(tmp_path, {"long": [True] * 6, "short": [False] * 4})
+    assert "Only the 4 questions that all runs were asked" in page
+    assert "long 6" in page
+
+
+def test_texts_are_inert(tmp_path: Path) -> None:
+    rows = [samples.row(n, n > 0, question=HOSTILE, case=HOSTILE, tags={"family": HOSTILE}, thought=HOSTILE) for n in range(3)]
+    samples.write_folder(tmp_path / "a", rows, name=HOSTILE)
+    samples.write_folder(tmp_path / "b", rows[::-1])
+    runs = [read_run(tmp_path / "a", HOSTILE), read_run(tmp_path / "b")]
+    answers = {run.name: (run.folder, run.rows) for run in shared(runs)}
+    page = write_comparison(compare(runs, resamples=50), answers, tmp_path / "page.html").read_text()
+    assert "<script>alert" not in page
+    assert page.count("<script>") == 1
+
+
+def test_the_page_stays_small(tmp_path: Path) -> None:
+    page = page_of(tmp_path, {f"run{k}": [(n * (k + 3)) % 5 > 1 for n in range(400)] for k in range(3)})
+    assert "Runs part: 100 of" in page
+    assert len(page) < 5_000_000
+
+
+def test_incomplete_runs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="incomplete"):
+        write_comparison({"suite": "phantom"}, {}, tmp_path / "page.html")
+
+
+def test_numbers_in_words() -> None:
+    assert [points(v) for v in (0.25, -0.031, 0.0001, -0.0001)] == ["+25.0", "\u22123.1", "0.0", "0.0"]
+    assert [p_value(v) for v in (1.0, 0.25, 0.0312, 0.00512, 1e-9)] == ["1.00", "0.25", "0.031", "0.0051", "<0.0001"]
