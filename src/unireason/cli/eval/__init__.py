@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 from typing import Any
 
-KINDS: tuple[str, ...] = ("evidence",)
+KINDS: tuple[str, ...] = ("evidence", "compare")
 
 
 def add_parser(subparsers: Any) -> None:
