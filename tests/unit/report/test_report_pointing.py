@@ -1,0 +1,118 @@
+"""The page of implicit questions: pictures, tables, Markdown, and text that is not to be trusted."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from unireason.errors import FormatError
+from unireason.report.pointing import Pointed, pointing_markdown, write_pointing
+from unireason.types import Frame, Stack
+
+TITLES = {"iou": "IoU", "pdice_released": "pDice (released)", "dice_both": "Dice, both", "hd95_mm": "HD95, mm"}
+MEANS = {"iou": 0.5, "pdice_released": 1.25, "dice_both": 0.75, "hd95_mm": 3.5}
+
+
+def part(n, *, interval=True):
+    ends = {name: [value / 2, value] if interval else None for name, value in MEANS.items()}
+    return {"n": n, "patients": 2, "scores": {k: {"mean": v, "ci95_patients": ends[k]} for k, v in MEANS.items()}}
+
+
+def results(**more):
+    manifest = {
+        "seed": 1, "samples": 1, "temperature": 0.0,
+        "checkpoint": {"name": "m", "sha256": "ab" * 32}, "expert": {"name": "classical", "sha256": ""},
+    }  # fmt: skip
+    return {
+        "suite": "u-mrg", "rule": "The rule.", **part(4), "headline": {k: MEANS[k] for k in ("iou", "pdice_released", "dice_both")},
+        "found": 0.75, "malformed": 0.25, "problems": {}, "unreadable": {"n": 0, "questions": {}}, "left_out": {},
+        "by_supercategory": {"organ": part(4)}, "by_category": {"left | right": part(3), "spleen": part(1)}, "manifest": manifest, **more,
+    }  # fmt: skip
+
+
+def pointed(**more):
+    answer = {"scores": MEANS | {"dice_both": 0.0}, "box": [2.0, 2.0, 8.0, 6.0], "points": [[3.0, 3.0]], "problems": ["no_think"]}
+    row = {
+        "id": "q", "case": "c", "category": "liver<script>", "supercategory": "", "question": "Which <b>?",
+        "target": {"box": [4, 2, 8, 6], "points": [[5, 3], [5, 5]]}, "answers": [answer | more.pop("answer", {})],
+    }  # fmt: skip
+    truth, mask = np.zeros((20, 40), bool), np.zeros((20, 40), bool)
+    truth[4:12, 8:16] = True
+    mask[4:12, 4:16] = True
+    picture = np.full((1, 20, 40), 90, np.uint8)
+    stack = Stack(picture, "image", "stored", ((0, 1),), picture[0])
+    how = {
+        "row": row,
+        "frame": Frame(20, 10, 1, "image"),
+        "stack": stack,
+        "aspect": 2.0,
+        "truth": truth,
+        "mask": mask,
+        "thought": "So.",
+    }
+    return Pointed(**how | more)
+
+
+def page(tmp_path, **how):
+    text = write_pointing(results(**how.pop("results", {})), tmp_path / "p.html", titles=TITLES, **how).read_text()
+    assert "://" not in text
+    return text
+
+
+def test_a_question_is_drawn_twice(tmp_path):
+    text = page(tmp_path, worst=[pointed()])
+    assert text.count("<figure>") == 2
+    meant, answered = re.findall(r"<figure>(.*?)</figure>", text)
+    # The drawing is 100 wide and 50 high: five units a pixel of the frame.
+    assert 'transform="scale(5.00000 5.00000)"' in meant
+    assert 'd="M4,2 8,2 8,6 4,6Z"' in meant
+    assert 'x="20.00" y="10.00" width="20.00" height="20.00"' in meant
+    assert re.findall(r'class="dot" cx="([\d.]+)" cy="([\d.]+)"', meant) == [("27.50", "17.50"), ("27.50", "27.50")]
+    assert re.findall(r'd="(\S+ \S+ \S+ \S+)Z"', answered) == ["M4,2 8,2 8,6 4,6", "M2,2 8,2 8,6 2,6"]
+    assert 'x="10.00" y="10.00" width="30.00" height="20.00"' in answered
+    assert answered.count('class="dot"') == 1
+    assert "Which &lt;b&gt;?" in text
+    assert "liver&lt;script&gt; · c" in text
+    assert "no think" in text
+    assert "<dd class=bad>0.00</dd>" in text
+    assert "None among the answers" in text  # the best ones
+
+
+def test_an_answer_without_a_place(tmp_path):
+    text = page(tmp_path, best=[pointed(mask=None, answer={"box": None, "points": []})])
+    _, answered = re.findall(r"<figure>(.*?)</figure>", text)
+    assert answered.count("<path") == 1
+    assert "<rect" not in answered
+    assert "dot" not in answered
+
+
+def test_tables(tmp_path):
+    text = page(tmp_path)
+    assert "<dt>pDice (released)</dt><dd>125.00<small>62.50 to 125.00</small></dd>" in text
+    assert '<td class="value">3.50</td><td>1.75 to 3.50</td>' in text
+    assert '<th scope="row">left | right</th><td>3</td><td>50.00</td><td>125.00</td><td>75.00</td>' in text
+    assert "A mask was found for 75.0% of the answers, 25.0% were malformed." in text
+    assert "suite u-mrg · 4 questions · 2 patients · seed 1 · checkpoint m abababababab · expert classical" in text
+    assert "could not be read" not in text
+    lost = {"unreadable": {"n": 3, "questions": {}}, "left_out": {"it has no text": 2}, "problems": {"no_answer": 1}}
+    alone = page(tmp_path, results=lost | part(1, interval=False))
+    assert "3 questions could not be read and are part of no mean" in alone
+    assert "Not asked: 2 because it has no text." in alone
+    assert "Problems: no_answer 1." in alone
+    assert "<small>\u2013</small>" in alone
+
+
+def test_markdown():
+    text = pointing_markdown(results(), titles=TITLES)
+    assert "| pDice (released) | 125.00 | 62.50 to 125.00 |" in text
+    assert "| HD95, mm | 3.50 | 1.75 to 3.50 |" in text
+    assert "| Category | Questions | IoU | pDice (released) | Dice, both |\n|---|---|---|---|---|" in text
+    assert "| left \\| right | 3 | 50.00 | 125.00 | 75.00 |" in text
+    assert "Super-category" not in pointing_markdown(results(by_supercategory={}), titles=TITLES)
+
+
+def test_a_volume_is_refused(tmp_path):
+    with pytest.raises(FormatError, match="volume"):
+        page(tmp_path, worst=[pointed(frame=Frame(20, 10, 4, "volume"))])
