@@ -1,0 +1,147 @@
+"""``unireason eval consistency``: do looks at a slice and at its volume mean the same place?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unireason.engine.reasoner import Reasoner
+    from unireason.evaluate.consistency.agreement import Pair
+    from unireason.evaluate.consistency.volumes import Volumes
+    from unireason.report.consistency import Example
+
+EXAMPLES, PAGE = 12, "consistency.html"
+"""Slices on the page at most, and its name."""
+_QUESTIONS = 300
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "consistency",
+        help="hold boxes on slices against cuboids in their volumes",
+        description="Ask about volumes, then about one slice of each structure; compare the box with the projected cuboid and the truth.",
+        epilog="Started again with the same folder, it goes on where it stopped. Research only, not a medical device.",
+    )
+    parser.add_argument("--suite", metavar="NAME", default="phantom", help="which questions: phantom (default) or built")
+    parser.add_argument("--data", metavar="DIR", type=Path, help="folder of the suite's files")
+    parser.add_argument("--split", default="", help="split of the suite (default: the one meant for evaluation)")
+    parser.add_argument("--model", metavar="REF", default="phantom", help="phantom (built in), a folder or a hub id")
+    parser.add_argument(
+        "--questions", metavar="N", type=int, help=f"questions about volumes at most (phantom: default {_QUESTIONS}; else all)"
+    )
+    parser.add_argument("--seed", metavar="S", type=int, default=0, help="seed of all that is drawn (default 0)")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path("consistency"), help="where to write (default consistency)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object with the results")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; 0 when everything is written."""
+    from unireason.cli.progress import bar, status
+    from unireason.engine.reasoner import load
+    from unireason.errors import FormatError
+    from unireason.evaluate.consistency.run import evaluate
+    from unireason.evaluate.consistency.volumes import structures
+    from unireason.evaluate.questions import choose
+    from unireason.report.consistency import Point, write_consistency
+
+    if args.seed < 0 or (args.questions is not None and args.questions < 1):
+        raise FormatError(f"seed {args.seed} and {args.questions} questions", "a seed of at least 0 and at least 1 question")
+    with status("opening model and questions", quiet=args.json):
+        volumes, count = _volumes(args)
+        total = sum(len(structures(entry)) for entry in choose(volumes, count, args.seed))
+        reasoner = load(args.model)
+    with bar("looks", total, quiet=args.json) as progress:
+        found = evaluate(reasoner, volumes, args.out, count=count, seed=args.seed, progress=progress)
+    with status("writing the page", quiet=args.json):
+        points = [
+            Point(pair.agreement, min(pair.slice_to_truth, pair.volume_to_truth), pair.other_patient)
+            for pair in found.pairs
+            if pair.row.both
+        ]
+        page = write_consistency(
+            found.results, args.out / PAGE, points=points, examples=_examples(found.pairs, volumes, reasoner)
+        )
+    if args.json:
+        print(json.dumps(found.results))
+    else:
+        _tell(found.results, page)
+    return 0
+
+
+def _volumes(args: argparse.Namespace) -> tuple[Volumes, int | None]:
+    """The questions, and how many at most. Phantoms are made for the model's frame; twice as many, since not all can be compared."""
+    from unireason.evaluate.consistency.volumes import Volumes
+    from unireason.evaluate.suites.catalogue import open_suite
+    from unireason.model.files import locate
+
+    if args.suite != "phantom":
+        return Volumes(open_suite(args.suite, args.data, split=args.split)), args.questions
+    count = args.questions or _QUESTIONS
+    options = {"seed": str(args.seed), "questions": str(2 * count), "kind": "volume", "frame": str(locate(args.model))}
+    return Volumes(open_suite(args.suite, args.data, split=args.split, options=options)), count
+
+
+def _examples(pairs: Sequence[Pair], volumes: Volumes, reasoner: Reasoner) -> list[Example]:
+    """Evenly over the pairs, from the least agreement to the most; a case with its structure comes once."""
+    from unireason.data.extract.slices import picture
+    from unireason.report.consistency import Example
+
+    single = {(pair.row.case, pair.row.structure): pair for pair in pairs}
+    order = sorted(single.values(), key=lambda pair: pair.agreement)
+    last = max(1, min(EXAMPLES, len(order)) - 1)
+    picked = [order[n * (len(order) - 1) // last] for n in range(min(EXAMPLES, len(order)))]
+    cases = dict(volumes.load(sorted({pair.row.case for pair in picked})))
+    made = []
+    for pair in picked:
+        row, case = pair.row, cases[pair.row.case].case
+        shadow, spacing = row.shadow(), case.geometry.spacing_mm or (1.0, 1.0)
+        made.append(
+            Example(
+                structure=row.structure,
+                case=row.case,
+                slice=row.slice,
+                question=row.question,
+                picture=reasoner.stack(picture(case, row.slice)).slices[0],
+                size=row.size,
+                millimetres=(spacing[0], spacing[1]),
+                rectangle=row.rectangle,
+                shadow=None if shadow is None else shadow.coords,
+                truth=row.true_rectangle,
+                agreement=pair.agreement,
+            )
+        )
+    return made
+
+
+def _tell(results: Mapping[str, Any], page: Path) -> None:
+    """The results as a table."""
+    from unireason.evaluate.consistency.agreement import FIGURES
+    from unireason.report.bars import percent
+
+    print(f"{'mean IoU':<17}{'all pairs':>10}{'95%':>13}{'both looked':>13}{'95%':>13}")
+    for name in FIGURES:
+        strict, whole = (f"{_two(part[name]['mean_iou'])}{_range(part[name]['ci95_patients']):>13}" for part in _parts(results))
+        print(f"{name.replace('_', ' '):<17}{strict:>23}{whole:>26}")
+    looked, above = results["looked"], results["above_other_patient"]
+    print(f"{results['n']} pairs, {results['patients']} patients, both looked {percent(looked['both'])}")
+    print(f"above other patients: {_two(above['difference'])} {_range(above['ci95_patients'])}\nwrote {page}")
+
+
+def _parts(results: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    return results, results["conditional"]
+
+
+def _two(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _range(ends: Sequence[float] | None) -> str:
+    return "" if ends is None else f"{ends[0]:.2f}-{ends[1]:.2f}"

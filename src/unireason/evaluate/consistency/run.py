@@ -1,0 +1,68 @@
+"""The whole measurement: choose, ask, sum up, write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unireason.engine.reasoner import Reasoner
+from unireason.evaluate.journal import held, make_manifest, write_results
+from unireason.evaluate.questions import choose
+
+from .agreement import Pair, pairs, summary
+from .ask import Progress, ask
+from .rows import RowFile
+from .volumes import Volumes, structures
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What a measurement found.
+
+    Attributes:
+        pairs: All pairs whose slice was shown.
+        results: As ``results.json`` has them.
+    """
+
+    pairs: tuple[Pair, ...]
+    results: dict[str, Any]
+
+
+def evaluate(
+    reasoner: Reasoner,
+    volumes: Volumes,
+    folder: Path,
+    *,
+    count: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Found:
+    """Ask about volumes and their slices and say how far the looks agree.
+
+    Args:
+        reasoner: The model; it answers greedily.
+        volumes: Where questions come from.
+        folder: Where ``manifest.json``, ``rows.jsonl`` and ``results.json`` go. A folder with an unfinished measurement of the same is
+            gone on with.
+        count: Questions at most; None takes all.
+        seed: Of the choice of questions, wordings, other patients and resampling.
+        progress: Called with the number of pairs at hand after every case.
+
+    Returns:
+        Pairs and results (docs/reference/results.md).
+
+    Raises:
+        FormatError: If no question can be asked, or the folder holds something else.
+        ModelError: If a case does not fit the model.
+        UniReasonError: If a file cannot be read or written.
+    """
+    entries = choose(volumes, count, seed)
+    made = make_manifest("consistency", reasoner, volumes, entries, seed=seed)
+    with held(folder):
+        file = RowFile(folder, made)
+        ask(reasoner, volumes, entries, file=file, seed=seed, progress=progress)
+        rows = [file.rows[entry.id, name] for entry in entries for name in structures(entry)]
+        results = {**summary(rows, seed=seed), "manifest": made}
+        write_results(folder, results)
+    return Found(tuple(pairs(rows, seed=seed)), results)
