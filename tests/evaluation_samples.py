@@ -134,7 +134,7 @@ def results_of(rows: Sequence[Mapping[str, Any]], *, name: str = "phantom", **ch
 
 
 def write_folder(folder: Path, rows: Sequence[Mapping[str, Any]], **changes: Any) -> Path:
-    """The folder of a finished run, its pictures noise with a bright box."""
+    """The folder of a finished run, its pictures tiles with a bright box."""
     results = results_of(rows, **changes)
     (folder / "pictures").mkdir(parents=True)
     (folder / "manifest.json").write_text(json.dumps(results["manifest"]))
@@ -142,7 +142,7 @@ def write_folder(folder: Path, rows: Sequence[Mapping[str, Any]], **changes: Any
     (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     for place, r in enumerate(rows):
         if r["picture"]:
-            pixels = np.random.default_rng(place).integers(30, 90, (112, 112, 3)).astype(np.uint8)
+            pixels = np.random.default_rng(place).integers(30, 90, (14, 14, 3)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
             pixels[30:80, [20, 21, 88, 89]] = pixels[[30, 31, 78, 79], 20:90] = (76, 194, 255)
             Image.fromarray(pixels).save(folder / r["picture"])
     return folder

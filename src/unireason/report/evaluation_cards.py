@@ -144,7 +144,7 @@ def shot(row: Row, links: Mapping[str, str]) -> str:
     if link is None:
         return f'<div class="shots"><p class="none">{"no picture" if looked(row) else "no look"}</p></div>'
     told = "picture with the first look" if looked(row) else "picture, no look"
-    return f'<div class="shots"><figure><img src="{link}" alt="{told}" loading="lazy"></figure></div>'
+    return f'<div class="shots"><figure><img src="{link}" alt="{told}" decoding="async"></figure></div>'
 
 
 def options(row: Row, said: str = "") -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import evaluation_samples as samples
 from unireason.errors import FormatError
@@ -110,6 +114,21 @@ def test_pictures_stay_in_their_folder(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="cannot be read"):
         pictures(tmp_path, [samples.row(0, True)], budget=10)
     assert pictures(tmp_path, [samples.row(1, True)], budget=10) == {}
+
+
+def test_many_pictures_are_coded_smaller(tmp_path: Path) -> None:
+    """Noise of 256 x 256 pixels has 196 kB as PNG and still some 60 kB as JPEG: it is shrunk to 144 pixels."""
+    (tmp_path / "pictures").mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "pictures" / "0000.png")
+
+    def size(budget: int) -> tuple[int, int]:
+        (link,) = pictures(tmp_path, [samples.row(0, True)], budget=budget).values()
+        with Image.open(io.BytesIO(base64.b64decode(link.partition(",")[2]))) as picture:
+            return picture.size
+
+    assert size(10**6) == (256, 256)
+    assert size(20_000) == (144, 144)
 
 
 def test_choice_covers_every_family_and_keeps_the_order() -> None:
