@@ -17,6 +17,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from unireason.errors import ModelError
 
+from .joined import Parts
+
 NAME = "unireason_cached"
 _WANTED = "_unireason_wanted"
 _FOLD_UP_TO = 32  # new tokens; above, folding costs more than the kernel's own handling of shared key heads
@@ -25,9 +27,9 @@ _FOLD_UP_TO = 32  # new tokens; above, folding costs more than the kernel's own 
 def cached_attention(
     module: Any,
     query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    key: torch.Tensor | Parts,
+    value: torch.Tensor | Parts,
+    attention_mask: torch.Tensor | Parts | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of new tokens over cached and new keys.
@@ -38,7 +40,7 @@ def cached_attention(
         key: (1, key heads, K, d), the new ones last.
         value: Like ``key``.
         attention_mask: bool (1, 1, n, K), True where a query sees a key. None: a fresh sequence (n = K, causal), or one token
-            that sees everything.
+            that sees everything. ``Parts`` of key, value and mask: new tokens of several cases, each attending to its own.
         **options: ``scaling`` is used; dropout never applies in inference.
 
     Returns:
@@ -48,6 +50,8 @@ def cached_attention(
         ModelError: If several tokens come without a mask on top of a cache; that would leave them unmasked, silently.
     """
     wanted = getattr(module, _WANTED, None)
+    if isinstance(key, Parts) or isinstance(value, Parts) or isinstance(attention_mask, Parts):
+        return _case_by_case(query, key, value, attention_mask, wanted, options.get("scaling")), None
     if wanted is not None:
         return _some(query, key, value, attention_mask, wanted, options.get("scaling")), None
     n = query.shape[2]
@@ -55,6 +59,23 @@ def cached_attention(
     if fresh and key.shape[2] != n:
         raise ModelError(f"{n} tokens continue a cache of {key.shape[2] - n} without a mask", "an explicit mask")
     return _attend(query, key, value, attention_mask, fresh, options.get("scaling")), None
+
+
+def _case_by_case(
+    query: torch.Tensor, keys: Any, values: Any, masks: Any, wanted: torch.Tensor | None, scale: float | None
+) -> torch.Tensor:
+    """Attention of the new tokens of several cases, each to the keys of its own."""
+    out, start = [], 0
+    for key, value, mask in zip(keys, values, masks, strict=True):
+        end = start + mask.shape[2]
+        own = query[:, :, start:end]
+        if wanted is None:
+            out.append(_attend(own, key, value, mask, False, scale))
+        else:
+            inside = wanted[(wanted >= start) & (wanted < end)] - start
+            out.append(_some(own, key, value, mask, inside, scale))
+        start = end
+    return torch.cat(out, dim=1)
 
 
 def _attend(

@@ -1,8 +1,8 @@
 """The local back end: cached continuation, shared prefixes and packed rows, exact.
 
-Requests on one case and with one prompt prefix run together in one packed row; different cases run one after the other in the
-order in which they first appear. A case keeps its features and the cache of its prefix, so that later questions start behind its
-last picture.
+Requests on one case and with one prompt prefix run together in one packed row, and the packed rows of several cases go through the
+network together; what does not fit at once runs in the order in which cases first appear. A case keeps its features and the cache of
+its prefix, so that later questions start behind its last picture.
 """
 
 from __future__ import annotations
@@ -21,31 +21,37 @@ from unireason.types import Stack
 
 from .attention import use_cached_attention
 from .case import EncodedCase, Request, prepare_case, start_session
-from .packed import Chunk, PackedRow, Prefix, compute_prefix
+from .packed import Chunk, PackedRow, Prefix, compute_prefix, step
 from .sampling import Picker, PickerFactory, Sampling, forbidden_ids, make_sampler
 from .session import Finished, Inject, Session
 from .stream import TextStream
 
 OnToken = Callable[[int, int, str], None]
 
+_JOINED_TOKENS = 32_768  # prompt prefixes whose caches are held at once
+
 
 class LocalEngine:
     """Generates responses with the weights in this process."""
 
-    def __init__(self, checkpoint: Checkpoint, *, picker: PickerFactory = make_sampler, max_rows: int = 16) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, *, picker: PickerFactory = make_sampler, max_rows: int = 16, max_joined: int = 48
+    ) -> None:
         """Prepare a checkpoint for generation.
 
         Args:
             checkpoint: The checkpoint; its weights are used in place and never changed.
             picker: Makes what chooses the tokens of a row.
-            max_rows: Responses packed together at most.
+            max_rows: Responses on one case packed together at most.
+            max_joined: Responses on several cases fed together at most; 1 keeps cases apart.
 
         Raises:
-            ModelError: If ``max_rows`` is below 1.
+            ModelError: If ``max_rows`` or ``max_joined`` is below 1.
         """
-        if max_rows < 1:
-            raise ModelError(f"max_rows is {max_rows}", "at least 1")
-        self.checkpoint = checkpoint
+        for name, value in (("max_rows", max_rows), ("max_joined", max_joined)):
+            if value < 1:
+                raise ModelError(f"{name} is {value}", "at least 1")
+        self.checkpoint, self.max_joined = checkpoint, max_joined
         self._picker, self._max_rows = picker, max_rows
         self._forbidden = forbidden_ids(checkpoint)
         # Caches of cases and the choice of attention belong to one generation at a time.
@@ -81,11 +87,15 @@ class LocalEngine:
         sessions = [start_session(self.checkpoint, request) for request in requests]
         cuts = [_prefix_length(self.checkpoint, request) for request in requests]
         with self._lock, torch.inference_mode(), use_cached_attention(self.checkpoint.network):
-            for rows in _groups(requests, cuts, self._max_rows):
-                job = _Job(self.checkpoint, [_Row(r, requests[r], sessions[r]) for r in rows])
-                for row in job.rows:
-                    row.picker = self._picker(row.place, sampling or Sampling(), row.request.seed, self._forbidden)
-                job.run(self._prefix(requests[rows[0]], cuts[rows[0]]), on_token)
+            groups = _groups(requests, cuts, self._max_rows)
+            for together in _joined([(id(requests[g[0]].case), cuts[g[0]], len(g)) for g in groups], self.max_joined):
+                job = _Job(self.checkpoint)
+                for rows in (groups[n] for n in together):
+                    own = [_Row(r, requests[r], sessions[r]) for r in rows]
+                    for row in own:
+                        row.picker = self._picker(row.place, sampling or Sampling(), row.request.seed, self._forbidden)
+                    job.add(self._prefix(requests[rows[0]], cuts[rows[0]]), own)
+                job.run(on_token)
         return sessions
 
     def _prefix(self, request: Request, length: int) -> Prefix:
@@ -104,22 +114,32 @@ class _Row:
     def __init__(self, place: int, request: Request, session: Session) -> None:
         self.place, self.request, self.session = place, request, session
         self.picker: Picker
-        self.node = 0
+        self.packed: PackedRow
+        self.start = self.node = 0
         self.logits = torch.empty(0)
 
 
 class _Job:
-    """Rows that share a case and a prefix, from their first token to their last."""
+    """Rows that run together, from their first token to their last; those on one case and prefix stand together."""
 
-    def __init__(self, checkpoint: Checkpoint, rows: list[_Row]) -> None:
-        self.rows, self._checkpoint = rows, checkpoint
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._rows: list[_Row] = []
+        self._packed: list[PackedRow] = []
 
-    def run(self, prefix: Prefix, on_token: OnToken | None) -> None:
+    def add(self, prefix: Prefix, rows: Sequence[_Row]) -> None:
+        """Rows on one case and prefix."""
         packed = PackedRow(self._checkpoint.network, prefix)
+        self._packed.append(packed)
+        for row in rows:
+            row.packed, row.start = packed, len(prefix.ids)
+        self._rows += rows
+
+    def run(self, on_token: OnToken | None) -> None:
         try:
-            self._ask(packed, len(prefix.ids))
-            streams = {row.place: TextStream(self._checkpoint) for row in self.rows} if on_token else {}
-            live = self.rows
+            self._ask()
+            streams = {row.place: TextStream(self._checkpoint) for row in self._rows} if on_token else {}
+            live = self._rows
             while live:
                 wanted = []
                 for row in live:
@@ -131,32 +151,39 @@ class _Job:
                         wanted.append((row, token, decision if isinstance(decision, Inject) else None))
                 ended, live = len(wanted) < len(live), [row for row, _, _ in wanted]
                 if live and ended:
-                    packed.drop([row.node for row in live])
+                    for packed in self._packed:
+                        packed.drop([row.node for row in live if row.packed is packed])
                 if live:
-                    self._advance(packed, wanted)
+                    self._advance(wanted)
         finally:
-            packed.close()
+            for packed in self._packed:
+                packed.close()
 
-    def _ask(self, packed: PackedRow, start: int) -> None:
+    def _ask(self) -> None:
         """Feed the distinct questions, one node each, and hang a node for every response below its own."""
-        questions = {row.request.prompt: packed.add(0) for row in self.rows}
-        logits = packed.step([Chunk(node, prompt[start:]) for prompt, node in questions.items()])
-        by_prompt = dict(zip(questions, logits, strict=True))
-        for row in self.rows:
-            row.logits = by_prompt[row.request.prompt]
-            row.node = packed.add(questions[row.request.prompt])
+        asked: dict[tuple[PackedRow, tuple[int, ...]], Chunk] = {}
+        for row in self._rows:
+            key = (row.packed, row.request.prompt)
+            if key not in asked:
+                asked[key] = Chunk(row.packed.add(0), row.request.prompt[row.start :])
+        logits = step(self._checkpoint.network, [(packed, chunk) for (packed, _), chunk in asked.items()])
+        by_question = dict(zip(asked, logits, strict=True))
+        for row in self._rows:
+            key = (row.packed, row.request.prompt)
+            row.logits = by_question[key]
+            row.node = row.packed.add(asked[key].node)
 
-    def _advance(self, packed: PackedRow, wanted: Sequence[tuple[_Row, int, Inject | None]]) -> None:
+    def _advance(self, wanted: Sequence[tuple[_Row, int, Inject | None]]) -> None:
         """Feed what every live row has just got: a token, or a token and the pictures of a look."""
         regions = [crop for _, _, look in wanted if look for crop in look.crops]
         features, grids = self._see([crop.pixels for crop in regions], [crop.grid_thw for crop in regions])
-        chunks, used = [], 0
+        fed, used = [], 0
         for row, token, look in wanted:
             count = len(look.crops) if look else 0
             ids = [token, *look.token_ids] if look else [token]
-            chunks.append(Chunk(row.node, ids, features[used : used + count], grids[used : used + count]))
+            fed.append((row.packed, Chunk(row.node, ids, features[used : used + count], grids[used : used + count])))
             used += count
-        for (row, _, _), logits in zip(wanted, packed.step(chunks), strict=True):
+        for (row, _, _), logits in zip(wanted, step(self._checkpoint.network, fed), strict=True):
             row.logits = logits
 
     def _see(self, pixels: Sequence[Any], planned: Sequence[Any]) -> tuple[list[torch.Tensor], tuple[Any, ...]]:
@@ -186,3 +213,19 @@ def _groups(requests: Sequence[Request], cuts: Sequence[int], most: int) -> list
     keys = [first.setdefault((id(r.case), r.prompt[:c]), i) for i, (r, c) in enumerate(zip(requests, cuts, strict=True))]
     together = [list(rows) for _, rows in groupby(sorted(range(len(requests)), key=keys.__getitem__), key=keys.__getitem__)]
     return [rows[i : i + most] for rows in together for i in range(0, len(rows), most)]
+
+
+def _joined(groups: Sequence[tuple[int, int, int]], most: int) -> list[list[int]]:
+    """Numbers of groups, each (case, prefix length, rows), that run at once: neighbours on different cases, few enough rows and ids."""
+    out: list[list[int]] = []
+    rows = ids = 0
+    cases: set[int] = set()
+    for number, (case, length, count) in enumerate(groups):
+        if not out or case in cases or rows + count > most or ids + length > _JOINED_TOKENS:
+            out.append([])
+            rows = ids = 0
+            cases = set()
+        out[-1].append(number)
+        rows, ids = rows + count, ids + length
+        cases.add(case)
+    return out

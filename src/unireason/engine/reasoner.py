@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -118,17 +118,24 @@ class Reasoner:
         asked = [q if isinstance(q, Question) else Question(q) for q in questions]
         begun = time.perf_counter()
         encoded = self.encode(case, window=chosen.window, slices=chosen.slices)
-        ready = time.perf_counter()
-        requests = [self._request(encoded, q, chosen, n) for q in asked for n in range(chosen.samples)]
-        sessions = self.engine.generate(requests, chosen.sampling, on_token=on_token)
-        seconds = {"encode": round(ready - begun, 3), "generate": round(time.perf_counter() - ready, 3)}
-        made: Iterator[Trace] = (
-            self.trace(
-                case, encoded, session, q, self._provenance(encoded, chosen, q.seed_of(n, chosen.sampling), {"seconds": seconds})
-            )
-            for session, (q, n) in zip(sessions, ((q, n) for q in asked for n in range(chosen.samples)), strict=True)
-        )
-        return [[next(made) for _ in range(chosen.samples)] for _ in asked]
+        spent = time.perf_counter() - begun
+        return self._answered([(case, encoded, asked)], chosen, {"encode": round(spent, 3)}, on_token)[0]
+
+    def ask_cases(self, asked: Sequence[tuple[Case, EncodedCase, Sequence[Question]]], **how: Any) -> list[list[list[Trace]]]:
+        """Ask several questions about each of several cases in one go.
+
+        Args:
+            asked: Cases, each encoded by ``encode`` with the same window and slices, and its questions. None gives an empty list.
+            **how: Fields of ``AskOptions`` except ``window`` and ``slices``, which do nothing here.
+
+        Returns:
+            For every case what ``ask_many`` returns.
+
+        Raises:
+            FormatError: If a question, an option or a setting cannot be used.
+            ModelError: If a case does not fit the model's context.
+        """
+        return self._answered(asked, options_from(how), {}, None)
 
     def ask_shown(
         self, case: Case, questions: Sequence[Question], *, encoded: EncodedCase, regions: Sequence[Regions | None], **how: Any
@@ -238,6 +245,27 @@ class Reasoner:
         """Turn a finished session into a trace."""
         executions = [_execution(look, encoded, case) for look in session.looks]
         return make_trace(self.checkpoint, session, question, executions=executions, source=case.source, provenance=provenance)
+
+    def _answered(
+        self,
+        asked: Sequence[tuple[Case, EncodedCase, Sequence[Question]]],
+        chosen: AskOptions,
+        seconds: Mapping[str, float],
+        on_token: OnToken | None,
+    ) -> list[list[list[Trace]]]:
+        begun = time.perf_counter()
+        rows = [(encoded, q, n) for _, encoded, questions in asked for q in questions for n in range(chosen.samples)]
+        requests = [self._request(encoded, q, chosen, n) for encoded, q, n in rows]
+        sessions = iter(self.engine.generate(requests, chosen.sampling, on_token=on_token))
+        more = {"seconds": {**seconds, "generate": round(time.perf_counter() - begun, 3)}}
+
+        def made(case: Case, encoded: EncodedCase, q: Question, n: int) -> Trace:
+            said = self._provenance(encoded, chosen, q.seed_of(n, chosen.sampling), more)
+            return self.trace(case, encoded, next(sessions), q, said)
+
+        return [
+            [[made(case, encoded, q, n) for n in range(chosen.samples)] for q in questions] for case, encoded, questions in asked
+        ]
 
     def _request(self, encoded: EncodedCase, question: Question, chosen: AskOptions, sample: int) -> Request:
         profile, stack = self.checkpoint.profile, encoded.stack

@@ -1,0 +1,88 @@
+"""Several cases through the network together: nobody sees another case, and what is asked alone comes out the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import tiny
+from unireason.engine import local
+from unireason.engine.local import LocalEngine
+from unireason.engine.reasoner import Question, Reasoner
+from unireason.engine.sampling import Sampling
+from unireason.errors import ModelError
+from unireason.types import Case, Geometry, Source
+
+QUESTIONS = (Question("what?"), Question("where is it?", ("left", "right"), seed=7))
+
+
+def case(n):
+    pixels = tiny.stack("image", seed=n).slices[0]
+    return Case(pixels, "image", Geometry((56, 56), (56, 56), (0, 1), (False, False)), "", Source(str(n), "npy", str(n)))
+
+
+def ask(reasoner, cases, **how):
+    return reasoner.ask_cases([(c, reasoner.encode(c), QUESTIONS) for c in cases], **how)
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Cases in every pass of the network."""
+    counted = []
+    real = local.step
+
+    def step(network, fed):
+        counted.append(len({id(row) for row, _ in fed}))
+        return real(network, fed)
+
+    monkeypatch.setattr(local, "step", step)
+    return counted
+
+
+def test_cases_go_together_and_answers_are_those_of_each_alone(passes):
+    made = tiny.checkpoint()
+    cases = [case(n) for n in range(3)]
+    how = {"sampling": Sampling(temperature=1.0, seed=3), "samples": 2, "max_new_tokens": 12}
+    together = ask(Reasoner(made), cases, **how)
+    assert max(passes) == 3
+    passes.clear()
+    apart = ask(Reasoner(made, engine=LocalEngine(made, max_joined=1)), cases, **how)
+    assert set(passes) == {1}
+    alone = [Reasoner(made).ask_many(c, QUESTIONS, **how) for c in cases]
+    texts = [[[t.raw_text for t in samples] for samples in own] for own in together]
+    assert texts == [[[t.raw_text for t in samples] for samples in own] for own in alone]
+    assert texts == [[[t.raw_text for t in samples] for samples in own] for own in apart]
+    assert len({text for own in texts for samples in own for text in samples}) > 6
+    for own, single in zip(together, alone, strict=True):
+        for samples, others in zip(own, single, strict=True):
+            for one, other in zip(samples, others, strict=True):
+                logprobs = torch.tensor([one.tokens.logprobs, other.tokens.logprobs])
+                assert float((logprobs[0] - logprobs[1]).abs().max()) < 1e-3
+
+
+def test_a_question_has_a_seed_of_its_own():
+    reasoner = Reasoner(tiny.checkpoint())
+    own, one = case(0), Sampling(temperature=1.0, seed=7)
+    (seeded,) = reasoner.ask_many(own, [Question("what?", seed=7)], samples=2, max_new_tokens=12, sampling=Sampling(1.0, seed=1))
+    (plain,) = reasoner.ask_many(own, [Question("what?")], samples=2, max_new_tokens=12, sampling=one)
+    assert [t.raw_text for t in seeded] == [t.raw_text for t in plain]
+    assert [t.provenance["seed"] for t in seeded] == [7, 8]
+
+
+def test_a_case_is_never_joined_with_itself(passes):
+    made = tiny.checkpoint()
+    own = case(0)
+    engine = LocalEngine(made, max_rows=2)
+    how = {"samples": 3, "max_new_tokens": 5, "sampling": Sampling(temperature=1.0)}
+    narrow = Reasoner(made, engine=engine).ask_many(own, QUESTIONS, **how)
+    assert set(passes) == {1}
+    wide = Reasoner(made).ask_many(own, QUESTIONS, **how)
+    assert [[t.raw_text for t in s] for s in narrow] == [[t.raw_text for t in s] for s in wide]
+
+
+def test_what_runs_together_is_bounded():
+    groups = [(1, 100, 5), (2, 100, 5), (2, 100, 5), (3, 40_000, 5), (4, 100, 6), (5, 100, 5), (6, 100, 50)]
+    assert local._joined(groups, 10) == [[0, 1], [2], [3], [4], [5], [6]]
+    assert local._joined([], 10) == []
+    with pytest.raises(ModelError):
+        LocalEngine(tiny.checkpoint(), max_joined=0)
