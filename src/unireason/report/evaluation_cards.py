@@ -20,6 +20,7 @@ from unireason.types import AnswerStep, Frame, Step, TextStep, Trace
 
 from . import sections
 from .bars import percent
+from .evaluation_tables import TAGS
 from .figures import spread
 from .markup import escape
 from .pixels import addresses, fit
@@ -134,8 +135,10 @@ def standing(row: Row) -> Mapping[str, Any] | None:
 
 
 def tags(row: Row) -> str:
-    """What the suite tells of a question, in a line."""
-    return escape(" · ".join(str(value).replace("_", " ") for name, value in row["tags"].items() if name != "kind"))
+    """Family, modality and structure of a question, in a line."""
+    return escape(
+        " · ".join(str(row["tags"][name]).replace("_", " ") for name in TAGS if row["tags"].get(name) and name != "kind")
+    )
 
 
 def shot(row: Row, links: Mapping[str, str]) -> str:
@@ -163,7 +166,11 @@ def response(row: Row) -> str:
     trace = from_json({"tokens": None, **own["trace"]})
     remark = sections.FINISH.get(trace.finish, f"Finished by: {trace.finish}.")
     flaws = [escape(remark)] if remark else []
-    flaws += [f"<code>{escape(p.code)}</code>{f' {escape(p.text[:200])}' if p.text else ''}" for p in trace.problems]
+    flaws += [
+        f"<code>{escape(p.code)}</code>{f' {escape(p.text[:200])}' if p.text else ''}"
+        for p in trace.problems
+        if p.code != trace.finish
+    ]
     answer = escape(trace.answer.text.strip()[:_MOST_TEXT]) or '<span class="none">no answer</span>'
     return (
         f'<p class="thought">{sections.reasoning(_cut(trace), bare_scene(trace), mark=look_tag)}</p><p class="reply">{answer}</p>'

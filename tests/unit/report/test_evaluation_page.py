@@ -61,6 +61,7 @@ def test_a_card_shows_picture_options_reasoning_and_verdict(tmp_path: Path) -> N
     assert re.search(r'<li class="option chosen wrong"><b>C</b><span>spleen</span><span class="mark">chosen, wrong</span>', html)
     assert "[20, 30, 2, 90, 80, 5]" in html
     assert "C. it is" in html
+    assert "<span>count · CT · kidney</span>" in html
 
 
 def test_unread_and_open_questions(tmp_path: Path) -> None:
@@ -70,6 +71,16 @@ def test_unread_and_open_questions(tmp_path: Path) -> None:
     assert "no look" in unread
     opened = card(samples.row(1, True, options=(), said="kidney"), {})
     assert '<p class="truth">kidney</p>' in opened
+
+
+def test_what_broke_an_answer_is_told_once() -> None:
+    row = samples.row(0, False, said="")
+    row["samples"][0]["trace"] |= {"finish": "token_budget"}
+    row["samples"][0]["trace"]["problems"] = [{"code": code, "text": "", "start": 0} for code in ("token_budget", "bad_box")]
+    html = card(row, {})
+    assert html.count("class=flaw") == 2
+    assert "ran out" in html
+    assert "<code>bad_box</code>" in html
 
 
 def test_a_vote_shows_the_sample_that_won() -> None:
