@@ -10,6 +10,7 @@ from ablation_program import CONFIG, answer, train, write_config
 from test_ablation_plan import planned
 
 from unireason.cli import main
+from unireason.cli.ablate import Terminal
 from unireason.errors import FormatError, UniReasonError
 from unireason.evaluate.ablation import schedule
 from unireason.evaluate.ablation.config import parse
@@ -169,3 +170,26 @@ def test_a_file_of_another_kind_is_refused(tmp_path, capsys):
     write_config(tmp_path)
     assert main(["ablate", str(tmp_path / "sft.toml"), "--out", str(tmp_path / "o")]) == 2
     assert "the kind of the file is 'sft'" in capsys.readouterr().err
+
+
+def test_a_bar_for_those_who_wait(tmp_path, monkeypatch, capsys):
+    """On a terminal: one bar over all jobs, and under it each job that runs with its last printed line or its answers."""
+    jobs = planned(tmp_path, out=tmp_path / "o")[:2]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    shown = []
+    with Terminal(2, quiet=False) as watch:
+        watch.begun(jobs[0])
+        watch.running(jobs[:1], 0)
+        shown.append([task.fields["said"] for task in watch._bar.tasks])
+        jobs[0].log.parent.mkdir(parents=True)
+        jobs[0].log.write_text("$ unireason train\nsft 3/5  loss 1.2\n\n")
+        watch.running(jobs[:1], 0)
+        shown.append([(task.description, task.fields["said"]) for task in watch._bar.tasks])
+        watch.ended(jobs[0], 1)
+        watch.begun(jobs[1])
+        answer(jobs[1].folder, [1, 0, 1])
+        watch.running(jobs[1:], 1)
+        shown.append([(task.description, task.fields["said"]) for task in watch._bar.tasks])
+    assert shown[0] == ["0/2", "preparing"]
+    assert shown[1] == [("ablation", "0/2"), ("plain/seed-0/train", "sft 3/5  loss 1.2")]
+    assert shown[2] == [("ablation", "1/2"), ("plain/seed-0/eval", "3 answers")]

@@ -135,6 +135,8 @@ def test_jobs_beside_a_failure_are_waited_for(tmp_path, told):
     [
         ("samples=4", "samples=6", "better", "samples"),
         ("questions = 6", "questions = 7", "plain", "evaluate.questions"),
+        ("questions = 500 }", "questions = 500, frame = 'x' }", "plain", "evaluate.options"),
+        ('"--vote", "3"', '"--vote", "5"', "better", "evaluate.arguments"),
         ("data.images=0.25", "data.images=0.5", "plain", "data.images"),
     ],
 )
@@ -144,6 +146,28 @@ def test_changed_settings_are_refused(tmp_path, told, old, new, arm, what):
     with pytest.raises(FormatError, match=rf"arm '{arm}' was begun with another {what}.*another --out"):
         carry_out(planned(tmp_path, CONFIG.replace(old, new), out=tmp_path / "o"), tmp_path / "o")
     assert len(begun(told())) == count
+
+
+def test_a_setting_of_a_later_version_is_no_change(tmp_path, told):
+    jobs = planned(tmp_path, out=tmp_path / "o")
+    carry_out(jobs, tmp_path / "o")
+    for note in (tmp_path / "o").rglob("train.done.json"):
+        known = json.loads(note.read_text())
+        del known["depends"]["settings"]["optim"]["clip"]
+        note.write_text(json.dumps(known))
+    assert carry_out(jobs, tmp_path / "o").begun_ == []
+    changed = planned(tmp_path, CONFIG.replace("samples=4", "samples=6"), out=tmp_path / "o")
+    with pytest.raises(FormatError, match="samples"):
+        carry_out(changed, tmp_path / "o")
+
+
+def test_an_evaluation_belongs_to_its_training(tmp_path, told):
+    carry_out(planned(tmp_path, out=tmp_path / "o"), tmp_path / "o")
+    for note in (tmp_path / "o").rglob("train.done.json"):
+        note.unlink()
+    changed = planned(tmp_path, CONFIG.replace("samples=4", "samples=6"), out=tmp_path / "o")
+    with pytest.raises(FormatError, match=r"arm 'better' was begun with another train\.settings\.samples"):
+        carry_out(changed, tmp_path / "o")
 
 
 def test_more_seeds_and_arms_may_be_added(tmp_path, told):

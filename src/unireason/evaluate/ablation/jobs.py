@@ -161,7 +161,7 @@ def _training(config: Ablation, arm: Arm, seed: int, *, out: Path, resolve: Reso
     depends: dict[str, Any] = {"settings": resolved}
     if before:
         resolved["model"] = {**resolved["model"], "start": f"{arm.after}/{arm.start}"}
-        depends["before"] = before.sha256
+        depends["before"] = before.depends
     flags = [part for setting in settings for part in ("--set", setting)]
     command = ("train", str(resolved["kind"]), "--config", str(file), *flags, "--out", str(home / "train"))
     return Job(arm.name, seed, "train", home, command, (before.name,) if before else (), depends)
@@ -176,15 +176,19 @@ def _evaluation(config: Ablation, arm: Arm, train: Job) -> Job:
     command += ["--questions", str(asked.questions)] if asked.questions else []
     command += ["--seed", str(asked.seed), "--model", str(train.folder / "checkpoint")]
     command += ["--out", str(train.home / "eval"), "--json", *asked.arguments, *arm.arguments]
-    said = json.loads(json.dumps(dataclasses.asdict(asked)))
-    depends = {"evaluate": said | {"arguments": [*asked.arguments, *arm.arguments]}, "train": train.sha256}
+    # Options as a list: a further one is a change.
+    said = dataclasses.asdict(asked) | {
+        "options": [f"{key}={value}" for key, value in asked.options.items()],
+        "arguments": [*asked.arguments, *arm.arguments],
+    }
+    depends = {"evaluate": said, "train": train.depends}
     return Job(arm.name, train.seed, "eval", train.home, tuple(command), (train.name,), depends)
 
 
 def _changed(old: Any, new: Any, name: str = "") -> Iterator[str]:
-    """Dotted names of values that differ."""
+    """Dotted names of values that differ. A setting that did not exist when the job was begun has not been changed since."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in sorted({*old, *new}):
-            yield from _changed(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))
+        for key in sorted(old):
+            yield from _changed(old[key], new.get(key), f"{name}.{key}".lstrip("."))
     elif old != new:
         yield name.removeprefix("settings.")
