@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .suite import add_model, add_suite, suite_of
+
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
     from unireason.evaluate.evidence.run import Found
@@ -26,12 +28,8 @@ def add_parser(subparsers: Any) -> None:
         description="Ask the questions of a suite with the true image, without it, and with other regions shown; say what is lost.",
         epilog="Started again with the same folder, it goes on where it stopped. Research only, not a medical device.",
     )
-    parser.add_argument("--suite", metavar="NAME", default="phantom", help="which questions (default phantom)")
-    parser.add_argument("--data", metavar="DIR", type=Path, help="folder of the suite's files")
-    parser.add_argument("--split", default="", help="split of the suite (default: the one meant for evaluation)")
-    parser.add_argument("--model", metavar="REF", default="phantom", help="phantom (built in), a folder or a hub id")
-    parser.add_argument("--questions", metavar="N", type=int, help="questions at most (phantom: default 500; else all)")
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="seed of all that is drawn (default 0)")
+    add_suite(parser)
+    add_model(parser)
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("evidence"), help="where to write (default evidence)")
     parser.add_argument("--json", action="store_true", help="print one JSON object with the results")
     parser.set_defaults(run=run)
@@ -41,15 +39,12 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
     from unireason.cli.progress import bar, status
     from unireason.engine.reasoner import load
-    from unireason.errors import FormatError
     from unireason.evaluate.evidence.conditions import CONDITIONS
     from unireason.evaluate.evidence.run import evaluate
     from unireason.report.evidence import write_evidence
 
-    if args.seed < 0 or (args.questions is not None and args.questions < 1):
-        raise FormatError(f"seed {args.seed} and {args.questions} questions", "a seed of at least 0 and at least 1 question")
     with status("opening model and questions", quiet=args.json):
-        suite, count = _suite(args)
+        suite, count = suite_of(args)
         reasoner = load(args.model)
         total = count or sum(1 for _ in suite.entries())
     with bar("answers", total * len(CONDITIONS), quiet=args.json) as progress:
@@ -62,18 +57,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _tell(found.results, page)
     return 0
-
-
-def _suite(args: argparse.Namespace) -> tuple[Suite, int | None]:
-    """The suite, and questions at most. Phantoms are made for the model's frame, half of the questions of each kind."""
-    from unireason.evaluate.suites.catalogue import open_suite
-    from unireason.model.files import locate
-
-    if args.suite != "phantom":
-        return open_suite(args.suite, args.data, split=args.split), args.questions
-    count = args.questions or 500
-    options = {"seed": str(args.seed), "questions": str((count + 1) // 2), "frame": str(locate(args.model))}
-    return open_suite(args.suite, args.data, split=args.split, options=options), count
 
 
 def _flips(found: Found, suite: Suite, reasoner: Reasoner) -> tuple[list[Flip], list[Flip]]:

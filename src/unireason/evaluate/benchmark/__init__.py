@@ -1,0 +1,1 @@
+"""How well does a model answer the questions of a suite?"""

@@ -1,0 +1,95 @@
+"""How a run asks: how many questions, how many samples of each, what stands for a question."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from unireason.engine.sampling import Sampling
+from unireason.errors import FormatError
+from unireason.grounding.prompts import CropSource
+
+TEMPERATURE = 0.7
+"""Temperature of several samples if none is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a run asks.
+
+    Attributes:
+        count: Questions at most; None takes all.
+        seed: Of the choice of questions, of sampling and of resampling.
+        samples: Responses a question.
+        vote: The most frequent answer of the first so many samples stands for the question; 0 for the answer of the first sample.
+        sampling: How tokens are chosen; its seed is not used, see :meth:`seed_of`.
+        max_looks: Looks at most; None takes the profile's.
+        max_new_tokens: Sampled tokens at most; None takes the profile's.
+        crop_source: What looks show: "model", "native" or "none"; None takes the profile's.
+        skip: Share of questions that may stay without an answer because their case cannot be read or fed.
+    """
+
+    count: int | None = None
+    seed: int = 0
+    samples: int = 1
+    vote: int = 0
+    sampling: Sampling = field(default_factory=Sampling)
+    max_looks: int | None = None
+    max_new_tokens: int | None = None
+    crop_source: CropSource | None = None
+    skip: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            FormatError: If a number is out of range, more samples vote than there are, or several samples would all be the same.
+        """
+        least = {"seed": 0, "samples": 1, "vote": 0, "count": 1, "max_looks": 0, "max_new_tokens": 1}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < low):
+                raise FormatError(f"{name} is {value!r}", f"a whole number of at least {low}")
+        if self.vote > self.samples:
+            raise FormatError(f"a vote of {self.vote} among {self.samples} samples", "at most as many as there are samples")
+        if self.samples > 1 and self.sampling.temperature == 0:
+            raise FormatError(
+                f"{self.samples} samples at temperature 0 are all the same", "a temperature above 0", "leave it out to take 0.7"
+            )
+        if not 0 <= self.skip <= 1:
+            raise FormatError(f"the share of questions that may be skipped is {self.skip}", "a number from 0 to 1")
+
+    @classmethod
+    def filled(
+        cls, *, samples: int | None = None, vote: int = 0, temperature: float | None = None, top_p: float = 1.0, **rest: Any
+    ) -> Settings:
+        """Settings from what a user has said.
+
+        Args:
+            samples: None takes ``vote``, or 1.
+            vote: As above.
+            temperature: None takes 0 for one sample and 0.7 for several.
+            top_p: See ``Sampling``.
+            **rest: Other fields of this class.
+
+        Raises:
+            FormatError: As the class, or if a sampling parameter is out of range.
+        """
+        several = samples if samples is not None else max(vote, 1)
+        warmth = temperature if temperature is not None else TEMPERATURE if several > 1 else 0.0
+        return cls(samples=several, vote=vote, sampling=Sampling(temperature=warmth, top_p=top_p), **rest)
+
+    def seed_of(self, question: str) -> int:
+        """Seed of the first sample to a question; it depends on the seed of the run and the question's identifier alone."""
+        return int.from_bytes(hashlib.sha256(f"{self.seed} {question}".encode()).digest()[:7], "big")
+
+    def manifest(self) -> dict[str, Any]:
+        """What of this shapes the rows, as plain JSON values."""
+        return {
+            "samples": self.samples,
+            "vote": self.vote,
+            "sampling": {key: value for key, value in asdict(self.sampling).items() if key != "seed"},
+            "limits": {"max_looks": self.max_looks, "max_new_tokens": self.max_new_tokens},
+            "crop_source": self.crop_source,
+        }

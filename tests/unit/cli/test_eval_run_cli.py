@@ -1,0 +1,54 @@
+"""``unireason eval run`` from end to end: the built-in checkpoint on a few phantoms."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from unireason.cli import main
+
+
+def test_a_run_over_phantoms(tmp_path, capsys):
+    out = tmp_path / "run"
+    command = ["eval", "run", "--questions", "4", "--option", "kind=image", "--threads", "1", "--out", str(out), "--json"]
+    assert main(command) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results == json.loads((out / "results.json").read_text())
+    assert (results["kind"], results["suite"], results["n"]) == ("run", "phantom", 4)
+    assert set(results["scores"]["by"]["kind"]) == {"image"}
+    low, high = results["scores"]["all"]["accuracy_ci95"]
+    assert low <= results["scores"]["all"]["accuracy"] <= high
+    assert results["manifest"]["checkpoint"]["sha256"]
+    assert results["questions_a_second"] > 0
+    rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    assert [row["picture"] for row in rows] == [f"pictures/{n:04d}.png" for n in range(4)]
+    with Image.open(out / rows[0]["picture"]) as picture:
+        assert max(picture.size) == 256
+    assert "<html" in (out / "report.html").read_text()
+    assert (out / "report.md").exists()
+    before = (out / "rows.jsonl").read_bytes()
+    assert main(command[:-1]) == 0
+    told = capsys.readouterr().out
+    assert "accuracy" in told
+    assert "read as m3d" in told
+    assert told.splitlines()[-1] == f"wrote {out / 'report.html'}"
+    assert (out / "rows.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--samples", "3", "--temperature", "0"],
+        ["--vote", "3", "--samples", "2"],
+        ["--questions", "0"],
+        ["--option", "kind"],
+        ["--option", "nothing=1"],
+        ["--suite", "nothing"],
+    ],
+)
+def test_bad_arguments(tmp_path, capsys, more):
+    assert main(["eval", "run", "--out", str(tmp_path / "out"), *more]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not (tmp_path / "out").exists()
