@@ -18,10 +18,11 @@ LEVELS = {
     "rewards": 3, "data": 3, "model": 3, "segment": 3,
     "engine": 4,
     "train": 5, "evaluate": 5, "report": 5, "conformance": 5, "cluster": 5,
-    "cli": 6, "__main__": 7,
+    "bridges": 6,
+    "cli": 7, "__main__": 8,
 }  # fmt: skip
 HEAVY = {"torch", "transformers", "fastapi", "ray"}
-LIGHT_ROOMS = {"types", "errors", "files", "imaging", "grounding", "metrics", "rewards", "data", "report", "cli"}
+LIGHT_ROOMS = {"types", "errors", "files", "imaging", "grounding", "metrics", "rewards", "data", "report", "bridges", "cli"}
 TRANSFORMERS_ROOMS = {"model", "segment"}
 FILES = sorted(ROOT.rglob("*.py"))
 

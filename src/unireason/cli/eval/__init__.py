@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 from typing import Any
 
-KINDS: tuple[str, ...] = ("run", "evidence", "consistency", "compare", "ground")
+KINDS: tuple[str, ...] = ("run", "evidence", "export", "consistency", "ground", "compare")
 
 
 def add_parser(subparsers: Any) -> None:
