@@ -10,7 +10,8 @@ from unireason.cli import main
 
 
 def test_prints_one_object_writes_the_folder_and_goes_on(tmp_path, capsys):
-    command = ["eval", "consistency", "--questions", "3", "--seed", "1", "--out", str(tmp_path), "--json"]
+    exam = str(tmp_path / "exam")
+    command = ["eval", "consistency", "--data", exam, "--questions", "3", "--seed", "1", "--out", str(tmp_path), "--json"]
     assert main(command) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["kind"] == "consistency"

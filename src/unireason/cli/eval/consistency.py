@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .suite import PHANTOM_QUESTIONS, add_model, add_suite, suite_of
+
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
     from unireason.evaluate.consistency.agreement import Pair
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
 EXAMPLES, PAGE = 12, "consistency.html"
 """Slices on the page at most, and its name."""
-_QUESTIONS = 300
 
 
 def add_parser(subparsers: Any) -> None:
@@ -27,14 +28,8 @@ def add_parser(subparsers: Any) -> None:
         description="Ask about volumes, then about one slice of each structure; compare the box with the projected cuboid and the truth.",
         epilog="Started again with the same folder, it goes on where it stopped. Research only, not a medical device.",
     )
-    parser.add_argument("--suite", metavar="NAME", default="phantom", help="which questions: phantom (default) or built")
-    parser.add_argument("--data", metavar="DIR", type=Path, help="folder of the suite's files")
-    parser.add_argument("--split", default="", help="split of the suite (default: the one meant for evaluation)")
-    parser.add_argument("--model", metavar="REF", default="phantom", help="phantom (built in), a folder or a hub id")
-    parser.add_argument(
-        "--questions", metavar="N", type=int, help=f"questions about volumes at most (phantom: default {_QUESTIONS}; else all)"
-    )
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="seed of all that is drawn (default 0)")
+    add_suite(parser)
+    add_model(parser)
     parser.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("consistency"), help="where to write (default consistency)"
     )
@@ -46,14 +41,11 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
     from unireason.cli.progress import bar, status
     from unireason.engine.reasoner import load
-    from unireason.errors import FormatError
     from unireason.evaluate.consistency.run import evaluate
     from unireason.evaluate.consistency.volumes import structures
     from unireason.evaluate.questions import choose
     from unireason.report.consistency import Point, write_consistency
 
-    if args.seed < 0 or (args.questions is not None and args.questions < 1):
-        raise FormatError(f"seed {args.seed} and {args.questions} questions", "a seed of at least 0 and at least 1 question")
     with status("opening model and questions", quiet=args.json):
         volumes, count = _volumes(args)
         total = sum(len(structures(entry)) for entry in choose(volumes, count, args.seed))
@@ -77,16 +69,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _volumes(args: argparse.Namespace) -> tuple[Volumes, int | None]:
-    """The questions, and how many at most. Phantoms are made for the model's frame; twice as many, since not all can be compared."""
+    """The questions, and how many at most. Of phantoms twice as many are made, since not all can be compared."""
     from unireason.evaluate.consistency.volumes import Volumes
-    from unireason.evaluate.suites.catalogue import open_suite
-    from unireason.model.files import locate
 
-    if args.suite != "phantom":
-        return Volumes(open_suite(args.suite, args.data, split=args.split)), args.questions
-    count = args.questions or _QUESTIONS
-    options = {"seed": str(args.seed), "questions": str(2 * count), "kind": "volume", "frame": str(locate(args.model))}
-    return Volumes(open_suite(args.suite, args.data, split=args.split, options=options)), count
+    options = ["kind=volume"] if args.suite in ("phantom", "built") else []
+    if args.suite == "phantom":
+        options.append(f"questions={2 * (args.questions or PHANTOM_QUESTIONS)}")
+    suite, count = suite_of(argparse.Namespace(**{**vars(args), "option": [*options, *args.option]}))
+    return Volumes(suite), count
 
 
 def _examples(pairs: Sequence[Pair], volumes: Volumes, reasoner: Reasoner) -> list[Example]:
