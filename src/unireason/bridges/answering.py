@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from unireason.engine.asking import Question, options_from
 from unireason.errors import FormatError, UniReasonError
-from unireason.types import Case
+from unireason.types import Case, Trace
 
 from .pictures import case_of
 from .prompts import read_prompt
@@ -32,13 +32,21 @@ class Answerer:
     """
 
     def __init__(
-        self, model: str | Path | Reasoner = "phantom", *, full: bool = False, skip: bool = False, device: Any = None, **how: Any
+        self,
+        model: str | Path | Reasoner = "phantom",
+        *,
+        full: bool = False,
+        letter: bool = False,
+        skip: bool = False,
+        device: Any = None,
+        **how: Any,
     ) -> None:
         """Load the model.
 
         Args:
             model: "phantom", a checkpoint folder, a hub id, or a reasoner at hand.
             full: Answer with the whole response, reasoning and boxes included, instead of the answer alone.
+            letter: Answer a question with options with the letter alone, where the answer names one and ``full`` is off.
             skip: Answer a question that cannot be asked (no picture, pictures of different size, too long) with an empty text and count
                 it, instead of ending the kit's run.
             device: See ``engine.reasoner.load``.
@@ -53,7 +61,7 @@ class Answerer:
         if options_from(how).samples != 1:
             raise FormatError(f"{how['samples']} samples of one answer", "1")
         self._reasoner = model if isinstance(model, Reasoner) else load(model, device=device)
-        self._full, self._skip, self._how = full, skip, how
+        self._full, self._letter, self._skip, self._how = full, letter, skip, how
         self._case: Case | None = None
         self.skipped = 0
 
@@ -99,7 +107,12 @@ class Answerer:
                 return [text for question in questions for text in self._told(case, [question])]
             self._pass_over(error)
             return [""]
-        return [trace.raw_text if self._full else trace.answer.text for (trace,) in traces]
+        return [self._text(trace) for (trace,) in traces]
+
+    def _text(self, trace: Trace) -> str:
+        if self._full:
+            return trace.raw_text
+        return (self._letter and trace.answer.choice) or trace.answer.text
 
     def _pass_over(self, error: UniReasonError) -> None:
         if not self._skip:

@@ -30,13 +30,14 @@ class UniReason(BaseModel):  # type: ignore[misc]  # the kit has no types
 
         Args:
             model: "phantom", a checkpoint folder or a hub id.
-            **options: See ``Answerer``: ``full``, ``skip``, ``device`` and fields of ``AskOptions``.
+            **options: See ``Answerer``: ``full``, ``letter``, ``skip``, ``device`` and fields of ``AskOptions``. ``letter`` is on unless
+                told otherwise: the kit's exact matching overlooks a letter with more than four words behind it.
 
         Raises:
             UniReasonError: See ``Answerer``.
         """
         super().__init__()
-        self.answerer = Answerer(model, **options)
+        self.answerer = Answerer(model, **{"letter": True, **options})
 
     def generate_inner(self, message: list[dict[str, str]], dataset: str | None = None) -> str:
         """Answer one message.

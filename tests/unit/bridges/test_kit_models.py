@@ -57,7 +57,9 @@ def test_vlmevalkit_answers_are_those_of_the_model(bridge, task, direct, reasone
         for doc in docs
     ]
     said = recorded_kits.vlmevalkit_run(model, messages, "unireason_phantom")
-    assert said == [trace.answer.text for trace in direct]
+    assert said == [trace.answer.choice for trace in direct]
+    worded = bridge("vlmevalkit").UniReason(reasoner, letter=False)
+    assert recorded_kits.vlmevalkit_run(worded, messages[:1], "unireason_phantom") == [direct[0].answer.text]
     assert {len(doc["pictures"]) for doc in docs} == {1, rule("phantom").volume_shape[0]}
     assert all(trace.answer.choice for trace in direct)
 
@@ -127,7 +129,7 @@ class _Said:
 def counting(**options):
     answerer = Answerer.__new__(Answerer)
     answerer._reasoner, answerer._full, answerer._skip, answerer._how = Counting(), False, False, {}
-    answerer._case, answerer.skipped = None, 0
+    answerer._letter, answerer._case, answerer.skipped = False, None, 0
     for key, value in options.items():
         setattr(answerer, f"_{key}", value)
     return answerer
