@@ -55,6 +55,7 @@ def test_prints_one_object_and_writes_the_folder(tmp_path, capsys):
     assert printed["reliance"] == {"value": 0, "ci95": [0, 0], "n": 4}
     assert printed == json.loads((tmp_path / "results.json").read_text())
     assert "Survivors" in (tmp_path / "evidence.html").read_text()
+    assert (tmp_path / "evidence.png").stat().st_size > 10_000
     before = (tmp_path / "rows.jsonl").read_bytes()
     assert before.count(b"\n") == 28
     assert main(command[:-1]) == 0

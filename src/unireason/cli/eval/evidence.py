@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from unireason.evaluate.suites.suite import Entry, Suite
     from unireason.report.evidence import Flip
 
-FLIPS, SURVIVORS, PAGE = 12, 6, "evidence.html"
-"""Questions on the page at most, and its name."""
+FLIPS, SURVIVORS, PAGE, FIGURE = 12, 6, "evidence.html", "evidence.png"
+"""Questions on the page at most, and names of page and figure."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from unireason.evaluate.evidence.conditions import CONDITIONS
     from unireason.evaluate.evidence.run import evaluate
     from unireason.report.evidence import write_evidence
+    from unireason.report.evidence_figure import write_evidence_figure
 
     with status("opening model and questions", quiet=args.json):
         suite, count = suite_of(args)
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     with status("writing the page", quiet=args.json):
         flips, survivors = _flips(found, suite, reasoner)
         page = write_evidence(found.results, args.out / PAGE, flips=flips, survivors=survivors)
+        write_evidence_figure(found.results, args.out / FIGURE)
     if args.json:
         print(json.dumps(found.results))
     else:
