@@ -14,6 +14,7 @@ from unireason.files import write_bytes
 
 from .arms import draw
 from .bars import percent
+from .evaluation_markdown import cell
 from .markup import escape, number, render, static
 from .page import RESEARCH_ONLY
 
@@ -166,13 +167,9 @@ def _html_table(results: Mapping[str, Any]) -> str:
 
 def _markdown(results: Mapping[str, Any]) -> str:
     head, *rows = table(results)
-    lines = ["# Ablation", "", _facts(results), "", *(f"* {_cell(text)}" for text in claim_texts(results)), ""]
+    lines = ["# Ablation", "", _facts(results), "", *(f"* {cell(text)}" for text in claim_texts(results)), ""]
     lines += [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
-    lines += [f"| {' | '.join(_cell(text) for text in row)} |" for row in rows]
+    lines += [f"| {' | '.join(cell(text) for text in row)} |" for row in rows]
     return "\n".join(
         [*lines, "", f"![Accuracy of every arm: seeds, mean, interval]({NAME}.png)", "", _READING, "", RESEARCH_ONLY, ""]
     )
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .curves import TONES
+from .markup import clean
 
 _INK, _SOFT, _GRID = "#1a1d21", "#6b727b", "#e4e6e8"
 _PANELS = {"volume": "3D questions", "image": "2D questions"}
 _WIDTH, _ROW, _DPI = 4.2, 0.42, 140  # inches of a panel, inches of an arm, dots an inch
+_LONGEST = 60  # letters of a title; the panels need room as well
 
 
 def draw(results: Mapping[str, Any]) -> bytes:
@@ -35,11 +37,16 @@ def draw(results: Mapping[str, Any]) -> bytes:
     for place, group in enumerate(groups, start=1):
         axes = figure.add_subplot(1, len(groups), place)
         _panel(axes, arms, group, results["reference"])
-        axes.set_yticks(range(len(arms)), [arm["title"] for arm in arms] if place == 1 else [""] * len(arms))
+        axes.set_yticks(range(len(arms)), [_title(arm) for arm in arms] if place == 1 else [""] * len(arms), parse_math=False)
         _dress(axes, _PANELS[group], len(arms))
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=_DPI)
     return stream.getvalue()
+
+
+def _title(arm: Mapping[str, Any]) -> str:
+    text = " ".join(clean(arm["title"]).split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
 
 
 def _panel(axes: Any, arms: Sequence[Mapping[str, Any]], group: str, reference: str) -> None:

@@ -19,6 +19,7 @@ from unireason.files import write_bytes
 from unireason.types import Frame, Stack
 
 from .bars import bar
+from .evaluation_markdown import cell
 from .markup import escape, render, static
 from .outlines import outlines
 from .page import RESEARCH_ONLY
@@ -102,12 +103,12 @@ def pointing_markdown(results: Mapping[str, Any], *, titles: Mapping[str, str]) 
         results: As for :func:`write_pointing`.
         titles: The same.
     """
-    lines = ["# Implicit questions", "", ", ".join(_facts(results)) + ".", "", results["rule"], "", _UNITS, ""]
+    lines = ["# Implicit questions", "", cell(", ".join(_facts(results))) + ".", "", results["rule"], "", _UNITS, ""]
     lines += ["| Score | Mean | 95% interval |", "|---|---|---|"]
     for name, title in titles.items():
         own = results["scores"][name]
         lines.append(f"| {title} | {_number(name, own['mean'])} | {_range(name, own['ci95_patients'])} |")
-    lines += ["", *(f"{word[0].upper()}{word[1:]}." for word in _remarks(results))]
+    lines += ["", *(cell(f"{word[0].upper()}{word[1:]}.") for word in _remarks(results))]
     for key, heading in (("supercategory", "Super-category"), ("category", "Category")):
         groups = results[f"by_{key}"]
         names = list(results["headline"])
@@ -119,7 +120,7 @@ def pointing_markdown(results: Mapping[str, Any], *, titles: Mapping[str, str]) 
             ]
         for group, part in groups.items():
             cells = [_number(name, part["scores"][name]["mean"]) for name in names]
-            lines.append(f"| {_cell(group)} | {part['n']} | {' | '.join(cells)} |")
+            lines.append(f"| {cell(group)} | {part['n']} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", RESEARCH_ONLY, ""])
 
 
@@ -261,7 +262,3 @@ def _number(name: str, value: float) -> str:
 
 def _range(name: str, ends: Sequence[float] | None) -> str:
     return _DASH if ends is None else f"{_number(name, ends[0])} to {_number(name, ends[1])}"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

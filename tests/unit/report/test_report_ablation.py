@@ -118,3 +118,27 @@ def test_every_arm_has_a_dot(arms):
     orange = (np.abs(pixels - [0xD5, 0x5E, 0x00]).sum(axis=2) < 30).sum()
     assert orange > 100
     assert (blue > 100) == (arms == 2)
+
+
+@pytest.mark.parametrize("title", ["costs $\\frac$", "a $x$ b", "two\nlines\x00", "long " * 80])
+def test_a_title_is_drawn_as_it_stands_and_leaves_room_for_the_panels(title):
+    """No mathematics, no control characters, and a picture whose panels are still there (a warning would be an error here)."""
+    found = results()
+    found["arms"][0]["title"] = title
+    plain = results()
+    plain["arms"][0]["title"] = title.replace("$", "_")[:40]
+    pixels, other = (np.asarray(Image.open(io.BytesIO(draw(made))).convert("RGB")).astype(int) for made in (found, plain))
+    blue, expected = ((np.abs(p - [0x00, 0x72, 0xB2]).sum(axis=2) < 30).sum() for p in (pixels, other))
+    assert blue > 0.8 * expected
+
+
+def test_a_title_cannot_break_the_markdown(tmp_path):
+    found = results()
+    found["arms"][0]["title"] = "x\n\n<script>alert(1)</script> | `y"
+    found["claims"][0]["text"] = "Looking\n# helps"
+    write_ablation(found, tmp_path)
+    text = (tmp_path / "ablation.md").read_text()
+    assert "<script" not in text
+    assert "\n# helps" not in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {8}

@@ -113,6 +113,12 @@ def test_markdown():
     assert "Super-category" not in pointing_markdown(results(by_supercategory={}), titles=TITLES)
 
 
+def test_names_of_a_data_set_cannot_break_the_markdown():
+    """Categories come from data files."""
+    text = pointing_markdown(results(by_category={"a\n\n# b | <script>": part(4)}), titles=TITLES)
+    assert "| a # b \\| &lt;script&gt; | 4 |" in text
+
+
 def test_a_volume_is_refused(tmp_path):
     with pytest.raises(FormatError, match="volume"):
         page(tmp_path, worst=[pointed(frame=Frame(20, 10, 4, "volume"))])
