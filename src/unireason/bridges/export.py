@@ -208,8 +208,13 @@ def _write_task(folder: Path, place: Path, name: str, suite: Suite, asked: tuple
             out.writelines(json.dumps(doc, ensure_ascii=False) + "\n" for doc in docs)
     functions = resources.files("unireason.bridges").joinpath("lmms_questions.py").read_text(encoding="utf-8")
     (folder / "utils.py").write_text(functions, encoding="utf-8")
-    (folder / f"{name}.yaml").write_text(_TASK.format(name=name, questions=json.dumps(str(place / QUESTIONS))), encoding="utf-8")
+    (folder / f"{name}.yaml").write_text(_TASK.format(name=name, questions=_quoted(str(place / QUESTIONS))), encoding="utf-8")
     (folder / "README.md").write_text(_LMMS_EVAL.format(name=name, rule=suite.rule), encoding="utf-8")
+
+
+def _quoted(text: str) -> str:
+    """A text of YAML. JSON writes a rare character as two halves, which YAML takes for two characters."""
+    return "".join(c if " " <= c <= "~" else f"\\U{ord(c):08x}" for c in json.dumps(text, ensure_ascii=False))
 
 
 def _document(entry: Entry, kind: Kind, pictures: list[str]) -> dict[str, object]:

@@ -105,14 +105,14 @@ def test_other_pixels_have_another_file_name(tmp_path):
 
 
 def test_a_task_folder(tmp_path, phantoms):
-    out = tmp_path / "out"
+    out = tmp_path / 'a: "b" \U0001f600 \u00e4 \x7f #'
     done = export(phantoms, "lmms-eval", out, frame=FRAME)
 
     class Loader(yaml.SafeLoader):
         """Reads ``!function module.name`` as that text."""
 
     Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
-    task = yaml.load((out / f"{done.name}.yaml").read_text(), Loader)
+    task = yaml.load((out / f"{done.name}.yaml").read_text("utf-8"), Loader)
     assert (task["task"], task["dataset_path"], task["output_type"]) == (done.name, "json", "generate_until")
     use = functions(out)
     for key in ("doc_to_visual", "doc_to_text", "doc_to_target", "process_results"):
