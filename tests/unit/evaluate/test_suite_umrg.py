@@ -122,6 +122,30 @@ def test_a_mask_that_cannot_be_used(tmp_path, meant, words):
         found.truth(entry)
 
 
+def several_frames():
+    stream = io.BytesIO()
+    one, two = (Image.fromarray(np.full((20, 40), n, np.uint8)) for n in (100, 200))
+    one.save(stream, "tiff", save_all=True, append_images=[two])
+    return stream.getvalue()
+
+
+def volume():
+    stream = io.BytesIO()
+    np.save(stream, np.zeros((4, 20, 40), np.int16))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("stored", [several_frames(), volume(), b"%PDF-1.7 no picture"], ids=["frames", "volume", "garbage"])
+def test_a_picture_that_is_none_costs_its_question_alone(tmp_path, stored):
+    """An evaluation counts a picture that cannot be read, whatever its bytes are, and goes on."""
+    found = suite(release(tmp_path, row("a", image=stored), row("b", meant=stored)))
+    first, second = found.entries()
+    with pytest.raises(ImageReadError):
+        found.read(first.case)
+    with pytest.raises(ImageReadError):
+        found.truth(second)
+
+
 def test_colour_pictures_and_masks(tmp_path):
     colour = np.zeros((20, 40, 3), np.uint8)
     colour[4:12, 8:16, 1] = 255

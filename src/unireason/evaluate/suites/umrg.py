@@ -163,11 +163,17 @@ def _entry(row: UmrgRow, name: str, split: str) -> Entry:
 
 
 def _read(stored: Stored, name: str) -> Case:
-    """A stored picture. Its path is untrusted and only told to people."""
+    """A stored picture, whatever its bytes turn out to be. Its path is untrusted and not used."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{name[:16]}.png"
         file.write_bytes(stored.bytes)
-        return imaging.read(file)
+        try:
+            found = imaging.read(file)
+        except FormatError as error:  # such as several frames: no choice of the caller's here
+            raise ImageReadError(str(error)) from error
+    if found.kind != "image":
+        raise ImageReadError(f"a {found.kind} of shape {found.geometry.shape} in place of a picture", "a picture")
+    return found
 
 
 def _mask(stored: Stored, shape: tuple[int, int]) -> Mask:
