@@ -175,7 +175,7 @@ def test_missing_looks_count_as_zero_and_are_told(found):
     assert results["crossed"] == 1.0
     whole = results["conditional"]
     assert (whole["n"], whole["patients"]) == (1, 1)
-    assert whole["agreement"] == {"mean_iou": pytest.approx(0.5), "ci95_patients": [0.5, 0.5], "at_50": 1.0, "n": 1}
+    assert whole["agreement"] == {"mean_iou": pytest.approx(0.5), "ci95_patients": None, "at_50": 1.0, "n": 1}
     assert results["above_other_patient"]["difference"] == pytest.approx(SIXTH - 128 / 448 / 3)
     assert list(results["by_structure"]) == [KIDNEY]
     assert results["manifest"]["kind"] == "consistency"
@@ -265,6 +265,16 @@ def test_other_patients_are_others_and_few():
     rows = [row(f"p{n}", cuboid=(5, 5, 0, 9, 9, 4) if n == 3 else (0, 0, 0, 4, 4, 4)) for n in range(20)]
     values = [pair.other_patient for pair in pairs(rows, seed=0)]
     assert sorted(values) == [1 - 1 / OTHERS] * OTHERS + [1.0] * (20 - OTHERS)
+
+
+def test_one_patient_has_no_interval():
+    """Resampled, it is always the same; two patients have one."""
+    one = summary([row("a", id="1"), row("a", id="2", rectangle=None)], seed=0)
+    assert (one["agreement"]["mean_iou"], one["agreement"]["ci95_patients"]) == (0.5, None)
+    two = summary([row("a"), row("b", rectangle=None)], seed=0)
+    assert two["agreement"]["ci95_patients"] == [0.0, 1.0]
+    # Only b has a cuboid in another patient, so that one patient is compared.
+    assert summary([row("a"), row("b", cuboid=None)], seed=0)["above_other_patient"]["ci95_patients"] is None
 
 
 def test_nothing_to_sum_up():

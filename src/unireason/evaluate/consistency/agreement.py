@@ -76,7 +76,7 @@ def pairs(rows: Iterable[Row], *, seed: int) -> list[Pair]:
 
 
 def summary(rows: Iterable[Row], *, seed: int) -> dict[str, Any]:
-    """The results as plain JSON values (docs/reference/results.md); figures over no pairs are None.
+    """The results as plain JSON values (docs/reference/results.md); figures over no pairs are None, intervals over one patient too.
 
     Args:
         rows: Of one measurement.
@@ -105,7 +105,7 @@ def _figures(measured: Sequence[Pair], seed: int) -> dict[str, Any]:
     clusters = [pair.row.patient for pair in compared]
     made["above_other_patient"] = {
         "difference": fmean(own) - fmean(others) if compared else None,
-        "ci95_patients": list(bootstrap_difference(own, others, seed=seed, clusters=clusters)) if compared else None,
+        "ci95_patients": list(bootstrap_difference(own, others, seed=seed, clusters=clusters)) if _several(clusters) else None,
         "n": len(compared),
     }
     return made
@@ -116,10 +116,15 @@ def _figure(measured: Sequence[Pair], name: str, seed: int) -> dict[str, Any]:
     values, clusters = [value for value, _ in known], [patient for _, patient in known]
     return {
         "mean_iou": fmean(values) if values else None,
-        "ci95_patients": list(bootstrap_mean(values, seed=seed, clusters=clusters)) if values else None,
+        "ci95_patients": list(bootstrap_mean(values, seed=seed, clusters=clusters)) if _several(clusters) else None,
         "at_50": _share([value >= 0.5 for value in values]),
         "n": len(values),
     }
+
+
+def _several(patients: Sequence[str]) -> bool:
+    """One patient, resampled, is always the same: an interval of no width would claim a certainty that nobody has."""
+    return len(set(patients)) > 1
 
 
 def _of_structure(measured: Sequence[Pair], seed: int) -> dict[str, Any]:
