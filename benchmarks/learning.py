@@ -61,7 +61,7 @@ def _row(sample: SampleRecord, greedy: Trace, drawn: Sequence[Trace]) -> dict[st
         "right_sampled": float(np.mean([trace.answer.choice == letter for trace in drawn])),
         "looked": float(np.mean([any(look.executed for look in trace.looks) for trace in drawn])),
         "crops": float(np.mean([sum(len(look.crops) for look in trace.looks) for trace in drawn])),
-        "ious": looks_iou(greedy, (p for p in sample.reasoning if not isinstance(p, str))),
+        "ious": looks_iou(greedy, sample.looks),
     }
 
 

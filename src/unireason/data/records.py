@@ -98,6 +98,11 @@ class SampleRecord:
         return "umrg" if self.question.family == IMPLICIT else "vqa"
 
     @property
+    def looks(self) -> tuple[Look, ...]:
+        """The looks that the question needs, in the order of the reasoning; a false lead, seen to be one, is none of them."""
+        return tuple(part for part in self.reasoning if isinstance(part, Look) and part.label in self.question.needs)
+
+    @property
     def response(self) -> str:
         """The whole assistant's turn as text, boxes written by the grammar; crops follow each box when it is tokenised."""
         body = "".join(p if isinstance(p, str) else grammar.write(p.box) for p in self.reasoning)

@@ -33,7 +33,7 @@ from unireason.engine.reasoner import Question, Reasoner
 from unireason.errors import FormatError, UniReasonError
 from unireason.metrics.intervals import wilson
 from unireason.rewards.measures import looks_iou
-from unireason.types import Case, Frame, Kind, Look, Trace
+from unireason.types import Case, Frame, Kind, Trace
 
 PATIENTS_A_QUESTION = 0.6  # an image gives two to three questions, a volume three; some families are rare
 LEAST_PATIENTS = 16  # wrong options are lent by other patients
@@ -66,7 +66,7 @@ class Asked:
 
     def ious(self) -> list[float]:
         """See :func:`unireason.rewards.measures.looks_iou`."""
-        return looks_iou(self.trace, (part for part in self.sample.reasoning if isinstance(part, Look)))
+        return looks_iou(self.trace, self.sample.looks)
 
 
 def make_exam(seed: int, questions: int, folder: Path, *, frame: FrameRule | None = None) -> Dataset:

@@ -6,8 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
+import numpy as np
+
+from unireason.grounding.crop import plan
 from unireason.metrics.overlap import box_iou
-from unireason.types import Box2D, Box3D, Look, Trace
+from unireason.types import Box2D, Box3D, Look, Problem, Trace
 
 from .outcome import BOX_PROBLEMS, looks_in_reasoning
 
@@ -63,21 +66,27 @@ def measure(trace: Trace) -> Measures:
 
 
 def looks_iou(trace: Trace, true: Iterable[Look]) -> list[float]:
-    """How well the looks of a response fit the true ones, in order.
+    """How well the boxes of a response fit the true looks, whatever their order.
+
+    Boxes are given to true looks one to one, so that the sum of IoU is largest. A box counts where it stands in the reasoning and could be
+    cut, also if nothing was shown for it: this measures where the model looks, not what it got to see.
 
     Args:
         trace: The response.
-        true: The looks that the reasoning of the data set takes.
+        true: The true looks.
 
     Returns:
-        For every true look that shows its structure the IoU with the response's executed look of the same rank; 0 where it has none, or one
-        of another kind. Places where an absent structure would lie are no truth and are left out.
+        For every true look that shows its structure, in order, the IoU with its box; 0 where none is left for it, or only one of another
+        kind. Places where an absent structure would lie are no truth and are left out.
     """
-    shown = [look.box_model for look in trace.looks if look.executed]
-    out = []
-    for rank, look in enumerate(true):
-        if look.seen:
-            numbers = shown[rank] if rank < len(shown) else ()
-            alike = len(numbers) == len(look.box.coords)
-            out.append(box_iou(look.box, (Box2D if len(numbers) == 4 else Box3D)(*numbers)) if alike else 0.0)
-    return out
+    seen = [look.box for look in true if look.seen]
+    boxes = [(Box2D if len(look.box_model) == 4 else Box3D)(*look.box_model) for look in looks_in_reasoning(trace)]
+    usable = [box for box in boxes if not isinstance(plan(box, trace.frame), Problem)]
+    overlap = np.array([[box_iou(one, box) if type(one) is type(box) else 0.0 for box in usable] for one in seen])
+    best = [0.0] * len(seen)
+    if overlap.size:
+        from scipy.optimize import linear_sum_assignment
+
+        for row, column in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
+            best[row] = float(overlap[row, column])
+    return best

@@ -41,7 +41,7 @@ class Examiner:
 
         Returns:
             ``eval_accuracy`` over questions with a right answer, the same for 2D and 3D, ``eval_reward`` (default weights),
-            ``eval_crop_rate``, ``eval_box_iou`` (true looks against the model's of the same rank, 0 where it has none) and
+            ``eval_crop_rate``, ``eval_box_iou`` (true looks against the boxes that fit them, 0 where there is none) and
             ``eval_answer_iou`` (boxes of implicit answers, 0 without one). Empty without questions.
         """
         learner = self._learner
@@ -72,5 +72,5 @@ def _marks(rolled: Rolled) -> dict[str, float]:
     answered = answer_iou(rolled.trace, sample)
     if answered is not None:
         return marks | {"answer_iou": answered}
-    ious = looks_iou(rolled.trace, (p for p in sample.reasoning if not isinstance(p, str)))
+    ious = looks_iou(rolled.trace, sample.looks)
     return marks | ({"box_iou": fmean(ious)} if ious else {})

@@ -19,6 +19,7 @@ from unireason.evaluate.evidence.rows import Row, RowFile
 from unireason.evaluate.evidence.run import evaluate
 from unireason.evaluate.questions import choose
 from unireason.evaluate.suites.suite import Entry
+from unireason.grounding import crop
 from unireason.types import Box2D, Box3D, Case, Frame, Geometry, Look, Source, Stack
 
 FRAME = Frame(56, 56, 1, "image")
@@ -405,7 +406,19 @@ def test_partners_are_of_one_kind_and_never_the_same_patient():
     assert all(patients[a] != patients[b] and kinds[a] == kinds[b] for a, b in found.items())
 
 
-def test_given_regions_of_a_volume_go_by_rank():
+def test_a_look_is_given_the_true_region_that_it_hits_best():
+    frame = Frame(56, 56, 4, "volume")
+    far, near = Look("far", Box3D(0, 0, 0, 10, 10, 2)), Look("near", Box3D(30, 30, 1, 40, 40, 3))
+    hook = conditions.given_region(Entry("q", "c", "p", "?", (), ("x",), looks=(far, near)), frame)
+    asked = crop.plan(Box3D(32, 32, 1, 44, 44, 4), frame)
+    assert hook(asked) == crop.plan(near.box, frame)
+    assert hook(asked) == crop.plan(far.box, frame)  # it hits none: the one that is left
+    assert hook(asked) == asked  # none is left
+    again = conditions.given_region(Entry("q", "c", "p", "?", (), ("x",), looks=(far, near)), frame)
+    assert again(crop.plan(Box3D(50, 0, 0, 56, 6, 1), frame)) == crop.plan(far.box, frame)  # it hits none: the first
+
+
+def test_given_regions_of_a_volume():
     frame = Frame(56, 56, 4, "volume")
     looks = (Look("one", Box3D(0, 0, 0, 8, 8, 2)), Look("two", Box2D(0, 0, 8, 8)))
     entry = next(Spots(1).entries())

@@ -22,14 +22,14 @@ NUMBERS = itertools.count()
 
 
 def sample(family, looks=(), answer=0, options=("yes", "no"), kind="image", name=""):
-    question = Question(family, "present", ("x",), "Is it?", options, answer, (), ("x",))
+    question = Question(family, "present", ("x",), "Is it?", options, answer, (), ("liver", "heart", "spleen"))
     name = name or f"{next(NUMBERS):04d}"
     return SampleRecord(name, f"case of {name}", "p", "train", kind, question, (*looks, "It is."), "template/2")
 
 
-def trace(choice, boxes):
+def trace(choice, boxes, frame=IMAGE):
     looks = tuple(LookStep("", b, slices=(0,) if done else (), crops=(CROP,) if done else (), executed=done) for b, done in boxes)
-    return Trace("Is it?", ("yes", "no"), (*looks, AnswerStep("", choice)), IMAGE, "end_of_turn")
+    return Trace("Is it?", ("yes", "no"), (*looks, AnswerStep("", choice)), frame, "end_of_turn")
 
 
 def stored(samples):
@@ -55,7 +55,8 @@ class Knowing:
     def _answer(self, record):
         if self.stubborn:
             return trace("A", [])
-        return trace(record.question.letter, [(p.box.coords, True) for p in record.reasoning if isinstance(p, Look)])
+        boxes = [(p.box.coords, True) for p in record.reasoning if isinstance(p, Look)]
+        return trace(record.question.letter, boxes, VOLUME if record.kind == "volume" else IMAGE)
 
 
 @pytest.fixture(scope="module")
@@ -65,21 +66,25 @@ def exam(tmp_path_factory):
 
 def test_hand_computed_scores():
     liver, heart = Look("liver", Box2D(0, 0, 10, 10)), Look("heart", Box2D(20, 20, 30, 30))
-    unseen = Look("spleen", Box2D(0, 0, 5, 5), seen=False)
+    unseen, lead = Look("spleen", Box2D(0, 0, 5, 5), seen=False), Look("stomach", Box2D(40, 40, 50, 50))
     asked = [
-        # right, both looks there: IoU 1 and 0.5
-        Asked(None, sample(FAMILIES[0], [liver, heart]), trace("A", [((0, 0, 10, 10), True), ((20, 20, 30, 25), True)])),
+        # right, both looks there in another order, after a false lead that nobody must follow: IoU 1 and 0.5
+        Asked(None, sample(FAMILIES[0], [lead, liver, heart]), trace("A", [((20, 20, 30, 25), True), ((0, 0, 10, 10), True)])),
         # wrong, second look missing: IoU 1 and 0
         Asked(None, sample(FAMILIES[0], [liver, heart]), trace("B", [((0, 0, 10, 10), True)])),
         # right, the place of a missing structure is no truth
         Asked(None, sample(FAMILIES[2], [unseen]), trace("A", [((0, 0, 5, 5), True)])),
-        # no answer, box not executed: IoU 0, no crop
-        Asked(None, sample(FAMILIES[2], [liver], options=("a", "b", "c", "d")), trace(None, [((0, 0, 10, 10), False)])),
+        # no answer, nothing shown for the box: IoU 0.5, no crop; a box outside of the frame cannot be cut
+        Asked(
+            None,
+            sample(FAMILIES[2], [liver], options=("a", "b", "c", "d")),
+            trace(None, [((0, 0, 10, 5), False), ((500, 0, 510, 10), False)]),
+        ),
     ]
     found = summary(asked)
     assert found["n"] == 4
     assert found["accuracy"] == 0.5
-    assert found["mean_box_iou"] == pytest.approx((1 + 0.5 + 1 + 0 + 0) / 5)
+    assert found["mean_box_iou"] == pytest.approx((1 + 0.5 + 1 + 0 + 0.5) / 5)
     assert found["crop_rate"] == 0.75
     assert found["chance"] == pytest.approx(0.4375)
     assert found["by_family"][FAMILIES[0]]["mean_box_iou"] == pytest.approx(2.5 / 4)

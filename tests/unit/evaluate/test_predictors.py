@@ -11,13 +11,13 @@ from unireason.evaluate.scoring.predictors import answer_probability, box_overla
 from unireason.evaluate.suites.suite import Entry
 from unireason.types import Box2D, Box3D, Crop, Frame, Look, LookStep, Tokens, Trace
 
-END = 7
+END, IMAGE = 7, Frame(100, 100, 1, "image")
 
 
-def trace(*boxes, tokens=None):
+def trace(*boxes, tokens=None, frame=IMAGE):
     crop = Crop((0, 0, 1, 1), 0, np.zeros((1, 1), np.uint8))
     steps = tuple(LookStep("", box, crops=(crop,), executed=True) for box in boxes)
-    return Trace("q", (), steps, Frame(100, 100, 1, "image"), "end_of_turn", tokens=tokens)
+    return Trace("q", (), steps, frame, "end_of_turn", tokens=tokens)
 
 
 def entry(*looks):
@@ -25,13 +25,21 @@ def entry(*looks):
 
 
 def test_box_overlap_by_hand():
+    volume = Frame(100, 100, 4, "volume")
     true = entry(Look("a", Box2D(0, 0, 10, 10)), Look("b", Box2D(50, 50, 60, 60)))
     assert box_overlap(true, trace((0, 0, 10, 20), (50, 50, 60, 60))) == pytest.approx((0.5 + 1) / 2)
     assert box_overlap(true, trace((0, 0, 10, 20))) == pytest.approx(0.25)  # a missing look counts 0
     assert box_overlap(true, trace()) == 0
     assert box_overlap(entry(), trace((0, 0, 1, 1))) is None
     assert box_overlap(entry(Look("gone", Box2D(0, 0, 1, 1), seen=False)), trace((0, 0, 1, 1))) is None
-    assert box_overlap(entry(Look("a", Box3D(0, 0, 0, 2, 2, 2))), trace((0, 0, 0, 2, 2, 1))) == 0.5
+    assert box_overlap(entry(Look("a", Box3D(0, 0, 0, 2, 2, 2))), trace((0, 0, 0, 2, 2, 1), frame=volume)) == 0.5
+
+
+def test_boxes_go_to_the_looks_that_they_fit_best():
+    """One to one: the second box may not serve both, and an order is not asked for."""
+    true = entry(Look("a", Box2D(0, 0, 10, 10)), Look("b", Box2D(0, 0, 10, 8)))
+    assert box_overlap(true, trace((0, 0, 10, 8), (0, 0, 10, 10))) == 1
+    assert box_overlap(true, trace((90, 90, 99, 99), (0, 0, 10, 8))) == pytest.approx(0.5)
 
 
 def test_answer_probability_by_hand():

@@ -28,7 +28,7 @@ class Answered:
     Attributes:
         scored: As tables take it; its tags hold the kind of the case too.
         problem: Why it was not asked; "" if it was.
-        ious: Overlap of every true look with the executed look of its rank, 0 for a missing one.
+        ious: Overlap of every true look with the box that fits it (``rewards.measures.looks_iou``), 0 for a missing one.
         looked: True if the answer that stands executed a look.
         predictors: "overlap", "probability" and "agreement" of that answer; None where unknown.
         hits: For every sample whether it is right.

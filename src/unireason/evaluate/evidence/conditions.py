@@ -24,7 +24,7 @@ CONDITIONS: Mapping[str, str] = {
     "other": "the pictures of another patient",
     "random_region": "every look shows a random region of the same size, IoU at most 0.1",
     "no_region": "looks show nothing: the box stands and the text goes on behind it",
-    "given_region": "each look shows the true region of the same rank",
+    "given_region": "each look shows the true region that it hits best",
     "shuffled": "each look shows a region that the model looked at for another question",
     "blanked": "the regions looked at under true are filled, inside the picture, with the mean of a ring around them",
 }
@@ -75,12 +75,14 @@ def no_region() -> Shown:
 
 
 def given_region(entry: Entry, frame: Frame) -> Shown:
-    """The true region of the same rank; a look beyond the last true one, or of the wrong kind, shows what it asks for."""
+    """The true region, of those not shown yet, that a look hits best; the next if it hits none. Further looks show what they ask for."""
     planned = [crop.plan(look.box, frame) for look in entry.looks]
+    left = [plan for plan in planned if not isinstance(plan, Problem)]
 
-    def choose(rank: int, asked: crop.Plan) -> crop.Plan:
-        true = planned[rank] if rank < len(planned) else asked
-        return asked if isinstance(true, Problem) else true
+    def choose(_: int, asked: crop.Plan) -> crop.Plan:
+        if not left:
+            return asked
+        return left.pop(max(range(len(left)), key=lambda n: _iou(left[n], asked)))
 
     return Shown(choose)
 
@@ -116,6 +118,17 @@ def partners(names: Sequence[str], same: Callable[[str, str], bool], kinds: Mapp
             if partner is not None:
                 found[name] = partner
     return found
+
+
+def _iou(one: crop.Plan, other: crop.Plan) -> float:
+    """IoU of two regions in pixels of all slices."""
+    shared = 0
+    for index, (x1, y1, x2, y2) in one:
+        for slice_, (u1, v1, u2, v2) in other:
+            if slice_ == index:
+                shared += max(0, min(x2, u2) - max(x1, u1)) * max(0, min(y2, v2) - max(y1, v1))
+    whole = sum((x2 - x1) * (y2 - y1) for _, (x1, y1, x2, y2) in (*one, *other))
+    return shared / (whole - shared)
 
 
 def blank(stack: Stack) -> Stack:

@@ -19,7 +19,7 @@ from unireason.types import Trace
 
 
 def box_overlap(entry: Entry, trace: Trace) -> float | None:
-    """Mean overlap of the executed looks with the true ones, as ``rewards.measures.looks_iou``.
+    """Mean overlap of the boxes of the reasoning with the true looks, as ``rewards.measures.looks_iou``.
 
     Returns:
         A number in [0, 1], a missing look counting 0; None if the question has no true look that shows its structure.

@@ -14,7 +14,7 @@ from unireason.data.records import SPLITS, CaseRecord, SampleRecord
 from unireason.data.sources.options import number
 from unireason.errors import FormatError, UniReasonError
 from unireason.evaluate.heldout import held_out, read_cases
-from unireason.types import Case, Kind, Look
+from unireason.types import Case, Kind
 
 from .listed import CHOICE_RULE, check_options
 from .suite import Entry
@@ -125,5 +125,5 @@ def _entry(sample: SampleRecord, record: CaseRecord) -> Entry:
         (question.right,),
         question.letter,
         {key: value for key, value in tags.items() if value},
-        tuple(part for part in sample.reasoning if isinstance(part, Look)),
+        sample.looks,
     )
