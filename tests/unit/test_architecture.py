@@ -129,3 +129,12 @@ def test_import_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_typing_names_are_those_of_python_3_10():
+    newer = {"Self", "Never", "LiteralString", "assert_never", "assert_type", "reveal_type", "Required", "NotRequired", "Unpack"}
+    newer |= {"TypeVarTuple", "override", "dataclass_transform", "TypeAliasType", "ReadOnly", "TypeIs"}
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:  # not what stands below "if TYPE_CHECKING"
+            if isinstance(node, ast.ImportFrom) and node.module == "typing":
+                assert not newer & {name.name for name in node.names}, path

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from unireason import imaging
 from unireason.data.item import Skipped, inside
@@ -22,6 +22,9 @@ from unireason.metrics.answers import same_text
 from unireason.types import Case
 
 from .suite import Entry
+
+if TYPE_CHECKING:
+    from typing import Self  # Python 3.10 has none
 
 CHOICE_RULE = "An answer counts if the letter that it names is that of the right option."
 SHORT_RULE = (
