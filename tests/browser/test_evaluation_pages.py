@@ -26,7 +26,7 @@ def run_page(tmp_path: Path) -> Path:
     rows[3] = samples.row(3, False, said="", look=False)
     rows[6] = samples.row(6, False, question=HOSTILE, thought=HOSTILE, case=HOSTILE)
     folder = samples.write_folder(tmp_path / "run", rows)
-    return write_run(samples.results_of(rows), rows, folder)
+    return write_run(samples.results_of(rows), lambda: rows, folder)
 
 
 @pytest.fixture

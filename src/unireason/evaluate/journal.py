@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,9 @@ from unireason.evaluate.suites.suite import Entry, Suite
 from unireason.files import write_bytes
 
 ROWS, MANIFEST, RESULTS, LOCK = "rows.jsonl", "manifest.json", "results.json", ".lock"
+
+_FREE = {"versions", "data"}  # may differ from those of the folder
+_LATER = {"truth_sha256", "split", "suite_options"}  # folders of earlier versions lack them
 
 T = TypeVar("T")
 
@@ -32,19 +36,21 @@ class Journal:
 
         Args:
             folder: Where ``rows.jsonl`` and ``manifest.json`` are or will be.
-            manifest: What was asked of what, as plain JSON values. "versions" may differ from those of the folder.
+            manifest: What was asked of what, as plain JSON values. "versions" and "data" may differ from those of the folder.
 
         Raises:
-            FormatError: If the folder holds rows of something else.
+            FormatError: If the folder holds rows of something else, or rows without a manifest.
             UniReasonError: If the folder cannot be used.
         """
         self._path = folder / ROWS
         known = _read_manifest(folder / MANIFEST)
         if known is None:
+            self._refuse_rows(folder)
             write_bytes(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
             self._write("wb", b"")
             return
-        wrong = sorted(k for k in {*known, *manifest} - {"versions"} if known.get(k) != manifest.get(k))
+        bound = {*known, *manifest} - _FREE - (_LATER - set(known))
+        wrong = sorted(k for k in bound if known.get(k) != manifest.get(k))
         if wrong:
             raise FormatError(
                 f"the folder '{folder.name}' holds an evaluation with another {' and '.join(wrong)}",
@@ -57,7 +63,7 @@ class Journal:
         """The rows in the order written.
 
         Args:
-            parse: Makes a row of what its line holds; ValueError, TypeError, KeyError and AttributeError say that it is none.
+            parse: Makes a row of what its line holds; ValueError, TypeError, LookupError and AttributeError say that it is none.
 
         Raises:
             FormatError: If a line is broken.
@@ -75,6 +81,13 @@ class Journal:
             UniReasonError: If they cannot be written.
         """
         self._write("ab", b"".join(json.dumps(row, allow_nan=False).encode() + b"\n" for row in rows))
+
+    def _refuse_rows(self, folder: Path) -> None:
+        """Never write over rows of which nothing is known."""
+        if self._path.exists() and self._path.stat().st_size:
+            raise FormatError(
+                f"the folder '{folder.name}' has a {ROWS} and no {MANIFEST}", "both, or neither", "choose another folder"
+            )
 
     def _repair(self) -> None:
         """Cut off a last line without end."""
@@ -113,7 +126,7 @@ def read_rows(path: Path, parse: Callable[[Any], T]) -> Iterator[T]:
             for number, line in enumerate(stream, start=1):
                 try:
                     row = parse(json.loads(line))
-                except (ValueError, TypeError, KeyError, AttributeError) as error:
+                except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
                     raise FormatError(
                         f"line {number} of {path.name} is broken ({error!r})", "a row of an evaluation", "choose another folder"
                     ) from error
@@ -134,12 +147,14 @@ def make_manifest(kind: str, reasoner: Reasoner, suite: Suite, entries: Sequence
     """
     model = reasoner.checkpoint
     asked = "\n".join(json.dumps([e.id, e.case, e.question, e.options, e.answers, e.letter]) for e in entries)
+    truth = "\n".join(json.dumps([e.patient, sorted(e.tags.items()), [asdict(look) for look in e.looks]]) for e in entries)
     return {
         "kind": kind,
         "suite": suite.name,
         "rule": suite.rule,
         "questions": len(entries),
         "questions_sha256": hashlib.sha256(asked.encode()).hexdigest(),
+        "truth_sha256": hashlib.sha256(truth.encode()).hexdigest(),
         "seed": seed,
         "checkpoint": {"name": model.name, "sha256": model.sha256, "hashed": model.hashed, "dtype": str(model.dtype)},
         "profile": {"name": model.profile.name, "sha256": model.profile.sha256},

@@ -6,7 +6,8 @@ The page needs no network and no server: pictures and plots are inside. Without 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,29 @@ _PREDICTORS = {"overlap": "Box overlap", "agreement": "Agreement among samples",
 _STYLES = ("base.css", "index.css", "dataset.css", "rollouts.css", "evaluation.css")
 
 
-def write_run(results: Mapping[str, Any], rows: Iterable[Row], folder: Path, *, rules: Mapping[str, str] | None = None) -> Path:
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
+    """What a page takes of the rows of a run.
+
+    Attributes:
+        apart: By published reading the questions that are right by ours alone, and by it alone.
+        every: Number of wrong and of right answers, by that word.
+        shown: Those with a card, by that word.
+    """
+
+    apart: Mapping[str, tuple[int, int]]
+    every: Mapping[str, int]
+    shown: Mapping[str, list[Row]]
+
+
+def write_run(
+    results: Mapping[str, Any], rows: Callable[[], Iterable[Row]], folder: Path, *, rules: Mapping[str, str] | None = None
+) -> Path:
     """Write the page of a run, its Markdown and its reliability plot.
 
     Args:
         results: As ``results.json`` has them (docs/reference/results.md).
-        rows: As ``rows.jsonl`` has them, all of them.
+        rows: Gives all rows as ``rows.jsonl`` has them, one at a time, each time it is called: once to count, once for the cards.
         folder: The folder of the run; pictures are looked up in it.
         rules: What every published reading counts as right, in words, by its name.
 
@@ -47,11 +65,11 @@ def write_run(results: Mapping[str, Any], rows: Iterable[Row], folder: Path, *, 
         FormatError: Results or rows are not those of a run.
         UniReasonError: A file cannot be written.
     """
-    kept = list(rows)
     try:
+        chosen = choose(rows)
         plot = _reliability(results["calibration"], folder)
-        page = page_of(results, kept, folder, rules=rules or {}, plot=plot)
-        markdown = run_markdown(results, kept, rules or {}, plot=PLOT if plot else "")
+        page = page_of(results, chosen, folder, rules=rules or {}, plot=plot)
+        markdown = run_markdown(results, chosen.apart, rules or {}, plot=PLOT if plot else "")
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise FormatError(
             f"the results or rows of the run are incomplete ({error!r})", "those of a finished run", "run it to its end"
@@ -60,8 +78,33 @@ def write_run(results: Mapping[str, Any], rows: Iterable[Row], folder: Path, *, 
     return write_bytes(folder / PAGE, page.encode("utf-8"))
 
 
+def choose(rows: Callable[[], Iterable[Row]]) -> Chosen:
+    """Count the rows of a run and choose those to look at; never more of them are in memory than are shown.
+
+    Args:
+        rows: As for :func:`write_run`.
+    """
+    brief: dict[str, list[Row]] = {"wrong": [], "right": []}
+    apart: dict[str, tuple[int, int]] = {}
+    for row in rows():
+        brief[_word(row)].append({"id": row["id"], "tags": {"family": row["tags"].get("family", "")}})
+        for name, verdict in row["published"].items():
+            ours, theirs = apart.get(name, (0, 0))
+            apart[name] = (ours + (row["right"] and verdict is False), theirs + (not row["right"] and verdict is True))
+    wanted = {row["id"] for word, most in (("wrong", WRONG), ("right", RIGHT)) for row in pick(brief[word], most)}
+    shown: dict[str, list[Row]] = {"wrong": [], "right": []}
+    for row in rows():
+        if row["id"] in wanted:
+            shown[_word(row)].append(row)
+    return Chosen(apart, {word: len(own) for word, own in brief.items()}, shown)
+
+
+def _word(row: Row) -> str:
+    return "right" if row["right"] else "wrong"
+
+
 def page_of(
-    results: Mapping[str, Any], rows: Sequence[Row], folder: Path, *, rules: Mapping[str, str], plot: Path | None = None
+    results: Mapping[str, Any], chosen: Chosen, folder: Path, *, rules: Mapping[str, str], plot: Path | None = None
 ) -> str:
     """The text of the page that :func:`write_run` writes; ``plot`` is the picture of reliability."""
     made = results["manifest"]
@@ -75,9 +118,9 @@ def page_of(
     body = [
         section("Result", tables.headline(results)),
         section("By what was asked", tables.by_tags(results["scores"])),
-        section("Readings side by side", tables.readings(results, rows, rules)),
+        section("Readings side by side", tables.readings(results, chosen.apart, rules)),
         section("Does anything tell right answers from wrong ones?", _calibration(plot)),
-        _cards(rows, folder),
+        _cards(chosen, folder),
         section("What was asked of what", tables.asked(results)),
     ]
     values = {
@@ -117,16 +160,14 @@ def _calibration(plot: Path | None) -> str:
     )
 
 
-def _cards(rows: Sequence[Row], folder: Path) -> str:
+def _cards(chosen: Chosen, folder: Path) -> str:
     """Wrong answers to look at and some right ones, under one filter."""
-    wrong, right = [row for row in rows if not row["right"]], [row for row in rows if row["right"]]
-    shown = {"wrong": pick(wrong, WRONG), "right": pick(right, RIGHT)}
-    together = [*shown["wrong"], *shown["right"]]
+    together = [row for own in chosen.shown.values() for row in own]
     links = pictures(folder, together, budget=_BYTES)
     lists = "".join(
-        f"<section data-list><h2>{_rubric(name, len(own), len(every))}</h2>"
+        f"<section data-list><h2>{_rubric(name, len(own), chosen.every[name])}</h2>"
         f'<ul class="responses">{"".join(card(row, links) for row in own)}</ul></section>'
-        for (name, own), every in zip(shown.items(), (wrong, right), strict=True)
+        for name, own in chosen.shown.items()
         if own
     )
     return f"{finder(card_fields(together))}{lists}"

@@ -192,12 +192,11 @@ def _cut(trace: Trace) -> Trace:
 
 
 def _facts(row: Row, looks: int) -> str:
-    count = len(row["samples"])
     words = [f"{looks} look{'s' * (looks != 1)}"]
     words += [f"box overlap {row['overlap']:.2f}"] if row["overlap"] is not None else []
     words += [f"probability {row['probability']:.2f}"] if row["probability"] is not None else []
     if row["agreement"] is not None:
-        words.append(f"{percent(row['agreement'])} of {count} samples agree{', tied' if row['tied'] else ''}")
+        words.append(f"{percent(row['agreement'])} agreement{', tied' if row['tied'] else ''}")
     apart = [name for name, verdict in row["published"].items() if verdict is not None and verdict != row["right"]]
     words += [f"{'right' if not row['right'] else 'wrong'} by {escape(', '.join(apart))}"] if apart else []
     return " · ".join(words)

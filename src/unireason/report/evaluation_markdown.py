@@ -6,19 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .bars import interval_text, percent
-from .evaluation_tables import command, heading, intervals, label, ordered, parted, plain, rate, span
+from .evaluation_tables import command, heading, intervals, label, ordered, plain, rate, span
 from .markup import escape
 from .page import RESEARCH_ONLY
 
 _DASH = "\u2013"
 
 
-def run_markdown(results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], rules: Mapping[str, str], *, plot: str) -> str:
+def run_markdown(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]], rules: Mapping[str, str], *, plot: str) -> str:
     """The tables of one run.
 
     Args:
         results: As ``results.json`` has them.
-        rows: As ``rows.jsonl`` has them.
+        apart: By published reading the questions that are right by ours alone, and by it alone.
         rules: What every published reading counts as right.
         plot: Name of the picture of reliability beside it; "" for none.
     """
@@ -32,7 +32,7 @@ def run_markdown(results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], 
         "## Readings side by side\n",
         table(
             ["reading", "accuracy", "Wilson 95%", "right for us alone", "right for it alone", "questions", "rule"],
-            _readings(results, rows, rules),
+            _readings(results, apart, rules),
         ),
         "## Does anything tell right answers from wrong ones?\n",
         _calibration(results["calibration"], plot),
@@ -114,17 +114,17 @@ def _tag(tag: str, groups: Mapping[str, Any]) -> str:
     return f"## {cell(heading(tag))}\n\n{table(head, rows)}"
 
 
-def _readings(results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], rules: Mapping[str, str]) -> list[list[str]]:
+def _readings(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]], rules: Mapping[str, str]) -> list[list[str]]:
     scores = results["scores"]["all"]
 
-    def line(name: str, own: Mapping[str, Any], apart: tuple[str, str], rule: str) -> list[str]:
+    def line(name: str, own: Mapping[str, Any], sides: Sequence[str], rule: str) -> list[str]:
         shares = [percent(own["accuracy"], 1), interval_text(own["accuracy_ci95"], 1)]
-        return [cell(name), *shares, *apart, f"{own['n']:,}", cell(rule)]
+        return [cell(name), *shares, *sides, f"{own['n']:,}", cell(rule)]
 
     return [
         line("this package", scores, ("", ""), results["rule"]),
         *(
-            line(name, own, (f"{parted(rows, name, ours=True):,}", f"{parted(rows, name, ours=False):,}"), rules.get(name, ""))
+            line(name, own, [f"{count:,}" for count in apart.get(name, (0, 0))], rules.get(name, ""))
             for name, own in scores["published"].items()
         ),
     ]

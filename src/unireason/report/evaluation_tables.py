@@ -126,19 +126,19 @@ def _lines(own: Mapping[str, Any], whole: float) -> list[tuple[str, float]]:
     return [("rule", whole), ("chance", own["chance"])]
 
 
-def readings(results: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], rules: Mapping[str, str]) -> str:
+def readings(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]], rules: Mapping[str, str]) -> str:
     """Our reading of the answers and the published ones, side by side.
 
     Args:
         results: Of the run.
-        rows: All rows of the run, to count where readings part.
+        apart: By reading the questions that are right by ours alone, and by it alone.
         rules: What every published reading counts as right, in words.
     """
     scores = results["scores"]["all"]
     body = _reading("this package", results["rule"], scores, ("", ""))
     for name, own in scores["published"].items():
-        apart = (f"{parted(rows, name, ours=True):,}", f"{parted(rows, name, ours=False):,}")
-        body += _reading(name, rules.get(name, ""), own, apart)
+        ours, theirs = apart.get(name, (0, 0))
+        body += _reading(name, rules.get(name, ""), own, (f"{ours:,}", f"{theirs:,}"))
     return (
         '<div class="wide"><table class="readings"><thead><tr><th scope="col">Reading</th>'
         f'<th scope="col" class="chart">{ticks(("0", "50", "100%"))}</th><th scope="col">Accuracy</th><th scope="col">Wilson 95%</th>'
@@ -158,17 +158,15 @@ def _reading(name: str, rule: str, own: Mapping[str, Any], apart: tuple[str, str
     )
 
 
-def parted(rows: Sequence[Mapping[str, Any]], name: str, *, ours: bool) -> int:
-    """Questions that are right by our reading (``ours``) or by the named one, and wrong by the other."""
-    return sum(row["right"] is ours and row["published"].get(name) is (not ours) for row in rows)
-
-
 def asked(results: Mapping[str, Any]) -> str:
     """What was asked of what, and the command that does it again."""
     made = results["manifest"]
     model, profile = made["checkpoint"], made["profile"]
     facts = {
         "Suite": made["suite"],
+        "Data": made.get("data") or _DASH,
+        "Split": made.get("split") or "the one meant for evaluation",
+        "Options of the suite": plain(made.get("suite_options", {})) or "none",
         "Questions": f"{made['questions']:,} (sha256 {str(made['questions_sha256'])[:16]})",
         "Patients": f"{results['patients']:,}",
         "Model": f"{model['name']} (sha256 {str(model['sha256'])[:16]}, {model['dtype']})",
@@ -203,9 +201,11 @@ def plain(value: Any) -> str:
 def command(made: Mapping[str, Any]) -> str:
     """The command line of a run, from its manifest."""
     sampling, limits = made["sampling"], made["limits"]
+    folder = made.get("data") or ("" if made["suite"] == "phantom" else "DIR")
     options: dict[str, tuple[Any, Any]] = {  # value and what it is when not given
         "--suite": (made["suite"], None),
-        "--data": (None if made["suite"] == "phantom" else "DIR", None),
+        "--data": (folder, ""),
+        "--split": (made.get("split", ""), ""),
         "--model": (made["checkpoint"]["name"], None),
         "--questions": (made["questions"], None),
         "--seed": (made["seed"], None),
@@ -218,4 +218,6 @@ def command(made: Mapping[str, Any]) -> str:
         "--crop-source": (made["crop_source"], None),
     }
     words = [word for name, (value, usual) in options.items() if value not in (None, usual) for word in (name, str(value))]
+    for key, value in made.get("suite_options", {}).items():
+        words += ["--option", f"{key}={value}"]
     return " ".join(map(shlex.quote, ["unireason", "eval", "run", *words, "--out", "DIR"]))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from unireason.cli import main
+from unireason.cli.eval.suite import add_suite, opened
 
 
 def test_a_run_over_phantoms(tmp_path, capsys):
@@ -20,7 +23,11 @@ def test_a_run_over_phantoms(tmp_path, capsys):
     assert set(results["scores"]["by"]["kind"]) == {"image"}
     low, high = results["scores"]["all"]["accuracy_ci95"]
     assert low <= results["scores"]["all"]["accuracy"] <= high
-    assert results["manifest"]["checkpoint"]["sha256"]
+    made = results["manifest"]
+    assert made["checkpoint"]["sha256"]
+    assert (made["data"], made["split"], made["suite_options"]) == ("", "", {"kind": "image"})
+    again = "unireason eval run --suite phantom --model phantom --questions 4 --seed 0 --option kind=image --out DIR"
+    assert again in (out / "report.md").read_text()
     assert results["questions_a_second"] > 0
     rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
     assert [row["picture"] for row in rows] == [f"pictures/{n:04d}.png" for n in range(4)]
@@ -35,6 +42,16 @@ def test_a_run_over_phantoms(tmp_path, capsys):
     assert "read as m3d" in told
     assert told.splitlines()[-1] == f"wrote {out / 'report.html'}"
     assert (out / "rows.jsonl").read_bytes() == before
+
+
+def test_how_a_suite_was_opened_holds_no_whole_path(tmp_path):
+    parser = argparse.ArgumentParser()
+    add_suite(parser)
+    more = ["--option", f"frame={tmp_path / 'model'}", "--option", "filter=CT/MR"]
+    args = parser.parse_args(["--suite", "slake", "--data", str(tmp_path / "Slake 1.0"), *more])
+    found = opened(args, SimpleNamespace(split="test"))
+    assert found == {"data": "Slake 1.0", "split": "test", "suite_options": {"frame": "model", "filter": "CT/MR"}}
+    assert opened(parser.parse_args([]), SimpleNamespace(split=None)) == {"data": "", "split": "", "suite_options": {}}
 
 
 @pytest.mark.parametrize(

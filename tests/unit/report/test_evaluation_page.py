@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import re
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from PIL import Image
 
 import evaluation_samples as samples
 from unireason.errors import FormatError
-from unireason.report.evaluation import write_run
+from unireason.report.evaluation import choose, write_run
 from unireason.report.evaluation_cards import card, family, pick, pictures, standing
 from unireason.report.evaluation_dots import dot
 from unireason.report.evaluation_tables import command
@@ -24,7 +26,7 @@ HOSTILE = "<script>alert(1)</script> `a` | b\n# c"
 
 def written(folder: Path, rows: list[dict[str, Any]], **changes: Any) -> tuple[str, str]:
     samples.write_folder(folder, rows)
-    page = write_run(samples.results_of(rows, **changes), iter(rows), folder, rules={"unireason_med": "the first letter"})
+    page = write_run(samples.results_of(rows, **changes), lambda: iter(rows), folder, rules={"unireason_med": "the first letter"})
     return page.read_text(), (folder / "report.md").read_text()
 
 
@@ -88,7 +90,7 @@ def test_a_vote_shows_the_sample_that_won() -> None:
     other = {**row["samples"][0], "said": "D", "right": False}
     row |= {"samples": [other, row["samples"][0], row["samples"][0]], "sample": 1, "agreement": 2 / 3}
     assert standing(row) is row["samples"][1]
-    assert "67% of 3 samples agree" in card(row, {})
+    assert "67% agreement" in card(row, {})
 
 
 def test_a_question_that_could_not_be_asked_says_why(tmp_path: Path) -> None:
@@ -161,6 +163,40 @@ def test_shown_of_how_many_is_said_and_the_page_stays_small(tmp_path: Path) -> N
     assert len(page) < 5_000_000
 
 
+def test_rows_are_not_kept_in_memory(tmp_path: Path) -> None:
+    """Of 600 rows that are read twice never more are alive than have a card, and the one that is being read."""
+
+    class Kept(dict[str, Any]):
+        __hash__ = object.__hash__  # type: ignore[assignment]
+
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    most = reads = 0
+
+    def rows() -> Iterator[dict[str, Any]]:
+        nonlocal most, reads
+        reads += 1
+        for n in range(600):
+            one = Kept(samples.row(n, n % 2 == 0))
+            alive.add(one)
+            yield one
+            most = max(most, len(alive))
+
+    found = choose(rows)
+    assert reads == 2
+    assert most <= 72 + 24 + 1
+    assert found.every == {"wrong": 300, "right": 300}
+    assert {word: len(own) for word, own in found.shown.items()} == {"wrong": 72, "right": 24}
+    assert all(row["right"] is (word == "right") for word, own in found.shown.items() for row in own)
+
+
+def test_one_patient_has_no_interval_over_patients(tmp_path: Path) -> None:
+    rows = [samples.row(n, n == 0, patient="p") for n in range(2)]
+    grounding = samples.results_of(rows)["grounding"] | {"ci95_patients": None}
+    page, markdown = written(tmp_path, rows, grounding=grounding)
+    assert "Wilson 9.5\u201390.5%</small>" in page
+    assert "| accuracy | 50.0% | Wilson 9.5\u201390.5% |" in markdown
+
+
 def test_without_predictors_nothing_is_drawn(tmp_path: Path) -> None:
     page, markdown = written(tmp_path, samples.rows_of([True, False]), calibration={})
     assert "Nothing that could tell was measured." in page
@@ -180,7 +216,7 @@ def test_sampling_is_told(tmp_path: Path) -> None:
 
 def test_incomplete_results_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="incomplete"):
-        write_run({"kind": "run"}, [], tmp_path)
+        write_run({"kind": "run"}, lambda: [], tmp_path)
 
 
 def test_command_of_the_manifest() -> None:
@@ -188,7 +224,10 @@ def test_command_of_the_manifest() -> None:
     made |= {"sampling": {"temperature": 0.7, "top_p": 1.0}, "limits": {"max_looks": 0, "max_new_tokens": None}}
     made["checkpoint"]["name"] = "my model"
     told = "unireason eval run --suite slake --data DIR --model 'my model' --questions 1 --seed 0 --samples 5 --vote 5 "
-    assert command(made) == told + "--temperature 0.7 --max-looks 0 --out DIR"
+    assert command(made) == told + "--temperature 0.7 --max-looks 0 --out DIR"  # a folder of an earlier version
+    made |= {"data": "Slake 1.0", "split": "test", "suite_options": {"missing": "skip"}}
+    told = told.replace("--data DIR", "--data 'Slake 1.0' --split test")
+    assert command(made) == told + "--temperature 0.7 --max-looks 0 --option missing=skip --out DIR"
 
 
 def test_a_dot_lies_where_its_value_is() -> None:

@@ -6,12 +6,13 @@ import argparse
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unireason.cli.asking import add_machine
 
-from .suite import add_model, add_suite, suite_of
+from .suite import add_model, add_suite, opened, suite_of
 
 if TYPE_CHECKING:
     from unireason.evaluate.benchmark.settings import Settings
@@ -70,11 +71,11 @@ def run(args: argparse.Namespace) -> int:
         total = min(count or 10**9, sum(1 for _ in suite.entries()))
     draw = None if args.no_pictures else picture
     with bar("questions", total, quiet=args.json) as progress:
-        settings = replace(asked, count=count)
+        settings = replace(asked, count=count, opened=opened(args, suite))
         results = ask(reasoner, suite, args.out, settings=settings, draw=draw, progress=progress)
     with status("writing the page", quiet=args.json):
         rules = {name: extractor.rule for name, extractor in EXTRACTORS.items()}
-        page = write_run(results, lines(args.out), args.out, rules=rules)
+        page = write_run(results, partial(lines, args.out), args.out, rules=rules)
     if args.json:
         print(json.dumps(results))
     else:

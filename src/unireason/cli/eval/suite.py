@@ -53,6 +53,16 @@ def suite_of(args: argparse.Namespace) -> tuple[Suite, int | None]:
     return open_suite(args.suite, args.data, split=args.split, options={**_phantoms(args, options, count), **options}), count
 
 
+def opened(args: argparse.Namespace, suite: Suite) -> dict[str, Any]:
+    """How ``suite_of`` opened a suite, for a manifest; names of folders in place of whole paths."""
+    options = {key: Path(value).name if Path(value).is_absolute() else value for key, value in _options(args.option).items()}
+    return {
+        "data": args.data.resolve().name if args.data else "",
+        "split": getattr(suite, "split", None) or args.split,
+        "suite_options": options,
+    }
+
+
 def _phantoms(args: argparse.Namespace, options: Mapping[str, str], count: int) -> dict[str, str]:
     from unireason.model.files import locate
 

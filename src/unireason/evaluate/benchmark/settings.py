@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -28,6 +29,7 @@ class Settings:
         max_new_tokens: Sampled tokens at most; None takes the profile's.
         crop_source: What looks show: "model", "native" or "none"; None takes the profile's.
         skip: Share of questions that may stay without an answer because their case cannot be read or fed.
+        opened: How the suite was opened, for the manifest: "data" (name of its folder), "split" and "suite_options"; plain JSON values.
     """
 
     count: int | None = None
@@ -39,6 +41,7 @@ class Settings:
     max_new_tokens: int | None = None
     crop_source: CropSource | None = None
     skip: float = 0.01
+    opened: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -92,4 +95,5 @@ class Settings:
             "sampling": {key: value for key, value in asdict(self.sampling).items() if key != "seed"},
             "limits": {"max_looks": self.max_looks, "max_new_tokens": self.max_new_tokens},
             "crop_source": self.crop_source,
+            **self.opened,
         }

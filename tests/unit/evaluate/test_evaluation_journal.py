@@ -1,0 +1,106 @@
+"""The folder of an evaluation: what binds it, what an older one may lack, rows that are never written over, torn lines, locks."""
+
+from __future__ import annotations
+
+import json
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from unireason.errors import FormatError, UniReasonError
+from unireason.evaluate.journal import Journal, held, make_manifest, read_rows
+from unireason.evaluate.suites.suite import Entry
+from unireason.types import Box2D, Look
+
+SAID = {"kind": "run", "seed": 1, "versions": {"torch": "1"}}
+LATER = {"truth_sha256": "ab", "split": "test", "suite_options": {"kind": "volume"}}
+
+
+def written(folder, **more):
+    journal = Journal(folder, {**SAID, **more})
+    journal.add([{"n": 1}])
+    return journal
+
+
+def test_what_a_later_version_adds_does_not_bar_an_older_folder(tmp_path):
+    with held(tmp_path):
+        written(tmp_path)
+        Journal(tmp_path, {**SAID, **LATER, "data": "slake", "versions": {"torch": "2"}}).add([{"n": 2}])
+    assert list(read_rows(tmp_path / "rows.jsonl", lambda row: row["n"])) == [1, 2]
+
+
+@pytest.mark.parametrize("name", [*LATER, "seed", "kind"])
+def test_what_a_folder_says_binds(tmp_path, name):
+    written(tmp_path, **LATER, data="slake")
+    Journal(tmp_path, {**SAID, **LATER, "data": "moved"})
+    with pytest.raises(FormatError, match=f"with another {name}"):
+        Journal(tmp_path, {**SAID, **LATER, name: "other"})
+
+
+def test_what_an_older_folder_must_not_lack(tmp_path):
+    written(tmp_path)
+    with pytest.raises(FormatError, match="with another samples"):
+        Journal(tmp_path, {**SAID, "samples": 3})
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(FormatError, match="with another kind and seed"):
+        Journal(tmp_path, SAID)
+
+
+def test_rows_of_which_nothing_is_known_are_not_written_over(tmp_path):
+    written(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    before = (tmp_path / "rows.jsonl").read_bytes()
+    with pytest.raises(FormatError, match=r"has a rows\.jsonl and no manifest\.json"):
+        Journal(tmp_path, SAID)
+    assert (tmp_path / "rows.jsonl").read_bytes() == before
+    (tmp_path / "rows.jsonl").write_bytes(b"")
+    Journal(tmp_path, SAID)
+
+
+def test_a_torn_line_is_cut_off_and_a_broken_one_is_told(tmp_path):
+    written(tmp_path)
+    with open(tmp_path / "rows.jsonl", "ab") as stream:
+        stream.write(b'{"n": 2')
+    journal = Journal(tmp_path, SAID)
+    journal.add([{"n": 3}])
+    assert [row["n"] for row in journal.read(lambda row: row)] == [1, 3]
+    for broken in ("[" * 100_000, "[]", '{"m": 1}', "\ufffd"):
+        (tmp_path / "rows.jsonl").write_text(broken + "\n")
+        with pytest.raises(FormatError, match=r"line 1 of rows\.jsonl"):
+            list(journal.read(lambda row: row["n"][0]))
+
+
+def test_two_processes_do_not_share_a_folder_and_a_dead_one_leaves_it_free(tmp_path):
+    with held(tmp_path), pytest.raises(UniReasonError, match="another process"), held(tmp_path):
+        pass
+    with pytest.raises(KeyError), held(tmp_path):
+        raise KeyError
+    assert os.path.exists(tmp_path / ".lock")
+    with held(tmp_path):
+        pass
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UniReasonError, match="cannot be written"), held(tmp_path / "file" / "run"):
+        pass
+    journal = written(tmp_path)
+    (tmp_path / "rows.jsonl").unlink()
+    (tmp_path / "rows.jsonl").symlink_to("/dev/full")
+    with pytest.raises(UniReasonError, match="cannot be written"):
+        journal.add([{"n": 2}])
+
+
+@pytest.mark.parametrize("other", [{"patient": "q"}, {"tags": {"family": "size"}}, {"looks": (Look("a", Box2D(0, 0, 1, 2)),)}])
+def test_the_truth_is_bound_apart_from_the_questions(other):
+    def made(**changes):
+        entry = Entry(**{"id": "1", "case": "c", "patient": "p", "question": "?", "options": (), "answers": ("a",), **changes})
+        profile = SimpleNamespace(name="default", sha256="0")
+        model = SimpleNamespace(name="m", sha256="1", hashed="files", dtype="fp32", profile=profile, versions={})
+        suite = SimpleNamespace(name="quiz", rule="words")
+        return make_manifest("run", SimpleNamespace(checkpoint=model), suite, [entry], seed=0)
+
+    one, two = made(), made(**other)
+    assert {key for key in one if one[key] != two[key]} == {"truth_sha256"}
+    json.dumps(one)
