@@ -69,6 +69,7 @@ def row(number: int, right: bool, **changes: Any) -> dict[str, Any]:
         "agreement": None,
         "tied": False,
         "overlap": overlap,
+        "ious": [] if overlap is None else [overlap],
         "probability": 0.9 if right else 0.4,
         "sample": 0,
         "problem": "",

@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from unireason.errors import FormatError, UniReasonError
+from unireason.evaluate.benchmark.rows import answered
 from unireason.evaluate.journal import RESULTS, ROWS, read_rows
 from unireason.evaluate.scoring.table import TAGS, Row, breakdown, compare_runs
 from unireason.metrics.intervals import bootstrap_mean
@@ -56,6 +57,8 @@ def read_run(folder: Path, name: str = "") -> Run:
     rows = tuple(read_rows(folder / ROWS, _whole))
     if not rows or len({row["id"] for row in rows}) != len(rows):
         raise FormatError(f"the run '{folder}' has {len(rows)} rows", "at least one, each of another question", "run it anew")
+    if len(rows) != results["n"]:
+        raise FormatError(f"the run '{folder}' has {len(rows)} rows", f"the {results['n']} of its results", "run it anew")
     return Run(name or folder.resolve().name, folder, results, rows)
 
 
@@ -76,7 +79,7 @@ def compare(runs: Sequence[Run], *, baseline: int = 0, seed: int = 0, resamples:
     """
     _check(runs, baseline)
     runs = shared(runs)
-    scored = [_scored(run) for run in runs]
+    scored = [[answered(row).scored for row in run.rows] for run in runs]
     first, others = runs[baseline], [n for n in range(len(runs)) if n != baseline]
     found = [compare_runs(scored[n], scored[baseline], seed=seed, by=BY, resamples=resamples) for n in others]
     corrected = holm([own["all"]["p_exact"] for own in found])
@@ -138,20 +141,8 @@ def _whole(row: Any) -> Mapping[str, Any]:
     """A row with all that is read of it."""
     if not isinstance(row, dict) or not isinstance(row["tags"], dict) or not isinstance(row["published"], dict):
         raise TypeError("not a row of a run")
-    for key in (
-        "id",
-        "case",
-        "patient",
-        "kind",
-        "said",
-        "right",
-        "overlap",
-        "sample",
-        "samples",
-        "problem",
-        "picture",
-        *_COMPARED,
-    ):
+    answered(row)
+    for key in ("case", "picture", *_COMPARED):
         row[key]
     return row
 
@@ -168,21 +159,6 @@ def _check(runs: Sequence[Run], baseline: int) -> None:
             raise FormatError(
                 f"the runs have the {key}s {' and '.join(map(repr, found))}", f"one {key}", "compare like with like"
             )
-
-
-def _scored(run: Run) -> list[Row]:
-    return [
-        Row(
-            row["id"],
-            row["patient"],
-            {**row["tags"], "kind": row["kind"]},
-            len(row["options"]),
-            row["said"],
-            row["right"],
-            row["published"],
-        )
-        for row in run.rows
-    ]
 
 
 def _run(run: Run, scored: Sequence[Row], seed: int, resamples: int) -> dict[str, Any]:

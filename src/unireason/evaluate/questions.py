@@ -22,19 +22,31 @@ def choose(suite: Suite, count: int | None, seed: int) -> list[Entry]:
         seed: Of the order.
 
     Raises:
-        FormatError: If the count is below 1, or the suite has no questions or two of one identifier.
+        FormatError: If the count is below 1, or the suite has no questions, two of one identifier, or text that is not Unicode.
     """
     if count is not None and count < 1:
         raise FormatError(f"{count} questions", "at least 1")
     entries = list(suite.entries())
     if len({entry.id for entry in entries}) != len(entries) or not entries:
         raise FormatError(f"the suite '{suite.name}' has {len(entries)} questions", "some, each with an identifier of its own")
+    for entry in entries:
+        _check_text(entry)
     if count is None:
         return entries
     # Not a checksum: those are linear, so that the orders of two seeds have much in common.
     order = sorted(entries, key=lambda e: (hashlib.sha256(f"{seed} {e.case}".encode()).digest(), e.case))
     drawn = {entry.id for entry in order[:count]}
     return [entry for entry in entries if entry.id in drawn]
+
+
+def _check_text(entry: Entry) -> None:
+    """Refuse half characters, which JSON may hold and no file, seed or tokenizer takes."""
+    try:
+        "".join((entry.id, entry.case, entry.patient, entry.question, *entry.options, *entry.answers)).encode()
+    except UnicodeEncodeError as error:
+        raise FormatError(
+            f"the text of question {entry.id!r} has a half character ({error.reason})", "whole characters", "repair its file"
+        ) from error
 
 
 def by_case(entries: Sequence[Entry]) -> Iterator[tuple[str, list[Entry]]]:

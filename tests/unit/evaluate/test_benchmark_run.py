@@ -303,3 +303,68 @@ def test_progress_ends_at_the_number_of_questions(tmp_path):
     run(reasoner, Quiz(3), tmp_path, settings=Settings(count=5), progress=told.append)
     assert told[-1] == 5
     assert len(plain(tmp_path)) == 5
+
+
+def test_figures_do_not_depend_on_where_a_run_was_broken_off(tmp_path, monkeypatch):
+    """Case 0 cannot be read at first: its rows come last, and the bootstrap draws patients in the order of the suite all the same."""
+    monkeypatch.setattr(ask, "TOGETHER", 3)
+
+    def uneven(name, seed):
+        return f"<think>so</think>{'B' if name[0] in '035' or name == '7a' else 'A'}.<|im_end|>"
+
+    whole, _ = start(uneven, tmp_path / "whole", Quiz(8))
+    with pytest.raises(HaltError):
+        start(uneven, tmp_path / "part", Quiz(8, broken=["c0"]), skip=0.5, stop=5)
+    again, _ = start(uneven, tmp_path / "part", Quiz(8), skip=0.5)
+    assert next(iter(plain(tmp_path / "part"))) == "1a"
+    assert again["scores"] == whole["scores"]
+    assert whole["scores"]["all"]["accuracy_ci95_patients"][0] < whole["scores"]["all"]["accuracy_ci95_patients"][1]
+
+
+@pytest.mark.parametrize(("bound", "value"), [("PATCHES", 2 * 16), ("BYTES", 2 * 2 * 56 * 56)])
+def test_large_cases_do_not_wait_for_many_questions(tmp_path, monkeypatch, bound, value):
+    """A case of 56 x 56 pixels has 16 patches, and as many pixels in the file as at full resolution."""
+    monkeypatch.setattr(ask, bound, value)
+    _, engine = start(right_on_even, tmp_path)
+    assert engine.calls == [6, 6]
+
+
+def test_seeds_depend_on_run_and_question_alone(tmp_path, monkeypatch):
+    def seeds(folder, **how):
+        return dict(start(right_on_even, tmp_path / folder, **how)[1].asked)
+
+    one = seeds("one")
+    assert seeds("few", count=3).items() <= one.items()
+    monkeypatch.setattr(ask, "TOGETHER", 1)
+    assert seeds("alone") == one
+    other = seeds("other", seed=1)
+    assert not set(other.values()) & set(one.values())
+    assert len(set(one.values())) == 12
+
+
+def test_an_open_question_and_one_that_is_never_answered(tmp_path):
+    class Open(Quiz):
+        def entries(self):
+            yield Entry("0a", "c0", "p0", "Which, 0a?", (), ("grey matter", "cortex"))
+            yield Entry("0b", "c0", "p0", "Which, 0b?", (), ("grey",))
+
+    said = {"0a": "<think>so</think>Cortex.<|im_end|>", "0b": "<think>so and so"}
+    results, _ = start(lambda name, seed: said[name], tmp_path, Open())
+    every = results["scores"]["all"]
+    assert (every["accuracy"], every["chance"], every["unread"], every["accuracy_ci95_patients"]) == (0.5, 0, 1, None)
+    assert (plain(tmp_path)["0a"]["said"], plain(tmp_path)["0b"]["said"]) == ("Cortex.", "")
+    assert results["calibration"]["probability"]["n"] == 1
+
+
+def test_a_tied_vote_takes_what_was_said_first(tmp_path):
+    def tied(name, seed):
+        return f"<think>so</think>{'BCCB'[(seed - base[name]) % 4]}.<|im_end|>"
+
+    base = {f"0{part}": Settings(seed=3).seed_of(f"0{part}") for part in "abc"}
+    start(tied, tmp_path, Quiz(1), samples=4, vote=4, seed=3)
+    for row in plain(tmp_path).values():
+        assert (row["said"], row["right"], row["tied"], row["agreement"], row["sample"]) == ("B", True, True, 0.5, 0)
+    start(lambda name, seed: tied(name, seed + 1), tmp_path / "three", Quiz(1), samples=4, vote=3, seed=3)
+    for row in plain(tmp_path / "three").values():
+        # C, C, B and then B, which has no vote
+        assert (row["said"], row["tied"], row["agreement"], row["sample"]) == ("C", False, pytest.approx(2 / 3), 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import pytest
@@ -50,3 +50,20 @@ def test_the_order_of_the_suite_is_kept_and_cases_are_asked_whole():
 def test_a_count_below_one_is_refused(count):
     with pytest.raises(FormatError, match="questions"):
         choose(Many(5), count, 0)
+
+
+@pytest.mark.parametrize("field", ["id", "case", "patient", "question", "options", "answers"])
+@pytest.mark.parametrize("count", [None, 1])
+def test_half_characters_are_refused(field, count):
+    class Half(Many):
+        def entries(self) -> Iterator[Entry]:
+            yield from super().entries()
+            last = Entry("last", "c", "p", "Side?", ("L", "R"), ("L",), "A")
+            yield replace(last, **{field: ("\ud800", "R") if field in ("options", "answers") else "\ud800"})
+
+    with pytest.raises(FormatError, match="half character"):
+        choose(Half(3), count, 0)
+    odd = Entry('a/b\\c:*?"<>| \U0001f600\n', "CON", "p", "?", (), ("a",))
+    suite = Many(0)
+    suite.entries = lambda: iter([odd])  # type: ignore[method-assign]
+    assert choose(suite, None, 0) == [odd]

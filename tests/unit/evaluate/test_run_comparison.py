@@ -71,6 +71,50 @@ def test_questions_without_an_answer_count_as_wrong() -> None:
     assert [run["unreadable"] for run in found["runs"]] == [0, 1]
 
 
+def test_an_unknown_kind_is_no_group() -> None:
+    """A question whose case could not be read may be 2D or 3D: it is in no group of kinds, but among all."""
+    rows = samples.rows_of([True, True, False])
+    lost = samples.row(1, False, said="", kind="") | {"samples": [], "problem": "no such file", "picture": ""}
+    broken = [rows[0], lost, rows[2]]
+    runs = [Run(name, Path(name), samples.results_of(own), tuple(own)) for name, own in (("a", rows), ("b", broken))]
+    found = compare(runs, resamples=50)
+    assert found["n"] == 3
+    assert set(found["runs"][1]["by"]["kind"]) == {"image", "volume"}
+    assert found["runs"][1]["by"]["kind"]["volume"]["n"] == 1
+    assert set(found["comparisons"][0]["by"]["kind"]) == {"image", "volume"}
+
+
+def test_holm_over_three_runs_and_a_baseline_in_the_middle() -> None:
+    """Against the base, 10 of 20: 7 won (p 2/128), 6 won and 1 lost (p 0.125), 1 won (p 1). Holm: 3, 2 and 1 times."""
+    best = [n < 17 for n in range(20)]
+    runs = [run_of("same", SAME), run_of("better", BETTER), run_of("base", BASE), run_of("best", best)]
+    found = {own["run"]: own for own in compare(runs, baseline=2, resamples=50)["comparisons"]}
+    assert list(found) == ["same", "better", "best"]
+    assert found["best"]["p_exact"] == pytest.approx(2 / 128)
+    assert found["best"]["p_holm"] == pytest.approx(6 / 128)
+    assert found["better"]["p_holm"] == pytest.approx(0.25)
+    assert found["same"]["p_holm"] == 1
+    assert (found["best"]["first"], found["best"]["second"], found["best"]["only_first"]) == (0.85, 0.5, 7)
+
+
+def test_the_overlap_of_questions_without_an_answer_counts() -> None:
+    """One of three has no true look and is left out; one could not be asked and counts 0."""
+    rows = [samples.row(0, True), samples.row(2, True, overlap=None), samples.row(4, False, said="", overlap=0.0)]
+    rows[2] |= {"samples": [], "problem": "no such file", "picture": ""}
+    one = Run("a", Path("a"), samples.results_of(rows), tuple(rows))
+    found = compare([one, Run("b", Path("b"), one.results, one.rows)], resamples=50)["runs"][0]
+    assert (found["overlap"]["n"], found["overlap"]["mean"]) == (2, pytest.approx(0.375))
+    assert found["looked"] == pytest.approx(2 / 3)
+
+
+def test_one_patient_has_no_interval_over_patients() -> None:
+    rows = [samples.row(n, n == 0, patient="p") for n in range(3)]
+    one = Run("a", Path("a"), samples.results_of(rows), tuple(rows))
+    found = compare([one, Run("b", Path("b"), one.results, one.rows)], resamples=50)
+    assert found["comparisons"][0]["interval"] is None
+    assert (found["runs"][0]["accuracy_ci95_patients"], found["runs"][0]["overlap"]["ci95_patients"]) == (None, None)
+
+
 def test_runs_that_are_no_match() -> None:
     one = run_of("a", BASE)
     with pytest.raises(FormatError, match="at least two"):
@@ -88,8 +132,12 @@ def test_folders(tmp_path: Path) -> None:
     run = read_run(folder)
     assert (run.name, len(run.rows)) == ("one", 2)
     assert read_run(folder, "mine").name == "mine"
-    (folder / "rows.jsonl").write_text('{"id": 1}\n')
-    with pytest.raises(FormatError, match="line 1"):
+    for broken in ({"id": 1}, samples.row(0, True) | {"options": 3}, samples.row(0, True) | {"sample": 5}):
+        (folder / "rows.jsonl").write_text(json.dumps(broken) + "\n")
+        with pytest.raises(FormatError, match="line 1"):
+            read_run(folder)
+    (folder / "rows.jsonl").write_text(json.dumps(samples.row(0, True)) + "\n")
+    with pytest.raises(FormatError, match=r"has 1 rows\. Expected the 2"):
         read_run(folder)
     (folder / "rows.jsonl").write_text("")
     with pytest.raises(FormatError, match="0 rows"):

@@ -29,6 +29,8 @@ Draw = Callable[[Trace, Case, Stack], bytes]
 PICTURES = "pictures"
 TOGETHER = 40
 """Responses that are generated together, or as many as the questions on one case need."""
+PATCHES, BYTES = 131_072, 1 << 30
+"""Of cases that wait to be asked together: patches that the network sees, what it keeps of them grows with these; and pixels in memory."""
 
 
 class Model(Protocol):
@@ -101,12 +103,13 @@ class Asking:
             ready = self._ready(name, todo) if todo else None
             if ready:
                 waiting.append(ready)
-            if sum(len(own.entries) for own in waiting) * self._settings.samples >= TOGETHER:
+            if _is_enough(waiting, self._settings.samples):
                 self._ask(waiting, folder, draw)
                 waiting = []
             if not waiting:
                 told(len(self.rows) + len(self._unread))
-        self._ask(waiting, folder, draw)
+        if waiting:
+            self._ask(waiting, folder, draw)
         self._add(self._unread)
         told(len(self.rows))
 
@@ -182,3 +185,10 @@ class Asking:
     def _add(self, lines: Sequence[Line]) -> None:
         self._journal.add(lines)
         self.rows |= {line["id"]: answered(line) for line in lines}
+
+
+def _is_enough(waiting: Sequence[Ready], samples: int) -> bool:
+    """Whether these cases are to be asked now."""
+    patches = sum(t * h * w for own in waiting for t, h, w in own.encoded.prepared.grid_thw)
+    pixels = sum(own.case.pixels.nbytes + own.encoded.stack.native.nbytes for own in waiting)
+    return samples * sum(len(own.entries) for own in waiting) >= TOGETHER or patches >= PATCHES or pixels >= BYTES

@@ -61,7 +61,7 @@ def run(
             "kind": "run",
             "suite": suite.name,
             "rule": suite.rule,
-            **summary(list(asking.rows.values()), chosen),
+            **summary([asking.rows[entry.id] for entry in entries], chosen),  # resampling depends on the order
             "left_out": dict(getattr(suite, "left_out", {})),
             "manifest": manifest,
         }
