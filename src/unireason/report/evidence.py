@@ -100,7 +100,7 @@ def _facts(manifest: Mapping[str, Any]) -> str:
 def _table(results: Mapping[str, Any]) -> str:
     found = results["reliance"]
     value = _DASH if found["value"] is None else number(found["value"], 2)
-    note = "undefined: not above chance" if found["value"] is None else f"95% interval {_range(found['ci95'])}"
+    note = "undefined: not above chance" if found["value"] is None else _interval(found["ci95"])
     true = results["conditions"]["true"]
     large = [
         ("Evidence reliance", value, note),
@@ -126,13 +126,21 @@ def _row(name: str, part: Mapping[str, Any]) -> str:
     lost, kept = part.get("reliance"), part.get("survival")
     reliance = ""
     if lost is not None:
-        reliance = _DASH if lost["value"] is None else f"<b>{number(lost['value'], 2)}</b> <small>{_range(lost['ci95'])}</small>"
+        reliance = (
+            _DASH
+            if lost["value"] is None
+            else f"<b>{number(lost['value'], 2)}</b> <small>{_range(lost['ci95']) if lost['ci95'] else ''}</small>"
+        )
     drawn = bar(part["accuracy"], part["ci95"], part["chance"])
     return (
         f'<tr><th scope="row"><b>{escape(name.replace("_", " "))}</b><small>{escape(part["meaning"])}</small></th>'
         f'<td class="chart">{drawn}</td><td class="value">{percent(part["accuracy"])}</td><td>{interval_text(part["ci95"])}</td>'
         f"<td>{part['n']}</td><td>{percent(kept['value']) if kept else ''}</td><td>{reliance}</td></tr>"
     )
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return f"95% interval {_range(ends)}" if ends else "one patient: no interval"
 
 
 def _range(ends: Sequence[float]) -> str:

@@ -102,7 +102,7 @@ def _reliance(
         _mark(axes, place, found["value"], found["ci95"], tone)
         axes.annotate(
             f"{found['value']:.2f}",
-            (found["ci95"][1], place),
+            (found["ci95"][1] if found["ci95"] else found["value"], place),
             (7, 0),
             textcoords="offset points",
             va="center",
@@ -118,7 +118,8 @@ def _reliance(
     _dress(axes, "Evidence reliance")
 
 
-def _mark(axes: Any, place: int, value: float, interval: Sequence[float], tone: str) -> None:
+def _mark(axes: Any, place: int, value: float, interval: Sequence[float] | None, tone: str) -> None:
+    interval = interval or (value, value)  # one patient has none
     reach = [[max(value - interval[0], 0)], [max(interval[1] - value, 0)]]
     axes.errorbar(value, place, xerr=reach, fmt="o", color=tone, ms=6, lw=1.6, mec="white", mew=0.8, zorder=4)
 

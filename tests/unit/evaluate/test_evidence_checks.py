@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tiny
+from unireason.cli.eval.evidence import _tell
 from unireason.engine.case import prepare_case, start_session
 from unireason.engine.reasoner import Reasoner
 from unireason.engine.session import Inject
@@ -20,6 +21,8 @@ from unireason.evaluate.evidence.run import evaluate
 from unireason.evaluate.questions import choose
 from unireason.evaluate.suites.suite import Entry
 from unireason.grounding import crop
+from unireason.report.evidence import write_evidence
+from unireason.report.evidence_figure import write_evidence_figure
 from unireason.types import Box2D, Box3D, Case, Frame, Geometry, Look, Source, Stack
 
 FRAME = Frame(56, 56, 1, "image")
@@ -348,11 +351,26 @@ def test_reliance_by_hand():
     assert reliance([(b, a) for a, b in pairs], seed=0)["value"] == 0  # better without: nothing lost
     low = [(row(n, "true", n < 8), row(n, "random_region", False)) for n in range(10)]
     assert reliance(low, seed=0)["value"] == 1  # below chance counts as chance
-    one = reliance(pairs, seed=0)["ci95"]
-    assert one == [pytest.approx(0.4 / 0.55)] * 2  # a single patient: no width
+    assert reliance(pairs, seed=0)["ci95"] is None  # a single patient
     many = [(replace(a, patient=a.id), replace(b, patient=b.id)) for a, b in pairs]
     low_end, high_end = reliance(many, seed=0)["ci95"]
     assert low_end < 0.45 < 0.95 < high_end
+
+
+def test_one_patient_has_no_interval(tmp_path, capsys):
+    class One(Spots):
+        def entries(self):
+            yield from (replace(entry, patient="p") for entry in super().entries())
+
+    results = run(reads_region, tmp_path, One(8))[0].results
+    assert results["reliance"]["value"] == pytest.approx(1)
+    assert results["reliance"]["ci95"] is None
+    assert results["conditions"]["true"]["ci95_patients"] is None
+    page = write_evidence(results, tmp_path / "page.html", flips=[], survivors=[])
+    assert "one patient: no interval" in page.read_text()
+    write_evidence_figure(results, tmp_path / "figure.png")
+    _tell(results, page)
+    assert "evidence reliance (random_region): 1.00\n" in capsys.readouterr().out
 
 
 def test_resamples_at_chance_widen_the_interval():
@@ -361,8 +379,8 @@ def test_resamples_at_chance_widen_the_interval():
 
 
 def test_looks_that_could_not_be_moved_do_not_count():
-    rows = [row(n, "true", True, replaced=0) for n in range(4)]
-    rows += [row(n, "random_region", n == 0, replaced=int(n > 0)) for n in range(4)]
+    rows = [row(n, "true", True, patient=n, replaced=0) for n in range(4)]
+    rows += [row(n, "random_region", n == 0, patient=n, replaced=int(n > 0)) for n in range(4)]
     found = summary({r.key: r for r in rows}, seed=0)
     assert found["reliance"] == {"value": 1, "ci95": [1, 1], "n": 3}
     assert found["conditions"]["random_region"]["accuracy"] == 0.25

@@ -116,9 +116,7 @@ def _tell(results: Mapping[str, Any], page: Path) -> None:
         row = f"{name:<15}{percent(part['accuracy']):>9}{interval_text(part['ci95']):>10}{part['n']:>6}"
         print(f"{row}{'' if kept is None else percent(kept):>10}{told:>10}")
     found = results["reliance"]
-    words = (
-        "undefined: not above chance"
-        if found["value"] is None
-        else f"{found['value']:.2f} {found['ci95'][0]:.2f}-{found['ci95'][1]:.2f}"
-    )
+    words = "undefined: not above chance" if found["value"] is None else f"{found['value']:.2f}"
+    if found["ci95"]:
+        words += " {:.2f}-{:.2f}".format(*found["ci95"])
     print(f"evidence reliance ({results['reliance_condition']}): {words}\nwrote {page}")

@@ -31,8 +31,8 @@ def reliance(pairs: Pairs, *, seed: int) -> dict[str, Any]:
         seed: Of the resampling of whole patients.
 
     Returns:
-        ``value``, None unless ``a > c``; ``ci95``, the percentile interval, None with the value; ``n``. A resample in which the model is
-        not above chance says nothing, so it counts as 0 for the lower end and as 1 for the upper one.
+        ``value``, None unless ``a > c``; ``ci95``, the percentile interval, None with the value or for one patient; ``n``.
+        A resample in which the model is not above chance says nothing, so it counts as 0 for the lower end and as 1 for the upper one.
     """
     if not pairs:
         return {"value": None, "ci95": None, "n": 0}
@@ -43,6 +43,8 @@ def reliance(pairs: Pairs, *, seed: int) -> dict[str, Any]:
     value = _share(sums.sum(axis=0)[None])[0]
     if np.isnan(value):
         return {"value": None, "ci95": None, "n": len(pairs)}
+    if len(patients) == 1:
+        return {"value": float(value), "ci95": None, "n": len(pairs)}
     rng = np.random.default_rng(seed)
     drawn = np.stack([sums[rng.integers(0, len(sums), len(sums))].sum(axis=0) for _ in range(RESAMPLES)])
     shares = _share(drawn)
@@ -67,10 +69,11 @@ def summary(rows: Rows, *, seed: int) -> dict[str, Any]:
         seed: Of the resampling of patients.
 
     Returns:
-        ``conditions``: for every condition that was asked ``accuracy``, ``ci95`` (Wilson), ``ci95_patients`` (bootstrap of patients),
-        ``n``, ``chance`` and ``meaning``; behind "true" also ``true_accuracy`` (of the same questions under "true") and ``survival``
-        (share of right answers under "true" that are right again); where evidence is taken away also ``reliance``. ``reliance``: that
-        of the headline condition, named by ``reliance_condition``. ``looked``: share of questions with a look under "true".
+        ``conditions``: for every condition that was asked ``accuracy``, ``ci95`` (Wilson), ``ci95_patients`` (bootstrap of patients,
+        None for one), ``n``, ``chance`` and ``meaning``; behind "true" also ``true_accuracy`` (of the same questions under "true") and
+        ``survival`` (share of right answers under "true" that are right again); where evidence is taken away also ``reliance``.
+        ``reliance``: that of the headline condition, named by ``reliance_condition``. ``looked``: share of questions with a look under
+        "true".
         ``left_out``: conditions under which no question could be asked.
 
     Raises:
@@ -96,7 +99,9 @@ def _condition(name: str, found: Sequence[Row], rows: Rows, seed: int) -> dict[s
     out: dict[str, Any] = {
         "accuracy": sum(right) / len(right),
         "ci95": list(wilson(sum(right), len(right))),
-        "ci95_patients": list(bootstrap_mean(right, seed=seed, clusters=patients, resamples=RESAMPLES)),
+        "ci95_patients": list(bootstrap_mean(right, seed=seed, clusters=patients, resamples=RESAMPLES))
+        if len(set(patients)) > 1
+        else None,
         "n": len(right),
         "chance": float(np.mean([row.chance for row in found])),
         "meaning": CONDITIONS[name],
