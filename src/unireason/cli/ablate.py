@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from unireason.evaluate.ablation.jobs import Job
 
+_EVERY = 1.0  # seconds between looks at the jobs' files
+
 
 def add_parser(subparsers: Any) -> None:
     """Add the command to an ``argparse`` subparsers object; it sets ``run``."""
@@ -45,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     config = parse(read_table(args.config), args.config.parent)
     jobs = plan(config, args.out, lambda file, settings: resolved(read_any(file, settings)[0]))
+    _check(jobs, suites=not args.list)
     if args.list:
         _list(jobs, as_json=args.json)
         return 0
@@ -69,6 +72,35 @@ def run(args: argparse.Namespace) -> int:
     else:
         _tell(results, page)
     return 0
+
+
+def _check(jobs: Sequence[Job], *, suites: bool) -> None:
+    """Refuse now what the evaluations would refuse when the training is over.
+
+    Args:
+        jobs: All jobs; those that have ended are not looked at.
+        suites: True to open the suites as well, phantoms apart, which would be made.
+
+    Raises:
+        UniReasonError: If an argument of an evaluation is wrong, or a suite cannot be opened.
+    """
+    from unireason.cli import build_parser
+    from unireason.cli.eval.suite import suite_of
+    from unireason.errors import FormatError
+
+    parser, found = build_parser(), dict[tuple[Any, ...], argparse.Namespace]()
+    for job in (j for j in jobs if j.what == "eval" and not j.done):
+        try:
+            asked = parser.parse_args(job.command)
+        except SystemExit as error:
+            raise FormatError(f"{job.name} has arguments that are not known", "those of 'unireason eval run'") from error
+        model = str(job.folder.with_name("train") / "checkpoint")
+        if (asked.out, asked.model) != (job.folder, model):
+            raise FormatError(f"the arguments of {job.name} name another --out or --model", "neither: the ablation sets them")
+        found[asked.suite, asked.data, asked.split, tuple(asked.option)] = asked
+    for asked in found.values():
+        if suites and asked.suite != "phantom":
+            suite_of(asked)
 
 
 def _tell(results: Mapping[str, Any], page: Path) -> None:
@@ -110,6 +142,7 @@ class Terminal:
         self._all: TaskID | None = None
         self._tasks: dict[str, TaskID] = {}
         self._begun: dict[str, float] = {}
+        self._shown = -_EVERY
 
     def __enter__(self) -> Terminal:
         if self._loud and sys.stderr.isatty():
@@ -136,9 +169,10 @@ class Terminal:
             print(f"{job.name} begins", file=sys.stderr, flush=True)
 
     def running(self, jobs: Sequence[Job], done: int) -> None:
-        """Moves the bar and shows how far each job is."""
-        if self._bar is None or self._all is None:
+        """Moves the bar and shows how far each job is, once a second: that reads what the jobs have written so far."""
+        if self._bar is None or self._all is None or time.monotonic() < self._shown + _EVERY:
             return
+        self._shown = time.monotonic()
         self._bar.update(self._all, completed=done, said=f"{done}/{self._total}")
         for job in jobs:
             self._bar.update(self._tasks[job.name], said=_far(job))

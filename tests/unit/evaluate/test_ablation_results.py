@@ -144,6 +144,7 @@ def test_the_command_writes_everything(tmp_path, monkeypatch, capsys):
     program = (sys.executable, "-S", ablation_program.__file__)
     monkeypatch.setattr(schedule, "run", partial(schedule.run, program=program))
     monkeypatch.setattr(schedule, "_POLL", 0.01)
+    monkeypatch.setattr("unireason.cli.eval.suite.suite_of", lambda args: None)  # the stand-in needs no data
     path, out = write_config(tmp_path / "configs"), tmp_path / "o"
     assert main(["ablate", str(path), "--out", str(out)]) == 0
     told = capsys.readouterr()
@@ -172,9 +173,29 @@ def test_a_file_of_another_kind_is_refused(tmp_path, capsys):
     assert "the kind of the file is 'sft'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('suite = "built"', 'suite = "bulit"', "the suite 'bulit' is not known"),
+        ('data = "exam"', 'data = "nowhere"', "nowhere"),
+        ('kind = "both"', 'knid = "both"', "no option 'knid'"),
+        ('["--vote", "3"]', '["--vots", "3"]', "better/seed-0/eval has arguments that are not known"),
+        ('["--vote", "3"]', '["--out", "x"]', "another --out or --model"),
+        ('["--vote", "3"]', '["--model", "x"]', "another --out or --model"),
+    ],
+)
+def test_what_the_evaluations_would_refuse_is_refused_before_training(tmp_path, monkeypatch, capsys, old, new, words):
+    monkeypatch.setattr(schedule, "run", lambda *args, **how: pytest.fail("trained"))
+    assert CONFIG.count(old) == 1
+    path = write_config(tmp_path, CONFIG.replace(old, new))
+    assert main(["ablate", str(path), "--out", str(tmp_path / "o")]) == 2
+    assert words in capsys.readouterr().err
+
+
 def test_a_bar_for_those_who_wait(tmp_path, monkeypatch, capsys):
     """On a terminal: one bar over all jobs, and under it each job that runs with its last printed line or its answers."""
     jobs = planned(tmp_path, out=tmp_path / "o")[:2]
+    monkeypatch.setattr("unireason.cli.ablate._EVERY", 0.0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     shown = []
     with Terminal(2, quiet=False) as watch:

@@ -21,7 +21,9 @@ DRIVER = """
 import functools, sys
 sys.path.insert(0, {folder!r})
 from unireason.cli import main
+from unireason.cli.eval import suite
 from unireason.evaluate.ablation import schedule
+suite.suite_of = lambda args: None  # the stand-in needs no data
 schedule.run = functools.partial(schedule.run, program={program!r})
 sys.exit(main(sys.argv[1:]))
 """
