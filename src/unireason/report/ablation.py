@@ -107,8 +107,8 @@ def _cells(results: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]]:
 
 
 def _overlap(scores: Mapping[str, Any]) -> Cell:
-    """A model that never looks has no boxes to be scored."""
-    if scores["mean_box_iou"] is None or not scores["looked"]:
+    """A model without boxes has none to be scored; one that is shown no crops has."""
+    if scores["mean_box_iou"] is None or not (scores["looked"] or scores["mean_box_iou"]):
         return _DASH, ""
     low, high = scores["mean_box_iou_ci95"]
     return f"{scores['mean_box_iou']:.2f}", f"{low:.2f}{_DASH}{high:.2f}"

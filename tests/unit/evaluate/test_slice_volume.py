@@ -238,6 +238,8 @@ def test_the_look_of_a_structure():
     assert place(trace(other), KIDNEY, geometry) is None
     assert place(trace((KIDNEY, (7, 7, 14, 28), False)), KIDNEY, geometry) is None
     assert place(trace((KIDNEY, (7, 7, 1, 14, 28, 2), True)), KIDNEY, geometry) is None
+    blind = replace(trace((KIDNEY, (7, 7, 14, 28), False)), provenance={"crop_source": "none"})
+    assert place(blind, KIDNEY, geometry) == (28, 14, 56, 56)
     late = replace(trace(exact), raw_text="<think>no</think>left kidney <|box_start|>[7,7,14,28]<|box_end|>")
     assert place(late, KIDNEY, geometry) is None
 

@@ -70,7 +70,16 @@ def test_the_table():
         "",
         "1,600 3D, 800 2D (1,000 steps)",
     ]
-    assert text[3:] == ["–", "−20 (−30 to −10)", "+5 (+2 to +8)", "2,400 (1,000 steps)"]
+    assert text[3:] == ["0.50 (0.40–0.60)", "−20 (−30 to −10)", "+5 (+2 to +8)", "2,400 (1,000 steps)"]
+
+
+def test_boxes_without_looks_are_scored_and_no_boxes_are_not():
+    """Boxes are written without crops too; a model that writes none is not a bad one at it."""
+    found = results()
+    found["arms"][1]["all"] = scores(0.7, looked=0.0, iou=0.0)
+    assert table(found)[2][3] == "–"
+    found["arms"][1]["all"] = scores(0.7, looked=1.0, iou=0.0)
+    assert table(found)[2][3].startswith("0.00")
 
 
 def test_kinds_without_questions_are_left_out():
