@@ -91,6 +91,20 @@ def test_verdicts(interval, said):
     assert verdict(interval) == said
 
 
+def test_one_seed_and_one_patient_decide_nothing(tmp_path):
+    """Every answer of one arm right and of the other wrong, and nobody knows how another patient or seed would have done."""
+    config, jobs = made(tmp_path, CONFIG.replace("seeds = [0, 1]", "seeds = [0]"))
+    for job in (j for j in jobs if j.what == "eval"):
+        answer(job.folder, [int(job.arm == "better")] * 6)
+        rows = job.folder / "rows.jsonl"
+        rows.write_text(rows.read_text().replace('"p1"', '"p0"').replace('"p2"', '"p0"'))
+    found = summary(config, jobs)
+    assert by(found["claims"], better="better")["difference"] == 1.0
+    assert by(found["claims"], better="better")["ci95"] == [-1.0, 1.0]
+    assert by(found["claims"], better="better")["verdict"] == "undecided"
+    assert by(found["arms"], name="better")["all"]["ci95"] == [0.0, 1.0]
+
+
 def test_exposure_adds_up_over_arms_before(results):
     plain, better, last = (by(results["arms"], name=name) for name in ("plain", "better", "last"))
     assert (plain["steps"], plain["samples_a_step"]) == (5, 8)

@@ -178,8 +178,8 @@ def _claim(runs: Runs, claim: Claim) -> dict[str, Any]:
 
 
 def _ends(found: Crossed, least: float) -> list[float]:
-    """The ends of an interval inside [least, 1]."""
-    low, high = found.interval
+    """The ends of an interval inside [least, 1]; all of it where one seed and one patient say nothing of others."""
+    low, high = found.interval if found.freedom >= 1 else (least, 1.0)
     return [max(least, low), min(1.0, high)]
 
 
