@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,10 @@ Rows = dict[tuple[str, str], Row]
 
 
 class RowFile:
-    """The answers of a check, in memory and on disk.
+    """The answers of a check, on disk and, without their traces, in memory.
 
     Attributes:
-        rows: By question and condition.
+        rows: By question and condition; the trace of each is None.
     """
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -78,7 +78,7 @@ class RowFile:
             UniReasonError: If the folder cannot be used.
         """
         self._journal = Journal(folder, manifest)
-        self.rows: Rows = {row.key: row for row in self._journal.read(_row)}
+        self.rows: Rows = {row.key: replace(row, trace=None) for row in self._journal.read(_row)}
 
     def add(self, rows: Iterable[Row]) -> None:
         """Append answers.
@@ -88,7 +88,7 @@ class RowFile:
         """
         new = list(rows)
         self._journal.add(asdict(row) for row in new)
-        self.rows |= {row.key: row for row in new}
+        self.rows |= {row.key: replace(row, trace=None) for row in new}
 
 
 def _row(table: Any) -> Row:
