@@ -14,6 +14,7 @@ from unireason.errors import FormatError, ImageReadError, UniReasonError
 from unireason.evaluate.benchmark import ask
 from unireason.evaluate.benchmark.run import lines, run
 from unireason.evaluate.benchmark.settings import Settings
+from unireason.evaluate.benchmark.summary import summary
 from unireason.evaluate.suites.suite import Entry
 from unireason.metrics.intervals import wilson
 from unireason.types import Box2D, Case, Geometry, Look, Source
@@ -120,6 +121,7 @@ def test_scores_by_hand(tmp_path):
     grounding = results["grounding"]
     assert (grounding["looks"], grounding["mean_box_iou"], grounding["iou_at_50"]) == (4, 0.5, 0.5)
     assert grounding["looked"] == pytest.approx(4 / 12)
+    assert grounding["ci95_patients"] == [0.5, 0.5]  # so too: one found and one missed a patient
     assert results["calibration"]["overlap"]["n"] == 4
     assert results["calibration"]["overlap"]["auroc"] == 1
     assert results["calibration"]["probability"]["n"] == 12
@@ -165,6 +167,14 @@ def test_samples_and_votes(tmp_path):
     assert (sampling["mean_accuracy"], sampling["any_right"], sampling["all_right"]) == (0.25, 1, 0)
     assert (sampling["samples"], sampling["temperature"]) == (4, 0.7)
     assert results["calibration"]["agreement"]["n"] == 6
+
+
+def test_samples_of_a_patient_are_drawn_together(tmp_path):
+    """Each patient has one case with all samples right and one with none: over patients the mean does not move."""
+    results, _ = start(right_on_even, tmp_path, samples=2)
+    sampling = results["sampling"]
+    assert (sampling["mean_accuracy"], sampling["any_right"], sampling["all_right"]) == (0.5, 0.5, 0.5)
+    assert sampling["mean_accuracy_ci95_patients"] == [0.5, 0.5]
 
 
 def test_without_a_vote_the_first_sample_stands(tmp_path):
@@ -306,19 +316,20 @@ def test_progress_ends_at_the_number_of_questions(tmp_path):
 
 
 def test_figures_do_not_depend_on_where_a_run_was_broken_off(tmp_path, monkeypatch):
-    """Case 0 cannot be read at first: its rows come last, and the bootstrap draws patients in the order of the suite all the same."""
+    """Case 0 cannot be read at first, so that its rows come late; the bootstrap draws patients in the order of the suite all the same."""
     monkeypatch.setattr(ask, "TOGETHER", 3)
+    summed = []
 
-    def uneven(name, seed):
-        return f"<think>so</think>{'B' if name[0] in '035' or name == '7a' else 'A'}.<|im_end|>"
+    def spy(rows, settings):
+        summed.append([row.scored.id for row in rows])
+        return summary(rows, settings)
 
-    whole, _ = start(uneven, tmp_path / "whole", Quiz(8))
+    monkeypatch.setattr("unireason.evaluate.benchmark.run.summary", spy)
     with pytest.raises(HaltError):
-        start(uneven, tmp_path / "part", Quiz(8, broken=["c0"]), skip=0.5, stop=5)
-    again, _ = start(uneven, tmp_path / "part", Quiz(8), skip=0.5)
-    assert next(iter(plain(tmp_path / "part"))) == "1a"
-    assert again["scores"] == whole["scores"]
-    assert whole["scores"]["all"]["accuracy_ci95_patients"][0] < whole["scores"]["all"]["accuracy_ci95_patients"][1]
+        start(right_on_even, tmp_path, Quiz(4, broken=["c0"]), skip=0.5, stop=2)
+    start(right_on_even, tmp_path, Quiz(4), skip=0.5)
+    assert list(plain(tmp_path))[:7] == ["1a", "1b", "1c", "2a", "2b", "2c", "0a"]
+    assert summed == [[entry.id for entry in Quiz(4).entries()]]
 
 
 @pytest.mark.parametrize(("bound", "value"), [("PATCHES", 2 * 16), ("BYTES", 2 * 2 * 56 * 56)])
