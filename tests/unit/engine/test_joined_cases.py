@@ -60,6 +60,25 @@ def test_cases_go_together_and_answers_are_those_of_each_alone(passes):
                 assert float((logprobs[0] - logprobs[1]).abs().max()) < 1e-3
 
 
+def test_pictures_and_volumes_and_long_and_short_questions_go_together(passes):
+    """Prefixes and questions of different lengths: every token keeps the position that it has alone."""
+    made = tiny.checkpoint()
+    slices = tiny.stack("volume", seed=5).slices
+    sizes = Geometry(slices.shape, slices.shape[::-1], (0, 1, 2), (False,) * 3)
+    volume = Case(slices, "volume", sizes, "", Source("v", "npy", "v"))
+    long = Question("what is it that can be seen where the two of them meet?", ("left", "right", "neither of them"), seed=3)
+    asked = [(case(0), [QUESTIONS[0]]), (volume, [long, QUESTIONS[1]]), (case(1), [long])]
+    how = {"sampling": Sampling(temperature=1.0, seed=3), "samples": 2, "max_new_tokens": 12}
+    together = Reasoner(made)
+    found = together.ask_cases([(c, together.encode(c), own) for c, own in asked], **how)
+    assert max(passes) == 3
+    for (own, questions), traces in zip(asked, found, strict=True):
+        alone = Reasoner(made).ask_many(own, questions, **how)
+        for one, other in zip((t for s in traces for t in s), (t for s in alone for t in s), strict=True):
+            assert one.raw_text == other.raw_text
+            assert one.tokens.logprobs == pytest.approx(other.tokens.logprobs, abs=1e-4)
+
+
 def test_a_question_has_a_seed_of_its_own():
     reasoner = Reasoner(tiny.checkpoint())
     own, one = case(0), Sampling(temperature=1.0, seed=7)
