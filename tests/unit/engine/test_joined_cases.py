@@ -79,6 +79,25 @@ def test_pictures_and_volumes_and_long_and_short_questions_go_together(passes):
             assert one.tokens.logprobs == pytest.approx(other.tokens.logprobs, abs=1e-4)
 
 
+def test_looks_of_one_case_leave_the_others_as_they_are():
+    """Rows that look at other times, and end at other times: every logit is that of the row alone."""
+    made = tiny.checkpoint()
+    asked = [(case(0), QUESTIONS[:1]), (case(1), QUESTIONS), (case(2), QUESTIONS[:1])]
+    near, far = (0, 0, 28, 28), (20, 20, 56, 56)
+    plans = [tiny.plan([], tail=60), tiny.plan([near]), tiny.plan([far, near], free=7), tiny.plan([far], tail=30)]
+
+    def logits(cases, own):
+        script = tiny.Script(*own)
+        reasoner = Reasoner(made, engine=LocalEngine(made, picker=script))
+        reasoner.ask_cases([(c, reasoner.encode(c), questions) for c, questions in cases])
+        return [script.logits(row) for row in range(len(own))]
+
+    together = logits(asked, plans)
+    alone = [*logits(asked[:1], plans[:1]), *logits(asked[1:2], plans[1:3]), *logits(asked[2:], plans[3:])]
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
 def test_a_question_has_a_seed_of_its_own():
     reasoner = Reasoner(tiny.checkpoint())
     own, one = case(0), Sampling(temperature=1.0, seed=7)

@@ -175,6 +175,8 @@ def test_samples_of_a_patient_are_drawn_together(tmp_path):
     sampling = results["sampling"]
     assert (sampling["mean_accuracy"], sampling["any_right"], sampling["all_right"]) == (0.5, 0.5, 0.5)
     assert sampling["mean_accuracy_ci95_patients"] == [0.5, 0.5]
+    lost, _ = start(right_on_even, tmp_path / "lost", Quiz(4, broken=["c2"]), samples=2, skip=0.25)
+    assert lost["sampling"]["mean_accuracy"] == 0.25  # case 0 alone of four
 
 
 def test_without_a_vote_the_first_sample_stands(tmp_path):

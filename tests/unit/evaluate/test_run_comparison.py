@@ -107,6 +107,15 @@ def test_the_overlap_of_questions_without_an_answer_counts() -> None:
     assert found["looked"] == pytest.approx(2 / 3)
 
 
+def test_looked_is_said_of_the_response_that_stands() -> None:
+    """Of two questions with two samples each one stands that looked, and one that did not though the other sample did."""
+    rows = samples.rows_of([True, True])
+    for row, index in zip(rows, (0, 1), strict=True):
+        row |= {"samples": [row["samples"][0], {**row["samples"][0], "looks": 0}], "sample": index}
+    one = Run("a", Path("a"), samples.results_of(rows), tuple(rows))
+    assert compare([one, Run("b", Path("b"), one.results, one.rows)], resamples=50)["runs"][0]["looked"] == 0.5
+
+
 def test_one_patient_has_no_interval_over_patients() -> None:
     rows = [samples.row(n, n == 0, patient="p") for n in range(3)]
     one = Run("a", Path("a"), samples.results_of(rows), tuple(rows))
