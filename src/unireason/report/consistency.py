@@ -236,12 +236,10 @@ def _shares(values: Sequence[float]) -> NDArray[np.float64]:
 def _examples(examples: Sequence[Example]) -> str:
     links = addresses([fit(example.picture, _LONGEST) for example in examples], budget=_BYTES)
     cards = "".join(_card(example, link) for example, link in zip(examples, links, strict=True))
-    key = (
-        '<p class="key"><span><i class="own"></i>same patient, both looked</span>'
-        '<span><i class="others"></i>cuboids of other patients</span></p>'
-    )
+    tones = ((f"tone tone-{_SLICE}", "box on the slice"), (f"tone tone-{_VOLUME}", "projection of the cuboid"), ("true", "truth"))
+    key = "".join(f'<span><i class="{tone}"></i>{name}</span>' for tone, name in tones)
     return (
-        f'<h2>Slices, from the least agreement to the most</h2>{key}<ul class="responses small">'
+        f'<h2>Slices, from the least agreement to the most</h2><p class="key">{key}</p><ul class="responses small">'
         f"{cards or '<li class=none>None.</li>'}</ul>"
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,15 @@ def test_boxes_are_drawn_in_millimetres_around_what_they_show(tmp_path):
     assert 'x="10.00" y="20.00" width="10.00" height="20.00"' in html
     assert 'viewBox="0.00 12.00 36.00 36.00"' in html  # 45% of 80 mm, round a middle of (15, 30), cut to the picture
     assert "No pair has both looks." in html
+
+
+def test_the_key_of_the_slices_names_the_boxes_that_are_drawn(tmp_path):
+    html = write_consistency(results(), tmp_path / "page.html", examples=[example(shadow=(12.0, 5.0, 20.0, 10.0))]).read_text()
+    key, cards = html.split("Slices, from the least agreement", 1)[1].split("<ul", 1)
+    drawn = dict(re.findall(r'<g class="box ([^"]+)"><title>([^<]+)<', cards))
+    named = dict(re.findall(r'<i class="(?:tone )?([^"]+)"></i>([^<]+)<', key))
+    assert named.pop("true") == drawn.pop("truth").split()[0] == "truth"
+    assert named == drawn == {"tone-1": "box on the slice", "tone-7": "projection of the cuboid"}
 
 
 def test_figures_over_nothing(tmp_path):

@@ -126,7 +126,7 @@ def _suite(args: argparse.Namespace) -> PointingSuite:
 
 
 def _pictures(found: Found, reasoner: Reasoner, suite: PointingSuite, expert: Expert) -> tuple[list[Pointed], list[Pointed]]:
-    """The worst and the best answers by the mask, then by box and points, few of one category."""
+    """The worst and the best answers by the mask, then by box and points, few of one category; of few answers half are worst."""
     from unireason.evaluate.pointing.run import shown
     from unireason.grounding import umrg
     from unireason.report.pointing import Pointed
@@ -134,7 +134,7 @@ def _pictures(found: Found, reasoner: Reasoner, suite: PointingSuite, expert: Ex
 
     scored = [row for row in found.rows.values() if row["unreadable"] is None]
     ranked = sorted(scored, key=lambda row: (*(row["answers"][0]["scores"][n] for n in ("dice_both", "iou", "pdice")), row["id"]))
-    best = _varied(ranked[::-1], BEST)
+    best = _varied(ranked[::-1], min(BEST, len(ranked) // 2))
     worst = [name for name in _varied(ranked, WORST + BEST) if name not in best][:WORST]
     made = {}
     for name, one in shown(suite, expert, found, [*worst, *best]).items():
