@@ -90,6 +90,15 @@ def test_a_wrong_file_is_refused(tmp_path, old, new, message):
         planned(tmp_path, CONFIG.replace(old, new, 1))
 
 
+def test_an_arm_behind_a_circle_is_refused_as_well(tmp_path):
+    """The arm that is looked at first is not part of the circle."""
+    text = CONFIG.replace('name = "plain"', 'name = "plain"\nafter = "better"').replace(
+        'name = "better"', 'name = "better"\nafter = "plain"'
+    )
+    with pytest.raises(FormatError, match="starts after itself"):
+        planned(tmp_path, text)
+
+
 @pytest.mark.parametrize("name", ["../up", "", ".hidden", "a/b", "-x"])
 def test_a_name_must_fit_a_folder(tmp_path, name):
     with pytest.raises(FormatError, match="arm"):

@@ -115,6 +115,13 @@ def test_exposure_adds_up_over_arms_before(results):
     assert last["exposure"] == {"samples": 46, "image": 12, "volume": 34}
 
 
+def test_an_examination_before_the_first_step_is_no_step(tmp_path):
+    config, jobs = made(tmp_path)
+    log = jobs[0].folder / "log.jsonl"
+    log.write_text('{"stage": "sft", "step": 0, "time": 0.0, "eval_loss": 1.0}\n' + log.read_text())
+    assert by(summary(config, jobs)["arms"], name="plain")["steps"] == 5
+
+
 def test_a_share_that_the_data_decide_is_not_known(tmp_path):
     found = summary(*made(tmp_path, CONFIG.replace("data.images=0.25", "data.images=-1.0")))
     assert by(found["arms"], name="last")["exposure"] == {"samples": 46, "image": None, "volume": None}

@@ -44,6 +44,13 @@ def test_patients_weigh_by_their_questions():
     assert found.error == pytest.approx(0.375)
 
 
+def test_there_is_at_least_one_degree_of_freedom():
+    """Equal mean squares: their sum has 1/3 after Satterthwaite, fewer than any of them."""
+    found = crossed_mean([[1, 0], [0, 0]])
+    assert found.error**2 == pytest.approx(1 / 16)
+    assert found.freedom == 1.0
+
+
 def test_equal_values_give_no_width():
     assert crossed_mean([[1, 1], [1, 1], [1, 1]]).interval == (1.0, 1.0)
     assert crossed_mean([[0.5]]).interval == (0.5, 0.5)
