@@ -137,16 +137,13 @@ class Reasoner:
         """
         return self._answered(asked, options_from(how), {}, None)
 
-    def ask_shown(
-        self, case: Case, questions: Sequence[Question], *, encoded: EncodedCase, regions: Sequence[Regions | None], **how: Any
-    ) -> list[Trace]:
+    def ask_shown(self, asked: Sequence[tuple[Case, EncodedCase, Question, Regions | None]], **how: Any) -> list[Trace]:
         """Ask about pictures that need not be those of the case, and answer looks with other regions: for checks of evidence.
 
         Args:
-            case: Gives places in file and patient, and the provenance.
-            questions: Questions. None gives an empty list.
-            encoded: What the model sees, from ``engine.encode``; of the case's model frame.
-            regions: For every question where its looks are cut; None where the boxes say.
+            asked: For every question the case, which gives places in file and patient and the provenance; what the model sees, from
+                ``engine.encode``, of the case's model frame; the question; and where its looks are cut, None where the boxes say. None
+                gives an empty list. Questions on one encoding share it.
             **how: Fields of ``AskOptions`` except ``samples``, ``window`` and ``slices``, which do nothing here.
 
         Returns:
@@ -158,12 +155,11 @@ class Reasoner:
         """
         _check_once(how)
         chosen = options_from(how)
-        pairs = zip(questions, regions, strict=True)
-        requests = [replace(self._request(encoded, q, chosen, 0), regions=where) for q, where in pairs]
+        requests = [replace(self._request(encoded, q, chosen, 0), regions=where) for _, encoded, q, where in asked]
         sessions = self.engine.generate(requests, chosen.sampling)
         return [
             self.trace(case, encoded, session, q, self._provenance(encoded, chosen, q.seed_of(0, chosen.sampling), {}))
-            for session, q in zip(sessions, questions, strict=True)
+            for session, (case, encoded, q, _) in zip(sessions, asked, strict=True)
         ]
 
     def ground(self, case: Case, question: str, *, on_token: OnToken | None = None, **how: Any) -> Trace:

@@ -17,6 +17,7 @@ from unireason.errors import UniReasonError
 from unireason.evaluate.journal import Journal
 from unireason.evaluate.questions import by_case, check_frame
 from unireason.evaluate.suites.suite import Entry, Suite
+from unireason.evaluate.together import is_enough
 from unireason.files import write_bytes
 from unireason.types import Case, Stack, Trace
 
@@ -27,10 +28,6 @@ Progress = Callable[[int], None]
 Draw = Callable[[Trace, Case, Stack], bytes]
 
 PICTURES = "pictures"
-TOGETHER = 40
-"""Responses that are generated together, or as many as the questions on one case need."""
-PATCHES, BYTES = 131_072, 1 << 30
-"""Of cases that wait to be asked together: patches that the network sees, what it keeps of them grows with these; and pixels in memory."""
 
 
 class Model(Protocol):
@@ -103,7 +100,8 @@ class Asking:
             ready = self._ready(name, todo) if todo else None
             if ready:
                 waiting.append(ready)
-            if _is_enough(waiting, self._settings.samples):
+            asked = self._settings.samples * sum(len(own.entries) for own in waiting)
+            if is_enough([(own.case, own.encoded) for own in waiting], asked):
                 self._ask(waiting, folder, draw)
                 waiting = []
             if not waiting:
@@ -185,10 +183,3 @@ class Asking:
     def _add(self, lines: Sequence[Line]) -> None:
         self._journal.add(lines)
         self.rows |= {line["id"]: answered(line) for line in lines}
-
-
-def _is_enough(waiting: Sequence[Ready], samples: int) -> bool:
-    """Whether these cases are to be asked now."""
-    patches = sum(t * h * w for own in waiting for t, h, w in own.encoded.prepared.grid_thw)
-    pixels = sum(own.case.pixels.nbytes + own.encoded.stack.native.nbytes for own in waiting)
-    return samples * sum(len(own.entries) for own in waiting) >= TOGETHER or patches >= PATCHES or pixels >= BYTES

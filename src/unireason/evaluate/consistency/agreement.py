@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from unireason.evaluate.questions import shuffle_key
 from unireason.metrics.intervals import bootstrap_difference, bootstrap_mean
 from unireason.metrics.overlap import box_iou
 from unireason.types import Box2D
@@ -53,7 +53,7 @@ def pairs(rows: Iterable[Row], *, seed: int) -> list[Pair]:
     """
     asked = [row for row in rows if row.asked]
     peers: dict[str, dict[str, Row]] = {}
-    for row in sorted(asked, key=lambda row: zlib.crc32(f"{seed} {row.patient}".encode())):
+    for row in sorted(asked, key=lambda row: shuffle_key(seed, row.patient)):
         if row.cuboid is not None:
             peers.setdefault(row.structure, {}).setdefault(row.patient, row)
     made = []

@@ -1,8 +1,8 @@
 """Asks the same questions under all conditions; those on one case share its encoding, and what was answered before is not asked again.
 
-The cases are gone through twice: first for what needs only the case itself, then, with all answers under "true" at hand, for what needs
-other cases or the regions that were looked at. Answers are greedy, so a model that never looked is fed the same under a condition that
-only changes looks: its answer is taken over.
+The cases are gone through twice: first for the true and the blank picture, then, with all answers under "true" at hand, for all that needs
+the regions that were looked at, or other cases. Several cases go through the network together. Answers are greedy, so a model that never
+looked is fed the same under a condition that only changes looks: its answer is taken over.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from unireason.engine.reasoner import Question
 from unireason.evaluate.questions import by_case, check_frame
 from unireason.evaluate.scoring.answers import judge
 from unireason.evaluate.suites.suite import Entry, Suite
+from unireason.evaluate.together import is_enough
 from unireason.grounding import trace as traces
 from unireason.types import Case, Stack, Trace
 
@@ -24,7 +25,7 @@ from .conditions import Shown
 from .rows import Row, RowFile
 
 Progress = Callable[[int], None]
-_LOOKS = ("random_region", "no_region", "given_region")  # change looks, and need no other case
+_LOOKS = ("random_region", "no_region", "given_region")  # change looks, and need no other question
 
 
 class Model(Protocol):
@@ -39,9 +40,7 @@ class Model(Protocol):
         """The pictures of a case."""
         ...
 
-    def ask_shown(
-        self, case: Case, questions: Sequence[Question], *, encoded: EncodedCase, regions: Sequence[Any], **how: Any
-    ) -> list[Trace]:
+    def ask_shown(self, asked: Sequence[tuple[Case, EncodedCase, Question, Any]], **how: Any) -> list[Trace]:
         """See ``Reasoner.ask_shown``."""
         ...
 
@@ -55,6 +54,23 @@ class Job:
     shown: Shown
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """Pictures that wait to be asked about.
+
+    Attributes:
+        name: The case that they are of.
+        case: The same.
+        encoded: The pictures.
+        jobs: What is asked.
+    """
+
+    name: str
+    case: Case
+    encoded: EncodedCase
+    jobs: Sequence[Job]
+
+
 class Check:
     """One run of the check."""
 
@@ -62,6 +78,7 @@ class Check:
         """Take a model, questions of a suite (those on one case together), where answers go, and the seed of all that is drawn."""
         self._model, self._suite, self._entries, self._file, self._seed = model, suite, list(entries), file, seed
         self._progress: Progress = lambda done: None
+        self._waiting: list[Seen] = []
 
     @property
     def total(self) -> int:
@@ -72,7 +89,7 @@ class Check:
         """Answer all that has not been answered yet.
 
         Args:
-            progress: Called with the number of answers at hand after every case, and with ``total`` at the end.
+            progress: Called with the number of answers at hand after every few cases, and with ``total`` at the end.
 
         Raises:
             FormatError: If a question has no readable truth, or true places for another model frame.
@@ -81,60 +98,56 @@ class Check:
         """
         self._progress = progress or self._progress
         for name, entries in by_case(self._entries):
-            self._alone(name, entries)
+            self._first(name, entries)
+        self._ask()
         regions, hosts = self._regions(), self._hosts()
         guests: dict[str, list[Entry]] = {}
         for entry in self._entries:
             if entry.case in hosts:
                 guests.setdefault(hosts[entry.case], []).append(entry)
         for name, entries in by_case(self._entries):
-            self._with_others(name, entries, guests=guests.get(name, []), regions=regions)
+            self._again(name, entries, guests=guests.get(name, []), regions=regions)
+        self._ask()
         self._progress(self.total)
 
     def _true(self, entry: Entry) -> Row:
         return self._file.rows[entry.id, "true"]
 
-    def _alone(self, name: str, entries: Sequence[Entry]) -> None:
-        """What needs only the case itself."""
-        looks = [(e, n) for n in _LOOKS for e in entries if n != "given_region" or e.looks]
-        todo = self._todo([(e, n) for n in ("true", "blank") for e in entries] + looks)
+    def _first(self, name: str, entries: Sequence[Entry]) -> None:
+        """The true picture and the blank one."""
+        todo = self._todo([(e, n) for n in ("true", "blank") for e in entries])
         if not todo:
             return
         case = self._suite.read(name)
         stack = self._model.stack(case)
-        encoded = self._model.engine.encode(stack)
-        self._ask(name, case, encoded, [Job(e, n, Shown()) for e, n in todo if n == "true"])
-        looked = self._looked([(e, n) for e, n in todo if n in _LOOKS])
-        self._ask(name, case, encoded, [Job(e, n, self._hook(e, n)) for e, n in looked])
-        grey = [Job(e, n, Shown()) for e, n in todo if n == "blank"]
-        if grey:
-            self._ask(name, case, self._model.engine.encode(conditions.blank(stack)), grey)
+        for condition, shown in (("true", stack), ("blank", conditions.blank(stack))):
+            self._put(name, case, shown, [Job(e, n, Shown()) for e, n in todo if n == condition])
 
-    def _with_others(
+    def _again(
         self, name: str, entries: Sequence[Entry], *, guests: Sequence[Entry], regions: Mapping[str, conditions.Plans]
     ) -> None:
-        """What needs the answers of all: questions about other cases put to this one, regions of other questions, filled regions."""
-        shuffled = [(e, "shuffled") for e in entries if e.id in regions or not self._true(e).looks]
-        todo = self._looked(self._todo(shuffled + [(e, "blanked") for e in entries]))
+        """Other regions, questions about other cases put to this one, filled regions."""
+        wanted = [(e, n) for n in _LOOKS for e in entries if n != "given_region" or e.looks]
+        wanted += [(e, "shuffled") for e in entries if e.id in regions or not self._true(e).looks]
+        todo = self._looked(self._todo(wanted + [(e, "blanked") for e in entries]))
         visits = self._todo([(e, "other") for e in guests])
         if not (todo or visits):
             return
         case = self._suite.read(name)
         stack = self._model.stack(case)
         jobs = [Job(e, n, Shown()) for e, n in visits]
-        jobs += [Job(e, n, conditions.shuffled(regions[e.id])) for e, n in todo if n == "shuffled"]
-        if jobs:
-            self._ask(name, case, self._model.engine.encode(stack), jobs)
+        self._put(name, case, stack, jobs + [Job(e, n, self._hook(e, n, regions)) for e, n in todo if n != "blanked"])
         filled: dict[tuple[Any, ...], list[Job]] = {}
         for entry, condition in todo:
             if condition == "blanked":
                 filled.setdefault(self._true(entry).looks, []).append(Job(entry, condition, Shown()))
         for looks, own in filled.items():
-            changed = conditions.blanked(stack, self._true(own[0].entry).frame, looks)
-            self._ask(name, case, self._model.engine.encode(changed), own)
+            self._put(name, case, conditions.blanked(stack, self._true(own[0].entry).frame, looks), own)
 
-    def _hook(self, entry: Entry, condition: str) -> Shown:
+    def _hook(self, entry: Entry, condition: str, regions: Mapping[str, conditions.Plans]) -> Shown:
         frame = self._true(entry).frame
+        if condition == "shuffled":
+            return conditions.shuffled(regions[entry.id])
         if condition == "random_region":
             return conditions.random_region(entry, frame, self._seed)
         if condition == "no_region":
@@ -167,12 +180,22 @@ class Check:
         )
         return {name: looked[other].looks for name, other in paired.items()}
 
-    def _ask(self, name: str, case: Case, encoded: EncodedCase, jobs: Sequence[Job]) -> None:
-        if not jobs:
+    def _put(self, name: str, case: Case, shown: Stack, jobs: Sequence[Job]) -> None:
+        """Let questions wait; all are asked once there are enough."""
+        if jobs:
+            self._waiting.append(Seen(name, case, self._model.engine.encode(shown), jobs))
+            if is_enough([(own.case, own.encoded) for own in self._waiting], sum(len(own.jobs) for own in self._waiting)):
+                self._ask()
+
+    def _ask(self) -> None:
+        """Ask what waits."""
+        if not self._waiting:
             return
-        questions = [Question(job.entry.question, job.entry.options) for job in jobs]
-        found = self._model.ask_shown(case, questions, encoded=encoded, regions=[job.shown for job in jobs])
-        self._add([_row(job, trace, name) for job, trace in zip(jobs, found, strict=True)])
+        jobs = [(own, job) for own in self._waiting for job in own.jobs]
+        asked = [(own.case, own.encoded, Question(job.entry.question, job.entry.options), job.shown) for own, job in jobs]
+        found = self._model.ask_shown(asked)
+        self._waiting = []
+        self._add([_row(job, trace, own.name) for (own, job), trace in zip(jobs, found, strict=True)])
 
     def _add(self, rows: Sequence[Row]) -> None:
         self._file.add(rows)

@@ -6,13 +6,13 @@ Nothing here runs a network. A region is what the crop rule really cuts, slice b
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unireason.evaluate.questions import shuffle_key
 from unireason.evaluate.suites.suite import Entry
 from unireason.grounding import crop
 from unireason.rewards.evidence import Elsewhere
@@ -108,7 +108,7 @@ def partners(names: Sequence[str], same: Callable[[str, str], bool], kinds: Mapp
     Returns:
         The partner of each name that has one. The order does not depend on that of ``names``.
     """
-    order = sorted(names, key=lambda name: (zlib.crc32(f"{seed} {name}".encode()), name))
+    order = sorted(names, key=lambda name: shuffle_key(seed, name))
     found: dict[str, str] = {}
     for kind in {kinds[name] for name in order}:
         ring = [name for name in order if kinds[name] == kind]
