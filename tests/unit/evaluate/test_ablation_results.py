@@ -122,6 +122,11 @@ def test_an_examination_before_the_first_step_is_no_step(tmp_path):
     assert by(summary(config, jobs)["arms"], name="plain")["steps"] == 5
 
 
+def test_a_share_of_nothing_is_known(tmp_path):
+    found = summary(*made(tmp_path, CONFIG.replace("data.images=0.25", "data.images=0.0")))
+    assert by(found["arms"], name="plain")["exposure"] == {"samples": 40, "image": 0, "volume": 40}
+
+
 def test_a_share_that_the_data_decide_is_not_known(tmp_path):
     found = summary(*made(tmp_path, CONFIG.replace("data.images=0.25", "data.images=-1.0")))
     assert by(found["arms"], name="last")["exposure"] == {"samples": 46, "image": None, "volume": None}
