@@ -14,7 +14,21 @@ from importlib import import_module
 from unireason import __version__
 from unireason.errors import UniReasonError
 
-COMMANDS = ("ask", "ground", "segment", "demo", "phantom", "data", "train", "eval", "ablate", "plan", "weights", "doctor", "conformance")
+COMMANDS = (
+    "ask",
+    "ground",
+    "segment",
+    "demo",
+    "phantom",
+    "data",
+    "train",
+    "eval",
+    "ablate",
+    "plan",
+    "weights",
+    "doctor",
+    "conformance",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
