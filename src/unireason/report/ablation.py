@@ -15,8 +15,7 @@ from unireason.files import write_bytes
 from .arms import draw
 from .bars import percent
 from .evaluation_markdown import cell
-from .markup import escape, number, render, static
-from .page import RESEARCH_ONLY
+from .markup import RESEARCH_ONLY, escape, number, render, static
 
 NAME = "ablation"
 """Name of the three files, without their ends."""
@@ -60,9 +59,8 @@ def write_ablation(results: Mapping[str, Any], folder: Path) -> Path:
         "table": _html_table(results),
         "picture": "data:image/png;base64," + base64.b64encode(picture).decode("ascii"),
         "reading": escape(_READING),
-        "research_only": RESEARCH_ONLY,
     }
-    page = render(f"{NAME}.html", style=style, script="", values=values)
+    page = render(f"{NAME}.html", about="ablation", style=style, script="", values=values)
     return write_bytes(folder / f"{NAME}.html", page.encode("utf-8"))
 
 

@@ -19,7 +19,6 @@ from .evaluation import section, style
 from .evaluation_dots import dot, ticks
 from .evaluation_tables import heading, label, legend, ordered, span
 from .markup import escape, number, render, static
-from .page import RESEARCH_ONLY
 
 LEVEL = 0.05
 """A difference whose corrected p value is below it is coloured."""
@@ -72,9 +71,8 @@ def _page(found: Mapping[str, Any], answers: Answers, rules: Mapping[str, str]) 
         "title": f"Runs on {escape(found['suite'])} side by side",
         "facts": " · ".join(escape(word) for word in facts),
         "body": "".join(body),
-        "research_only": RESEARCH_ONLY,
     }
-    return render("evaluation.html", style=style(), script=static("evaluation.js"), values=values)
+    return render("evaluation.html", about="evaluation", style=style(), script=static("evaluation.js"), values=values)
 
 
 def _shared(found: Mapping[str, Any]) -> str:

@@ -19,7 +19,6 @@ from unireason.files import write_bytes
 
 from .bars import bar, percent
 from .markup import escape, number, render, static
-from .page import RESEARCH_ONLY
 from .pixels import addresses, check, fit
 
 _LONGEST, _BYTES = 336, 600_000  # pixels of a picture's longer side, bytes of all pictures
@@ -111,10 +110,11 @@ def write_consistency(
         "plots": _plots(points),
         "structures": _structures(results["by_structure"]),
         "examples": _examples(examples),
-        "research_only": RESEARCH_ONLY,
     }
     style = "\n".join(static(name) for name in names)
-    return write_bytes(path, render("consistency.html", style=style, script="", values=values).encode("utf-8"))
+    return write_bytes(
+        path, render("consistency.html", about="evaluation", style=style, script="", values=values).encode("utf-8")
+    )
 
 
 def _facts(results: Mapping[str, Any]) -> str:

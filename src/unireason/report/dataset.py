@@ -22,7 +22,6 @@ from unireason.files import write_bytes
 from .bars import bar, interval_text, percent
 from .dataset_cards import Shown, card, choose
 from .markup import escape, render, static
-from .page import RESEARCH_ONLY
 
 _MOST_STRUCTURES = 24
 _KINDS = (("image", "2D images"), ("volume", "3D volumes"))
@@ -58,7 +57,8 @@ def write(report: Report, dataset: Dataset, source: Source | None, path: str | o
     manifest = dataset.manifest
     title = str(manifest.get("title") or report.dataset)
     values = {
-        "title": escape(title),
+        "title": f"{escape(title)}, checked",
+        "name": escape(title),
         "verdict": '<span class="good">sound</span>' if report.ok else f'<span class="bad">{_plural(total, "problem")}</span>',
         "facts": _facts(report, manifest),
         "checks": _checks(report),
@@ -67,10 +67,9 @@ def write(report: Report, dataset: Dataset, source: Source | None, path: str | o
         "filters": _filters(shown),
         "cards": "".join(card(n, s) for n, s in enumerate(shown)),
         "samples": f"{_plural(len(shown), 'sample')} to look at" if shown else "No sample to look at",
-        "research_only": RESEARCH_ONLY,
     }
     style = f"{static('base.css')}\n{static('index.css')}\n{static('dataset.css')}"
-    return write_bytes(path, render("dataset.html", style=style, script="", values=values).encode("utf-8"))
+    return write_bytes(path, render("dataset.html", about="data check", style=style, script="", values=values).encode("utf-8"))
 
 
 def _filters(shown: list[Shown]) -> str:

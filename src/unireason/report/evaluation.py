@@ -18,7 +18,6 @@ from . import evaluation_tables as tables
 from .evaluation_cards import Row, card, card_fields, finder, pick, pictures
 from .evaluation_markdown import run_markdown
 from .markup import escape, render, static
-from .page import RESEARCH_ONLY
 from .reliability import write_reliability
 
 PAGE, TABLES, PLOT = "report.html", "report.md", "reliability.png"
@@ -127,9 +126,8 @@ def page_of(
         "title": f"Evaluation on {escape(results['suite'])}",
         "facts": " · ".join(escape(word) for word in facts),
         "body": "".join(body),
-        "research_only": RESEARCH_ONLY,
     }
-    return render("evaluation.html", style=style(), script=static("evaluation.js"), values=values)
+    return render("evaluation.html", about="evaluation", style=style(), script=static("evaluation.js"), values=values)
 
 
 def style() -> str:

@@ -7,8 +7,7 @@ from typing import Any
 
 from .bars import interval_text, percent
 from .evaluation_tables import command, heading, intervals, label, ordered, plain, rate, span
-from .markup import escape
-from .page import RESEARCH_ONLY
+from .markup import RESEARCH_ONLY, escape
 
 _DASH = "\u2013"
 

@@ -21,7 +21,6 @@ from unireason.types import Frame
 from .bars import bar, interval_text, percent
 from .marks import mark
 from .markup import escape, number, render, static
-from .page import RESEARCH_ONLY
 from .pixels import addresses, fit
 
 _LONGEST, _BYTES = 336, 120_000  # pixels of a picture's longer side, bytes of the pictures of a question
@@ -85,9 +84,8 @@ def write_evidence(
         "table": _table(results),
         "flips": _list(f"Flips: right under true, wrong under {condition}", flips),
         "survivors": _list(f"Survivors: right under true, and right again under {condition}", survivors),
-        "research_only": RESEARCH_ONLY,
     }
-    return write_bytes(path, render("evidence.html", style=style, script="", values=values).encode("utf-8"))
+    return write_bytes(path, render("evidence.html", about="evaluation", style=style, script="", values=values).encode("utf-8"))
 
 
 def _facts(manifest: Mapping[str, Any]) -> str:

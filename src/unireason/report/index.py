@@ -16,7 +16,6 @@ from unireason.types import Case, Stack, Trace
 from .bars import bar, interval_text, is_share, percent
 from .figures import thumbnail
 from .markup import escape, render, static
-from .page import RESEARCH_ONLY
 from .pixels import addresses
 
 _NAMES = {"2d": "2D images", "3d": "3D volumes"}
@@ -75,10 +74,9 @@ def write_index(
         "scores": "".join(_panel(key, scores[key]) for key in _NAMES if isinstance(scores.get(key), Mapping)),
         "filters": _filters(entries),
         "cards": "".join(_card(n, entry) for n, entry in enumerate(entries)),
-        "research_only": RESEARCH_ONLY,
     }
     style = f"{static('base.css')}\n{static('index.css')}"
-    return write_bytes(path, render("index.html", style=style, script="", values=values).encode("utf-8"))
+    return write_bytes(path, render("index.html", about="report", style=style, script="", values=values).encode("utf-8"))
 
 
 def _facts(entries: Sequence[Entry], scores: Mapping[str, Any]) -> str:

@@ -16,6 +16,9 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+RESEARCH_ONLY = "Research only. Not a medical device."
+"""Stands on every page and under every table."""
+
 _UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 
 
@@ -54,21 +57,30 @@ def static(name: str) -> str:
     return files(__package__).joinpath("static", name).read_text(encoding="utf-8")
 
 
-def render(template: str, *, style: str, script: str, values: Mapping[str, str]) -> str:
-    """Fill a page of ``static`` and seal it with its security policy.
+def render(template: str, *, about: str, style: str, script: str, values: Mapping[str, str]) -> str:
+    """Fill a page of ``static``, put it into the frame that all pages share, and seal it with its security policy.
 
     Args:
-        template: File name of the template; its ``$names`` are replaced once, so a ``$`` inside a value stays as it is.
+        template: File name of the page's main part; its ``$names`` are replaced once, so a ``$`` inside a value stays as it is.
+        about: Word beside the brand that says what the page is.
         style: Text of the one style element.
         script: Text of the one script element; "" for a page that needs none and then allows none.
-        values: Replacements, already escaped.
+        values: Replacements, already escaped, with ``title``; ``file`` stands in the head of a page about one file.
 
     Returns:
         The whole document.
     """
-    page = Template(static(template))
-    element = f"<script>{script}</script>\n" if script else ""
-    return page.substitute(values, style=style, script=element, policy=_policy(style, script))
+    main = Template(static(template)).substitute(values)
+    return Template(static("frame.html")).substitute(
+        title=values["title"],
+        about=about,
+        file=values.get("file", ""),
+        main=main,
+        style=style,
+        script=f"<script>{script}</script>\n" if script else "",
+        policy=_policy(style, script),
+        research_only=RESEARCH_ONLY,
+    )
 
 
 def _policy(style: str, script: str) -> str:

@@ -25,8 +25,7 @@ from .pixels import addresses, fit
 from .regions import words
 from .scene import Look, Scene, compose
 
-RESEARCH_ONLY = "Research only. Not a medical device."
-
+_FILE = '<p class="file"><bdi>{}</bdi> · {}</p>\n  '
 _TOGGLE = '<label class="toggle"><input type="checkbox" id="masks" checked> Masks</label>'
 _LONGEST = {"image": 1600, "volume": 768}  # pixels kept of the longer side of an image and of a slice
 
@@ -83,8 +82,10 @@ def build(
     source = trace.source or case.source
     values = {
         "title": escape(f"{trace.question[:60]} \u00b7 {source.name}"),
-        "name": escape(source.name if found.answer is None else case.source.name),
-        "kind": "3D volume" if stack.kind == "volume" else "2D image",
+        "file": _FILE.format(
+            escape(source.name if found.answer is None else case.source.name),
+            "3D volume" if stack.kind == "volume" else "2D image",
+        ),
         "index": "Voxel <small>index</small>" if stack.kind == "volume" else "Source <small>px</small>",
         "question": escape(trace.question),
         "options": sections.options(trace, expected),
@@ -100,10 +101,9 @@ def build(
         "provenance": sections.provenance(trace, case, stack, scene),
         "raw": escape(trace.raw_text),
         "download": json_link(to_json(trace)),
-        "research_only": RESEARCH_ONLY,
         "data": inline_json(_data(scene)),
     }
-    return render("page.html", style=_style(scene), script=static("viewer.js"), values=values)
+    return render("page.html", about="trace", style=_style(scene), script=static("viewer.js"), values=values)
 
 
 def _style(scene: Scene) -> str:

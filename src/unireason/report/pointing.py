@@ -20,9 +20,8 @@ from unireason.types import Frame, Stack
 
 from .bars import bar
 from .evaluation_markdown import cell
-from .markup import escape, render, static
+from .markup import RESEARCH_ONLY, escape, render, static
 from .outlines import outlines
-from .page import RESEARCH_ONLY
 from .pixels import addresses, fit
 
 _LONGEST, _BYTES = 420, 160_000  # pixels of a picture's longer side, bytes of the picture of a question
@@ -90,9 +89,8 @@ def write_pointing(
         "groups": "".join(_groups(results, key, titles) for key in ("supercategory", "category")),
         "worst": _list("Worst answers", worst, results, titles),
         "best": _list("Best answers", best, results, titles),
-        "research_only": RESEARCH_ONLY,
     }
-    page = render("pointing.html", style="\n".join(static(name) for name in sheets), script="", values=values)
+    page = render("pointing.html", about="evaluation", style="\n".join(static(name) for name in sheets), script="", values=values)
     return write_bytes(path, page.encode("utf-8"))
 
 

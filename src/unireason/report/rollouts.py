@@ -18,7 +18,6 @@ from unireason.types import Scored
 
 from .bars import bar, percent
 from .markup import escape, number, render, static
-from .page import RESEARCH_ONLY
 from .rollout_cards import is_right, section
 
 ROWS, INDEX = "steps.json", "index.html"
@@ -71,8 +70,8 @@ def _groups(scored: Sequence[Scored]) -> list[list[Scored]]:
 
 def _page(title: str, facts: str, body: str) -> str:
     style = "\n".join(static(name) for name in ("base.css", "index.css", "dataset.css", "rollouts.css"))
-    values = {"title": escape(title), "facts": facts, "body": body, "research_only": RESEARCH_ONLY}
-    return render("rollouts.html", style=style, script="", values=values)
+    values = {"title": escape(title), "facts": facts, "body": body}
+    return render("rollouts.html", about="training", style=style, script="", values=values)
 
 
 def _row(scored: Sequence[Scored], questions: int) -> dict[str, float | None]:

@@ -42,8 +42,8 @@ def test_json_link_holds_the_value() -> None:
 
 
 def test_policy_names_the_very_style_and_script_and_refuses_the_network() -> None:
-    values = dict.fromkeys(("title", "facts", "scores", "filters", "cards", "research_only"), "$style")
-    page = markup.render("index.html", style="b{}", script="let a", values=values)
+    values = dict.fromkeys(("title", "facts", "scores", "filters", "cards"), "$style")
+    page = markup.render("index.html", about="report", style="b{}", script="let a", values=values)
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
     assert policy is not None
     for text in ("b{}", "let a"):
@@ -52,11 +52,12 @@ def test_policy_names_the_very_style_and_script_and_refuses_the_network() -> Non
     assert "img-src data:;" in policy[1]
     assert "unsafe" not in policy[1]
     assert page.count("b{}") == 1, "a $ inside a value must stay as it is"
+    assert page.count(markup.RESEARCH_ONLY) == 2
 
 
 def test_a_page_without_script_allows_none() -> None:
-    values = dict.fromkeys(("title", "facts", "scores", "filters", "cards", "research_only"), "")
-    page = markup.render("index.html", style="b{}", script="", values=values)
+    values = dict.fromkeys(("title", "facts", "scores", "filters", "cards"), "")
+    page = markup.render("index.html", about="report", style="b{}", script="", values=values)
     assert "script-src 'none'" in page
     assert "<script" not in page
 
