@@ -18,7 +18,8 @@ from unireason.evaluate.ablation.schedule import last_lines, run
 
 PROGRAM = (sys.executable, "-S", ablation_program.__file__)
 DRIVER = """
-import functools, sys
+import functools, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background of a shell inherit that it is ignored
 sys.path.insert(0, {folder!r})
 from unireason.cli import main
 from unireason.cli.eval import suite
