@@ -35,6 +35,12 @@ def test_colour_stays_in_an_image():
     assert np.array_equal(case_of([Image.fromarray(colour)]).pixels, colour)
 
 
+def test_colour_that_differs_in_one_channel_stays():
+    """Red and green alike, as of a yellow picture, are not grey."""
+    yellow = np.dstack([GREY[0], GREY[0], GREY[1]])
+    assert np.array_equal(case_of([yellow]).pixels, yellow)
+
+
 def test_several_pictures_are_slices_in_order_with_their_grey_levels():
     case = case_of([Image.fromarray(picture).convert("RGB") for picture in GREY])
     assert (case.kind, case.modality, case.notes) == ("volume", "", (ASSUMED,))

@@ -29,6 +29,7 @@ def plain(*reasoning: str | Look) -> str:
 def test_boxes_go_with_the_word_that_leads_to_them():
     assert plain("The liver lies at", LOOK, ". It is dark.") == "The liver lies. It is dark."
     assert plain("The liver lies at", LOOK, " size 22. The spleen:", LOOK, "ok.") == "The liver lies size 22. The spleen ok."
+    assert plain("Seen at", LOOK, "; dark at", LOOK, ": yes.") == "Seen; dark: yes."
 
 
 def test_words_that_only_end_like_one_stay():

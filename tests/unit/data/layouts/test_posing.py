@@ -46,6 +46,12 @@ def test_boxes_behind_the_reasoning_inject_nothing():
     assert with_crops(text, GREY) == (text, ())
 
 
+def test_a_profile_that_shows_nothing_poses_boxes_without_crops():
+    one = sample(case("c", GREY), 0, ("The liver", Look("liver", Box2D(20, 8, 30, 16)), " is large."))
+    posed = pose(one, GREY, replace(load_profile("default"), crops="none"))
+    assert (posed.response, posed.cuts) == (one.response, ())
+
+
 def test_implicit_questions_are_posed_without_crops():
     posed = pose(implicit(case("c", GREY)), GREY)
     assert posed.prompt[0][1] == load_profile("umrg").system_2d
