@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,10 @@ from unireason.errors import ModelError, UniReasonError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _MAX_JSON_BYTES = 64 << 20
+_POLL = 0.1  # seconds between two tries for a lock
+
+LOCK = ".lock"
+"""Name of the file by which a process keeps others out of a folder."""
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
@@ -88,6 +93,48 @@ def replaced_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise _unwritable(target, error) from error
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def lock_folder(folder: Path, busy: str, *, name: str = LOCK, patience: float = 0.0) -> BinaryIO:
+    """Keep other processes out of a folder until the returned file is closed or this process, and all that inherit the file, have ended.
+
+    Args:
+        folder: The folder; made if it is missing.
+        busy: What to say if another process has it, such as "another process trains in 'run'".
+        name: Name of the file that carries the lock.
+        patience: Seconds to wait for another process.
+
+    Returns:
+        The open file. Where the system, or the file system, has no such locks it keeps nobody out.
+
+    Raises:
+        UniReasonError: If another process has the folder, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / name).open("wb")
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    limit = time.monotonic() + patience
+    while not _is_locked(stream):
+        if time.monotonic() >= limit:
+            stream.close()
+            raise UniReasonError(busy, "one process a folder", "wait for it, or choose another folder")
+        time.sleep(_POLL)
+    return stream
+
+
+def _is_locked(stream: BinaryIO) -> bool:
+    """Try to lock a file: False if another process has it, True if this one does or there are no such locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return True
+    return True
 
 
 def _unwritable(target: Path, error: OSError) -> UniReasonError:

@@ -1,12 +1,17 @@
-"""Writing at once and hashing."""
+"""Writing at once, hashing, and keeping others out of a folder."""
 
+import errno
 import hashlib
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from unireason import files
 from unireason.errors import UniReasonError
+from unireason.files import LOCK, lock_folder
 
 
 def test_write_bytes_makes_folders_replaces_and_leaves_no_scrap(tmp_path: Path) -> None:
@@ -112,3 +117,44 @@ def test_sha256_is_that_of_the_bytes_and_a_missing_file_is_a_clear_error(tmp_pat
     assert files.sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
     with pytest.raises(UniReasonError, match="'b' cannot be read"):
         files.sha256(tmp_path / "b")
+
+
+HOLDING = "import fcntl, sys; f = open(sys.argv[1], 'wb'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); input()"
+
+
+def test_a_folder_is_one_process_at_a_time(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    lock_folder(folder, "taken").close()
+    command = [sys.executable, "-c", HOLDING, str(folder / LOCK)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(UniReasonError, match="taken by a test"):
+            lock_folder(folder, "taken by a test")
+        lock_folder(folder, "taken", name="other").close()
+        other.kill()
+        with lock_folder(folder, "taken", patience=30):
+            pass
+
+
+def test_waiting_for_a_folder_ends(tmp_path):
+    with lock_folder(tmp_path, "taken"):
+        begun = time.monotonic()
+        with pytest.raises(UniReasonError, match="taken"):
+            lock_folder(tmp_path, "taken", patience=0.3)
+    assert 0.3 <= time.monotonic() - begun < 10
+
+
+def test_where_there_are_no_locks_nobody_is_kept_out(tmp_path, monkeypatch):
+    def fails(*_):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", fails)
+    with lock_folder(tmp_path, "taken"), lock_folder(tmp_path, "taken"):
+        pass
+
+
+def test_a_place_that_is_no_folder_cannot_be_locked(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UniReasonError, match="cannot be written"):
+        lock_folder(tmp_path / "file", "taken")

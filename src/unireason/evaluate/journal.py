@@ -18,9 +18,9 @@ from unireason import __version__
 from unireason.engine.reasoner import Reasoner
 from unireason.errors import FormatError, UniReasonError
 from unireason.evaluate.suites.suite import Entry, Suite
-from unireason.files import write_bytes
+from unireason.files import lock_folder, write_bytes
 
-ROWS, MANIFEST, RESULTS, LOCK = "rows.jsonl", "manifest.json", "results.json", ".lock"
+ROWS, MANIFEST, RESULTS = "rows.jsonl", "manifest.json", "results.json"
 
 _FREE = {"versions", "data"}  # may differ from those of the folder
 _LATER = {"truth_sha256", "split", "suite_options"}  # folders of earlier versions lack them
@@ -178,24 +178,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         UniReasonError: If another process has it, or it cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = open(folder / LOCK, "wb")  # noqa: SIM115 (closed below)
-    except OSError as error:
-        raise UniReasonError(
-            f"'{folder}' cannot be written ({error.strerror})", "a folder with room", "choose another"
-        ) from error
-    with stream:
-        try:
-            import fcntl
-
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UniReasonError(
-                f"another process writes into '{folder}'", "one process a folder", "wait for it, or choose another folder"
-            ) from error
-        except (ImportError, OSError):
-            pass  # no such locks here
+    with lock_folder(folder, f"another process writes into '{folder}'"):
         yield
 
 

@@ -11,11 +11,11 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from unireason import __version__
 from unireason.errors import FormatError, UniReasonError
-from unireason.files import write_bytes
+from unireason.files import lock_folder, write_bytes
 
 from .runs import state
 from .runs.journal import Journal
@@ -24,7 +24,7 @@ from .settings.load import resolved
 if TYPE_CHECKING:
     from .learner import Learner
 
-RUN, BEST, STATES, LOCK = "run.json", "best.json", "state", ".lock"
+RUN, BEST, STATES = "run.json", "best.json", "state"
 _FREE = (
     ("cache",),
     ("traces_every",),
@@ -54,7 +54,8 @@ class Course:
             UniReasonError: If it cannot be read or written, or another run is at work in it.
         """
         self._learner, self._stage = learner, stage
-        self._lock = _locked(learner.out) if learner.crew.main else None
+        busy = f"another process trains in '{learner.out}'"
+        self._lock = lock_folder(learner.out, busy) if learner.crew.main else None
         try:
             table = _described(learner)
             self._hash = hashlib.sha256(json.dumps(_bound(table), sort_keys=True).encode()).hexdigest()
@@ -125,29 +126,6 @@ class Course:
             return 0
         progress = state.restore(found, learner.trained, learner.optimizers, settings=self._hash, crew=learner.crew)
         return progress.step
-
-
-def _locked(folder: Path) -> BinaryIO | None:
-    """Keep other runs out of a folder until the file is closed or the process ends; None where the system has no such locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = (folder / LOCK).open("wb")
-    except OSError as error:
-        raise UniReasonError(
-            f"'{folder}' cannot be written ({error.strerror})", "a folder for the run", "choose another"
-        ) from error
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        held.close()
-        raise UniReasonError(
-            f"another process trains in '{folder}'", "one run a folder", "wait for it, or choose another"
-        ) from error
-    return held
 
 
 def _described(learner: Learner) -> dict[str, Any]:

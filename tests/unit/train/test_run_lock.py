@@ -7,8 +7,8 @@ import pytest
 
 import training
 from unireason.errors import UniReasonError
+from unireason.files import LOCK
 from unireason.train import sft
-from unireason.train.course import LOCK
 
 
 def test_two_runs_do_not_share_a_folder(start, phantoms, tmp_path):

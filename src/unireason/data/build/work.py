@@ -16,11 +16,11 @@ import zlib
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from unireason.data.item import Item, MaskRef, Skipped
 from unireason.errors import FormatError, UniReasonError
-from unireason.files import write_bytes
+from unireason.files import lock_folder, write_bytes
 
 FOLDER = ".work"
 LOCK = "lock"
@@ -200,14 +200,7 @@ class Work:
             raise UniReasonError(
                 f"'{self.folder}' holds '{foreign[0]}', which no build put there", "a new or empty folder", "choose another --out"
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / LOCK).open("wb") as file:
-            if not _lock(file):
-                raise UniReasonError(
-                    f"another process builds in '{self.folder.parent}'",
-                    "one build a folder",
-                    "wait for it, or choose another --out",
-                )
+        with lock_folder(self.folder, f"another process builds in '{self.folder.parent}'", name=LOCK):
             yield
 
     def remove(self) -> None:
@@ -242,19 +235,6 @@ def _printable(text: str) -> str:
 
 def _is_foreign(name: str) -> bool:
     return name not in OWN and not name.startswith(".") and not name.endswith(".json.gz")
-
-
-def _lock(file: BinaryIO) -> bool:
-    """Lock a file for this process; False if another one has it. Where the system knows no locks, that is never so."""
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except (ImportError, OSError):
-        return True
-    return True
 
 
 def item_to_json(item: Item) -> dict[str, Any]:

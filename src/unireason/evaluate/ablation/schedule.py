@@ -17,11 +17,11 @@ from types import FrameType
 from typing import Protocol
 
 from unireason.errors import FormatError, UniReasonError
+from unireason.files import lock_folder
 
 from .jobs import Job
 
 PROGRAM = (sys.executable, "-m", "unireason")
-LOCK = ".lock"
 _POLL, _PATIENCE, _HANDOVER = 0.1, 10.0, 5.0  # seconds between looks, for a job to end, for the jobs of a killed ablation to go
 _LAST_LINES, _TAIL_BYTES = 12, 8192
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
@@ -68,8 +68,9 @@ def run(jobs: Sequence[Job], out: Path, *, at_once: int, watch: Watcher, program
         raise FormatError(f"{at_once} jobs at a time", "at least 1")
     for job in jobs:
         job.check()
-    with _locked(out) as lock, _terminable():
-        schedule = Schedule(jobs, at_once=at_once, watch=watch, start=_starter(program, at_once, lock))
+    busy = f"another ablation, or a job that it left behind, is at work in '{out}'"
+    with lock_folder(out, busy, patience=_HANDOVER) as lock, _terminable():
+        schedule = Schedule(jobs, at_once=at_once, watch=watch, start=_starter(program, at_once, lock.fileno()))
         schedule.run()
 
 
@@ -224,32 +225,3 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[int]:
-    """Keep other ablations out of a folder; yields the descriptor that holds the lock."""
-    import fcntl
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        held = (out / LOCK).open("wb")
-    except OSError as error:
-        raise UniReasonError(
-            f"'{out}' cannot be written ({error.strerror})", "a folder for the ablation", "choose another"
-        ) from error
-    with held:
-        limit = time.monotonic() + _HANDOVER
-        while True:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if time.monotonic() > limit:
-                    raise UniReasonError(
-                        f"another ablation, or a job that it left behind, is at work in '{out}'",
-                        "one ablation a folder",
-                        "wait for it, or choose another --out",
-                    ) from error
-                time.sleep(_POLL)
-        yield held.fileno()
