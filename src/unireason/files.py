@@ -114,7 +114,7 @@ def lock_folder(folder: Path, busy: str, *, name: str = LOCK, patience: float = 
         folder.mkdir(parents=True, exist_ok=True)
         stream = (folder / name).open("wb")
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise _unwritable(folder, error, expected="a folder that may be written") from error
     limit = time.monotonic() + patience
     while not _is_locked(stream):
         if time.monotonic() >= limit:
@@ -137,11 +137,9 @@ def _is_locked(stream: BinaryIO) -> bool:
     return True
 
 
-def _unwritable(target: Path, error: OSError) -> UniReasonError:
+def _unwritable(target: Path, error: OSError, *, expected: str = "a file in a folder that may be written") -> UniReasonError:
     reason = error.strerror or type(error).__name__
-    return UniReasonError(
-        f"'{target}' cannot be written ({reason})", "a file in a folder that may be written", "choose another place"
-    )
+    return UniReasonError(f"'{target}' cannot be written ({reason})", expected, "choose another place")
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

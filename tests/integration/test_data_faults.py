@@ -173,9 +173,11 @@ def test_a_full_disk_is_a_clear_error_and_the_build_goes_on_later(
 
 
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for out in (tree / "labels.json" / "set", tmp_path / ("n" * 300)):
+    for out, reason in ((tree / "labels.json" / "set", "Not a directory"), (tmp_path / ("n" * 300), "File name too long")):
         assert main(["data", "build", "pair", str(tree), "--out", str(out), "--json"]) == 2
-        assert capsys.readouterr().err.startswith("error: the build in ")
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and str(out) in error
+        assert f"({reason}). Expected a folder that may be written" in error
 
 
 def test_one_build_a_folder(tree: Path, whole: Path, tmp_path: Path) -> None:
