@@ -1,19 +1,21 @@
 """Runs over the same questions side by side: accuracy of each, and every one against a baseline. Plain JSON values.
 
-It reads the folders that ``unireason eval run`` writes. Runs over other questions of one suite are compared on those they share.
+It reads the folders that ``unireason eval run`` writes, and keeps of a row what is summed up: traces are read again where they are
+shown. Runs over other questions of one suite are compared on those they share.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from unireason.errors import FormatError, UniReasonError
-from unireason.evaluate.benchmark.rows import answered
+from unireason.evaluate.benchmark.rows import Answered, answered
 from unireason.evaluate.journal import RESULTS, ROWS, read_rows
 from unireason.evaluate.scoring.table import TAGS, Row, breakdown, compare_runs
 from unireason.metrics.intervals import bootstrap_mean
@@ -25,6 +27,24 @@ BY = ("kind", *TAGS)
 _COMPARED = ("question", "options", "letter", "answers")  # rows of one identifier are one question if these agree
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A row of a run without its traces.
+
+    Attributes:
+        asked: Digest of the words of the question and its truth.
+        answer: What is summed up.
+    """
+
+    asked: bytes
+    answer: Answered
+
+    @property
+    def id(self) -> str:
+        """The question."""
+        return self.answer.scored.id
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
     """A finished run.
@@ -33,13 +53,13 @@ class Run:
         name: What it is called.
         folder: Where it lies.
         results: As ``results.json`` has them.
-        rows: As ``rows.jsonl`` has them, in the order of the file.
+        rows: What is kept of ``rows.jsonl``, in the order of the file.
     """
 
     name: str
     folder: Path
     results: Mapping[str, Any]
-    rows: tuple[Mapping[str, Any], ...]
+    rows: tuple[Reply, ...]
 
 
 def read_run(folder: Path, name: str = "") -> Run:
@@ -54,8 +74,8 @@ def read_run(folder: Path, name: str = "") -> Run:
         UniReasonError: If a file cannot be read.
     """
     results = _results(folder)
-    rows = tuple(read_rows(folder / ROWS, _whole))
-    if not rows or len({row["id"] for row in rows}) != len(rows):
+    rows = tuple(read_rows(folder / ROWS, reply))
+    if not rows or len({row.id for row in rows}) != len(rows):
         raise FormatError(f"the run '{folder}' has {len(rows)} rows", "at least one, each of another question", "run it anew")
     if len(rows) != results["n"]:
         raise FormatError(f"the run '{folder}' has {len(rows)} rows", f"the {results['n']} of its results", "run it anew")
@@ -79,7 +99,7 @@ def compare(runs: Sequence[Run], *, baseline: int = 0, seed: int = 0, resamples:
     """
     _check(runs, baseline)
     runs = shared(runs)
-    scored = [[answered(row).scored for row in run.rows] for run in runs]
+    scored = [[row.answer.scored for row in run.rows] for run in runs]
     first, others = runs[baseline], [n for n in range(len(runs)) if n != baseline]
     found = [compare_runs(scored[n], scored[baseline], seed=seed, by=BY, resamples=resamples) for n in others]
     corrected = holm([own["all"]["p_exact"] for own in found])
@@ -88,7 +108,7 @@ def compare(runs: Sequence[Run], *, baseline: int = 0, seed: int = 0, resamples:
         "suite": first.results["suite"],
         "rule": first.results["rule"],
         "n": len(first.rows),
-        "patients": len({row["patient"] for row in first.rows}),
+        "patients": len({row.patient for row in scored[baseline]}),
         "seed": seed,
         "baseline": first.name,
         "runs": [_run(run, rows, seed, resamples) for run, rows in zip(runs, scored, strict=True)],
@@ -105,15 +125,31 @@ def shared(runs: Sequence[Run]) -> list[Run]:
     Raises:
         FormatError: If there is no such question.
     """
-    tables = [{row["id"]: row for row in run.rows} for run in runs]
+    tables = [{row.id: row for row in run.rows} for run in runs]
     same = [
-        name
-        for name, row in tables[0].items()
-        if all(name in other and all(other[name][key] == row[key] for key in _COMPARED) for other in tables[1:])
+        name for name, row in tables[0].items() if all(name in other and other[name].asked == row.asked for other in tables[1:])
     ]
     if not same:
         raise FormatError("the runs share no question", "runs over the same questions", "run them with the same seed")
     return [replace(run, rows=tuple(table[name] for name in same)) for run, table in zip(runs, tables, strict=True)]
+
+
+def whole_rows(run: Run, wanted: Collection[str]) -> Iterator[Mapping[str, Any]]:
+    """The rows of some questions as ``rows.jsonl`` has them, with their traces, one at a time in the order of the file.
+
+    Args:
+        run: The run.
+        wanted: Identifiers of questions; one that the run was not asked is passed over.
+
+    Raises:
+        FormatError: If a line is broken.
+        UniReasonError: If the file cannot be read.
+    """
+
+    def own(row: Any) -> Mapping[str, Any] | None:
+        return row if row["id"] in wanted else None
+
+    return (row for row in read_rows(run.folder / ROWS, own) if row is not None)
 
 
 def _results(folder: Path) -> dict[str, Any]:
@@ -137,14 +173,14 @@ def _results(folder: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def _whole(row: Any) -> Mapping[str, Any]:
-    """A row with all that is read of it."""
+def reply(row: Any) -> Reply:
+    """What is kept of a row, from one on disk; a ValueError, TypeError, LookupError or AttributeError says that it is none."""
     if not isinstance(row, dict) or not isinstance(row["tags"], dict) or not isinstance(row["published"], dict):
         raise TypeError("not a row of a run")
-    answered(row)
-    for key in ("case", "picture", *_COMPARED):
+    for key in ("case", "picture"):
         row[key]
-    return row
+    asked = json.dumps([row[key] for key in _COMPARED], sort_keys=True)
+    return Reply(blake2b(asked.encode(), digest_size=16).digest(), answered(row))
 
 
 def _check(runs: Sequence[Run], baseline: int) -> None:
@@ -175,18 +211,19 @@ def _run(run: Run, scored: Sequence[Row], seed: int, resamples: int) -> dict[str
         "asked": results["n"],
         "questions_sha256": made["questions_sha256"],
         "seed": made["seed"],
-        "unreadable": sum(bool(row["problem"]) for row in run.rows),
+        "unreadable": sum(bool(row.answer.problem) for row in run.rows),
         "questions_a_second": results["questions_a_second"],
         **scores["all"],
         "overlap": _overlap(run, seed, resamples),
-        "looked": fmean(any(one["looks"] for one in _standing(row)) for row in run.rows),
+        "looked": fmean(row.answer.looked for row in run.rows),
         "by": scores["by"],
     }
 
 
 def _overlap(run: Run, seed: int, resamples: int) -> dict[str, Any]:
     """Mean over the questions with true looks."""
-    known = [(row["overlap"], row["patient"]) for row in run.rows if row["overlap"] is not None]
+    found = [(row.answer.predictors["overlap"], row.answer.scored.patient) for row in run.rows]
+    known = [(value, patient) for value, patient in found if value is not None]
     values, patients = [value for value, _ in known], [patient for _, patient in known]
     several = len(set(patients)) > 1
     return {
@@ -194,9 +231,3 @@ def _overlap(run: Run, seed: int, resamples: int) -> dict[str, Any]:
         "mean": fmean(values) if known else None,
         "ci95_patients": list(bootstrap_mean(values, seed=seed, clusters=patients, resamples=resamples)) if several else None,
     }
-
-
-def _standing(row: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The response that stands for a question; none where it could not be asked."""
-    samples: Sequence[Mapping[str, Any]] = row["samples"]
-    return samples[row["sample"] : row["sample"] + 1]

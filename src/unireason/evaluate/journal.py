@@ -146,20 +146,26 @@ def make_manifest(kind: str, reasoner: Reasoner, suite: Suite, entries: Sequence
         seed: Of all that is drawn.
     """
     model = reasoner.checkpoint
-    asked = "\n".join(json.dumps([e.id, e.case, e.question, e.options, e.answers, e.letter]) for e in entries)
-    truth = "\n".join(json.dumps([e.patient, sorted(e.tags.items()), [asdict(look) for look in e.looks]]) for e in entries)
     return {
         "kind": kind,
         "suite": suite.name,
         "rule": suite.rule,
         "questions": len(entries),
-        "questions_sha256": hashlib.sha256(asked.encode()).hexdigest(),
-        "truth_sha256": hashlib.sha256(truth.encode()).hexdigest(),
+        "questions_sha256": _sha256([e.id, e.case, e.question, e.options, e.answers, e.letter] for e in entries),
+        "truth_sha256": _sha256([e.patient, sorted(e.tags.items()), [asdict(look) for look in e.looks]] for e in entries),
         "seed": seed,
         "checkpoint": {"name": model.name, "sha256": model.sha256, "hashed": model.hashed, "dtype": str(model.dtype)},
         "profile": {"name": model.profile.name, "sha256": model.profile.sha256},
         "versions": {"unireason": __version__, **model.versions},
     }
+
+
+def _sha256(rows: Iterable[Any]) -> str:
+    """Hash of rows as lines of JSON, without the end of the last one."""
+    digest = hashlib.sha256()
+    for number, row in enumerate(rows):
+        digest.update((("\n" if number else "") + json.dumps(row)).encode())
+    return digest.hexdigest()
 
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """The page of several runs over the same questions: who is how good, who is better than the baseline, and where they part.
 
-It reads what ``unireason eval compare --json`` prints and the rows of the runs. The page needs no network and no server.
+It reads what ``unireason eval compare --json`` prints and those rows of the runs that it shows. The page needs no network and no server.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def write_comparison(
 
     Args:
         found: What ``evaluate.comparison.compare`` gave (docs/reference/results.md, section "A comparison").
-        answers: By run, in the order of ``found``, its folder and its rows; all runs have the same questions in the same order.
+        answers: Of the runs in the order of ``found``.
         path: Where.
         rules: What every published reading counts as right, in words, by its name.
 
@@ -46,7 +46,7 @@ def write_comparison(
     """
     try:
         page = _page(found, answers, rules or {})
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise FormatError(
             f"the runs are incomplete ({error!r})", "runs as unireason eval run writes them", "run them anew"
         ) from error

@@ -15,7 +15,7 @@ from unireason.errors import FormatError
 from unireason.files import write_bytes
 
 from . import evaluation_tables as tables
-from .evaluation_cards import Row, card, card_fields, finder, pick, pictures
+from .evaluation_cards import Row, card, card_fields, finder, fitting, pick, pictures
 from .evaluation_markdown import run_markdown
 from .markup import escape, render, static
 from .reliability import write_reliability
@@ -26,7 +26,7 @@ PAGE, TABLES, PLOT = "report.html", "report.md", "reliability.png"
 WRONG, RIGHT = 72, 24
 """Answers shown at most."""
 
-_BYTES = 2_000_000  # pictures of a page
+_BYTES, _TEXT = 2_000_000, 12_000_000  # pictures and cards of a page
 _PREDICTORS = {"overlap": "Box overlap", "agreement": "Agreement among samples", "probability": "Answer probability"}
 _STYLES = ("base.css", "index.css", "dataset.css", "rollouts.css", "evaluation.css")
 
@@ -162,11 +162,12 @@ def _cards(chosen: Chosen, folder: Path) -> str:
     """Wrong answers to look at and some right ones, under one filter."""
     together = [row for own in chosen.shown.values() for row in own]
     links = pictures(folder, together, budget=_BYTES)
+    cards = fitting({name: (card(row, links) for row in own) for name, own in chosen.shown.items()}, _TEXT)
     lists = "".join(
         f"<section data-list><h2>{_rubric(name, len(own), chosen.every[name])}</h2>"
-        f'<ul class="responses">{"".join(card(row, links) for row in own)}</ul></section>'
-        for name, own in chosen.shown.items()
-        if own
+        f'<ul class="responses">{"".join(own)}</ul></section>'
+        for name, own in cards.items()
+        if chosen.every[name]
     )
     return f"{finder(card_fields(together))}{lists}"
 
@@ -174,4 +175,4 @@ def _cards(chosen: Chosen, folder: Path) -> str:
 def _rubric(name: str, shown: int, every: int) -> str:
     if shown == every:
         return f"All {every:,} {name} answers"
-    return f"{shown} of {every:,} {name} answers, spread evenly over the families"
+    return f"{shown} of {every:,} {name} answers, spread evenly over the families; all are in rows.jsonl"

@@ -81,6 +81,25 @@ def pictures(folder: Path, rows: Iterable[Row], *, budget: int) -> dict[str, str
     return dict(zip(names, links, strict=True))
 
 
+def fitting(cards: Mapping[str, Iterable[str]], most: int) -> dict[str, list[str]]:
+    """The first cards of every list, so that all together have so many characters at most.
+
+    Args:
+        cards: Lists by name; a card is made when its turn comes.
+        most: Characters; lists share them evenly, and what one leaves goes to those behind it.
+    """
+    kept: dict[str, list[str]] = {}
+    for behind, (name, own) in zip(range(len(cards), 0, -1), cards.items(), strict=True):
+        kept[name], room = [], most // behind
+        for one in own:
+            room -= len(one)
+            if room < 0:
+                break
+            kept[name].append(one)
+            most -= len(one)
+    return kept
+
+
 def _read(path: Path) -> Any:
     try:
         with Image.open(path, formats=("PNG",)) as picture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from types import SimpleNamespace
@@ -92,14 +93,35 @@ def test_places_that_cannot_be_written(tmp_path):
         journal.add([{"n": 2}])
 
 
+def test_hashes_are_those_of_lines_of_json():
+    """Folders of earlier versions were bound by the hash of all lines joined: it must stay the same."""
+    looks = (Look("liver", Box2D(1, 2, 3, 4)),)
+    entries = [
+        Entry("1", "c", "p", "Where?", ("left", "right"), ("left",), "A", {"kind": "image", "family": "place"}, looks),
+        Entry("2", "c", "p", "Was \u00e4?", (), ("ein Ger\u00e4t",)),
+    ]
+    asked = '["1", "c", "Where?", ["left", "right"], ["left"], "A"]\n["2", "c", "Was \\u00e4?", [], ["ein Ger\\u00e4t"], ""]'
+    truth = (
+        '["p", [["family", "place"], ["kind", "image"]], '
+        '[{"label": "liver", "box": {"x1": 1, "y1": 2, "x2": 3, "y2": 4}, "seen": true}]]\n["p", [], []]'
+    )
+    made = manifest_of(entries)
+    assert made["questions_sha256"] == hashlib.sha256(asked.encode()).hexdigest()
+    assert made["truth_sha256"] == hashlib.sha256(truth.encode()).hexdigest()
+    assert manifest_of([])["questions_sha256"] == hashlib.sha256(b"").hexdigest()
+
+
+def manifest_of(entries):
+    profile = SimpleNamespace(name="default", sha256="0")
+    model = SimpleNamespace(name="m", sha256="1", hashed="files", dtype="fp32", profile=profile, versions={})
+    return make_manifest("run", SimpleNamespace(checkpoint=model), SimpleNamespace(name="quiz", rule="words"), entries, seed=0)
+
+
 @pytest.mark.parametrize("other", [{"patient": "q"}, {"tags": {"family": "size"}}, {"looks": (Look("a", Box2D(0, 0, 1, 2)),)}])
 def test_the_truth_is_bound_apart_from_the_questions(other):
     def made(**changes):
         entry = Entry(**{"id": "1", "case": "c", "patient": "p", "question": "?", "options": (), "answers": ("a",), **changes})
-        profile = SimpleNamespace(name="default", sha256="0")
-        model = SimpleNamespace(name="m", sha256="1", hashed="files", dtype="fp32", profile=profile, versions={})
-        suite = SimpleNamespace(name="quiz", rule="words")
-        return make_manifest("run", SimpleNamespace(checkpoint=model), suite, [entry], seed=0)
+        return manifest_of([entry])
 
     one, two = made(), made(**other)
     assert {key for key in one if one[key] != two[key]} == {"truth_sha256"}

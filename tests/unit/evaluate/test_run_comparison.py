@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import evaluation_samples as samples
 from unireason.errors import FormatError
-from unireason.evaluate.comparison import Run, compare, read_run, shared
+from unireason.evaluate import comparison
+from unireason.evaluate.comparison import Run, compare, read_run, reply, shared, whole_rows
 
 BASE = [n < 10 for n in range(20)]
 BETTER = [n < 9 or 10 <= n < 16 for n in range(20)]  # 6 won, 1 lost
@@ -17,8 +21,11 @@ SAME = [n < 11 for n in range(20)]  # 1 won
 
 
 def run_of(name: str, pattern: list[bool]) -> Run:
-    rows = samples.rows_of(pattern)
-    return Run(name, Path(name), samples.results_of(rows, name=name), tuple(rows))
+    return run_over(name, samples.rows_of(pattern))
+
+
+def run_over(name: str, rows: Sequence[Mapping[str, Any]]) -> Run:
+    return Run(name, Path(name), samples.results_of(rows, name=name), tuple(map(reply, rows)))
 
 
 def test_two_by_two_by_hand() -> None:
@@ -49,23 +56,22 @@ def test_any_run_may_be_the_baseline() -> None:
 def test_only_questions_in_the_same_words_are_compared() -> None:
     """Question 3 is worded otherwise in the second run, 0 to 2 are asked in one only: 16 of 20 stay, by the order of the first."""
     first, second = run_of("a", BASE), run_of("b", BASE)
-    rows = [samples.row(3, True, question="Another?"), *reversed(second.rows[4:])]
-    cut = Run("b", Path("b"), second.results, tuple(rows))
+    rows = (reply(samples.row(3, True, question="Another?")), *reversed(second.rows[4:]))
+    cut = Run("b", Path("b"), second.results, rows)
     both = shared([first, cut])
-    assert [row["id"] for row in both[1].rows] == [f"q{n:04d}" for n in range(4, 20)]
-    assert [row["id"] for row in both[0].rows] == [row["id"] for row in both[1].rows]
+    assert [row.id for row in both[1].rows] == [f"q{n:04d}" for n in range(4, 20)]
+    assert [row.id for row in both[0].rows] == [row.id for row in both[1].rows]
     found = compare([first, cut], resamples=50)
     assert (found["n"], found["runs"][0]["asked"]) == (16, 20)
     assert found["runs"][0]["accuracy"] == pytest.approx(6 / 16)
     with pytest.raises(FormatError, match="share no question"):
-        compare([first, Run("b", Path("b"), second.results, tuple(rows[:1]))])
+        compare([first, Run("b", Path("b"), second.results, rows[:1])])
 
 
 def test_questions_without_an_answer_count_as_wrong() -> None:
     rows = samples.rows_of([True, True])
     lost = samples.row(1, False, said="") | {"samples": [], "problem": "no such file", "picture": ""}
-    broken = Run("broken", Path("b"), samples.results_of([rows[0], lost]), (rows[0], lost))
-    found = compare([Run("whole", Path("a"), samples.results_of(rows), tuple(rows)), broken], resamples=50)
+    found = compare([run_over("whole", rows), run_over("broken", [rows[0], lost])], resamples=50)
     assert [run["accuracy"] for run in found["runs"]] == [1.0, 0.5]
     assert [run["looked"] for run in found["runs"]] == [1.0, 0.5]
     assert [run["unreadable"] for run in found["runs"]] == [0, 1]
@@ -75,9 +81,7 @@ def test_an_unknown_kind_is_no_group() -> None:
     """A question whose case could not be read may be 2D or 3D: it is in no group of kinds, but among all."""
     rows = samples.rows_of([True, True, False])
     lost = samples.row(1, False, said="", kind="") | {"samples": [], "problem": "no such file", "picture": ""}
-    broken = [rows[0], lost, rows[2]]
-    runs = [Run(name, Path(name), samples.results_of(own), tuple(own)) for name, own in (("a", rows), ("b", broken))]
-    found = compare(runs, resamples=50)
+    found = compare([run_over("a", rows), run_over("b", [rows[0], lost, rows[2]])], resamples=50)
     assert found["n"] == 3
     assert set(found["runs"][1]["by"]["kind"]) == {"image", "volume"}
     assert found["runs"][1]["by"]["kind"]["volume"]["n"] == 1
@@ -101,7 +105,7 @@ def test_the_overlap_of_questions_without_an_answer_counts() -> None:
     """One of three has no true look and is left out; one could not be asked and counts 0."""
     rows = [samples.row(0, True), samples.row(2, True, overlap=None), samples.row(4, False, said="", overlap=0.0)]
     rows[2] |= {"samples": [], "problem": "no such file", "picture": ""}
-    one = Run("a", Path("a"), samples.results_of(rows), tuple(rows))
+    one = run_over("a", rows)
     found = compare([one, Run("b", Path("b"), one.results, one.rows)], resamples=50)["runs"][0]
     assert (found["overlap"]["n"], found["overlap"]["mean"]) == (2, pytest.approx(0.375))
     assert found["looked"] == pytest.approx(2 / 3)
@@ -112,13 +116,13 @@ def test_looked_is_said_of_the_response_that_stands() -> None:
     rows = samples.rows_of([True, True])
     for row, index in zip(rows, (0, 1), strict=True):
         row |= {"samples": [row["samples"][0], {**row["samples"][0], "looks": 0}], "sample": index}
-    one = Run("a", Path("a"), samples.results_of(rows), tuple(rows))
+    one = run_over("a", rows)
     assert compare([one, Run("b", Path("b"), one.results, one.rows)], resamples=50)["runs"][0]["looked"] == 0.5
 
 
 def test_one_patient_has_no_interval_over_patients() -> None:
     rows = [samples.row(n, n == 0, patient="p") for n in range(3)]
-    one = Run("a", Path("a"), samples.results_of(rows), tuple(rows))
+    one = run_over("a", rows)
     found = compare([one, Run("b", Path("b"), one.results, one.rows)], resamples=50)
     assert found["comparisons"][0]["interval"] is None
     assert (found["runs"][0]["accuracy_ci95_patients"], found["runs"][0]["overlap"]["ci95_patients"]) == (None, None)
@@ -161,3 +165,45 @@ def test_folders(tmp_path: Path) -> None:
         (folder / "results.json").write_text(content)
         with pytest.raises(FormatError, match=said):
             read_run(folder)
+
+
+def test_traces_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 300 rows none but the one that is being read is alive, and what is kept of a row does not grow with its trace."""
+
+    class Seen(dict[str, Any]):
+        __hash__ = object.__hash__  # type: ignore[assignment]
+
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    counts = []
+
+    def rows(path: Path, parse: Callable[[Any], Any]) -> Iterator[Any]:
+        for n in range(300):
+            one = Seen(samples.row(n, n % 2 == 0))
+            one["samples"][0]["trace"] = Seen(one["samples"][0]["trace"])
+            alive.update((one, one["samples"][0]["trace"]))
+            yield parse(one)
+            counts.append(len(alive))
+
+    folder = samples.write_folder(tmp_path / "one", samples.rows_of([True, False]))
+    (folder / "results.json").write_text(json.dumps(samples.results_of(samples.rows_of([True])) | {"n": 300}))
+    monkeypatch.setattr(comparison, "read_rows", rows)
+    run = read_run(folder)
+    assert (len(run.rows), len(counts), max(counts)) == (300, 300, 2)
+
+
+def test_words_and_tags_of_many_rows_are_kept_once(tmp_path: Path) -> None:
+    """Rows are read line by line, so that the same word comes as a new text with each."""
+    folder = samples.write_folder(tmp_path / "one", samples.rows_of([True] * 12))
+    kept = [row.answer.scored for row in read_run(folder).rows]
+    words = [[*row.tags, *row.tags.values(), *row.published] for row in kept]
+    assert len({id(word) for own in words for word in own}) == len({word for own in words for word in own})
+
+
+def test_whole_rows_are_read_again(tmp_path: Path) -> None:
+    rows = samples.rows_of([True, False, True])
+    run = read_run(samples.write_folder(tmp_path / "one", rows))
+    assert list(whole_rows(run, {"q0002", "q0001", "other"})) == rows[1:]
+    assert list(whole_rows(run, set())) == []
+    (run.folder / "rows.jsonl").write_text("[]\nnothing")
+    with pytest.raises(FormatError, match="line"):
+        list(whole_rows(run, {"q0001"}))

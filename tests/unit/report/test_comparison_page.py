@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import evaluation_samples as samples
+from unireason.cli.eval.compare import answers_of
 from unireason.errors import FormatError
 from unireason.evaluate.comparison import compare, read_run, shared
+from unireason.report import comparison_questions
 from unireason.report.comparison import p_value, points, write_comparison
+from unireason.report.comparison_questions import Answers
+from unireason.report.evaluation_cards import Row
 
 HOSTILE = "<script>alert(1)</script>'\""
 
@@ -23,8 +30,9 @@ def page_of(folder: Path, patterns: dict[str, list[bool]]) -> str:
 def page_at(folder: Path, names: list[str]) -> str:
     runs = [read_run(folder / name, name) for name in names]
     found = compare(runs, resamples=200)
-    answers = {run.name: (run.folder, run.rows) for run in shared(runs)}
-    return write_comparison(found, answers, folder / "page.html", rules={"unireason_med": "the first letter"}).read_text()
+    return write_comparison(
+        found, answers_of(shared(runs)), folder / "page.html", rules={"unireason_med": "the first letter"}
+    ).read_text()
 
 
 def test_numbers_of_runs_and_pairs(tmp_path: Path) -> None:
@@ -63,8 +71,7 @@ def test_texts_are_inert(tmp_path: Path) -> None:
     samples.write_folder(tmp_path / "a", rows, name=HOSTILE)
     samples.write_folder(tmp_path / "b", rows[::-1])
     runs = [read_run(tmp_path / "a", HOSTILE), read_run(tmp_path / "b")]
-    answers = {run.name: (run.folder, run.rows) for run in shared(runs)}
-    page = write_comparison(compare(runs, resamples=50), answers, tmp_path / "page.html").read_text()
+    page = write_comparison(compare(runs, resamples=50), answers_of(shared(runs)), tmp_path / "page.html").read_text()
     assert "<script>alert" not in page
     assert page.count("<script>") == 1
 
@@ -77,9 +84,55 @@ def test_the_page_stays_small(tmp_path: Path) -> None:
 
 def test_incomplete_runs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="incomplete"):
-        write_comparison({"suite": "phantom"}, {}, tmp_path / "page.html")
+        write_comparison({"suite": "phantom"}, Answers([], {}), tmp_path / "page.html")
 
 
 def test_numbers_in_words() -> None:
     assert [points(v) for v in (0.25, -0.031, 0.0001, -0.0001)] == ["+25.0", "\u22123.1", "0.0", "0.0"]
     assert [p_value(v) for v in (1.0, 0.25, 0.0312, 0.00512, 1e-9)] == ["1.00", "0.25", "0.031", "0.0051", "<0.0001"]
+
+
+def test_only_rows_with_a_card_are_read(tmp_path: Path) -> None:
+    """Of 400 questions 300 are right or wrong together and 100 part; two runs show 25, 25 and 100 of them."""
+    patterns = {"a": [n % 4 < 2 for n in range(400)], "b": [n % 4 in (0, 3) if n < 200 else n % 4 < 2 for n in range(400)]}
+    for name, pattern in patterns.items():
+        samples.write_folder(tmp_path / name, samples.rows_of(pattern))
+    runs = [read_run(tmp_path / name) for name in patterns]
+    answers, asked = answers_of(shared(runs)), []
+
+    def noted(name: str, wanted: Collection[str]) -> Iterator[Row]:
+        for row in answers.sides[name].read(wanted):
+            asked.append(row["id"])
+            yield row
+
+    sides = {name: replace(side, read=partial(noted, name)) for name, side in answers.sides.items()}
+    page = write_comparison(compare(runs, resamples=50), replace(answers, sides=sides), tmp_path / "page.html").read_text()
+    assert len(asked) == 2 * len(set(asked)) == 2 * page.count("data-card data-group") == 2 * (25 + 25 + 100)
+    assert "Runs part: all 100 questions</h2>" in page
+    assert (
+        "All runs are right: 25 of 150 questions, spread evenly over the families; all are in the rows.jsonl of each run" in page
+    )
+
+
+def test_questions_and_answers_that_do_not_match_are_refused(tmp_path: Path) -> None:
+    samples.write_folder(tmp_path / "a", samples.rows_of([True, True]))
+    samples.write_folder(tmp_path / "b", samples.rows_of([True, False]))
+    runs = [read_run(tmp_path / name) for name in "ab"]
+    found, answers = compare(runs, resamples=50), answers_of(runs)
+    lost = {**answers.sides, "b": replace(answers.sides["b"], read=lambda wanted: [])}
+    short = {**answers.sides, "b": replace(answers.sides["b"], right=[True])}
+    for sides in (lost, short):
+        with pytest.raises(FormatError, match="incomplete"):
+            write_comparison(found, replace(answers, sides=sides), tmp_path / "page.html")
+
+
+def test_long_texts_do_not_make_a_long_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cards have more than 60,000 characters each, and there is room for 300,000: four at most."""
+    rows = [samples.row(n, n % 2 == 0, question="why " * 15_000, look=False) for n in range(20)]
+    for name in "ab":
+        samples.write_folder(tmp_path / name, rows)
+    monkeypatch.setattr(comparison_questions, "_TEXT", 300_000)
+    page = page_at(tmp_path, ["a", "b"])
+    assert len(page) < 400_000
+    assert 2 <= page.count("data-card data-group") <= 4
+    assert "All runs are wrong: 2 of 10 questions" in page

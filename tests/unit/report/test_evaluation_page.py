@@ -16,8 +16,9 @@ from PIL import Image
 
 import evaluation_samples as samples
 from unireason.errors import FormatError
+from unireason.report import evaluation
 from unireason.report.evaluation import choose, write_run
-from unireason.report.evaluation_cards import card, family, pick, pictures, standing
+from unireason.report.evaluation_cards import card, family, fitting, pick, pictures, standing
 from unireason.report.evaluation_dots import dot
 from unireason.report.evaluation_tables import command
 
@@ -157,10 +158,35 @@ def test_choice_covers_every_family_and_keeps_the_order() -> None:
 def test_shown_of_how_many_is_said_and_the_page_stays_small(tmp_path: Path) -> None:
     rows = samples.rows_of(n % 3 == 0 for n in range(400))
     page, _ = written(tmp_path, rows)
-    assert "72 of 266 wrong answers" in page
+    assert "72 of 266 wrong answers, spread evenly over the families; all are in rows.jsonl" in page
     assert "24 of 134 right answers" in page
     assert page.count("data-card data-verdict") == 96
     assert len(page) < 5_000_000
+
+
+def test_lists_share_the_room_of_a_page() -> None:
+    """Room for 10: the first list has 5, its third card does not fit, and what is left goes to the second."""
+    made: list[str] = []
+
+    def cards(*texts: str) -> Iterator[str]:
+        for text in texts:
+            made.append(text)
+            yield text
+
+    lists = {"one": cards("aa", "bb", "cc", "dd"), "two": cards("eeee", "ff", "g")}
+    assert fitting(lists, 10) == {"one": ["aa", "bb"], "two": ["eeee", "ff"]}
+    assert made == ["aa", "bb", "cc", "eeee", "ff", "g"]
+    assert fitting({"one": ["a" * 11], "two": []}, 10) == {"one": [], "two": []}
+    assert fitting({}, 10) == {}
+
+
+def test_long_texts_do_not_make_a_long_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cards have more than 60,000 characters each, and there is room for 300,000: four at most, and how many is said."""
+    monkeypatch.setattr(evaluation, "_TEXT", 300_000)
+    page, _ = written(tmp_path, [samples.row(n, n % 2 == 0, question="why " * 15_000, look=False) for n in range(20)])
+    assert len(page) < 400_000
+    assert 2 <= page.count("data-card data-verdict") <= 4
+    assert "2 of 10 wrong answers" in page
 
 
 def test_rows_are_not_kept_in_memory(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unireason.evaluate.comparison import Run
+    from unireason.report.comparison_questions import Answers
 
 
 def add_parser(subparsers: Any) -> None:
@@ -43,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         runs = _read(args)
     with status("comparing", quiet=args.json):
         found = compare(runs, baseline=_baseline(runs, args.baseline), seed=args.seed)
-        answers = {one.name: (one.folder, one.rows) for one in shared(runs)}
+        answers = answers_of(shared(runs))
         rules = {name: extractor.rule for name, extractor in EXTRACTORS.items()}
         page = write_comparison(found, answers, args.out, rules=rules)
     if args.json:
@@ -61,6 +63,19 @@ def _read(args: argparse.Namespace) -> list[Run]:
     if len(names) != len(args.runs) or (args.names and not all(names)):
         raise FormatError(f"{len(args.runs)} runs and the names {args.names!r}", "one name a run, parted by commas")
     return [read_run(folder, name) for folder, name in zip(args.runs, names, strict=True)]
+
+
+def answers_of(runs: Sequence[Run]) -> Answers:
+    """What the page takes of runs with the same questions in the same order."""
+    from unireason.evaluate.comparison import whole_rows
+    from unireason.report.comparison_questions import Answers, Side
+
+    return Answers(
+        asked=[{"id": row.id, "tags": row.answer.scored.tags} for row in runs[0].rows],
+        sides={
+            one.name: Side(one.folder, [row.answer.scored.right for row in one.rows], partial(whole_rows, one)) for one in runs
+        },
+    )
 
 
 def _baseline(runs: list[Run], wanted: str | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -46,13 +47,15 @@ class Answered:
 
 def answered(line: Mapping[str, Any]) -> Answered:
     """A row without its traces, from one on disk; a ValueError, TypeError or KeyError says that it is none."""
-    tags = {**line["tags"], **({"kind": line["kind"]} if line["kind"] else {})}
+    told = {**line["tags"], **({"kind": line["kind"]} if line["kind"] else {})}
+    tags = {sys.intern(key): sys.intern(value) for key, value in told.items()}  # the same few words in all rows
+    published = {sys.intern(key): value for key, value in line["published"].items()}
     texts = ("id", "patient", "said", "problem")
     if not all(isinstance(line[key], str) for key in texts) or not isinstance(line["right"], bool):
         raise TypeError("a text or a flag has another type")
     samples = line["samples"]
     return Answered(
-        scored=Row(line["id"], line["patient"], tags, len(line["options"]), line["said"], line["right"], dict(line["published"])),
+        scored=Row(line["id"], line["patient"], tags, len(line["options"]), line["said"], line["right"], published),
         problem=line["problem"],
         ious=tuple(map(float, line["ious"])),
         looked=bool(samples) and samples[line["sample"]]["looks"] > 0,
