@@ -163,8 +163,21 @@ def _digest(stream: BinaryIO) -> str:
 
 
 def is_hub_id(ref: str | os.PathLike[str]) -> bool:
-    """True of text such as "owner/name", which may name a repository of the hub."""
-    return isinstance(ref, str) and _HUB_ID.fullmatch(ref) is not None
+    """True of text such as "owner/name", which may name a repository of the hub; where a folder "owner" is here, it is a path."""
+    return isinstance(ref, str) and _HUB_ID.fullmatch(ref) is not None and not Path(ref).parent.is_dir()
+
+
+def no_folder(ref: str | os.PathLike[str], expected: str) -> ModelError:
+    """What to say of weights that are neither here nor named as on the hub: how far the path leads.
+
+    Args:
+        ref: As the user gave it.
+        expected: What may be given.
+    """
+    path = Path(ref).expanduser()
+    there = next((str(parent) for parent in path.parents if parent.is_dir()), "")
+    remedy = f"check the path: '{there}' is there" if there not in ("", ".", path.anchor) else "check the path"
+    return ModelError(f"there is no folder '{ref}'", expected, remedy)
 
 
 def hub_folder(ref: str, wanted: Sequence[str]) -> Path:
@@ -187,7 +200,8 @@ def hub_folder(ref: str, wanted: Sequence[str]) -> Path:
         return Path(huggingface_hub.snapshot_download(ref, allow_patterns=list(wanted)))
     except (RepositoryNotFoundError, EntryNotFoundError) as error:
         raise ModelError(
-            f"there is no folder and no readable hub repository '{ref}'", remedy="check the name and the access rights"
+            f"there is no folder '{ref}' here, and the hub has no repository of that name that may be read",
+            remedy="check the path, or the name and the access rights",
         ) from error
     except Exception as error:  # the hub client passes on the errors of several network libraries
         raise ModelError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unireason.errors import ModelError
-from unireason.files import hub_folder, is_hub_id
+from unireason.files import hub_folder, is_hub_id, no_folder
 from unireason.files import read_json as read_json
 
 BUILT_IN = "phantom"
@@ -24,8 +24,8 @@ def locate(ref: str | Path) -> Path:
     """Find the folder of a checkpoint.
 
     Args:
-        ref: "phantom" (the built-in checkpoint), a folder, or a hub id such as "owner/name". An existing folder wins. Of a
-            hub repository only safetensors, JSON, text, template and TOML files are fetched.
+        ref: "phantom" (the built-in checkpoint), a folder, or a hub id such as "owner/name". An existing folder wins, and
+            where a folder "owner" is here, it is a path. Of a hub repository only safetensors, JSON, text, template and TOML files are fetched.
 
     Returns:
         An existing folder.
@@ -46,7 +46,7 @@ def locate(ref: str | Path) -> Path:
     if path.exists():
         raise ModelError(f"'{path.name}' is a file", "the folder that holds config.json and the weights")
     if not is_hub_id(ref):
-        raise ModelError(f"there is no checkpoint '{ref}'", "'phantom', an existing folder or a hub id such as owner/name")
+        raise no_folder(ref, "'phantom', an existing folder or a hub id such as owner/name")
     return hub_folder(str(ref), _WANTED)
 
 

@@ -205,6 +205,30 @@ def test_hub_without_network_is_a_clear_error(monkeypatch):
     assert not any("bin" in p or "py" in p for p in asked["allow_patterns"])
 
 
+def test_a_path_is_not_looked_up_on_the_hub(monkeypatch, tmp_path):
+    import huggingface_hub
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    asked = []
+
+    def absent(repo, **options):
+        asked.append(repo)
+        raise RepositoryNotFoundError.__new__(RepositoryNotFoundError)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", absent)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for ref in ("./x", "/nowhere/x", "a/b/c", "a/b/", "runs/sft", "~/nowhere", tmp_path / "x"):
+        with pytest.raises(ModelError, match=f"there is no folder '{ref}'"):
+            files.locate(ref)
+    assert asked == []
+    with pytest.raises(ModelError, match="Check the path: 'runs' is there"):
+        files.locate("runs/sft/checkpoint")
+    with pytest.raises(ModelError, match="no folder 'owner/name' here, and the hub has no repository"):
+        files.locate("owner/name")
+    assert asked == ["owner/name"]
+
+
 @pytest.mark.parametrize("options", [{"device": "toaster"}, {"dtype": "int8"}, {"dtype": torch.float16}])
 def test_unknown_device_and_type(saved, options):
     with pytest.raises(ModelError):

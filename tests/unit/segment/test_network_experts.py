@@ -156,6 +156,8 @@ def test_weights_that_cannot_be_used(folders: dict[str, Path], tmp_path: Path):
         make_network_expert("unet", weights=tmp_path)
     with pytest.raises(ModelError, match="holds no network"):
         make_network_expert("sam", weights=tmp_path)
+    with pytest.raises(ModelError, match="there is no folder"):
+        make_network_expert("sam", weights=tmp_path / "sam")
     (tmp_path / "config.json").write_bytes((folders["sam"] / "config.json").read_bytes())
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(ModelError, match="pickled weights are not opened"):

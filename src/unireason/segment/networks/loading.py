@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging
 
 from unireason.errors import ModelError
-from unireason.files import hub_folder, is_hub_id, read_json
+from unireason.files import hub_folder, is_hub_id, no_folder, read_json
 
 from .sam import SamNetwork
 from .sam2 import Sam2Network
@@ -31,7 +31,9 @@ def folder_of(weights: str | Path) -> Path:
         ModelError: If there is none, it holds no config.json, or its weights are pickled only.
     """
     path = Path(weights).expanduser()
-    if not path.is_dir() and not path.exists() and is_hub_id(weights):
+    if not path.exists():
+        if not is_hub_id(weights):
+            raise no_folder(weights, "a folder with config.json and model.safetensors, or a hub id such as owner/name")
         path = hub_folder(str(weights), _WANTED)
     if not (path / "config.json").is_file():
         raise ModelError(
