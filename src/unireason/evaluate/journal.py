@@ -80,7 +80,33 @@ class Journal:
         Raises:
             UniReasonError: If they cannot be written.
         """
-        self._write("ab", b"".join(json.dumps(row, allow_nan=False).encode() + b"\n" for row in rows))
+        self._write("ab", b"".join(map(_line, rows)))
+
+    def drop(self, unwanted: Callable[[Any], bool]) -> None:
+        """Take rows out, so that their questions are asked again; the file stays as it was until all that is kept is written anew.
+
+        Args:
+            unwanted: Whether a row goes, of what its line holds; errors as for :meth:`read`.
+
+        Raises:
+            FormatError: If a line is broken.
+            UniReasonError: If the file cannot be read or written.
+        """
+        if not any(self.read(unwanted)):
+            return
+        partial = self._path.with_name(f".{ROWS}.partial")
+        try:
+            with open(partial, "wb") as stream:
+                for row, goes in self.read(lambda row: (row, unwanted(row))):
+                    if not goes:
+                        stream.write(_line(row))
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(partial, self._path)
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+        finally:
+            partial.unlink(missing_ok=True)
 
     def _refuse_rows(self, folder: Path) -> None:
         """Never write over rows of which nothing is known."""
@@ -114,9 +140,7 @@ class Journal:
                 stream.flush()
                 os.fsync(stream.fileno())
         except OSError as error:
-            raise UniReasonError(
-                f"'{self._path}' cannot be written ({error.strerror})", "a folder with room", "choose another"
-            ) from error
+            raise _unwritable(self._path, error) from error
 
 
 def read_rows(path: Path, parse: Callable[[Any], T]) -> Iterator[T]:
@@ -186,6 +210,14 @@ def held(folder: Path) -> Iterator[None]:
     """
     with lock_folder(folder, f"another process writes into '{folder}'"):
         yield
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    return json.dumps(row, allow_nan=False).encode() + b"\n"
+
+
+def _unwritable(path: Path, error: OSError) -> UniReasonError:
+    return UniReasonError(f"'{path}' cannot be written ({error.strerror})", "a folder with room", "choose another")
 
 
 def _unreadable(path: Path, error: OSError) -> UniReasonError:

@@ -25,7 +25,8 @@ def locate(ref: str | Path) -> Path:
 
     Args:
         ref: "phantom" (the built-in checkpoint), a folder, or a hub id such as "owner/name". An existing folder wins, and
-            where a folder "owner" is here, it is a path. Of a hub repository only safetensors, JSON, text, template and TOML files are fetched.
+            where a folder "owner" is here, it is a path. Of a
+            hub repository only safetensors, JSON, text, template and TOML files are fetched.
 
     Returns:
         An existing folder.

@@ -254,6 +254,30 @@ def test_cases_that_cannot_be_read_count_as_wrong(tmp_path):
     assert results["calibration"]["overlap"]["n"] == 3
 
 
+def test_what_could_not_be_read_is_asked_again(tmp_path):
+    start(right_on_even, tmp_path / "run", Quiz(4, broken=["c2"]), skip=0.25)
+    results, engine = start(right_on_even, tmp_path / "run")
+    assert (results["unreadable"], engine.asked) == (3, [])  # not by itself
+    results, engine = start(right_on_even, tmp_path / "run", again=True)
+    assert sorted(name for name, _ in engine.asked) == ["2a", "2b", "2c"]
+    whole, _ = start(right_on_even, tmp_path / "whole")
+    assert plain(tmp_path / "run") == plain(tmp_path / "whole")
+    assert (results["unreadable"], results["scores"]) == (0, whole["scores"])
+    before = (tmp_path / "run" / "rows.jsonl").read_bytes()
+    start(right_on_even, tmp_path / "run", again=True)
+    assert (tmp_path / "run" / "rows.jsonl").read_bytes() == before
+
+
+def test_what_still_cannot_be_read_is_asked_again_the_next_time(tmp_path):
+    start(right_on_even, tmp_path, Quiz(4, broken=["c0", "c2"]), skip=0.5)
+    results, _ = start(right_on_even, tmp_path, Quiz(4, broken=["c2"]), skip=0.5, again=True)
+    assert (results["unreadable"], len(plain(tmp_path))) == (3, 12)
+    with pytest.raises(UniReasonError, match=r"3 of 12 questions.*--skip"):
+        start(right_on_even, tmp_path, Quiz(4, broken=["c2"]), again=True)
+    results, _ = start(right_on_even, tmp_path, Quiz(4))
+    assert (results["unreadable"], len(plain(tmp_path))) == (0, 12)
+
+
 def test_too_many_unreadable_cases_stop_the_run_and_nothing_is_lost(tmp_path):
     with pytest.raises(UniReasonError, match="3 of 12 questions cannot be asked; of 'c2'"):
         start(right_on_even, tmp_path, Quiz(4, broken=["c2"]))

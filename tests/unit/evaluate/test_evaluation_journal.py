@@ -48,6 +48,22 @@ def test_what_an_older_folder_must_not_lack(tmp_path):
         Journal(tmp_path, SAID)
 
 
+def test_rows_are_taken_out_and_the_others_stay_as_they_are(tmp_path):
+    journal = Journal(tmp_path, SAID)
+    journal.add([{"n": n, "text": "é", "share": 0.1 * n} for n in range(4)])
+    before = (tmp_path / "rows.jsonl").read_bytes().splitlines(keepends=True)
+    journal.drop(lambda row: row["n"] > 9)
+    assert (tmp_path / "rows.jsonl").read_bytes() == b"".join(before)
+    journal.drop(lambda row: row["n"] % 2 == 0)
+    assert (tmp_path / "rows.jsonl").read_bytes() == before[1] + before[3]
+    journal.add([{"n": 0}])
+    assert list(journal.read(lambda row: row["n"])) == [1, 3, 0]
+    with pytest.raises(FormatError, match="line 3"):
+        journal.drop(lambda row: row["share"] > 0)
+    assert list(journal.read(lambda row: row["n"])) == [1, 3, 0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "rows.jsonl"]
+
+
 def test_rows_of_which_nothing_is_known_are_not_written_over(tmp_path):
     written(tmp_path)
     (tmp_path / "manifest.json").unlink()

@@ -239,6 +239,13 @@ def test_what_cannot_be_read_is_counted_and_scored_by_nobody(tmp_path):
     again = Model(right)
     assert evaluate(again, Suite(broken=("a",), blind=("q2",)), Boxes(), tmp_path).results == results
     assert again.asked == []
+    mended = Settings(again=True)
+    whole = evaluate(again, Suite(), Boxes(), tmp_path, settings=mended).results
+    assert [(case, texts) for case, texts, *_ in again.asked] == [("a", ["Which, 0?", "Which, 1?"]), ("b", ["Which, 2?"])]
+    assert whole == evaluate(Model(right), Suite(), Boxes(), tmp_path / "whole").results
+    again.asked.clear()
+    assert evaluate(again, Suite(), Boxes(), tmp_path, settings=mended).results == whole
+    assert again.asked == []
     with pytest.raises(UniReasonError, match="none could be asked"):
         evaluate(Model(right), Suite(broken=tuple("abc")), Boxes(), tmp_path / "none")
 

@@ -49,6 +49,7 @@ def add_parser(subparsers: Any) -> None:
     add_expert(parser.add_argument_group("expert"))
     add_machine(parser.add_argument_group("machine"))
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("grounding"), help="where to write (default grounding)")
+    parser.add_argument("--again", action="store_true", help="ask again what could not be read; what was answered stays")
     parser.add_argument("--json", action="store_true", help="print one JSON object with the results")
     parser.set_defaults(run=run)
 
@@ -88,7 +89,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     from unireason.evaluate.pointing.run import Settings
 
     count = None if args.suite == "phantom" else args.questions
-    return Settings(count, args.seed, args.samples, args.temperature, _hash(args))
+    return Settings(count, args.seed, args.samples, args.temperature, _hash(args), args.again)
 
 
 def _hash(args: argparse.Namespace) -> str:

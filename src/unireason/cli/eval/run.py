@@ -37,6 +37,7 @@ def add_parser(subparsers: Any) -> None:
     _add_how(parser.add_argument_group("how to ask"))
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", type=Path, default=Path("run"), help="where to write (default run)")
+    output.add_argument("--again", action="store_true", help="ask again what could not be read; what was answered stays")
     output.add_argument("--no-pictures", action="store_true", help="draw no picture of each question")
     output.add_argument("--json", action="store_true", help="print one JSON object with the results")
     parser.set_defaults(run=run)
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 def _settings(args: argparse.Namespace) -> Settings:
     from unireason.evaluate.benchmark.settings import Settings
 
-    names = ("samples", "vote", "temperature", "top_p", "seed", "max_looks", "max_new_tokens", "crop_source", "skip")
+    names = ("samples", "vote", "temperature", "top_p", "seed", "max_looks", "max_new_tokens", "crop_source", "skip", "again")
     return Settings.filled(count=args.questions, **{name: getattr(args, name) for name in names})
 
 

@@ -170,7 +170,7 @@ class Asking:
             raise UniReasonError(
                 f"{len(self._unread)} of {len(self._entries)} questions cannot be asked; of {entries[0].case!r}: {error}",
                 f"at most {self._settings.skip:.1%}",
-                "repair the files and start again, or allow a larger share; what was answered is kept",
+                "repair the files and start again, or allow a larger share (--skip); what was answered is kept",
             ) from error
 
     def _picture(self, folder: Path, entry: Entry, data: bytes | None) -> str:

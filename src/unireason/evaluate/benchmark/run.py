@@ -55,7 +55,10 @@ def run(
         judge_text(entry, "")  # refuses a question that no answer can get right, before any is asked
     manifest = {**make_manifest("run", reasoner, suite, entries, seed=chosen.seed), **chosen.manifest()}
     with held(folder):
-        asking = Asking(reasoner, suite, entries, journal=Journal(folder, manifest), settings=chosen)
+        journal = Journal(folder, manifest)
+        if chosen.again:
+            journal.drop(lambda line: bool(line["problem"]))
+        asking = Asking(reasoner, suite, entries, journal=journal, settings=chosen)
         asking.run(folder, draw=draw, progress=progress)
         results = {
             "kind": "run",

@@ -29,6 +29,7 @@ class Settings:
         max_new_tokens: Sampled tokens at most; None takes the profile's.
         crop_source: What looks show: "model", "native" or "none"; None takes the profile's.
         skip: Share of questions that may stay without an answer because their case cannot be read or fed.
+        again: Ask again what could not be asked when the folder was written; what was answered stays.
         opened: How the suite was opened, for the manifest: "data" (name of its folder), "split" and "suite_options"; plain JSON values.
     """
 
@@ -41,6 +42,7 @@ class Settings:
     max_new_tokens: int | None = None
     crop_source: CropSource | None = None
     skip: float = 0.01
+    again: bool = False
     opened: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

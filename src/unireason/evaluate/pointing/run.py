@@ -39,6 +39,7 @@ class Settings:
         samples: Answers a question; its scores are their means.
         temperature: Of sampling; 0 is greedy.
         weights: SHA-256 of the expert's weights; "" for one that has none.
+        again: Ask again what could not be read when the folder was written; what was answered stays.
     """
 
     count: int | None = None
@@ -46,6 +47,7 @@ class Settings:
     samples: int = 1
     temperature: float = 0.0
     weights: str = ""
+    again: bool = False
 
     def __post_init__(self) -> None:
         """Check that several answers may differ.
@@ -130,6 +132,8 @@ def evaluate(
     made = _manifest(reasoner, suite, entries, expert=expert, settings=chosen)
     with held(folder):
         journal = Journal(folder, made)
+        if chosen.again:
+            journal.drop(lambda row: row["unreadable"] is not None)
         rows = {row["id"]: row for row in journal.read(read_row)}
         tell(len(rows))
         for case, own in by_case(entries):
@@ -143,7 +147,7 @@ def evaluate(
             "kind": "grounding",
             "suite": suite.name,
             "rule": suite.rule,
-            **summary(rows.values(), seed=chosen.seed),
+            **summary([rows[entry.id] for entry in entries], seed=chosen.seed),
             "left_out": dict(suite.left_out),
             "manifest": made,
         }
