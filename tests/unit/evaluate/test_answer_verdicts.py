@@ -52,6 +52,12 @@ def test_a_text_that_two_options_share_names_neither():
     assert judge_text(choice("C", options), "spleen").said == "C"
 
 
+def test_a_letter_on_offer_goes_before_the_text_of_an_option():
+    options = ("B", "C", "D")  # vitamins
+    assert judge_text(choice("A", options), "B").said == "B"
+    assert judge_text(choice("A", options), "D").said == "C"
+
+
 @pytest.mark.parametrize(
     ("answer", "said", "right"),
     [

@@ -30,6 +30,7 @@ from unireason.metrics.answers import answer_choice, published_inference_choice,
         ("answer: D. Wait, the answer is B", "B"),
         ("The answer is not A. It is B.", "B"),
         ("Not A. The correct option is D", "D"),
+        ("I would not choose B", None),
         # leading letters
         ("B. Left kidney", "B"),
         ("(b) right kidney", "B"),
@@ -45,8 +46,10 @@ from unireason.metrics.answers import answer_choice, published_inference_choice,
         # wrapped and mentioned
         ("<answer>B. Left kidney</answer>", "B"),
         (r"\boxed{\text{D}}", "D"),
+        (r"\boxed{A}, no: \boxed{C}", "C"),
         ("Final answer: the left kidney (B)", "B"),
         ("So option c fits", "C"),
+        ("It is not option A. Option B fits", "B"),
         # nothing
         ("", None),
         ("Neither", None),

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from unireason.errors import FormatError
+from unireason.metrics import intervals
 from unireason.metrics.intervals import bootstrap_difference, bootstrap_mean, wilson
 
 
@@ -40,6 +41,13 @@ def test_bootstrap_is_fixed_by_its_seed():
     values = list(range(30))
     assert bootstrap_mean(values, seed=1) == bootstrap_mean(values, seed=1)
     assert bootstrap_mean(values, seed=1) != bootstrap_mean(values, seed=2)
+
+
+def test_draws_made_in_parts_are_those_made_at_once(monkeypatch):
+    values = np.random.default_rng(5).random(40)
+    whole = bootstrap_mean(values, seed=3, resamples=50)
+    monkeypatch.setattr(intervals, "_CHUNK", 7 * 40)  # 50 is no multiple of 7
+    assert bootstrap_mean(values, seed=3, resamples=50) == whole
 
 
 def test_one_value_or_one_cluster_has_no_width():
