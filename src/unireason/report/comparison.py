@@ -17,7 +17,7 @@ from .bars import interval_text, percent
 from .comparison_questions import Answers, questions
 from .evaluation import section, style
 from .evaluation_dots import dot, ticks
-from .evaluation_tables import heading, label, legend, ordered, span
+from .evaluation_tables import frequent, heading, label, legend, ordered, remark, span
 from .markup import escape, number, render, static
 
 LEVEL = 0.05
@@ -168,8 +168,10 @@ def _by_tags(found: Mapping[str, Any]) -> str:
     against = {own["run"]: own["by"] for own in found["comparisons"]}
     bodies = ""
     for tag in ordered(runs[0]["by"]):
-        rows = "".join(_tag_row(tag, value, runs, against) for value in runs[0]["by"][tag])
-        bodies += f'<tbody><tr class="tag"><th scope="rowgroup" colspan="{len(runs) + 2}">{escape(heading(tag))}</th></tr>{rows}</tbody>'
+        groups = runs[0]["by"][tag]
+        rows = "".join(_tag_row(tag, value, runs, against) for value in frequent(groups))
+        rubric = f"{escape(heading(tag))}{remark(groups, 'what --json prints')}"
+        bodies += f'<tbody><tr class="tag"><th scope="rowgroup" colspan="{len(runs) + 2}">{rubric}</th></tr>{rows}</tbody>'
     note = (
         "Accuracy with its Wilson interval; the best of a row is bold. Arrows: the interval over patients of the difference to "
         f"{escape(found['baseline'])} leaves out 0, not corrected for the number of rows."

@@ -9,7 +9,7 @@ from typing import Any
 
 from .bars import interval_text, percent
 from .evaluation_dots import dot, ticks
-from .markup import escape, number
+from .markup import escape, number, plural
 
 _DASH = "\u2013"
 TAGS = {
@@ -20,6 +20,9 @@ TAGS = {
     "supercategory": "Super-category",
 }
 """Tags in the order in which they are shown, and how they are headed; any other follows under its own name."""
+
+VALUES = 100
+"""Values of a tag that a table shows at most."""
 
 
 def legend(*more: str) -> str:
@@ -33,24 +36,50 @@ def legend(*more: str) -> str:
     return f'<ul class="legend">{"".join(f"<li>{entry}</li>" for entry in entries)}</ul>'
 
 
-def headline(results: Mapping[str, Any]) -> str:
-    """The large figures of a run."""
+def headline(results: Mapping[str, Any], lost: Sequence[tuple[str, str]] = ()) -> str:
+    """The large figures of a run, and above them what could not be asked.
+
+    Args:
+        results: Of the run.
+        lost: Some questions that could not be asked, and why.
+    """
     scores, grounding = results["scores"]["all"], results["grounding"]
-    overlap = _DASH if grounding["mean_box_iou"] is None else f"{grounding['mean_box_iou']:.2f}"
-    ends = grounding["ci95_patients"]
     large = [
         ("Accuracy", percent(scores["accuracy"], 1), intervals(scores)),
         ("Chance", percent(scores["chance"], 1), ""),
-        ("Mean box IoU", overlap, f"patients {span(ends)}" if ends else ""),
-        ("IoU over 50%", percent(grounding["iou_at_50"]), f"of {grounding['looks']:,} true looks"),
+        *_overlaps(grounding),
         ("Looked", percent(grounding["looked"]), "of answers"),
-        ("Unread", f"{scores['unread']:,}", "counted as wrong"),
+        ("Unread", f"{scores['unread']:,}", "without a readable answer, counted as wrong"),
     ]
     drawn = dot(
         scores["accuracy"], scores["accuracy_ci95"], scores["accuracy_ci95_patients"], lines=(("chance", scores["chance"]),)
     )
     return (
-        f'{figures(large)}<div class="lone">{drawn}{ticks(("0", "25", "50", "75", "100%"))}</div>{_sampling(results["sampling"])}'
+        f"{_lost(results['unreadable'], lost)}{figures(large)}"
+        f'<div class="lone">{drawn}{ticks(("0", "25", "50", "75", "100%"))}</div>{_sampling(results["sampling"])}'
+    )
+
+
+def _overlaps(grounding: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Large figures of box overlap; none without true looks."""
+    if not grounding["looks"]:
+        return []
+    ends = grounding["ci95_patients"]
+    return [
+        ("Mean box IoU", f"{grounding['mean_box_iou']:.2f}", f"patients {span(ends)}" if ends else ""),
+        ("IoU over 50%", percent(grounding["iou_at_50"]), f"of {plural(grounding['looks'], 'true look')}"),
+    ]
+
+
+def _lost(count: int, told: Sequence[tuple[str, str]]) -> str:
+    """How many questions could not be asked, why, and what to do."""
+    if not count:
+        return ""
+    reasons = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in told)
+    more = f"<li>and {count - len(told):,} more; rows.jsonl has all</li>" if told and count > len(told) else ""
+    return (
+        f'<div class="flaw"><b>{plural(count, "question")} could not be asked and counted as wrong.</b><ul>{reasons}{more}</ul>'
+        "Once the files are repaired, the same command with <code>--again</code> asks again what could not be read.</div>"
     )
 
 
@@ -105,6 +134,19 @@ def heading(tag: str) -> str:
     return TAGS.get(tag, tag.replace("_", " ").capitalize())
 
 
+def frequent(groups: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a tag that are shown: those with the most questions, in the order given."""
+    kept = set(sorted(groups, key=lambda value: -groups[value]["n"])[:VALUES])
+    return {value: own for value, own in groups.items() if value in kept}
+
+
+def remark(groups: Mapping[str, Any], place: str) -> str:
+    """How many values are shown of how many, and where the others are, in HTML; nothing where all are shown."""
+    if len(groups) <= VALUES:
+        return ""
+    return f"<small> the {VALUES} with the most questions of {len(groups):,}; all are in {place}</small>"
+
+
 def label(tag: str, value: str) -> str:
     """What a value of a tag is called."""
     return {"image": "2D image", "volume": "3D volume"}.get(value, value) if tag == "kind" else value.replace("_", " ")
@@ -117,9 +159,10 @@ def _group(tag: str, groups: Mapping[str, Any], whole: float) -> str:
         f'<td class="value">{percent(own["accuracy"])}</td><td>{interval_text(own["accuracy_ci95"])}</td>'
         f"<td>{interval_text(own['accuracy_ci95_patients']) or _DASH}</td><td>{percent(own['chance'])}</td><td>{own['unread']:,}</td>"
         f"<td>{own['patients']:,}</td><td>{own['n']:,}</td></tr>"
-        for value, own in groups.items()
+        for value, own in frequent(groups).items()
     )
-    return f'<tbody><tr class="tag"><th scope="rowgroup" colspan="9">{escape(heading(tag))}</th></tr>{rows}</tbody>'
+    rubric = f"{escape(heading(tag))}{remark(groups, 'report.md and results.json')}"
+    return f'<tbody><tr class="tag"><th scope="rowgroup" colspan="9">{rubric}</th></tr>{rows}</tbody>'
 
 
 def _lines(own: Mapping[str, Any], whole: float) -> list[tuple[str, float]]:
@@ -142,7 +185,8 @@ def readings(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]], r
     return (
         '<div class="wide"><table class="readings"><thead><tr><th scope="col">Reading</th>'
         f'<th scope="col" class="chart">{ticks(("0", "50", "100%"))}</th><th scope="col">Accuracy</th><th scope="col">Wilson 95%</th>'
-        '<th scope="col">Right for us alone</th><th scope="col">Right for it alone</th><th scope="col">Questions</th></tr></thead>'
+        '<th scope="col" class="more">Right for us alone</th>'
+        '<th scope="col" class="more">Right for it alone</th><th scope="col">Questions</th></tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
         '<p class="note">Published readings are kept with their defects, to compare with published figures and for nothing else. '
         "Questions that a reading does not count are left out of its share.</p>"
@@ -152,9 +196,9 @@ def readings(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]], r
 def _reading(name: str, rule: str, own: Mapping[str, Any], apart: tuple[str, str]) -> str:
     drawn = dot(own["accuracy"], own["accuracy_ci95"])
     return (
-        f'<tr><th scope="row"><b>{escape(name)}</b><small>{escape(rule)}</small></th><td class="chart">{drawn}</td>'
+        f'<tr><th scope="row"><b>{escape(name).replace("_", "_<wbr>")}</b><small>{escape(rule)}</small></th><td class="chart">{drawn}</td>'
         f'<td class="value">{percent(own["accuracy"], 1)}</td><td>{interval_text(own["accuracy_ci95"], 1)}</td>'
-        f"<td>{apart[0]}</td><td>{apart[1]}</td><td>{own['n']:,}</td></tr>"
+        f'<td class="more">{apart[0]}</td><td class="more">{apart[1]}</td><td>{own["n"]:,}</td></tr>'
     )
 
 

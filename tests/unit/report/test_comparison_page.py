@@ -136,3 +136,14 @@ def test_long_texts_do_not_make_a_long_page(tmp_path: Path, monkeypatch: pytest.
     assert len(page) < 400_000
     assert 2 <= page.count("data-card data-group") <= 4
     assert "All runs are wrong: 2 of 10 questions" in page
+
+
+def test_of_very_many_values_the_frequent_ones_are_shown(tmp_path: Path) -> None:
+    """Structure 0 has two questions and is kept, 149 have one: 100 of 150 rows, and where the others are."""
+    rows = [samples.row(n, True, tags={"structure": f"part {n % 150:03d}"}, look=False) for n in range(151)]
+    for name in "ab":
+        samples.write_folder(tmp_path / name, rows)
+    page = page_at(tmp_path, ["a", "b"])
+    assert page.count('<th scope="row">part ') == 100
+    assert '<th scope="row">part 000</th>' in page
+    assert "Structure<small> the 100 with the most questions of 150; all are in what --json prints</small></th>" in page

@@ -101,7 +101,21 @@ def test_a_question_that_could_not_be_asked_says_why(tmp_path: Path) -> None:
     assert 'data-looked="no"' in html
     page, markdown = written(tmp_path, [row, samples.row(1, True)], questions_a_second=None)
     assert "Not readable, counted as wrong: 1." in markdown
+    assert "<b>1 question could not be asked and counted as wrong.</b><ul><li>q0: no such &lt;file&gt;</li></ul>" in page
+    assert "<code>--again</code>" in page
+    assert ">not asked</b>" in html
+    assert "The only wrong answer" in page
     assert "\u2013 questions a second" in page
+
+
+def test_a_few_of_many_questions_that_could_not_be_asked_are_named(tmp_path: Path) -> None:
+    rows = [samples.row(n, False, said="", picture="") | {"samples": [], "problem": f"why {n}"} for n in range(5)]
+    page, _ = written(tmp_path, rows)
+    head = page.split("By what was asked")[0]
+    assert [n for n in range(5) if f"why {n}" in head] == [0, 1, 2]
+    assert "<li>and 2 more; rows.jsonl has all</li>" in head
+    whole, _ = written(tmp_path, samples.rows_of([True]))
+    assert "could not be asked" not in whole
 
 
 def test_texts_are_inert(tmp_path: Path) -> None:
@@ -263,3 +277,14 @@ def test_a_dot_lies_where_its_value_is() -> None:
     assert 'class="zero" d="M50.00 0V16"' in drawn
     assert 'd="M100.00 8h0"' in dot(7.0)
     assert "dot" not in dot(None)
+
+
+def test_of_very_many_values_the_frequent_ones_are_shown(tmp_path: Path) -> None:
+    """Structure 0 has two questions and is kept, 149 have one: 100 of 150 rows, and where the others are."""
+    rows = [samples.row(n, True, tags={"family": "size", "structure": f"part {n % 150:03d}"}, look=False) for n in range(151)]
+    page, markdown = written(tmp_path, rows)
+    assert '<th scope="row">part 000</th>' in page
+    assert page.count('<th scope="row">part ') == 100
+    assert "Structure<small> the 100 with the most questions of 150; all are in report.md and results.json</small></th>" in page
+    assert markdown.count("| part ") == 150
+    assert 'colspan="9">Family</th>' in page

@@ -117,9 +117,12 @@ def compare_runs(
 def _groups(rows: Sequence[Row], by: Sequence[str]) -> dict[str, dict[str, list[Row]]]:
     found: dict[str, dict[str, list[Row]]] = {}
     for tag in by:
-        values = sorted({row.tags[tag] for row in rows if tag in row.tags})
-        if values:
-            found[tag] = {value: [row for row in rows if row.tags.get(tag) == value] for value in values}
+        groups: dict[str, list[Row]] = {}
+        for row in rows:
+            if tag in row.tags:
+                groups.setdefault(row.tags[tag], []).append(row)
+        if groups:
+            found[tag] = {value: groups[value] for value in sorted(groups)}
     return found
 
 
