@@ -182,13 +182,13 @@ class Reasoner:
         return self.ground_many(case, [question], on_token=on_token, **how)[0][0]
 
     def ground_many(
-        self, case: Case, questions: Sequence[str], *, on_token: OnToken | None = None, **how: Any
+        self, case: Case, questions: Sequence[Question | str], *, on_token: OnToken | None = None, **how: Any
     ) -> list[list[Trace]]:
         """Ask several implicit questions about one picture in the words of ``checkpoint.grounding``, each several times.
 
         Args:
             case: An image.
-            questions: Implicit questions. None gives an empty list.
+            questions: Implicit questions; a plain text takes the seed of the sampling. None gives an empty list.
             on_token: As for ``ask_many``.
             **how: Fields of ``AskOptions``.
 

@@ -46,6 +46,11 @@ def shuffle_key(seed: int, name: str) -> tuple[bytes, str]:
     return hashlib.sha256(f"{seed} {name}".encode()).digest(), name
 
 
+def seed_of(seed: int, name: str) -> int:
+    """Seed of what is drawn for one name, such as the first sample to a question; it depends on nothing else."""
+    return int.from_bytes(shuffle_key(seed, name)[0][:7], "big")
+
+
 def _check_text(entry: Entry) -> None:
     """Refuse half characters, which JSON may hold and no file, seed or tokenizer takes."""
     try:

@@ -79,7 +79,7 @@ class Model:
     """Says what it was told to; dies after so many pictures if told so."""
 
     def __init__(self, answers, *, dies_after=None, frame=FRAME):
-        self.answers, self.left, self.frame, self.asked = answers, dies_after, frame, []
+        self.answers, self.left, self.frame, self.asked, self.seeds = answers, dies_after, frame, [], []
         profile = SimpleNamespace(name="w", sha256="0")
         ids = SimpleNamespace(think_end=END)
         self.checkpoint = SimpleNamespace(
@@ -91,8 +91,9 @@ class Model:
             if not self.left:
                 raise KeyboardInterrupt
             self.left -= 1
-        self.asked.append((case.source.name, list(questions), samples, sampling))
-        return [[self._trace(text, n) for n in range(samples)] for text in questions]
+        self.asked.append((case.source.name, [q.text for q in questions], samples, sampling))
+        self.seeds += [q.seed_of(n, sampling) for q in questions for n in range(samples)]
+        return [[self._trace(q.text, n) for n in range(samples)] for q in questions]
 
     def _trace(self, question, n):
         text = self.answers(question, n)
@@ -257,7 +258,7 @@ def test_several_answers_are_means_and_tell_how_they_agree(tmp_path):
     model = Model(drawn)
     how = Settings(samples=3, temperature=0.7, seed=5)
     results = evaluate(model, Suite(cases=1), Boxes(), tmp_path, settings=how).results
-    assert (model.asked[0][2], model.asked[0][3]) == (3, Sampling(temperature=0.7, seed=5))
+    assert (model.asked[0][2], model.asked[0][3]) == (3, Sampling(temperature=0.7))
     first, _ = rows_of(tmp_path)
     assert first["scores"]["iou"] == pytest.approx((1 + 1 + 1 / 3) / 3)
     assert [a["scores"]["iou"] for a in first["answers"]] == pytest.approx([1, 1, 1 / 3])
@@ -273,6 +274,18 @@ def test_several_answers_are_means_and_tell_how_they_agree(tmp_path):
     for samples, temperature in ((2, 0.0), (0, 0.0)):
         with pytest.raises(FormatError):
             Settings(samples=samples, temperature=temperature)
+
+
+def test_every_sample_has_random_numbers_of_its_own_whatever_else_is_asked(tmp_path):
+    def seeds(name, cases, seed):
+        model = Model(right)
+        evaluate(model, Suite(cases), Boxes(), tmp_path / name, settings=Settings(samples=2, temperature=1.0, seed=seed))
+        return model.seeds
+
+    many = seeds("many", 3, 5)
+    assert len(set(many)) == len(many) == 12
+    assert seeds("few", 1, 5) == many[:4]
+    assert not set(seeds("other", 3, 6)) & set(many)
 
 
 def test_a_missing_box_agrees_with_none(tmp_path):

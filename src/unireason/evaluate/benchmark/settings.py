@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from unireason.engine.sampling import Sampling
 from unireason.errors import FormatError
+from unireason.evaluate.questions import seed_of
 from unireason.grounding.prompts import CropSource
 
 TEMPERATURE = 0.7
@@ -87,7 +87,7 @@ class Settings:
 
     def seed_of(self, question: str) -> int:
         """Seed of the first sample to a question; it depends on the seed of the run and the question's identifier alone."""
-        return int.from_bytes(hashlib.sha256(f"{self.seed} {question}".encode()).digest()[:7], "big")
+        return seed_of(self.seed, question)
 
     def manifest(self) -> dict[str, Any]:
         """What of this shapes the rows, as plain JSON values."""

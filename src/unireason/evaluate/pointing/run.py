@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unireason.engine.reasoner import Reasoner
+from unireason.engine.reasoner import Question, Reasoner
 from unireason.engine.sampling import Sampling
 from unireason.errors import FormatError, ImageReadError, SizeLimitError
 from unireason.evaluate.grounding import TOLERANCE_MM, measure
 from unireason.evaluate.journal import Journal, held, make_manifest, write_results
-from unireason.evaluate.questions import by_case, check_frame, choose
+from unireason.evaluate.questions import by_case, check_frame, choose, seed_of
 from unireason.evaluate.suites.pointing import PointingSuite, Truth
 from unireason.evaluate.suites.suite import Entry
 from unireason.grounding import trace as traces
@@ -62,8 +62,8 @@ class Settings:
 
     @property
     def asking(self) -> dict[str, Any]:
-        """As keyword arguments of ``Reasoner.ground_many``."""
-        return {"samples": self.samples, "sampling": Sampling(temperature=self.temperature, seed=self.seed)}
+        """As keyword arguments of ``Reasoner.ground_many``; questions bring seeds of their own."""
+        return {"samples": self.samples, "sampling": Sampling(temperature=self.temperature)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,7 +195,8 @@ class _Asking:
             return [unreadable_row(entry, str(error)) for entry in entries]
         truths = {entry.id: self._truth(entry) for entry in entries}
         asked = [(entry, truth) for entry in entries if isinstance(truth := truths[entry.id], Truth)]
-        many = self.reasoner.ground_many(case, [entry.question for entry, _ in asked], **self.settings.asking)
+        questions = [Question(entry.question, seed=seed_of(self.settings.seed, entry.id)) for entry, _ in asked]
+        many = self.reasoner.ground_many(case, questions, **self.settings.asking)
         pairs: list[tuple[Truth, Trace]] = []
         for (entry, truth), samples in zip(asked, many, strict=True):
             check_frame(entry, samples[0].frame)
