@@ -155,6 +155,14 @@ def test_colour_pictures_and_masks(tmp_path):
     assert found.truth(entry).mask.sum() == 64
 
 
+def test_faint_pixels_of_a_mask_are_not_meant(tmp_path):
+    faint = np.zeros((20, 40), np.uint8)
+    faint[4, 8:11] = (1, 127, 128)  # as a lossy file has them at its edges
+    found = suite(release(tmp_path, row("a", meant=png(faint))))
+    (entry,) = found.entries()
+    assert np.argwhere(found.truth(entry).mask).tolist() == [[4, 10]]
+
+
 def test_what_is_refused(tmp_path):
     release(tmp_path, row("a"), name="train-0.parquet")
     (tmp_path / "empty").mkdir()
