@@ -62,6 +62,7 @@ def test_only_what_stands_behind_the_last_think_end_and_was_sampled_counts():
         (Tokens((1,), (3, 4), (True, True), (0.0, 0.0)), END),  # never closed
         (Tokens((1,), (3, END), (True, True), (0.0, 0.0)), END),  # nothing behind it
         (Tokens((1,), (END, 4), (True, True), (0.0, 0.0)), None),  # no such token
+        (Tokens((1,), (END, 4, 5), (True,) * 3, (0.0, math.nan, -1.0)), END),  # the network overflowed
     ],
 )
 def test_an_unknown_probability_is_none(tokens, end):

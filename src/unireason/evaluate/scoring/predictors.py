@@ -37,14 +37,15 @@ def answer_probability(trace: Trace, think_end: int | None) -> float | None:
 
     Returns:
         A number in [0, 1]: the product of the recorded token probabilities, which the engines take at temperature 1; None without
-        log-probabilities, without ``</think>`` or with nothing behind it.
+        log-probabilities, without ``</think>``, with nothing behind it, or where the network lost its numbers (NaN).
     """
     tokens = trace.tokens
     if tokens is None or not tokens.logprobs or think_end not in tokens.response:
         return None
     start = len(tokens.response) - tokens.response[::-1].index(think_end)
     own = [value for value, sampled in zip(tokens.logprobs[start:], tokens.sampled[start:], strict=True) if sampled]
-    return min(1.0, math.exp(sum(own))) if own else None
+    total = sum(own)
+    return None if not own or math.isnan(total) else min(1.0, math.exp(total))
 
 
 def calibration(values: Sequence[float | None], right: Sequence[bool], *, count: int = 10) -> dict[str, Any]:
