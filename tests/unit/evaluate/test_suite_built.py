@@ -27,6 +27,7 @@ def test_an_examination_of_phantoms(exam):
     chosen = {s.id: s for kind in ("image", "volume") for s in held_out(dataset, kind, 7)}
     assert len(found) == 14
     assert {entry.id for entry in found} == set(chosen)
+    named = {r.scene.case: {*r.scene.structures, *r.scene.absent} for r in dataset.cases()}
     leads = 0
     for entry in found:
         sample = chosen[entry.id]
@@ -42,6 +43,8 @@ def test_an_examination_of_phantoms(exam):
         assert (entry.tags["family"], entry.tags["kind"]) == (sample.question.family, sample.kind)
         assert entry.tags["frame"] == {"image": "112x112x1", "volume": "56x56x16"}[sample.kind]
         assert entry.tags["modality"] == "CT"
+        meant = [name for name in sample.question.about if name in named[sample.case]]
+        assert entry.tags["structure"] == (meant or list(sample.question.needs))[0]
     assert leads  # false leads of the template are no true places
 
 

@@ -218,6 +218,9 @@ def test_phantoms(phantoms):
     assert len(entries) == 15
     cases = [e.case for e in entries]
     assert sum(a != b for a, b in pairwise(cases)) == len(set(cases)) - 1
+    whose = {sample.id: sample.patient for sample in found.dataset.samples()}
+    assert [entry.patient for entry in entries] == [whose[entry.id] for entry in entries]
+    assert all(entry.patient != entry.case for entry in entries)  # of a patient several slices may be asked about
     for entry in [*entries, entries[0]]:
         case, truth = found.read(entry.case), found.truth(entry)
         width, height = truth.grid
