@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 import warnings
 import zlib
@@ -18,6 +19,8 @@ from unireason.errors import ImageReadError, SizeLimitError, UniReasonError
 
 _CHUNK = 2**20
 _SURPLUS = 2**24  # bytes behind the expected values that are still unpacked to reach the checksum
+
+_ADDRESS = re.compile(r"\s*<[\w.]+ object at 0x[0-9a-fA-F]+>")  # an object of Python as decoders print it
 
 
 @contextmanager
@@ -47,7 +50,8 @@ def decoding(path: Path, what: str, remedy: str = "check the file with another p
             f"'{path.name}' does not fit into memory", "", "read it on a larger machine or make it smaller"
         ) from error
     except Exception as error:
-        detail = " ".join(str(error).split()).replace(f"{path.parent}{os.sep}", "")[-300:] or type(error).__name__
+        told = _ADDRESS.sub("", " ".join(str(error).split()))  # says nothing to people, and differs each time
+        detail = told.replace(f"{path.parent}{os.sep}", "")[-300:] or type(error).__name__
         raise ImageReadError(f"'{path.name}' cannot be read as {what}: {detail}", "", remedy) from error
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .evaluation_cards import Row, families, family, finder, fitting, kind, options, pick, pictures, response, shot, tags
-from .markup import escape
+from .markup import escape, plural
 
 APART, SAME = 300, 100
 """Responses shown at most: to questions on which runs part, and to others."""
@@ -102,7 +102,7 @@ def _fields(shown: Sequence[Mapping[str, Row]], names: Sequence[str]) -> dict[st
 def _rubric(name: str, shown: int, every: int) -> str:
     title = {"apart": "Runs part", "wrong": "All runs are wrong", "right": "All runs are right"}[name]
     if shown == every:
-        return f"{title}: all {every:,} questions"
+        return f"{title}: {'all ' if every > 1 else ''}{plural(every, 'question')}"
     return f"{title}: {shown} of {every:,} questions, spread evenly over the families; all are in the rows.jsonl of each run"
 
 

@@ -18,7 +18,7 @@ from unireason.errors import FormatError
 from unireason.files import write_bytes
 
 from .bars import bar, percent
-from .markup import escape, number, render, static
+from .markup import escape, number, plural, render, static
 from .pixels import addresses, check, fit
 
 _LONGEST, _BYTES = 336, 600_000  # pixels of a picture's longer side, bytes of all pictures
@@ -120,8 +120,9 @@ def write_consistency(
 def _facts(results: Mapping[str, Any]) -> str:
     made = results["manifest"]
     model = made["checkpoint"]
-    words = [f"suite {made['suite']}", f"{made['questions']} questions", f"{results['n']} pairs of a question and a structure"]
-    words += [f"{results['patients']} patients", f"seed {made['seed']}"]
+    words = [f"suite {made['suite']}", plural(made["questions"], "question")]
+    words.append(f"{plural(results['n'], 'pair')} of a question and a structure")
+    words += [plural(results["patients"], "patient"), f"seed {made['seed']}"]
     words.append(f"checkpoint {model['name']} {str(model['sha256'])[:12]}".strip())
     return " · ".join(escape(word) for word in words)
 
@@ -136,11 +137,12 @@ def _figures(results: Mapping[str, Any]) -> str:
     ]
     head = "".join(f"<div><dt>{n}</dt><dd>{v}{f'<small>{m}</small>' if m else ''}</dd></div>" for n, v, m in large)
     rows = "".join(_row(results, *row) for row in _ROWS)
-    left = f" {results['left_out']} pairs were left out: too small on their slice." if results["left_out"] else ""
+    left = f" Left out: {plural(results['left_out'], 'pair')}, too small on the slice." if results["left_out"] else ""
     return (
         f'<dl class="large">{head}</dl><table class="conditions"><thead><tr><th scope="col">Mean IoU between</th>'
-        '<th scope="col" colspan="2">All pairs</th><th scope="col">95% interval</th><th scope="col">IoU ≥ 0.5</th>'
-        '<th scope="col">Both looked</th><th scope="col">95% interval</th></tr></thead>'
+        '<th scope="col" class="chart"></th><th scope="col">All pairs</th><th scope="col">95% interval</th>'
+        '<th scope="col" class="spare">IoU ≥ 0.5</th><th scope="col" class="spare">Both looked</th>'
+        '<th scope="col" class="spare">95% interval</th></tr></thead>'
         f'<tbody>{rows}</tbody></table><p class="note">Over all pairs a missing look counts as 0. Intervals: whole patients '
         f"resampled.{left}</p>"
     )
@@ -151,8 +153,8 @@ def _row(results: Mapping[str, Any], name: str, title: str, meaning: str) -> str
     return (
         f'<tr><th scope="row"><b>{title}</b><small>{meaning}</small></th>'
         f'<td class="chart">{bar(part["mean_iou"], part["ci95_patients"])}</td><td class="value">{_two(part["mean_iou"])}</td>'
-        f"<td>{_range(part['ci95_patients'])}</td><td>{percent(part['at_50'])}</td><td>{_two(whole['mean_iou'])}</td>"
-        f"<td>{_range(whole['ci95_patients'])}</td></tr>"
+        f'<td>{_range(part["ci95_patients"])}</td><td class="spare">{percent(part["at_50"])}</td>'
+        f'<td class="spare">{_two(whole["mean_iou"])}</td><td class="spare">{_range(whole["ci95_patients"])}</td></tr>'
     )
 
 
@@ -160,14 +162,15 @@ def _structures(parts: Mapping[str, Mapping[str, Any]]) -> str:
     rows = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td class="chart">{bar(part["agreement"]["mean_iou"], part["agreement"]["ci95_patients"])}'
         f'</td><td class="value">{_two(part["agreement"]["mean_iou"])}</td><td>{_range(part["agreement"]["ci95_patients"])}</td>'
-        + "".join(f"<td>{_two(part[key]['mean_iou'])}</td>" for key, _, _ in _ROWS[1:])
-        + f"<td>{percent(part['looked']['both'])}</td><td>{part['n']}</td></tr>"
+        + "".join(f'<td class="spare">{_two(part[key]["mean_iou"])}</td>' for key, _, _ in _ROWS[1:])
+        + f'<td class="spare">{percent(part["looked"]["both"])}</td><td>{part["n"]}</td></tr>'
         for name, part in parts.items()
     )
-    heads = "".join(f'<th scope="col">{title}</th>' for _, title, _ in _ROWS[1:])
+    heads = "".join(f'<th scope="col" class="spare">{title}</th>' for _, title, _ in _ROWS[1:])
     return (
-        '<h2>By structure</h2><table class="conditions"><thead><tr><th scope="col">Structure</th><th scope="col" colspan="2">Agreement'
-        f'</th><th scope="col">95% interval</th>{heads}<th scope="col">Both looked</th><th scope="col">n</th></tr></thead>'
+        '<h2>By structure</h2><table class="conditions"><thead><tr><th scope="col">Structure</th><th scope="col" class="chart"></th>'
+        f'<th scope="col">Agreement</th><th scope="col">95% interval</th>{heads}'
+        '<th scope="col" class="spare">Both looked</th><th scope="col">Pairs</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
     )
 

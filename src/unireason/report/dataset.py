@@ -21,7 +21,7 @@ from unireason.files import write_bytes
 
 from .bars import bar, interval_text, percent
 from .dataset_cards import Shown, card, choose
-from .markup import escape, render, static
+from .markup import escape, plural, render, static
 
 _MOST_STRUCTURES = 24
 _KINDS = (("image", "2D images"), ("volume", "3D volumes"))
@@ -59,14 +59,14 @@ def write(report: Report, dataset: Dataset, source: Source | None, path: str | o
     values = {
         "title": f"{escape(title)}, checked",
         "name": escape(title),
-        "verdict": '<span class="good">sound</span>' if report.ok else f'<span class="bad">{_plural(total, "problem")}</span>',
+        "verdict": '<span class="good">sound</span>' if report.ok else f'<span class="bad">{plural(total, "problem")}</span>',
         "facts": _facts(report, manifest),
         "checks": _checks(report),
         "shortcut": _shortcut(report),
         "spread": _spread(report),
         "filters": _filters(shown),
         "cards": "".join(card(n, s) for n, s in enumerate(shown)),
-        "samples": f"{_plural(len(shown), 'sample')} to look at" if shown else "No sample to look at",
+        "samples": f"{plural(len(shown), 'sample')} to look at" if shown else "No sample to look at",
     }
     style = f"{static('base.css')}\n{static('index.css')}\n{static('dataset.css')}"
     return write_bytes(path, render("dataset.html", about="data check", style=style, script="", values=values).encode("utf-8"))
@@ -85,14 +85,10 @@ def _filters(shown: list[Shown]) -> str:
     return f'<fieldset class="filters"><legend class="unseen">Show</legend>{boxes}</fieldset>'
 
 
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def _facts(report: Report, manifest: Mapping[str, Any]) -> str:
     cases = sum(report.distribution["cases"].values())
     samples = sum(report.distribution["families"].values())
-    facts = [f"{_plural(samples, 'sample')} on {_plural(cases, 'case')}"]
+    facts = [f"{plural(samples, 'sample')} on {plural(cases, 'case')}"]
     facts += [f"licence {manifest['licence']}"] if manifest.get("licence") else []
     facts.append("measured again from the masks" if report.masks else "masks not opened")
     facts += [f"content {report.content_sha256[:12]}"] if report.content_sha256 else []
@@ -106,7 +102,7 @@ def _checks(report: Report) -> str:
     rows = []
     for check, count in report.counts.items():
         seen = ", ".join(f"{n:,} {what}" for what, n in report.checked.get(check, {}).items())
-        verdict = f'<b class="bad">{_plural(count, "problem")}</b>' if count else _passed(check, report)
+        verdict = f'<b class="bad">{plural(count, "problem")}</b>' if count else _passed(check, report)
         kept = [p for p in report.problems if p.check == check]
         rows.append(
             f'<div class="check"><p class="line"><span class="name">{escape(check)}</span><span class="about">'
@@ -127,7 +123,7 @@ def _list(kept: list[Any], count: int) -> str:
         return ""
     items = "".join(f"<li>{_about(p)}{escape(p.detail)}</li>" for p in kept)
     more = f"<li>and {count - len(kept):,} more</li>" if count > len(kept) else ""
-    return f"<details{' open' if len(kept) <= 8 else ''}><summary>{_plural(count, 'problem')}</summary><ul>{items}{more}</ul></details>"
+    return f"<details{' open' if len(kept) <= 8 else ''}><summary>{plural(count, 'problem')}</summary><ul>{items}{more}</ul></details>"
 
 
 def _about(finding: Any) -> str:

@@ -6,7 +6,7 @@ The page needs no network and no server: pictures and plots are inside. Without 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,14 @@ from unireason.files import write_bytes
 from . import evaluation_tables as tables
 from .evaluation_cards import Row, card, card_fields, finder, fitting, pick, pictures
 from .evaluation_markdown import run_markdown
-from .markup import escape, render, static
+from .markup import escape, plural, render, static
 from .reliability import write_reliability
 
 PAGE, TABLES, PLOT = "report.html", "report.md", "reliability.png"
 """Files that are written."""
 
-WRONG, RIGHT = 72, 24
-"""Answers shown at most."""
+WRONG, RIGHT, LOST = 72, 24, 3
+"""Wrong and right answers shown at most, and questions that could not be asked told at the top."""
 
 _BYTES, _TEXT = 2_000_000, 12_000_000  # pictures and cards of a page
 _PREDICTORS = {"overlap": "Box overlap", "agreement": "Agreement among samples", "probability": "Answer probability"}
@@ -39,11 +39,13 @@ class Chosen:
         apart: By published reading the questions that are right by ours alone, and by it alone.
         every: Number of wrong and of right answers, by that word.
         shown: Those with a card, by that word.
+        lost: Some questions that could not be asked, as ``(identifier, why)``.
     """
 
     apart: Mapping[str, tuple[int, int]]
     every: Mapping[str, int]
     shown: Mapping[str, list[Row]]
+    lost: Sequence[tuple[str, str]] = ()
 
 
 def write_run(
@@ -85,7 +87,10 @@ def choose(rows: Callable[[], Iterable[Row]]) -> Chosen:
     """
     brief: dict[str, list[Row]] = {"wrong": [], "right": []}
     apart: dict[str, tuple[int, int]] = {}
+    lost: list[tuple[str, str]] = []
     for row in rows():
+        if row["problem"] and len(lost) < LOST:
+            lost.append((row["id"], row["problem"]))
         brief[_word(row)].append({"id": row["id"], "tags": {"family": row["tags"].get("family", "")}})
         for name, verdict in row["published"].items():
             ours, theirs = apart.get(name, (0, 0))
@@ -95,7 +100,7 @@ def choose(rows: Callable[[], Iterable[Row]]) -> Chosen:
     for row in rows():
         if row["id"] in wanted:
             shown[_word(row)].append(row)
-    return Chosen(apart, {word: len(own) for word, own in brief.items()}, shown)
+    return Chosen(apart, {word: len(own) for word, own in brief.items()}, shown, lost)
 
 
 def _word(row: Row) -> str:
@@ -109,13 +114,13 @@ def page_of(
     made = results["manifest"]
     facts = [
         f"suite {results['suite']}",
-        f"{results['n']:,} questions",
-        f"{results['patients']:,} patients",
+        plural(results["n"], "question"),
+        plural(results["patients"], "patient"),
         f"seed {made['seed']}",
     ]
     facts.append(f"checkpoint {made['checkpoint']['name']} {str(made['checkpoint']['sha256'])[:12]}".strip())
     body = [
-        section("Result", tables.headline(results)),
+        section("Result", tables.headline(results, chosen.lost)),
         section("By what was asked", tables.by_tags(results["scores"])),
         section("Readings side by side", tables.readings(results, chosen.apart, rules)),
         section("Does anything tell right answers from wrong ones?", _calibration(plot)),
@@ -174,5 +179,5 @@ def _cards(chosen: Chosen, folder: Path) -> str:
 
 def _rubric(name: str, shown: int, every: int) -> str:
     if shown == every:
-        return f"All {every:,} {name} answers"
+        return f"All {every:,} {name} answers" if every > 1 else f"The only {name} answer"
     return f"{shown} of {every:,} {name} answers, spread evenly over the families; all are in rows.jsonl"

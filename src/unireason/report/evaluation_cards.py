@@ -129,7 +129,7 @@ def card(row: Row, links: Mapping[str, str]) -> str:
     data = "".join(f' data-{name}="{escape(value)}"' for name, value in facts.items())
     head = f"{kind(row)} · {escape(row['case'])}"
     tone = "good" if row["right"] else "bad"
-    word = verdict if row["said"] else f"{verdict}, unread"
+    word = "not asked" if row["problem"] else verdict if row["said"] else f"{verdict}, unread"
     return (
         f'<li class="card response" data-card{data}>{shot(row, links)}<div class="text">'
         f'<p class="kind"><span>{head}</span><b class="{tone}">{word}</b></p><p class="kind"><span>{tags(row)}</span></p>'
@@ -164,7 +164,8 @@ def shot(row: Row, links: Mapping[str, str]) -> str:
     """The picture of a row in its dark frame; a line that says so where there is none."""
     link = links.get(row["picture"])
     if link is None:
-        return f'<div class="shots"><p class="none">{"no picture" if looked(row) else "no look"}</p></div>'
+        why = "not asked" if row["problem"] else "no picture" if looked(row) else "no look"
+        return f'<div class="shots"><p class="none">{why}</p></div>'
     told = "picture with the first look" if looked(row) else "picture, no look"
     return f'<div class="shots"><figure><img src="{link}" alt="{told}" decoding="async"></figure></div>'
 

@@ -185,8 +185,8 @@ def readings(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]], r
     return (
         '<div class="wide"><table class="readings"><thead><tr><th scope="col">Reading</th>'
         f'<th scope="col" class="chart">{ticks(("0", "50", "100%"))}</th><th scope="col">Accuracy</th><th scope="col">Wilson 95%</th>'
-        '<th scope="col" class="more">Right for us alone</th>'
-        '<th scope="col" class="more">Right for it alone</th><th scope="col">Questions</th></tr></thead>'
+        '<th scope="col" class="spare">Right for us alone</th>'
+        '<th scope="col" class="spare">Right for it alone</th><th scope="col">Questions</th></tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
         '<p class="note">Published readings are kept with their defects, to compare with published figures and for nothing else. '
         "Questions that a reading does not count are left out of its share.</p>"
@@ -198,7 +198,7 @@ def _reading(name: str, rule: str, own: Mapping[str, Any], apart: tuple[str, str
     return (
         f'<tr><th scope="row"><b>{escape(name).replace("_", "_<wbr>")}</b><small>{escape(rule)}</small></th><td class="chart">{drawn}</td>'
         f'<td class="value">{percent(own["accuracy"], 1)}</td><td>{interval_text(own["accuracy_ci95"], 1)}</td>'
-        f'<td class="more">{apart[0]}</td><td class="more">{apart[1]}</td><td>{own["n"]:,}</td></tr>'
+        f'<td class="spare">{apart[0]}</td><td class="spare">{apart[1]}</td><td>{own["n"]:,}</td></tr>'
     )
 
 

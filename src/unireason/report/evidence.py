@@ -20,7 +20,7 @@ from unireason.types import Frame
 
 from .bars import bar, interval_text, percent
 from .marks import mark
-from .markup import escape, number, render, static
+from .markup import escape, plural, render, static
 from .pixels import addresses, fit
 
 _LONGEST, _BYTES = 336, 120_000  # pixels of a picture's longer side, bytes of the pictures of a question
@@ -90,14 +90,14 @@ def write_evidence(
 
 def _facts(manifest: Mapping[str, Any]) -> str:
     model = manifest["checkpoint"]
-    words = [f"suite {manifest['suite']}", f"{manifest['questions']} questions", f"seed {manifest['seed']}"]
+    words = [f"suite {manifest['suite']}", plural(manifest["questions"], "question"), f"seed {manifest['seed']}"]
     words.append(f"checkpoint {model['name']} {str(model['sha256'])[:12]}".strip())
     return " · ".join(escape(word) for word in words)
 
 
 def _table(results: Mapping[str, Any]) -> str:
     found = results["reliance"]
-    value = _DASH if found["value"] is None else number(found["value"], 2)
+    value = _DASH if found["value"] is None else f"{found['value']:.2f}"
     note = "undefined: not above chance" if found["value"] is None else _interval(found["ci95"])
     true = results["conditions"]["true"]
     large = [
@@ -111,8 +111,9 @@ def _table(results: Mapping[str, Any]) -> str:
     left = [str(name).replace("_", " ") for name in results["left_out"]]
     return (
         f'<dl class="large">{figures}</dl><table class="conditions"><thead><tr><th scope="col">Condition</th>'
-        '<th scope="col" colspan="2">Accuracy</th><th scope="col">95% interval</th><th scope="col">n</th>'
-        f'<th scope="col">Survival</th><th scope="col">Reliance</th></tr></thead><tbody>{rows}</tbody></table>'
+        '<th scope="col" class="chart"></th><th scope="col">Accuracy</th><th scope="col">95% interval</th>'
+        '<th scope="col" class="spare">Questions</th><th scope="col" class="spare">Survival</th>'
+        f'<th scope="col">Reliance</th></tr></thead><tbody>{rows}</tbody></table>'
         '<p class="legend"><span class="whisker"></span>95% interval<span class="dash"></span>chance</p>'
         '<p class="note">Survival: share of right answers under true that are right again. Reliance: share of the accuracy above '
         "chance that is lost; 0 if nothing is, 1 if what is left is no better than guessing.</p>"
@@ -127,13 +128,13 @@ def _row(name: str, part: Mapping[str, Any]) -> str:
         reliance = (
             _DASH
             if lost["value"] is None
-            else f"<b>{number(lost['value'], 2)}</b> <small>{_range(lost['ci95']) if lost['ci95'] else ''}</small>"
+            else f"<b>{lost['value']:.2f}</b> <small>{_range(lost['ci95']) if lost['ci95'] else ''}</small>"
         )
     drawn = bar(part["accuracy"], part["ci95"], part["chance"])
     return (
         f'<tr><th scope="row"><b>{escape(name.replace("_", " "))}</b><small>{escape(part["meaning"])}</small></th>'
         f'<td class="chart">{drawn}</td><td class="value">{percent(part["accuracy"])}</td><td>{interval_text(part["ci95"])}</td>'
-        f"<td>{part['n']}</td><td>{percent(kept['value']) if kept else ''}</td><td>{reliance}</td></tr>"
+        f'<td class="spare">{part["n"]:,}</td><td class="spare">{percent(kept["value"]) if kept else ""}</td><td>{reliance}</td></tr>'
     )
 
 
@@ -142,7 +143,7 @@ def _interval(ends: Sequence[float] | None) -> str:
 
 
 def _range(ends: Sequence[float]) -> str:
-    return f"{number(ends[0], 2)}{_DASH}{number(ends[1], 2)}"
+    return f"{ends[0]:.2f}{_DASH}{ends[1]:.2f}"
 
 
 def _list(title: str, flips: Sequence[Flip]) -> str:

@@ -96,6 +96,11 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
+def plural(count: int, noun: str) -> str:
+    """A count with its noun: "1 case", "1,200 cases"; for nouns that take an s."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def numbers(values: tuple[float, ...] | list[Any]) -> str:
     """Box numbers as compact text: integers without a point, others with one decimal."""
     return ", ".join(number(v) for v in values)

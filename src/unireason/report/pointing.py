@@ -20,7 +20,7 @@ from unireason.types import Frame, Stack
 
 from .bars import bar
 from .evaluation_markdown import cell
-from .markup import RESEARCH_ONLY, escape, render, static
+from .markup import RESEARCH_ONLY, escape, plural, render, static
 from .outlines import outlines
 from .pixels import addresses, fit
 
@@ -125,12 +125,22 @@ def pointing_markdown(results: Mapping[str, Any], *, titles: Mapping[str, str]) 
 def _facts(results: Mapping[str, Any]) -> list[str]:
     made = results["manifest"]
     model, expert = made["checkpoint"], made["expert"]
-    words = [f"suite {results['suite']}", f"{results['n']} questions", f"{results['patients']} patients", f"seed {made['seed']}"]
+    words = [
+        f"suite {results['suite']}",
+        plural(results["n"], "question"),
+        plural(results["patients"], "patient"),
+        f"seed {made['seed']}",
+    ]
     words.append(f"checkpoint {model['name']} {str(model['sha256'])[:12]}".strip())
     words.append(f"expert {expert['name']} {expert['sha256'][:12]}".strip())
     if made["samples"] > 1 or made["temperature"]:
         words.append(f"{made['samples']} answers a question at temperature {made['temperature']:g}")
     return words
+
+
+def _example(reasons: Mapping[str, str]) -> str:
+    """The first question that could not be read, and why."""
+    return next((f"{name}: {reason.rstrip('.')}" for name, reason in reasons.items()), "")
 
 
 def _remarks(results: Mapping[str, Any]) -> list[str]:
@@ -142,7 +152,9 @@ def _remarks(results: Mapping[str, Any]) -> list[str]:
     if results["problems"]:
         said.append("problems: " + ", ".join(f"{code} {n}" for code, n in results["problems"].items()))
     if lost:
-        said.append(f"{lost} questions could not be read and are part of no mean")
+        said.append(
+            f"{plural(lost, 'question')} could not be read and counted in no mean, such as {_example(results['unreadable']['questions'])}"
+        )
     if left:
         said.append("not asked: " + ", ".join(f"{n} because {reason}" for reason, n in results["left_out"].items()))
     return said
@@ -164,7 +176,8 @@ def _table(results: Mapping[str, Any], titles: Mapping[str, str]) -> str:
         )
     return (
         f'<dl class="large">{figures}</dl><table class="scores"><thead><tr><th scope="col">Score</th>'
-        f'<th scope="col" colspan="2">Mean</th><th scope="col">95% interval</th></tr></thead><tbody>{rows}</tbody></table>'
+        '<th scope="col" class="chart"></th>'
+        f'<th scope="col">Mean</th><th scope="col">95% interval</th></tr></thead><tbody>{rows}</tbody></table>'
         '<p class="legend"><span class="whisker"></span>95% interval over patients</p>'
         + "".join(f'<p class="note">{escape(word[0].upper() + word[1:])}.</p>' for word in _remarks(results))
         + f'<p class="note">{_UNITS} {escape(results["rule"])}</p>'

@@ -59,7 +59,7 @@ def test_prints_one_object_and_writes_the_folder(tmp_path, capsys):
     before = (tmp_path / "rows.jsonl").read_bytes()
     assert before.count(b"\n") == 28
     assert main(command[:-1]) == 0
-    assert "evidence reliance (random_region): 0.00 0.00-0.00" in capsys.readouterr().out
+    assert "evidence reliance (random_region): 0.00 (95% 0.00\u20130.00)" in capsys.readouterr().out
     assert (tmp_path / "rows.jsonl").read_bytes() == before
 
 

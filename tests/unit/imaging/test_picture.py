@@ -101,3 +101,6 @@ def test_damage_is_told(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(raw[: len(raw) // 2])
     with pytest.raises(ImageReadError, match=r"'cut.png' cannot be read as a picture"):
         imaging.read(tmp_path / "cut.png")
+    (tmp_path / "none.png").write_bytes(raw[:8] + b"text")
+    with pytest.raises(ImageReadError, match=r"'none.png' cannot be read as a picture: cannot identify image file\. Check"):
+        imaging.read(tmp_path / "none.png")

@@ -101,7 +101,7 @@ def test_a_question_that_could_not_be_asked_says_why(tmp_path: Path) -> None:
     assert 'data-looked="no"' in html
     page, markdown = written(tmp_path, [row, samples.row(1, True)], questions_a_second=None)
     assert "Not readable, counted as wrong: 1." in markdown
-    assert "<b>1 question could not be asked and counted as wrong.</b><ul><li>q0: no such &lt;file&gt;</li></ul>" in page
+    assert "<b>1 question could not be asked and counted as wrong.</b><ul><li>q0000: no such &lt;file&gt;</li></ul>" in page
     assert "<code>--again</code>" in page
     assert ">not asked</b>" in html
     assert "The only wrong answer" in page
@@ -110,11 +110,11 @@ def test_a_question_that_could_not_be_asked_says_why(tmp_path: Path) -> None:
 
 def test_a_few_of_many_questions_that_could_not_be_asked_are_named(tmp_path: Path) -> None:
     rows = [samples.row(n, False, said="", picture="") | {"samples": [], "problem": f"why {n}"} for n in range(5)]
-    page, _ = written(tmp_path, rows)
+    page, _ = written(tmp_path / "lost", rows)
     head = page.split("By what was asked")[0]
     assert [n for n in range(5) if f"why {n}" in head] == [0, 1, 2]
     assert "<li>and 2 more; rows.jsonl has all</li>" in head
-    whole, _ = written(tmp_path, samples.rows_of([True]))
+    whole, _ = written(tmp_path / "whole", samples.rows_of([True]))
     assert "could not be asked" not in whole
 
 

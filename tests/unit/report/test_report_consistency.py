@@ -47,7 +47,7 @@ def test_page_has_figures_plots_structures_and_slices(tmp_path):
     assert "&lt;b&gt;liver" in html
     assert html.count('<th scope="row">') == 7
     assert "\u22120.10<small>\u22120.20\u20130.10</small>" in html
-    assert "3 pairs were left out" in html
+    assert "Left out: 3 pairs, too small on the slice." in html
     assert 'cx="291.6" cy="120.0"' in html  # 0.81 of 360 to the right, half of 240 down
     assert "no projection of the cuboid" in html
     assert "no box on the slice" not in html

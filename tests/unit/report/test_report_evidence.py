@@ -48,7 +48,7 @@ def test_page_has_table_flips_and_survivors(tmp_path):
     assert "a &lt;b&gt; meaning" in html
     assert "Is &lt;i&gt;it&lt;/i&gt; left?" in html
     assert html.count('<th scope="row">') == 3
-    assert "<b>0.5</b> <small>0.25\u20130.75</small>" in html
+    assert "<b>0.50</b> <small>0.25\u20130.75</small>" in html
     assert "Not asked: other." in html
     assert 'x="50.00" y="25.00" width="50.00" height="25.00"' in html  # half the frame, 100 units wide
     assert "asked for, slice 1" in html

@@ -96,9 +96,10 @@ def test_tables(tmp_path):
     assert "A mask was found for 75.0% of the answers, 25.0% were malformed." in text
     assert "suite u-mrg · 4 questions · 2 patients · seed 1 · checkpoint m abababababab · expert classical" in text
     assert "could not be read" not in text
-    lost = {"unreadable": {"n": 3, "questions": {}}, "left_out": {"it has no text": 2}, "problems": {"no_answer": 1}}
+    unreadable = {"n": 3, "questions": {"q7": "'a' is damaged.", "q8": "b"}}
+    lost = {"unreadable": unreadable, "left_out": {"it has no text": 2}, "problems": {"no_answer": 1}}
     alone = page(tmp_path, results=lost | part(1, interval=False))
-    assert "3 questions could not be read and are part of no mean" in alone
+    assert "3 questions could not be read and counted in no mean, such as q7: &#x27;a&#x27; is damaged." in alone
     assert "Not asked: 2 because it has no text." in alone
     assert "Problems: no_answer 1." in alone
     assert "<small>\u2013</small>" in alone

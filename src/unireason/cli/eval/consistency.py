@@ -115,13 +115,14 @@ def _tell(results: Mapping[str, Any], page: Path) -> None:
     """The results as a table."""
     from unireason.evaluate.consistency.agreement import FIGURES
     from unireason.report.bars import percent
+    from unireason.report.markup import plural
 
     print(f"{'mean IoU':<17}{'all pairs':>10}{'95%':>13}{'both looked':>13}{'95%':>13}")
     for name in FIGURES:
         strict, whole = (f"{_two(part[name]['mean_iou'])}{_range(part[name]['ci95_patients']):>13}" for part in _parts(results))
         print(f"{name.replace('_', ' '):<17}{strict:>23}{whole:>26}")
     looked, above = results["looked"], results["above_other_patient"]
-    print(f"{results['n']} pairs, {results['patients']} patients, both looked {percent(looked['both'])}")
+    print(f"{plural(results['n'], 'pair')}, {plural(results['patients'], 'patient')}, both looked {percent(looked['both'])}")
     print(f"above other patients: {_two(above['difference'])} {_range(above['ci95_patients'])}\nwrote {page}")
 
 
@@ -134,4 +135,4 @@ def _two(value: float | None) -> str:
 
 
 def _range(ends: Sequence[float] | None) -> str:
-    return "" if ends is None else f"{ends[0]:.2f}-{ends[1]:.2f}"
+    return "" if ends is None else f"{ends[0]:.2f}\u2013{ends[1]:.2f}"

@@ -115,8 +115,9 @@ def _tell(results: Mapping[str, Any], page: Path) -> None:
         told = "" if lost is None else f"{lost:.2f}"
         row = f"{name:<15}{percent(part['accuracy']):>9}{interval_text(part['ci95']):>10}{part['n']:>6}"
         print(f"{row}{'' if kept is None else percent(kept):>10}{told:>10}")
+    print(f"chance {percent(results['conditions']['true']['chance'])}, answers with a look {percent(results['looked'])}")
     found = results["reliance"]
-    words = "undefined: not above chance" if found["value"] is None else f"{found['value']:.2f}"
+    words = "undefined, accuracy is not above chance" if found["value"] is None else f"{found['value']:.2f}"
     if found["ci95"]:
-        words += " {:.2f}-{:.2f}".format(*found["ci95"])
+        words += " (95% {:.2f}\u2013{:.2f})".format(*found["ci95"])
     print(f"evidence reliance ({results['reliance_condition']}): {words}\nwrote {page}")

@@ -165,6 +165,9 @@ def _varied(rows: Sequence[Mapping[str, Any]], most: int) -> list[str]:
 
 def _tell(results: Mapping[str, Any], titles: Mapping[str, str], page: Path) -> None:
     """The results as a table."""
+    from unireason.report.markup import plural
+
+    print(f"{'':<18}{'mean':>8}  95% over patients")
     for name, title in titles.items():
         own = results["scores"][name]
         factor = 1 if name == "hd95_mm" else 100
@@ -172,11 +175,10 @@ def _tell(results: Mapping[str, Any], titles: Mapping[str, str], page: Path) -> 
         interval = "" if ends is None else f"{factor * ends[0]:.2f} to {factor * ends[1]:.2f}"
         print(f"{title:<18}{factor * own['mean']:>8.2f}  {interval}")
     lost = results["unreadable"]["n"]
-    print(
-        f"{results['n']} questions, {results['patients']} patients; shares in percent; malformed {100 * results['malformed']:.1f}%"
-    )
+    asked = f"{plural(results['n'], 'question')}, {plural(results['patients'], 'patient')}"
+    print(f"{asked}; shares in percent; malformed {100 * results['malformed']:.1f}%")
     if lost:
-        print(f"{lost} questions could not be read and are part of no mean; results.json says why")
+        print(f"{plural(lost, 'question')} could not be read and counted in no mean; results.json says why, --again asks again")
     if results["left_out"]:
         print("not asked: " + ", ".join(f"{n} because {reason}" for reason, n in results["left_out"].items()))
     print(f"wrote {page}")

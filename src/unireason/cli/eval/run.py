@@ -105,21 +105,24 @@ def _tell(results: Mapping[str, Any], page: Path) -> None:
     """The results as a table."""
     from unireason.report.bars import interval_text, percent
 
-    def row(name: str, n: int, share: float, ends: Any) -> str:
-        return f"{name:<28}{percent(share):>9}{interval_text(ends):>10}{n:>8}"
+    def row(name: str, part: Mapping[str, Any]) -> str:
+        chance = percent(part["chance"]) if "chance" in part else ""
+        return f"{name:<30}{percent(part['accuracy']):>9}{interval_text(part['accuracy_ci95']):>10}{chance:>8}{part['n']:>8,}"
 
     scores = results["scores"]
-    print(f"{'':<28}{'accuracy':>9}{'95%':>10}{'n':>8}")
-    print(row("all", results["n"], scores["all"]["accuracy"], scores["all"]["accuracy_ci95"]))
+    print(f"{'':<30}{'accuracy':>9}{'95%':>10}{'chance':>8}{'n':>8}")
+    print(row("all", scores["all"]))
     for value, part in scores["by"].get("family", {}).items():
-        print(row(f"  {value}"[:28], part["n"], part["accuracy"], part["accuracy_ci95"]))
+        print(row(f"  {value}"[:30], part))
     for name, part in scores["all"]["published"].items():
-        print(row(f"read as {name}", part["n"], part["accuracy"], part["accuracy_ci95"]))
+        print(row(f"read as {name}", part))
     _tell_more(results, percent)
     print(f"wrote {page}")
 
 
 def _tell_more(results: Mapping[str, Any], percent: Callable[[float], str]) -> None:
+    from unireason.report.markup import plural
+
     for name, part in results["calibration"].items():
         told = [
             f"{key.upper()} {part[key]:.2f}"
@@ -129,9 +132,12 @@ def _tell_more(results: Mapping[str, Any], percent: Callable[[float], str]) -> N
         print(f"{name} as a predictor of right answers: {', '.join(told) or 'undefined'}")
     grounding, sampling = results["grounding"], results["sampling"]
     if grounding["looks"]:
-        print(f"mean box IoU {grounding['mean_box_iou']:.2f} over {grounding['looks']} true looks")
+        print(f"mean box IoU {grounding['mean_box_iou']:.2f} over {plural(grounding['looks'], 'true look')}")
     if sampling:
         mean, any_right = percent(sampling["mean_accuracy"]), percent(sampling["any_right"])
         print(f"{sampling['samples']} samples: mean accuracy {mean}, any right {any_right}")
-    if results["unreadable"]:
-        print(f"{results['unreadable']} questions could not be asked and count as wrong")
+    lost, unread = results["unreadable"], results["scores"]["all"]["unread"] - results["unreadable"]
+    if unread:
+        print(f"{plural(unread, 'answer')} said nothing that can be read and counted as wrong")
+    if lost:
+        print(f"{plural(lost, 'question')} could not be asked and counted as wrong; the page says why, --again asks again")
