@@ -113,7 +113,7 @@ def partners(names: Sequence[str], same: Callable[[str, str], bool], kinds: Mapp
     for kind in {kinds[name] for name in order}:
         ring = [name for name in order if kinds[name] == kind]
         for place, name in enumerate(ring):
-            others = (*ring[place + 1 :], *ring[:place])
+            others = (ring[(place + step) % len(ring)] for step in range(1, len(ring)))  # no copy: rings may be long
             partner = next((other for other in others if not same(name, other)), None)
             if partner is not None:
                 found[name] = partner
