@@ -185,8 +185,10 @@ def reply(row: Any) -> Reply:
 
 def _check(runs: Sequence[Run], baseline: int) -> None:
     names = [run.name for run in runs]
-    if len(runs) < 2 or not 0 <= baseline < len(runs):
-        raise FormatError(f"{len(runs)} runs with run {baseline} as the baseline", "at least two, and one of them")
+    if len(runs) < 2:
+        raise FormatError(f"a comparison of {', '.join(names) or 'no run'} with nothing", "at least two runs")
+    if not 0 <= baseline < len(runs):
+        raise FormatError(f"{len(runs)} runs with run {baseline} as the baseline", "one of them")
     if len(set(names)) != len(names):
         raise FormatError(f"the runs are called {', '.join(names)}", "different names", "name them with --names")
     for key in ("suite", "rule"):

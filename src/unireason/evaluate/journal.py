@@ -24,6 +24,7 @@ ROWS, MANIFEST, RESULTS = "rows.jsonl", "manifest.json", "results.json"
 
 _FREE = {"versions", "data"}  # may differ from those of the folder
 _LATER = {"truth_sha256", "split", "suite_options"}  # folders of earlier versions lack them
+_SHORT = 40  # characters of a value that a message shows; hashes are longer
 
 T = TypeVar("T")
 
@@ -53,9 +54,9 @@ class Journal:
         wrong = sorted(k for k in bound if known.get(k) != manifest.get(k))
         if wrong:
             raise FormatError(
-                f"the folder '{folder.name}' holds an evaluation with another {' and '.join(wrong)}",
+                f"the folder '{folder.name}' holds an evaluation with another {' and '.join(_apart(k, known, manifest) for k in wrong)}",
                 "the same",
-                "choose another folder",
+                "go on with the arguments that it was begun with, or choose another folder",
             )
         self._repair()
 
@@ -222,6 +223,13 @@ def _unwritable(path: Path, error: OSError) -> UniReasonError:
 
 def _unreadable(path: Path, error: OSError) -> UniReasonError:
     return UniReasonError(f"'{path}' cannot be read ({error.strerror})")
+
+
+def _apart(key: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """A key whose values differ, with both where they are short."""
+    both = [found.get(key) for found in (known, wanted)]
+    short = all(isinstance(value, int | float | str) and len(str(value)) <= _SHORT for value in both)
+    return f"{key} ({both[0]!r} there, {both[1]!r} now)" if short else key
 
 
 def _read_manifest(path: Path) -> dict[str, Any] | None:

@@ -39,6 +39,12 @@ def test_what_a_folder_says_binds(tmp_path, name):
         Journal(tmp_path, {**SAID, **LATER, name: "other"})
 
 
+def test_what_differs_is_told_with_its_values_but_for_hashes(tmp_path):
+    written(tmp_path, questions=4, questions_sha256="a" * 64)
+    with pytest.raises(FormatError, match=r"another questions \(4 there, 5 now\) and questions_sha256\. Expected the same"):
+        Journal(tmp_path, {**SAID, "questions": 5, "questions_sha256": "b" * 64})
+
+
 def test_what_an_older_folder_must_not_lack(tmp_path):
     written(tmp_path)
     with pytest.raises(FormatError, match="with another samples"):

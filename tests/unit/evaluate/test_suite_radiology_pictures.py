@@ -73,6 +73,11 @@ def test_vqa_rad(tmp_path):
     assert (train.id, train.tags["answer_type"]) == ("1", "CLOSED")
 
 
+def test_a_folder_of_another_data_set(tmp_path):
+    with pytest.raises(FormatError, match=r"has no 'VQA_RAD Dataset Public\.json'\. Expected the folder with"):
+        list(open_suite("vqa-rad", slake_tree(tmp_path)).entries())
+
+
 def test_a_damaged_index(tmp_path):
     vqa_rad_tree(tmp_path)
     for content in ({"rows": []}, ["text"], [{"qid": 1}]):

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from unireason.data.item import Skipped
 from unireason.data.sources.listing import read_json, relative
+from unireason.errors import FormatError
 
 from .listed import SHORT_RULE, About, ListedSuite, cell, needed, short
 from .suite import Entry
@@ -30,6 +31,8 @@ class VqaRadSuite(ListedSuite):
 
     def questions(self) -> Iterator[Entry | Skipped]:
         """See ``ListedSuite.questions``."""
+        if not (self.root / _INDEX).is_file():
+            raise FormatError(f"'{self.root}' has no '{_INDEX}'", self.folder)
         for number, row in enumerate(read_json(self.root / _INDEX, list)):
             where = f"row {number} of '{_INDEX}'"
             phrase = needed(row, "phrase_type", where)
