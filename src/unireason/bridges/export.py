@@ -40,7 +40,7 @@ Copy the tables of this folder to `$LMUData` (as a rule `~/LMUData`) and name th
 """
 _LMMS_EVAL = """# {name} for lmms-eval
 
-Give `lmms_eval` this folder as `--include_path` and `{name}` as `--tasks`. After moving the folder, write its new path in `{name}.yaml`.
+Give `lmms-eval` this folder as `--include_path` and `{name}` as `--tasks`. After moving the folder, write its new path in `{name}.yaml`.
 `unireason` must be installed beside lmms-eval, because it judges the answers.
 
 * A volume is a list of pictures in slice order.
@@ -66,7 +66,7 @@ metric_list:
     aggregation: mean
     higher_is_better: true
 metadata:
-  - version: 1.0
+  version: 1.0
 """
 
 

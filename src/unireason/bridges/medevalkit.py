@@ -20,12 +20,14 @@ class UniReason:
         Args:
             model_path: "phantom", a checkpoint folder or a hub id.
             args: The kit's command line; not used, its generation settings are made for answers without reasoning.
-            **options: See ``Answerer``: ``full``, ``skip``, ``device`` and fields of ``AskOptions``.
+            **options: See ``Answerer``: ``full``, ``letter``, ``skip``, ``device`` and fields of ``AskOptions``. ``letter`` is on unless
+                told otherwise: the kit compares what is not a letter with the options by likeness of text, and an empty answer, too, is
+                most like the first of them.
 
         Raises:
             UniReasonError: See ``Answerer``.
         """
-        self.answerer = Answerer(model_path, **options)
+        self.answerer = Answerer(model_path, **{"letter": True, **options})
 
     def process_messages(self, messages: Mapping[str, Any]) -> Asked:
         """Pictures and prompt of one question.

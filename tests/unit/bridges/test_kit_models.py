@@ -91,9 +91,10 @@ def test_medevalkit_takes_one_picture_and_several(task, direct, reasoner):
         shown = {"image": pictures[0]} if len(pictures) == 1 else {"images": pictures}
         samples.append({"messages": {"system": "You are somebody else.", "prompt": prompt(doc), **shown}})
     model = MedEvalKitModel(reasoner, args=None)
-    assert recorded_kits.medevalkit_run(model, samples) == [trace.answer.text for trace in direct]
+    assert recorded_kits.medevalkit_run(model, samples) == [trace.answer.choice for trace in direct]
     first = [doc["kind"] for doc in docs].index("image")
-    assert model.generate_output(samples[first]["messages"]) == direct[first].answer.text
+    worded = MedEvalKitModel(reasoner, letter=False)
+    assert worded.generate_output(samples[first]["messages"]) == direct[first].answer.text
 
 
 def test_packages_that_are_missing_are_named(monkeypatch):

@@ -114,6 +114,7 @@ def test_a_task_folder(tmp_path, phantoms):
     Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
     task = yaml.load((out / f"{done.name}.yaml").read_text("utf-8"), Loader)
     assert (task["task"], task["dataset_path"], task["output_type"]) == (done.name, "json", "generate_until")
+    assert task["metadata"] == {"version": 1.0}  # a list of it, as of older tasks, leaves lmms-eval 0.7.3 without a version
     use = functions(out)
     for key in ("doc_to_visual", "doc_to_text", "doc_to_target", "process_results"):
         module, name = task[key].split(".")
