@@ -1,11 +1,12 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Everything else is for developers.
 PYTHON ?= python3
 VENV := .venv
+KITS := .venv-kits
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test lint types unit browser docs clean
+.PHONY: demo test lint types unit browser docs kits clean
 
 demo: $(VENV)/.core
 	$(BIN)/unireason demo --out demo
@@ -27,6 +28,21 @@ browser:
 	@command -v chromium >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 \
 	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || true
 
+# The bridges against the real kits, in an environment of their own. VLMEvalKit and MedEvalKit are not on PyPI: name a checkout of each, as in
+# `make kits VLMEVALKIT=../VLMEvalKit MEDEVALKIT=../MedEvalKit`; without one its tests skip.
+kits: $(KITS)/.lmms-eval $(if $(VLMEVALKIT)$(MEDEVALKIT),$(KITS)/.checkouts)
+	VLMEVALKIT="$(abspath $(VLMEVALKIT))" MEDEVALKIT="$(abspath $(MEDEVALKIT))" $(KITS)/bin/pytest -m kits -rPs tests/kits
+
+$(KITS)/.lmms-eval: pyproject.toml constraints.txt tests/kits/lmms-eval.txt
+	$(PYTHON) -m venv $(KITS)
+	$(KITS)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e . datasets pytest pytest-timeout hypothesis
+	$(KITS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r tests/kits/lmms-eval.txt
+	touch $@
+
+$(KITS)/.checkouts: $(KITS)/.lmms-eval tests/kits/checkouts.txt
+	$(KITS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r tests/kits/checkouts.txt
+	touch $@
+
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
@@ -37,4 +53,4 @@ $(VENV)/.dev: $(VENV)/.core
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(KITS) demo build dist .pytest_cache .ruff_cache .mypy_cache
