@@ -53,6 +53,7 @@ def test_cases_go_together_and_answers_are_those_of_each_alone(passes):
     assert texts == [[[t.raw_text for t in samples] for samples in own] for own in alone]
     assert texts == [[[t.raw_text for t in samples] for samples in own] for own in apart]
     assert len({text for own in texts for samples in own for text in samples}) > 6
+    assert [{t.source.name for samples in own for t in samples} for own in together] == [{"0"}, {"1"}, {"2"}]
     for own, single in zip(together, alone, strict=True):
         for samples, others in zip(own, single, strict=True):
             for one, other in zip(samples, others, strict=True):
@@ -105,6 +106,19 @@ def test_a_question_has_a_seed_of_its_own():
     (plain,) = reasoner.ask_many(own, [Question("what?")], samples=2, max_new_tokens=12, sampling=one)
     assert [t.raw_text for t in seeded] == [t.raw_text for t in plain]
     assert [t.provenance["seed"] for t in seeded] == [7, 8]
+
+
+def test_what_is_shown_is_asked_with_the_seed_of_its_question():
+    made = tiny.checkpoint()
+    how = {"sampling": Sampling(temperature=1.0, seed=3), "max_new_tokens": 8}
+    reasoner, (one, other) = Reasoner(made), (case(0), case(1))
+    first, second = reasoner.encode(one), reasoner.encode(other)
+    asked = [(one, first, QUESTIONS[0]), (other, second, QUESTIONS[1]), (one, first, QUESTIONS[1])]
+    found = reasoner.ask_shown([(*own, None) for own in asked], **how)
+    alone = [Reasoner(made).ask_many(own, [question], **how)[0][0] for own, _, question in asked]
+    assert [t.raw_text for t in found] == [t.raw_text for t in alone]
+    assert [t.provenance["seed"] for t in found] == [t.provenance["seed"] for t in alone] == [3, 7, 7]
+    assert [t.source.name for t in found] == ["0", "1", "0"]
 
 
 def test_a_case_is_never_joined_with_itself(passes):
