@@ -121,6 +121,14 @@ def test_what_is_shown_is_asked_with_the_seed_of_its_question():
     assert [t.source.name for t in found] == ["0", "1", "0"]
 
 
+def test_samples_belong_to_their_question():
+    reasoner, own = Reasoner(tiny.checkpoint()), case(0)
+    how = {"sampling": Sampling(temperature=1.0, seed=3), "samples": 2, "max_new_tokens": 8}
+    together = reasoner.ask_many(own, QUESTIONS, **how)
+    alone = [reasoner.ask_many(own, [question], **how)[0] for question in QUESTIONS]
+    assert [[t.raw_text for t in samples] for samples in together] == [[t.raw_text for t in samples] for samples in alone]
+
+
 def test_a_case_is_never_joined_with_itself(passes):
     made = tiny.checkpoint()
     own = case(0)
