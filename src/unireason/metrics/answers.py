@@ -15,13 +15,13 @@ from unireason.errors import FormatError
 THINK_START, THINK_END = "<think>", "</think>"
 
 _SPECIAL = re.compile(r"<\|[a-z_]{1,40}\|>|</?answer>", re.IGNORECASE)
-_BOXED = re.compile(r"\\boxed\{\s{0,4}(?:\\text\{)?\(?([A-Za-z])\)?\s{0,4}\}")
+_BOXED = re.compile(r"\\boxed\{\s{0,4}(?:\\(?:text|math)[a-z]{0,4}\{\s{0,4})?\(?([A-Za-z])(?:\)?\s{0,4}\}|[.):])")
 _WRAPPED = re.compile(r"<answer>\s{0,8}[*(\[]{0,3}([A-Za-z])(?![A-Za-z])", re.IGNORECASE)
-_OPEN, _CLOSE = r"[*_(\[\"']{0,4}", r"[*_)\]\"']{0,4}"
-# "the answer is B", "Answer: c", "the correct option would be (D)", "I choose option A", "I think C."
+_OPEN, _CLOSE = r"[*_(\[\"'$]{0,4}", r"[*_)\]\"'$]{0,4}"
+# "the answer is B", "Answer: c", "Answer - C", "the correct option would be (D)", "Choice: a", "I choose option A", "I think C."
 _STATED = re.compile(
-    r"\b(?:(?P<firm>answers?|(?:correct|right|best)\s{1,3}(?:option|choice)|choose|select|pick)|think|believe|guess|it\s{1,3}is)"
-    r"(?:(?:\s{1,3}[a-z]{1,12}){0,6}?\s{1,3}(?:is|be))?[\s:=*_]{0,8}"
+    r"\b(?:(?P<firm>answers?|(?:correct|right|best|my|final)\s{1,3}(?:option|choice)|choice(?=:)|choose|select|pick)|think|believe|guess|it\s{1,3}is)"
+    r"(?:(?:\s{1,3}[a-z]{1,12}){0,6}?\s{1,3}(?:is|be))?(?:\s{1,3}[-–—]\s)?[\s:=*_]{0,8}"
     r"(?P<word>(?:the\s{1,3})?(?:option|choice|letter)\s{1,3})?" + _OPEN + r"(?P<letter>[A-Za-z])(?![A-Za-z'’-])",
     re.IGNORECASE,
 )
@@ -32,7 +32,7 @@ _CONFIRMED = re.compile(
 )
 # "B.", "(b) right kidney", "**C**", "D" or "D - spleen" at the start of a line
 _LEADING = re.compile(
-    r"^[ \t]{0,8}" + _OPEN + r"([A-Za-z])(?:[*_\"']{0,4}[.):\],]|[*_]{1,4}|[ \t]{1,3}[-–—][ \t]|[ \t]{0,8}$)", re.MULTILINE
+    r"^[ \t]{0,8}" + _OPEN + r"([A-Za-z])(?:[*_\"'$]{0,4}[.):\],]|[*_$]{1,4}|[ \t]{1,3}[-–—][ \t]|[ \t]{0,8}$)", re.MULTILINE
 )
 _MENTIONED = re.compile(r"\b(?:[Oo]ption|[Cc]hoice)\s{1,3}" + _OPEN + r"([A-Za-z])(?![A-Za-z'’-])|[(\[]([A-Z])[)\]]")
 _ENDS_HERE = re.compile(_CLOSE + r"\s{0,8}(?:[.,;:!?]|\n|$)|[*_)\]\"']{1,4}|\s{1,3}(?:because|since|as|or|and|for)\b")
