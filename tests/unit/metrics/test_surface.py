@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from unireason.errors import FormatError
-from unireason.metrics.surface import hd95, nsd, surface_distances
+from unireason.metrics.surface import SurfaceDistances, hd95, nsd, surface_distances
 
 MASKS = array_shapes(min_dims=2, max_dims=3, min_side=1, max_side=6).flatmap(
     lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape))
@@ -197,3 +197,11 @@ def test_one_shifted_alone_lies_no_farther_than_the_shift(masks, shift):
     a = np.pad(masks[0], shift)
     if a.any():
         assert hd95(a, np.roll(a, shift, axis=a.ndim - 1), spacing_mm=spacing(a)) <= shift * STEPS[0] + 1e-9
+
+
+def test_percentiles_count_length_and_not_pieces():
+    short_and_far = SurfaceDistances(np.array([5.0, 0.0]), np.array([4.0, 96.0]), np.zeros(1), np.ones(1))
+    assert short_and_far.hausdorff_mm(95) == 0
+    assert short_and_far.hausdorff_mm(97) == 5
+    long_and_far = SurfaceDistances(np.array([0.0, 5.0, 0.0]), np.array([1.0, 9.0, 1.0]), np.zeros(1), np.ones(1))
+    assert long_and_far.hausdorff_mm(50) == 5
