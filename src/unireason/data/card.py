@@ -14,6 +14,7 @@ from typing import Any
 
 from unireason.files import write_bytes
 
+from .card_words import BUILT, IMPORTED, Words
 from .question import LETTERS
 from .records import SPLITS
 
@@ -44,7 +45,7 @@ def write_card(folder: Path, manifest: Mapping[str, Any]) -> None:
         _head(manifest, counts),
         _command(manifest),
         _tables(manifest, counts),
-        _checks(folder, str(manifest.get("content_sha256", ""))),
+        _checks(folder, manifest),
         _use(manifest),
     ]
     write_bytes(folder / CARD, ("\n\n".join("\n".join(part) for part in parts) + "\n").encode())
@@ -74,8 +75,7 @@ def _head(manifest: Mapping[str, Any], counts: Mapping[str, Any]) -> list[str]:
     return [
         f"# {_title(manifest)}: grounded reasoning data",
         "",
-        f"{samples:,} questions with grounded reasoning about {cases:,} images and volumes, made from segmentation masks.",
-        "Answers follow from the masks; boxes of the reasoning are tight boxes of structures, in pixels of the model frame.",
+        *(line.format(samples=f"{samples:,}", cases=f"{cases:,}") for line in _words(manifest).made),
         "**Research only, not a medical device.**",
         "",
         f"* Source: {_plain(_title(manifest))}. Licence of the source: {_plain(manifest.get('licence') or 'unknown')}.",
@@ -93,7 +93,7 @@ def _command(manifest: Mapping[str, Any]) -> list[str]:
     shape = " x ".join(str(v) for v in frame.get("volume_shape", ()))
     size = frame.get("image_size")
     lines = ["## How it was made", "", "```console", f"$ {manifest.get('command', '')}", "```", ""]
-    lines += ["The same command on the same source gives the same files, byte for byte, with any number of workers."]
+    lines += [_words(manifest).again]
     if frame:
         lines += [
             "",
@@ -106,13 +106,14 @@ def _command(manifest: Mapping[str, Any]) -> list[str]:
 
 def _tables(manifest: Mapping[str, Any], counts: Mapping[str, Any]) -> list[str]:
     lines = ["## What is in it", ""]
-    lines += _split_table(counts)
+    lines += _split_table(counts, _words(manifest).splits)
     lines += _family_table(counts)
     for name, title in (
         ("by_modality", "modality"),
         ("by_task", "task (vqa: options; umrg: implicit, answered by a box and two points)"),
+        ("stages", "stage of training"),
         ("annotator", "annotator"),
-        ("dropped", "dropped, why"),
+        ("dropped", "left out, why"),
     ):
         lines += _count_table(title, _flat(counts.get(name)))
     lines += _count_table("source", {str(manifest["config"]["source"]): int(counts.get("cases", 0))} if _source(manifest) else {})
@@ -125,7 +126,7 @@ def _tables(manifest: Mapping[str, Any], counts: Mapping[str, Any]) -> list[str]
     return lines[:-1]
 
 
-def _split_table(counts: Mapping[str, Any]) -> list[str]:
+def _split_table(counts: Mapping[str, Any], words: str) -> list[str]:
     cases, samples = _flat(counts.get("cases_by_split")), _flat(counts.get("by_split"))
     kinds = {"cases": _flat(counts.get("cases_by_kind")), "samples": _flat(counts.get("by_kind"))}
     if not samples and not cases:
@@ -138,7 +139,7 @@ def _split_table(counts: Mapping[str, Any]) -> list[str]:
     ]
     return [
         *_rows(("split", "images and volumes", "questions"), rows),
-        "Splits are by patient; images that look nearly the same (perceptual hash) are never in two splits.",
+        words,
         "",
     ]
 
@@ -151,7 +152,7 @@ def _family_table(counts: Mapping[str, Any]) -> list[str]:
     cells = _flat(counts.get("by_split_kind_family"))
     columns = [(s, k) for s in SPLITS for k in _KINDS if any(key.startswith(f"{s}/{k}/") for key in cells)]
     rows = [
-        (name.replace("_", " "), *(cells.get(f"{split}/{kind}/{name}", 0) for split, kind in columns), number)
+        (name.replace("_", " ") or "not told", *(cells.get(f"{split}/{kind}/{name}", 0) for split, kind in columns), number)
         for name, number in families.items()
     ]
     return _rows(("family", *(f"{split}, {kind}s" for split, kind in columns), "all"), rows)
@@ -166,7 +167,7 @@ def _letters(letters: Mapping[str, int]) -> list[str]:
     return [*_rows(("right option", "questions", "share"), rows), "Questions with two options know A and B only.", ""]
 
 
-def _checks(folder: Path, content: str) -> list[str]:
+def _checks(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
     lines = [
         "## Checks",
         "",
@@ -174,11 +175,10 @@ def _checks(folder: Path, content: str) -> list[str]:
         "$ unireason data check DIR",
         "```",
         "",
-        "opens the source again and recomputes boxes and answers from the masks with other code than the builder's, looks at the balance",
-        "of options and families and for leaks between splits, and trains a classifier on the text alone, which must stay near chance.",
+        *_words(manifest).checks,
         "",
     ]
-    report = _report(folder / CHECK, content)
+    report = _report(folder / CHECK, str(manifest.get("content_sha256", "")))
     if report is None:
         return [*lines, "The data set has not been checked yet: there is no `check.json` beside this card."]
     lines += [f"Result in `check.json`: {'passed' if report.get('ok') else _problems(report)}."]
@@ -212,11 +212,7 @@ def _use(manifest: Mapping[str, Any]) -> list[str]:
         "For research on grounded reasoning, its training and its evaluation. Not for diagnosis, treatment or any care of patients.",
         "",
         "* Positions are pixels of the model frame named above; another image processor needs another build.",
-        "* A structure is called absent only if the source annotates it on such items and the mask is empty. What a source does not",
-        "  annotate is never asked about.",
-        "* Questions know what masks know: places, sizes, neighbours, presence. They hold no diagnosis.",
-        "* Left and right are those of the patient where the file tells the orientation, those of the picture elsewhere.",
-        "* Errors of the source's masks are errors of the answers.",
+        *_words(manifest).limits,
     ]
     if "phantom" in str(_source(manifest)):
         lines += ["* The patients are synthetic: results say nothing about real images."]
@@ -231,6 +227,11 @@ def _splits_of(manifest: Mapping[str, Any], table: str) -> list[str]:
 
 def _source(manifest: Mapping[str, Any]) -> str:
     return str(manifest.get("config", {}).get("source", ""))
+
+
+def _words(manifest: Mapping[str, Any]) -> Words:
+    """The sentences for a data set that was built, or imported."""
+    return IMPORTED if manifest.get("config", {}).get("layout") else BUILT
 
 
 def _title(manifest: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from unireason.errors import FormatError, UniReasonError
 from .columns import check_columns, check_values
 from .item import Source
 from .records import (
-    SCHEMA,
+    READABLE,
     SPLITS,
     CaseRecord,
     ImageRecord,
@@ -65,8 +65,10 @@ class Dataset:
             schema = manifest["schema"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise FormatError(f"{MANIFEST} cannot be read ({error!r})", "the file that the builder wrote") from error
-        if schema != SCHEMA:
-            raise FormatError(f"the data set has the schema {schema!r}", f"{SCHEMA!r}", "build it again with this version")
+        if schema not in READABLE:
+            raise FormatError(
+                f"the data set has the schema {schema!r}", " or ".join(READABLE), "build it again with this version"
+            )
         if not isinstance(manifest.get("config", {}), dict):
             raise FormatError(f"the config in {MANIFEST} is no object", "the file that the builder wrote")
         return cls(folder, manifest)
@@ -98,18 +100,26 @@ class Dataset:
         """Embedded pictures in the order of their cases; none if the data set refers to its source; see :meth:`cases`."""
         return self._read("images", split, image_from_row)
 
+    @property
+    def layout(self) -> str:
+        """Layout of the release that it was imported from; "" for a data set that was built."""
+        return str(self.manifest.get("config", {}).get("layout", ""))
+
     def source(self, root: Path | None = None) -> Source:
-        """The source it was built from.
+        """The source it was built from; for an imported release the data set itself, with its volumes.
 
         Args:
-            root: Folder of the source; None takes the place where it lay when the data set was built.
+            root: Folder of the source, or of the volumes of a release; None takes the place where it lay when the data set was made.
 
         Raises:
             UniReasonError: If the place is not known or the source cannot be opened there.
         """
         from .sources.catalogue import open_source
+        from .sources.release import ReleaseSource
 
         config = self.manifest.get("config", {})
+        if self.layout:
+            return ReleaseSource(self, root or self.origin)
         source, options = config.get("source"), config.get("options")
         if not isinstance(source, str) or not isinstance(options, dict):
             raise FormatError(f"{MANIFEST} does not tell the source", "the file that the builder wrote")

@@ -27,14 +27,15 @@ class Question:
     """One question with its facts.
 
     Attributes:
-        family: One of FAMILIES, or IMPLICIT.
-        ask: Kind of question inside the family ("quadrant", "largest", ...); see docs/reference/questions.md.
+        family: One of FAMILIES, or IMPLICIT; "" if a release does not tell.
+        ask: Kind of question inside the family ("quadrant", "largest", ...), see docs/reference/questions.md; "" if it is not known.
         about: Its arguments as text: structure names, a direction, a box in grammar form.
         text: The question as asked.
         options: Option texts; empty for IMPLICIT.
         answer: Index of the right option; -1 for IMPLICIT.
         facts: One finding an option: why it is right or wrong, as a short clause ("it holds 120 ml"); may be empty.
-        needs: Names of structures in the scene whose boxes the answer needs, in the order to look at them, at least one.
+        needs: Names of structures in the scene whose boxes the answer needs, in the order to look at them, at least one; () if that
+            is not known.
     """
 
     family: str

@@ -84,7 +84,7 @@ class Scene:
 
     Attributes:
         case: Case identifier, unique in the data set.
-        patient: Patient identifier.
+        patient: Patient identifier; "" if it is not known.
         kind: "image" or "volume".
         modality: DICOM modality code, "" if unknown.
         frame: The model frame of all model boxes.
@@ -96,6 +96,7 @@ class Scene:
         structures: Those present and large enough to ask about, by name, names in alphabetical order.
         absent: Annotated structures without a single voxel.
         unclear: Structures present but too small to ask about, or cut off to a sliver.
+        described: False if it is not known what the case shows: there are no structures then, and nothing is called absent or unclear.
     """
 
     case: str
@@ -111,3 +112,4 @@ class Scene:
     structures: Mapping[str, Structure]
     absent: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
+    described: bool = True

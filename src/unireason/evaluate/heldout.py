@@ -124,10 +124,10 @@ def held_out(dataset: Dataset, kind: Kind, count: int, split: str | None = None)
     """
     if count < 1:
         raise FormatError(f"{count} questions", "at least 1")
-    samples = [s for s in dataset.samples(split) if s.kind == kind and s.question.family in FAMILIES]
+    samples = [s for s in dataset.samples(split) if s.kind == kind and s.task == "vqa"]
     if not samples:
         raise UniReasonError(f"the data set '{dataset.folder.name}' has no question with options about a {kind}")
-    return _spread(samples, count, FAMILIES, lambda s: s.question.family)
+    return _spread(samples, count, ("", *FAMILIES), lambda s: s.question.family)
 
 
 def held_out_implicit(dataset: Dataset, count: int, split: str | None = None) -> list[SampleRecord]:

@@ -125,7 +125,7 @@ class Optimisation:
         for group in groups:
             sample = group.rolled[0].asked.sample
             group.scores = [score(r.trace, truth(sample), self.weights, grounded=looks(sample)) for r in group.rolled]
-            if self.outliner and sample.task == "umrg":
+            if self.outliner and sample.target:
                 group.scores = [
                     with_mask(scores, dice, self.weights)
                     for scores, dice in zip(group.scores, self.outliner.dice(group.rolled), strict=True)

@@ -99,7 +99,8 @@ class Learner:
         self.settings, self.out, self.watch = settings, out, watch
         self.crew = Crew(settings.run)
         self.disk = _disk(settings, out)
-        self.cases = Cases(settings.data, _rule(settings.model), self.disk)
+        stage = "grpo" if isinstance(settings, Grpo) else "sft"
+        self.cases = Cases(settings.data, _rule(settings.model), self.disk, stage=stage)
         self.training = self.cases.cases(settings.data.split)
         self.skips = Skips(int(settings.data.skip * len(self.training)), watch)
         self.sharded = self.crew.shards(settings.model, settings.run)

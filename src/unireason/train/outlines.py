@@ -41,7 +41,7 @@ class Outliner:
             return []
         asked = rolled[0].asked
         loaded = self._cases.loaded(asked.case)
-        true = structure_mask(loaded, asked.sample.question.about[0])
+        true = structure_mask(loaded, asked.sample.target)
         marked = [masks_of(one.trace, loaded.case, self._expert) for one in rolled]
         answers = [next((m.segmentation.mask for m in found if m.look == 0), None) for found in marked]
         return [0.0 if mask is None else mask_dice(mask, true) for mask in answers]

@@ -10,7 +10,7 @@ import yaml
 from unireason.data.card import write_card
 
 MANIFEST = {
-    "schema": "unireason.dataset/1",
+    "schema": "unireason.dataset/2",
     "version": "0.1.0",
     "title": "Drawn | data",
     "licence": "CC BY-NC-SA 4.0 (CC-BY-NC-SA-4.0)",

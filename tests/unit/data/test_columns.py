@@ -1,5 +1,6 @@
 """Tables that are whole as files, but not as the schema says."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -70,6 +71,32 @@ def test_further_columns_and_another_order_do_no_harm(sound: Dataset, tmp_path: 
         return table.select(table.column_names[::-1]).append_column("mine", pa.array(range(len(table))))
 
     assert list(altered(sound, "cases", edit, tmp_path / "set").cases()) == list(sound.cases())
+
+
+def test_version_1_is_read(sound: Dataset, tmp_path: Path) -> None:
+    made = altered(sound, "samples", lambda t: t.drop_columns(["stages", "origin"]), tmp_path / "set")
+    manifest = {**made.manifest, "schema": "unireason.dataset/1"}
+    (made.folder / "manifest.json").write_text(json.dumps(manifest))
+    assert list(Dataset.open(made.folder).samples()) == list(sound.samples())
+    assert {s.stages for s in sound.samples()} == {("sft", "grpo")}
+    (made.folder / "manifest.json").write_text(json.dumps(manifest | {"schema": "unireason.dataset/3"}))
+    with pytest.raises(FormatError, match="has the schema 'unireason"):
+        Dataset.open(made.folder)
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (with_values("stages", []), "stages are"),
+        (with_values("stages", ["sft", "test"]), "stages are"),
+        (with_values("annotator", ""), "stages are"),
+    ],
+)
+def test_stages_that_do_not_fit_are_refused(
+    edit: Callable[[pa.Table], pa.Table], words: str, sound: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(FormatError, match=words):
+        list(altered(sound, "samples", edit, tmp_path / "set").samples())
 
 
 def test_identifiers_that_all_agree_are_findings(sound: Dataset, tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def test_every_suite_refuses_what_it_does_not_know_and_states_its_rule(tmp_path,
     if name != "built":
         with pytest.raises(FormatError, match="no split"):
             open_suite(name, tmp_path, split="holdout")
+    if name not in ("built", "unimed-cot"):  # these open a data set
         suite = open_suite(name, tmp_path)
         assert suite.name == name
         assert suite.rule.endswith(".")

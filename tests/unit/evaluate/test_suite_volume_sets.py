@@ -13,8 +13,9 @@ from PIL import Image
 from test_suite_picture_sets import write_csv
 from tests.trees import write_json, write_picture, write_volume
 
-from unireason.data.layouts.intake import take_in
-from unireason.errors import FormatError
+from unireason.data.frames import FrameRule
+from unireason.data.layouts.intake import Wanted, take_in
+from unireason.errors import FormatError, UniReasonError
 from unireason.evaluate.suites.catalogue import open_suite
 from unireason.evaluate.suites.deeptumorvqa import divided
 
@@ -121,7 +122,7 @@ def test_deeptumorvqa(tmp_path):
 
 def test_unimed_cot(tmp_path):
     data = io.BytesIO()
-    Image.fromarray(np.zeros((4, 6), np.uint8)).save(data, "PNG")
+    Image.fromarray(np.zeros((28, 56), np.uint8)).save(data, "PNG")
     flat = [{"role": "user", "content": "<image>Where?\nA. left\nB. right"}]
     deep = [{"role": "user", "content": "Which slice?\nA. low\nB. high"}]
     said = {"role": "assistant", "content": "<think>The liver<|box_start|>[1,2,3,4]<|box_end|><image>.</think>A. left"}
@@ -131,29 +132,26 @@ def test_unimed_cot(tmp_path):
         "rl": [
             {"prompt": flat, "image_ids": ["p"], "extra_info": "{}", **common},
             {"prompt": deep, "image_ids": [], "extra_info": json.dumps({"image": "ct_case/12/v.npy"}), **common},
-            {"prompt": flat, "image_ids": ["p", "p"], "extra_info": "{}", **common},
         ],
         "images": [{"image_id": "p", "path": "one/a.png", "bytes": data.getvalue()}],
     }
     for name, values in tables.items():
         (tmp_path / "release" / name).mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(values), tmp_path / "release" / name / "train.parquet")
-    with pytest.raises(FormatError, match="data import unimed-cot"):
-        list(open_suite("unimed-cot", tmp_path / "release").entries())
+    with pytest.raises(UniReasonError, match="no finished data set"):
+        open_suite("unimed-cot", tmp_path / "release")
     save(tmp_path / "volumes" / "12" / "v.npy", (2, 5, 6))
-    take_in("unimed-cot", tmp_path / "release", tmp_path / "in", volumes=tmp_path / "volumes")
-    suite = open_suite("unimed-cot", tmp_path / "in", options={"volumes": str(tmp_path / "volumes")})
-    image, volume = suite.entries()
-    assert (image.id, image.letter, image.options, image.answers) == ("rl-0", "B", ("left", "right"), ("right",))
-    assert (image.looks, image.tags["dataset"]) == ((), "x\u2028y")
-    assert suite.left_out == {"it has several pictures": 1}
-    assert suite.read(image.case).pixels.shape == (4, 6)
-    assert suite.read(volume.case).pixels.shape == (2, 5, 6)
+    wanted = Wanted(FrameRule(), volumes=tmp_path / "volumes")
+    take_in("unimed-cot", tmp_path / "release", tmp_path / "in", wanted=wanted)
     suite = open_suite("unimed-cot", tmp_path / "in")
-    assert [entry.id for entry in suite.entries()] == ["rl-0"]
-    assert suite.left_out == {"it has several pictures": 1, "it has no picture and no volume": 1}
+    image, volume = suite.entries()
+    assert (image.letter, image.options, image.answers) == ("B", ("left", "right"), ("right",))
+    assert (image.looks, image.tags["dataset"], image.patient) == ((), "x\u2028y", image.case)
+    assert "family" not in image.tags
+    assert suite.read(image.case).pixels.shape == (56, 84)  # brought to the model frame
+    assert suite.read(volume.case).pixels.shape == (2, 5, 6)
     (entry,) = open_suite("unimed-cot", tmp_path / "in", split="sft").entries()
-    assert (entry.id, entry.letter) == ("sft-0", "A")
-    (tmp_path / "in" / "questions.jsonl").write_text("[1]\n")
-    with pytest.raises(FormatError, match="line 1"):
-        list(suite.entries())
+    assert (entry.letter, entry.looks) == ("A", ())
+    with pytest.raises(FormatError, match="no split 'test'"):
+        open_suite("unimed-cot", tmp_path / "in", split="test")
+    assert len(list(open_suite("built", tmp_path / "in", split="train").entries())) == 3

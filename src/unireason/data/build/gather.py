@@ -156,29 +156,45 @@ def _asked(work: Work, counts: dict[str, Any]) -> None:
 def _finish(config: BuildConfig, work: Work, *, tally: Tally, skipped: list[list[str]], source: Source) -> dict[str, Any]:
     """Manifest and card beside the tables; then everything moves to its place, the manifest last."""
     folder, out = work.folder.parent, work.out
-    lines = "".join(json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in skipped)
-    write_bytes(out / "skipped.jsonl", lines.encode())
-    files = {path.relative_to(out).as_posix(): sha256(path) for path in _listed(out)}
-    content = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-    manifest: dict[str, Any] = {
-        "schema": SCHEMA,
-        "version": __version__,
-        "config": config.to_json(),
-        "title": source.title,
-        "licence": source.licence,
-        "command": command(config),
-        "counts": tally.to_json(),
-        "files": files,
-        "content_sha256": content,
-        "skipped": len(skipped),
-    }
-    write_card(out, manifest)
-    write_bytes(out / ORIGIN, (json.dumps({"root": config.place}) + "\n").encode())
-    write_bytes(out / MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
-    for name in (*files, CARD, ORIGIN, MANIFEST):
+    about = {"title": source.title, "licence": source.licence, "command": command(config)}
+    manifest = seal(out, config.to_json(), about | {"counts": tally.to_json()}, skipped=skipped, root=config.place)
+    for name in (*manifest["files"], CARD, ORIGIN, MANIFEST):
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         (out / name).replace(target)
+    return manifest
+
+
+def seal(
+    out: Path, config: Mapping[str, Any], about: Mapping[str, Any], *, skipped: Sequence[Sequence[str]], root: str
+) -> dict[str, Any]:
+    """Write manifest and card beside finished tables.
+
+    Args:
+        out: Folder of the tables.
+        config: What shaped the data set, as plain values.
+        about: "title", "licence", "command" and "counts".
+        skipped: Identifier and reason of what could not be used.
+        root: Where the source lies on this machine.
+
+    Returns:
+        The manifest.
+    """
+    lines = "".join(json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in skipped)
+    write_bytes(out / "skipped.jsonl", lines.encode())
+    files = {path.relative_to(out).as_posix(): sha256(path) for path in _listed(out)}
+    manifest: dict[str, Any] = {
+        "schema": SCHEMA,
+        "version": __version__,
+        "config": dict(config),
+        **{name: about[name] for name in ("title", "licence", "command", "counts")},
+        "files": files,
+        "content_sha256": hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
+        "skipped": len(skipped),
+    }
+    write_card(out, manifest)
+    write_bytes(out / ORIGIN, (json.dumps({"root": root}) + "\n").encode())
+    write_bytes(out / MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
     return manifest
 
 
@@ -230,7 +246,7 @@ class Tally:
             self._count("cases_by_split", row["split"])
             self._count("cases_by_kind", row["kind"])
             self._count("by_modality", row["modality"] or "unknown")
-            for structure in row["structures"]:
+            for structure in row["structures"] or ():
                 self._count("structures", structure["name"])
         for row in done["samples"]:
             self._count("by_split", row["split"])
@@ -239,7 +255,9 @@ class Tally:
             self._count("by_family", row["family"])
             self._count("by_split_kind_family", f"{row['split']}/{row['kind']}/{row['family']}")
             self._count("letters", row["letter"] or "none")
-            self._count("annotator", row["annotator"])
+            self._count("annotator", row["annotator"] or "none")
+            for stage in row["stages"]:
+                self._count("stages", stage)
         for reason, number in done["dropped"].items():
             self._by.setdefault("dropped", Counter())[reason] += number
 

@@ -60,7 +60,10 @@ def check_answer(case: CaseRecord, sample: SampleRecord, facts: Facts, found: Fi
     found.count(CHECK, "answers")
     question = sample.question
     try:
-        details = _implicit(sample, facts) if question.family == IMPLICIT else _options(question, facts)
+        if case.scene.described:
+            details = _implicit(sample, facts) if question.family == IMPLICIT else _options(question, facts)
+        else:
+            details = _form(question)
     except CannotTellError as reason:
         details = [f"'{question.ask}' about {list(question.about)}: {reason}"]
     for detail in details:
@@ -81,10 +84,9 @@ def judge(question: Question, facts: Facts) -> Verdicts:
 
 def _options(question: Question, facts: Facts) -> list[str]:
     """What is wrong with a question with options."""
-    size = len(question.options)
-    if not 2 <= size <= len(LETTERS) or not 0 <= question.answer < size or len(set(question.options)) != size:
-        return [f"{size} options {list(question.options)} with answer {question.answer}"]
-    details = []
+    details = _form(question)
+    if details:
+        return details
     verdicts = judge(question, facts)
     for place, (option, verdict) in enumerate(zip(question.options, verdicts, strict=True)):
         said = place == question.answer
@@ -99,6 +101,16 @@ def _options(question: Question, facts: Facts) -> list[str]:
     return details
 
 
+def _form(question: Question) -> list[str]:
+    """What is wrong with the options and the place of the right one; it can be told of any question."""
+    size = len(question.options)
+    if question.family == IMPLICIT:
+        return [] if not size and question.answer == -1 else ["a question that describes its target has no options"]
+    if not 2 <= size <= len(LETTERS) or not 0 <= question.answer < size or len(set(question.options)) != size:
+        return [f"{size} options {list(question.options)} with answer {question.answer}"]
+    return []
+
+
 def _implicit(sample: SampleRecord, facts: Facts) -> list[str]:
     """What is wrong with a question that describes its target."""
     question = sample.question
@@ -108,8 +120,7 @@ def _implicit(sample: SampleRecord, facts: Facts) -> list[str]:
     details = []
     if (sample.category, sample.supercategory) != (target, names.group(target)):
         details.append(f"the target is '{target}', the record says '{sample.category}' of '{sample.supercategory}'")
-    if question.options or question.answer != -1:
-        details.append("a question that describes its target has no options")
+    details += _form(question)
     if re.search(rf"\b{re.escape(target)}\b", question.text.lower()):
         details.append(f"the question names its target '{target}'")
     return details

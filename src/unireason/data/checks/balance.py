@@ -38,6 +38,7 @@ class Tally:
         cases: Cases by (kind, split).
         modalities: Cases by modality.
         structures: Cases by structure.
+        undescribed: Cases of which it is not known what they show.
     """
 
     table: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -47,10 +48,12 @@ class Tally:
     cases: Counter[tuple[str, str]] = field(default_factory=Counter)
     modalities: Counter[str] = field(default_factory=Counter)
     structures: Counter[str] = field(default_factory=Counter)
+    undescribed: int = 0
 
     def add_case(self, case: CaseRecord) -> None:
         """Count one case."""
         scene = case.scene
+        self.undescribed += not scene.described
         self.cases[scene.kind, case.split] += 1
         self.modalities[scene.modality or "unknown"] += 1
         self.structures.update(list(scene.structures))
@@ -133,6 +136,8 @@ def _yes_and_no(tally: Tally, found: Findings) -> None:
 def _families(tally: Tally, found: Findings) -> None:
     """Families against each other, each measured by the cases that allow it."""
     counts = {f: sum(n for (name, _, _), n in tally.table.items() if name == f) for f in FAMILIES}
+    if not sum(counts.values()) and tally.undescribed == sum(tally.cases.values()):
+        return  # a release that tells no families
     total = sum(counts.values())
     for family in (f for f in FAMILIES if not counts[f]):
         can = tally.allows[family] * RARE >= sum(tally.cases.values()) and total >= FEW_QUESTIONS

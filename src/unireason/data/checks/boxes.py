@@ -31,20 +31,22 @@ def check_boxes(case: CaseRecord, sample: SampleRecord, found: Findings) -> None
     found.start(CHECK)
     looks = [p for p in sample.reasoning if isinstance(p, Look)]
     found.count(CHECK, "looks", len(looks))
-    for detail in (*_response(sample, looks), *_looks(case, sample, looks), *_target(case, sample)):
+    for detail in (*_response(case, sample, looks), *_looks(case, sample, looks), *_target(case, sample)):
         found.add(CHECK, detail, sample=sample.id)
 
 
-def _response(sample: SampleRecord, looks: list[Look]) -> Iterator[str]:
-    """What is wrong with the response as text."""
+def _response(case: CaseRecord, sample: SampleRecord, looks: list[Look]) -> Iterator[str]:
+    """What is wrong with the response as text; there is none to a question without reasoning."""
     response = sample.response
+    if not sample.annotator:
+        return
     parsed = grammar.parse(response)
     for problem in (*parsed.problems, *grammar.tag_problems(response)):
         yield f"the response cannot be read: {problem.code} {problem.text[:60]!r}"
     read = [b.box.coords for b in parsed.boxes]
     if read != [tuple(map(float, look.box.coords)) for look in looks]:
         yield f"the response holds {len(read)} boxes that are not the {len(looks)} looks of the reasoning"
-    if sample.task == "vqa" and not 1 <= len(looks) <= MOST_LOOKS:
+    if sample.task == "vqa" and case.scene.described and not 1 <= len(looks) <= MOST_LOOKS:
         yield f"{len(looks)} looks, expected 1 to {MOST_LOOKS}"
 
 
@@ -55,6 +57,8 @@ def _looks(case: CaseRecord, sample: SampleRecord, looks: list[Look]) -> Iterato
         fault = box_fault(look.box, scene.frame)
         if fault:
             yield f"the box of '{look.label}' {fault}"
+        if not scene.described:
+            continue
         structure = scene.structures.get(look.label)
         if look.seen and structure is None:
             yield f"the look at '{look.label}' is at no structure of the case"
@@ -62,7 +66,7 @@ def _looks(case: CaseRecord, sample: SampleRecord, looks: list[Look]) -> Iterato
             yield f"the look at '{look.label}' has {_text(look.box)}, the case has {_text(structure.box_model)}"
         elif not look.seen and structure is not None:
             yield f"'{look.label}' is called missing, but the case holds it"
-    for name in sample.question.needs:
+    for name in sample.question.needs if scene.described else ():
         if name not in scene.structures:
             yield f"the answer needs '{name}', which is no structure of the case"
 
@@ -74,15 +78,15 @@ def _target(case: CaseRecord, sample: SampleRecord) -> Iterator[str]:
             yield "the boxed answer lacks its box or its points"
         return
     reading = umrg.read(sample.response)
-    if reading.box != sample.box or reading.points != sample.points:
+    if sample.annotator and (reading.box != sample.box or reading.points != sample.points):
         yield "the answer as written is not the box and the points of the record"
     fault = box_fault(sample.box, case.scene.frame)
     if fault:
         yield f"the box of the answer {fault}"
     structure = case.scene.structures.get(sample.category)
-    if structure is None:
+    if case.scene.described and structure is None:
         yield f"the target '{sample.category}' is no structure of the case"
-    elif sample.box != structure.box_model:
+    elif structure is not None and sample.box != structure.box_model:
         yield f"the answer has {_text(sample.box)}, '{sample.category}' has {_text(structure.box_model)}"
     x1, y1, x2, y2 = sample.box.coords
     for x, y in sample.points:

@@ -37,11 +37,13 @@ class Register:
         patients: Patient to the split it was first seen in.
         cases: Case to its split.
         hashes: Perceptual hash to the first case of each split that has it.
+        strangers: Cases whose patient is not known.
     """
 
     patients: dict[str, str] = field(default_factory=dict)
     cases: dict[str, str] = field(default_factory=dict)
     hashes: dict[str, dict[str, str]] = field(default_factory=dict)
+    strangers: int = 0
     _questions: array[int] = field(default_factory=lambda: array("Q"))
     _responses: array[int] = field(default_factory=lambda: array("Q"))
 
@@ -49,7 +51,8 @@ class Register:
         """Take one case in, and report a patient or a case that was in another split before."""
         scene, split = case.scene, case.split
         found.count(CHECK, "cases")
-        before = self.patients.setdefault(scene.patient, split)
+        before = self.patients.setdefault(scene.patient, split) if scene.patient else split
+        self.strangers += not scene.patient
         if before != split:
             found.add(CHECK, f"the patient {scene.patient} is in {before} and in {split}", case=scene.case)
         if scene.case in self.cases:
@@ -68,7 +71,8 @@ class Register:
             found.add(CHECK, f"the sample is in {sample.split}, its patient {sample.patient} in {where}", sample=sample.id)
         question = sample.question
         self._questions.append(_number(sample.case, question.text, *sorted(question.options)))
-        self._responses.append(_number(sample.response))
+        if sample.response:
+            self._responses.append(_number(sample.response))
 
     def repeats(self, found: Findings) -> None:
         """Report questions asked twice of one case and responses that come suspiciously often."""

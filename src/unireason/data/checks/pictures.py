@@ -54,6 +54,8 @@ def _faults(case: CaseRecord, image: ImageRecord, facts: MaskFacts | None) -> It
         if apart > MOST_APART:
             yield f"the picture of slice {image.slice} differs from the source by {apart:.0f} grey levels on average"
     names = tuple(case.scene.structures) if case.scene.kind == "image" else ()
+    if not case.scene.described:
+        names = image.mask_names
     if image.mask_names != names or len(image.masks) != len(names):
         yield f"the masks are those of {list(image.mask_names)}, the structures are {list(names)}"
         return
@@ -62,7 +64,10 @@ def _faults(case: CaseRecord, image: ImageRecord, facts: MaskFacts | None) -> It
         if mask is None or mask.shape != size or not set(np.unique(mask).tolist()) <= {0, 255}:
             yield f"the mask of '{name}' is no picture of 0 and 255 of the frame's size"
             continue
-        yield from _against(case, name, mask > 0, facts)
+        if case.scene.described:
+            yield from _against(case, name, mask > 0, facts)
+        elif not mask.any():
+            yield f"the mask of '{name}' is empty"
 
 
 def _apart(picture: NDArray[np.uint8], z: int, facts: MaskFacts) -> float:

@@ -84,7 +84,8 @@ def check(dataset: Dataset, source: Source | None, *, samples: int | None = None
 
     Args:
         dataset: The opened data set.
-        source: What it was built from; None leaves out check "masks" and recomputes answers from the scenes alone.
+        source: What it was built from; None leaves out check "masks" and recomputes answers from the scenes alone. A data set that was
+            imported from a release has no scenes to be recomputed: its source is not asked.
         samples: So many cases, spread evenly, are recomputed from their masks; None means all.
         progress: Called while cases are recomputed.
 
@@ -94,7 +95,7 @@ def check(dataset: Dataset, source: Source | None, *, samples: int | None = None
     Raises:
         UniReasonError: If the source as a whole cannot be read.
     """
-    found = Findings()
+    found, source = Findings(), None if dataset.layout else source
     files.check_files(dataset.folder, dataset.manifest, found)
     register, tally, texts = leakage.Register(), Tally(), Texts()
     embedded = bool(dataset.files("images"))
@@ -107,6 +108,7 @@ def check(dataset: Dataset, source: Source | None, *, samples: int | None = None
         walk.run(samples, progress or (lambda done, total: None))
     leakage.check_pictures(register, _near(dataset, found), found)
     register.repeats(found)
+    _unknown(register, tally, found)
     check_balance(tally, len(register.patients), found)
     files.check_counts(dataset.manifest, tally, found)
     results = check_shortcut(texts, found)
@@ -130,6 +132,17 @@ def _near(dataset: Dataset, found: Findings) -> int:
         return near
     found.add(files.CHECK, f"near is {near!r}, not a number of bits from 0 to 127", file=MANIFEST)
     return leakage.NEAR
+
+
+def _unknown(register: leakage.Register, tally: Tally, found: Findings) -> None:
+    """Say what could not be checked because the data set does not tell what it takes."""
+    if tally.undescribed:
+        came = f"of {tally.undescribed} cases it is not known what they show"
+        found.remark(answers.CHECK, f"{came}: their answers and boxes cannot be worked out again")
+    if register.strangers:
+        found.remark(
+            leakage.CHECK, f"the patients of {register.strangers} cases are not known: only pictures and names were compared"
+        )
 
 
 def _first_pass(dataset: Dataset, register: leakage.Register, tally: Tally, found: Findings) -> bool:

@@ -71,7 +71,7 @@ class Texts:
             return
         self.seen[question.family] += 1
         digest = hashlib.blake2b(sample.id.encode(), digest_size=8).digest()
-        entry = Entry(sample.patient, sample.kind, question.text, question.options, question.answer)
+        entry = Entry(sample.patient or sample.case, sample.kind, question.text, question.options, question.answer)
         heap = self._kept[question.family]
         item = (-int.from_bytes(digest, "big"), f"{sample.id}\0{len(heap)}", entry)
         if len(heap) < self.cap:

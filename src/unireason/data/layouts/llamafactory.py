@@ -31,7 +31,7 @@ Point `dataset_dir` to this folder and name a data set of `dataset_info.json`, s
 
 
 def write(folder: Path, split: str, entries: Iterable[Entry], *, album: Album) -> int:
-    """Write one split as ``unireason_<split>.jsonl`` and its entry.
+    """Write one split as ``unireason_<split>.jsonl`` and its entry; samples without a reasoning are left out.
 
     Args:
         folder: Folder of the export.
@@ -49,7 +49,7 @@ def write(folder: Path, split: str, entries: Iterable[Entry], *, album: Album) -
     name, count = f"unireason_{split}", 0
     with (folder / f"{name}.jsonl").open("w", encoding="utf-8", newline="\n") as out:
         for entry in entries:
-            for sample in entry.samples:
+            for sample in (s for s in entry.samples if s.response):
                 posed = pose(sample, entry.frame)
                 images = [album.path(entry, cut) for cut in posed.pictures]
                 row = {"messages": as_structs(posed.messages), "images": images}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from unireason.data.question import LETTERS
 from unireason.data.records import SampleRecord, sample_from_row
@@ -18,7 +17,7 @@ from .posing import IMAGE, Message
 from .unimed_cot import RlRow, SftRow
 
 _OPTION = re.compile(r"^\s{0,8}\(?([A-J])\s?[.):：]\s{0,8}(\S.*?)\s*$")
-_MAX_TEXT = 200_000
+MAX_TEXT = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +50,6 @@ class Recovered:
     problems: tuple[str, ...] = ()
     sample: SampleRecord | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; a look is {label, box}. The sample is left out."""
-        return {
-            **{name: getattr(self, name) for name in ("id", "kind", "question", "letter", "response", "origin")},
-            **{name: list(getattr(self, name)) for name in ("options", "image_ids", "problems")},
-            "looks": [{"label": look.label, "box": list(look.box.coords)} for look in self.looks],
-        }
-
 
 def from_sft(row: SftRow, identifier: str) -> Recovered:
     """What a supervised row says.
@@ -71,12 +62,12 @@ def from_sft(row: SftRow, identifier: str) -> Recovered:
     question, options = read_prompt(prompt)
     shown = sum(content.count(IMAGE) for _, content in prompt)
     letters = LETTERS[: len(options)]
-    steps, found = steps_from_text(response[:_MAX_TEXT].replace(IMAGE, ""), choose=lambda text: answer_choice(text, letters))
+    steps, found = steps_from_text(response[:MAX_TEXT].replace(IMAGE, ""), choose=lambda text: answer_choice(text, letters))
     looks = tuple(Look(step.label, _box(step.box_model)) for step in steps if step.type == "look")
     letter = next((step.choice or "" for step in reversed(steps) if step.type == "answer"), "")
     problems = [problem.code for problem in found] + [flaw for look in looks for flaw in box_flaws(look.box)]
     flat = any(not isinstance(look.box, Box3D) for look in looks)
-    kind: Kind = "volume" if shown > 1 or (not row.image_ids and not flat) else "image"
+    kind: Kind = "volume" if shown > 1 or (not shown and not flat) else "image"
     return Recovered(
         identifier, kind, question, options, letter, looks, response, row.image_ids[:shown],
         problems=_problems(problems, question, letter, options),
@@ -116,7 +107,7 @@ def read_prompt(prompt: Sequence[Message]) -> tuple[str, tuple[str, ...]]:
         and is dropped.
     """
     said = next((content for role, content in reversed(prompt) if role == "user"), "")
-    lines = said[:_MAX_TEXT].replace(IMAGE, "").splitlines()
+    lines = said[:MAX_TEXT].replace(IMAGE, "").splitlines()
     found = [match if (match := _OPTION.match(line)) else None for line in lines]
     best: tuple[int, int] = (len(lines), 0)
     for start, match in enumerate(found):

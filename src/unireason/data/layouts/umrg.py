@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SOURCE, ABILITY = "unireason/umrg", "medical_grounding"
 _COLUMNS = ("images", "masks", "prompt", "reward_model", "extra_info")
 _OPTIONAL = ("data_source", "ability")
+_EXTRA = ("id", "supercategory", "category", "reasoning")
 _ROWS_AT_ONCE = 16
 
 Number = int | float
@@ -61,6 +62,7 @@ class UmrgRow:
         category: The target.
         data_source: Where it comes from; "" if the table does not tell.
         ability: Kind of task; "" if the table does not tell.
+        reasoning: The way to the answer, without tags; "" if the table holds none.
     """
 
     images: tuple[Stored, ...]
@@ -73,6 +75,7 @@ class UmrgRow:
     category: str
     data_source: str = ""
     ability: str = ""
+    reasoning: str = ""
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -143,7 +146,7 @@ def schema() -> pa.Schema:
         "masks": {"feature": {"_type": "Image"}, "_type": "Sequence"},
         "ability": value,
         "reward_model": {"style": value, "ground_truth": value},
-        "extra_info": dict.fromkeys(("id", "supercategory", "category"), value),
+        "extra_info": dict.fromkeys(_EXTRA, value),
     }
     return pa.schema(
         {
@@ -153,7 +156,7 @@ def schema() -> pa.Schema:
             "masks": pictures,
             "ability": text,
             "reward_model": pa.struct({"style": text, "ground_truth": text}),
-            "extra_info": pa.struct(dict.fromkeys(("id", "supercategory", "category"), text)),
+            "extra_info": pa.struct(dict.fromkeys(_EXTRA, text)),
         },
         metadata={"huggingface": json.dumps({"info": {"features": features}})},
     )
@@ -169,7 +172,7 @@ def as_row(row: UmrgRow) -> tuple[dict[str, Any], int]:
         "masks": [{"bytes": mask.bytes, "path": mask.path} for mask in row.masks],
         "ability": row.ability,
         "reward_model": {"style": "rule", "ground_truth": json.dumps(truth)},
-        "extra_info": {"id": row.id, "supercategory": row.supercategory, "category": row.category},
+        "extra_info": {name: getattr(row, name) for name in _EXTRA},
     }
     return values, sum(len(stored.bytes) for stored in (*row.images, *row.masks))
 
@@ -197,9 +200,9 @@ def from_entry(entry: Entry) -> Iterator[UmrgRow]:
 
 
 def _from_sample(entry: Entry, sample: SampleRecord, name: str) -> UmrgRow:
-    if sample.category not in entry.masks or sample.box is None or sample.points is None:
+    if sample.target not in entry.masks or sample.box is None or sample.points is None:
         raise FormatError(
-            f"sample {sample.id} has no mask of {sample.category!r}",
+            f"sample {sample.id} has no mask of {sample.target or sample.category!r}",
             "a data set with embedded masks, or its source",
             "give --root",
         )
@@ -207,7 +210,7 @@ def _from_sample(entry: Entry, sample: SampleRecord, name: str) -> UmrgRow:
     (ax, ay), (bx, by) = sample.points
     return UmrgRow(
         images=(Stored(entry.png((0, None)), f"{picture_id(name, (0, None))}.png"),),
-        masks=(Stored(entry.masks[sample.category], f"{stem(sample.id)}-mask.png"),),
+        masks=(Stored(entry.masks[sample.target], f"{stem(sample.id)}-mask.png"),),
         question=sample.question.text,
         box=(x1, y1, x2, y2),
         points=((ax, ay), (bx, by)),
@@ -216,6 +219,7 @@ def _from_sample(entry: Entry, sample: SampleRecord, name: str) -> UmrgRow:
         category=sample.category,
         data_source=SOURCE,
         ability=ABILITY,
+        reasoning="".join(part for part in sample.reasoning if isinstance(part, str)),
     )
 
 
@@ -239,7 +243,7 @@ def _row(values: Mapping[str, Any], where: str) -> UmrgRow:
         question=question,
         box=(x1, y1, x2, y2),
         points=((ax, ay), (bx, by)),
-        **{name: _text(extra.get(name)) for name in ("id", "supercategory", "category")},
+        **{name: _text(extra.get(name)) for name in _EXTRA},
         **{name: _text(values.get(name)) for name in _OPTIONAL},
     )
 

@@ -107,13 +107,25 @@ def read_sft(folder: Path, *, strict: bool = True) -> Iterator[SftRow]:
     Raises:
         FormatError: If a file is damaged, has other columns, or a value has another type.
     """
-    for values, where in _rows(folder, "sft", strict):
+    for path in files_of(folder).get("sft", []):
+        yield from read_sft_file(path, strict=strict)
+
+
+def read_sft_file(path: Path, *, strict: bool = True) -> Iterator[SftRow]:
+    """Stream the supervised rows of one file; see ``read_sft``."""
+    for values, where in _file_rows(path, "sft", strict):
         yield SftRow(_messages(values["messages"], where), _ids(values["image_ids"], where))
 
 
 def read_rl(folder: Path, *, strict: bool = True) -> Iterator[RlRow]:
     """Stream the reinforcement-learning rows of either variant; see ``read_sft``. Missing values become empty ones."""
-    for values, where in _rows(folder, "rl", strict):
+    for path in files_of(folder).get("rl", []):
+        yield from read_rl_file(path, strict=strict)
+
+
+def read_rl_file(path: Path, *, strict: bool = True) -> Iterator[RlRow]:
+    """Stream the reinforcement-learning rows of one file; see ``read_rl``."""
+    for values, where in _file_rows(path, "rl", strict):
         yield RlRow(
             prompt=_messages(values["prompt"], where),
             image_ids=_ids(values["image_ids"], where),
@@ -127,11 +139,12 @@ def read_rl(folder: Path, *, strict: bool = True) -> Iterator[RlRow]:
 
 def read_images(folder: Path, *, strict: bool = True) -> Iterator[ImageRow]:
     """Stream the pictures, a few in memory at a time; see ``read_sft``."""
-    for values, where in _rows(folder, "images", strict):
-        identifier, data = _text(values["image_id"], where), values["bytes"]
-        if not identifier or not isinstance(data, bytes) or not data:
-            raise FormatError(f"{where} has no identifier or no bytes", "image_id and the bytes of a picture file")
-        yield ImageRow(identifier, base_name(_text(values["path"], where), identifier), data)
+    for path in files_of(folder).get("images", []):
+        for values, where in _file_rows(path, "images", strict):
+            identifier, data = _text(values["image_id"], where), values["bytes"]
+            if not identifier or not isinstance(data, bytes) or not data:
+                raise FormatError(f"{where} has no identifier or no bytes", "image_id and the bytes of a picture file")
+            yield ImageRow(identifier, base_name(_text(values["path"], where), identifier), data)
 
 
 def schema(table: str) -> pa.Schema:
@@ -196,6 +209,8 @@ def write(
 def from_entry(entry: Entry) -> Iterator[SftRow | RlRow | ImageRow]:
     """One case of ours with its questions, pictures and crops as rows; implicit questions belong to another layout and are left out.
 
+    Samples without a reasoning have no supervised row.
+
     Raises:
         FormatError: If a sample cannot be posed.
     """
@@ -209,7 +224,8 @@ def from_entry(entry: Entry) -> Iterator[SftRow | RlRow | ImageRow]:
             if identifier not in given:
                 given.add(identifier)
                 yield ImageRow(identifier, f"{identifier}.png", entry.png(cut))
-        yield SftRow(posed.messages, ids)
+        if sample.response:
+            yield SftRow(posed.messages, ids)
         yield _rl_row(entry, sample, posed, ids[: len(posed.shown)])
 
 
@@ -223,24 +239,23 @@ def _rl_row(entry: Entry, sample: SampleRecord, posed: Posed, ids: tuple[str, ..
     )
 
 
-def _rows(folder: Path, table: str, strict: bool) -> Iterator[tuple[dict[str, Any], str]]:
-    """Rows of a table with a name for messages, its columns checked file by file."""
-    for path in files_of(folder).get(table, []):
-        present = tables.columns_of(path)
-        origins = tuple(name for name in _ORIGINS if name in present) if table == "rl" else ()
-        missing = [name for name in _COLUMNS[table] if name not in present]
-        if table == "rl" and not origins:
-            missing.append(" or ".join(_ORIGINS))
-        other = [name for name in present if name not in (*_COLUMNS[table], *origins)]
-        if missing or (other and strict):
-            raise FormatError(
-                f"'{table}/{path.name}' has the columns {', '.join(present)}",
-                f"those of UniMed-CoT {table}: {', '.join((*_COLUMNS[table], *(_ORIGINS[:1] if table == 'rl' else ())))}",
-                f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(other) or 'none'}",
-            )
-        batch = _IMAGES_AT_ONCE if table == "images" else 256
-        for number, values in enumerate(tables.stream(path, (*_COLUMNS[table], *origins), batch=batch)):
-            yield values, f"row {number} of '{table}/{path.name}'"
+def _file_rows(path: Path, table: str, strict: bool) -> Iterator[tuple[dict[str, Any], str]]:
+    """Rows of a file of a table with a name for messages, its columns checked."""
+    present = tables.columns_of(path)
+    origins = tuple(name for name in _ORIGINS if name in present) if table == "rl" else ()
+    missing = [name for name in _COLUMNS[table] if name not in present]
+    if table == "rl" and not origins:
+        missing.append(" or ".join(_ORIGINS))
+    other = [name for name in present if name not in (*_COLUMNS[table], *origins)]
+    if missing or (other and strict):
+        raise FormatError(
+            f"'{table}/{path.name}' has the columns {', '.join(present)}",
+            f"those of UniMed-CoT {table}: {', '.join((*_COLUMNS[table], *(_ORIGINS[:1] if table == 'rl' else ())))}",
+            f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(other) or 'none'}",
+        )
+    batch = _IMAGES_AT_ONCE if table == "images" else 256
+    for number, values in enumerate(tables.stream(path, (*_COLUMNS[table], *origins), batch=batch)):
+        yield values, f"row {number} of '{table}/{path.name}'"
 
 
 def _messages(value: Any, where: str) -> tuple[Message, ...]:

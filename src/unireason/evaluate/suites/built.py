@@ -1,4 +1,4 @@
-"""A data set made by ``unireason data build``: the questions with options of its held-out patients, with true places to look at.
+"""A data set made by ``unireason data build`` or ``data import``: the questions with options of a split, with true places to look at.
 
 The places are written in the model frame that the data set was built for; the tag "frame" says which, as width x height x depth.
 """
@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from unireason.data.dataset import Dataset
-from unireason.data.question import FAMILIES
 from unireason.data.records import SPLITS, CaseRecord, SampleRecord
 from unireason.data.sources.options import number
 from unireason.errors import FormatError, UniReasonError
@@ -34,7 +33,7 @@ class BuiltSuite:
     name = "built"
     rule = CHOICE_RULE
 
-    def __init__(self, dataset: Dataset, *, split: str | None, kind: str = "both", count: int = 0) -> None:
+    def __init__(self, dataset: Dataset, *, split: str | None, kind: str = "both", count: int = 0, stage: str = "") -> None:
         """Set what to ask.
 
         Args:
@@ -42,8 +41,9 @@ class BuiltSuite:
             split: "train", "validation" or "test"; None for all.
             kind: "image", "volume" or "both".
             count: Questions of each kind, as even over the families as the data set allows; 0 for all.
+            stage: "sft" or "grpo" for questions meant for that stage of training alone.
         """
-        self.dataset, self.split = dataset, split
+        self.dataset, self.split, self._stage = dataset, split, stage
         self._kinds, self._count = KINDS[kind], count or _ALL
         self._order: list[str] | None = None
         self._stream: Iterator[tuple[CaseRecord, Case]] = iter(())
@@ -70,7 +70,7 @@ class BuiltSuite:
 
     def entries(self) -> Iterator[Entry]:
         """See ``Suite.entries``; in the order of the data set."""
-        found = {s.kind for s in self.dataset.samples(self.split) if s.question.family in FAMILIES}
+        found = {s.kind for s in self.dataset.samples(self.split) if s.task == "vqa"}
         kinds = [kind for kind in self._kinds if kind in found]
         if not kinds:
             raise UniReasonError(
@@ -81,6 +81,8 @@ class BuiltSuite:
         by_case: dict[str, list[SampleRecord]] = {}
         for kind in kinds:
             for sample in held_out(self.dataset, kind, self._count, self.split):
+                if self._stage not in ("", *sample.stages):
+                    continue
                 by_case.setdefault(sample.case, []).append(sample)
         for record in self.dataset.cases(self.split):
             for sample in by_case.get(record.scene.case, ()):
@@ -111,15 +113,16 @@ def _entry(sample: SampleRecord, record: CaseRecord) -> Entry:
     tags = {
         "family": question.family,
         "modality": scene.modality,
-        "structure": next((name for name in question.about if name in named), question.needs[0]),
+        "structure": next((n for n in question.about if n in named), next(iter(question.needs), "")),
         "split": sample.split,
         "kind": sample.kind,
+        "dataset": sample.origin,
         "frame": f"{frame.width}x{frame.height}x{frame.depth}",
     }
     return Entry(
         sample.id,
         sample.case,
-        sample.patient,
+        sample.patient or sample.case,
         question.text,
         question.options,
         (question.right,),

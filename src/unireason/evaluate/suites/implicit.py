@@ -1,4 +1,4 @@
-"""Implicit questions of a data set made by ``unireason data build``, and of phantom patients that nothing is trained on.
+"""Implicit questions of a data set made by ``unireason data build`` or ``data import``, and of phantom patients that nothing is trained on.
 
 True boxes and points are written in the model frame that the data set was built for; the tag "frame" says which.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -34,7 +35,7 @@ class BuiltImplicitSuite:
     Attributes:
         dataset: The data set.
         split: Split of the questions; None for all.
-        left_out: Always empty: the builder asks only what can be answered.
+        left_out: After ``entries`` has come to its end: questions of an imported release that have no mask to be scored by.
     """
 
     name = "built"
@@ -77,12 +78,17 @@ class BuiltImplicitSuite:
     def entries(self) -> Iterator[Entry]:
         """See ``Suite.entries``; in the order of the data set."""
         by_case: dict[str, list[SampleRecord]] = {}
+        left_out: Counter[str] = Counter()
         for sample in held_out_implicit(self.dataset, self._count, self.split):
-            by_case.setdefault(sample.case, []).append(sample)
+            if sample.target:
+                by_case.setdefault(sample.case, []).append(sample)
+            else:
+                left_out["it has no mask"] += 1
         for record in self.dataset.cases(self.split):
             for sample in by_case.get(record.scene.case, ()):
                 self._samples[sample.id] = sample
                 yield _entry(sample, record)
+        self.left_out = dict(left_out)
 
     def read(self, case: str) -> Case:
         """See ``Suite.read``. Reading on in the order of the entries costs least: the source is then gone through once."""
@@ -92,7 +98,7 @@ class BuiltImplicitSuite:
         """See ``PointingSuite.truth``."""
         record, loaded = self._load(entry.case)
         sample = self._samples[entry.id]
-        mask = structure_mask(loaded, sample.category)
+        mask = structure_mask(loaded, sample.target)
         if sample.box is None or sample.points is None or not mask.any():
             raise ImageReadError(f"the case {entry.case!r} has no mask of {sample.category!r}", "at least one pixel")
         return Truth(sample.box, sample.points, mask, (record.scene.frame.width, record.scene.frame.height))
@@ -158,4 +164,4 @@ def _entry(sample: SampleRecord, record: CaseRecord) -> Entry:
         "frame": f"{frame.width}x{frame.height}x{frame.depth}",
     }
     kept = {key: value for key, value in tags.items() if value}
-    return Entry(sample.id, sample.case, sample.patient, sample.question.text, (), (sample.category,), tags=kept)
+    return Entry(sample.id, sample.case, sample.patient or sample.case, sample.question.text, (), (sample.category,), tags=kept)

@@ -8,25 +8,23 @@ Source: Z. Yan et al., MedReasoner, arXiv 2508.08177.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from unireason import imaging
 from unireason.data.layouts import umrg
-from unireason.data.layouts.umrg import Stored, UmrgRow
-from unireason.errors import FormatError, ImageReadError, UniReasonError
+from unireason.data.layouts.stored import read_mask, read_stored
+from unireason.data.layouts.umrg import UmrgRow
+from unireason.errors import FormatError, UniReasonError
 from unireason.types import Box2D, Case
 
 from .listed import check_options
-from .pointing import RULE, Mask, Truth
+from .pointing import RULE, Truth
 from .suite import Entry
 
 _SPLITS = ("test", "train", "validation")
-_INSIDE = 128  # least value of a mask's pixel that is meant; masks hold 0 and 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ class UmrgSuite:
         """See ``Suite.read``."""
         if case not in self._first:
             raise UniReasonError(f"the suite '{self.name}' has no picture {case[:80]!r}", "one of its entries")
-        found = _read(self._row(self._first[case]).images[0], case)
+        found = read_stored(self._row(self._first[case]).images[0].bytes, "picture")
         height, width = found.geometry.shape
         self._seen = (case, (height, width))
         return found
@@ -117,7 +115,7 @@ class UmrgSuite:
         if self._seen[0] != entry.case:
             self.read(entry.case)
         row, (height, width) = self._row(entry.id), self._seen[1]
-        mask = _mask(row.masks[0], (height, width))
+        mask = read_mask(row.masks[0].bytes, (height, width))
         return Truth(Box2D(*row.box), row.points, mask, (width, height))
 
     def _files(self) -> list[Path]:
@@ -160,28 +158,3 @@ def _entry(row: UmrgRow, name: str, split: str) -> Entry:
     tags = {"category": row.category, "supercategory": row.supercategory, "structure": row.category, "split": split}
     kept = {key: value for key, value in tags.items() if value}
     return Entry(name, case, case, row.question.strip(), (), (row.category,), tags=kept)
-
-
-def _read(stored: Stored, name: str) -> Case:
-    """A stored picture, whatever its bytes turn out to be. Its path is untrusted and not used."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"{name[:16]}.png"
-        file.write_bytes(stored.bytes)
-        try:
-            found = imaging.read(file)
-        except FormatError as error:  # such as several frames: no choice of the caller's here
-            raise ImageReadError(str(error)) from error
-    if found.kind != "image":
-        raise ImageReadError(f"a {found.kind} of shape {found.geometry.shape} in place of a picture", "a picture")
-    return found
-
-
-def _mask(stored: Stored, shape: tuple[int, int]) -> Mask:
-    pixels = _read(stored, "mask").pixels
-    flat = pixels if pixels.ndim == 2 else pixels.max(axis=2)
-    mask: Mask = flat >= _INSIDE
-    if mask.shape != shape:
-        raise ImageReadError(f"its mask has the shape {mask.shape}", f"that of its picture, {shape}")
-    if not mask.any():
-        raise ImageReadError("its mask is empty", f"at least one pixel of {_INSIDE} to 255")
-    return mask

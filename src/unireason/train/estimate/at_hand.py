@@ -76,7 +76,7 @@ def sizes(settings: Sft | Grpo, planned: Planned) -> Planned:
     total = sum(kind.samples for kind in found.values())
     if not total:
         raise FormatError(
-            f"the split {settings.data.split!r} has no sample of {', '.join(settings.data.tasks)}",
+            f"the split {settings.data.split!r} has no sample of {', '.join(settings.data.tasks)} for this stage",
             "at least one",
             "check data.tasks",
         )
@@ -86,9 +86,10 @@ def sizes(settings: Sft | Grpo, planned: Planned) -> Planned:
 
 
 def _samples(dataset: Dataset, settings: Sft | Grpo) -> Iterator[SampleRecord]:
+    stage = "sft" if isinstance(settings, Sft) else "grpo"
     for sample in dataset.samples(settings.data.split):
         task = "umrg" if sample.task == "umrg" else "choice" if sample.question.options else "open"
-        if task in settings.data.tasks:
+        if task in settings.data.tasks and stage in sample.stages:
             yield sample if settings.data.looks else without_looks(sample)
 
 

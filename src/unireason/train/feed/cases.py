@@ -71,7 +71,9 @@ class Cases:
         datasets: In the order of the settings.
     """
 
-    def __init__(self, settings: Data, rule: FrameRule, disk: DiskCache, *, memory_bytes: int = _MEMORY_BYTES) -> None:
+    def __init__(
+        self, settings: Data, rule: FrameRule, disk: DiskCache, *, stage: str = "", memory_bytes: int = _MEMORY_BYTES
+    ) -> None:
         """Open all data sets; only their manifests are read.
 
         Args:
@@ -79,6 +81,7 @@ class Cases:
             rule: How the checkpoint sees pictures. Its name does not matter, and neither does its window: grey levels are made by
                 the window of each data set.
             disk: Keeps pictures that were made from a source.
+            stage: "sft" or "grpo": samples that are not meant for it are left out; "" takes all.
             memory_bytes: Pictures kept in memory.
 
         Raises:
@@ -97,7 +100,7 @@ class Cases:
             Shelf(dataset, _same(dataset, rule), Path(root).expanduser() if root else None)
             for dataset, root in zip(self.datasets, settings.roots or ("",) * len(self.datasets), strict=True)
         ]
-        self._settings, self._disk = settings, disk
+        self._settings, self._disk, self._stage = settings, disk, stage
         self._recent: Recent[tuple[NDArray[np.uint8], ...]] = Recent(memory_bytes)
         self._masked: Recent[Loaded] = Recent(memory_bytes)
         self._stacks: Recent[Stack] = Recent(memory_bytes)
@@ -193,7 +196,7 @@ class Cases:
 
     def _listed(self, number: int, split: str) -> Iterator[CaseSamples]:
         dataset = self.datasets[number]
-        found = (sample for sample in dataset.samples(split) if _task(sample) in self._settings.tasks)
+        found = (s for s in dataset.samples(split) if _task(s) in self._settings.tasks and self._stage in ("", *s.stages))
         samples = _by_case(found if self._settings.looks else map(without_looks, found))
         seen: set[str] = set()
         for path in dataset.files("cases", split):

@@ -6,13 +6,12 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.data.columns import check_columns
 from unireason.data.dataset import MANIFEST, Dataset
+from unireason.data.embedded import Embedded
 from unireason.data.extract.slices import axial
 from unireason.data.frames import FrameRule
 from unireason.data.item import Item, Loaded, Source
@@ -43,14 +42,6 @@ class Place:
     sha256: str
 
 
-class _Rows(NamedTuple):
-    """Where the embedded pictures of a case stand."""
-
-    file: Path
-    first: int
-    end: int
-
-
 class Shelf:
     """The pictures of a data set. Files are listed and looked through when they are first needed.
 
@@ -75,7 +66,7 @@ class Shelf:
         if not isinstance(content, str) or not content:
             raise FormatError(f"{MANIFEST} does not tell content_sha256", "the file that the builder wrote", "build it again")
         self._content = content
-        self._rows: dict[str, _Rows] | None = None
+        self._stored = Embedded(dataset.files("images"))
         self._source: Source | None = None
         self._items: dict[str, Item] = {}
         self._expected: dict[str, list[Place]] = {}
@@ -100,15 +91,10 @@ class Shelf:
         Raises:
             FormatError: If they are missing, out of order or damaged.
         """
-        if self._rows is None:
-            self._rows = dict(_index(self._dataset.files("images")))
-        found = self._rows.get(place.case)
-        if found is None:
-            raise FormatError(f"the data set has no pictures of {place.case}", "", "build it again")
-        table = _taken(found)
-        if table["case"] != [place.case] * frame.depth or table["slice"] != list(range(frame.depth)):
-            raise FormatError(f"the slices {table['slice'][:8]}", f"0 to {frame.depth - 1} in order", "build the data set again")
-        return tuple(pixels(data, frame) for data in table["png"])
+        found = self._stored.columns(place.case, "png")["png"]
+        if len(found) != frame.depth:
+            raise FormatError(f"{len(found)} pictures of {place.case}", f"{frame.depth}", "build the data set again")
+        return tuple(pixels(data, frame) for data in found)
 
     def made(self, place: Place, *, siblings: bool) -> Iterator[tuple[Place, Pictures]]:
         """The pictures of a case, made from its source.
@@ -178,56 +164,3 @@ def _part(loaded: Loaded, place: Place) -> Loaded:
     if place.sha256 and loaded.case.source.sha256 != place.sha256:
         raise ImageReadError("the file of the source has changed", "the one that the data set was built from", "build it again")
     return loaded if place.slice < 0 else axial(loaded, place.slice)
-
-
-def _index(files: Iterable[Path]) -> Iterator[tuple[str, _Rows]]:
-    """Where the pictures of every case stand; the builder writes them one after the other.
-
-    Raises:
-        FormatError: If a file is damaged.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    for path in files:
-        try:
-            with pq.ParquetFile(path) as file:
-                check_columns(file.schema_arrow, "images")
-                names = file.read(columns=["case"], use_threads=False).column("case").combine_chunks()
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise _unreadable(path, error) from error
-        runs = pc.run_end_encode(names)
-        first = 0
-        for name, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-            yield name, _Rows(path, first, end)
-            first = end
-
-
-def _taken(rows: _Rows) -> dict[str, list[Any]]:
-    """Some rows of a file, read from those row groups alone that hold them.
-
-    Raises:
-        FormatError: If the file is damaged.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(rows.file) as file:
-            groups, before, end = [], 0, 0
-            for number in range(file.metadata.num_row_groups):
-                start, end = end, end + file.metadata.row_group(number).num_rows
-                if end <= rows.first:
-                    before = end
-                elif start < rows.end:
-                    groups.append(number)
-            table = file.read_row_groups(groups, columns=["case", "slice", "png"], use_threads=False)
-            found: dict[str, list[Any]] = table.slice(rows.first - before, rows.end - rows.first).to_pydict()
-            return found
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise _unreadable(rows.file, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> FormatError:
-    return FormatError(f"{path.parent.name}/{path.name} cannot be read ({error})", "a Parquet file", "check the data set")

@@ -125,7 +125,11 @@ class Plan:
         """Share of 2D samples, and samples of an epoch."""
         held = {kind: self._streams[kind].size for kind in _KINDS}
         if not sum(held.values()):
-            raise FormatError("there is no sample to learn from", "at least one", "check the split and the tasks")
+            raise FormatError(
+                "there is no sample to learn from",
+                "at least one",
+                "check the split, the tasks, and whether the data are for this stage",
+            )
         share = Fraction(held["image"], sum(held.values())) if images == -1 else Fraction(images).limit_denominator(10**6)
         taking = {"image": share > 0, "volume": share < 1}
         for kind in _KINDS:

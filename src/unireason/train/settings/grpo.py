@@ -39,7 +39,8 @@ class Reward:
         must_look: True if the format asks for at least one executed look (questions with a grounded reasoning only).
         spatial: Mode of the spatial reward for implicit grounding questions.
         mask: Share of that reward, in [0, 1], that the Dice of a mask takes over: a frozen expert outlines the answer's box and points. 1
-            leaves nothing but the mask. Needs the source of the data set. Risk: the policy learns the expert's weaknesses.
+            leaves nothing but the mask. Needs the source of the data set; an imported release brings its masks, and its questions without
+            one keep the spatial reward alone. Risk: the policy learns the expert's weaknesses.
         evidence: Weight of the evidence contrast: right answers earn it only if the same trajectory with random low-overlap regions in
             place of what it looked at does not lead to them. 0 is off. Risk: teaches the model to distrust what it sees elsewhere, and
             costs one more generation a right response.

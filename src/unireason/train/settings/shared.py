@@ -68,8 +68,9 @@ class Data:
     """What is learned from.
 
     Attributes:
-        folders: Data sets made by ``unireason data build``.
-        roots: Where the source of each lies now, in the order of ``folders``; () for those that know it themselves.
+        folders: Data sets made by ``unireason data build`` or ``unireason data import``.
+        roots: Where the source of each lies now (the volumes of a release), in the order of ``folders``; () for those that know it
+            themselves.
         split: Split to train on.
         validation: Split for evaluation during training.
         tasks: Which samples: "choice" (options), "open" (no options) and "umrg" (implicit grounding).

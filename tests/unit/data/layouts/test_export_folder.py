@@ -48,7 +48,9 @@ def phantoms(tmp_path_factory):
             images += [image_row(i) for i in embedded(shown, scene, FRAME)]
             if k >= 0:
                 target = next(iter(scene.structures.values()))
-                meant = replace(implicit(record), box=target.box_model, points=target.points, category=target.name)
+                drawn = implicit(record)
+                named = replace(drawn.question, about=(target.name,))
+                meant = replace(drawn, question=named, box=target.box_model, points=target.points, category=target.name)
                 samples.append(sample_row(meant))
     manifest = {"schema": SCHEMA, "config": {"source": "phantom", "options": {"patients": "2"}, "frame": FRAME.to_json()}}
     for name in ("inside", "reference"):

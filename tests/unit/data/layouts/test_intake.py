@@ -1,128 +1,353 @@
-"""Published releases verified, listed and turned into questions."""
+"""Published releases that become data sets: what is kept, where boxes go, and why rows are left out."""
 
 from __future__ import annotations
 
+import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from layout_dataset import dataset
+from layout_dataset import RULE, dataset
+from PIL import Image
 
+from datasets import SMALL, built
 from unireason.cli import main
+from unireason.data.checks.run import check
+from unireason.data.dataset import Dataset
+from unireason.data.frames import FrameRule
 from unireason.data.layouts.export import export
-from unireason.data.layouts.intake import take_in
-from unireason.errors import FormatError
+from unireason.data.layouts.fitted import written_frame
+from unireason.data.layouts.intake import Wanted, rows_in, take_in
+from unireason.data.pictures import from_png
+from unireason.errors import FormatError, ImageReadError, UniReasonError
+from unireason.types import Box2D, Box3D, Frame, Look
 
-ASK_2D = [{"role": "user", "content": "<image>Where?\nA. left\nB. right"}]
-ASK_3D = [{"role": "user", "content": "Which slice?\nA. low\nB. high"}]
-SAID_2D = {"role": "assistant", "content": "<think>The liver<|box_start|>[1,2,3,4]<|box_end|><image>.</think>A. left"}
-SAID_3D = {"role": "assistant", "content": "<think>The liver<|box_start|>[1,2,3,4,5,6]<|box_end|>.</think>B. high"}
-
-
-def rl(prompt, ids, **extra):
-    info = {"reward_model": json.dumps({"ground_truth": "B"}), "extra_info": json.dumps(extra)}
-    return {"prompt": prompt, "image_ids": ids, "data_source": "x", "agent_name": "a", "ability": "m", **info}
+PUBLISHED = Wanted(FrameRule())
+DRAWN = Wanted(replace(RULE, min_pixels=784))
 
 
-@pytest.fixture
-def release(tmp_path):
-    """Two 2D and one 3D row a table, two pictures of one name."""
-    folder = tmp_path / "release"
-    rows = {
-        "sft": [{"messages": [*ASK_2D, SAID_2D], "image_ids": ["p", "q"]}, {"messages": [*ASK_3D, SAID_3D], "image_ids": []}],
-        "rl": [rl(ASK_2D, ["p"]), rl(ASK_3D, [], image="ct_case/12/v.npy"), rl(ASK_3D, [], image="ct_case/13/v.npy")],
-        "images": [
-            {"image_id": "p", "path": "one/a.png", "bytes": b"first"},
-            {"image_id": "q", "path": "two/A.png", "bytes": b"second"},
-        ],
-    }
-    for name, values in rows.items():
-        (folder / name).mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(values), folder / name / "train.parquet")
+def picture(width, height, value=0):
+    """A PNG file of noise."""
+    drawn = np.random.default_rng(value).integers(0, 256, (height, width), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(drawn).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def asked(question="Where?", options="A. left\nB. right", pictures=1):
+    return [{"role": "user", "content": "<image>" * pictures + f"{question}\n{options}"}]
+
+
+def sft(said, ids, **how):
+    return {"messages": [*asked(**how), {"role": "assistant", "content": said}], "image_ids": ids}
+
+
+def rl(ids, *, truth="B", how=None, **extra):
+    info = {"reward_model": json.dumps({"ground_truth": truth}), "extra_info": json.dumps(extra)}
+    return {
+        "prompt": asked(**(how or {})), "image_ids": ids, "data_source": "x", "agent_name": "a", "ability": "m", **info
+    }  # fmt: skip
+
+
+def image(name, data):
+    return {"image_id": name, "path": f"there/{name}.png", "bytes": data}
+
+
+def release(folder, **tables):
+    """Tables by name; "sft/test" is a second file of a table."""
+    for name, rows in tables.items():
+        table, _, file = name.partition("__")
+        (folder / table).mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows), folder / table / f"{file or 'train'}-0.parquet")
     return folder
 
 
-def lines(folder):
-    return [json.loads(line) for line in (folder / "questions.jsonl").read_text().splitlines()]
+LOOKED = "<think>The liver is at <|box_start|>[1, 2,30,40]<|box_end|><image> and big.</think>B. right"
 
 
-def test_a_release_is_listed(release, tmp_path):
-    volumes = tmp_path / "volumes"
-    (volumes / "12").mkdir(parents=True)
-    np.save(volumes / "12" / "v.npy", np.zeros((2, 3, 4), np.float32))
-    np.save(volumes / "w.npy", np.zeros((2, 3, 4), np.float32))
+def reasons(folder):
+    return [json.loads(line)["reason"] for line in (folder / "skipped.jsonl").read_text().splitlines()]
+
+
+def test_rows_of_both_tables_become_one_sample(tmp_path):
+    path = release(tmp_path / "in", sft=[sft(LOOKED, ["p", "crop"])], rl=[rl(["p"])], images=[image("p", picture(84, 56))])
     told = []
-    report = take_in("unimed-cot", release, tmp_path / "out", volumes=volumes, progress=told.append)
-    assert told == list(range(1, 8))
-    assert report == json.loads((tmp_path / "out" / "release.json").read_text())
-    assert (report["ok"], report["rows"]) == (True, {"rl": 3, "sft": 2, "images": 2})
-    assert report["kinds"] == {"image": 2, "volume": 3}
-    assert report["without_pictures"] == {"found": 1, "no name": 1, "not found": 1}
-    assert report["volumes_missing"] == {"count": 2, "first": ["sft-1", "rl-2"]}
-    found = lines(tmp_path / "out")
-    assert [line["id"] for line in found] == ["sft-0", "sft-1", "rl-0", "rl-1", "rl-2"]
-    assert found[0]["looks"] == [{"label": "liver", "box": [1, 2, 3, 4]}]
-    assert [line["letter"] for line in found] == ["A", "B", "B", "B", "B"]
-    assert found[0]["images"] == ["images/a.png"]
-    assert found[3]["volume"] == "12/v.npy"
-    assert sorted(p.read_bytes() for p in (tmp_path / "out" / "images").iterdir()) == [b"first", b"second"]
+    manifest = take_in("unimed-cot", path, tmp_path / "out", wanted=PUBLISHED, progress=told.append)
+    assert told == [1, 2, 3]
+    assert rows_in("unimed-cot", path) == 3
+    data = Dataset.open(tmp_path / "out")
+    (case,) = data.cases("train")
+    (sample,) = data.samples("train")
+    scene = case.scene
+    assert (scene.patient, scene.spacing_mm, scene.described, dict(scene.structures)) == ("", None, False, {})
+    assert (scene.frame, case.image, case.source) == (Frame(84, 56, 1, "image"), "p.png", "unimed-cot")
+    assert (sample.stages, sample.origin, sample.patient, sample.question.family) == (("sft", "grpo"), "x", "", "")
+    assert sample.reasoning == ("The liver is at ", Look("liver", Box2D(1, 2, 30, 40)), " and big.")
+    assert sample.response == "<think>The liver is at <|box_start|>[1,2,30,40]<|box_end|> and big.</think>B. right"
+    (stored,) = data.images("train")
+    assert np.array_equal(from_png(stored.png), from_png(picture(84, 56)))
+    assert manifest["counts"]["stages"] == {"grpo": 1, "sft": 1}
+    assert (manifest["counts"]["broken"], manifest["counts"]["other_crops"], manifest["skipped"]) == (0, 0, 0)
+    assert not (tmp_path / "out" / "scratch.sqlite").exists()
 
 
-def test_a_missing_picture_makes_the_release_not_ok(release, tmp_path, capsys):
-    rows = [{"messages": [*ASK_2D, SAID_2D], "image_ids": ["p", "gone"]}]
-    pq.write_table(pa.Table.from_pylist(rows), release / "sft" / "train.parquet")
-    assert main(["data", "import", "unimed-cot", str(release), "--out", str(tmp_path / "out")]) == 1
-    said = capsys.readouterr().out
-    assert "pictures missing: 1, such as gone" in said
-    assert "rows without a volume: 2" in said
+def test_rows_of_one_table_are_for_its_stage(tmp_path):
+    path = release(
+        tmp_path / "in",
+        sft=[sft(LOOKED, ["p"]), sft(LOOKED.replace("big", "large"), ["p"]), sft(LOOKED, ["p"])],
+        rl=[rl(["p"], how={"question": "Another?"}), rl(["p"], how={"question": "Another?"})],
+        images=[image("p", picture(84, 56))],
+    )
+    take_in("unimed-cot", path, tmp_path / "out", wanted=PUBLISHED)
+    first, second, third = Dataset.open(tmp_path / "out").samples("train")
+    assert (first.stages, second.stages, third.stages) == (("sft",), ("sft",), ("grpo",))
+    assert len({first.id, second.id, third.id}) == 3
+    assert (third.response, third.annotator, third.reasoning, third.question.letter) == ("", "", (), "B")
+    assert reasons(tmp_path / "out") == ["it says what another row says"] * 2
 
 
-def test_two_pictures_of_one_identifier_are_refused(release, tmp_path):
-    path = release / "images" / "train.parquet"
-    pq.write_table(pa.concat_tables([pq.read_table(path)] * 2), path)
+@pytest.mark.parametrize(
+    ("said", "ids", "reason"),
+    [
+        ("B. right", ["p"], "it has no reasoning"),
+        ("<think> </think>B. right", ["p"], "it has no reasoning"),
+        ("<think>x<|box_start|>[1,2,85,9]<|box_end|></think>B. right", ["p"], "a box leaves the frame"),
+        ("<think>x<|box_start|>[9,2,1,9]<|box_end|></think>B. right", ["p"], "its response cannot be read (inverted_box)"),
+        ("<think>x<|box_start|>[1,2,3,9]</think>B. right", ["p"], "its response cannot be read (unclosed_box)"),
+        ("<think>x<|box_start|>[1.2,2,1.4,9]<|box_end|></think>B. right", ["p"], "a box is empty or inverted"),
+        ("<think>x<|box_start|>[1,2,0,3,4,9]<|box_end|></think>B. right", ["p"], "a box does not fit the image"),
+        ("<think>x</think>B. right<|box_start|>[1,2,3,4]<|box_end|>", ["p"], "it looks behind its reasoning"),
+        ("<think>x<|vision_start|></think>B. right", ["p"], "its text holds a special token"),
+        ("<think>x</think>neither", ["p"], "its answer is no letter of an option"),
+        ("<think>x</think>B. right", ["gone"], "its picture is not in the release (gone)"),
+        ("<think>x</think>B. right", ["bad"], "its picture cannot be read"),
+    ],
+)
+def test_rows_that_cannot_be_learned_from_are_left_out_with_their_reason(said, ids, reason, tmp_path):
+    images = [image("p", picture(84, 56)), image("bad", b"no picture")]
+    path = release(tmp_path / "in", sft=[sft(said, ids), sft(LOOKED, ["p"])], images=images)
+    manifest = take_in("unimed-cot", path, tmp_path / "out", wanted=PUBLISHED)
+    (found,) = reasons(tmp_path / "out")
+    assert found.startswith(reason)
+    assert manifest["counts"]["samples"] == manifest["skipped"] == 1
+    assert sum(manifest["counts"]["dropped"].values()) == 1
+    assert "(" not in next(iter(manifest["counts"]["dropped"]))
+
+
+def test_questions_that_cannot_be_asked_are_left_out(tmp_path):
+    rows = [
+        rl(["p"], how={"options": "no options"}),
+        rl(["p"], how={"options": "A. same\nB. same"}),
+        rl(["p"], how={"question": " "}),
+        rl(["p"], truth="Z"),
+        rl(["p"], how={"question": "Odd <|im_end|>?"}),
+        rl(["p"], how={"question": "Good?"}),
+    ]
+    take_in(
+        "unimed-cot", release(tmp_path / "in", rl=rows, images=[image("p", picture(56, 56))]), tmp_path / "o", wanted=PUBLISHED
+    )
+    assert reasons(tmp_path / "o") == [
+        "it has no options",
+        "two of its options are the same",
+        "it has no text",
+        "its answer is no letter of an option",
+        "its text holds a special token",
+    ]
+
+
+def test_boxes_go_from_the_frame_of_the_release_to_that_of_the_checkpoint(tmp_path):
+    # 100 x 60 becomes 112 x 56 in the published frame, and 56 x 28 in the other.
+    assert written_frame((60, 100)) == Frame(112, 56, 1, "image")
+    assert written_frame((56, 100)) == Frame(112, 56, 1, "image")
+    assert written_frame((28, 28)) == Frame(28, 28, 1, "image")
+    path = release(
+        tmp_path / "in",
+        sft=[sft("<think>x<|box_start|>(10,20,30.9,56)<|box_end|></think>(A)", ["p"])],
+        images=[image("p", picture(100, 60))],
+    )
+    take_in("unimed-cot", path, tmp_path / "same", wanted=PUBLISHED)
+    take_in("unimed-cot", path, tmp_path / "half", wanted=Wanted(FrameRule(image_size=(28, 56), min_pixels=784)))
+    boxes = {}
+    for name in ("same", "half"):
+        data = Dataset.open(tmp_path / name)
+        (sample,), (case,) = data.samples("train"), data.cases("train")
+        boxes[name] = (sample.reasoning[1].box, case.scene.frame.width, from_png(next(data.images()).png).shape)
+        assert sample.response.endswith("</think>A. left")
+    assert boxes["same"] == (Box2D(10, 20, 30, 56), 112, (56, 112))
+    assert boxes["half"] == (Box2D(5, 10, 15, 28), 56, (28, 56))
+
+
+def test_another_number_of_crops_is_counted(tmp_path):
+    said = LOOKED.replace("<image>", "<image><image>")
+    path = release(tmp_path / "in", sft=[sft(said, ["p"])], images=[image("p", picture(84, 56))])
+    assert take_in("unimed-cot", path, tmp_path / "out", wanted=PUBLISHED)["counts"]["other_crops"] == 1
+
+
+def test_volumes_are_read_from_where_they_lie(tmp_path, capsys):
+    frame = Wanted(FrameRule(volume_shape=(4, 28, 56), min_pixels=784), volumes=tmp_path / "volumes")
+    values = np.random.default_rng(0).random((4, 28, 56)).astype(np.float32)
+    (tmp_path / "volumes" / "12").mkdir(parents=True)
+    np.save(tmp_path / "volumes" / "12" / "v.npy", values)
+    said = "<think>x<|box_start|>[126,0,8,252,126,24]<|box_end|></think>A. left"
+    rows = [rl([], how={"pictures": 0}, image="ct_case/12/v.npy"), rl([], how={"pictures": 0}, image="ct_case/13/v.npy")]
+    named = sft(said, ["ct_case/12/v.npy"], pictures=0, question="Deep?")
+    path = release(tmp_path / "in", sft=[named], rl=rows)
+    manifest = take_in("unimed-cot", path, tmp_path / "out", wanted=frame)
+    assert (manifest["counts"]["by_kind"], manifest["counts"]["broken"]) == ({"volume": 2}, 0)
+    assert reasons(tmp_path / "out") == ["its volume was not found: not found (ct_case/13/v.npy)"]
+    data = Dataset.open(tmp_path / "out")
+    (case,), samples = data.cases(), {s.stages: s for s in data.samples()}
+    assert (case.image, case.scene.frame, case.scene.patient) == ("12/v.npy", Frame(56, 28, 4, "volume"), "")
+    # half of 252 and of 32 is half of 56 and of 4
+    assert samples["sft",].reasoning[1].box == Box3D(28, 0, 1, 56, 14, 3)
+    source = data.source()
+    (item,) = source.items()
+    assert np.array_equal(source.load(item).case.pixels, values)
+    assert source.load(item).case.source.sha256 == case.sha256
+    (tmp_path / "out" / ".origin.json").unlink()
+    with pytest.raises(ImageReadError, match="no known folder"):
+        data.source().load(item)
+    assert main(["data", "import", "unimed-cot", str(path), "--out", str(tmp_path / "none")]) == 2
+    assert "no folder of volumes was given 3" in capsys.readouterr().err
+
+
+def test_published_splits_are_kept_and_validation_is_made_if_asked_for(tmp_path):
+    names = [f"p{i:02d}" for i in range(30)]
+    tables = {
+        "rl": [rl([n]) for n in names[:20]] + [rl([names[20]], split="val"), rl([names[0]], split="test")],
+        "rl__test": [rl([n]) for n in names[21:]],
+        "images": [image(n, picture(56, 56, i)) for i, n in enumerate(names)],
+    }
+    path = release(tmp_path / "in", **tables)
+    plain = take_in("unimed-cot", path, tmp_path / "plain", wanted=PUBLISHED)
+    assert plain["counts"]["by_split"] == {"test": 10, "train": 20, "validation": 1}
+    data = Dataset.open(tmp_path / "plain")
+    assert {c.scene.case for c in data.cases("test")} >= {"unimed-cot:p00@test", "unimed-cot:p29@test"}
+    assert len({c.scene.case for c in data.cases()}) == 31
+    some = take_in("unimed-cot", path, tmp_path / "some", wanted=Wanted(FrameRule(), validation=0.3))
+    held = some["counts"]["by_split"]
+    assert held["test"] == 10
+    assert held["train"] + held["validation"] == 21
+    assert held["validation"] > 1
+    # the picture that was published in two splits is found by the check, and patients that nobody knows are no leak
+    report = check(data, data.source())
+    assert [p.detail.split(",")[0] for p in report.problems if p.check == "leakage"] == ["looks like unimed-cot:p00@test of test"]
+    assert {r.check for r in report.remarks} >= {"answers", "leakage"}
+    with pytest.raises(FormatError, match=r"validation split is 1\.0"):
+        Wanted(FrameRule(), validation=1.0)
+
+
+def test_the_pictures_of_a_known_patient_stay_together(tmp_path):
+    built(tmp_path / "data", patients=6, slices=3)
+    export(Dataset.open(tmp_path / "data"), "unimed-cot", tmp_path / "release")
+    take_in("unimed-cot", tmp_path / "release", tmp_path / "out", wanted=Wanted(SMALL, validation=0.5))
+    found = {}
+    for case in Dataset.open(tmp_path / "out").cases():
+        found.setdefault(case.scene.patient, set()).add(case.split)
+    assert set.union(*found.values()) == {"train", "validation"}
+    assert all(len(splits) == 1 for splits in found.values())
+
+
+def test_boxes_of_ours_are_pixels_of_the_stored_picture_whatever_its_size(tmp_path):
+    frame = FrameRule("other", (16, 96, 96), (64, 96), factor=32)  # sides are no multiples of 28
+    ours = built(tmp_path / "data", patients=6, frame=frame)
+    export(ours, "unimed-cot", tmp_path / "release")
+    take_in("unimed-cot", tmp_path / "release", tmp_path / "out", wanted=Wanted(frame))
+    found = {s.id: s.response for s in Dataset.open(tmp_path / "out").samples()}
+    assert found == {s.id: s.response for s in ours.samples("train") if s.task == "vqa"}
+
+
+def test_a_volume_of_which_a_slice_is_missing_is_left_out(tmp_path):
+    rows = [rl(["p", "gone"], how={"pictures": 2}), rl(["p"])]
+    path = release(tmp_path / "in", rl=rows, images=[image("p", picture(56, 56))])
+    (tmp_path / "volumes").mkdir()
+    np.save(tmp_path / "volumes" / "p.npy", np.zeros((2, 3, 4), np.float32))
+    take_in("unimed-cot", path, tmp_path / "out", wanted=Wanted(FrameRule(), volumes=tmp_path / "volumes"))
+    assert reasons(tmp_path / "out") == ["its picture is not in the release (gone)"]
+
+
+def test_two_pictures_of_one_identifier_are_refused(tmp_path):
+    path = release(tmp_path / "in", rl=[rl(["p"])], images=[image("p", picture(56, 56))] * 2)
     with pytest.raises(FormatError, match="two pictures have the identifier 'p'"):
-        take_in("unimed-cot", release, tmp_path / "out")
+        take_in("unimed-cot", path, tmp_path / "out", wanted=PUBLISHED)
     assert not (tmp_path / "out").exists()
 
 
-def test_our_own_export_comes_back(tmp_path, capsys):
-    data = dataset(tmp_path / "data")
-    export(data, "unimed-cot", tmp_path / "release")
-    command = ["data", "import", "unimed-cot", str(tmp_path / "release"), "--out", str(tmp_path / "out"), "--json"]
-    assert main(command) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert (report["ok"], report["whole_samples"], report["problems"]) == (True, 4, {})
-    asked = [s for s in data.samples("train") if s.task == "vqa"]
-    found = [line for line in lines(tmp_path / "out") if line["table"] == "rl"]
-    assert [line["id"] for line in found] == [s.id for s in asked]
-    assert [line["question"] for line in found] == [s.question.text for s in asked]
-    assert [len(line["images"]) for line in found] == [1, 1, 1, 4]
-    assert all((tmp_path / "out" / image).is_file() for line in found for image in line["images"])
+def test_a_release_without_a_usable_row_is_refused(tmp_path):
+    path = release(tmp_path / "in", rl=[rl(["q"])], images=[image("p", picture(56, 56))])
+    with pytest.raises(UniReasonError, match=r"not one row of 'in' can be learned from \(its picture is not in the release 1\)"):
+        take_in("unimed-cot", path, tmp_path / "out", wanted=PUBLISHED)
+    assert list(tmp_path.iterdir()) == [path]
 
 
-def test_implicit_questions_are_listed(tmp_path, capsys):
-    export(dataset(tmp_path / "data"), "umrg", tmp_path / "release")
-    assert main(["data", "import", "umrg", str(tmp_path / "release"), "--out", str(tmp_path / "out"), "--json"]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert (report["rows"], report["categories"]) == ({"umrg": 2}, {"liver": 2})
-    (first, _) = lines(tmp_path / "out")
-    assert (first["box"], first["points"], first["category"]) == ([20, 8, 30, 16], [[22, 10], [27, 13]], "liver")
-    assert all((tmp_path / "out" / first[what]).is_file() for what in ("image", "mask"))
+@pytest.mark.parametrize("without", ["", "rl", "sft"])
+def test_our_own_export_comes_back(without, tmp_path, capsys):
+    ours = dataset(tmp_path / "data")
+    export(ours, "unimed-cot", tmp_path / "release")
+    if without:
+        for file in (tmp_path / "release" / without).iterdir():
+            file.unlink()
+    take_in("unimed-cot", tmp_path / "release", tmp_path / "out", wanted=DRAWN)
+    data = Dataset.open(tmp_path / "out")
+    before = [s for s in ours.samples("train") if s.task == "vqa"]
+    after = {s.response: s for s in data.samples("train")}
+    assert len(after) == len(before) == 4
+    for sample in before:
+        found = after[sample.response]
+        assert (found.question.text, found.question.options) == (sample.question.text, sample.question.options)
+        assert [p.box for p in found.reasoning if isinstance(p, Look)] == [p.box for p in sample.reasoning if isinstance(p, Look)]
+        if without != "rl":  # the whole sample was kept in its reinforcement-learning row
+            assert (found.id, found.question, found.patient) == (sample.id, sample.question, sample.patient)
+            assert (found.reasoning, found.annotator) == (sample.reasoning, sample.annotator)
+    stages = {"": ("sft", "grpo"), "rl": ("sft",), "sft": ("grpo",)}[without]
+    assert {s.stages for s in after.values()} == {stages}
+    pictures = {s.case: [i.png for i in data.images() if i.case == s.case] for s in after.values()}
+    for sample in before:
+        own = [i.png for i in ours.images("train") if i.case == sample.case]
+        found = after[sample.response]
+        assert [from_png(p).tolist() for p in pictures[found.case]] == [from_png(p).tolist() for p in own]
 
 
-def test_odd_ground_truth_is_counted(tmp_path):
-    export(dataset(tmp_path / "data", splits=("train",)), "umrg", tmp_path / "release")
-    path = tmp_path / "release" / "data" / "train-00000.parquet"
-    rows = pq.read_table(path).to_pylist()
-    rows[0]["reward_model"]["ground_truth"] = json.dumps({"bbox_2d": [9, 9, 9, 12], "point_2d": [[1, 1], [1, 1]]})
-    pq.write_table(pa.Table.from_pylist(rows), path)
-    report = take_in("umrg", tmp_path / "release", tmp_path / "out")
-    assert (report["ok"], report["problems"]) == (False, {"empty_box": 1, "point_outside_box": 1, "same_points": 1})
+def test_a_kept_sample_that_contradicts_itself_is_left_out(tmp_path):
+    export(dataset(tmp_path / "data"), "unimed-cot", tmp_path / "release")
+    file = next((tmp_path / "release" / "rl").iterdir())
+    rows = pq.read_table(file).to_pylist()
+    extra = json.loads(rows[0]["extra_info"])
+    extra["sample"]["letter"] = "D"
+    rows[0]["extra_info"] = json.dumps(extra)
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    manifest = take_in("unimed-cot", tmp_path / "release", tmp_path / "out", wanted=DRAWN)
+    assert manifest["counts"]["broken"] == 1
+    assert manifest["counts"]["samples"] == 4
+
+
+def test_the_same_release_gives_the_same_files(tmp_path):
+    export(dataset(tmp_path / "data"), "unimed-cot", tmp_path / "release")
+    made = [take_in("unimed-cot", tmp_path / "release", tmp_path / name, wanted=DRAWN) for name in ("a", "b")]
+    assert made[0]["content_sha256"] == made[1]["content_sha256"]
+    assert (tmp_path / "a" / "README.md").read_text() == (tmp_path / "b" / "README.md").read_text()
+    assert "taken in from a published release" in (tmp_path / "a" / "README.md").read_text()
+
+
+def test_an_import_can_be_checked_and_exported_again(tmp_path, capsys):
+    export(dataset(tmp_path / "data"), "unimed-cot", tmp_path / "release")
+    take_in("unimed-cot", tmp_path / "release", tmp_path / "out", wanted=DRAWN)
+    data = Dataset.open(tmp_path / "out")
+    report = check(data, data.source())
+    assert [p.detail for p in report.problems] == ["1 questions are asked again of the same case"]  # as drawn
+    assert main(["data", "check", str(tmp_path / "out"), "--json"]) in (0, 1)
+    capsys.readouterr()
+    export(data, "unimed-cot", tmp_path / "again")
+    export(data, "llamafactory", tmp_path / "llama")
+    export(data, "verl", tmp_path / "verl")
+    rows = [pq.read_table(next((tmp_path / name / "sft").iterdir())).column("messages") for name in ("release", "again")]
+    assert rows[0].to_pylist() == rows[1].to_pylist()
 
 
 def test_other_layouts_are_refused(tmp_path):
     with pytest.raises(FormatError, match="'verl' is unknown"):
-        take_in("verl", tmp_path, tmp_path / "out")
+        take_in("verl", tmp_path, tmp_path / "out", wanted=PUBLISHED)
     assert main(["data", "import", "umrg", str(tmp_path), "--out", str(tmp_path / "out")]) == 2

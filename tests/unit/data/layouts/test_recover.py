@@ -47,7 +47,6 @@ def test_a_supervised_row_tells_answer_and_looks():
     assert (found.kind, found.letter, found.image_ids) == ("image", "B", ("a",))
     assert found.looks == (Look("liver", Box2D(1, 2, 30, 40)),)
     assert found.problems == ()
-    assert found.to_json()["looks"] == [{"label": "liver", "box": [1, 2, 30, 40]}]
 
 
 def test_a_look_without_words_has_no_label():

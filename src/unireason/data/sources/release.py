@@ -1,0 +1,117 @@
+"""A data set imported from a release, as its own source: its embedded pictures and masks, and its volumes where they lie.
+
+Pictures come back at the size of the model frame, the only one that is kept. Volumes of which a release holds the slices come back as
+these slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unireason import imaging
+from unireason.data.embedded import Embedded
+from unireason.data.item import Item, Layer, Loaded, inside
+from unireason.data.pictures import from_png
+from unireason.errors import FormatError, ImageReadError
+from unireason.types import Case, Geometry, Kind, Source
+
+if TYPE_CHECKING:
+    from unireason.data.dataset import Dataset
+
+_GREY = (127.5, 255.0)
+"""Level and width of the window that passes grey levels on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseSource:
+    """The pictures of an imported release.
+
+    Attributes:
+        dataset: The data set.
+        volumes: Folder of the volumes that it names; None if that is not known.
+    """
+
+    dataset: Dataset
+    volumes: Path | None
+    _embedded: Embedded = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_embedded", Embedded(self.dataset.files("images")))
+
+    @property
+    def name(self) -> str:
+        """The layout of the release."""
+        return self.dataset.layout
+
+    @property
+    def title(self) -> str:
+        """Name of the release."""
+        return str(self.dataset.manifest.get("title", ""))
+
+    @property
+    def licence(self) -> str:
+        """Its licence."""
+        return str(self.dataset.manifest.get("licence", ""))
+
+    @property
+    def root(self) -> Path:
+        """The folder of the data set."""
+        return self.dataset.folder
+
+    def items(self) -> Iterator[Item]:
+        """One item a case, in the order of the data set.
+
+        Raises:
+            FormatError: If a file of the data set is damaged.
+        """
+        for case in self.dataset.cases():
+            scene = case.scene
+            yield Item(
+                case.item, scene.patient, scene.kind, case.image, (), (), scene.modality, extra={"sha256": case.sha256}
+            )  # fmt: skip
+
+    def load(self, item: Item) -> Loaded:
+        """Read one case.
+
+        Raises:
+            UniReasonError: If its pictures are damaged, or its volume is not there.
+        """
+        if item.kind == "volume" and item.image:
+            if self.volumes is None:
+                raise ImageReadError(f"the volume '{item.image}' lies in no known folder", "the folder of the volumes", "name it")
+            return Loaded(item, imaging.read(inside(self.volumes, item.image)), ())
+        found = self._embedded.columns(item.id, "png", "masks", "mask_names")
+        source = Source(item.image or item.id, "png", item.extra["sha256"])
+        try:
+            case = case_of([from_png(data) for data in found["png"]], item.kind, source)
+            masks = [from_png(data) > 0 for data in found["masks"][0]]
+        except (OSError, SyntaxError, ValueError) as error:
+            raise FormatError(f"a picture of {item.id} is damaged ({error})", "a PNG file", "import the release again") from error
+        names = found["mask_names"][0]
+        return Loaded(item, case, tuple(Layer(m.astype(np.uint8), {1: n}) for m, n in zip(masks, names, strict=True)))
+
+
+def case_of(pictures: Sequence[NDArray[np.uint8]], kind: Kind, source: Source) -> Case:
+    """A case of grey levels as they are shown: windows pass them on.
+
+    Args:
+        pictures: uint8 (H, W) or (H, W, 3) of one size; one for an image, the slices of a volume in order.
+        kind: "image" or "volume".
+        source: Where they come from.
+
+    Raises:
+        ImageReadError: If there is none, an image has several, or their sizes differ.
+    """
+    if not pictures or len({p.shape for p in pictures}) > 1 or (kind == "image" and len(pictures) > 1):
+        raise ImageReadError(f"{len(pictures)} pictures of the sizes {sorted({p.shape for p in pictures})}", f"one {kind}")
+    pixels = pictures[0] if kind == "image" else np.stack(pictures)
+    shape = pixels.shape[:2] if kind == "image" else pixels.shape[:3]
+    axes = len(shape)
+    geometry = Geometry(shape, shape[::-1], tuple(range(axes)), (False,) * axes)
+    return Case(pixels, kind, geometry, "", source, window=_GREY if kind == "volume" else None)

@@ -1,0 +1,147 @@
+"""U-MRG-14K taken in: implicit questions with box, points and mask."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+from layout_dataset import dataset, mask
+from PIL import Image
+
+from unireason.cli import main
+from unireason.data.checks.run import check
+from unireason.data.dataset import Dataset
+from unireason.data.frames import FrameRule
+from unireason.data.layouts import umrg
+from unireason.data.layouts.export import export
+from unireason.data.layouts.intake import Wanted, rows_in, take_in
+from unireason.data.layouts.umrg import Stored, UmrgRow
+from unireason.data.pictures import from_png, structure_mask
+from unireason.types import Box2D
+
+PUBLISHED = Wanted(FrameRule())
+
+
+def png(pixels):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def shape(seed, height=56, width=84):
+    return np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
+
+
+def row(number=0, *, picture=0, drawn=None, **said):
+    values = {"question": "What?", "box": (20, 8, 30, 16), "points": ((22, 10), (27, 13)), "supercategory": "abdomen"}
+    values |= {"id": f"q{number}", "category": "Liver", "data_source": "somewhere"} | said
+    return UmrgRow((Stored(png(shape(picture)), "a.png"),), (Stored(png(mask() if drawn is None else drawn)),), **values)
+
+
+def taken_in(folder, rows, prefix="train", **how):
+    umrg.write(folder / "release" / "data", rows, prefix=prefix)
+    manifest = take_in("umrg", folder / "release", folder / "out", wanted=Wanted(FrameRule(**how)))
+    return Dataset.open(folder / "out"), manifest
+
+
+def reasons(data):
+    return [json.loads(line)["reason"] for line in (data.folder / "skipped.jsonl").read_text().splitlines()]
+
+
+def test_rows_about_one_picture_are_one_case(tmp_path):
+    other = np.zeros((56, 84), np.uint8)
+    other[30:40, 50:60] = 255
+    rows = [
+        row(0),
+        row(1, picture=1, reasoning="It is the largest one."),
+        row(2, question="And?", drawn=other),
+        row(3, question="Or?"),
+        row(3, question="Else?"),
+    ]
+    data, manifest = taken_in(tmp_path, rows)
+    assert rows_in("umrg", tmp_path / "release") == 10
+    first, _ = data.cases("train")
+    samples = {s.id: s for s in data.samples("train")}
+    assert [samples[name].target for name in ("q0", "q2", "q3", "q3~2")] == ["liver", "liver 2", "liver", "liver"]
+    assert len({samples[name].case for name in ("q0", "q2", "q3", "q3~2")}) == 1
+    assert (first.scene.patient, first.scene.described, first.image) == ("", False, "a.png")
+    one = samples["q0"]
+    assert (one.box, one.points, one.category, one.supercategory) == (
+        Box2D(20, 8, 30, 16),
+        ((22, 10), (27, 13)),
+        "Liver",
+        "abdomen",
+    )
+    assert (one.stages, one.response, one.origin, one.split) == (("grpo",), "", "somewhere", "train")
+    told = samples["q1"]
+    assert (told.stages, told.reasoning) == (("sft", "grpo"), ("It is the largest one.",))
+    answer = '<answer>{"bbox": [20,8,30,16], "points_1": [22,10], "points_2": [27,13]}</answer>'
+    assert told.response == f"<think>It is the largest one.</think>{answer}"
+    stored, _ = data.images("train")
+    assert stored.mask_names == ("liver", "liver 2")
+    assert np.array_equal(from_png(stored.masks[1]), other)
+    source = data.source()
+    loaded = source.load(next(iter(source.items())))
+    assert np.array_equal(loaded.case.pixels, shape(0))
+    assert np.array_equal(structure_mask(loaded, "liver 2"), other > 0)
+    assert manifest["counts"]["dropped"] == {}
+    report = check(data, source)
+    assert report.ok, report.problems
+    assert {"answers", "leakage"} <= {r.check for r in report.remarks}
+
+
+def test_boxes_points_and_masks_go_to_the_model_frame(tmp_path):
+    # 84 x 56 becomes 56 x 28: two thirds across, a half down.
+    data, _ = taken_in(tmp_path, [row(points=((21, 9), (30, 16)))], image_size=(28, 56), min_pixels=784)
+    (sample,), (stored,) = data.samples(), data.images()
+    assert sample.box == Box2D(13, 4, 20, 8)
+    assert sample.points == ((14, 4), (19, 7))  # the second lies on the far edges of its box
+    drawn = np.argwhere(from_png(stored.masks[0]))
+    assert drawn.min(0).tolist() == [4, 13]
+    assert drawn.max(0).tolist() == [7, 19]
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"box": (9, 9, 9, 12)}, "a box is empty or inverted"),
+        ({"box": (20, 8, 90, 16)}, "a box leaves the frame"),
+        ({"points": ((1, 1), (27, 13))}, "a point lies outside its box"),
+        ({"points": ((22, 10), (22, 10))}, "its two points are one"),
+        ({"question": " "}, "it has no text"),
+        ({"question": "Where is <|image_pad|>?"}, "its text holds a special token"),
+        ({"reasoning": "I </think> it."}, "its text holds a special token"),
+    ],
+)
+def test_rows_that_cannot_be_learned_from(said, reason, tmp_path):
+    data, manifest = taken_in(tmp_path, [row(0), row(1, **{"question": "Other?"} | said)])
+    assert reasons(data) == [reason]
+    assert manifest["counts"]["dropped"] == {reason: 1}
+
+
+def test_a_mask_that_cannot_be_used_leaves_the_question(tmp_path):
+    rows = [row(0, drawn=np.zeros((56, 84), np.uint8)), row(1, picture=1, drawn=shape(0, 20, 20))]
+    data, _ = taken_in(tmp_path, rows)
+    assert [(s.target, s.question.about) for s in data.samples()] == [("", ()), ("", ())]
+    assert [image.masks for image in data.images()] == [(), ()]
+
+
+def test_published_splits_are_kept(tmp_path):
+    umrg.write(tmp_path / "release" / "data", [row(0)], prefix="test")
+    data, manifest = taken_in(tmp_path, [row(1, picture=1)])
+    assert manifest["counts"]["by_split"] == {"test": 1, "train": 1}
+    assert [s.id for s in data.samples("test")] == ["q0"]
+
+
+def test_our_own_export_comes_back(tmp_path, capsys):
+    ours = dataset(tmp_path / "data", splits=("train",))
+    export(ours, "umrg", tmp_path / "release")
+    assert main(["data", "import", "umrg", str(tmp_path / "release"), "--out", str(tmp_path / "out"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["stages"] == {"grpo": 1, "sft": 1}
+    (before,) = (s for s in ours.samples("train") if s.task == "umrg")
+    (after,) = Dataset.open(tmp_path / "out").samples("train")
+    for name in ("id", "response", "reasoning", "box", "points", "category", "supercategory", "target", "stages"):
+        assert getattr(after, name) == getattr(before, name)
+    assert after.question.text == before.question.text
