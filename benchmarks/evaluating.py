@@ -83,8 +83,8 @@ class Turns:
         """The run begins."""
         self._since = time.process_time()
 
-    def progress(self, done: int) -> None:
-        """So many questions are answered."""
+    def progress(self, done: int, _: int) -> None:
+        """So many questions are answered, of so many."""
         spent, volumes = time.process_time() - self._since, self._cases[self._done // EACH : done // EACH]
         if volumes:
             alone = [self._alone(entry) for own in volumes for entry in self._random.sample(own, self._count)]

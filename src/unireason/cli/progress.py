@@ -19,10 +19,10 @@ def status(text: str, *, quiet: bool) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def bar(text: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error; yields a function that takes the number done."""
+def bar(text: str, total: int | None = None, *, quiet: bool) -> Iterator[Callable[..., None]]:
+    """A progress bar on standard error; yields a function that takes the number done and, where it was not known before, that of all."""
     if quiet:
-        yield lambda done: None
+        yield lambda done, total=None: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -30,4 +30,4 @@ def bar(text: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(text, total=total)
-        yield lambda done: progress.update(task, completed=done)
+        yield lambda done, total=None: progress.update(task, completed=done, total=total)

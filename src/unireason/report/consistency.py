@@ -20,6 +20,7 @@ from unireason.files import write_bytes
 from .bars import bar, percent
 from .markup import escape, number, plural, render, static
 from .pixels import addresses, check, fit
+from .unread import left_out
 
 _LONGEST, _BYTES = 336, 600_000  # pixels of a picture's longer side, bytes of all pictures
 _SLICE, _VOLUME = 1, 7  # tones of the boxes
@@ -139,6 +140,7 @@ def _figures(results: Mapping[str, Any]) -> str:
     rows = "".join(_row(results, *row) for row in _ROWS)
     left = f" Left out: {plural(results['left_out'], 'pair')}, too small on the slice." if results["left_out"] else ""
     return (
+        f"{left_out(results['unreadable'])}"
         f'<dl class="large">{head}</dl><table class="conditions"><thead><tr><th scope="col">Mean IoU between</th>'
         '<th scope="col" class="chart"></th><th scope="col">All pairs</th><th scope="col">95% interval</th>'
         '<th scope="col" class="spare">IoU ≥ 0.5</th><th scope="col" class="spare">Both looked</th>'

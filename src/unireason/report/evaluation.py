@@ -19,12 +19,13 @@ from .evaluation_cards import Row, card, card_fields, finder, fitting, pick, pic
 from .evaluation_markdown import run_markdown
 from .markup import escape, plural, render, static
 from .reliability import write_reliability
+from .unread import SHOWN
 
 PAGE, TABLES, PLOT = "report.html", "report.md", "reliability.png"
 """Files that are written."""
 
-WRONG, RIGHT, LOST = 72, 24, 3
-"""Wrong and right answers shown at most, and questions that could not be asked told at the top."""
+WRONG, RIGHT = 72, 24
+"""Wrong and right answers shown at most."""
 
 _BYTES, _TEXT = 2_000_000, 12_000_000  # pictures and cards of a page
 _PREDICTORS = {"overlap": "Box overlap", "agreement": "Agreement among samples", "probability": "Answer probability"}
@@ -89,7 +90,7 @@ def choose(rows: Callable[[], Iterable[Row]]) -> Chosen:
     apart: dict[str, tuple[int, int]] = {}
     lost: list[tuple[str, str]] = []
     for row in rows():
-        if row["problem"] and len(lost) < LOST:
+        if row["problem"] and len(lost) < SHOWN:
             lost.append((row["id"], row["problem"]))
         brief[_word(row)].append({"id": row["id"], "tags": {"family": row["tags"].get("family", "")}})
         for name, verdict in row["published"].items():

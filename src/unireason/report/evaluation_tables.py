@@ -10,6 +10,7 @@ from typing import Any
 from .bars import interval_text, percent
 from .evaluation_dots import dot, ticks
 from .markup import escape, number, plural
+from .unread import notice
 
 _DASH = "\u2013"
 TAGS = {
@@ -55,7 +56,7 @@ def headline(results: Mapping[str, Any], lost: Sequence[tuple[str, str]] = ()) -
         scores["accuracy"], scores["accuracy_ci95"], scores["accuracy_ci95_patients"], lines=(("chance", scores["chance"]),)
     )
     return (
-        f"{_lost(results['unreadable'], lost)}{figures(large)}"
+        f"{notice(results['unreadable'], lost)}{figures(large)}"
         f'<div class="lone">{drawn}{ticks(("0", "25", "50", "75", "100%"))}</div>{_sampling(results["sampling"])}'
     )
 
@@ -69,18 +70,6 @@ def _overlaps(grounding: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("Mean box IoU", f"{grounding['mean_box_iou']:.2f}", f"patients {span(ends)}" if ends else ""),
         ("IoU over 50%", percent(grounding["iou_at_50"]), f"of {plural(grounding['looks'], 'true look')}"),
     ]
-
-
-def _lost(count: int, told: Sequence[tuple[str, str]]) -> str:
-    """How many questions could not be asked, why, and what to do."""
-    if not count:
-        return ""
-    reasons = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in told)
-    more = f"<li>and {count - len(told):,} more; rows.jsonl has all</li>" if told and count > len(told) else ""
-    return (
-        f'<div class="flaw"><b>{plural(count, "question")} could not be asked and counted as wrong.</b><ul>{reasons}{more}</ul>'
-        "Once the files are repaired, the same command with <code>--again</code> asks again what could not be read.</div>"
-    )
 
 
 def figures(large: Sequence[tuple[str, str, str]]) -> str:

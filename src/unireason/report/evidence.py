@@ -22,6 +22,7 @@ from .bars import bar, interval_text, percent
 from .marks import mark
 from .markup import escape, plural, render, static
 from .pixels import addresses, fit
+from .unread import left_out
 
 _LONGEST, _BYTES = 336, 120_000  # pixels of a picture's longer side, bytes of the pictures of a question
 _ASKED, _INSTEAD = 2, 6  # tones of the boxes
@@ -110,6 +111,7 @@ def _table(results: Mapping[str, Any]) -> str:
     rows = "".join(_row(name, part) for name, part in results["conditions"].items())
     left = [str(name).replace("_", " ") for name in results["left_out"]]
     return (
+        f"{left_out(results['unreadable'])}"
         f'<dl class="large">{figures}</dl><table class="conditions"><thead><tr><th scope="col">Condition</th>'
         '<th scope="col" class="chart"></th><th scope="col">Accuracy</th><th scope="col">95% interval</th>'
         '<th scope="col" class="spare">Questions</th><th scope="col" class="spare">Survival</th>'

@@ -12,6 +12,7 @@ from unireason.cli import main
 from unireason.engine import reasoner as reasoners
 from unireason.engine.local import LocalEngine
 from unireason.engine.reasoner import Reasoner
+from unireason.errors import ImageReadError
 from unireason.evaluate.evidence.conditions import CONDITIONS
 from unireason.evaluate.suites import catalogue
 from unireason.evaluate.suites.suite import Entry
@@ -22,13 +23,17 @@ class Pictures:
     """Two patients, two questions each."""
 
     name, rule = "pictures", "the letter"
+    broken, listed = "", 0
 
     def entries(self):
+        self.listed += 1
         for n in range(4):
             looks = (Look("it", Box2D(0, 0, 28, 28)),)
             yield Entry(f"q{n}", f"c{n // 2}", f"p{n // 2}", f"Which, {n}?", ("one", "two"), ("one",), "A", {}, looks)
 
     def read(self, case):
+        if case == self.broken:
+            raise ImageReadError(f"{case} is <broken>")
         pixels = np.random.default_rng(int(case[1])).integers(0, 256, (56, 56), dtype=np.uint8)
         return Case(pixels, "image", Geometry((56, 56), (56, 56), (0, 1), (False, False)), "", Source(case, "npy", case))
 
@@ -40,7 +45,9 @@ def scripted(monkeypatch):
     made = tiny.checkpoint()
     engine = LocalEngine(made, picker=lambda *rest: tiny.Scripted(tiny.spell(text)))
     monkeypatch.setattr(reasoners, "load", lambda ref: Reasoner(made, engine=engine))
-    monkeypatch.setattr(catalogue, "open_suite", lambda name, root, **how: Pictures())
+    suite = Pictures()
+    monkeypatch.setattr(catalogue, "open_suite", lambda name, root, **how: suite)
+    return suite
 
 
 @pytest.mark.usefixtures("scripted")
@@ -63,7 +70,26 @@ def test_prints_one_object_and_writes_the_folder(tmp_path, capsys):
     assert (tmp_path / "rows.jsonl").read_bytes() == before
 
 
-@pytest.mark.parametrize("more", [["--questions", "0"], ["--seed", "-1"], ["--suite", "nothing"]])
+def test_what_cannot_be_read_is_named_and_asked_again(scripted, tmp_path, capsys):
+    command = ["eval", "evidence", "--suite", "pictures", "--out", str(tmp_path)]
+    scripted.broken = "c1"
+    assert main(command) == 2
+    assert "2 of 4 questions cannot be asked; of 'c1': c1 is <broken>" in capsys.readouterr().err
+    assert scripted.listed == 1
+    assert main([*command, "--skip", "0.5"]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "2 questions could not be asked and were left out; results.json says why, --again asks again\n  q2: c1 is <broken>.\n"
+        in printed
+    )
+    page = (tmp_path / "evidence.html").read_text()
+    assert "<b>2 questions could not be asked and were left out.</b><ul><li>q2: c1 is &lt;broken&gt;.</li>" in page
+    scripted.broken = ""
+    assert main([*command, "--again"]) == 0
+    assert "could not be asked" not in capsys.readouterr().out + (tmp_path / "evidence.html").read_text()
+
+
+@pytest.mark.parametrize("more", [["--questions", "0"], ["--seed", "-1"], ["--suite", "nothing"], ["--skip", "2"]])
 def test_bad_arguments(tmp_path, capsys, more):
     assert main(["eval", "evidence", "--out", str(tmp_path / "out"), *more]) == 2
     assert capsys.readouterr().err.startswith("error: ")

@@ -336,8 +336,8 @@ def test_progress_ends_at_the_number_of_questions(tmp_path):
     told = []
     engine = Engine(right_on_even)
     reasoner = Reasoner(engine.checkpoint, engine=engine)
-    run(reasoner, Quiz(3), tmp_path, settings=Settings(count=5), progress=told.append)
-    assert told[-1] == 5
+    run(reasoner, Quiz(3), tmp_path, settings=Settings(count=5), progress=lambda *done: told.append(done))
+    assert (told[0], told[-1]) == ((0, 5), (5, 5))
     assert len(plain(tmp_path)) == 5
 
 

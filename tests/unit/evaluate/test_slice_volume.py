@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,13 +14,15 @@ from unireason.data.frames import FrameRule
 from unireason.data.item import Item, Layer, Loaded
 from unireason.engine.case import prepare_case, start_session
 from unireason.engine.reasoner import Reasoner
-from unireason.errors import FormatError
+from unireason.errors import FormatError, ImageReadError, UniReasonError
 from unireason.evaluate.consistency.agreement import OTHERS, pairs, summary
 from unireason.evaluate.consistency.ask import place
 from unireason.evaluate.consistency.rows import Row
 from unireason.evaluate.consistency.run import evaluate
 from unireason.evaluate.consistency.slices import targets
 from unireason.evaluate.consistency.volumes import Volumes, structures
+from unireason.evaluate.settings import Settings
+from unireason.evaluate.suites.built import BuiltSuite
 from unireason.evaluate.suites.suite import Entry
 from unireason.imaging.geometry import volume_geometry
 from unireason.types import Box2D, Box3D, Case, Frame, Geometry, Look, LookStep, Source, Trace
@@ -63,11 +66,12 @@ class Suite:
 
     name, rule, frame = "scripted", "the letter", RULE
 
-    def __init__(self):
-        self.loads = []
+    def __init__(self, broken=(), without=()):
+        self.loads, self.broken, self.without = [], broken, without
 
     def entries(self):
-        return iter([entry("p0"), entry("p0", SPECK, "b"), entry("p1"), entry("p2")])
+        every = [entry("p0"), entry("p0", SPECK, "b"), entry("p1"), entry("p2")]
+        return (one for one in every if one.case not in self.without)
 
     def read(self, case):
         raise AssertionError("volumes come with their masks")
@@ -75,7 +79,10 @@ class Suite:
     def load(self, cases):
         for name in cases:
             self.loads.append(name)
-            yield name, volume(name, width=56 if name == "p1" else 112)
+            yield (
+                name,
+                ImageReadError(f"{name} is broken") if name in self.broken else volume(name, width=56 if name == "p1" else 112),
+            )
 
 
 def said(name, box):
@@ -128,9 +135,10 @@ class Engine:
         return session
 
 
-def run(folder, **how):
-    engine, suite = Engine(**how), Suite()
-    return evaluate(Reasoner(engine.checkpoint, engine=engine), suite, folder), engine, suite
+def run(folder, suite=None, *, halt="", progress=None, **how):
+    engine, suite = Engine(halt), suite or Suite()
+    found = evaluate(Reasoner(engine.checkpoint, engine=engine), suite, folder, settings=Settings(**how), progress=progress)
+    return found, engine, suite
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +202,50 @@ def test_a_killed_measurement_goes_on(found, tmp_path):
     assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(again.results))
     _, engine, suite = run(tmp_path)
     assert (engine.asked, suite.loads) == ([], [])
+
+
+def test_a_volume_that_cannot_be_read_is_left_out_and_asked_again(found, tmp_path):
+    told = []
+    part, _, _ = run(tmp_path / "part", Suite(broken=["p1"]), skip=0.25, progress=lambda *done: told.append(done))
+    without, _, _ = run(tmp_path / "without", Suite(without=["p1"]))
+    assert part.results["unreadable"] == {"n": 1, "questions": {"q-p1": "p1 is broken."}}
+    assert part.results | {"unreadable": 0, "manifest": 0} == without.results | {"unreadable": 0, "manifest": 0}
+    assert (told[0], told[-1]) == ((0, 4), (4, 4))
+    _, engine, suite = run(tmp_path / "part")
+    assert (engine.asked, suite.loads) == ([], [])  # not by itself
+    again, engine, suite = run(tmp_path / "part", again=True)
+    assert suite.loads == ["p1"]
+    assert engine.asked == [("p1", "volume"), ("p1", "image")]
+    assert again.results == found.results
+
+
+def test_too_many_volumes_that_cannot_be_read_stop_the_measurement(found, tmp_path):
+    with pytest.raises(UniReasonError, match="1 of 4 questions cannot be asked; of 'p1': p1 is broken"):
+        run(tmp_path, Suite(broken=["p1"]))
+    again, _, suite = run(tmp_path)
+    assert suite.loads == ["p1", "p2"]
+    assert again.results == found.results
+
+
+def test_reading_goes_on_behind_a_volume_that_cannot_be_read():
+    class Phantoms:
+        """Items of one volume each; the one in the middle is broken."""
+
+        def items(self):
+            return [volume(name).item for name in ("p0", "p1", "p2")]
+
+        def load(self, item):
+            if item.id == "p1":
+                raise ImageReadError("p1 is broken")
+            return volume(item.id)
+
+    suite = BuiltSuite.__new__(BuiltSuite)
+    records = [SimpleNamespace(scene=SimpleNamespace(case=n), item=n, slice=-1, sha256="") for n in ("p0", "p1", "p2")]
+    suite.dataset = SimpleNamespace(cases=lambda: iter(records), source=Phantoms)
+    loaded = dict(Volumes(suite).load(["p2", "p0", "p1"]))
+    assert list(loaded) == ["p0", "p1", "p2"]
+    assert str(loaded["p1"]) == "p1 is broken."
+    assert loaded["p2"].item.id == "p2"
 
 
 def test_the_slice_is_chosen_by_the_mask_and_asked_about_by_name():

@@ -24,9 +24,18 @@ def results(value=0.5):
     model = {"name": "<script>", "sha256": "abc"}
     return {
         **figures(value), "conditional": figures(0.9), "looked": looked, "crossed": 1.0, "left_out": 3,
+        "unreadable": {"n": 0, "questions": {}},
         "by_structure": {"<b>liver": {**figures(0.7), "looked": looked}},
         "manifest": {"suite": "s", "questions": 8, "seed": 0, "checkpoint": model},
     }  # fmt: skip
+
+
+def test_what_was_left_out_stands_on_top(tmp_path):
+    unreadable = {"n": 5, "questions": {f"q{n}": "<broken>" for n in range(5)}}
+    page = write_consistency({**results(), "unreadable": unreadable}, tmp_path / "page.html").read_text()
+    assert "5 questions could not be asked and were left out." in page
+    assert page.count("&lt;broken&gt;") == 3
+    assert "and 2 more; rows.jsonl has all" in page
 
 
 def example(**more):

@@ -25,6 +25,7 @@ def results(value=0.5):
         "reliance": lost,
         "reliance_condition": "random_region",
         "looked": 1.0,
+        "unreadable": {"n": 0, "questions": {}},
         "left_out": ["other"],
         "manifest": {"suite": "s", "questions": 8, "seed": 0, "checkpoint": model},
     }  # fmt: skip

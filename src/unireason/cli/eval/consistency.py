@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .suite import PHANTOM_QUESTIONS, add_model, add_suite, suite_of
+from .suite import PHANTOM_QUESTIONS, add_again, add_model, add_skip, add_suite, settings_of, suite_of, tell_left_out
 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
@@ -33,6 +33,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("consistency"), help="where to write (default consistency)"
     )
+    add_skip(parser)
+    add_again(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object with the results")
     parser.set_defaults(run=run)
 
@@ -42,16 +44,14 @@ def run(args: argparse.Namespace) -> int:
     from unireason.cli.progress import bar, status
     from unireason.engine.reasoner import load
     from unireason.evaluate.consistency.run import evaluate
-    from unireason.evaluate.consistency.volumes import structures
-    from unireason.evaluate.questions import choose
     from unireason.report.consistency import Point, write_consistency
 
     with status("opening model and questions", quiet=args.json):
         volumes, count = _volumes(args)
-        total = sum(len(structures(entry)) for entry in choose(volumes, count, args.seed))
+        settings = settings_of(args, count)
         reasoner = load(args.model)
-    with bar("looks", total, quiet=args.json) as progress:
-        found = evaluate(reasoner, volumes, args.out, count=count, seed=args.seed, progress=progress)
+    with bar("looks", quiet=args.json) as progress:
+        found = evaluate(reasoner, volumes, args.out, settings=settings, progress=progress)
     with status("writing the page", quiet=args.json):
         points = [
             Point(pair.agreement, min(pair.slice_to_truth, pair.volume_to_truth), pair.other_patient)
@@ -82,16 +82,20 @@ def _volumes(args: argparse.Namespace) -> tuple[Volumes, int | None]:
 def _examples(pairs: Sequence[Pair], volumes: Volumes, reasoner: Reasoner) -> list[Example]:
     """Evenly over the pairs, from the least agreement to the most; a case with its structure comes once."""
     from unireason.data.extract.slices import picture
+    from unireason.errors import UniReasonError
     from unireason.report.consistency import Example
 
     single = {(pair.row.case, pair.row.structure): pair for pair in pairs}
     order = sorted(single.values(), key=lambda pair: pair.agreement)
     last = max(1, min(EXAMPLES, len(order)) - 1)
     picked = [order[n * (len(order) - 1) // last] for n in range(min(EXAMPLES, len(order)))]
-    cases = dict(volumes.load(sorted({pair.row.case for pair in picked})))
+    read = volumes.load(sorted({pair.row.case for pair in picked}))
+    cases = {name: loaded.case for name, loaded in read if not isinstance(loaded, UniReasonError)}
     made = []
     for pair in picked:
-        row, case = pair.row, cases[pair.row.case].case
+        if pair.row.case not in cases:
+            continue  # it could be read when it was asked
+        row, case = pair.row, cases[pair.row.case]
         shadow, spacing = row.shadow(), case.geometry.spacing_mm or (1.0, 1.0)
         made.append(
             Example(
@@ -123,7 +127,9 @@ def _tell(results: Mapping[str, Any], page: Path) -> None:
         print(f"{name.replace('_', ' '):<17}{strict:>23}{whole:>26}")
     looked, above = results["looked"], results["above_other_patient"]
     print(f"{plural(results['n'], 'pair')}, {plural(results['patients'], 'patient')}, both looked {percent(looked['both'])}")
-    print(f"above other patients: {_two(above['difference'])} {_range(above['ci95_patients'])}\nwrote {page}")
+    print(f"above other patients: {_two(above['difference'])} {_range(above['ci95_patients'])}")
+    tell_left_out(results["unreadable"])
+    print(f"wrote {page}")
 
 
 def _parts(results: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

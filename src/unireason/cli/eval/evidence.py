@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .suite import add_model, add_suite, suite_of
+from .suite import add_again, add_model, add_skip, add_suite, settings_of, suite_of, tell_left_out
 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
@@ -31,6 +31,8 @@ def add_parser(subparsers: Any) -> None:
     add_suite(parser)
     add_model(parser)
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("evidence"), help="where to write (default evidence)")
+    add_skip(parser)
+    add_again(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object with the results")
     parser.set_defaults(run=run)
 
@@ -39,17 +41,16 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
     from unireason.cli.progress import bar, status
     from unireason.engine.reasoner import load
-    from unireason.evaluate.evidence.conditions import CONDITIONS
     from unireason.evaluate.evidence.run import evaluate
     from unireason.report.evidence import write_evidence
     from unireason.report.evidence_figure import write_evidence_figure
 
     with status("opening model and questions", quiet=args.json):
         suite, count = suite_of(args)
+        settings = settings_of(args, count)
         reasoner = load(args.model)
-        total = count or sum(1 for _ in suite.entries())
-    with bar("answers", total * len(CONDITIONS), quiet=args.json) as progress:
-        found = evaluate(reasoner, suite, args.out, count=count, seed=args.seed, progress=progress)
+    with bar("answers", quiet=args.json) as progress:
+        found = evaluate(reasoner, suite, args.out, settings=settings, progress=progress)
     with status("writing the page", quiet=args.json):
         flips, survivors = _flips(found, suite, reasoner)
         page = write_evidence(found.results, args.out / PAGE, flips=flips, survivors=survivors)
@@ -120,4 +121,6 @@ def _tell(results: Mapping[str, Any], page: Path) -> None:
     words = "undefined, accuracy is not above chance" if found["value"] is None else f"{found['value']:.2f}"
     if found["ci95"]:
         words += " (95% {:.2f}\u2013{:.2f})".format(*found["ci95"])
-    print(f"evidence reliance ({results['reliance_condition']}): {words}\nwrote {page}")
+    print(f"evidence reliance ({results['reliance_condition']}): {words}")
+    tell_left_out(results["unreadable"])
+    print(f"wrote {page}")

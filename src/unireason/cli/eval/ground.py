@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from unireason.cli.asking import add_machine
 from unireason.cli.experts import add_expert, expert_of
 
+from .suite import add_again
+
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
     from unireason.evaluate.pointing.run import Found, Settings
@@ -49,7 +51,7 @@ def add_parser(subparsers: Any) -> None:
     add_expert(parser.add_argument_group("expert"))
     add_machine(parser.add_argument_group("machine"))
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("grounding"), help="where to write (default grounding)")
-    parser.add_argument("--again", action="store_true", help="ask again what could not be read; what was answered stays")
+    add_again(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object with the results")
     parser.set_defaults(run=run)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from unireason.cli.asking import add_machine
 
-from .suite import add_model, add_suite, opened, suite_of
+from .suite import add_again, add_model, add_skip, add_suite, opened, suite_of
 
 if TYPE_CHECKING:
     from unireason.evaluate.benchmark.settings import Settings
@@ -37,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
     _add_how(parser.add_argument_group("how to ask"))
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", type=Path, default=Path("run"), help="where to write (default run)")
-    output.add_argument("--again", action="store_true", help="ask again what could not be read; what was answered stays")
+    add_again(output)
     output.add_argument("--no-pictures", action="store_true", help="draw no picture of each question")
     output.add_argument("--json", action="store_true", help="print one JSON object with the results")
     parser.set_defaults(run=run)
@@ -51,9 +51,7 @@ def _add_how(group: Any) -> None:
     group.add_argument("--max-looks", metavar="N", type=int, help="looks at most")
     group.add_argument("--max-new-tokens", metavar="N", type=int, help="tokens at most")
     group.add_argument("--crop-source", choices=("model", "native", "none"), help="what a look shows (default: the profile's)")
-    group.add_argument(
-        "--skip", metavar="SHARE", type=float, default=0.01, help="share of questions whose case may be unreadable (default 0.01)"
-    )
+    add_skip(group)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,9 +67,8 @@ def run(args: argparse.Namespace) -> int:
     with status("opening model and questions", quiet=args.json):
         suite, count = suite_of(args)
         reasoner = load(args.model, device=args.device, dtype=args.dtype, threads=args.threads)
-        total = min(count or 10**9, sum(1 for _ in suite.entries()))
     draw = None if args.no_pictures else picture
-    with bar("questions", total, quiet=args.json) as progress:
+    with bar("questions", quiet=args.json) as progress:
         settings = replace(asked, count=count, opened=opened(args, suite))
         results = ask(reasoner, suite, args.out, settings=settings, draw=draw, progress=progress)
     with status("writing the page", quiet=args.json):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unireason.evaluate.settings import Settings
     from unireason.evaluate.suites.suite import Suite
 
 PHANTOM_QUESTIONS = 500
@@ -32,6 +33,46 @@ def add_suite(group: Any) -> None:
 def add_model(group: Any) -> None:
     """Which model."""
     group.add_argument("--model", metavar="REF", default="phantom", help="phantom (built in), a folder or a hub id")
+
+
+def add_skip(group: Any) -> None:
+    """How many questions may stay without an answer."""
+    group.add_argument(
+        "--skip", metavar="SHARE", type=float, default=0.01, help="share of questions whose case may be unreadable (default 0.01)"
+    )
+
+
+def add_again(group: Any) -> None:
+    """Whether those are asked that could not be asked before."""
+    group.add_argument("--again", action="store_true", help="ask again what could not be read; what was answered stays")
+
+
+def settings_of(args: argparse.Namespace, count: int | None) -> Settings:
+    """Settings of an evaluation that leaves out what cannot be read.
+
+    Args:
+        args: With the arguments of ``add_suite``, ``add_skip`` and ``add_again``.
+        count: Questions at most, as ``suite_of`` has them.
+
+    Raises:
+        FormatError: If a number is out of range.
+    """
+    from unireason.evaluate.settings import Settings
+
+    return Settings(count=count, seed=args.seed, skip=args.skip, again=args.again)
+
+
+def tell_left_out(unreadable: Mapping[str, Any]) -> None:
+    """Print how many questions were left out because they could not be asked, and why; nothing without any."""
+    from unireason.report.markup import plural
+    from unireason.report.unread import first
+
+    if unreadable["n"]:
+        print(
+            f"{plural(unreadable['n'], 'question')} could not be asked and were left out; results.json says why, --again asks again"
+        )
+        for name, why in first(unreadable):
+            print(f"  {name}: {why}")
 
 
 def suite_of(args: argparse.Namespace) -> tuple[Suite, int | None]:

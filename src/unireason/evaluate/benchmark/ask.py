@@ -18,13 +18,16 @@ from unireason.evaluate.journal import Journal
 from unireason.evaluate.questions import by_case, check_frame
 from unireason.evaluate.suites.suite import Entry, Suite
 from unireason.evaluate.together import is_enough
+from unireason.evaluate.unread import Unread
 from unireason.files import write_bytes
 from unireason.types import Case, Stack, Trace
 
 from .rows import Answered, Line, answered, make_line, make_unread
 from .settings import Settings
 
-Progress = Callable[[int], None]
+Progress = Callable[[int, int], None]
+"""Takes how many questions are done, and how many there are."""
+
 Draw = Callable[[Trace, Case, Stack], bytes]
 
 PICTURES = "pictures"
@@ -68,7 +71,7 @@ class Asking:
         self._model, self._suite, self._journal, self._settings = model, suite, journal, settings
         self._entries = list(entries)
         self._places = {entry.id: place for place, entry in enumerate(self._entries)}
-        self._unread: list[Line] = []
+        self._unread = Unread(len(self._entries), settings.skip)
         self._since = time.perf_counter()
         self.rows: dict[str, Answered] = {}
         for row in journal.read(answered):
@@ -86,13 +89,14 @@ class Asking:
         Args:
             folder: Where pictures go.
             draw: Makes the picture of a trace, as PNG; None makes none.
-            progress: Called with the number of questions done, after every few cases.
+            progress: Called with the number of questions done, and of all, at the start and after every few cases.
 
         Raises:
             FormatError: If true places are written for another model frame.
             UniReasonError: If too many questions cannot be asked, or a row or a picture cannot be written.
         """
-        told = progress or (lambda done: None)
+        told, total = progress or (lambda done, total: None), len(self._entries)
+        told(len(self.rows), total)
         waiting: list[Ready] = []
         self._since = time.perf_counter()
         for name, entries in by_case(self._entries):
@@ -105,18 +109,19 @@ class Asking:
                 self._ask(waiting, folder, draw)
                 waiting = []
             if not waiting:
-                told(len(self.rows) + len(self._unread))
+                told(len(self.rows) + len(self._unread.problems), total)
         if waiting:
             self._ask(waiting, folder, draw)
-        self._add(self._unread)
-        told(len(self.rows))
+        problems = self._unread.problems
+        self._add([make_unread(entry, problems[entry.id]) for entry in self._entries if entry.id in problems])
+        told(len(self.rows), total)
 
     def _ready(self, name: str, entries: list[Entry]) -> Ready | None:
         try:
             case = self._suite.read(name)
             encoded = self._model.encode(case)
         except UniReasonError as error:
-            self._give_up(entries, error)
+            self._unread.give_up(entries, error)
             return None
         for entry in entries:
             check_frame(entry, encoded.frame)
@@ -139,7 +144,7 @@ class Asking:
             found = self._responses(waiting)
         except UniReasonError as error:
             if [len(ready.entries) for ready in waiting] == [1]:
-                self._give_up(waiting[0].entries, error)
+                self._unread.give_up(waiting[0].entries, error)
                 return []
         else:
             return [
@@ -163,15 +168,6 @@ class Asking:
             max_new_tokens=chosen.max_new_tokens,
             crop_source=chosen.crop_source,
         )
-
-    def _give_up(self, entries: Sequence[Entry], error: UniReasonError) -> None:
-        self._unread += [make_unread(entry, str(error)) for entry in entries]
-        if len(self._unread) > self._settings.skip * len(self._entries):
-            raise UniReasonError(
-                f"{len(self._unread)} of {len(self._entries)} questions cannot be asked; of {entries[0].case!r}: {error}",
-                f"at most {self._settings.skip:.1%}",
-                "repair the files and start again, or allow a larger share (--skip); what was answered is kept",
-            ) from error
 
     def _picture(self, folder: Path, entry: Entry, data: bytes | None) -> str:
         if not data:

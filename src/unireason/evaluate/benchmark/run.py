@@ -38,7 +38,7 @@ def run(
             gone on with; random numbers depend on the seed and the question alone, so that it makes no difference where it was broken off.
         settings: How to ask; greedily, once, all questions by default.
         draw: Makes the picture of a trace, as PNG; None makes none.
-        progress: Called with the number of questions done.
+        progress: Called with the number of questions done, and of all.
 
     Returns:
         The results (docs/reference/results.md).

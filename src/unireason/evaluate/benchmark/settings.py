@@ -8,6 +8,7 @@ from typing import Any
 
 from unireason.engine.sampling import Sampling
 from unireason.errors import FormatError
+from unireason.evaluate import settings
 from unireason.evaluate.questions import seed_of
 from unireason.grounding.prompts import CropSource
 
@@ -16,33 +17,25 @@ TEMPERATURE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """How a run asks.
+class Settings(settings.Settings):
+    """How a run asks; which questions, and how many may stay without an answer, see ``evaluate.settings.Settings``.
 
     Attributes:
-        count: Questions at most; None takes all.
-        seed: Of the choice of questions, of sampling and of resampling.
         samples: Responses a question.
         vote: The most frequent answer of the first so many samples stands for the question; 0 for the answer of the first sample.
         sampling: How tokens are chosen; its seed is not used, see :meth:`seed_of`.
         max_looks: Looks at most; None takes the profile's.
         max_new_tokens: Sampled tokens at most; None takes the profile's.
         crop_source: What looks show: "model", "native" or "none"; None takes the profile's.
-        skip: Share of questions that may stay without an answer because their case cannot be read or fed.
-        again: Ask again what could not be asked when the folder was written; what was answered stays.
         opened: How the suite was opened, for the manifest: "data" (name of its folder), "split" and "suite_options"; plain JSON values.
     """
 
-    count: int | None = None
-    seed: int = 0
     samples: int = 1
     vote: int = 0
     sampling: Sampling = field(default_factory=Sampling)
     max_looks: int | None = None
     max_new_tokens: int | None = None
     crop_source: CropSource | None = None
-    skip: float = 0.01
-    again: bool = False
     opened: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -51,19 +44,14 @@ class Settings:
         Raises:
             FormatError: If a number is out of range, more samples vote than there are, or several samples would all be the same.
         """
-        least = {"seed": 0, "samples": 1, "vote": 0, "count": 1, "max_looks": 0, "max_new_tokens": 1}
-        for name, low in least.items():
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < low):
-                raise FormatError(f"{name} is {value!r}", f"a whole number of at least {low}")
+        settings.Settings.__post_init__(self)  # a class with slots is made twice, and super() knows the first one
+        settings.check_least(self, {"samples": 1, "vote": 0, "max_looks": 0, "max_new_tokens": 1})
         if self.vote > self.samples:
             raise FormatError(f"a vote of {self.vote} among {self.samples} samples", "at most as many as there are samples")
         if self.samples > 1 and self.sampling.temperature == 0:
             raise FormatError(
                 f"{self.samples} samples at temperature 0 are all the same", "a temperature above 0", "leave it out to take 0.7"
             )
-        if not 0 <= self.skip <= 1:
-            raise FormatError(f"the share of questions that may be skipped is {self.skip}", "a number from 0 to 1")
 
     @classmethod
     def filled(

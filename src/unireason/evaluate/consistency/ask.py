@@ -11,8 +11,11 @@ from unireason.data.frames import FrameRule
 from unireason.data.item import Loaded
 from unireason.data.names import readable
 from unireason.engine.reasoner import Question
+from unireason.errors import UniReasonError
 from unireason.evaluate.questions import by_case
+from unireason.evaluate.settings import Settings
 from unireason.evaluate.suites.suite import Entry
+from unireason.evaluate.unread import Unread
 from unireason.imaging.geometry import model_to_canonical
 from unireason.rewards.outcome import looks_in_reasoning
 from unireason.types import Case, Frame, Geometry, Trace
@@ -21,7 +24,8 @@ from .rows import Numbers, Row, RowFile
 from .slices import Target, targets
 from .volumes import structures
 
-Progress = Callable[[int], None]
+Progress = Callable[[int, int], None]
+"""Takes how many pairs are at hand, and how many there will be."""
 
 
 class Model(Protocol):
@@ -40,43 +44,65 @@ class Masked(Protocol):
         """How images become model frames."""
         ...
 
-    def load(self, cases: Sequence[str]) -> Iterator[tuple[str, Loaded]]:
-        """Volumes with masks."""
+    def load(self, cases: Sequence[str]) -> Iterator[tuple[str, Loaded | UniReasonError]]:
+        """Volumes with masks, and in place of what cannot be read the reason."""
         ...
 
 
 def ask(
-    model: Model, volumes: Masked, entries: Sequence[Entry], *, file: RowFile, seed: int, progress: Progress | None = None
-) -> None:
+    model: Model,
+    volumes: Masked,
+    entries: Sequence[Entry],
+    *,
+    file: RowFile,
+    settings: Settings,
+    progress: Progress | None = None,
+) -> Unread:
     """Answer all that has not been answered yet.
+
+    Questions whose volume cannot be read or fed are left out: there is nothing to hold against anything. They get their rows at the very
+    end, so that a measurement that is started again tries them again.
 
     Args:
         model: It answers greedily.
         volumes: Where the cases of the questions come from.
         entries: Questions, those on one case together.
         file: Where rows go, all of a case at once.
-        seed: Of wordings.
-        progress: Called with the number of pairs at hand after every case, and at the end.
+        settings: How many questions may be left out, and the seed of wordings.
+        progress: Called with the number of pairs at hand, and of all, at the start, after every case and at the end.
+
+    Returns:
+        Questions that were given up.
 
     Raises:
         FormatError: If a structure has no mask.
-        ModelError: If a case does not fit the model.
-        UniReasonError: If a case cannot be read or a row cannot be written.
+        UniReasonError: If too many questions cannot be asked, or a row cannot be written.
     """
+    tell, total = progress or (lambda done, total: None), sum(len(structures(entry)) for entry in entries)
+    tell(len(file.rows), total)
+    unread = Unread(len(entries), settings.skip, file.unread)
     todo: dict[str, list[Entry]] = {}
-    for name, together in by_case(entries):
+    for name, together in by_case(unread.kept(entries)):
         left = [entry for entry in together if any((entry.id, s) not in file.rows for s in structures(entry))]
         if left:
             todo[name] = left
     rule = volumes.frame
     for name, loaded in volumes.load(list(todo)):
+        if isinstance(loaded, UniReasonError):
+            unread.give_up(todo[name], loaded)
+            continue
         wanted = dict.fromkeys(s for entry in todo[name] for s in structures(entry))
-        aims = targets(loaded, wanted, rule, case=name, seed=seed)
-        file.add([row for row in _rows(model, loaded, todo[name], aims) if row.key not in file.rows])
-        if progress:
-            progress(len(file.rows))
-    if progress:
-        progress(len(file.rows))
+        aims = targets(loaded, wanted, rule, case=name, seed=settings.seed)
+        try:
+            made = list(_rows(model, loaded, todo[name], aims))
+        except UniReasonError as error:
+            unread.give_up(todo[name], error)
+            continue
+        file.add([row for row in made if row.key not in file.rows])
+        tell(len(file.rows), total)
+    file.give_up(entries, unread.problems)
+    tell(total, total)
+    return unread
 
 
 def place(trace: Trace, structure: str, geometry: Geometry) -> Numbers | None:

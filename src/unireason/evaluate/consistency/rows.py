@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unireason.evaluate.journal import Journal
+from unireason.evaluate.keyed import KeyedRows
 from unireason.metrics.consistency import Consistency, projection, slice_volume
 from unireason.types import Box2D, Box3D
 
@@ -80,26 +80,12 @@ class Row:
         return None if self.cuboid is None else projection(Box3D(*self.cuboid))
 
 
-class RowFile:
-    """The rows of a measurement, in memory and on disk.
+class RowFile(KeyedRows[Row]):
+    """The rows of a measurement, in memory and on disk."""
 
-    Attributes:
-        rows: By question and structure, in the order written.
-    """
-
-    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
-        """Open or begin; see ``journal.Journal``."""
-        self._journal = Journal(folder, manifest)
-        self.rows: dict[tuple[str, str], Row] = {row.key: row for row in self._journal.read(_row)}
-
-    def add(self, rows: list[Row]) -> None:
-        """Append rows.
-
-        Raises:
-            UniReasonError: If they cannot be written.
-        """
-        self._journal.add(asdict(row) for row in rows)
-        self.rows |= {row.key: row for row in rows}
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], *, again: bool = False) -> None:
+        """Open or begin; see ``keyed.KeyedRows``."""
+        super().__init__(folder, manifest, _row, again=again)
 
 
 def _row(table: Any) -> Row:

@@ -9,6 +9,7 @@ from typing import Any
 from unireason.engine.reasoner import Reasoner
 from unireason.evaluate.journal import held, make_manifest, write_results
 from unireason.evaluate.questions import choose
+from unireason.evaluate.settings import Settings
 
 from .agreement import Pair, pairs, summary
 from .ask import Progress, ask
@@ -34,8 +35,7 @@ def evaluate(
     volumes: Volumes,
     folder: Path,
     *,
-    count: int | None = None,
-    seed: int = 0,
+    settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Found:
     """Ask about volumes and their slices and say how far the looks agree.
@@ -45,24 +45,23 @@ def evaluate(
         volumes: Where questions come from.
         folder: Where ``manifest.json``, ``rows.jsonl`` and ``results.json`` go. A folder with an unfinished measurement of the same is
             gone on with.
-        count: Questions at most; None takes all.
-        seed: Of the choice of questions, wordings, other patients and resampling.
-        progress: Called with the number of pairs at hand after every case.
+        settings: Which questions; all by default. The seed is also that of wordings and other patients.
+        progress: Called with the number of pairs at hand, and of all, at the start and after every case.
 
     Returns:
         Pairs and results (docs/reference/results.md).
 
     Raises:
         FormatError: If no question can be asked, or the folder holds something else.
-        ModelError: If a case does not fit the model.
-        UniReasonError: If a file cannot be read or written.
+        UniReasonError: If more questions cannot be asked than ``settings.skip`` allows, or a file cannot be written.
     """
-    entries = choose(volumes, count, seed)
-    made = make_manifest("consistency", reasoner, volumes, entries, seed=seed)
+    chosen = settings or Settings()
+    entries = choose(volumes, chosen.count, chosen.seed)
+    made = make_manifest("consistency", reasoner, volumes, entries, seed=chosen.seed)
     with held(folder):
-        file = RowFile(folder, made)
-        ask(reasoner, volumes, entries, file=file, seed=seed, progress=progress)
-        rows = [file.rows[entry.id, name] for entry in entries for name in structures(entry)]
-        results = {**summary(rows, seed=seed), "manifest": made}
+        file = RowFile(folder, made, again=chosen.again)
+        unread = ask(reasoner, volumes, entries, file=file, settings=chosen, progress=progress)
+        rows = [file.rows[entry.id, name] for entry in unread.kept(entries) for name in structures(entry)]
+        results = {**summary(rows, seed=chosen.seed), "unreadable": unread.told(entries), "manifest": made}
         write_results(folder, results)
-    return Found(tuple(pairs(rows, seed=seed)), results)
+    return Found(tuple(pairs(rows, seed=chosen.seed)), results)

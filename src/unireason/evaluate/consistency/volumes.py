@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 from unireason.data.frames import FrameRule
 from unireason.data.item import Loaded
-from unireason.errors import FormatError
+from unireason.errors import FormatError, UniReasonError
 from unireason.evaluate.heldout import read_items
 from unireason.evaluate.suites.built import BuiltSuite
 from unireason.evaluate.suites.suite import Entry, Suite
@@ -57,13 +58,16 @@ class Volumes:
         """See ``Suite.read``."""
         return self._suite.read(case)
 
-    def load(self, cases: Sequence[str]) -> Iterator[tuple[str, Loaded]]:
-        """Volumes with their masks, in the order of the data set.
-
-        Raises:
-            UniReasonError: If a volume cannot be read.
-        """
-        return ((record.scene.case, loaded) for record, loaded in read_items(self._suite.dataset, cases))
+    def load(self, cases: Sequence[str]) -> Iterator[tuple[str, Loaded | UniReasonError]]:
+        """Volumes with their masks, in the order of the data set; in place of one that cannot be read the reason."""
+        wanted, dataset = set(cases), self._suite.dataset
+        left = deque(record.scene.case for record in dataset.cases() if record.scene.case in wanted)
+        while left:
+            try:
+                for _, loaded in read_items(dataset, left):
+                    yield left.popleft(), loaded
+            except UniReasonError as error:  # reading ends with an error: it is begun anew behind the volume
+                yield left.popleft(), error
 
 
 def structures(entry: Entry) -> tuple[str, ...]:

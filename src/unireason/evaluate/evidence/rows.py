@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unireason.evaluate.journal import Journal
+from unireason.evaluate.keyed import KeyedRows
 from unireason.grounding import crop
 from unireason.types import Frame
 
@@ -59,36 +59,12 @@ class Row:
 Rows = dict[tuple[str, str], Row]
 
 
-class RowFile:
-    """The answers of a check, on disk and, without their traces, in memory.
+class RowFile(KeyedRows[Row]):
+    """The answers of a check, on disk and, without their traces, in memory."""
 
-    Attributes:
-        rows: By question and condition; the trace of each is None.
-    """
-
-    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
-        """Open the answers of a check, or begin them.
-
-        Args:
-            folder: Where ``rows.jsonl`` and ``manifest.json`` are or will be.
-            manifest: What was asked of what, as plain JSON values. "versions" may differ from those of the folder.
-
-        Raises:
-            FormatError: If the folder holds a check of something else, or a line is broken.
-            UniReasonError: If the folder cannot be used.
-        """
-        self._journal = Journal(folder, manifest)
-        self.rows: Rows = {row.key: replace(row, trace=None) for row in self._journal.read(_row)}
-
-    def add(self, rows: Iterable[Row]) -> None:
-        """Append answers.
-
-        Raises:
-            UniReasonError: If they cannot be written.
-        """
-        new = list(rows)
-        self._journal.add(asdict(row) for row in new)
-        self.rows |= {row.key: replace(row, trace=None) for row in new}
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], *, again: bool = False) -> None:
+        """Open or begin; see ``keyed.KeyedRows``."""
+        super().__init__(folder, manifest, _row, again=again, brief=lambda row: replace(row, trace=None))
 
 
 def _row(table: Any) -> Row:

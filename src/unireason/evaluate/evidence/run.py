@@ -9,9 +9,11 @@ from typing import Any
 from unireason.engine.reasoner import Reasoner
 from unireason.evaluate.journal import held, make_manifest, write_results
 from unireason.evaluate.questions import choose
+from unireason.evaluate.settings import Settings
 from unireason.evaluate.suites.suite import Entry, Suite
 
 from .ask import Check, Progress
+from .conditions import CONDITIONS
 from .reliance import summary
 from .rows import RowFile, Rows
 
@@ -21,7 +23,7 @@ class Found:
     """What a check found.
 
     Attributes:
-        entries: The questions.
+        entries: The questions that could be asked.
         rows: Answers by question and condition.
         results: As ``results.json`` has them.
     """
@@ -32,7 +34,7 @@ class Found:
 
 
 def evaluate(
-    reasoner: Reasoner, suite: Suite, folder: Path, *, count: int | None = None, seed: int = 0, progress: Progress | None = None
+    reasoner: Reasoner, suite: Suite, folder: Path, *, settings: Settings | None = None, progress: Progress | None = None
 ) -> Found:
     """Ask the questions of a suite under all conditions and say how far the answers rely on the evidence.
 
@@ -41,23 +43,26 @@ def evaluate(
         suite: Where questions come from.
         folder: Where ``manifest.json``, ``rows.jsonl`` and ``results.json`` go. A folder with an unfinished check of the same is gone on
             with.
-        count: Questions at most; None takes all.
-        seed: Of the choice of questions, random regions, pairs and resampling.
-        progress: Called with the number of answers at hand, of questions times eight.
+        settings: Which questions; all by default. The seed is also that of random regions and pairs.
+        progress: Called with the number of answers at hand, and with that of questions times eight.
 
     Returns:
         Questions, answers and results (docs/reference/results.md).
 
     Raises:
         FormatError: If there are no questions, or the folder holds a check of something else.
-        ModelError: If a case does not fit the model.
-        UniReasonError: If a file cannot be read or written.
+        UniReasonError: If more questions cannot be asked than ``settings.skip`` allows, or a file cannot be written.
     """
-    entries = choose(suite, count, seed)
-    made = make_manifest("evidence", reasoner, suite, entries, seed=seed)
+    chosen = settings or Settings()
+    entries = choose(suite, chosen.count, chosen.seed)
+    made = make_manifest("evidence", reasoner, suite, entries, seed=chosen.seed)
     with held(folder):
-        file = RowFile(folder, made)
-        Check(reasoner, suite, entries, file=file, seed=seed).run(progress)
-        results = {**summary(file.rows, seed=seed), "manifest": made}
+        file = RowFile(folder, made, again=chosen.again)
+        check = Check(reasoner, suite, entries, file=file, settings=chosen)
+        check.run(progress)
+        kept = check.unread.kept(entries)
+        keys = [(entry.id, name) for entry in kept for name in CONDITIONS]  # resampling depends on the order
+        rows = {key: file.rows[key] for key in keys if key in file.rows}
+        results = {**summary(rows, seed=chosen.seed), "unreadable": check.unread.told(entries), "manifest": made}
         write_results(folder, results)
-    return Found(tuple(entries), file.rows, results)
+    return Found(tuple(kept), rows, results)
