@@ -11,12 +11,27 @@ from PIL import Image
 
 from unireason.cli import main
 from unireason.cli.eval.suite import add_suite, opened
+from unireason.evaluate.suites.built import BuiltSuite
 
 
-def test_a_run_over_phantoms(tmp_path, capsys):
+@pytest.fixture
+def listed(monkeypatch):
+    """Grows by one whenever all questions of a built suite are listed."""
+    times, entries = [], BuiltSuite.entries
+
+    def counted(suite):
+        times.append(1)
+        return entries(suite)
+
+    monkeypatch.setattr(BuiltSuite, "entries", counted)
+    return times
+
+
+def test_a_run_over_phantoms(tmp_path, capsys, listed):
     out = tmp_path / "run"
     command = ["eval", "run", "--questions", "4", "--option", "kind=image", "--threads", "1", "--out", str(out), "--json"]
     assert main(command) == 0
+    assert len(listed) == 1
     results = json.loads(capsys.readouterr().out)
     assert results == json.loads((out / "results.json").read_text())
     assert (results["kind"], results["suite"], results["n"]) == ("run", "phantom", 4)

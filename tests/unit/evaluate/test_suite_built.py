@@ -64,6 +64,13 @@ def test_cases_are_read_in_any_order(exam):
         suite.read("another")
 
 
+def test_cases_are_read_without_listing_the_questions_again(exam, monkeypatch):
+    suite = open_suite("phantom", exam[1].folder, options={"questions": "7", "seed": "2"})
+    name = [entry.case for entry in suite.entries()][-1]
+    monkeypatch.setattr(suite, "entries", lambda: pytest.fail("listed again"))
+    assert suite.read(name).source.name
+
+
 def test_the_same_examination_comes_again_and_without_a_folder(exam, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     again = open_suite("phantom", exam[1].folder, options={"questions": "7", "seed": "2"})

@@ -84,9 +84,12 @@ class BuiltSuite:
                 if self._stage not in ("", *sample.stages):
                     continue
                 by_case.setdefault(sample.case, []).append(sample)
+        order = []
         for record in self.dataset.cases(self.split):
-            for sample in by_case.get(record.scene.case, ()):
-                yield _entry(sample, record)
+            if record.scene.case in by_case:
+                order.append(record.scene.case)
+                yield from (_entry(sample, record) for sample in by_case[record.scene.case])
+        self._order = order
 
     def read(self, case: str) -> Case:
         """See ``Suite.read``. Reading on in the order of the entries costs least: the source is then gone through once."""
