@@ -176,7 +176,8 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tree: Path, tmp_path: Pat
     for out, reason in ((tree / "labels.json" / "set", "Not a directory"), (tmp_path / ("n" * 300), "File name too long")):
         assert main(["data", "build", "pair", str(tree), "--out", str(out), "--json"]) == 2
         error = capsys.readouterr().err
-        assert error.startswith("error: ") and str(out) in error
+        assert error.startswith("error: ")
+        assert str(out) in error
         assert f"({reason}). Expected a folder that may be written" in error
 
 

@@ -156,5 +156,5 @@ def test_where_there_are_no_locks_nobody_is_kept_out(tmp_path, monkeypatch):
 
 def test_a_place_that_is_no_folder_cannot_be_locked(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UniReasonError, match="cannot be written .*Expected a folder that may be written"):
+    with pytest.raises(UniReasonError, match=r"cannot be written .*Expected a folder that may be written"):
         lock_folder(tmp_path / "file", "taken")

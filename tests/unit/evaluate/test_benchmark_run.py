@@ -286,13 +286,22 @@ def test_too_many_unreadable_cases_stop_the_run_and_nothing_is_lost(tmp_path):
     assert {name[0] for name, _ in engine.asked} <= set("0123")
 
 
-def test_a_question_that_does_not_fit_is_given_up_alone(tmp_path):
-    class Long(Quiz):
-        def entries(self):
-            for entry in super().entries():
-                question = entry.question + " please" * 2000 if entry.id == "1b" else entry.question
-                yield Entry(*(question if n == "question" else getattr(entry, n) for n in Entry.__slots__))
+class Long(Quiz):
+    """A quiz with one question that is longer than the model's context."""
 
+    def entries(self):
+        for entry in super().entries():
+            question = entry.question + " please" * 2000 if entry.id == "1b" else entry.question
+            yield Entry(*(question if n == "question" else getattr(entry, n) for n in Entry.__slots__))
+
+
+def test_answers_in_front_of_one_question_too_many_are_kept(tmp_path):
+    with pytest.raises(UniReasonError, match="1 of 6 questions cannot be asked"):
+        start(right_on_even, tmp_path, Long(2), skip=0.0)
+    assert sorted(plain(tmp_path)) == ["0a", "0b", "0c", "1a"]
+
+
+def test_a_question_that_does_not_fit_is_given_up_alone(tmp_path):
     results, engine = start(right_on_even, tmp_path, Long(2), skip=0.2)
     assert results["unreadable"] == 1
     assert "context" in plain(tmp_path)["1b"]["problem"]

@@ -6,7 +6,7 @@ Questions on one case share its encoding; several cases go through the network t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -128,32 +128,33 @@ class Asking:
         return Ready(case, encoded, entries)
 
     def _ask(self, waiting: Sequence[Ready], folder: Path, draw: Draw | None) -> None:
-        """Ask cases together and write their rows."""
+        """Ask cases together and write their rows, also of those that were answered before one too many was given up."""
         made: list[Line] = []
-        for ready, entry, found in self._found(waiting):
-            line = make_line(entry, found, votes=self._settings.vote, think_end=self._model.checkpoint.ids.think_end)
-            drawn = draw(found[line["sample"]], ready.case, ready.encoded.stack) if draw else None
-            made.append({**line, "picture": self._picture(folder, entry, drawn)})
-        now = time.perf_counter()
-        each, self._since = (now - self._since) / max(1, len(made)), now
-        self._add([{**line, "seconds": round(each, 4)} for line in made])
+        try:
+            for ready, entry, found in self._found(waiting):
+                line = make_line(entry, found, votes=self._settings.vote, think_end=self._model.checkpoint.ids.think_end)
+                drawn = draw(found[line["sample"]], ready.case, ready.encoded.stack) if draw else None
+                made.append({**line, "picture": self._picture(folder, entry, drawn)})
+        finally:
+            now = time.perf_counter()
+            each, self._since = (now - self._since) / max(1, len(made)), now
+            self._add([{**line, "seconds": round(each, 4)} for line in made])
 
-    def _found(self, waiting: Sequence[Ready]) -> list[tuple[Ready, Entry, list[Trace]]]:
+    def _found(self, waiting: Sequence[Ready]) -> Iterator[tuple[Ready, Entry, list[Trace]]]:
         """Questions with their responses; where one does not fit the model, all are asked by themselves, and it is given up."""
         try:
             found = self._responses(waiting)
         except UniReasonError as error:
             if [len(ready.entries) for ready in waiting] == [1]:
                 self._unread.give_up(waiting[0].entries, error)
-                return []
+                return
         else:
-            return [
-                (ready, entry, traces)
-                for ready, own in zip(waiting, found, strict=True)
-                for entry, traces in zip(ready.entries, own, strict=True)
-            ]
-        alone = [Ready(ready.case, ready.encoded, [entry]) for ready in waiting for entry in ready.entries]
-        return [answer for ready in alone for answer in self._found([ready])]
+            for ready, own in zip(waiting, found, strict=True):
+                yield from ((ready, entry, traces) for entry, traces in zip(ready.entries, own, strict=True))
+            return
+        for ready in waiting:
+            for entry in ready.entries:
+                yield from self._found([Ready(ready.case, ready.encoded, [entry])])
 
     def _responses(self, waiting: Sequence[Ready]) -> list[list[list[Trace]]]:
         chosen = self._settings
