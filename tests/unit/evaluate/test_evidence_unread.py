@@ -136,12 +136,22 @@ def test_a_case_that_is_lost_later_is_taken_out_of_the_pairs(tmp_path, whole):
     assert run(reads_region, tmp_path / "late", again=True)[0].results == whole[0].results
 
 
-def test_a_question_that_does_not_fit_is_given_up_alone(tmp_path):
-    class Long(Spots):
-        def entries(self):
-            for entry in super().entries():
-                yield replace(entry, question=entry.question + " please" * 2000) if entry.id == "01b" else entry
+class Long(Spots):
+    """One question is longer than the model's context."""
 
+    def entries(self):
+        for entry in super().entries():
+            yield replace(entry, question=entry.question + " please" * 2000) if entry.id == "01b" else entry
+
+
+def test_answers_in_front_of_one_question_too_many_are_kept(tmp_path):
+    with pytest.raises(UniReasonError, match="1 of 4 questions cannot be asked"):
+        run(reads_region, tmp_path, Long(2), skip=0.0)
+    keys = [(line["id"], line["condition"]) for line in lines(tmp_path)]
+    assert keys == [(name, condition) for name in ("00a", "00b") for condition in ("blank", "true")] + [("01a", "true")]
+
+
+def test_a_question_that_does_not_fit_is_given_up_alone(tmp_path):
     found, _ = run(reads_region, tmp_path, Long(4), skip=HALF)
     assert list(found.results["unreadable"]["questions"]) == ["01b"]
     assert "context" in found.results["unreadable"]["questions"]["01b"]

@@ -239,10 +239,10 @@ class Check:
         """Ask what waits."""
         waiting, self._waiting = self._waiting, []
         if waiting:
-            self._add(self._answers([(own, job) for own in waiting for job in own.jobs]))
+            self._answer([(own, job) for own in waiting for job in own.jobs])
 
-    def _answers(self, jobs: Sequence[tuple[Seen, Job]]) -> list[Row]:
-        """The rows of jobs; where one does not fit the model, all are asked by themselves, and its question is given up."""
+    def _answer(self, jobs: Sequence[tuple[Seen, Job]]) -> None:
+        """Ask and write the rows; where one job does not fit the model, all are asked by themselves, and its question is given up."""
         shown = [job.hook() for _, job in jobs]
         asked = [
             (own.case, own.encoded, Question(job.entry.question, job.entry.options), hook)
@@ -253,9 +253,11 @@ class Check:
         except UniReasonError as error:
             if len(jobs) == 1:
                 self.unread.give_up([jobs[0][1].entry], error)
-                return []
-            return [row for job in jobs for row in self._answers([job])]
-        return [_row(job, trace, hook, own.name) for (own, job), trace, hook in zip(jobs, found, shown, strict=True)]
+            else:
+                for job in jobs:
+                    self._answer([job])
+            return
+        self._add([_row(job, trace, hook, own.name) for (own, job), trace, hook in zip(jobs, found, shown, strict=True)])
 
     def _add(self, rows: Sequence[Row]) -> None:
         self._file.add(rows)
