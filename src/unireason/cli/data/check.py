@@ -94,6 +94,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
     for problem in report["problems"][:_SHOWN]:
         about = next((f" {problem[k]}" for k in ("sample", "case", "file", "family") if k in problem), "")
         lines.append(f"- {problem['check']}{about}: {problem['detail']}")
+    lines += [f"remark: {remark['detail']}" for remark in report["remarks"][:_SHOWN]]
     hidden = sum(report["counts"].values()) - len(report["problems"][:_SHOWN])
     lines += [f"- and {hidden:,} more"] if hidden > 0 else []
     return [*lines, "ok" if report["ok"] else "not ok"]

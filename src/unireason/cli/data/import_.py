@@ -58,7 +58,7 @@ def _told(out: Path, manifest: dict[str, Any]) -> str:
 
     counts = manifest["counts"]
     lines = [f"{counts['samples']:,} samples ({counted('by_kind')}) about {counts['cases']:,} cases in {out}"]
-    lines += [f"splits as published: {counted('by_split')}", f"for training by: {counted('stages')}"]
+    lines += [f"splits: {counted('by_split')}", f"for training by: {counted('stages')}"]
     if manifest["skipped"]:
         lines.append(f"{manifest['skipped']:,} rows left out, see {out / 'skipped.jsonl'}: {counted('dropped')}")
     if counts["other_crops"]:

@@ -77,7 +77,7 @@ class Place:
         if self.written == self.frame:
             return type(box)(*(int(v) for v in whole.coords))
         half = len(box.coords) // 2
-        low, high = (np.array(part, float) for part in (box.coords[:half], box.coords[half:]))
+        low, high = (np.array(part, float) for part in (whole.coords[:half], whole.coords[half:]))
         return model_box(low, high, _sizes(self.written), self.frame)
 
     def point(self, point: Sequence[float], box: Box2D) -> tuple[int, int]:
@@ -154,7 +154,7 @@ def from_umrg(row: UmrgRow, name: str, place: Place, mask: str) -> SampleRecord:
         raise LeftOut("a point lies outside its box")
     points = (place.point(row.points[0], box), place.point(row.points[1], box))
     if points[0] == points[1]:
-        raise LeftOut("its two points are one")
+        raise LeftOut("its two points are one" if row.points[0] == row.points[1] else "its two points are one pixel of the frame")
     question = Question(IMPLICIT, "segment", (mask,) if mask else (), row.question.strip(), (), -1, (), ())
     annotator = ANNOTATOR if row.reasoning.strip() else ""
     made = SampleRecord(

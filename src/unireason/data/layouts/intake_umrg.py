@@ -19,7 +19,7 @@ from unireason.types import Frame
 from . import umrg
 from .fitted import LeftOut, Place, from_umrg
 from .scratch import Kept, Scratch
-from .shelving import Shelving, Shown, joined, no_picture, published_split
+from .shelving import Shelving, Shown, no_picture, published_split
 from .stored import read_mask, read_stored
 from .umrg import UmrgRow
 
@@ -94,12 +94,7 @@ def _put_split(shelving: Shelving, shown: Shown, published: str, rows: list[Kept
             made.append((name, from_umrg(row, name, place, _named(masks, row, kept.data, (height, width)))))
         except LeftOut as why:
             shelving.leave_out(name, why)
-    samples, repeated = joined(made)
-    for name in repeated:
-        shelving.leave_out(name, LeftOut("it says what another row says"))
-    if samples:
-        kept_masks = {name: mask for name, mask in masks.items() if any(sample.target == name for sample in samples)}
-        shelving.put(replace(shown, masks=kept_masks), scene, split, samples)
+    shelving.put(replace(shown, masks=masks), scene, split, made)
 
 
 def _again(values: dict[str, Any]) -> UmrgRow:

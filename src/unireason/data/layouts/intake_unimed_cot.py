@@ -17,7 +17,7 @@ from . import unimed_cot
 from .fitted import LeftOut, Place, from_recovered, other_crops, written_frame
 from .recover import Recovered, from_rl, from_sft
 from .scratch import Kept, Scratch
-from .shelving import Shelving, Shown, joined, no_picture, published_split
+from .shelving import Shelving, Shown, no_picture, published_split
 from .stored import read_stored
 from .unimed_cot import ImageRow, RlRow, SftRow
 from .volumes import ENDINGS, Index, names_of
@@ -43,20 +43,22 @@ def take_in(path: Path, aside: Scratch, shelving: Shelving, tell: Callable[[int]
     index = Index.of(volumes) if volumes else None
     stored = _identifiers(path)
     done = 0
-    for done, (table, file, row) in enumerate(_rows(path), start=1):
-        name = f"{table}-{file.stem}-{done}"
+    for number, (table, file, row) in enumerate(_rows(path), start=1):
+        name = f"{table}-{file.stem}-{number}"
         try:
             found = _recovered(row, name)
             about = _about(row, found, stored, index, volumes)
         except LeftOut as why:
             shelving.leave_out(name, why)
+            done += 1
         else:
+            done += not about.startswith(_VOLUME)  # those count when their volume has been read, which takes longest
             told = row.extra_info.get("split", "") if isinstance(row, RlRow) else ""
             aside.keep(about, Kept(published_split(file, told), _plain(name, table, found), b""))
         tell(done)
     aside.index()
-    _pictures(path, aside, shelving, lambda count: tell(done + count))
-    _volumes(aside, shelving, volumes)
+    done += _pictures(path, aside, shelving, lambda count: tell(done + count))
+    _volumes(aside, shelving, lambda count: tell(done + count), volumes=volumes)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Path, SftRow | RlRow]]:
@@ -129,8 +131,13 @@ def _again(values: dict[str, Any]) -> Recovered:
     return Recovered(**plain, looks=looks, sample=None if values["sample"] is None else sample_from_row(values["sample"]))
 
 
-def _pictures(path: Path, aside: Scratch, shelving: Shelving, tell: Callable[[int], None]) -> None:
-    """Write the cases of all pictures in the order of the release; the slices of volumes are kept until all are there."""
+def _pictures(path: Path, aside: Scratch, shelving: Shelving, tell: Callable[[int], None]) -> int:
+    """Write the cases of all pictures in the order of the release; the slices of volumes are kept until all are there.
+
+    Returns:
+        The number of pictures of the release.
+    """
+    count = 0
     waiting = [json.loads(name.removeprefix(_SLICES)) for name in aside.names() if name.startswith(_SLICES)]
     wanted = {identifier for identifiers in waiting for identifier in identifiers}
     for count, row in enumerate(unimed_cot.read_images(path, strict=False), start=1):
@@ -141,13 +148,18 @@ def _pictures(path: Path, aside: Scratch, shelving: Shelving, tell: Callable[[in
     for identifiers in waiting:
         rows = aside.of(_SLICES + json.dumps(identifiers))
         _put(shelving, rows, lambda own=identifiers: _slices(own, aside))  # type: ignore[misc]
+    return count
 
 
-def _volumes(aside: Scratch, shelving: Shelving, volumes: Path | None) -> None:
+def _volumes(aside: Scratch, shelving: Shelving, tell: Callable[[int], None], *, volumes: Path | None) -> None:
+    """Write the cases of all volumes, in the order in which rows named them; ``tell`` gets the number of rows."""
+    count = 0
     for name in aside.names():
         if name.startswith(_VOLUME) and volumes is not None:
-            where = name.removeprefix(_VOLUME)
-            _put(shelving, aside.of(name), lambda where=where: Shown(where, imaging.read(volumes / where), where))  # type: ignore[misc]
+            where, rows = name.removeprefix(_VOLUME), aside.of(name)
+            _put(shelving, rows, lambda where=where: Shown(where, imaging.read(volumes / where), where))  # type: ignore[misc]
+            count += len(rows)
+            tell(count)
 
 
 def _picture(row: ImageRow) -> Shown:
@@ -198,11 +210,7 @@ def _put_split(shelving: Shelving, shown: Shown, published: str, rows: list[tupl
         made.append((name, sample))
         if table == "sft" and other_crops(found, sample, scene.frame):
             shelving.other_crops()
-    samples, repeated = joined(made)
-    for name in repeated:
-        shelving.leave_out(name, LeftOut("it says what another row says"))
-    if samples:
-        shelving.put(shown, scene, split, samples)
+    shelving.put(shown, scene, split, made)
 
 
 def _own(shown: Shown) -> Frame:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from unireason.data.question import LETTERS
-from unireason.data.records import SampleRecord, sample_from_row
+from unireason.data.columns import check_values
+from unireason.data.question import FAMILIES, LETTERS
+from unireason.data.records import SampleRecord, sample_from_row, sample_schema
+from unireason.data.records.samples import unreadable
+from unireason.errors import FormatError
 from unireason.grounding.grammar import box_flaws
 from unireason.grounding.steps import steps_from_text
 from unireason.metrics.answers import answer_choice
@@ -82,18 +86,36 @@ def from_rl(row: RlRow, identifier: str) -> Recovered:
         identifier: Kept as ``id`` unless the row carries a sample of ours.
 
     Raises:
-        FormatError: If it carries a sample of ours that contradicts itself.
+        FormatError: If it carries a sample of ours that contradicts itself, or is no question with options.
     """
     question, options = read_prompt(row.prompt)
     truth = row.reward_model.get("ground_truth")
     letter = answer_choice(truth, LETTERS[: len(options)]) or "" if isinstance(truth, str) else ""
-    kept = row.extra_info.get("sample")
-    sample = sample_from_row(kept) if isinstance(kept, dict) and str(row.extra_info.get("index")) == kept.get("id") else None
+    sample = _kept(row.extra_info)
     kind: Kind = "image" if len(row.image_ids) == 1 else "volume"
     return Recovered(
         sample.id if sample else identifier, kind, question, options, letter, (), "", row.image_ids,
         row.data_source, _problems([], question, letter, options), sample,
     )  # fmt: skip
+
+
+def _kept(extra: Mapping[str, Any]) -> SampleRecord | None:
+    """The sample that this package left in a row; it may have been tampered with, so types are held against the schema first."""
+    import pyarrow as pa
+
+    kept = extra.get("sample")
+    if not isinstance(kept, dict) or str(extra.get("index")) != kept.get("id"):
+        return None
+    columns = pa.schema([field for field in sample_schema() if field.name in kept])
+    try:
+        batch = pa.RecordBatch.from_pylist([kept], schema=columns)
+        check_values(batch, "samples")
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise unreadable("sample", error) from error
+    sample = sample_from_row(batch.to_pylist()[0])
+    if sample.question.family not in ("", *FAMILIES):
+        raise FormatError(f"sample {sample.id} is of the family {sample.question.family!r}", ", ".join(FAMILIES))
+    return sample
 
 
 def read_prompt(prompt: Sequence[Message]) -> tuple[str, tuple[str, ...]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,6 @@ from unireason.data.item import Item, Loaded
 from unireason.data.pictures import mask_on_frame, model_pictures, png
 from unireason.data.records import (
     SPLITS,
-    STAGES,
     CaseRecord,
     ImageRecord,
     SampleRecord,
@@ -31,13 +29,16 @@ from unireason.data.records import (
 from unireason.data.scene import Scene
 from unireason.data.select.duplicates import perceptual_hash
 from unireason.data.select.splits import position
-from unireason.errors import UniReasonError
+from unireason.data.sources import m3d, samed2d
+from unireason.errors import FormatError, UniReasonError
 from unireason.types import Case
 
 from .fitted import LeftOut
+from .joining import joined
 
 _SHARD_ROWS = 50_000
-_SPELLINGS = {"val": "validation", "valid": "validation", "dev": "validation"}
+_SPELLINGS = {"val": "validation", "valid": "validation", "dev": "validation", "training": "train", "testing": "test"}
+_M3D_CAP = {"ct_case", "ct_quizze"}
 BROKEN = frozenset(
     {
         "its picture is not in the release",
@@ -96,6 +97,7 @@ class Shelving:
         self._tally = Tally()
         self._reasons: Counter[str] = Counter()
         self._other_crops = 0
+        self._cases: set[str] = set()
         self._writers = {
             (table, split): ShardWriter(folder, table, split, shard_rows=IMAGE_SHARD_ROWS if table == "images" else _SHARD_ROWS)
             for table in TABLES
@@ -112,13 +114,20 @@ class Shelving:
         self._other_crops += 1
 
     def split(self, published: str, shown: Shown) -> str:
-        """The split of a picture in this data set: the published one, or validation if that was asked for; by patient if one is known."""
-        moved = published == "train" and position(0, self.layout, shown.patient or shown.name) < self._validation
+        """The split of a picture in this data set: the published one, or validation if that was asked for. Pictures that are known to
+        show one patient go together."""
+        moved = published == "train" and position(0, self.layout, _together(shown)) < self._validation
         return "validation" if moved else published
 
     def case_name(self, shown: Shown, published: str) -> str:
-        """Identifier of the case of a picture in a split; those of one picture differ."""
-        return f"{self.layout}:{shown.name}" + ("" if published == "train" else f"@{published}")
+        """Identifier of the case of a picture in a split, which no case written so far has: a picture may be published in several
+        splits, and may be the first slice of volumes as well."""
+        base = f"{self.layout}:{shown.name}" + ("" if published == "train" else f"@{published}")
+        name, number = base, 1
+        while name in self._cases:
+            number += 1
+            name = f"{base}~{number}"
+        return name
 
     def scene(self, shown: Shown, name: str) -> Scene:
         """What is known of a case.
@@ -129,29 +138,40 @@ class Shelving:
         item = Item(name, shown.patient, shown.case.kind, shown.image, (), ())
         return replace(describe(Loaded(item, shown.case, ()), self.rule, case=name), described=False)
 
-    def put(self, shown: Shown, scene: Scene, split: str, samples: Sequence[SampleRecord]) -> None:
-        """Write a case with its samples and pictures.
+    def put(self, shown: Shown, scene: Scene, split: str, made: Sequence[tuple[str, SampleRecord]]) -> None:
+        """Write a case with its samples and pictures, all of it or nothing.
 
         Args:
-            shown: Its pixels.
+            shown: Its pixels; masks that no sample means are not kept.
             scene: Its scene.
             split: Its split.
-            samples: Samples about it, at least one.
-
-        Raises:
-            UniReasonError: If its window cannot be used.
+            made: Identifiers of rows with what was made of them, in order; without any nothing is written.
         """
-        hashed = shown.case.source.sha256
-        record = CaseRecord(
-            scene, self.layout, scene.case, shown.image, -1, hashed, perceptual_hash(shown.case), split, self.rule.window
-        )
-        rows = {"cases": [case_row(record)], "samples": [sample_row(sample) for sample in samples], "dropped": {}}
-        self._tally.add(rows)
-        for table in ("cases", "samples"):
-            for row in rows[table]:
-                self._writers[table, split].add(row)
-        for image in self._images(shown, scene):
-            self._writers["images", split].add(image_row(image))
+        samples, repeated = joined(made)
+        for row in repeated:
+            self.leave_out(row, LeftOut("it says what another row says"))
+        if not samples:
+            return
+        meant = {sample.target for sample in samples}
+        shown = replace(shown, masks={name: mask for name, mask in shown.masks.items() if name in meant})
+        try:
+            images = self._images(shown, scene)
+            hashed = perceptual_hash(shown.case)
+        except UniReasonError as error:
+            for row in (row for row, _ in made if row not in repeated):
+                self.leave_out(row, no_picture(error))
+            return
+        name, digest = scene.case, shown.case.source.sha256
+        record = CaseRecord(scene, self.layout, name, shown.image, -1, digest, hashed, split, self.rule.window)
+        self._write(record, samples, images)
+
+    def _write(self, case: CaseRecord, samples: Sequence[SampleRecord], images: Sequence[ImageRecord]) -> None:
+        self._cases.add(case.scene.case)
+        rows = {"cases": [case_row(case)], "samples": [sample_row(sample) for sample in samples]}
+        self._tally.add(rows | {"dropped": {}})
+        for table, found in (*rows.items(), ("images", map(image_row, images))):
+            for row in found:
+                self._writers[table, case.split].add(row)
 
     def _images(self, shown: Shown, scene: Scene) -> list[ImageRecord]:
         pictures, frame = shown.case.pixels, scene.frame
@@ -182,60 +202,28 @@ def published_split(file: Path, told: object = "") -> str:
         told: What the row itself says of its split, if anything.
 
     Returns:
-        One of SPLITS: what the row says, else what the name of the file begins with, else "train".
+        One of SPLITS: what the row says, else the first word of the file's name that is one ("unimed_test-00000.parquet"), else "train".
     """
-    for said in (str(told).lower(), *os.path.basename(file).lower().replace("_", "-").replace(".", "-").split("-")[:1]):
+    for said in (str(told).lower(), *re.split("[^a-z]+", file.name.lower())):
         split = _SPELLINGS.get(said, said)
         if split in SPLITS:
             return split
     return "train"
 
 
-def joined(samples: Sequence[tuple[str, SampleRecord]]) -> tuple[list[SampleRecord], list[str]]:
-    """Samples of one case: the same question in both tables becomes one sample.
-
-    Args:
-        samples: Identifiers of rows with what was made of them, in order.
-
-    Returns:
-        Samples with identifiers of their own, and the rows that say what another row of their table says.
-    """
-    found: list[SampleRecord] = []
-    repeated: list[str] = []
-    for row, sample in samples:
-        place = next((i for i, other in enumerate(found) if _same(other, sample)), None)
-        if place is None:
-            found.append(sample)
-        elif set(sample.stages) <= set(found[place].stages):
-            repeated.append(row)
-        else:
-            found[place] = _merged(found[place], sample)
-    return _named(found), repeated
-
-
-def _same(one: SampleRecord, other: SampleRecord) -> bool:
-    """True if both ask the same, and do not answer it in two ways of their own."""
-    asked = [(s.question.text, s.question.options, s.question.answer, s.box, s.points) for s in (one, other)]
-    apart = set(one.stages) & set(other.stages) or (one.annotator and other.annotator)
-    return asked[0] == asked[1] and (not apart or one.response == other.response)
-
-
-def _merged(one: SampleRecord, other: SampleRecord) -> SampleRecord:
-    """The one that tells more, for the stages of both."""
-    known = sorted((one, other), key=lambda s: (bool(s.question.family), bool(s.annotator)))
-    stages = tuple(stage for stage in STAGES if stage in one.stages or stage in other.stages)
-    return replace(known[1], stages=stages, origin=one.origin or other.origin)
-
-
-def _named(samples: Sequence[SampleRecord]) -> list[SampleRecord]:
-    """The samples; of those with one identifier the later ones get a number."""
-    seen: Counter[str] = Counter()
-    out = []
-    for sample in samples:
-        seen[sample.id] += 1
-        again = seen[sample.id]
-        out.append(sample if again == 1 else replace(sample, id=hashlib.sha256(f"{sample.id}~{again}".encode()).hexdigest()[:16]))
-    return out
+def _together(shown: Shown) -> str:
+    """What pictures of one patient share: the patient if the release tells, else what names of SA-Med2D and M3D tell, of which
+    UniMed-CoT was made, else the name of the picture alone."""
+    if shown.patient:
+        return shown.patient
+    if _M3D_CAP & set(shown.image.split("/")[:-1]):
+        return m3d.patient_of(shown.image)
+    for name in (shown.image, shown.name):
+        try:
+            return samed2d.patient_of(name)
+        except FormatError:
+            continue
+    return shown.name
 
 
 def no_picture(error: UniReasonError) -> LeftOut:

@@ -68,7 +68,7 @@ def stream(path: Path, columns: Sequence[str], *, batch: int = 256, start: int =
             for piece in file.iter_batches(batch_size=batch, row_groups=groups, columns=list(columns), use_threads=False):
                 yield from piece.slice(skip).to_pylist()
                 skip = max(0, skip - piece.num_rows)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
 
 

@@ -8,6 +8,7 @@ first one is written. Image paths are untrusted: only their base name is kept. C
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ _RL = ("prompt", "image_ids", "agent_name", "ability", "reward_model", "extra_in
 _ORIGINS = ("data_source", "source_dataset")
 _COLUMNS = {"sft": ("messages", "image_ids"), "rl": _RL, "images": ("image_id", "path", "bytes")}
 _IMAGES_AT_ONCE = 32
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +295,8 @@ def plain_object(value: Any, where: str) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(value) if isinstance(value, str) else value
+        if isinstance(value, str) and _HALF.search(value):  # half a character, which no file can hold
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{where} holds {str(value)[:80]!r}", "a JSON object or a struct") from error
     if not isinstance(found, dict):

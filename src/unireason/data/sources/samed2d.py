@@ -130,6 +130,16 @@ def _parse(image: str) -> _Name:
     return _Name("--".join(parts), *parts)
 
 
+def patient_of(image: str) -> str:
+    """The patient behind the name of an image: data set and case, whatever the slice.
+
+    Raises:
+        FormatError: If it is not called as images of SA-Med2D are.
+    """
+    said = _parse(image)
+    return f"{said.dataset}--{subject(said.case)}"
+
+
 def _named(raw: str) -> str:
     """Readable name of a class; "" for unions and classes that name no structure."""
     return "" if _NAMELESS.fullmatch(raw) else structure(raw)
@@ -167,7 +177,7 @@ def _item(image: str, masks: Any, classes: Mapping[str, _Classes]) -> Item | Ski
     axis, _, number = said.place.rpartition("_")
     return Item(
         id=said.stem,
-        patient=f"{said.dataset}--{subject(said.case)}",
+        patient=patient_of(image),
         kind="image",
         image=relative(image),
         masks=tuple(refs),

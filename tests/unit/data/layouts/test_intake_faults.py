@@ -1,0 +1,165 @@
+"""Releases with odd names, odd rows and tampered samples: nothing mixes up, nothing but rows is lost."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from releases import LOOKED, PUBLISHED, image, picture, reasons, release, rl, sft
+
+from unireason.cli import main
+from unireason.data.dataset import Dataset
+from unireason.data.frames import FrameRule
+from unireason.data.layouts import shelving
+from unireason.data.layouts.intake import Wanted, rows_in, take_in
+from unireason.data.question import Question
+from unireason.data.records import SampleRecord, sample_row
+from unireason.errors import FormatError
+from unireason.types import Box2D
+
+
+def test_a_picture_that_is_a_slice_as_well_is_another_case(tmp_path):
+    volumes = [rl(names, how={"pictures": 2}) for names in (["a", "b"], ["a", "c"])]
+    images = [image(name, picture(56, 56, i)) for i, name in enumerate("abc")]
+    take_in("unimed-cot", release(tmp_path / "in", rl=[*volumes, rl(["a"])], images=images), tmp_path / "out", wanted=PUBLISHED)
+    data = Dataset.open(tmp_path / "out")
+    kinds = {case.scene.case: case.scene.kind for case in data.cases()}
+    assert kinds == {"unimed-cot:a": "image", "unimed-cot:a~2": "volume", "unimed-cot:a~3": "volume"}
+    assert {sample.case: sample.kind for sample in data.samples()} == kinds
+    shown = {item.id: data.source().load(item).case.pixels for item in data.source().items()}
+    assert shown["unimed-cot:a"].shape == (56, 56)
+    assert not np.array_equal(shown["unimed-cot:a~2"], shown["unimed-cot:a~3"])
+
+
+def test_half_a_character_in_a_name_costs_nothing(tmp_path):
+    (tmp_path / "volumes").mkdir()
+    np.save(tmp_path / "volumes" / "v001.npy", np.zeros((4, 28, 28), np.float32))
+    rows = [rl([], how={"pictures": 0}, image_path="\ud800/x1.nii"), rl(["p"])]
+    path = release(tmp_path / "in", rl=rows, images=[image("p", picture(56, 56))])
+    take_in("unimed-cot", path, tmp_path / "out", wanted=Wanted(FrameRule(), volumes=tmp_path / "volumes"))
+    assert reasons(tmp_path / "out") == ["its volume was not found: not found (?/x1.nii)"]
+
+
+def test_text_that_is_no_text_is_a_clear_error(tmp_path):
+    path = release(tmp_path / "in", images=[image("p", picture(56, 56))])
+    broken = pa.array([b"\xff"]).cast(pa.binary()).view(pa.string())
+    columns = {name: pa.array(values) for name, values in pa.Table.from_pylist([rl(["p"])]).to_pydict().items()}
+    (path / "rl").mkdir()
+    pq.write_table(pa.table(columns | {"data_source": broken}), path / "rl" / "train-0.parquet")
+    with pytest.raises(FormatError, match="cannot be read"):
+        take_in("unimed-cot", path, tmp_path / "out", wanted=PUBLISHED)
+    assert not (tmp_path / "out").exists()
+
+
+IMPLICIT = {"box": Box2D(1, 2, 30, 40), "points": ((3, 4), (5, 6)), "category": "liver", "supercategory": "abdomen"}
+
+
+@pytest.mark.parametrize(
+    ("family", "how", "change"),
+    [
+        ("implicit_grounding", IMPLICIT, {}),
+        ("made_up", {}, {}),
+        ("", {}, {"patient": 7}),
+        ("", {}, {"patient": None}),
+        ("", {}, {"about": [3]}),
+        ("", {}, {"answer": 10**30}),
+    ],
+)
+def test_a_kept_sample_that_was_tampered_with_is_left_out(family, how, change, tmp_path):
+    question = Question(family, "", (), "Where?", () if how else ("left", "right"), -1 if how else 1, (), ())
+    kept = sample_row(SampleRecord("i", "c", "", "train", "image", question, ("So.",), "someone", **how)) | change
+    rows = [rl(["p"], index="i", sample=kept), rl(["p"], how={"question": "And?"})]
+    path = release(tmp_path / "in", rl=rows, images=[image("p", picture(84, 56))])
+    manifest = take_in("unimed-cot", path, tmp_path / "out", wanted=PUBLISHED)
+    assert manifest["counts"]["dropped"] == {"the sample that it keeps cannot be read": 1}
+    assert [sample.question.text for sample in Dataset.open(tmp_path / "out").samples()] == ["And?"]
+
+
+def test_a_picture_that_cannot_be_shown_leaves_no_case_behind(tmp_path, monkeypatch):
+    def fail(case):
+        raise FormatError("the picture cannot be hashed")
+
+    rows = [sft(LOOKED, ["p"]), sft(LOOKED, ["p"]), sft(LOOKED.replace("40]", "99]"), ["p"])]
+    good = release(tmp_path / "in", sft=rows, rl=[rl(["q"])], images=[image(n, picture(84, 56, i)) for i, n in enumerate("pq")])
+    real = shelving.perceptual_hash
+    monkeypatch.setattr(
+        shelving, "perceptual_hash", lambda case: fail(case) if not hits.append(1) and len(hits) == 1 else real(case)
+    )
+    hits: list[int] = []
+    manifest = take_in("unimed-cot", good, tmp_path / "out", wanted=PUBLISHED)
+    assert manifest["counts"]["cases"] == manifest["counts"]["samples"] == 1
+    assert len(list(Dataset.open(tmp_path / "out").images())) == 1
+    # every row is told once
+    rows = [json.loads(line)["id"] for line in (tmp_path / "out" / "skipped.jsonl").read_text().splitlines()]
+    assert sorted(rows) == ["sft-train-0-1", "sft-train-0-2", "sft-train-0-3"]
+
+
+@pytest.mark.parametrize(
+    ("table", "told", "split"),
+    [
+        ("rl__unimed_test", {}, "test"),
+        ("rl__unimed-val-00000", {}, "validation"),
+        ("rl__contest", {}, "train"),
+        ("rl__test", {"split": "training"}, "train"),
+        ("rl", {"split": "testing"}, "test"),
+    ],
+)
+def test_splits_are_found_in_rows_and_in_names_of_files(table, told, split, tmp_path):
+    path = release(tmp_path / "in", **{table: [rl(["p"], **told)]}, images=[image("p", picture(56, 56))])
+    assert take_in("unimed-cot", path, tmp_path / "out", wanted=PUBLISHED)["counts"]["by_split"] == {split: 1}
+
+
+def test_slices_of_a_known_volume_are_held_out_together(tmp_path):
+    names = [f"ct_00--SET--case{case}--x_{z:04d}" for case in range(8) for z in range(4)]
+    path = release(
+        tmp_path / "in", rl=[rl([n]) for n in names], images=[image(n, picture(28, 56, i)) for i, n in enumerate(names)]
+    )
+    take_in("unimed-cot", path, tmp_path / "out", wanted=Wanted(FrameRule(), validation=0.5))
+    found: dict[str, set[str]] = {}
+    for case in Dataset.open(tmp_path / "out").cases():
+        found.setdefault(case.scene.case.split("--")[2], set()).add(case.split)
+    assert set.union(*found.values()) == {"train", "validation"}
+    assert all(len(splits) == 1 for splits in found.values())
+
+
+def test_series_of_one_patient_of_m3d_are_held_out_together(tmp_path):
+    rows = []
+    for patient in range(8):
+        for number, folder in enumerate(("ct_case", "ct_quizze")):
+            place = tmp_path / "volumes" / folder / f"{patient:06d}"
+            place.mkdir(parents=True)
+            np.save(place / f"s{number}.npy", np.full((4, 28, 28), patient, np.float32))
+            rows.append(rl([], how={"pictures": 0}, image=f"{folder}/{patient:06d}/s{number}.npy"))
+    path, told = release(tmp_path / "in", rl=rows), []
+    wanted = Wanted(FrameRule(volume_shape=(4, 28, 28), min_pixels=784), validation=0.5, volumes=tmp_path / "volumes")
+    take_in("unimed-cot", path, tmp_path / "out", wanted=wanted, progress=told.append)
+    # a row counts when its volume has been read
+    assert told == [0] * 16 + list(range(1, 17))
+    assert rows_in("unimed-cot", path) == 16
+    found: dict[str, set[str]] = {}
+    for case in Dataset.open(tmp_path / "out").cases():
+        found.setdefault(case.image.split("/")[1], set()).add(case.split)
+    assert set.union(*found.values()) == {"train", "validation"}
+    assert all(len(splits) == 1 for splits in found.values())
+
+
+def test_decimals_are_cut_off_before_a_box_goes_to_another_frame(tmp_path):
+    said = "<think>x<|box_start|>[10.9,0.9,20.9,10.9]<|box_end|></think>B. right"
+    path = release(tmp_path / "in", sft=[sft(said, ["p"])], images=[image("p", picture(28, 28))])
+    frame = FrameRule(image_size=(280, 280), min_pixels=784)
+    take_in("unimed-cot", path, tmp_path / "out", wanted=Wanted(frame))
+    (sample,) = Dataset.open(tmp_path / "out").samples()
+    assert sample.reasoning[1].box == Box2D(100, 0, 200, 100)
+
+
+def test_the_check_says_what_it_leaves_out(tmp_path, capsys):
+    path = release(tmp_path / "in", rl=[rl(["p"])], images=[image("p", picture(56, 56))])
+    assert main(["data", "import", "unimed-cot", str(path), "--out", str(tmp_path / "out")]) == 0
+    assert "splits: train 1" in capsys.readouterr().out
+    main(["data", "check", str(tmp_path / "out")])
+    out = capsys.readouterr().out
+    assert "remark: of 1 cases it is not known what they show" in out
+    assert "remark: the patients of 1 cases are not known" in out
