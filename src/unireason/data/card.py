@@ -15,7 +15,7 @@ from typing import Any
 from unireason.files import write_bytes
 
 from .card_words import BUILT, IMPORTED, Words
-from .question import LETTERS
+from .question import LETTERS, family_name
 from .records import SPLITS
 
 CARD, CHECK = "README.md", "check.json"
@@ -152,7 +152,7 @@ def _family_table(counts: Mapping[str, Any]) -> list[str]:
     cells = _flat(counts.get("by_split_kind_family"))
     columns = [(s, k) for s in SPLITS for k in _KINDS if any(key.startswith(f"{s}/{k}/") for key in cells)]
     rows = [
-        (name.replace("_", " ") or "not told", *(cells.get(f"{split}/{kind}/{name}", 0) for split, kind in columns), number)
+        (family_name(name), *(cells.get(f"{split}/{kind}/{name}", 0) for split, kind in columns), number)
         for name, number in families.items()
     ]
     return _rows(("family", *(f"{split}, {kind}s" for split, kind in columns), "all"), rows)
@@ -202,7 +202,7 @@ def _audit(name: str, found: Mapping[str, Any]) -> tuple[str, ...]:
     ends = found.get("ci95")
     interval = " to ".join(share(v) for v in ends) if isinstance(ends, Sequence) else "-"
     verdict = "too few to judge" if found.get("too_few") else "ok" if found.get("ok", True) else "tells the answer"
-    return name.replace("_", " "), share(found.get("accuracy")), interval, share(found.get("chance")), verdict
+    return family_name(name), share(found.get("accuracy")), interval, share(found.get("chance")), verdict
 
 
 def _use(manifest: Mapping[str, Any]) -> list[str]:

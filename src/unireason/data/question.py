@@ -22,6 +22,11 @@ IMPLICIT = "implicit_grounding"
 LETTERS = "ABCDEFGHIJ"
 
 
+def family_name(family: str) -> str:
+    """A family for a reader; "not told" for "", as of a release that does not tell."""
+    return family.replace("_", " ") or "not told"
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """One question with its facts.

@@ -15,7 +15,7 @@ from unireason.data.checks.run import Report
 from unireason.data.checks.shortcut import FEW
 from unireason.data.dataset import Dataset
 from unireason.data.item import Source
-from unireason.data.question import FAMILIES, IMPLICIT
+from unireason.data.question import FAMILIES, IMPLICIT, family_name
 from unireason.data.records import SPLITS
 from unireason.files import write_bytes
 
@@ -139,7 +139,7 @@ def _shortcut(report: Report) -> str:
         used = f"{result['used']:,}" + (f" of {result['questions']:,}" if result["questions"] > result["used"] else "")
         telltale = "" if result["ok"] else _telltale(result["telltale"])
         rows.append(
-            f'<tr><th scope="row">{escape(family.replace("_", " "))}{telltale}</th>'
+            f'<tr><th scope="row">{escape(family_name(family))}{telltale}</th>'
             f'<td class="chart">{bar(result["accuracy"], result["ci95"], result["chance"])}</td>'
             f'<td class="value" title="{interval_text(result["ci95"])}">{percent(result["accuracy"])}</td>'
             f"<td>{percent(result['chance'])}</td><td>{percent(result['longest'])}</td><td>{percent(result['frequent'])}</td>"
@@ -178,10 +178,11 @@ def _families(counts: Mapping[str, int]) -> str:
         table[family, kind, split] = n
     columns = [(kind, split) for kind, _ in _KINDS for split in SPLITS]
     rows = []
-    for family in (*FAMILIES, IMPLICIT):
+    untold = ("",) if any(not family for family, _, _ in table) else ()
+    for family in (*FAMILIES, IMPLICIT, *untold):
         own = [table[family, kind, split] for kind, split in columns]
         cells = "".join(f"<td>{n:,}</td>" if n else '<td class="none">0</td>' for n in (*own, sum(own)))
-        rows.append(f'<tr><th scope="row">{family.replace("_", " ")}</th>{cells}</tr>')
+        rows.append(f'<tr><th scope="row">{family_name(family)}</th>{cells}</tr>')
     head = "".join(f'<th scope="colgroup" colspan="{len(SPLITS)}">{title}</th>' for _, title in _KINDS)
     short = {"validation": "val"}
     below = "".join(f'<th scope="col">{short.get(split, split)}</th>' for _, split in columns)

@@ -186,8 +186,8 @@ def card(number: int, shown: Shown) -> str:
     """One sample as HTML."""
     sample, question = shown.sample, shown.sample.question
     kind = "3D" if sample.kind == "volume" else "2D"
-    family = question.family.replace("_", " ")
-    words = f"{kind} · {escape(family)} · {escape(question.ask.replace('_', ' '))} · {escape(sample.split)}"
+    known = (kind, question.family.replace("_", " "), question.ask.replace("_", " "), sample.split)
+    words = " · ".join(escape(word) for word in known if word)
     flaws = "".join(f'<li class="flaw">{escape(p)}</li>' for p in shown.problems)
     return (
         f'<li class="card sample {"volume" if kind == "3D" else "image"}{" flawed" if flaws else ""}"><div class="shots">'

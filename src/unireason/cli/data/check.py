@@ -90,7 +90,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
         low, high = result["ci95"]
         verdict = "too few" if result["too_few"] else "ok" if result["ok"] else "TELLS"
         numbers = f"{result['accuracy']:6.1%} from text alone ({low:.1%} to {high:.1%}), chance {result['chance']:.1%}"
-        lines.append(f"      {family:22} {numbers}, {verdict}")
+        lines.append(f"      {family or 'family not told':22} {numbers}, {verdict}")
     for problem in report["problems"][:_SHOWN]:
         about = next((f" {problem[k]}" for k in ("sample", "case", "file", "family") if k in problem), "")
         lines.append(f"- {problem['check']}{about}: {problem['detail']}")

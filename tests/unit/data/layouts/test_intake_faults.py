@@ -10,10 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from releases import LOOKED, PUBLISHED, image, picture, reasons, release, rl, sft
 
+from datasets import SMALL, built
 from unireason.cli import main
+from unireason.data.checks.balance import FEW_PATIENTS
+from unireason.data.checks.run import check
 from unireason.data.dataset import Dataset
 from unireason.data.frames import FrameRule
 from unireason.data.layouts import shelving
+from unireason.data.layouts.export import export
 from unireason.data.layouts.intake import Wanted, rows_in, take_in
 from unireason.data.question import Question
 from unireason.data.records import SampleRecord, sample_row
@@ -163,3 +167,26 @@ def test_the_check_says_what_it_leaves_out(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "remark: of 1 cases it is not known what they show" in out
     assert "remark: the patients of 1 cases are not known" in out
+
+
+def test_questions_of_no_known_family_are_counted_and_named(tmp_path, capsys):
+    rows = [rl(["p"], how={"question": f"Question {i}?"}) for i in range(7)]
+    path = release(tmp_path / "in", rl=rows, images=[image("p", picture(56, 56))])
+    take_in("unimed-cot", path, tmp_path / "out", wanted=PUBLISHED)
+    main(["data", "check", str(tmp_path / "out")])
+    assert "family not told" in capsys.readouterr().out
+    page = (tmp_path / "out" / "check.html").read_text()
+    assert '<th scope="row">not told</th><td>7</td>' in page
+    assert "2D · train" in page
+    assert "| not told | " in (tmp_path / "out" / "README.md").read_text().split("## Checks")[1]
+
+
+def test_a_split_that_was_not_published_is_no_fault(tmp_path):
+    built(tmp_path / "data", patients=16)
+    export(Dataset.open(tmp_path / "data"), "unimed-cot", tmp_path / "release")
+    take_in("unimed-cot", tmp_path / "release", tmp_path / "out", wanted=Wanted(SMALL))
+    data = Dataset.open(tmp_path / "out")
+    assert len({case.scene.patient for case in data.cases()}) >= FEW_PATIENTS
+    report = check(data, None)
+    assert not [problem for problem in report.problems if "empty" in problem.detail]
+    assert [remark.detail for remark in report.remarks if "is empty, with" in remark.detail]
