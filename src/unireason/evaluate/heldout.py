@@ -169,7 +169,7 @@ def _spread(
     """So many samples, as even over the groups as what is offered allows; the first groups get the remainder."""
     offered = Counter(map(group, samples))
     wanted: Counter[str] = Counter()
-    while wanted.total() < min(count, len(samples)):
+    while wanted.total() < min(count, sum(offered[name] for name in groups)):
         for name in groups:
             if wanted[name] < offered[name] and wanted.total() < count:
                 wanted[name] += 1

@@ -79,6 +79,7 @@ def test_version_1_is_read(sound: Dataset, tmp_path: Path) -> None:
     (made.folder / "manifest.json").write_text(json.dumps(manifest))
     assert list(Dataset.open(made.folder).samples()) == list(sound.samples())
     assert {s.stages for s in sound.samples()} == {("sft", "grpo")}
+    assert not [found for found in check(Dataset.open(made.folder), None).problems if "schema" in found.detail]
     (made.folder / "manifest.json").write_text(json.dumps(manifest | {"schema": "unireason.dataset/3"}))
     with pytest.raises(FormatError, match="has the schema 'unireason"):
         Dataset.open(made.folder)

@@ -192,3 +192,8 @@ def test_one_that_always_says_a_scores_the_share_of_a(exam):
 def test_a_model_that_sees_another_frame_is_refused(exam):
     with pytest.raises(FormatError, match="built for"):
         evaluate(Knowing(exam, frame=Frame(56, 56, 8, "volume")), exam, kind="volume", count=6)
+
+
+def test_questions_of_a_family_that_nobody_knows_are_no_endless_search():
+    data = [sample(FAMILIES[3]), sample("made_up")]
+    assert held_out(stored(data), "image", 2) == data[:1]

@@ -15,7 +15,7 @@ from typing import Any
 
 from unireason.data.dataset import MANIFEST, ORIGIN
 from unireason.data.item import inside
-from unireason.data.records import SCHEMA
+from unireason.data.records import READABLE
 from unireason.errors import UniReasonError
 from unireason.files import sha256
 
@@ -44,8 +44,8 @@ def check_files(folder: Path, manifest: Mapping[str, Any], found: Findings) -> N
     missing = [key for key in KEYS if key not in manifest]
     if missing:
         found.add(CHECK, f"the manifest lacks {', '.join(missing)}", file=MANIFEST)
-    if manifest.get("schema") != SCHEMA:
-        found.add(CHECK, f"the schema is {manifest.get('schema')!r}, not {SCHEMA!r}", file=MANIFEST)
+    if manifest.get("schema") not in READABLE:
+        found.add(CHECK, f"the schema is {manifest.get('schema')!r}, not {READABLE[0]!r}", file=MANIFEST)
     listed = manifest.get("files")
     if not isinstance(listed, Mapping):
         found.add(CHECK, "the manifest lists no files", file=MANIFEST)
