@@ -79,8 +79,9 @@ def take_in(layout: str, path: Path, out: Path, *, wanted: Wanted, progress: Pro
         counts = shelving.close()
         if not counts["samples"]:
             reasons = ", ".join(f"{reason} {number}" for reason, number in counts.get("dropped", {}).items())
+            first = f"; the first: {shelving.skipped[0][1]}" if shelving.skipped else ""
             raise UniReasonError(
-                f"not one row of '{path.name}' can be learned from ({reasons or 'there is none'})",
+                f"not one row of '{path.name}' can be learned from ({reasons or 'there is none'}{first})",
                 "at least one",
                 "check the path",
             )

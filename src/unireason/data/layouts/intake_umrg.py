@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.data.names import readable
-from unireason.errors import ImageReadError, UniReasonError
+from unireason.errors import FormatError, ImageReadError, UniReasonError
 from unireason.types import Frame
 
 from . import umrg
 from .fitted import LeftOut, Place, from_umrg
 from .scratch import Kept, Scratch
-from .shelving import Shelving, Shown, no_picture, published_split
+from .shelving import Shelving, Shown, no_picture, published_split, unreadable
 from .stored import read_mask, read_stored
 from .umrg import UmrgRow
 
@@ -44,6 +44,10 @@ def take_in(path: Path, aside: Scratch, shelving: Shelving, tell: Callable[[int]
     names: Counter[str] = Counter()
     done = 0
     for done, (file, row) in enumerate(_rows(path), start=1):
+        if isinstance(row, FormatError):
+            shelving.leave_out(f"{file.stem}-{done}", unreadable(row))
+            tell(done)
+            continue
         name = row.id or f"{file.stem}-{done}"
         names[name] += 1
         name = name if names[name] == 1 else f"{name}~{names[name]}"
@@ -53,16 +57,16 @@ def take_in(path: Path, aside: Scratch, shelving: Shelving, tell: Callable[[int]
     aside.index()
     seen: set[str] = set()
     for count, (_, row) in enumerate(_rows(path), start=1):
-        key = _key(row)
-        if key not in seen:
+        key = "" if isinstance(row, FormatError) else _key(row)
+        if isinstance(row, UmrgRow) and key not in seen:
             seen.add(key)
             _put(shelving, row, key, aside.of(key))
         tell(done + count)
 
 
-def _rows(path: Path) -> Iterator[tuple[Path, UmrgRow]]:
+def _rows(path: Path) -> Iterator[tuple[Path, UmrgRow | FormatError]]:
     for file in umrg.files_of(path):
-        yield from ((file, row) for row in umrg.read_file(file, strict=False))
+        yield from ((file, row) for row in umrg.read_any(file, strict=False))
 
 
 def _key(row: UmrgRow) -> str:

@@ -17,12 +17,15 @@ from . import unimed_cot
 from .fitted import LeftOut, Place, from_recovered, other_crops, written_frame
 from .recover import Recovered, from_rl, from_sft
 from .scratch import Kept, Scratch
-from .shelving import Shelving, Shown, no_picture, published_split
+from .shelving import Shelving, Shown, no_picture, published_split, unreadable
 from .stored import read_stored
 from .unimed_cot import ImageRow, RlRow, SftRow
 from .volumes import ENDINGS, Index, names_of
 
-_VOLUME, _SLICES = "volume:", "slices:"
+Row = SftRow | RlRow
+
+_PICTURE, _SLICES, _VOLUME = "picture:", "slices:", "volume:"
+"""What rows are about begins with one of these, whatever identifiers the release chose."""
 _FIELDS = ("id", "kind", "question", "options", "letter", "response", "image_ids", "origin", "problems")
 
 
@@ -46,6 +49,8 @@ def take_in(path: Path, aside: Scratch, shelving: Shelving, tell: Callable[[int]
     for number, (table, file, row) in enumerate(_rows(path), start=1):
         name = f"{table}-{file.stem}-{number}"
         try:
+            if isinstance(row, FormatError):
+                raise unreadable(row)
             found = _recovered(row, name)
             about = _about(row, found, stored, index, volumes)
         except LeftOut as why:
@@ -61,15 +66,15 @@ def take_in(path: Path, aside: Scratch, shelving: Shelving, tell: Callable[[int]
     _volumes(aside, shelving, lambda count: tell(done + count), volumes=volumes)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Path, SftRow | RlRow]]:
+def _rows(path: Path) -> Iterator[tuple[str, Path, Row | FormatError]]:
     files = unimed_cot.files_of(path)
     for file in files.get("sft", ()):
-        yield from (("sft", file, row) for row in unimed_cot.read_sft_file(file, strict=False))
+        yield from (("sft", file, row) for row in unimed_cot.sft_rows(file, strict=False))
     for file in files.get("rl", ()):
-        yield from (("rl", file, row) for row in unimed_cot.read_rl_file(file, strict=False))
+        yield from (("rl", file, row) for row in unimed_cot.rl_rows(file, strict=False))
 
 
-def _recovered(row: SftRow | RlRow, name: str) -> Recovered:
+def _recovered(row: Row, name: str) -> Recovered:
     try:
         return from_sft(row, name) if isinstance(row, SftRow) else from_rl(row, name)
     except FormatError as error:
@@ -87,22 +92,22 @@ def _identifiers(path: Path) -> set[str]:
     found: set[str] = set()
     for file in unimed_cot.files_of(path).get("images", ()):
         for values in stream(file, ("image_id",), batch=4096):
-            if values["image_id"] in found:
+            if values["image_id"] and values["image_id"] in found:
                 came = f"two pictures have the identifier {values['image_id']!r}"
                 raise FormatError(came, "one", "download the release again")
             found.add(values["image_id"])
     return found
 
 
-def _about(row: SftRow | RlRow, found: Recovered, stored: Collection[str], index: Index | None, volumes: Path | None) -> str:
-    """What a row is about: the identifier of a picture, several of them, or the path of a volume.
+def _about(row: Row, found: Recovered, stored: Collection[str], index: Index | None, volumes: Path | None) -> str:
+    """What a row is about: the identifier of a picture, several of them, or the path of a volume, each behind its word.
 
     Raises:
         LeftOut: If the release and the folder of the volumes do not have it.
     """
     held = [name in stored for name in found.image_ids]
     if held and all(held):
-        return found.image_ids[0] if len(held) == 1 else _SLICES + json.dumps(found.image_ids)
+        return _PICTURE + found.image_ids[0] if len(held) == 1 else _SLICES + json.dumps(found.image_ids)
     names_a_volume = all(name.lower().endswith(ENDINGS) for name in found.image_ids)
     if any(held) or not (found.kind == "volume" or (found.image_ids and names_a_volume)):
         lost = [name for name in found.image_ids if name not in stored]
@@ -137,18 +142,29 @@ def _pictures(path: Path, aside: Scratch, shelving: Shelving, tell: Callable[[in
     Returns:
         The number of pictures of the release.
     """
-    count = 0
+    count, seen = 0, set[str]()
     waiting = [json.loads(name.removeprefix(_SLICES)) for name in aside.names() if name.startswith(_SLICES)]
     wanted = {identifier for identifiers in waiting for identifier in identifiers}
-    for count, row in enumerate(unimed_cot.read_images(path, strict=False), start=1):
-        if row.image_id in wanted:
-            aside.store(row.image_id, row.bytes)
-        _put(shelving, aside.of(row.image_id), lambda row=row: _picture(row))  # type: ignore[misc]
+    for count, row in enumerate(_images(path), start=1):
+        if isinstance(row, ImageRow):
+            seen.add(row.image_id)
+            if row.image_id in wanted:
+                aside.store(row.image_id, row.bytes)
+            _put(shelving, aside.of(_PICTURE + row.image_id), lambda row=row: _picture(row))  # type: ignore[misc]
         tell(count)
     for identifiers in waiting:
         rows = aside.of(_SLICES + json.dumps(identifiers))
         _put(shelving, rows, lambda own=identifiers: _slices(own, aside))  # type: ignore[misc]
+    for name in aside.names():
+        if name.startswith(_PICTURE) and name.removeprefix(_PICTURE) not in seen:
+            for kept in aside.of(name):
+                shelving.leave_out(kept.values["row"], no_picture(ImageReadError("its row is damaged")))
     return count
+
+
+def _images(path: Path) -> Iterator[ImageRow | FormatError]:
+    for file in unimed_cot.files_of(path).get("images", ()):
+        yield from unimed_cot.image_rows(file, strict=False)
 
 
 def _volumes(aside: Scratch, shelving: Shelving, tell: Callable[[int], None], *, volumes: Path | None) -> None:

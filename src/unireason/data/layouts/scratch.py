@@ -62,9 +62,9 @@ class Scratch:
         self._db.execute("INSERT INTO pictures VALUES (?, ?)", (identifier, data))
 
     def picture(self, identifier: str) -> bytes:
-        """A picture file that was kept."""
-        data: bytes = self._db.execute("SELECT data FROM pictures WHERE id = ?", (identifier,)).fetchone()[0]
-        return data
+        """A picture file that was kept; b"" if it was not."""
+        found = self._db.execute("SELECT data FROM pictures WHERE id = ?", (identifier,)).fetchone()
+        return found[0] if found else b""
 
 
 @contextmanager

@@ -41,6 +41,7 @@ _SPELLINGS = {"val": "validation", "valid": "validation", "dev": "validation", "
 _M3D_CAP = {"ct_case", "ct_quizze"}
 BROKEN = frozenset(
     {
+        "it cannot be read",
         "its picture is not in the release",
         "its picture cannot be read",
         "its text holds a special token",
@@ -224,6 +225,11 @@ def _together(shown: Shown) -> str:
         except FormatError:
             continue
     return shown.name
+
+
+def unreadable(error: UniReasonError) -> LeftOut:
+    """Why a row is left out whose values are not those of its layout."""
+    return LeftOut("it cannot be read", str(error))
 
 
 def no_picture(error: UniReasonError) -> LeftOut:

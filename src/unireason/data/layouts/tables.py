@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from unireason.errors import FormatError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+R = TypeVar("R")
 MAX_ROWS = 50_000
 MAX_BYTES = 256 << 20
 _GROUP_ROWS, _GROUP_BYTES = 1024, 16 << 20
@@ -70,6 +71,33 @@ def stream(path: Path, columns: Sequence[str], *, batch: int = 256, start: int =
                 skip = max(0, skip - piece.num_rows)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
+
+
+def parsed(rows: Iterable[tuple[dict[str, Any], str]], parse: Callable[[dict[str, Any], str], R]) -> Iterator[R | FormatError]:
+    """Rows made of plain values; in place of one that cannot be read comes the reason, for whoever goes on without it.
+
+    Args:
+        rows: Values by column, and what to call the row in messages.
+        parse: Makes a row of both.
+    """
+    for values, where in rows:
+        try:
+            row: R | FormatError = parse(values, where)
+        except FormatError as error:
+            row = error
+        yield row
+
+
+def sound(rows: Iterable[R | FormatError]) -> Iterator[R]:
+    """Rows of :func:`parsed`, all of which can be read.
+
+    Raises:
+        FormatError: At the first that cannot.
+    """
+    for row in rows:
+        if isinstance(row, FormatError):
+            raise row
+        yield row
 
 
 class Shards:

@@ -107,7 +107,12 @@ def read(folder: Path, *, strict: bool = True) -> Iterator[UmrgRow]:
 
 
 def read_file(path: Path, *, strict: bool = True, start: int = 0) -> Iterator[UmrgRow]:
-    """Stream the rows of one file; see :func:`read`.
+    """Stream the rows of one file; see :func:`read` and :func:`read_any`."""
+    return tables.sound(read_any(path, strict=strict, start=start))
+
+
+def read_any(path: Path, *, strict: bool = True, start: int = 0) -> Iterator[UmrgRow | FormatError]:
+    """Stream the rows of one file; in place of one that cannot be read comes the reason.
 
     Args:
         path: The file.
@@ -115,7 +120,7 @@ def read_file(path: Path, *, strict: bool = True, start: int = 0) -> Iterator[Um
         start: Number of the first row.
 
     Raises:
-        FormatError: As for :func:`read`.
+        FormatError: If the file is damaged or has other columns.
     """
     present = tables.columns_of(path)
     missing = [name for name in _COLUMNS if name not in present]
@@ -128,8 +133,8 @@ def read_file(path: Path, *, strict: bool = True, start: int = 0) -> Iterator[Um
         )
     columns = (*_COLUMNS, *(name for name in _OPTIONAL if name in present))
     rows = tables.stream(path, columns, batch=_ROWS_AT_ONCE, start=start)
-    for number, values in enumerate(rows, start=start):
-        yield _row(values, f"row {number} of '{path.name}'")
+    named = ((values, f"row {number} of '{path.name}'") for number, values in enumerate(rows, start=start))
+    yield from tables.parsed(named, _row)
 
 
 def schema() -> pa.Schema:

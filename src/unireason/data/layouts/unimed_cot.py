@@ -110,43 +110,42 @@ def read_sft(folder: Path, *, strict: bool = True) -> Iterator[SftRow]:
         FormatError: If a file is damaged, has other columns, or a value has another type.
     """
     for path in files_of(folder).get("sft", []):
-        yield from read_sft_file(path, strict=strict)
-
-
-def read_sft_file(path: Path, *, strict: bool = True) -> Iterator[SftRow]:
-    """Stream the supervised rows of one file; see ``read_sft``."""
-    for values, where in _file_rows(path, "sft", strict):
-        yield SftRow(_messages(values["messages"], where), _ids(values["image_ids"], where))
+        yield from tables.sound(sft_rows(path, strict=strict))
 
 
 def read_rl(folder: Path, *, strict: bool = True) -> Iterator[RlRow]:
     """Stream the reinforcement-learning rows of either variant; see ``read_sft``. Missing values become empty ones."""
     for path in files_of(folder).get("rl", []):
-        yield from read_rl_file(path, strict=strict)
-
-
-def read_rl_file(path: Path, *, strict: bool = True) -> Iterator[RlRow]:
-    """Stream the reinforcement-learning rows of one file; see ``read_rl``."""
-    for values, where in _file_rows(path, "rl", strict):
-        yield RlRow(
-            prompt=_messages(values["prompt"], where),
-            image_ids=_ids(values["image_ids"], where),
-            data_source=_text(next((values[k] for k in _ORIGINS if values.get(k)), None), where),
-            agent_name=_text(values["agent_name"], where),
-            ability=_text(values["ability"], where),
-            reward_model=plain_object(values["reward_model"], where),
-            extra_info=plain_object(values["extra_info"], where),
-        )
+        yield from tables.sound(rl_rows(path, strict=strict))
 
 
 def read_images(folder: Path, *, strict: bool = True) -> Iterator[ImageRow]:
     """Stream the pictures, a few in memory at a time; see ``read_sft``."""
     for path in files_of(folder).get("images", []):
-        for values, where in _file_rows(path, "images", strict):
-            identifier, data = _text(values["image_id"], where), values["bytes"]
-            if not identifier or not isinstance(data, bytes) or not data:
-                raise FormatError(f"{where} has no identifier or no bytes", "image_id and the bytes of a picture file")
-            yield ImageRow(identifier, base_name(_text(values["path"], where), identifier), data)
+        yield from tables.sound(image_rows(path, strict=strict))
+
+
+def sft_rows(path: Path, *, strict: bool = True) -> Iterator[SftRow | FormatError]:
+    """Stream the supervised rows of one file; in place of a row that cannot be read comes the reason.
+
+    Args:
+        path: The file.
+        strict: As for :func:`read_sft`.
+
+    Raises:
+        FormatError: If the file is damaged or has other columns.
+    """
+    return tables.parsed(_file_rows(path, "sft", strict), _sft)
+
+
+def rl_rows(path: Path, *, strict: bool = True) -> Iterator[RlRow | FormatError]:
+    """Stream the reinforcement-learning rows of one file; see :func:`sft_rows`."""
+    return tables.parsed(_file_rows(path, "rl", strict), _rl)
+
+
+def image_rows(path: Path, *, strict: bool = True) -> Iterator[ImageRow | FormatError]:
+    """Stream the pictures of one file; see :func:`sft_rows`."""
+    return tables.parsed(_file_rows(path, "images", strict), _image)
 
 
 def schema(table: str) -> pa.Schema:
@@ -239,6 +238,29 @@ def _rl_row(entry: Entry, sample: SampleRecord, posed: Posed, ids: tuple[str, ..
         reward_model={"style": "rule", "ground_truth": sample.question.letter},
         extra_info={"split": sample.split, "index": sample.id, "sample": sample_row(sample)},
     )
+
+
+def _sft(values: Mapping[str, Any], where: str) -> SftRow:
+    return SftRow(_messages(values["messages"], where), _ids(values["image_ids"], where))
+
+
+def _rl(values: Mapping[str, Any], where: str) -> RlRow:
+    return RlRow(
+        prompt=_messages(values["prompt"], where),
+        image_ids=_ids(values["image_ids"], where),
+        data_source=_text(next((values[k] for k in _ORIGINS if values.get(k)), None), where),
+        agent_name=_text(values["agent_name"], where),
+        ability=_text(values["ability"], where),
+        reward_model=plain_object(values["reward_model"], where),
+        extra_info=plain_object(values["extra_info"], where),
+    )
+
+
+def _image(values: Mapping[str, Any], where: str) -> ImageRow:
+    identifier, data = _text(values["image_id"], where), values["bytes"]
+    if not identifier or not isinstance(data, bytes) or not data:
+        raise FormatError(f"{where} has no identifier or no bytes", "image_id and the bytes of a picture file")
+    return ImageRow(identifier, base_name(_text(values["path"], where), identifier), data)
 
 
 def _file_rows(path: Path, table: str, strict: bool) -> Iterator[tuple[dict[str, Any], str]]:

@@ -21,7 +21,7 @@ from unireason.data.layouts.export import export
 from unireason.data.layouts.intake import Wanted, rows_in, take_in
 from unireason.data.question import Question
 from unireason.data.records import SampleRecord, sample_row
-from unireason.errors import FormatError
+from unireason.errors import FormatError, UniReasonError
 from unireason.types import Box2D
 
 
@@ -190,3 +190,32 @@ def test_a_split_that_was_not_published_is_no_fault(tmp_path):
     report = check(data, None)
     assert not [problem for problem in report.problems if "empty" in problem.detail]
     assert [remark.detail for remark in report.remarks if "is empty, with" in remark.detail]
+
+
+def test_rows_that_cannot_be_read_cost_no_others(tmp_path):
+    rows = [rl(["p"]) | {"extra_info": "[1]"}, rl(["p"]), rl(["lost"]), rl(["p", "lost"], how={"pictures": 2})]
+    images = [image("p", picture(56, 56)), image("lost", None)]
+    path = release(tmp_path / "in", sft=[sft(LOOKED, ["p"]) | {"messages": None}, sft(LOOKED, ["p"])], rl=rows, images=images)
+    manifest = take_in("unimed-cot", path, tmp_path / "out", wanted=PUBLISHED)
+    assert manifest["counts"]["dropped"] == {"it cannot be read": 2, "its picture cannot be read": 2}
+    assert manifest["counts"]["broken"] == manifest["skipped"] == 4
+    assert manifest["counts"]["samples"] == 1
+    told = [json.loads(line) for line in (tmp_path / "out" / "skipped.jsonl").read_text().splitlines()]
+    assert told[0]["id"] == "sft-train-0-1"
+    assert "row 0 of 'sft/train-0.parquet' has the messages" in told[0]["reason"]
+    with pytest.raises(UniReasonError, match="the first: it cannot be read"):
+        take_in("unimed-cot", release(tmp_path / "odd", rl=rows[:1]), tmp_path / "none", wanted=PUBLISHED)
+
+
+def test_identifiers_that_look_like_paths_lead_nowhere(tmp_path):
+    (tmp_path / "volumes").mkdir()
+    for place in ("volumes/v001.npy", "secret.npy"):
+        np.save(tmp_path / place, np.zeros((4, 28, 28), np.float32))
+    names = ["volume:../secret.npy", "slices:[", "../secret.npy"]
+    path = release(
+        tmp_path / "in", rl=[rl([n]) for n in names], images=[image(n, picture(56, 56, i)) for i, n in enumerate(names)]
+    )
+    take_in("unimed-cot", path, tmp_path / "out", wanted=Wanted(FrameRule(), volumes=tmp_path / "volumes"))
+    cases = list(Dataset.open(tmp_path / "out").cases())
+    assert {case.scene.kind for case in cases} == {"image"}
+    assert [case.scene.case for case in cases] == [f"unimed-cot:{name}" for name in names]

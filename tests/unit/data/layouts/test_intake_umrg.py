@@ -6,6 +6,8 @@ import io
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from layout_dataset import dataset, mask
 from PIL import Image
@@ -152,3 +154,17 @@ def test_points_that_the_frame_brings_together_are_no_fault_of_the_release(tmp_p
     data, manifest = taken_in(tmp_path, rows)
     assert reasons(data) == ["its two points are one pixel of the frame"]
     assert manifest["counts"]["broken"] == 0
+
+
+def test_a_row_that_cannot_be_read_costs_no_other(tmp_path):
+    umrg.write(tmp_path / "first", [row(0), row(1, question="Other?")])
+    (file,) = (tmp_path / "first").iterdir()
+    rows = pq.read_table(file).to_pylist()
+    rows[0]["reward_model"]["ground_truth"] = json.dumps({"bbox_2d": [1, 2, 3]})
+    (tmp_path / "release").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows, schema=umrg.schema()), tmp_path / "release" / "train-0.parquet")
+    told = []
+    manifest = take_in("umrg", tmp_path / "release", tmp_path / "out", wanted=PUBLISHED, progress=told.append)
+    assert manifest["counts"]["dropped"] == {"it cannot be read": 1}
+    assert manifest["counts"]["samples"] == 1
+    assert told == [1, 2, 3, 4]
