@@ -63,11 +63,13 @@ def take_in(layout: str, path: Path, out: Path, *, wanted: Wanted, progress: Pro
         The manifest. ``counts.broken`` is the number of rows left out because the release is not whole or contradicts itself.
 
     Raises:
-        FormatError: If the layout is unknown or the release has another one.
+        FormatError: If the layout is unknown, has no volumes, or the release has another one.
         UniReasonError: If a folder cannot be read or written, or not one row can be learned from.
     """
     if layout not in READABLE:
         raise FormatError(f"the layout {layout!r} is unknown", ", ".join(READABLE))
+    if layout == "umrg" and wanted.volumes is not None:
+        raise FormatError("a folder of volumes was given", "none: U-MRG has pictures alone", "leave out --volumes")
     tell = progress or (lambda done: None)
     with whole(out) as folder:
         shelving = Shelving(folder, layout, wanted.frame, validation=wanted.validation)

@@ -21,6 +21,7 @@ from unireason.data.layouts.export import export
 from unireason.data.layouts.intake import Wanted, rows_in, take_in
 from unireason.data.layouts.umrg import Stored, UmrgRow
 from unireason.data.pictures import from_png, structure_mask
+from unireason.errors import FormatError
 from unireason.types import Box2D
 
 PUBLISHED = Wanted(FrameRule())
@@ -168,3 +169,16 @@ def test_a_row_that_cannot_be_read_costs_no_other(tmp_path):
     assert manifest["counts"]["dropped"] == {"it cannot be read": 1}
     assert manifest["counts"]["samples"] == 1
     assert told == [1, 2, 3, 4]
+
+
+def test_points_go_to_the_middle_of_what_their_pixel_covers(tmp_path):
+    data, _ = taken_in(tmp_path, [row(0)], image_size=(560, 840))
+    (sample,) = data.samples()
+    assert sample.box == Box2D(200, 80, 300, 160)
+    assert sample.points == ((225, 105), (275, 135))
+
+
+def test_volumes_are_refused(tmp_path):
+    umrg.write(tmp_path / "release", [row(0)])
+    with pytest.raises(FormatError, match="U-MRG has pictures alone"):
+        take_in("umrg", tmp_path / "release", tmp_path / "out", wanted=Wanted(FrameRule(), volumes=tmp_path))
