@@ -10,6 +10,7 @@ import pytest
 
 import evaluation_samples as samples
 from report_samples import HOSTILE
+from unireason.cli.eval.compare import answers_of
 from unireason.evaluate.comparison import compare, read_run, shared
 from unireason.report.comparison import write_comparison
 from unireason.report.evaluation import write_run
@@ -34,8 +35,7 @@ def comparison_page(tmp_path: Path) -> Path:
     """Of six questions the first run alone is right on two, the second alone on one."""
     patterns = {"first": [True, True, True, False, False, False], "second": [False, False, True, True, False, False]}
     runs = [read_run(samples.write_folder(tmp_path / name, samples.rows_of(own)), name) for name, own in patterns.items()]
-    answers = {run.name: (run.folder, run.rows) for run in shared(runs)}
-    return write_comparison(compare(runs, resamples=50), answers, tmp_path / "page.html")
+    return write_comparison(compare(runs, resamples=50), answers_of(shared(runs)), tmp_path / "page.html")
 
 
 def shown(view: Any) -> int:
