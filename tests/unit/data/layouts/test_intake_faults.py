@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from unireason.data.layouts.intake import Wanted, rows_in, take_in
 from unireason.data.question import Question
 from unireason.data.records import SampleRecord, sample_row
 from unireason.errors import FormatError, UniReasonError
+from unireason.evaluate.suites.built import BuiltSuite
 from unireason.types import Box2D
 
 
@@ -219,3 +221,21 @@ def test_identifiers_that_look_like_paths_lead_nowhere(tmp_path):
     cases = list(Dataset.open(tmp_path / "out").cases())
     assert {case.scene.kind for case in cases} == {"image"}
     assert [case.scene.case for case in cases] == [f"unimed-cot:{name}" for name in names]
+
+
+def test_without_patients_every_case_is_one_of_its_own(tmp_path):
+    path = release(tmp_path / "in", rl=[rl(["p"]), rl(["q"])], images=[image(n, picture(56, 56, i)) for i, n in enumerate("pq")])
+    take_in("unimed-cot", path, tmp_path / "out", wanted=PUBLISHED)
+    suite = BuiltSuite(Dataset.open(tmp_path / "out"), split="train")
+    assert [entry.patient for entry in suite.entries()] == ["unimed-cot:p", "unimed-cot:q"]
+
+
+def test_the_folder_of_volumes_is_found_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "volumes").mkdir()
+    np.save(tmp_path / "volumes" / "v001.npy", np.zeros((4, 28, 28), np.float32))
+    path = release(tmp_path / "in", rl=[rl([], how={"pictures": 0}, image="v001.npy")])
+    monkeypatch.chdir(tmp_path)
+    take_in("unimed-cot", path, tmp_path / "out", wanted=Wanted(FrameRule(), volumes=Path("volumes")))
+    monkeypatch.chdir("/")
+    source = Dataset.open(tmp_path / "out").source()
+    assert [source.load(item).case.geometry.shape for item in source.items()] == [(4, 28, 28)]
