@@ -6,10 +6,10 @@ these slices.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,39 @@ from unireason import imaging
 from unireason.data.embedded import Embedded
 from unireason.data.item import Item, Layer, Loaded, inside
 from unireason.data.pictures import from_png
+from unireason.data.records import CaseRecord
 from unireason.errors import FormatError, ImageReadError
 from unireason.types import Case, Geometry, Kind, Source
 
-if TYPE_CHECKING:
-    from unireason.data.dataset import Dataset
-
 _GREY = (127.5, 255.0)
 """Level and width of the window that passes grey levels on."""
+
+
+class Imported(Protocol):
+    """What is needed of a data set: ``data.dataset.Dataset``."""
+
+    @property
+    def folder(self) -> Path:
+        """Its folder."""
+        ...
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """Its manifest."""
+        ...
+
+    @property
+    def layout(self) -> str:
+        """Layout of the release that it was imported from."""
+        ...
+
+    def cases(self) -> Iterator[CaseRecord]:
+        """All cases."""
+        ...
+
+    def files(self, table: str) -> list[Path]:
+        """The Parquet files of a table."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +62,7 @@ class ReleaseSource:
         volumes: Folder of the volumes that it names; None if that is not known.
     """
 
-    dataset: Dataset
+    dataset: Imported
     volumes: Path | None
     _embedded: Embedded = field(init=False)
 
