@@ -1,21 +1,22 @@
-"""Enhanced multi-frame DICOM: one file, one volume, geometry in per-frame functional groups.
+"""Enhanced multi-frame DICOM: one object, one volume, geometry in per-frame functional groups.
 
 Source: DICOM PS3.3 C.7.6.16 (Multi-frame Functional Groups).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from unireason.errors import GeometryError, ImageReadError
+from unireason.errors import GeometryError
 from unireason.types import Case, Source
 
-from .dicom_values import Scale, display_notes, scale_of, stored_values, stored_window
+from .decode import decoding, sha256, sha256_of_files
+from .dicom_values import REMEDY, FrameHeader, Slices, display_notes, frame_count, frame_values, parse, stored_window
 from .geometry import to_canonical, volume_geometry
+from .limits import file_bytes
 from .options import ReadOptions
 from .planes import Plane, has_copies, orientation_key, plane, stack_planes
 
@@ -29,11 +30,11 @@ _REPEATS = (
 )
 
 
-def read_multiframe(dataset: Any, source: Source, options: ReadOptions) -> Case:
-    """A volume from an enhanced multi-frame data set.
+def read_multiframe(parts: Sequence[Any], source: Source, options: ReadOptions) -> Case:
+    """A volume from an enhanced multi-frame object.
 
     Args:
-        dataset: Parsed, sizes checked, with per-frame functional groups.
+        parts: Its data sets, parsed and sizes checked, with per-frame functional groups: one, or all of a concatenation in order.
         source: Provenance.
         options: ``series`` picks one stack of several by number.
 
@@ -42,55 +43,88 @@ def read_multiframe(dataset: Any, source: Source, options: ReadOptions) -> Case:
 
     Raises:
         GeometryError: If frames have no positions, or do not make a regular stack.
-        ImageReadError: If the groups do not fit the number of frames.
+        ImageReadError: If frames are in colour.
     """
-    groups = list(dataset.PerFrameFunctionalGroupsSequence)
-    if len(groups) != int(dataset.NumberOfFrames):
-        raise ImageReadError(f"'{source.name}' has {len(groups)} functional groups", f"{dataset.NumberOfFrames}, one a frame")
-    shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
-    planes = [_plane(group, shared, f"frame {n + 1}") for n, group in enumerate(groups)]
-    chosen = _choose(_stacks(planes, groups, shared), options.series, source.name)
+    places = [(part, n) for part in parts for n in range(int(part.get("NumberOfFrames") or 1))]
+    headers = [FrameHeader(part, n) for part, n in places]
+    planes = [frame_plane(header, f"frame {n + 1}") for n, header in enumerate(headers)]
+    chosen = _choose(_stacks(planes, headers), options.series, source.name)
     order, affine, notes = stack_planes([planes[n] for n in chosen])
     frames = [chosen[n] for n in order]
-    stored = stored_values(dataset)
-    if stored.ndim != 3:
-        raise ImageReadError(f"'{source.name}' decodes to shape {stored.shape}", "grey frames")
-    scales = [scale_of(dataset, _group(groups[n], shared, "PixelValueTransformationSequence")) for n in frames]
-    pixels = _real(stored, frames, scales)
+    slices, scales = Slices(len(frames)), []
+    for k, n in enumerate(frames):
+        values, scale = frame_values(*places[n])
+        slices.put(k, values, f"frame {n + 1} of '{source.name}'")
+        scales.append(scale)
+    pixels = slices.array()
     geometry = volume_geometry((pixels.shape[2], pixels.shape[1], pixels.shape[0]), affine)
     geometry = replace(geometry, header={"frames": tuple(frames)})
-    view = _group(groups[frames[0]], shared, "FrameVOILUTSequence")
-    window = None if view is None else stored_window(view, scales[0])
-    modality = options.modality or str(dataset.get("Modality") or "")
-    source = Source(source.name, "dicom-multiframe", source.sha256)
-    notes = (*notes, *display_notes(scales[0]))
+    modality = options.modality or str(parts[0].get("Modality") or "")
+    source = Source(source.name, "dicom-multiframe" if len(parts) == 1 else "dicom-concatenation", source.sha256)
+    notes = (*notes, *display_notes(scales[0]), *(concatenation_notes(parts[0]) if len(parts) == 1 else ()))
+    window = stored_window(headers[frames[0]], scales[0])
     return Case(to_canonical(pixels, geometry), "volume", geometry, modality, source, window, notes)
 
 
-def _group(group: Any, shared: Any, key: str) -> Any:
-    """A functional group's item: the frame's own, else the shared one, else None."""
-    for holder in (group, shared):
-        if holder is not None and holder.get(key):
-            return holder.get(key)[0]
-    return None
+def read_concatenation(paths: Sequence[Path], name: str, options: ReadOptions) -> Case:
+    """A volume from one enhanced object that was stored in several files.
 
+    Args:
+        paths: The files, in any order.
+        name: Of the folder.
+        options: As for `read_multiframe`.
 
-def _value(group: Any, shared: Any, sequence: str, key: str) -> Any:
-    item = _group(group, shared, sequence)
-    return None if item is None else item.get(key)
+    Returns:
+        A volume Case, whose hash is that of the set of files.
 
-
-def _plane(group: Any, shared: Any, name: str) -> Plane:
-    return plane(
-        name,
-        _value(group, shared, "PlanePositionSequence", "ImagePositionPatient"),
-        _value(group, shared, "PlaneOrientationSequence", "ImageOrientationPatient"),
-        _value(group, shared, "PixelMeasuresSequence", "PixelSpacing"),
-        _value(group, shared, "PixelMeasuresSequence", "SliceThickness"),
+    Raises:
+        GeometryError: If a part is missing or there twice, or as `read_multiframe`.
+    """
+    found, digests = [], []
+    options.limits.check("max_total_bytes", sum(path.stat().st_size for path in paths), f"the concatenation in '{name}'")
+    for path in paths:
+        content = file_bytes(path, options.limits)
+        with decoding(path, "DICOM", REMEDY):
+            part = parse(content, path.name, options.limits)
+            found.append((int(part.get("InConcatenationNumber") or 0), frame_count(part, path.name, options.limits), part))
+        digests.append(sha256(content))
+        del content
+    found.sort(key=lambda item: item[0])
+    options.limits.check(
+        "max_voxels", sum(n * part.Rows * part.Columns for _, n, part in found), f"the concatenation in '{name}'"
     )
+    numbers = [number for number, _, _ in found]
+    total = max(int(part.get("InConcatenationTotalNumber") or 0) for _, _, part in found)
+    if numbers != list(range(1, max(total, len(numbers)) + 1)):
+        raise GeometryError(
+            f"'{name}' holds parts {numbers} of a concatenation",
+            f"each of 1 to {max(total, *numbers)} once",
+            "copy all its files",
+        )
+    with decoding(paths[0], "DICOM", REMEDY):
+        source = Source(name, "dicom-concatenation", sha256_of_files(digests))
+        return read_multiframe([part for _, _, part in found], source, options)
 
 
-def _stacks(planes: list[Plane], groups: list[Any], shared: Any) -> list[list[int]]:
+def concatenation_notes(dataset: Any) -> tuple[str, ...]:
+    """A remark on a file that holds only a part of its object."""
+    if not dataset.get("ConcatenationUID") or dataset.get("InConcatenationTotalNumber") == 1:
+        return ()
+    number, total = dataset.get("InConcatenationNumber"), dataset.get("InConcatenationTotalNumber") or "several"
+    return (f"part {number} of {total} of a concatenation; read the folder for all of it",)
+
+
+def frame_plane(header: FrameHeader, name: str) -> Plane:
+    """Where a frame or a single image lies.
+
+    Raises:
+        GeometryError: If that is not told, or contradictory.
+    """
+    keys = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
+    return plane(name, *(header.get(key) for key in keys))
+
+
+def _stacks(planes: list[Plane], headers: list[FrameHeader]) -> list[list[int]]:
     """Frame numbers of each stack: by orientation, then by whatever tells apart frames at one place."""
     stacks: dict[tuple[Any, ...], list[int]] = {}
     for n, one in enumerate(planes):
@@ -101,7 +135,7 @@ def _stacks(planes: list[Plane], groups: list[Any], shared: Any) -> list[list[in
         for stack in result:
             parts: dict[str, list[int]] = {}
             for n in stack:
-                label = str(_value(groups[n], shared, sequence, key)) if has_copies([planes[m] for m in stack]) else ""
+                label = str((headers[n].group(sequence) or {}).get(key)) if has_copies([planes[m] for m in stack]) else ""
                 parts.setdefault(label, []).append(n)
             finer.extend(parts.values())
         result = finer
@@ -117,9 +151,3 @@ def _choose(stacks: list[list[int]], asked: str | int | None, name: str) -> list
     raise GeometryError(
         f"'{name}' holds {len(stacks)} stacks ({sizes})", "one", "choose one by its number with series=0 and so on"
     )
-
-
-def _real(stored: NDArray[Any], frames: list[int], scales: list[Scale]) -> NDArray[Any]:
-    if all(scale == scales[0] for scale in scales):
-        return scales[0].apply(stored if frames == list(range(len(stored))) else stored[frames])
-    return np.stack([scale.apply(stored[n]).astype(np.float32) for n, scale in zip(frames, scales, strict=True)])

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from unireason.errors import FormatError, GeometryError, ImageReadError
@@ -20,11 +19,24 @@ from unireason.types import Affine, Case, Source
 
 from .decode import decoding, sha256, sha256_of_files
 from .dicom import read_dicom
-from .dicom_values import Scale, display_notes, frame_count, parse, scale_of, stored_values, stored_window
+from .dicom_values import (
+    FrameHeader,
+    Scale,
+    Slices,
+    display_notes,
+    frame_count,
+    frame_values,
+    load,
+    parse,
+    plain_values,
+    scale_of,
+    stored_window,
+)
 from .geometry import to_canonical, volume_geometry
 from .limits import Limits, file_bytes, file_size
+from .multiframe import frame_plane, read_concatenation
 from .options import ReadOptions
-from .planes import Plane, has_copies, orientation_key, plane, stack_planes
+from .planes import Plane, has_copies, orientation_key, stack_planes
 
 _TAGS = (
     "SOPClassUID",
@@ -44,11 +56,17 @@ _TAGS = (
     "PhotometricInterpretation",
     "BitsAllocated",
     "BitsStored",
+    "HighBit",
     "PixelRepresentation",
     "RescaleSlope",
     "RescaleIntercept",
+    "ModalityLUTSequence",
     "WindowCenter",
     "WindowWidth",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "ConcatenationUID",
+    "InConcatenationTotalNumber",
 )
 _SUFFIXES = ("", ".dcm", ".ima", ".dicom")
 
@@ -61,15 +79,9 @@ class _Entry:
     acquisition: str
     shape: tuple[int, int]
     plane: Plane | None
+    whole: str  # what its object is stored in: a concatenation, or this file alone if it has several frames; else ""
     header: Any
     data_at: int  # where the pixel data element begins
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Slice:
-    values: NDArray[Any]
-    scale: Scale
-    digest: str
 
 
 def read_series(folder: Path, options: ReadOptions) -> Case:
@@ -98,10 +110,11 @@ def read_series(folder: Path, options: ReadOptions) -> Case:
         )
     stack = _choose(_group(entries), options.series, folder.name)
     notes = (f"{ignored} files that are no DICOM images were ignored",) if ignored else ()
-    if len(stack) == 1:
-        from dataclasses import replace
-
+    if len(stack) == 1 and int(stack[0].header.get("InConcatenationTotalNumber") or 1) == 1:
         case = read_dicom(stack[0].path, replace(options, series=None))
+        return replace(case, notes=(*case.notes, *notes))
+    if stack[0].whole:
+        case = read_concatenation([entry.path for entry in stack], folder.name, replace(options, series=None))
         return replace(case, notes=(*case.notes, *notes))
     planes = [entry.plane for entry in stack if entry.plane is not None]
     if len(planes) < len(stack):
@@ -159,8 +172,6 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _entry(path: Path, limits: Limits) -> _Entry | None:
     """Header of one file; None if it is no DICOM image."""
-    import pydicom
-
     with decoding(path, "DICOM"):
         if path.stat().st_size < 132 or not path.is_file():
             return None
@@ -171,7 +182,7 @@ def _entry(path: Path, limits: Limits) -> _Entry | None:
             return None
         try:
             with path.open("rb") as file:
-                header = pydicom.dcmread(file, stop_before_pixels=True, force=not marked, specific_tags=list(_TAGS))
+                header = load(file, path.name, limits, stop_before_pixels=True, specific_tags=list(_TAGS))
                 data_at = file.tell()
             if not header.get("Rows") or not header.get("Columns") or not header.get("SeriesInstanceUID"):
                 return None
@@ -183,15 +194,15 @@ def _entry(path: Path, limits: Limits) -> _Entry | None:
 
 
 def _described(path: Path, header: Any, data_at: int) -> _Entry:
-    placed = header.get("ImagePositionPatient") and header.get("ImageOrientationPatient") and header.get("PixelSpacing")
-    keys = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
+    frame, several = FrameHeader(header), int(header.get("NumberOfFrames") or 1) > 1
     return _Entry(
         path,
         str(header.SeriesInstanceUID),
         " ".join(str(header.get(key) or "") for key in ("Modality", "SeriesNumber", "SeriesDescription")).strip(),
         str(header.get("AcquisitionNumber") or ""),
         (int(header.Rows), int(header.Columns)),
-        plane(path.name, *(header.get(key) for key in keys)) if placed else None,
+        frame_plane(frame, path.name) if frame.is_placed and not several else None,
+        str(header.get("ConcatenationUID") or (path if several else "")),
         header,
         data_at,
     )
@@ -202,7 +213,7 @@ def _group(entries: list[_Entry]) -> list[list[_Entry]]:
     groups: dict[tuple[Any, ...], list[_Entry]] = {}
     for entry in entries:
         turn = () if entry.plane is None else orientation_key(entry.plane)
-        groups.setdefault((entry.uid, entry.shape, turn), []).append(entry)
+        groups.setdefault((entry.uid, entry.shape, turn, entry.whole), []).append(entry)
     result: list[list[_Entry]] = []
     for group in groups.values():
         planes = [entry.plane for entry in group if entry.plane is not None]
@@ -234,70 +245,33 @@ def _volume(folder: Path, stack: list[_Entry], affine: Affine, options: ReadOpti
     limits, name = options.limits, f"the series in '{folder.name}'"
     limits.check("max_total_bytes", sum(entry.path.stat().st_size for entry in stack), name)
     limits.check("max_voxels", len(stack) * stack[0].shape[0] * stack[0].shape[1], name)
-    first = _slice(stack[0], limits)
-    volume: NDArray[Any] = np.empty((len(stack), *first.values.shape), first.values.dtype)
-    volume = _stored(volume, 0, first.values, stack[0].path.name)
-    digests = [first.digest]
-    for k, entry in enumerate(stack[1:], 1):
-        one = _slice(entry, limits)
-        digests.append(one.digest)
-        volume = _stored(volume, k, one.values, entry.path.name)
+    slices, scales, digests = Slices(len(stack)), [], []
+    for k, entry in enumerate(stack):
+        values, scale, digest = _slice(entry, limits)
+        slices.put(k, values, f"'{entry.path.name}'")
+        scales.append(scale)
+        digests.append(digest)
+    volume = slices.array()
     geometry = volume_geometry((volume.shape[2], volume.shape[1], volume.shape[0]), affine)
     source = Source(folder.name, "dicom-series", sha256_of_files(digests))
     with decoding(stack[0].path, "DICOM"):
         modality = options.modality or str(stack[0].header.get("Modality") or "")
-        window = stored_window(stack[0].header, first.scale)
+        window = stored_window(FrameHeader(stack[0].header), scales[0])
     pixels = to_canonical(volume, geometry)
-    return Case(pixels, "volume", geometry, modality, source, window, (*notes, *display_notes(first.scale)))
+    return Case(pixels, "volume", geometry, modality, source, window, (*notes, *display_notes(scales[0])))
 
 
-def _slice(entry: _Entry, limits: Limits) -> _Slice:
-    """One file, read once: its decoded values and its hash."""
+def _slice(entry: _Entry, limits: Limits) -> tuple[NDArray[Any], Scale, str]:
+    """One file, read once: its real values, how they came about, and its hash."""
     name = entry.path.name
     content = file_bytes(entry.path, limits)
     with decoding(entry.path, "DICOM"):
         limits.check("max_pixels", entry.shape[0] * entry.shape[1], f"'{name}'")
-        stored = _plain_values(entry, content)
-        if stored is None:
-            dataset = parse(content, name)
-            if frame_count(dataset, name, limits) != 1:
-                raise GeometryError(
-                    f"'{name}' is one of several files and has several frames", "one frame a file", "read it alone"
-                )
-            stored = stored_values(dataset)
-        scale = scale_of(entry.header)
-        return _Slice(scale.apply(stored), scale, sha256(content))
-
-
-def _plain_values(entry: _Entry, content: bytes) -> NDArray[Any] | None:
-    """Grey values that lie in the file as they are, at the place that the first pass found; None for everything else.
-
-    Parsing 200 slices a second time would cost as much as all the rest.
-    """
-    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
-    header, bits = entry.header, entry.header.get("BitsAllocated")
-    syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
-    plain = syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian) and bits in (8, 16)
-    grey = header.get("SamplesPerPixel") == 1 and str(header.get("PhotometricInterpretation")).startswith("MONOCHROME")
-    if not (plain and grey) or int(header.get("NumberOfFrames") or 1) != 1:
-        return None
-    start = entry.data_at + (8 if syntax == ImplicitVRLittleEndian else 12)
-    head = content[entry.data_at : start]
-    length = entry.shape[0] * entry.shape[1] * bits // 8
-    declared = int.from_bytes(head[-4:], "little")
-    if head[:4] != b"\xe0\x7f\x10\x00" or declared not in (length, length + length % 2) or len(content) < start + length:
-        return None
-    kind = ("i" if header.get("PixelRepresentation") else "u") + str(bits // 8)
-    return np.frombuffer(content, f"<{kind}", entry.shape[0] * entry.shape[1], start).reshape(entry.shape)
-
-
-def _stored(volume: NDArray[Any], k: int, values: NDArray[Any], name: str) -> NDArray[Any]:
-    """The volume with slice ``k`` filled in, widened if the values need it."""
-    if values.shape != volume.shape[1:] or values.ndim != 2:
-        raise ImageReadError(f"'{name}' decodes to shape {values.shape}", f"grey pixels of shape {volume.shape[1:]}")
-    needed = np.result_type(volume.dtype, values.dtype)
-    if needed != volume.dtype:
-        volume = volume.astype(np.float32 if needed.kind == "f" else needed)
-    volume[k] = values
-    return volume
+        stored = plain_values(entry.header, content, entry.data_at)
+        if stored is not None:
+            scale = scale_of(FrameHeader(entry.header))
+            return scale.apply(stored), scale, sha256(content)
+        dataset = parse(content, name, limits)
+        if frame_count(dataset, name, limits) != 1:
+            raise GeometryError(f"'{name}' is one of several files and has several frames", "one frame a file", "read it alone")
+        return *frame_values(dataset, 0), sha256(content)
