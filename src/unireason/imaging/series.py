@@ -194,15 +194,16 @@ def _entry(path: Path, limits: Limits) -> _Entry | None:
 
 
 def _described(path: Path, header: Any, data_at: int) -> _Entry:
-    frame, several = FrameHeader(header), int(header.get("NumberOfFrames") or 1) > 1
+    frame = FrameHeader(header)
+    whole = str(header.get("ConcatenationUID") or (path if int(header.get("NumberOfFrames") or 1) > 1 else ""))
     return _Entry(
         path,
         str(header.SeriesInstanceUID),
         " ".join(str(header.get(key) or "") for key in ("Modality", "SeriesNumber", "SeriesDescription")).strip(),
         str(header.get("AcquisitionNumber") or ""),
         (int(header.Rows), int(header.Columns)),
-        frame_plane(frame, path.name) if frame.is_placed and not several else None,
-        str(header.get("ConcatenationUID") or (path if several else "")),
+        frame_plane(frame, path.name) if frame.is_placed and not whole else None,
+        whole,
         header,
         data_at,
     )
