@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from unireason.errors import GeometryError, ImageReadError
+from unireason.errors import FormatError, GeometryError, ImageReadError
 from unireason.types import Case, Geometry, Source
 
 from .decode import decoding, sha256
@@ -29,7 +29,7 @@ def read_dicom(path: Path, options: ReadOptions) -> Case:
 
     Args:
         path: The file.
-        options: ``frame`` picks a frame of a multi-frame file that is not a volume.
+        options: ``frame`` picks a frame of a file with several; ``series`` one volume of several in an enhanced file.
 
     Returns:
         An image Case, with an affine where the file gives position, orientation and spacing; or a volume Case.
@@ -47,9 +47,17 @@ def read_dicom(path: Path, options: ReadOptions) -> Case:
         source = Source(path.name, "dicom", sha256(content))
         del content
         if count > 1 and "PerFrameFunctionalGroupsSequence" in dataset:
-            from .multiframe import read_multiframe
+            from .multiframe import frame_header, frame_members, read_multiframe
 
-            return read_multiframe(dataset, source, options)
+            if options.frame is None and frame_members(dataset, path.name)[0].plane is not None:
+                return read_multiframe(dataset, source, options)
+            dataset = frame_header(dataset, options.pick(count, f"'{path.name}'"))
+        if options.series not in (None, 0, "0", str(dataset.get("SeriesInstanceUID"))):
+            raise FormatError(
+                f"series {options.series!r} of '{path.name}'",
+                "no choice: it holds one volume or single frames",
+                "leave series out",
+            )
         index = options.pick(count, f"'{path.name}'")
         return _image_case(dataset, source, options, index if count > 1 else None)
 
