@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -58,7 +58,7 @@ _TRAITS = (
     _Trait("dimension", ("DimensionIndexValues",), ranked=True),
     _Trait("instance", ("InstanceNumber",), ranked=True),
 )
-_GENERAL = ("Modality", "SeriesNumber", "SpacingBetweenSlices")
+_GENERAL = ("Modality", "SeriesNumber")
 PLANE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
 """What `unireason.imaging.planes.plane` takes, in its order."""
 
@@ -95,19 +95,39 @@ class Volume:
     words: tuple[str, ...]
 
 
-def facts(datasets: Iterable[Any]) -> dict[str, Any]:
-    """Values of `KEYWORDS` in data sets and the items of their sequences; later and inner ones count.
+def frame_facts(dataset: Any, count: int) -> list[dict[str, Any]]:
+    """Values of `KEYWORDS` for each frame: of its own functional groups, else of the shared ones, else of the data set.
 
     Args:
-        datasets: pydicom data sets: a header, or the shared functional groups and those of a frame.
+        dataset: pydicom data set of a file with or without functional groups.
+        count: Its frames.
     """
+    general = _stored(dataset, inside=False)
+    for group in (dataset.get("SharedFunctionalGroupsSequence") or ())[:1]:
+        general |= _stored(group)
+    number = general.get("InstanceNumber")
+    number = float(number) if isinstance(number, int) else 0.0
+    groups = dataset.get("PerFrameFunctionalGroupsSequence") or ()
+    return [
+        {**general, **(_stored(groups[n]) if n < len(groups) else {}), "InstanceNumber": (number, float(n))} for n in range(count)
+    ]
+
+
+def _stored(dataset: Any, *, inside: bool = True) -> dict[str, Any]:
+    """Values of `KEYWORDS` in a data set and, if asked for, in the items of its sequences; one that is damaged is not known."""
+    from pydicom.datadict import keyword_for_tag
+
     found: dict[str, Any] = {}
-    for dataset in datasets:
-        for element in dataset:
-            if element.VR == "SQ" and not element.keyword.startswith(("Derivation", "Referenced", "Source")):
-                found |= facts(element.value or ())
-            elif element.keyword in KEYWORDS and element.value not in (None, ""):
-                found[element.keyword] = element.value
+    for tag in tuple(dataset.keys()):
+        keyword = keyword_for_tag(tag)
+        try:
+            if keyword in KEYWORDS and dataset[tag].value not in (None, ""):
+                found[keyword] = dataset[tag].value
+            elif inside and keyword.endswith("Sequence") and not keyword.startswith(("Derivation", "Referenced", "Source")):
+                for item in dataset[tag].value or ():
+                    found |= _stored(item)
+        except (ValueError, TypeError, OverflowError, NotImplementedError):
+            continue
     return found
 
 
@@ -133,8 +153,9 @@ def volumes(members: Sequence[Member]) -> list[Volume]:
         grids: dict[Hashable, list[int]] = defaultdict(list)
         for n, key in enumerate(grid_keys(planes)):
             grids[key].append(n)
+        heads = [planes[grid[0]] for grid in grids.values()]
         for grid in grids.values():
-            words = _grid_words(planes[grid[0]]) if len(grids) > 1 else ()
+            words = _grid_words(planes[grid[0]], heads)
             for chosen, more in _split([group[n] for n in grid], _TRAITS):
                 found.append((chosen, (*words, *more)))
     shared = {group[0].uid for group, _ in found}
@@ -145,13 +166,15 @@ def volumes(members: Sequence[Member]) -> list[Volume]:
 
 
 def _series_words(member: Member) -> tuple[str, ...]:
-    modality, number = (member.facts.get(key) for key in _GENERAL[:2])
+    modality, number = (member.facts.get(key) for key in _GENERAL)
     return (*((str(modality),) if modality else ()), *(() if number is None else (f"series number {number}",)))
 
 
-def _grid_words(one: Plane) -> tuple[str, ...]:
-    view = ("sagittal", "coronal", "axial")[int(np.abs(one.normal).argmax())]
-    return view, f"pixels of {one.spacing_mm[0]:g} x {one.spacing_mm[1]:g} mm"
+def _grid_words(one: Plane, others: list[Plane]) -> tuple[str, ...]:
+    """View and pixel spacing, as far as the grids of a series differ in them."""
+    view = [("sagittal", "coronal", "axial")[int(np.abs(plane.normal).argmax())] for plane in (one, *others)]
+    pixels = [f"pixels of {plane.spacing_mm[0]:.4g} x {plane.spacing_mm[1]:.4g} mm" for plane in (one, *others)]
+    return tuple(words[0] for words in (view, pixels) if len(set(words)) > 1)
 
 
 def _split(group: list[Member], traits: Sequence[_Trait]) -> list[tuple[list[Member], tuple[str, ...]]]:
@@ -299,5 +322,6 @@ def choose(found: Sequence[Volume], asked: str | int | None, name: str) -> Volum
 
 def _told(volume: Volume) -> str:
     member = volume.members[0]
-    kind = "slices" if member.plane is not None else "images without a place"
-    return ", ".join((*volume.words, f"{len(volume.members)} {kind} of {member.shape[1]} x {member.shape[0]} pixels"))
+    count = len(volume.members)
+    kind = f"slice{'s' * (count > 1)}" if member.plane is not None else f"image{'s' * (count > 1)} without a place"
+    return ", ".join((*volume.words, f"{count} {kind} of {member.shape[1]} x {member.shape[0]} pixels"))

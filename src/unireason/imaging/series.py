@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from unireason.errors import FormatError, GeometryError, ImageReadError
@@ -20,13 +19,25 @@ from unireason.types import Affine, Case, Source
 
 from .decode import DICOM_HEAD, decoding, is_dicom, sha256, sha256_of_files
 from .dicom import read_dicom
-from .dicom_values import REMEDY, Scale, display_notes, frame_count, parse, scale_of, stored_values, stored_window
+from .dicom_values import (
+    FrameHeader,
+    Scale,
+    Slices,
+    display_notes,
+    frame_count,
+    frame_values,
+    load,
+    parse,
+    plain_values,
+    scale_of,
+    stored_window,
+)
 from .geometry import to_canonical, volume_geometry
-from .grouping import KEYWORDS, PLANE, Member, choose, facts, volumes
+from .grouping import KEYWORDS, Member, choose, volumes
 from .limits import Limits, file_bytes, file_size
-from .multiframe import frame_members, read_multiframe
+from .multiframe import file_members, read_parts
 from .options import ReadOptions
-from .planes import plane, stack_planes
+from .planes import stack_planes
 
 _TAGS = (
     *sorted(KEYWORDS),
@@ -39,13 +50,16 @@ _TAGS = (
     "PhotometricInterpretation",
     "BitsAllocated",
     "BitsStored",
+    "HighBit",
     "PixelRepresentation",
     "RescaleSlope",
     "RescaleIntercept",
+    "ModalityLUTSequence",
     "WindowCenter",
     "WindowWidth",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
+    "ConcatenationUID",
 )
 _SUFFIXES = (".dcm", ".ima", ".dicom")
 
@@ -54,16 +68,8 @@ _SUFFIXES = (".dcm", ".ima", ".dicom")
 class _Entry:
     path: Path
     shape: tuple[int, int]
-    frames: int
     header: Any
     data_at: int  # where the pixel data element begins
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Slice:
-    values: NDArray[Any]
-    scale: Scale
-    digest: str
 
 
 def read_series(folder: Path, options: ReadOptions) -> Case:
@@ -93,10 +99,10 @@ def read_series(folder: Path, options: ReadOptions) -> Case:
     notes = (f"{ignored} files that are no DICOM images were ignored",) if ignored else ()
     only = options.frame is not None and options.series is None and len({member.file.path for member in members}) == 1
     chosen = members if only else choose(volumes(members), options.series, folder.name).members
-    stack: list[_Entry] = list({id(member.file): member.file for member in chosen}.values())
-    if len(stack) == 1:
-        case = _one_file(chosen, options)
+    if chosen[0].frame is not None or len(chosen) == 1:
+        case = _frames(chosen, members, folder.name, options)
         return replace(case, notes=(*case.notes, *notes))
+    stack: list[_Entry] = [member.file for member in chosen]
     if options.frame is not None:
         raise FormatError(
             f"frame {options.frame} of a series of {len(stack)} files", "no frame: each holds one", "leave frame out"
@@ -112,23 +118,22 @@ def read_series(folder: Path, options: ReadOptions) -> Case:
     return _volume(folder, [stack[n] for n in order], affine, options, (*notes, *more))
 
 
-def _one_file(chosen: list[Member], options: ReadOptions) -> Case:
-    """A single image, a frame of a file with several, or the volume that some of its frames make."""
-    entry: _Entry = chosen[0].file
-    frames = [member.frame for member in chosen if member.frame is not None]
-    if options.frame is not None and options.series is not None and 0 < len(frames) < entry.frames:
+def _frames(chosen: list[Member], members: list[Member], name: str, options: ReadOptions) -> Case:
+    """A single image, a frame of a file with several, or the volume that frames make."""
+    files = {member.file.path for member in chosen}
+    if options.frame is not None and options.series is not None and len(chosen) < sum(m.file.path in files for m in members):
         raise FormatError(
-            f"frame {options.frame} and series {options.series!r} of '{entry.path.name}'",
-            "one of the two: frames are counted through the whole file",
+            f"frame {options.frame} and series {options.series!r} of '{name}'",
+            "one of the two: frames are counted through a whole file",
             "leave series out",
         )
-    if options.frame is not None or not frames or chosen[0].plane is None:
-        return read_dicom(entry.path, replace(options, series=None))
-    content = file_bytes(entry.path, options.limits)
-    with decoding(entry.path, "DICOM", REMEDY):
-        dataset = parse(content, entry.path.name)
-        frame_count(dataset, entry.path.name, options.limits)
-        return read_multiframe(dataset, Source(entry.path.name, "dicom", sha256(content)), options, frames)
+    if chosen[0].frame is None or chosen[0].plane is None or (options.frame is not None and len(files) == 1):
+        return read_dicom(chosen[0].file.path, replace(options, series=None))
+    if options.frame is not None:
+        raise FormatError(f"frame {options.frame} of {len(files)} files", "no frame: they make one volume", "leave frame out")
+    split = {str(member.file.header.get("ConcatenationUID")) for member in chosen} - {"None"}
+    files |= {member.file.path for member in members if str(member.file.header.get("ConcatenationUID")) in split}
+    return read_parts(sorted(files), name, options, [(member.file.path, member.frame or 0) for member in chosen])
 
 
 def series_files(folder: Path, digest: str, limits: Limits) -> list[Path]:
@@ -163,7 +168,8 @@ def _scan(folder: Path, limits: Limits) -> tuple[list[Member], int]:
         if entry is None:
             ignored += 1
         else:
-            members.extend(_members(entry))
+            with decoding(path, "DICOM"):
+                members.extend(file_members(entry.header, path.name, entry))
     return members, ignored
 
 
@@ -177,8 +183,6 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _entry(path: Path, limits: Limits) -> _Entry | None:
     """Header of one file; None if it is no DICOM image."""
-    import pydicom
-
     with decoding(path, "DICOM"):
         if not path.is_file():
             return None
@@ -194,93 +198,44 @@ def _entry(path: Path, limits: Limits) -> _Entry | None:
                 return None
             file_size(path, limits)
             file.seek(0)
-            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
+            header = load(file, path.name, limits, stop_before_pixels=True, specific_tags=list(_TAGS))
             data_at = file.tell()
         if not header.get("Rows") or not header.get("Columns") or not header.get("SeriesInstanceUID"):
             return None
-        return _Entry(path, (int(header.Rows), int(header.Columns)), int(header.get("NumberOfFrames") or 1), header, data_at)
-
-
-def _members(entry: _Entry) -> list[Member]:
-    """The slices of one file."""
-    with decoding(entry.path, "DICOM"):
-        if entry.frames > 1 and "PerFrameFunctionalGroupsSequence" in entry.header:
-            return frame_members(entry.header, entry.path.name, entry)
-        told = facts([entry.header])
-        where = plane(entry.path.name, *(told.get(key) for key in PLANE)) if all(key in told for key in PLANE[:3]) else None
-        if entry.frames > 1:  # a loop; its frames are told apart by the frame option
-            return [Member(entry, n, str(entry.header.SeriesInstanceUID), entry.shape, None, told) for n in range(entry.frames)]
-        return [Member(entry, None, str(entry.header.SeriesInstanceUID), entry.shape, where, told)]
+        return _Entry(path, (int(header.Rows), int(header.Columns)), header, data_at)
 
 
 def _volume(folder: Path, stack: list[_Entry], affine: Affine, options: ReadOptions, notes: tuple[str, ...]) -> Case:
     limits, name = options.limits, f"the series in '{folder.name}'"
     limits.check("max_total_bytes", sum(entry.path.stat().st_size for entry in stack), name)
     limits.check("max_voxels", len(stack) * stack[0].shape[0] * stack[0].shape[1], name)
-    first = _slice(stack[0], limits)
-    volume: NDArray[Any] = np.empty((len(stack), *first.values.shape), first.values.dtype)
-    volume = _stored(volume, 0, first.values, stack[0].path.name)
-    digests = [first.digest]
-    for k, entry in enumerate(stack[1:], 1):
-        one = _slice(entry, limits)
-        digests.append(one.digest)
-        volume = _stored(volume, k, one.values, entry.path.name)
+    slices, scales, digests = Slices(len(stack)), [], []
+    for k, entry in enumerate(stack):
+        values, scale, digest = _slice(entry, limits)
+        slices.put(k, values, f"'{entry.path.name}'")
+        scales.append(scale)
+        digests.append(digest)
+    volume = slices.array()
     geometry = volume_geometry((volume.shape[2], volume.shape[1], volume.shape[0]), affine)
     source = Source(folder.name, "dicom-series", sha256_of_files(digests))
     with decoding(stack[0].path, "DICOM"):
         modality = options.modality or str(stack[0].header.get("Modality") or "")
-        window = stored_window(stack[0].header, first.scale)
+        window = stored_window(FrameHeader(stack[0].header), scales[0])
     pixels = to_canonical(volume, geometry)
-    return Case(pixels, "volume", geometry, modality, source, window, (*notes, *display_notes(first.scale)))
+    return Case(pixels, "volume", geometry, modality, source, window, (*notes, *display_notes(scales[0])))
 
 
-def _slice(entry: _Entry, limits: Limits) -> _Slice:
-    """One file, read once: its decoded values and its hash."""
+def _slice(entry: _Entry, limits: Limits) -> tuple[NDArray[Any], Scale, str]:
+    """One file, read once: its real values, how they came about, and its hash."""
     name = entry.path.name
     content = file_bytes(entry.path, limits)
     with decoding(entry.path, "DICOM"):
         limits.check("max_pixels", entry.shape[0] * entry.shape[1], f"'{name}'")
-        stored = _plain_values(entry, content)
-        if stored is None:
-            dataset = parse(content, name)
-            if frame_count(dataset, name, limits) != 1:
-                raise GeometryError(
-                    f"'{name}' is one of several files and has several frames", "one frame a file", "read it alone"
-                )
-            stored = stored_values(dataset)
-        scale = scale_of(entry.header)
-        return _Slice(scale.apply(stored), scale, sha256(content))
-
-
-def _plain_values(entry: _Entry, content: bytes) -> NDArray[Any] | None:
-    """Grey values that lie in the file as they are, at the place that the first pass found; None for everything else.
-
-    Parsing 200 slices a second time would cost as much as all the rest.
-    """
-    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
-    header, bits = entry.header, entry.header.get("BitsAllocated")
-    syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
-    plain = syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian) and bits in (8, 16)
-    grey = header.get("SamplesPerPixel") == 1 and str(header.get("PhotometricInterpretation")).startswith("MONOCHROME")
-    if not (plain and grey) or int(header.get("NumberOfFrames") or 1) != 1:
-        return None
-    start = entry.data_at + (8 if syntax == ImplicitVRLittleEndian else 12)
-    head = content[entry.data_at : start]
-    length = entry.shape[0] * entry.shape[1] * bits // 8
-    declared = int.from_bytes(head[-4:], "little")
-    if head[:4] != b"\xe0\x7f\x10\x00" or declared not in (length, length + length % 2) or len(content) < start + length:
-        return None
-    kind = ("i" if header.get("PixelRepresentation") else "u") + str(bits // 8)
-    return np.frombuffer(content, f"<{kind}", entry.shape[0] * entry.shape[1], start).reshape(entry.shape)
-
-
-def _stored(volume: NDArray[Any], k: int, values: NDArray[Any], name: str) -> NDArray[Any]:
-    """The volume with slice ``k`` filled in, widened if the values need it."""
-    if values.shape != volume.shape[1:] or values.ndim != 2:
-        raise ImageReadError(f"'{name}' decodes to shape {values.shape}", f"grey pixels of shape {volume.shape[1:]}")
-    needed = np.result_type(volume.dtype, values.dtype)
-    if needed != volume.dtype:
-        volume = volume.astype(np.float32 if needed.kind == "f" else needed)
-    volume[k] = values
-    return volume
+        stored = plain_values(entry.header, content, entry.data_at)
+        if stored is not None:
+            scale = scale_of(FrameHeader(entry.header))
+            return scale.apply(stored), scale, sha256(content)
+        dataset = parse(content, name, limits)
+        if frame_count(dataset, name, limits) != 1:
+            raise GeometryError(f"'{name}' is one of several files and has several frames", "one frame a file", "read it alone")
+        return *frame_values(dataset, 0), sha256(content)

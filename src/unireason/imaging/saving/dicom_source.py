@@ -9,6 +9,7 @@ from typing import Any
 from unireason.errors import FormatError, GeometryError, ImageReadError, MissingExtraError
 from unireason.files import sha256
 from unireason.imaging.decode import decoding
+from unireason.imaging.dicom_values import load
 from unireason.imaging.limits import Limits
 from unireason.imaging.series import series_files
 from unireason.types import Case
@@ -53,8 +54,6 @@ def source_images(case: Case, source: Path) -> SourceImages:
         ImageReadError: If a file is damaged, or misses the identifiers that a reference needs.
         GeometryError: If the slices of the series do not make one volume, or the file is a loop without functional groups.
     """
-    import pydicom
-
     if case.source.format not in ("dicom", "dicom-multiframe", "dicom-series"):
         raise FormatError(f"a case of format '{case.source.format}'", "one read from DICOM", REMEDY)
     paths = _paths(case, Path(source))
@@ -64,7 +63,7 @@ def source_images(case: Case, source: Path) -> SourceImages:
             "the files from which the case was read, unchanged",
         )
     with decoding(Path(source), "DICOM", REMEDY):
-        datasets = tuple(pydicom.dcmread(path, stop_before_pixels=True, force=True) for path in paths)
+        datasets = tuple(_header(path) for path in paths)
         for path, dataset in zip(paths, datasets, strict=True):
             _complete(dataset, path.name)
         if "frames" not in case.geometry.header:
@@ -81,6 +80,11 @@ def _paths(case: Case, source: Path) -> list[Path]:
         return series_files(source, case.source.sha256, Limits()) if source.is_dir() else []
     files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.name == case.source.name)
     return [path for path in files if sha256(path) == case.source.sha256][:1]
+
+
+def _header(path: Path) -> Any:
+    with path.open("rb") as file:
+        return load(file, path.name, Limits(), stop_before_pixels=True)
 
 
 def _complete(dataset: Any, name: str) -> None:
