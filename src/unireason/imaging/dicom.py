@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from unireason.errors import GeometryError, ImageReadError
+from unireason.errors import FormatError, GeometryError, ImageReadError
 from unireason.types import Case, Geometry, Source
 
 from .decode import decoding, sha256
@@ -30,7 +30,7 @@ def read_dicom(path: Path, options: ReadOptions) -> Case:
 
     Args:
         path: The file.
-        options: ``frame`` picks a frame of a multi-frame file, which then is an image.
+        options: ``frame`` picks a frame of a multi-frame file, which then is an image; ``series`` one volume of several.
 
     Returns:
         An image Case, with an affine where the file gives position, orientation and spacing; or a volume Case.
@@ -50,6 +50,8 @@ def read_dicom(path: Path, options: ReadOptions) -> Case:
         in_groups = "PerFrameFunctionalGroupsSequence" in dataset
         if count > 1 and in_groups and options.frame is None and FrameHeader(dataset).is_placed:
             return read_multiframe([dataset], source, options)
+        if options.series not in (None, 0, "0", str(dataset.get("SeriesInstanceUID"))):
+            raise FormatError(f"series {options.series!r} of one image or frame, '{path.name}'", "no choice", "leave series out")
         index = options.pick(count, f"'{path.name}'")
         return _image_case(dataset, source, options, index, count)
 

@@ -11,6 +11,7 @@ from typing import Any
 from unireason.errors import GeometryError, ImageReadError
 from unireason.types import Case
 
+from .decode import is_dicom
 from .limits import file_size
 from .options import ReadOptions
 
@@ -95,7 +96,7 @@ def sniff(path: Path) -> str:
     except OSError as error:
         raise ImageReadError(f"'{path.name}' cannot be read ({error.strerror})", "", "check its permissions") from error
     name = path.name.lower()
-    if head[128:132] == b"DICM":
+    if is_dicom(head):
         return "dicom"
     if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*")):
         return "picture"

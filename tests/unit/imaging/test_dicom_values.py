@@ -295,15 +295,6 @@ def test_a_part_of_an_object_is_never_taken_for_all_of_it(tmp_path: Path) -> Non
             imaging.read(concatenation(tmp_path / f"b{n}", (2, 2, 1), 3, without))
 
 
-def test_two_enhanced_objects_of_one_series_are_two(tmp_path: Path) -> None:
-    (tmp_path / "s").mkdir()
-    for n in (0, 1):
-        enhanced(tmp_path / "s" / f"{n}.dcm", VOLUME + n)
-    with pytest.raises(GeometryError, match="2 series"):
-        imaging.read(tmp_path / "s")
-    assert np.array_equal(imaging.read(tmp_path / "s", series=1).pixels, VOLUME + 1)
-
-
 def test_an_enhanced_loop_without_places_is_read_by_frames(tmp_path: Path) -> None:
     dataset = enhanced_dataset(VOLUME, [[0, 0, 0]] * 5, RescaleSlope=2, RescaleIntercept=-5)
     del dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
