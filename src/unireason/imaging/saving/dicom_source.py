@@ -105,8 +105,8 @@ def _conform(dataset: Any, tag: Any) -> None:
 
     Dates and times as they were written before DICOM (2001.12.31, 10:10:10) are understood.
     """
-    from pydicom.datadict import dictionary_VR, keyword_for_tag
     from pydicom.config import RAISE
+    from pydicom.datadict import dictionary_VR, keyword_for_tag
     from pydicom.multival import MultiValue
     from pydicom.valuerep import validate_value
 
