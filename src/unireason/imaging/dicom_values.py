@@ -21,6 +21,7 @@ from unireason.errors import ImageReadError, SizeLimitError
 from .limits import Limits
 
 REMEDY = "check the file with another program, or decompress it (e.g. with dcmdjpeg or gdcmconv --raw)"
+_STORE = "check the file with another program, or store it again without compression"
 
 _HEADER_BYTES = 2**26  # a deflated header may unpack to this much before its own sizes are known
 _SURPLUS = 2**20  # bytes that may stand behind the pixel data
@@ -219,14 +220,14 @@ def _inflated(packed: bytes, name: str, limits: Limits) -> bytes:
         head = io.BytesIO(content)
         header = pydicom.dcmread(head, force=True, stop_before_pixels=True)
         if head.tell() >= len(content) - 12:
-            raise SizeLimitError(f"the header of '{name}' unpacks to more than {_HEADER_BYTES:,} bytes", "", REMEDY)
+            raise SizeLimitError(f"the header of '{name}' unpacks to more than {_HEADER_BYTES:,} bytes", "", _STORE)
         rows, columns, samples, bits, frames = _sizes(header, name, limits)
         declared = head.tell() + rows * columns * samples * frames * bits // 8
         limits.check("max_file_bytes", declared, f"'{name}' unpacked")
         content += stream.decompress(stream.unconsumed_tail, max(1, declared + _SURPLUS - len(content)))
         if not stream.eof and stream.unconsumed_tail:
             raise SizeLimitError(
-                f"'{name}' unpacks to more than {len(content):,} bytes", f"about {declared:,}, as its header declares", REMEDY
+                f"'{name}' unpacks to more than {len(content):,} bytes", f"about {declared:,}, as its header declares", _STORE
             )
     if not stream.eof:
         raise ImageReadError(f"'{name}' breaks off without an end of its compressed data", "", "copy or download it again")
@@ -272,7 +273,7 @@ def frame_count(dataset: Any, name: str, limits: Limits) -> int:
     """
     frames = _sizes(dataset, name, limits)[-1]
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
-    if groups is not None and len(groups) != frames:
+    if groups is not None and frames > 1 and len(groups) != frames:
         raise ImageReadError(f"'{name}' has {len(groups)} functional groups", f"{frames}, one a frame")
     _check_streams(dataset, name, frames)
     return frames

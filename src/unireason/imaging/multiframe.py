@@ -84,6 +84,7 @@ def file_members(dataset: Any, name: str, file: Any) -> list[Member]:
     """
     count = int(dataset.get("NumberOfFrames") or 1)
     grouped = "PerFrameFunctionalGroupsSequence" in dataset
+    several = count > 1 or bool(dataset.get("ConcatenationUID"))  # a part of an object may hold one frame of it
     uid, shape = str(dataset.get("SeriesInstanceUID", "")), (int(dataset.Rows), int(dataset.Columns))
     members = []
     for n, told in enumerate(frame_facts(dataset, count)):
@@ -91,7 +92,7 @@ def file_members(dataset: Any, name: str, file: Any) -> list[Member]:
         where = (
             frame_plane(header, name if count == 1 else f"frame {n}") if header.is_placed and (grouped or count == 1) else None
         )
-        members.append(Member(file, n if count > 1 else None, uid, shape, where, told))
+        members.append(Member(file, n if several else None, uid, shape, where, told))
     if any(member.plane is None for member in members):  # a loop: its frames are read one by one
         return [replace(member, plane=None) for member in members]
     return members
