@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -51,8 +52,8 @@ def add_read(group: Any) -> None:
     group.add_argument("--modality", help="DICOM modality code that replaces the file's, such as CT or MR")
     group.add_argument("--axes", help="axes of an npy array, slowest first, such as zyx or xyz")
     group.add_argument("--spacing", metavar="X,Y[,Z]", help="voxel size in mm, for files that carry none")
-    group.add_argument("--series", help="which series of a DICOM folder: UID or number")
-    group.add_argument("--frame", metavar="N", type=int, help="which frame of a 4-D volume or cine")
+    group.add_argument("--series", help="which volume of a DICOM folder or file: number, words or UID of the list")
+    group.add_argument("--frame", metavar="N", type=int, help="which frame of a 4-D volume, cine or enhanced DICOM file")
     group.add_argument("--max-voxels", metavar="N", type=int, help="raise or lower the size limit")
 
 
@@ -76,6 +77,14 @@ def read_options(args: argparse.Namespace) -> dict[str, Any]:
     if args.max_voxels is not None:
         found["limits"] = replace(Limits(), max_voxels=args.max_voxels)
     return {k: v for k, v in found.items() if v is not None}
+
+
+def in_words_of(args: argparse.Namespace, message: str) -> str:
+    """An error of reading with the options of the command in place of the keyword arguments of ``unireason.read``."""
+    if not hasattr(args, "max_voxels"):  # a command without these options
+        return message
+    message = re.sub(r"limits=Limits\(max_voxels=(\d+)\)", r"--max-voxels \1", message)
+    return re.sub(r"\b(modality|axes|series|frame)=(?=['\w])", r"--\1 ", message)
 
 
 @contextmanager

@@ -256,9 +256,9 @@ def parse(content: bytes, name: str, limits: Limits) -> Any:
         raise ImageReadError(f"'{name}' holds no pixel data", "a DICOM image", "choose an image file, not a report or an index")
     if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
         meta = getattr(dataset, "file_meta", None) or pydicom.dataset.FileMetaDataset()
-        meta.TransferSyntaxUID = (
-            pydicom.uid.ImplicitVRLittleEndian if dataset.original_encoding[0] else pydicom.uid.ExplicitVRLittleEndian
-        )
+        implicit, little = dataset.original_encoding
+        explicit = pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
+        meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian if implicit else explicit
         dataset.file_meta = meta
     return dataset
 

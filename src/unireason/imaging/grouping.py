@@ -19,7 +19,7 @@ from unireason.errors import FormatError, GeometryError
 from .planes import Plane, clusters, grid_keys, place_labels
 
 _LISTED = 20
-_CLOSE = 1e-3  # numbers that differ by less than this share of the largest are one value
+_CLOSE = 1e-4  # fractions that differ by less than this share of the largest are one value; whole numbers count
 
 
 class _Trait(NamedTuple):
@@ -203,7 +203,7 @@ def _labels(trait: _Trait, values: list[Any], places: Sequence[int]) -> list[Has
     Few values are the names of volumes. More values than slices at any place (trigger times that drift from slice to slice) say only
     which comes first, second and so on at each place, and only if that is the same number everywhere.
     """
-    keys = _keys(values)
+    keys = _keys(values) if not trait.ranked else values
     if len(set(keys)) == 1:
         return None
     there: dict[int, set[Hashable]] = defaultdict(set)
@@ -249,7 +249,7 @@ def _texts(values: Mapping[Hashable, Any]) -> dict[Hashable, str]:
         if isinstance(value, tuple):
             kept = [value[n] for n in differ] if same and isinstance(value[0], str) else value
             return "/".join(text(item) for item in kept)
-        return f"{value:g}" if isinstance(value, float) else str(value)
+        return f"{value:.5g}" if isinstance(value, float) else str(value)
 
     return {label: text(value) for label, value in values.items()}
 
@@ -275,8 +275,9 @@ def _keys(values: list[Any]) -> list[Hashable]:
     numeric = bool(rows) and len({len(row) for row in rows}) == 1 and all(isinstance(item, float) for row in rows for item in row)
     if not numeric:
         return values
-    columns = np.array(rows).T
-    labels = zip(*(clusters(column, _CLOSE * float(np.abs(column).max())).tolist() for column in columns), strict=True)
+    table = np.array(rows)
+    close = 0.0 if (table == np.rint(table)).all() else _CLOSE
+    labels = zip(*(clusters(column, close * float(np.abs(column).max())).tolist() for column in table.T), strict=True)
     return [None if value is None else next(labels) for value in values]
 
 

@@ -22,8 +22,9 @@ class ReadOptions:
         axes: Letters naming the axes of a bare array, slowest first: "zyx", "xyz", "yx", "yxc" (c = colour). None means
             "zyx", or "yx" for two axes. Only for npy and npz.
         spacing_mm: Voxel size along x, y (and z), for files that carry none (arrays, plain pictures).
-        series: Which series of a DICOM folder: its SeriesInstanceUID or its number in the list that the error prints.
-        frame: Which frame of a 4-D volume, cine or multi-page picture, from 0.
+        series: Which volume of a DICOM folder or file with several: its number or its words in the list that the error prints, or
+            the SeriesInstanceUID.
+        frame: Which frame of a 4-D volume, cine, enhanced DICOM file or multi-page picture, from 0.
         limits: Bounds on sizes.
     """
 

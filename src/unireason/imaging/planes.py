@@ -175,7 +175,7 @@ def _check_distances(names: Sequence[str], along: NDArray[np.float64], same_mm: 
         raise GeometryError(
             f"{len(copies)} slices lie where another one lies ({', '.join(copies[:3])})",
             "each position once",
-            "remove the copies",
+            "keep one of each place",
         )
     usual = float(np.median(steps))
     wide = np.flatnonzero(steps > 1.5 * usual)

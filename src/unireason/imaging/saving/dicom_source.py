@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +90,44 @@ def _header(path: Path) -> Any:
 
 
 def _complete(dataset: Any, name: str) -> None:
+    for tag in tuple(dataset.keys()):
+        _conform(dataset, tag)
     missing = [key for key in _IDENTITY if not dataset.get(key)]
     if missing:
         raise ImageReadError(f"'{name}' has no {', '.join(missing)}", "the identifiers that a reference needs", REMEDY)
     for key in _MAY_BE_EMPTY:
         if key not in dataset:
             setattr(dataset, key, None)
+
+
+def _conform(dataset: Any, tag: Any) -> None:
+    """Leave out what old or anonymising programs write where the standard wants a date, a time, a number or a code.
+
+    Dates and times as they were written before DICOM (2001.12.31, 10:10:10) are understood.
+    """
+    from pydicom.config import RAISE
+    from pydicom.datadict import dictionary_VR, keyword_for_tag
+    from pydicom.multival import MultiValue
+    from pydicom.valuerep import validate_value
+
+    keyword = keyword_for_tag(tag)
+    if not keyword or (kind := dictionary_VR(tag)) not in ("DA", "TM", "DT", "AS", "CS", "DS", "IS"):
+        return
+    try:
+        value = dataset[tag].value
+        if isinstance(value, str) and kind in ("DA", "TM"):
+            value = re.sub("[./-]" if kind == "DA" else ":", "", value.strip())
+            if value:
+                datetime.strptime(value.split(".")[0], "%Y%m%d" if kind == "DA" else "%H%M%S"[: len(value.split(".")[0])])
+            dataset[tag].value = value
+        for item in value if isinstance(value, MultiValue) else [value]:
+            if isinstance(item, str):  # numbers have become numbers, or raised
+                validate_value(kind, item, RAISE)
+        if keyword != "PatientSex" or value in ("M", "F", "O", "", None):
+            return
+    except (ValueError, TypeError, OverflowError):
+        pass
+    del dataset[tag]  # what the writer needs is there again, empty, in a moment
 
 
 def _keep(dataset: Any, frames: tuple[int, ...]) -> None:
@@ -103,6 +137,8 @@ def _keep(dataset: Any, frames: tuple[int, ...]) -> None:
         raise GeometryError(
             "the source is a loop whose frames have no places (no functional groups)", "single images or enhanced DICOM", REMEDY
         )
+    if min(frames) < 0:
+        raise GeometryError("the source leaves out empty frames of the volume", "a file with all of them", REMEDY)
     dataset.PerFrameFunctionalGroupsSequence = [groups[n] for n in frames]
     dataset.NumberOfFrames = len(frames)
 
