@@ -398,6 +398,7 @@ def test_segmented_palettes_of_the_standard(name: str, tmp_path: Path) -> None:
     ("codes", "expected"),
     [
         ([0, 2, 0, 10, 1, 3, 40, 2, 1, 8, 0], [0, 10, 20, 30, 40, 40, 40, 40]),  # the line again, from where it ended
+        ([0, 1, 7, 0, 1, 9, 2, 2, 0, 0, 1, 1, 3], [7, 9, 7, 9, 3]),  # two segments again, then on
         ([0, 2, 7, 9, 2, 1, 0, 0, 1, 2, 19], [7, 9, 7, 9, 14, 19]),  # the first segment again, then on
     ],
 )
