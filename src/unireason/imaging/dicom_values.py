@@ -135,12 +135,10 @@ def linear(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]
     if ends and float(slope).is_integer() and float(intercept).is_integer():
         products = [end * int(slope) for end in ends]
         sums = [product + int(intercept) for product in products]
-        kind: Any = np.int16 if _fits(sums, np.int16) else np.int32 if _fits(sums, np.int32) else np.float64
-        steps = (*ends, *products, *sums, int(slope), int(intercept))
-        wide: Any = np.int32 if _fits(steps, np.int32) else np.int64 if _fits(steps, np.int64) else np.float64
-        real = stored.astype(wide) * wide(slope)
+        wide = _narrowest([*ends, *products, *sums, int(slope), int(intercept)], (np.int16, np.int32, np.int64))
+        real: NDArray[Any] = stored.astype(wide) * wide(slope)
         real += wide(intercept)
-        return real.astype(kind, copy=False)
+        return real.astype(_narrowest(sums, (np.int16, np.int32)), copy=False)
     far = max(abs(float(end) * slope + intercept) for end in (stored.min(), stored.max()))
     apart = float(np.spacing(np.float32(min(far, 1e38)))) * 16 < abs(slope)
     real = np.empty(stored.shape, np.float32 if apart else np.float64)
@@ -149,9 +147,9 @@ def linear(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]
     return real
 
 
-def _fits(values: Any, kind: Any) -> bool:
-    ends = np.iinfo(kind)
-    return int(ends.min) <= min(values) and max(values) <= int(ends.max)
+def _narrowest(values: list[int], kinds: tuple[Any, ...]) -> Any:
+    """The first of integer types that holds all values, else float64."""
+    return next((k for k in kinds if np.iinfo(k).min <= min(values) and max(values) <= np.iinfo(k).max), np.float64)
 
 
 class Slices:
@@ -173,7 +171,8 @@ class Slices:
         if not self._array.size and values.ndim == 2:
             self._array = np.empty((self._count, *values.shape), values.dtype)
         if values.shape != self._array.shape[1:]:
-            raise ImageReadError(f"{name} decodes to shape {values.shape}", f"grey pixels of shape {self._array.shape[1:]}")
+            shape = f" of shape {self._array.shape[1:]}" if self._array.size else ""
+            raise ImageReadError(f"{name} decodes to shape {values.shape}", f"grey pixels{shape}", "read such a file alone")
         needed = np.result_type(self._array, values)
         needed = np.dtype(np.float64) if needed == np.int64 else needed
         self._array = self._array.astype(needed, copy=False)
@@ -471,6 +470,7 @@ def _table(descriptor: Any, data: Any, dataset: Any, segmented: bool = False) ->
     first = (first + 2**15) % 2**16 - 2**15 if signed else first % 2**16  # whatever representation it was read in
     order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
     as_bytes = bits <= 8 if segmented else len(data) < 2 * count or (count == 1 and bits <= 8)
+    entries: NDArray[Any]
     if not isinstance(data, bytes):
         entries = np.atleast_1d(np.array(data, np.int64)) % 2**16
     elif as_bytes and order == ">":  # bytes lie in 16-bit words, which are swapped in such a file

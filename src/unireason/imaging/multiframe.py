@@ -173,8 +173,7 @@ def frame_plane(header: FrameHeader, name: str) -> Plane:
 
 def _stack(dataset: Any, planes: list[Plane], frames: list[int], limits: Limits) -> tuple[list[int], Affine, tuple[str, ...]]:
     """Frames in slice order, -1 for one that a segmentation left out, and the affine of the volume."""
-    places = [planes[n] for n in frames]
-    notes: tuple[str, ...] = ()
+    places, notes = [planes[n] for n in frames], tuple[str, ...]()
     if dataset.get("SOPClassUID") in _SEGMENTATIONS:
         places, notes = _filled(dataset, planes, frames, limits)
     order, affine, more = stack_planes(places)
