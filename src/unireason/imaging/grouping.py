@@ -275,7 +275,7 @@ def _keys(values: list[Any]) -> list[Hashable]:
     numeric = bool(rows) and len({len(row) for row in rows}) == 1 and all(isinstance(item, float) for row in rows for item in row)
     if not numeric:
         return values
-    table = np.array(rows)
+    table = np.array(rows, np.float64)
     close = 0.0 if (table == np.rint(table)).all() else _CLOSE
     labels = zip(*(clusters(column, close * float(np.abs(column).max())).tolist() for column in table.T), strict=True)
     return [None if value is None else next(labels) for value in values]

@@ -51,7 +51,8 @@ def read_multiframe(parts: Sequence[Any], source: Source, options: ReadOptions, 
     planes = [frame_plane(header, f"frame {n}") for n, header in enumerate(headers)]
     if frames is None:
         members = [member for part in parts for member in file_members(part, source.name, None)]
-        frames = [members.index(member) for member in choose(volumes(members), options.series, source.name).members]
+        number = {id(member): n for n, member in enumerate(members)}
+        frames = [number[id(member)] for member in choose(volumes(members), options.series, source.name).members]
     order, affine, notes = _stack(parts[0], planes, list(frames), options.limits)
     slices, scales = Slices(len(order)), []
     for k, n in enumerate(order):
