@@ -97,7 +97,7 @@ def sniff(path: Path) -> str:
     name = path.name.lower()
     if head[128:132] == b"DICM":
         return "dicom"
-    if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*")):
+    if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "picture"
     if head.startswith((b"\x93NUMPY", b"PK\x03\x04")):
         return "array"
@@ -105,6 +105,8 @@ def sniff(path: Path) -> str:
         return "nrrd"
     if head.startswith(b"\x1f\x8b") or head[344:347] in (b"n+1", b"ni1") or head[4:7] in (b"n+2", b"ni2"):
         return "nifti"
+    if name.endswith((".hdr", ".img", ".mgh")):
+        return "nifti"  # the image of a pair has no mark of its own
     if name.endswith((".mha", ".mhd")) or head.startswith((b"ObjectType", b"NDims")):
         return "metaimage"
     if head.startswith(b"BM"):
