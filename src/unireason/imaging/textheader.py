@@ -219,10 +219,11 @@ def _nrrd_list(fields: dict[str, str], name: str, dimension: int) -> int | None:
     vectors = re.findall(r"\([^()]*\)|none", fields.get("spacedirections", ""))
     bare = {axis for axis, vector in enumerate(vectors) if vector == "none"}
     if bare - listed:
+        line = " ".join("list" if axis in bare else "domain" for axis in range(dimension))
         raise ImageReadError(
             f"'{name}' has an axis without a direction that is called a part of space or time",
             "a list",
-            f"write 'list' for axis {min(bare - listed) + 1} in the line 'kinds' of the header, or save each volume alone",
+            f"write 'kinds: {line}' into the header if that is what it is, or save each volume alone",
         )
     if not listed and dimension == 4:
         listed = {kinds.index("time") if "time" in kinds else 3}
