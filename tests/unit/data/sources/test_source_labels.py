@@ -27,6 +27,9 @@ def item(image: str, *refs: MaskRef, kind: str = "volume", **more: object) -> It
     return Item("one", "one", kind, image, refs, names, **more)  # type: ignore[arg-type]
 
 
+ABC = {1: "a", 2: "b", 3: "c"}
+
+
 def volume(shape: tuple[int, ...] = (5, 6, 7)) -> np.ndarray:
     return RNG.integers(0, 4, shape).astype(np.uint8)
 
@@ -45,7 +48,7 @@ def test_masks_in_another_axis_order_align_with_the_image(tmp_path: Path, axes: 
     labels = volume()
     write_volume(tmp_path / "image.nii.gz", labels * 10.0, oblique(), "ASR")
     write_volume(tmp_path / "mask.nii.gz", labels, oblique(), axes)
-    loaded = load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", {1: "a", 2: "b", 3: "c"})))
+    loaded = load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", ABC)))
     assert np.array_equal(loaded.layers[0].labels * 10, loaded.case.pixels)
     assert loaded.layers[0].labels.dtype == np.uint8
     assert loaded.layers[0].names == {1: "a", 2: "b", 3: "c"}
@@ -61,7 +64,7 @@ def test_any_two_axis_orders_align(tmp_path_factory: pytest.TempPathFactory, one
     labels = np.random.default_rng(0).integers(0, 4, (3, 4, 5)).astype(np.uint8)
     write_volume(folder / "image.nii.gz", labels, oblique(), one)
     write_volume(folder / "mask.nii.gz", labels, oblique(), other)
-    loaded = load_files(folder, item("image.nii.gz", MaskRef("mask.nii.gz", {1: "a"})))
+    loaded = load_files(folder, item("image.nii.gz", MaskRef("mask.nii.gz", ABC)))
     assert np.array_equal(loaded.layers[0].labels, loaded.case.pixels)
     assert np.array_equal(loaded.case.pixels, labels)
 
@@ -79,7 +82,7 @@ def test_a_header_that_rounds_is_accepted(tmp_path: Path, apart: float) -> None:
     labels = volume()
     write_volume(tmp_path / "image.nii.gz", labels)
     write_volume(tmp_path / "mask.nii.gz", labels, moved)
-    loaded = load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", {1: "a"})))
+    loaded = load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", ABC)))
     assert np.array_equal(loaded.layers[0].labels, labels)
 
 
@@ -95,21 +98,21 @@ def test_masks_at_another_place_are_refused(tmp_path: Path, affine: np.ndarray, 
     write_volume(tmp_path / "image.nii.gz", volume())
     write_volume(tmp_path / "mask.nii.gz", volume(), affine)
     with pytest.raises(GeometryError, match=words):
-        load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", {1: "a"})))
+        load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", ABC)))
 
 
 def test_another_shape_is_told_as_such(tmp_path: Path) -> None:
     write_volume(tmp_path / "image.nii.gz", volume())
     write_volume(tmp_path / "mask.nii.gz", volume((5, 6, 8)))
     with pytest.raises(ImageReadError, match=r"\(5, 6, 8\).*\(5, 6, 7\)"):
-        load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", {1: "a"})))
+        load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", ABC)))
 
 
 def test_float_labels_with_whole_numbers_are_exact_and_fractions_refused(tmp_path: Path) -> None:
     labels = volume().astype(np.float32) * 300
     for name, values in (("image", labels), ("good", labels), ("bad", labels + 0.25)):
         nibabel.save(nibabel.Nifti1Image(values.T, np.diag([-1.0, -1.0, 1.0, 1.0])), tmp_path / f"{name}.nii.gz")
-    loaded = load_files(tmp_path, item("image.nii.gz", MaskRef("good.nii.gz", {300: "a", 900: "b"})))
+    loaded = load_files(tmp_path, item("image.nii.gz", MaskRef("good.nii.gz", {300: "a", 600: "b", 900: "c"})))
     assert loaded.layers[0].labels.dtype == np.uint16
     assert np.array_equal(loaded.layers[0].labels, labels)
     with pytest.raises(FormatError, match="fractions"):
