@@ -44,7 +44,7 @@ FIELDS: dict[str, tuple[tuple[int, str], tuple[int, str]]] = {
     "srow": ((280, "12f"), (400, "12d")),
 }
 """Offset and struct code of each field that is read or written: name: (NIfTI-1, NIfTI-2)."""
-_PLACEMENT = ("version", "dim", "pixdim", "units", "codes", "quatern", "srow", "scl")
+_PLACEMENT = ("version", "dim", "pixdim", "units", "codes", "quatern", "srow")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +58,7 @@ class NiftiHeader:
         notes: What had to be assumed.
         stored: The type of the values as they are stored, byte order included.
         scale: (slope, intercept) of the real values, if they are not those stored.
-        placement: The fields that place the grid, word for word, and the scale, as in ``Geometry.header``.
+        placement: The fields that place the grid, word for word, and "step", as in ``Geometry.header``.
         offset: Where the values begin, once unpacked.
         files: The files to be read, header first; the last one holds the values.
     """
@@ -143,7 +143,10 @@ def parsed(fields: dict[str, Any], name: str, limits: Limits) -> NiftiHeader:
         raise ImageReadError(f"'{name}' rescales its values by {slope:g} and {intercept}", "finite numbers", "repair the header")
     scale = (slope, intercept) if used and (slope, intercept) != (1.0, 0.0) else None
     stored = np.dtype(fields["order"] + _CODES[fields["datatype"][0]])
-    return NiftiHeader(sizes, frames, affine, notes, stored, scale, {key: fields[key] for key in _PLACEMENT})
+    placement = {key: fields[key] for key in _PLACEMENT}
+    if scale is not None and stored.kind in "iu":
+        placement["step"] = (abs(slope),)
+    return NiftiHeader(sizes, frames, affine, notes, stored, scale, placement)
 
 
 def read_values(header: NiftiHeader, frame: int) -> NDArray[Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +23,13 @@ from .options import ReadOptions
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_Found = TypeVar("_Found")
+
 _ORIENTATION_TAG = 0x0112
 # Tags and one value of TIFF 6.0.
 _BITS, _PHOTOMETRIC, _PLANES, _TILE_WIDTH, _TILE_LENGTH, _SAMPLE_FORMAT = 258, 262, 284, 322, 323, 339
 _WHITE_IS_ZERO = 0
+_FEW_BITS = re.compile(r"'L;([24])(?!\d)")  # how Pillow calls greys of a few bits
 _BAND = 2**20  # pixels taken over at once
 # EXIF orientation to (order, flips) of the shown picture; 1 is upright. Source: Exif 2.32, table 6, tag 274.
 _TURNS: dict[int, tuple[tuple[int, int], tuple[bool, bool]]] = {
@@ -61,16 +66,28 @@ def read_picture(path: Path, options: ReadOptions) -> Case:
     return _read(path, options, pillow_case)
 
 
-def read_indices(path: Path, options: ReadOptions) -> Case | None:
-    """Read the indices of a palette picture, turned as `read_picture` turns its colours; None for any other picture.
+def read_stored(path: Path, options: ReadOptions) -> Case | None:
+    """Read the values that a picture stores where showing it would change them; None for any other picture.
+
+    These are the indices of a palette and greys of 1, 2 or 4 bits, which are spread over 0 to 255 to be shown. Turned like the
+    picture that is shown.
 
     Raises:
         As `read_picture`.
     """
-    return _read(path, options, lambda picture, *rest: pillow_case(picture, *rest, indices=True) if picture.mode == "P" else None)
+
+    def case(picture: Image, source: Source, options: ReadOptions, notes: tuple[str, ...]) -> Case | None:
+        few = _FEW_BITS.search(str(picture.tile)) if picture.mode == "L" else None
+        if picture.mode not in ("P", "1") and not few:
+            return None
+        found = pillow_case(picture, source, options, notes, stored=True)
+        step = 255 // (2 ** int(few[1]) - 1) if few else 1
+        return replace(found, pixels=found.pixels.astype(np.uint8) // step)
+
+    return _read(path, options, case)
 
 
-def _read(path: Path, options: ReadOptions, case: Callable[..., Any]) -> Any:
+def _read(path: Path, options: ReadOptions, case: Callable[[Image, Source, ReadOptions, tuple[str, ...]], _Found]) -> _Found:
     content = file_bytes(path, options.limits)
     with decoding(path, "a picture"):
         picture = _open(content, path.name)
@@ -82,7 +99,7 @@ def _read(path: Path, options: ReadOptions, case: Callable[..., Any]) -> Any:
 
 
 def pillow_case(
-    picture: Image, source: Source, options: ReadOptions, notes: tuple[str, ...] = (), *, indices: bool = False
+    picture: Image, source: Source, options: ReadOptions, notes: tuple[str, ...] = (), *, stored: bool = False
 ) -> Case:
     """A Case of an open Pillow picture, as it is meant to be shown; see `read_picture`.
 
@@ -91,7 +108,7 @@ def pillow_case(
         source: Provenance.
         options: ``modality`` and ``spacing_mm`` are taken over.
         notes: Remarks so far.
-        indices: Take the indices of a palette picture in place of its colours.
+        stored: Take values as they are stored, such as the indices of a palette, not as they are shown.
 
     Returns:
         An image Case: (Y, X) or (Y, X, 3).
@@ -109,11 +126,11 @@ def pillow_case(
     order, flips = _TURNS.get(turn, _TURNS[1])
     # Pillow turns a TIFF while it loads it, and no other kind.
     turned = turn in _TURNS and picture.getexif().get(_ORIENTATION_TAG, 1) != turn
-    look, note = (None, "") if indices else _look(picture)
-    stored = _copied(picture, look, order, flips, turned=turned)
+    look, note = (None, "") if stored else _look(picture)
+    pixels = _copied(picture, look, order, flips, turned=turned)
     if look is None and picture.mode.startswith(("I", "F", "L")):
-        stored, note = _grey(stored, picture, swapped=swapped)
-    return picture_case(stored, source, options, turn, (*notes, note) if note else notes)
+        pixels, note = _grey(pixels, picture, swapped=swapped)
+    return picture_case(pixels, source, options, turn, (*notes, note) if note else notes)
 
 
 def picture_case(stored: NDArray[Any], source: Source, options: ReadOptions, turn: int = 1, notes: tuple[str, ...] = ()) -> Case:

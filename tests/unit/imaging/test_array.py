@@ -87,8 +87,8 @@ def test_refused_content(array: np.ndarray, tmp_path: Path) -> None:
 def test_bombs(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.npy", b"\0" * 20_000_000)
-    with pytest.raises(SizeLimitError, match="max_file_bytes=20000000"):
-        imaging.read(tmp_path / "a.npz", limits=imaging.Limits(max_file_bytes=1_000_000))
+    with pytest.raises(SizeLimitError, match="max_unpacked_bytes=20000000"):
+        imaging.read(tmp_path / "a.npz", limits=imaging.Limits(max_unpacked_bytes=1_000_000))
     header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (100000, 100000, 1000), }"
     raw = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + header.ljust(117) + b"\n"
     (tmp_path / "b.npy").write_bytes(raw)
