@@ -92,7 +92,7 @@ def _read(path: Path, options: ReadOptions, case: Callable[[Image, Source, ReadO
     with decoding(path, "a picture"):
         picture = _open(content, path.name)
         with picture:
-            _check_pixels(picture, path.name, options)
+            check_pixels(picture, path.name, options)
             notes = _choose_page(picture, path.name, options)
             kind = "jpeg" if picture.format == "MPO" else (picture.format or "picture").lower()  # MPO: several JPEG in one
             return case(picture, Source(path.name, kind, sha256(content)), options, notes)
@@ -172,7 +172,8 @@ def _open(content: bytes, name: str) -> Image:
         ) from error
 
 
-def _check_pixels(picture: Image, name: str, options: ReadOptions) -> None:
+def check_pixels(picture: Image, name: str, options: ReadOptions) -> None:
+    """Refuse a picture that is too large, or whose values Pillow would read wrongly, before it is decoded."""
     options.limits.check("max_pixels", picture.width * picture.height, f"'{name}' ({picture.width} x {picture.height})")
     tags = getattr(picture, "tag_v2", {})
     if _TILE_WIDTH in tags and _TILE_LENGTH in tags:  # a decoder takes memory for a whole tile, however small the picture
@@ -188,7 +189,7 @@ def _choose_page(picture: Image, name: str, options: ReadOptions) -> tuple[str, 
     page = options.pick(count, f"'{name}'")
     if count > 1:
         picture.seek(page)
-        _check_pixels(picture, name, options)
+        check_pixels(picture, name, options)
         return (f"page {page} of {count}",)
     return ("animated: the first frame was taken",) if frames > 1 else ()
 

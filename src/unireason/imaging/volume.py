@@ -152,13 +152,40 @@ def _read_itk(path: Path, kind: str, header: TextHeader, options: ReadOptions) -
         stored = stored.reshape(sizes[::-1])
     sums = [digest.hexdigest() for digest in digests]
     source = Source(path.name, kind, sums[0] if len(sums) == 1 else sha256_of_files(sums))
-    notes = header.notes if count == 1 else (*header.notes, f"frame {frame} of {count}")
-    if len(sizes) == 2:
-        return _flat(image, stored, source, options, notes)
-    return _volume(stored, volume_geometry(sizes, _itk_affine(image)), source, options, notes)
+    return _placed(image, stored, source, options, header.notes, frame, count)
 
 
-def _flat(image: Any, stored: NDArray[Any], source: Source, options: ReadOptions, notes: tuple[str, ...]) -> Case:
+def itk_case(image: Any, source: Source, options: ReadOptions) -> Case:
+    """The Case of a SimpleITK image in memory, its values copied.
+
+    Raises:
+        ImageReadError: If it holds several values a voxel, or others than real numbers.
+        SizeLimitError: If it is too large.
+        FormatError: If it is 4-D and no frame was chosen.
+    """
+    import SimpleITK
+
+    sizes = image.GetSize()
+    options.limits.check("max_voxels", int(np.prod(sizes, dtype=object)), f"'{source.name}' ({' x '.join(map(str, sizes))})")
+    if image.GetNumberOfComponentsPerPixel() != 1 or not 2 <= len(sizes) <= 4:
+        raise ImageReadError(
+            f"'{source.name}' has {len(sizes)} axes and {image.GetNumberOfComponentsPerPixel()} values a voxel",
+            "2 to 4 axes and one value",
+            "choose one channel, e.g. with SimpleITK.VectorIndexSelectionCast",
+        )
+    count = sizes[3] if len(sizes) == 4 else 1
+    frame = options.pick(count, f"'{source.name}' (4-D)")
+    stored = SimpleITK.GetArrayFromImage(image)
+    return _placed(image, stored[frame] if len(sizes) == 4 else stored, source, options, (), frame, count)
+
+
+def _placed(
+    image: Any, stored: NDArray[Any], source: Source, options: ReadOptions, notes: tuple[str, ...], frame: int, count: int
+) -> Case:
+    """The Case of one frame of a SimpleITK image: a volume, or an image if it is flat."""
+    notes = notes if count == 1 else (*notes, f"frame {frame} of {count}")
+    if stored.ndim == 3:
+        return _volume(stored, volume_geometry(stored.shape[::-1], _itk_affine(image)), source, options, notes)
     case = picture_case(stored, source, options, notes=notes)
     steps = options.spacing_mm[:2] if options.spacing_mm else tuple(float(s) for s in image.GetSpacing())
     placement = {"origin": tuple(image.GetOrigin()), "direction": tuple(image.GetDirection())}

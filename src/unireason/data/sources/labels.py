@@ -161,7 +161,11 @@ def whole(values: NDArray[Any], what: str, step: float = 0.0) -> Labels:
             )
         rounded = np.rint(values)
         if np.abs(values - rounded).max(initial=0.0) > max(_NOISE, 0.501 * step if step < _WIDEST else 0.0):
-            raise FormatError(f"the mask {what} holds fractions", "whole numbers", "resample labels with nearest neighbours")
+            raise FormatError(
+                f"the mask {what} holds fractions",
+                "whole numbers",
+                "resample labels with nearest neighbours and save them as integers",
+            )
         values = rounded
     low, high = (values.min(), values.max()) if values.size else (0, 0)
     if not (low >= 0 and high < 2**32):
