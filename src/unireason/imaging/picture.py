@@ -116,8 +116,8 @@ def pillow_case(
     Raises:
         ImageReadError: If there are no pixels. Pillow's own errors for damaged pictures pass through.
     """
+    tiles = str(getattr(picture, "tile", ""))  # gone once the picture is loaded, as looking for EXIF in a PNG does
     turn = picture.getexif().get(_ORIENTATION_TAG, 1)
-    tiles = str(getattr(picture, "tile", ""))
     if picture.mode in ("RGB", "RGBA", "LA", "CMYK") and ";16" in tiles:
         notes = (*notes, "colour of 16 bits was reduced to 8")
     # Pillow hands values that libtiff has put into the order of the machine to an unpacker for the order of the file.

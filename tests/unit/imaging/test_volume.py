@@ -319,7 +319,7 @@ def test_what_a_pair_lacks_is_told_and_mended_as_told(tmp_path: Path) -> None:
         path.with_name(missing).write_bytes((tmp_path / "whole" / missing).read_bytes())
         assert np.array_equal(imaging.read(path).pixels, ramp())
     (tmp_path / "whole" / "p.img").write_bytes(ramp().tobytes()[:-1])
-    with pytest.raises(ImageReadError, match="'p.img' is too short"):
+    with pytest.raises(ImageReadError, match=r"'p\.img' is too short"):
         imaging.read(tmp_path / "whole" / "p.hdr")
 
 
@@ -337,7 +337,7 @@ def test_other_formats_are_converted_by_the_command_of_the_error(kind: type, nam
     nibabel.save(kind(ramp(dtype=np.float32).T, np.diag([-1, -1, 1, 1.0])), tmp_path / name)
     if not (tmp_path / called).exists():
         (tmp_path / name).rename(tmp_path / called)
-    with pytest.raises(ImageReadError, match="convert it") as told:
+    with pytest.raises(ImageReadError, match="onvert it") as told:
         imaging.read(tmp_path / called)
     renamed = re.search(r"ename it to (\S+),", told.value.remedy)
     if renamed:
