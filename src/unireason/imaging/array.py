@@ -133,11 +133,12 @@ def _from_zip(content: bytes, name: str, options: ReadOptions) -> NDArray[Any]:
                 raise _cut(name, members[0].file_size, count * dtype.itemsize)
             # Into memory taken once: a reader that grows with what it unpacks takes twice as much.
             array = np.empty(count, dtype)
-            into, done = memoryview(array.view(np.uint8)), 0
-            while done < len(into) and (got := stream.readinto(into[done : done + _CHUNK])):
-                done += got
-            if done < len(into) or stream.read(1):
-                raise _cut(name, done, len(into))
+            into, done = array.view(np.uint8), 0
+            while piece := stream.read(min(_CHUNK, into.size - done)):
+                into[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
+                done += len(piece)
+            if done < into.size or stream.read(1):
+                raise _cut(name, done, into.size)
             return array.reshape(shape, order="F" if fortran else "C")
 
 

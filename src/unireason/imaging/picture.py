@@ -77,7 +77,7 @@ def read_stored(path: Path, options: ReadOptions) -> Case | None:
     """
 
     def case(picture: Image, source: Source, options: ReadOptions, notes: tuple[str, ...]) -> Case | None:
-        few = _FEW_BITS.search(str(picture.tile)) if picture.mode == "L" else None
+        few = _FEW_BITS.search(_tiles(picture)) if picture.mode == "L" else None
         if picture.mode not in ("P", "1") and not few:
             return None
         found = pillow_case(picture, source, options, notes, stored=True)
@@ -116,7 +116,7 @@ def pillow_case(
     Raises:
         ImageReadError: If there are no pixels. Pillow's own errors for damaged pictures pass through.
     """
-    tiles = str(getattr(picture, "tile", ""))  # gone once the picture is loaded, as looking for EXIF in a PNG does
+    tiles = _tiles(picture)  # gone once the picture is loaded, as looking for EXIF in a PNG does
     turn = picture.getexif().get(_ORIENTATION_TAG, 1)
     if picture.mode in ("RGB", "RGBA", "LA", "CMYK") and ";16" in tiles:
         notes = (*notes, "colour of 16 bits was reduced to 8")
@@ -192,6 +192,11 @@ def _choose_page(picture: Image, name: str, options: ReadOptions) -> tuple[str, 
         check_pixels(picture, name, options)
         return (f"page {page} of {count}",)
     return ("animated: the first frame was taken",) if frames > 1 else ()
+
+
+def _tiles(picture: Image) -> str:
+    """How the pixels of a picture that is not loaded are stored, in Pillow's words."""
+    return str(getattr(picture, "tile", ""))
 
 
 def _look(picture: Image) -> tuple[Callable[[Image], Image] | None, str]:

@@ -113,7 +113,8 @@ def finite(values: NDArray[Any]) -> NDArray[Any]:
     if good.all():
         return values
     low, high = (values[good].min(), values[good].max()) if good.any() else (0.0, 0.0)
-    return np.nan_to_num(values, nan=low, neginf=low, posinf=high)
+    filled: NDArray[Any] = np.nan_to_num(values, nan=low, neginf=low, posinf=high)
+    return filled
 
 
 def _grey(values: NDArray[Any], window: Window, out: NDArray[np.floating]) -> None:
