@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import re
+import struct
 import threading
 import warnings
 import zlib
@@ -21,6 +22,10 @@ from unireason.errors import ImageReadError, SizeLimitError, UniReasonError
 
 _CHUNK = 2**20
 _SURPLUS = 2**24  # bytes behind the expected values that are still unpacked to reach the checksum
+
+_FIRST = frozenset(
+    (b"UL", b"OB", b"CS", b"UI", b"LO", b"SH", b"DA", b"TM", b"ST", b"DT", b"SQ", b"UN")
+)  # of a group's first element
 
 _ADDRESS = re.compile(r"\s*<[\w.]+ object at 0x[0-9a-fA-F]+>")  # an object of Python as decoders print it
 _NO_MEMORY = re.compile(r"(?i)bad_alloc|out of memory|(failed|unable|cannot) (to )?(allocate|map segment)")
@@ -164,6 +169,32 @@ class BackgroundHash:
         if self._error:
             raise ImageReadError(f"'{self._path.name}' cannot be read ({self._error})", "", "check its permissions")
         return self._hash.hexdigest()
+
+
+DICOM_HEAD = 144
+"""Bytes from the beginning of a file that `is_dicom` needs."""
+
+
+def is_dicom(head: bytes) -> bool:
+    """Whether a file is DICOM by its content: the mark behind a preamble, or a first element as every data set begins.
+
+    Without a preamble the first element is of group 0002 or 0008 (PS3.10 7.1, PS3.5 7.1), in one of the two byte orders, with a known
+    value representation (explicit) or a length that such an element can have (implicit).
+
+    Args:
+        head: The first `DICOM_HEAD` bytes, or all there are.
+    """
+    if head[128:132] == b"DICM":
+        return True
+    for order in "<>":
+        if len(head) < DICOM_HEAD:
+            return False
+        group, element, length = struct.unpack_from(f"{order}HHI", head)
+        if group in (2, 8) and element < 0x2000:
+            if head[4:6].isalpha() and head[4:6].isupper():
+                return head[4:6] in _FIRST
+            return order == "<" and length <= 1024 and length % 2 == 0
+    return False
 
 
 def sha256(content: bytes) -> str:

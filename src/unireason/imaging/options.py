@@ -23,10 +23,11 @@ class ReadOptions:
         axes: Letters naming the axes of a bare array, slowest first: "zyx", "xyz", "yx", "yxc" (c = colour). None means
             "zyx", or "yx" for two axes. Only for arrays (npy, npz, numpy).
         spacing_mm: Voxel size along x, y (and z), for files that carry none (arrays, plain pictures).
-        series: Which series of a DICOM folder: its SeriesInstanceUID or its number in the list that the error prints.
+        series: Which volume of a DICOM folder or file with several: its number or its words in the list that the error prints, or
+            the SeriesInstanceUID.
         affine_lps: (4, 4) index to LPS millimetres of a bare volume, for the centres of voxels; its columns are the axes x, y, z that
             ``axes`` names. Of a nibabel affine: ``numpy.diag([-1, -1, 1, 1]) @ affine`` with ``axes="xyz"``.
-        frame: Which frame of a 4-D volume, cine or multi-page picture, from 0.
+        frame: Which frame of a 4-D volume, cine, enhanced DICOM file or multi-page picture, from 0.
         limits: Bounds on sizes.
     """
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from unireason.errors import FormatError, GeometryError, ImageReadError
 from unireason.types import Case
 
+from .decode import is_dicom
 from .limits import file_size
 from .options import ReadOptions
 
@@ -79,8 +80,10 @@ def _check_options(kind: str, chosen: ReadOptions) -> None:
         ("affine_lps", kind == "array", "a bare array"),
         ("series", kind in ("dicom", "folder"), "DICOM"),
     ):
-        if getattr(chosen, name) is not None and not fits:
-            raise FormatError(f"{name} was given for what is not {what}", "", "leave the option out")
+        given = getattr(chosen, name)
+        if given is not None and not fits:
+            shown = name if isinstance(given, np.ndarray) else f"{name}={given!r}"
+            raise FormatError(f"{shown} was given for what is not {what}", "", "leave the option out")
 
 
 def _not_finite(pixels: NDArray[Any]) -> int:
@@ -131,7 +134,7 @@ def sniff(path: Path) -> str:
     except OSError as error:
         raise ImageReadError(f"'{path.name}' cannot be read ({error.strerror})", "", "check its permissions") from error
     name = path.name.lower()
-    if head[128:132] == b"DICM":
+    if is_dicom(head):
         return "dicom"
     if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "picture"

@@ -118,24 +118,38 @@ def write_series(folder: Path, volume: Array, step_mm: tuple[float, float, float
 
 def write_enhanced(path: Path, volume: Array, positions: list[list[float]], temporal: list[int] | None = None) -> Path:
     """An enhanced multi-frame file with slope 2, intercept -5 and a window in its functional groups."""
+    scaled = {"RescaleSlope": 2, "RescaleIntercept": -5, "WindowCenter": 100, "WindowWidth": 50}
+    dataset = enhanced_dataset(volume, positions, temporal, **scaled)
+    dataset.Modality = "MR"
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def enhanced_dataset(volume: Array, positions: list[list[float]], temporal: list[int] | None = None, **elements: Any) -> Dataset:
+    """An enhanced object of one frame a position; rescale and window are moved to its shared functional groups."""
     dataset = dicom_dataset(
-        volume, ImagePositionPatient=None, ImageOrientationPatient=None, PixelSpacing=None, SliceThickness=None
+        volume, ImagePositionPatient=None, ImageOrientationPatient=None, PixelSpacing=None, SliceThickness=None, **elements
     )
-    dataset.SOPClassUID, dataset.Modality, dataset.NumberOfFrames = EnhancedMRImageStorage, "MR", len(volume)
+    dataset.SOPClassUID, dataset.NumberOfFrames = EnhancedMRImageStorage, len(volume)
     shared = Dataset()
-    shared.PlaneOrientationSequence = [_item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])]
-    shared.PixelMeasuresSequence = [_item(PixelSpacing=[0.5, 0.25], SliceThickness=2.0)]
-    shared.PixelValueTransformationSequence = [_item(RescaleSlope=2, RescaleIntercept=-5, RescaleType="US")]
-    shared.FrameVOILUTSequence = [_item(WindowCenter=100, WindowWidth=50)]
+    shared.PlaneOrientationSequence = [dicom_item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])]
+    shared.PixelMeasuresSequence = [dicom_item(PixelSpacing=[0.5, 0.25], SliceThickness=2.0)]
+    for sequence, keys in (
+        ("PixelValueTransformationSequence", ("RescaleSlope", "RescaleIntercept")),
+        ("FrameVOILUTSequence", ("WindowCenter", "WindowWidth")),
+    ):
+        if keys[0] in elements:
+            setattr(shared, sequence, [dicom_item(**{key: elements[key] for key in keys})])
+            for key in keys:
+                delattr(dataset, key)
     dataset.SharedFunctionalGroupsSequence = [shared]
     groups = []
     for n, position in enumerate(positions):
-        group = _item(PlanePositionSequence=[_item(ImagePositionPatient=position)])
-        group.FrameContentSequence = [_item(TemporalPositionIndex=1 if temporal is None else temporal[n])]
+        group = dicom_item(PlanePositionSequence=[dicom_item(ImagePositionPatient=position)])
+        group.FrameContentSequence = [dicom_item(TemporalPositionIndex=1 if temporal is None else temporal[n])]
         groups.append(group)
     dataset.PerFrameFunctionalGroupsSequence = groups
-    dataset.save_as(path, enforce_file_format=True)
-    return path
+    return dataset
 
 
 def bundled_dicom(name: str) -> Path:
@@ -143,7 +157,8 @@ def bundled_dicom(name: str) -> Path:
     return Path(pydicom.__file__).parent / "data" / "test_files" / name
 
 
-def _item(**elements: Any) -> Dataset:
+def dicom_item(**elements: Any) -> Dataset:
+    """An item of a sequence."""
     item = Dataset()
     for key, value in elements.items():
         setattr(item, key, value)
