@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unireason.imaging.window import finite
 from unireason.types import Box2D, Case, Geometry
 
 from .expert import Expert, Prompt, Segmentation, finished
@@ -160,7 +160,7 @@ class _Look:
 
 
 def _grey(case: Case, index: int) -> Grey:
-    pixels = finite(case.pixels[index])
+    pixels: NDArray[Any] = case.pixels[index]
     return np.asarray(pixels if pixels.ndim == 2 else pixels.mean(axis=-1), np.float64)
 
 

@@ -78,9 +78,10 @@ def test_the_volume_may_end_before_the_structure():
 def test_values_that_are_not_finite_do_not_stop_it():
     mask = moving_disc()
     pixels = painted(mask)
-    pixels[:, :2], pixels[:, 2, :3], pixels[:, -2:] = np.nan, np.inf, -np.inf  # outside of what was scanned
+    pixels[:, ::5, ::5] = np.nan  # inside and around
+    pixels[:, 1::25, 1::25] = np.inf
     found = followed(pixels, mask, 11)
-    assert dice(found.mask, mask) > 0.97
+    assert dice(found.mask, mask) > 0.9
     assert np.flatnonzero(found.mask.any(axis=(1, 2))).tolist() == list(range(4, 20))
 
 
