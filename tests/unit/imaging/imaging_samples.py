@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,38 @@ def patch(path: Path, offset: int, code: str, *values: Any) -> Path:
     raw = bytearray(path.read_bytes())
     struct.pack_into(code, raw, offset, *values)
     path.write_bytes(bytes(raw))
+    return path
+
+
+def write_tiff(
+    path: Path,
+    pixels: Array,
+    *,
+    white_is_zero: bool = False,
+    order: str = "<",
+    big: bool = False,
+    packed: bool = False,
+    **tags: int,
+) -> Path:
+    """Grey pixels as one strip, written by hand: no writer at hand writes every sign, byte order and direction."""
+    data = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
+    data = zlib.compress(data) if packed else data
+    height, width = pixels.shape
+    kinds = {"u": 1, "i": 2, "f": 3}
+    start = 16 if big else 8
+    fields = {256: width, 257: height, 258: 8 * pixels.dtype.itemsize, 259: 8 if packed else 1, 262: int(not white_is_zero)}
+    fields |= {273: start, 277: 1, 278: height, 279: len(data), 339: kinds[pixels.dtype.kind]}
+    fields |= {int(tag[1:]): value for tag, value in tags.items()}
+    count, each, at = ("Q", "HHQ", "Q") if big else ("H", "HHI", "I")
+    wide = {256, 257, 273, 278, 279, 322, 323, 324, 325}
+    table = struct.pack(order + count, len(fields))
+    for tag, value in sorted(fields.items()):
+        kind = "I" if tag in wide else "H"
+        table += struct.pack(order + each, tag, 4 if kind == "I" else 3, 1)
+        table += struct.pack(order + kind, value).ljust(struct.calcsize(at), b"\0")
+    head = b"II" if order == "<" else b"MM"
+    head += struct.pack(order + ("HHHQ" if big else "HI"), *((43, 8, 0) if big else (42,)), start + len(data))
+    path.write_bytes(head + data + table + bytes(struct.calcsize(at)))
     return path
 
 
