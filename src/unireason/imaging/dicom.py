@@ -15,7 +15,7 @@ from unireason.errors import GeometryError, ImageReadError
 from unireason.types import Case, Geometry, Source
 
 from .decode import decoding, sha256
-from .dicom_values import REMEDY, Scale, display_notes, frame_count, parse, scale_of, stored_values, stored_window
+from .dicom_values import REMEDY, Scale, display_notes, frame_count, made_by, parse, scale_of, stored_values, stored_window
 from .limits import file_bytes
 from .options import ReadOptions
 from .planes import numbers, plane
@@ -44,7 +44,7 @@ def read_dicom(path: Path, options: ReadOptions) -> Case:
     with decoding(path, "DICOM", REMEDY):
         dataset = parse(content, path.name)
         count = frame_count(dataset, path.name, options.limits)
-        source = Source(path.name, "dicom", sha256(content))
+        source = Source(path.name, "dicom", sha256(content), made_by(dataset))
         del content
         if count > 1 and "PerFrameFunctionalGroupsSequence" in dataset:
             from .multiframe import read_multiframe

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.errors import ImageReadError
+from unireason.types import PHANTOM
 
 from .limits import Limits
 
@@ -209,3 +210,8 @@ def stored_window(values: Any, scale: Scale) -> tuple[float, float] | None:
 def display_notes(scale: Scale) -> tuple[str, ...]:
     """Remarks on what was done to the values."""
     return ("MONOCHROME1: values turned round so that high means bright",) if scale.mirror is not None else ()
+
+
+def made_by(dataset: Any) -> str:
+    """``Source.made_by`` of a file."""
+    return PHANTOM if str(dataset.get("ManufacturerModelName") or "") == PHANTOM else ""

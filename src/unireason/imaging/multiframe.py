@@ -62,7 +62,7 @@ def read_multiframe(dataset: Any, source: Source, options: ReadOptions) -> Case:
     view = _group(groups[frames[0]], shared, "FrameVOILUTSequence")
     window = None if view is None else stored_window(view, scales[0])
     modality = options.modality or str(dataset.get("Modality") or "")
-    source = Source(source.name, "dicom-multiframe", source.sha256)
+    source = replace(source, format="dicom-multiframe")
     notes = (*notes, *display_notes(scales[0]))
     return Case(to_canonical(pixels, geometry), "volume", geometry, modality, source, window, notes)
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.errors import GeometryError, ImageReadError
-from unireason.types import Affine
+from unireason.types import PHANTOM, Affine
 
 from .limits import Limits, file_size
 
@@ -34,6 +34,7 @@ FIELDS: dict[str, tuple[tuple[int, str], tuple[int, str]]] = {
     "vox_offset": ((108, "f"), (168, "q")),
     "scl": ((112, "2f"), (176, "2d")),
     "units": ((123, "B"), (500, "i")),
+    "descrip": ((148, "80s"), (240, "80s")),
     "codes": ((252, "2h"), (344, "2i")),
     "quatern": ((256, "6f"), (352, "6d")),
     "srow": ((280, "12f"), (400, "12d")),
@@ -56,6 +57,7 @@ class NiftiHeader:
         length: Bytes of prefix and values together, unpacked.
         plain: numpy type and offset of the values, if they are neither packed nor rescaled; else None.
         placement: The fields that place the grid, word for word, as in ``Geometry.header``.
+        made_by: As in ``Source``.
     """
 
     sizes: tuple[int, int, int]
@@ -67,6 +69,7 @@ class NiftiHeader:
     length: int
     plain: tuple[str, int] | None
     placement: dict[str, tuple[float, ...]]
+    made_by: str
 
 
 def read_header(path: Path, limits: Limits) -> NiftiHeader:
@@ -109,7 +112,9 @@ def read_header(path: Path, limits: Limits) -> NiftiHeader:
     scaled = np.isfinite([slope, intercept]).all() and slope != 0 and (slope, intercept) != (1.0, 0.0)
     plain = None if packed or scaled else (values["order"] + _CODES[values["datatype"][0]], offset)
     placement = {key: values[key] for key in _PLACEMENT}
-    return NiftiHeader(sizes, frames, affine, notes, packed, raw[:offset] if packed else b"", offset + payload, plain, placement)
+    made_by = PHANTOM if values["descrip"][0].rstrip(b"\0") == PHANTOM.encode() else ""
+    prefix = raw[:offset] if packed else b""
+    return NiftiHeader(sizes, frames, affine, notes, packed, prefix, offset + payload, plain, placement, made_by)
 
 
 def _gunzip(content: bytes, name: str) -> bytes:

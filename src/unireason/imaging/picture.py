@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.errors import ImageReadError, SizeLimitError
-from unireason.types import Case, Geometry, Source
+from unireason.types import PHANTOM, Case, Geometry, Source
 
 from .decode import decoding, sha256
 from .geometry import to_canonical
@@ -58,7 +58,8 @@ def read_picture(path: Path, options: ReadOptions) -> Case:
         with picture:
             _check_pixels(picture, path.name, options)
             notes = _choose_page(picture, path.name, options)
-            source = Source(path.name, (picture.format or "picture").lower(), sha256(content))
+            made_by = PHANTOM if picture.info.get("Source") == PHANTOM else ""
+            source = Source(path.name, (picture.format or "picture").lower(), sha256(content), made_by)
             return pillow_case(picture, source, options, notes)
 
 

@@ -20,7 +20,7 @@ from unireason.types import Affine, Case, Source
 
 from .decode import decoding, sha256, sha256_of_files
 from .dicom import read_dicom
-from .dicom_values import Scale, display_notes, frame_count, parse, scale_of, stored_values, stored_window
+from .dicom_values import Scale, display_notes, frame_count, made_by, parse, scale_of, stored_values, stored_window
 from .geometry import to_canonical, volume_geometry
 from .limits import Limits, file_bytes, file_size
 from .options import ReadOptions
@@ -32,6 +32,7 @@ _TAGS = (
     "SeriesInstanceUID",
     "SeriesNumber",
     "SeriesDescription",
+    "ManufacturerModelName",
     "AcquisitionNumber",
     "ImagePositionPatient",
     "ImageOrientationPatient",
@@ -243,7 +244,8 @@ def _volume(folder: Path, stack: list[_Entry], affine: Affine, options: ReadOpti
         digests.append(one.digest)
         volume = _stored(volume, k, one.values, entry.path.name)
     geometry = volume_geometry((volume.shape[2], volume.shape[1], volume.shape[0]), affine)
-    source = Source(folder.name, "dicom-series", sha256_of_files(digests))
+    marks = {made_by(entry.header) for entry in stack}
+    source = Source(folder.name, "dicom-series", sha256_of_files(digests), marks.pop() if len(marks) == 1 else "")
     with decoding(stack[0].path, "DICOM"):
         modality = options.modality or str(stack[0].header.get("Modality") or "")
         window = stored_window(stack[0].header, first.scale)

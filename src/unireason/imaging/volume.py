@@ -54,7 +54,7 @@ def read_nifti(path: Path, options: ReadOptions) -> Case:
             stored, notes = _nifti_values(path, header)
         else:
             stored, notes = _with_nibabel(path, header, frame), (f"frame {frame} of {header.frames}",)
-    source = Source(path.name, "nifti", digest.hexdigest())
+    source = Source(path.name, "nifti", digest.hexdigest(), header.made_by)
     return _volume(stored, geometry, source, options, (*header.notes, *notes))
 
 
