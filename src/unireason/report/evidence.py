@@ -148,7 +148,7 @@ def _row(name: str, part: Mapping[str, Any]) -> str:
 
 def _ends(part: Mapping[str, Any]) -> Any:
     """The interval over patients; of one patient that over questions."""
-    return part["ci95_patients"] or part["ci95"]
+    return part.get("ci95_patients") or part["ci95"]
 
 
 def _interval(ends: Sequence[float] | None) -> str:
