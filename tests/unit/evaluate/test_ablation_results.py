@@ -178,7 +178,7 @@ def test_the_command_writes_everything(tmp_path, monkeypatch, capsys):
     assert "plain/seed-0/train begins" in told.err
     assert "(12/12)" in told.err
     assert "A | better one" in told.out
-    assert "Undecided: Better is better. A | better one 100%, plain 50% on 3D questions: +50 points (95% " in told.out
+    assert "Undecided, the interval includes no difference: Better is better. A | better one 100%, plain 50%" in told.out
     assert {p.name for p in out.iterdir() if p.is_file()} == {
         ".lock",
         "results.json",
