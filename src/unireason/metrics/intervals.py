@@ -195,10 +195,10 @@ def _partings(
         return side, weight
     rng = np.random.default_rng(seed)
     step = max(1, 8 * _CHUNK // len(sums))
-    found = [np.zeros((1, 2))]
+    found: list[NDArray[np.float64]] = [np.zeros((1, 2))]
     for begin in range(0, draws, step):
         chosen = rng.integers(0, 2, size=(min(step, draws - begin), len(sums)), dtype=np.int8)
-        found.append(chosen @ np.stack([sums, sizes], axis=1))
+        found.append(np.asarray(chosen @ np.stack([sums, sizes], axis=1), np.float64))
     side, weight = np.concatenate(found).T
     return side, weight
 
