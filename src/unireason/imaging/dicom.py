@@ -15,7 +15,7 @@ from unireason.errors import FormatError, GeometryError, ImageReadError
 from unireason.types import Case, Geometry, Source
 
 from .decode import decoding, sha256
-from .dicom_values import REMEDY, FrameHeader, display_notes, frame_count, frame_values, parse, stored_window
+from .dicom_values import REMEDY, FrameHeader, display_notes, frame_count, frame_values, made_by, parse, stored_window
 from .limits import file_bytes
 from .multiframe import concatenation_notes, frame_plane, read_multiframe
 from .options import ReadOptions
@@ -45,7 +45,7 @@ def read_dicom(path: Path, options: ReadOptions) -> Case:
     with decoding(path, "DICOM", REMEDY):
         dataset = parse(content, path.name, options.limits)
         count = frame_count(dataset, path.name, options.limits)
-        source = Source(path.name, "dicom", sha256(content))
+        source = Source(path.name, "dicom", sha256(content), made_by(dataset))
         del content
         in_groups = "PerFrameFunctionalGroupsSequence" in dataset
         if count > 1 and in_groups and options.frame is None and FrameHeader(dataset).is_placed:

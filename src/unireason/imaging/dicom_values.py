@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.errors import ImageReadError, SizeLimitError
+from unireason.types import PHANTOM
 
 from .limits import Limits
 
@@ -521,3 +522,8 @@ def _coloured(indices: NDArray[Any], dataset: Any) -> NDArray[np.uint8]:
     top = max(int(table.entries.max()) for table in tables)
     surplus = 0 if top < 2**8 else bits - 8 if 8 < bits < 16 and top < 2**bits else 8
     return np.stack([(table.apply(indices) >> surplus).astype(np.uint8) for table in tables], axis=-1)
+
+
+def made_by(dataset: Any) -> str:
+    """``Source.made_by`` of a file."""
+    return PHANTOM if str(dataset.get("ManufacturerModelName") or "") == PHANTOM else ""

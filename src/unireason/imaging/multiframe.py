@@ -66,7 +66,7 @@ def read_multiframe(parts: Sequence[Any], source: Source, options: ReadOptions, 
     geometry = volume_geometry((pixels.shape[2], pixels.shape[1], pixels.shape[0]), affine)
     geometry = replace(geometry, header={"frames": tuple(order)})
     modality = options.modality or str(parts[0].get("Modality") or "")
-    source = Source(source.name, "dicom-multiframe" if len(parts) == 1 else "dicom-concatenation", source.sha256)
+    source = replace(source, format="dicom-multiframe" if len(parts) == 1 else "dicom-concatenation")
     notes = (*notes, *display_notes(scales[0]), *(concatenation_notes(parts[0]) if len(parts) == 1 else ()))
     window = stored_window(headers[max(order[0], order[-1])], scales[0])
     return Case(to_canonical(pixels, geometry), "volume", geometry, modality, source, window, notes)

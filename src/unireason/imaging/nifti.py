@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.errors import GeometryError, ImageReadError
-from unireason.types import Affine
+from unireason.types import PHANTOM, Affine
 
 from .decode import unpacked
 from .limits import Limits, file_size
@@ -39,6 +39,7 @@ FIELDS: dict[str, tuple[tuple[int, str], tuple[int, str]]] = {
     "vox_offset": ((108, "f"), (168, "q")),
     "scl": ((112, "2f"), (176, "2d")),
     "units": ((123, "B"), (500, "i")),
+    "descrip": ((148, "80s"), (240, "80s")),
     "codes": ((252, "2h"), (344, "2i")),
     "quatern": ((256, "6f"), (352, "6d")),
     "srow": ((280, "12f"), (400, "12d")),
@@ -61,6 +62,7 @@ class NiftiHeader:
         placement: The fields that place the grid, word for word, and "step", as in ``Geometry.header``.
         offset: Where the values begin, once unpacked.
         files: The files to be read, header first; the last one holds the values.
+        made_by: As in ``Source``.
     """
 
     sizes: tuple[int, int, int]
@@ -72,6 +74,7 @@ class NiftiHeader:
     placement: dict[str, tuple[float, ...]]
     offset: int = 0
     files: tuple[Path, ...] = ()
+    made_by: str = ""
 
 
 def read_header(path: Path, limits: Limits) -> NiftiHeader:
@@ -146,7 +149,8 @@ def parsed(fields: dict[str, Any], name: str, limits: Limits) -> NiftiHeader:
     placement = {key: fields[key] for key in _PLACEMENT}
     if scale is not None and stored.kind in "iu":
         placement["step"] = (abs(slope),)
-    return NiftiHeader(sizes, frames, affine, notes, stored, scale, placement)
+    made_by = PHANTOM if fields["descrip"][0].rstrip(b"\0") == PHANTOM.encode() else ""
+    return NiftiHeader(sizes, frames, affine, notes, stored, scale, placement, made_by=made_by)
 
 
 def read_values(header: NiftiHeader, frame: int) -> NDArray[Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.errors import ImageReadError, SizeLimitError
-from unireason.types import Case, Geometry, Source
+from unireason.types import PHANTOM, Case, Geometry, Source
 
 from .decode import decoding, sha256
 from .geometry import to_canonical, to_source
@@ -95,7 +95,8 @@ def _read(path: Path, options: ReadOptions, case: Callable[[Image, Source, ReadO
             check_pixels(picture, path.name, options)
             notes = _choose_page(picture, path.name, options)
             kind = "jpeg" if picture.format == "MPO" else (picture.format or "picture").lower()  # MPO: several JPEG in one
-            return case(picture, Source(path.name, kind, sha256(content)), options, notes)
+            made_by = PHANTOM if picture.info.get("Source") == PHANTOM else ""
+            return case(picture, Source(path.name, kind, sha256(content), made_by), options, notes)
 
 
 def pillow_case(

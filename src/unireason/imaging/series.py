@@ -27,6 +27,7 @@ from .dicom_values import (
     frame_count,
     frame_values,
     load,
+    made_by,
     parse,
     plain_values,
     scale_of,
@@ -43,6 +44,7 @@ _TAGS = (
     *sorted(KEYWORDS),
     "SOPClassUID",
     "SeriesInstanceUID",
+    "ManufacturerModelName",
     "Rows",
     "Columns",
     "NumberOfFrames",
@@ -217,7 +219,8 @@ def _volume(folder: Path, stack: list[_Entry], affine: Affine, options: ReadOpti
         digests.append(digest)
     volume = slices.array()
     geometry = volume_geometry((volume.shape[2], volume.shape[1], volume.shape[0]), affine)
-    source = Source(folder.name, "dicom-series", sha256_of_files(digests))
+    marks = {made_by(entry.header) for entry in stack}
+    source = Source(folder.name, "dicom-series", sha256_of_files(digests), marks.pop() if len(marks) == 1 else "")
     with decoding(stack[0].path, "DICOM"):
         modality = options.modality or str(stack[0].header.get("Modality") or "")
         window = stored_window(FrameHeader(stack[0].header), scales[0])

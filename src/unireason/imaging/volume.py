@@ -49,7 +49,7 @@ def read_nifti(path: Path, options: ReadOptions) -> Case:
     with decoding(path, "NIfTI"):
         stored = read_values(header, frame)
     sums = [digest.hexdigest() for digest in digests]
-    source = Source(path.name, "nifti", sums[0] if len(sums) == 1 else sha256_of_files(sums))
+    source = Source(path.name, "nifti", sums[0] if len(sums) == 1 else sha256_of_files(sums), header.made_by)
     return nifti_case(header, stored, source, options, frame)
 
 
