@@ -265,7 +265,7 @@ def _value(trait: _Trait, found: Mapping[str, Any]) -> Any:
     if isinstance(stored, str):
         return stored
     if isinstance(stored, Sequence) or hasattr(stored, "__iter__"):
-        return tuple(item if isinstance(item, str) else float(item) for item in stored)
+        return tuple(item if item is None or isinstance(item, str) else float(item) for item in stored) or None
     return float(stored)
 
 

@@ -101,7 +101,7 @@ def read_series(folder: Path, options: ReadOptions) -> Case:
     notes = (f"{ignored} files that are no DICOM images were ignored",) if ignored else ()
     only = options.frame is not None and options.series is None and len({member.file.path for member in members}) == 1
     chosen = members if only else choose(volumes(members), options.series, folder.name).members
-    if chosen[0].frame is not None or len(chosen) == 1:
+    if len(chosen) == 1 or any(member.frame is not None for member in chosen):
         case = _frames(chosen, members, folder.name, options)
         return replace(case, notes=(*case.notes, *notes))
     stack: list[_Entry] = [member.file for member in chosen]
@@ -129,7 +129,7 @@ def _frames(chosen: list[Member], members: list[Member], name: str, options: Rea
             "one of the two: frames are counted through a whole file",
             "leave series out",
         )
-    if chosen[0].frame is None or chosen[0].plane is None or (options.frame is not None and len(files) == 1):
+    if chosen[0].plane is None or (len(files) == 1 and (chosen[0].frame is None or options.frame is not None)):
         return read_dicom(chosen[0].file.path, replace(options, series=None))
     if options.frame is not None:
         raise FormatError(f"frame {options.frame} of {len(files)} files", "no frame: they make one volume", "leave frame out")

@@ -45,3 +45,14 @@ def test_advice_is_in_words_of_the_command_and_works(tmp_path: Path, capsys: pyt
         assert main([*base, *shlex.split(one)]) in (0, 1), capsys.readouterr().err
     assert main([*base, "--series", "1", "--frame", "2"]) == 2
     assert "frame" in capsys.readouterr().err
+
+
+def test_every_option_of_reading_is_advised_in_words_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "odd.npy", np.zeros((4, 8, 3), np.uint8))
+    np.save(tmp_path / "large.npy", np.zeros((4, 8, 9), np.uint8))
+    for name, options, expected in (
+        ("odd.npy", [], "--axes 'yxc'"),
+        ("large.npy", ["--max-voxels", "200"], "--max-voxels 288"),
+    ):
+        assert main(["segment", str(tmp_path / name), "--point", "1,1,1", *options]) == 2
+        assert expected in capsys.readouterr().err

@@ -226,6 +226,24 @@ def test_a_loop_beside_a_series(tmp_path: Path) -> None:
     assert np.array_equal(imaging.read(folder, series="1.2.9", frame=3).pixels, ramp((4, 4, 5))[3])
 
 
+def test_volumes_in_several_enhanced_files(tmp_path: Path) -> None:
+    """One file a time point; and one volume in two files, a lower and an upper slab."""
+    for name, height, times in (("times", 0, (1, 2)), ("slabs", 6, (1, 1))):
+        (tmp_path / name).mkdir()
+        for n in range(2):
+            places = [[0.0, 0.0, 2.0 * k + height * n] for k in range(3)]
+            write_enhanced(tmp_path / name / f"{n}.dcm", VOLUMES[n], places, [times[n]] * 3)
+    real = [one.astype(int) * 2 - 5 for one in VOLUMES[:2]]
+    assert [case.pixels.tolist() for case in chosen_by_the_error(tmp_path / "times")] == [one.tolist() for one in real]
+    assert np.array_equal(imaging.read(tmp_path / "times", series=1, frame=2).pixels, real[1][2])
+    assert np.array_equal(imaging.read(tmp_path / "slabs").pixels, np.concatenate(real))
+    with pytest.raises(FormatError, match="frame"):
+        imaging.read(tmp_path / "slabs", frame=1)
+    shutil.copy(tmp_path / "slabs" / "0.dcm", tmp_path / "slabs" / "copy.dcm")
+    with pytest.raises(GeometryError, match="3 slices lie where another one lies"):
+        imaging.read(tmp_path / "slabs")
+
+
 def test_options_without_effect_are_errors(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "s", lambda n, k: {}, count=1)
     with pytest.raises(FormatError, match="frame"):
@@ -265,3 +283,16 @@ def test_a_broken_file_among_slices_is_told(tmp_path: Path) -> None:
         imaging.read(folder)
     (folder / "9.dcm").unlink()
     assert imaging.read(folder).pixels.shape == SIZE
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+def test_damaged_values_of_what_tells_volumes_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pydicom.config.settings, "writing_validation_mode", pydicom.config.IGNORE)
+    odd = {"ImageType": ["ORIGINAL", "", ""], "AcquisitionTime": "noon", "SequenceName": ["a", ""], "KVP": ""}
+    folder = folder_of(tmp_path / "s", lambda n, k: {"EchoNumbers": n + 1, **(odd if k else {})})
+    for path in folder.iterdir():  # a trigger time that is no number
+        dataset = pydicom.dcmread(path)
+        dataset.add(pydicom.DataElement("TriggerTime", "LO", "soon"))
+        dataset.save_as(path)
+        path.write_bytes(path.read_bytes().replace(b"\x18\x00\x60\x10LO", b"\x18\x00\x60\x10DS"))
+    assert [case.pixels.tolist() for case in chosen_by_the_error(folder)] == [one.tolist() for one in VOLUMES[:2]]

@@ -444,6 +444,8 @@ def test_segments_are_read_back_at_their_places(tmp_path):
             assert np.array_equal(back.pixels > 0, mask)
             assert np.allclose(back.geometry.affine_lps, case.geometry.affine_lps)
             assert "filled in" in back.notes[0]
+    with pytest.raises(GeometryError, match="leaves out empty frames"):  # a mask on it would have nothing to refer to
+        write_dicom_seg(tmp_path / "again.dcm", {"a": back.pixels > 0}, back, source=path)
 
 
 def test_segments_of_an_oblique_series_are_read_back(tmp_path):
