@@ -174,9 +174,15 @@ def _annotation(args: argparse.Namespace) -> dict[str, Any]:
     """What of the annotator's settings shapes the result."""
     if args.annotator == "template":
         return {}
+    import hashlib
+
+    from unireason.data.annotate.settings import chat_url
+
     settings = _llm_settings(args)
+    # Another endpoint may call another model by the same name; its address itself is nobody's business who gets the data set.
+    endpoint = hashlib.sha256(chat_url(args.endpoint).encode()).hexdigest()[:16]
     rules = {"budget_tokens": settings.budget_tokens, "budget_requests": settings.budget_requests, "repair": settings.repair}
-    return {"model": args.model, **settings.sampling(), **rules, "rules": asdict(settings.rules)}
+    return {"endpoint_sha256": endpoint, "model": args.model, **settings.sampling(), **rules, "rules": asdict(settings.rules)}
 
 
 @contextmanager
