@@ -7,11 +7,11 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,7 +26,7 @@ LOCK = ".lock"
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Write a file at once: a reader sees the old content or the new, never a part.
+    """Write a file at once: a reader sees the old content or the new, never a part. Who may read it is left to the umask.
 
     Args:
         path: Where to write; missing folders are made.
@@ -39,20 +39,34 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
         UniReasonError: The place cannot be written.
     """
     target = Path(path)
+    partial = _beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    try:
-        with os.fdopen(handle, "wb") as stream:
+        with partial.open("xb") as stream:
             stream.write(data)
-        os.chmod(name, 0o644)
-        os.replace(name, target)
+        os.replace(partial, target)
     except OSError as error:
-        Path(name).unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise _unwritable(target, error) from error
     return target
+
+
+def share_as_usual(path: Path) -> None:
+    """Give a file the mode that new files get here; some libraries write theirs for the owner alone.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    probe = _beside(path)
+    with probe.open("xb"):
+        path.chmod(probe.stat().st_mode & 0o777)
+    probe.unlink()
+
+
+def _beside(path: Path) -> Path:
+    """A name that no other process takes."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
 @contextmanager
