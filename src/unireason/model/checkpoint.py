@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unireason.errors import ModelError
+from unireason.files import unloadable
 from unireason.grounding.prompts import BUILT_IN, GROUNDING_FILE, PROFILE_FILE, Profile, load_profile
 
 from . import files
@@ -276,9 +277,7 @@ def _network(folder: Path, config: Mapping[str, Any], device: Any, dtype: Any) -
             output_loading_info=True,
         )
     except Exception as error:  # a broken configuration or weight file fails in many libraries, each with its own errors
-        raise ModelError(
-            f"the checkpoint cannot be loaded: {type(error).__name__}: {error}", remedy="download it again"
-        ) from error
+        raise unloadable("the checkpoint", error, config) from error
     finally:
         if shown:
             logging.enable_progress_bar()
@@ -293,7 +292,7 @@ def _network(folder: Path, config: Mapping[str, Any], device: Any, dtype: Any) -
         )
     try:
         return network.to(device)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # quantised weights refuse to be moved with a ValueError
         raise ModelError(f"the network does not fit on {device}: {error}", remedy="use another device or bf16") from error
 
 
