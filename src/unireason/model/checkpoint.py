@@ -76,9 +76,9 @@ class Checkpoint:
         versions: Versions of python, torch, transformers and this package.
     """
 
-    network: Any
-    tokenizer: Any
-    image_processor: Any
+    network: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    image_processor: Any = field(repr=False)
     ids: SpecialIds
     profile: Profile
     name: str

@@ -217,13 +217,18 @@ def summary(out: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _told(out: Path, manifest: Mapping[str, Any]) -> str:
+    from unireason.report.markup import plural
+
     counts = manifest["counts"]
     kinds = ", ".join(f"{n} of {kind}s" for kind, n in counts.get("by_kind", {}).items())
     splits = ", ".join(f"{split} {n}" for split, n in counts.get("by_split", {}).items())
-    lines = [f"{counts['samples']} samples ({kinds}) about {counts['cases']} cases in {out}", f"splits by patient: {splits}"]
+    lines = [
+        f"{plural(counts['samples'], 'sample')} ({kinds}) about {plural(counts['cases'], 'case')} in {out}",
+        f"splits by patient: {splits}",
+    ]
     lines += [f"{family.replace('_', ' ')}: {n}" for family, n in counts.get("by_family", {}).items()]
     if manifest["skipped"]:
-        lines.append(f"{manifest['skipped']} items could not be used: see {out / 'skipped.jsonl'}")
+        lines.append(f"{plural(manifest['skipped'], 'item')} could not be used: see {out / 'skipped.jsonl'}")
     if counts.get("dropped"):
         lines.append(f"dropped: {', '.join(f'{reason} {n}' for reason, n in counts['dropped'].items())}")
     return "\n".join([*lines, f"content {manifest['content_sha256']}", f"check it with: unireason data check {out}"])

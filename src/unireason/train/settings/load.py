@@ -211,10 +211,36 @@ def _given(table: Any, within: str) -> Iterator[str]:
             yield from _given(value, name)
 
 
+_ELSEWHERE = {
+    "lr": ("rate",),
+    "learning_rate": ("rate",),
+    "weight_decay": ("decay",),
+    "max_grad_norm": ("clip",),
+    "max_steps": ("steps",),
+    "num_train_epochs": ("epochs",),
+    "batch_size": ("samples", "prompts"),
+    "per_device_train_batch_size": ("samples", "prompts"),
+    "num_generations": ("samples",),
+    "beta": ("kl",),
+    "num_iterations": ("updates",),
+    "gradient_checkpointing": ("checkpointing",),
+    "lora_r": ("rank",),
+    "lora_alpha": ("alpha",),
+    "bf16": ("precision",),
+    "warmup_ratio": ("warmup",),
+    "lr_scheduler_type": ("schedule",),
+    "eval_steps": ("eval_every",),
+    "save_steps": ("save_every",),
+}
+"""What other trainers call a setting, and its last word here."""
+
+
 def _near(name: str, known: Sequence[str]) -> list[str]:
-    """What may have been meant: the same last word, alike names, or else everything beside it."""
-    last, beside = name.rpartition(".")[2], name.rpartition(".")[0]
-    same = [k for k in known if k.rpartition(".")[2] == last]
+    """What may have been meant: the same last word, that of another trainer, alike names, or else everything beside it."""
+    last, beside = name.rpartition(".")[2].lower().replace("-", "_"), name.rpartition(".")[0]
+    same = [k for k in known if k.rpartition(".")[2] in (last, *_ELSEWHERE.get(last, ()))]
+    if same and last in _ELSEWHERE:
+        return same
     alike = difflib.get_close_matches(name, known, n=4)
     alike += [k for k in known if k not in alike and difflib.get_close_matches(last, [k.rpartition(".")[2]], cutoff=0.75)]
     return same + [k for k in alike if k not in same] or [k for k in known if k.rpartition(".")[0] == beside]
