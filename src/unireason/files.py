@@ -257,7 +257,11 @@ def _no_copy(ref: str, error: Exception) -> ModelError:
         )
     reason = type(error.__cause__ or error).__name__
     if isinstance(error, errors.OfflineModeIsEnabled) or isinstance(error.__cause__, errors.OfflineModeIsEnabled):
-        reason = "HF_HUB_OFFLINE is set"
+        return ModelError(
+            f"{came}no copy in the local hub cache either, and the hub cannot be reached, for HF_HUB_OFFLINE or "
+            "TRANSFORMERS_OFFLINE is set",
+            remedy=f"unset it and go online once, {local}",
+        )
     return ModelError(
         f"{came}no copy in the local hub cache either, and the hub cannot be reached ({reason})",
         remedy=f"go online once, {local}",

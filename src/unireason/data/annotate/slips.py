@@ -168,8 +168,9 @@ def told(text: str, allowed: str, *, described: bool) -> str:
         described: True where the question itself is a description.
     """
     known = allowed.lower()
-    slips = (m for p in (_TOLD, *(() if described else (_DESCRIBED,))) for m in p.finditer(text))
-    return next((m[0] for m in slips if m[0].lower() not in known), "")
+    patterns = (_TOLD,) if described else (_TOLD, _DESCRIBED)
+    slips = (match.group() for pattern in patterns for match in pattern.finditer(text))
+    return next((words for words in slips if words.lower() not in known), "")
 
 
 def not_english(text: str, allowed: Collection[str]) -> str:

@@ -219,14 +219,14 @@ def _text_faults(question: Question, scene: Scene, texts: Sequence[str], rules: 
     if bare:
         faults.append(Fault("box_in_text", f"The coordinates {bare[0]} stand in the text; write a box with its tags, or words."))
     names = {*scene.structures, *scene.absent, *question.about, *question.needs, *question.options}
-    allowed = " ".join((question.text, *question.facts, *sorted(names)))
+    known = " ".join((question.text, *question.facts, *sorted(names)))
     declined = slips.refusal(whole)
     if declined:
         faults.append(Fault("refusal", f"The text says {declined!r}; write as somebody who looks at the picture."))
-    told = slips.told(whole, allowed, described=question.family == IMPLICIT)
+    told = slips.told(whole, known, described=question.family == IMPLICIT)
     if told:
         faults.append(Fault("says_it_was_told", f"The text says {told!r}; write as somebody who looks at the picture."))
-    foreign = slips.not_english(whole, frozenset(re.findall(r"[^\W\d_]+", allowed.lower())))
+    foreign = slips.not_english(whole, frozenset(re.findall(r"[^\W\d_]+", known.lower())))
     if foreign:
         faults.append(Fault("other_language", f"The piece {foreign!r} is not English; write all of the text in English."))
     return faults
