@@ -169,7 +169,7 @@ def told(text: str, allowed: str, *, described: bool) -> str:
     """
     known = allowed.lower()
     patterns = (_TOLD,) if described else (_TOLD, _DESCRIBED)
-    slips = (match.group() for pattern in patterns for match in pattern.finditer(text))
+    slips = (str(match.group()) for pattern in patterns for match in pattern.finditer(text))
     return next((words for words in slips if words.lower() not in known), "")
 
 
