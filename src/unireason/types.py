@@ -70,8 +70,9 @@ class Geometry:
         affine_lps: (4, 4) source index (i, j, k, 1), at voxel centres, to LPS millimetres. None if unknown (plain pictures).
         spacing_mm: Voxel size along canonical x, y (and z) in millimetres. None if unknown.
         header: What the source's own header says about its grid, word for word, so that a mask can say the same. NIfTI: the fields
-            "version", "dim", "pixdim", "units", "codes", "quatern", "srow"; flat NRRD and MetaImage: "origin", "direction"; DICOM with
-            several frames: "frames", their numbers from 0 in slice order; else empty.
+            "version", "dim", "pixdim", "units", "codes", "quatern", "srow", and "step", the distance of two values that scaled integers
+            can tell apart; flat NRRD and MetaImage: "origin", "direction"; DICOM with several frames: "frames", their numbers from 0 in
+            slice order; else empty.
     """
 
     shape: tuple[int, ...]

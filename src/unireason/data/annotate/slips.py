@@ -169,7 +169,7 @@ def told(text: str, allowed: str, *, described: bool) -> str:
     """
     known = allowed.lower()
     patterns = (_TOLD,) if described else (_TOLD, _DESCRIBED)
-    slips = (str(match.group()) for pattern in patterns for match in pattern.finditer(text))
+    slips = (match.group() for pattern in patterns for match in pattern.finditer(text))
     return next((words for words in slips if words.lower() not in known), "")
 
 
@@ -185,7 +185,7 @@ def not_english(text: str, allowed: Collection[str]) -> str:
     """
     sentences = [s for s in _SENTENCE.split(text) if s.strip()]
     for piece in (*sentences, text):
-        words = [w.lower() for w in _WORD.findall(piece)]
+        words = [str(w).lower() for w in _WORD.findall(piece)]
         words = [w for w in words if w not in allowed]
         for word in words:
             if _other_script(word):
