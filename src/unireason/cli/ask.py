@@ -101,7 +101,6 @@ def run(args: argparse.Namespace) -> int:
     if not args.mask and (args.weights or args.expert != EXPERTS[0]):
         raise FormatError(f"the expert {args.expert} without --mask", "--mask with --expert and --weights")
     questions = [Question(text, tuple(options)) for text, options in args.questions]
-    tell_copies(args.samples, args.temperature)
     profile = None
     if args.prompts:
         from unireason.grounding.prompts import load_profile
@@ -115,8 +114,9 @@ def run(args: argparse.Namespace) -> int:
     with status(f"loading {args.model}", quiet=args.json):
         reasoner = load(args.model, device=args.device, dtype=args.dtype, profile=profile, threads=args.threads)
     samples = f", {args.samples} samples each" if args.samples > 1 else ""
-    tell_model(reasoner, f"{plural(len(questions), 'question')}{samples}", quiet=args.json)
     traces = _ask(reasoner, case, questions, args)
+    tell_model(reasoner, f"{plural(len(questions), 'question')}{samples}", quiet=args.json)
+    tell_copies(args.samples, args.temperature)
     flat = [t for group in traces for t in group]
     findings = _outline(flat, case, expert, args) if expert else None
     _print(flat, case, findings, args)

@@ -71,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
     expert = expert_of(args)
     with status(f"loading {args.model}", quiet=args.json):
         reasoner = load(args.model, device=args.device, dtype=args.dtype, grounding=grounding, threads=args.threads)
-    tell_model(reasoner, "1 question", quiet=args.json)
     found = _ground(reasoner, case, k, expert, args)
+    tell_model(reasoner, "1 question", quiet=args.json)
     notes = [*case.notes, *note]
     if args.out:
         found = _save(found, notes, args)
