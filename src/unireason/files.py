@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import importlib.util
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,7 +27,7 @@ LOCK = ".lock"
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Write a file at once: a reader sees the old content or the new, never a part.
+    """Write a file at once: a reader sees the old content or the new, never a part. Who may read it is left to the umask.
 
     Args:
         path: Where to write; missing folders are made.
@@ -39,20 +40,34 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
         UniReasonError: The place cannot be written.
     """
     target = Path(path)
+    partial = _beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    try:
-        with os.fdopen(handle, "wb") as stream:
+        with partial.open("xb") as stream:
             stream.write(data)
-        os.chmod(name, 0o644)
-        os.replace(name, target)
+        os.replace(partial, target)
     except OSError as error:
-        Path(name).unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise _unwritable(target, error) from error
     return target
+
+
+def share_as_usual(path: Path) -> None:
+    """Give a file the mode that new files get here; some libraries write theirs for the owner alone.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    probe = _beside(path)
+    with probe.open("xb"):
+        path.chmod(probe.stat().st_mode & 0o777)
+    probe.unlink()
+
+
+def _beside(path: Path) -> Path:
+    """A name that no other process takes."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
 @contextmanager
@@ -191,24 +206,106 @@ def hub_folder(ref: str, wanted: Sequence[str]) -> Path:
         Its folder.
 
     Raises:
-        ModelError: If the hub cannot be reached or has no such repository.
+        ModelError: If the hub cannot be reached, refuses, or has no such repository.
     """
     import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 
     try:
         return Path(huggingface_hub.snapshot_download(ref, allow_patterns=list(wanted)))
-    except (RepositoryNotFoundError, EntryNotFoundError) as error:
-        raise ModelError(
-            f"there is no folder '{ref}' here, and the hub has no repository of that name that may be read",
-            remedy="check the path, or the name and the access rights",
-        ) from error
     except Exception as error:  # the hub client passes on the errors of several network libraries
-        raise ModelError(
-            f"the checkpoint '{ref}' is neither a folder here nor in the local hub cache, and the hub cannot be reached "
-            f"({type(error).__name__})",
-            remedy="give the path of a downloaded folder, or go online once",
-        ) from error
+        raise _no_copy(ref, error) from error
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def _no_copy(ref: str, error: Exception) -> ModelError:
+    """What keeps a repository from being fetched, and what to do.
+
+    The hub client says "not found" of what it could not look for, so its reasons are asked first.
+    """
+    from huggingface_hub import errors
+
+    local = (
+        f"or download it elsewhere with: hf download {ref} --local-dir FOLDER, and give the path of FOLDER in place of the name"
+    )
+    came = f"there is no folder '{ref}' here, and "
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, errors.GatedRepoError):
+        return ModelError(
+            f"{came}the repository of that name is gated",
+            "",
+            f"accept its terms on its page and log in with: hf auth login, {local}",
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return ModelError(
+            f"{came}the hub has no repository of that name that may be read",
+            remedy=f"check the path or the name; a private one needs a login with: hf auth login, {local}",
+        )
+    if status in (401, 403):
+        return ModelError(f"{came}the hub refuses access (status {status})", "", f"log in anew with: hf auth login, {local}")
+    if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
+        return ModelError(f"{came}the repository of that name lacks what a checkpoint needs", "", "check the name")
+    if isinstance(error, errors.HFValidationError):
+        return ModelError(f"{came}that is no name of a repository", "owner/name, or the path of a folder", "check the path")
+    if isinstance(error, OSError) and error.errno in _FULL:
+        reason = os.strerror(error.errno)
+        return ModelError(
+            f"{came}what the hub sends cannot be kept ({reason})",
+            "",
+            f"set HF_HOME to a folder with room that may be written, {local}",
+        )
+    reason = type(error.__cause__ or error).__name__
+    if isinstance(error, errors.OfflineModeIsEnabled) or isinstance(error.__cause__, errors.OfflineModeIsEnabled):
+        return ModelError(
+            f"{came}no copy in the local hub cache either, and the hub cannot be reached, for HF_HUB_OFFLINE or "
+            "TRANSFORMERS_OFFLINE is set",
+            remedy=f"unset it and go online once, {local}",
+        )
+    return ModelError(
+        f"{came}no copy in the local hub cache either, and the hub cannot be reached ({reason})",
+        remedy=f"go online once, {local}",
+    )
+
+
+_QUANTISERS = {
+    "bitsandbytes": "bitsandbytes",
+    "gptq": "gptqmodel",
+    "awq": "gptqmodel",
+    "compressed-tensors": "compressed-tensors",
+    "hqq": "hqq",
+    "quanto": "optimum-quanto",
+    "torchao": "torchao",
+}
+
+
+def unloadable(what: str, error: Exception, config: Mapping[str, Any]) -> ModelError:
+    """What to say of weights that a library cannot load: a package, memory or the machine may be what is missing, not the file.
+
+    Args:
+        what: The weights, in words.
+        error: What the library raised.
+        config: Their config.json.
+    """
+    said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    table = config.get("quantization_config")
+    method = str(table.get("quant_method") or "an unnamed method") if isinstance(table, Mapping) else ""
+    if method:
+        package = _QUANTISERS.get(method, "")
+        there = package and importlib.util.find_spec(package.replace("-", "_")) is not None
+        needs = f"install it with: pip install {package}" if package and not there else "see what is missing in the words above"
+        return ModelError(
+            f"{what} is quantised ({method}) and cannot be loaded here: {said}",
+            "",
+            f"{needs}, or use the weights that are not quantised",
+        )
+    if isinstance(error, ImportError):
+        return ModelError(f"{what} cannot be loaded, for a package is missing: {said}", "", "install the package named there")
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return ModelError(f"{what} does not fit into memory: {said}", "", "use another device or bf16")
+    return ModelError(
+        f"{what} cannot be loaded: {said}", "", "download it again, or check that config.json belongs to the weights"
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:

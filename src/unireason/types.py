@@ -11,6 +11,7 @@ images; boxes are half-open; every name carries its unit and its space:
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -125,6 +126,14 @@ class Case:
     window: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.pixels.shape))
+        spacing = self.geometry.spacing_mm
+        parts = [f"{self.kind} {size}", self.modality or "modality unknown", self.source.format, repr(self.source.name)]
+        if spacing is not None:
+            parts.insert(2, f"{' x '.join(f'{v:.3g}' for v in spacing)} mm")
+        return f"Case({', '.join(parts)})"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stack:
@@ -139,11 +148,11 @@ class Stack:
             share memory with nothing else and is never written to.
     """
 
-    slices: NDArray[np.uint8]
+    slices: NDArray[np.uint8] = field(repr=False)
     kind: Kind
     window: str
     coverage: tuple[tuple[int, int], ...]
-    native: NDArray[np.uint8]
+    native: NDArray[np.uint8] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +201,7 @@ class Crop:
 
     box_model: tuple[int, int, int, int]
     slice_index: int
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] = field(repr=False)
     grid_thw: tuple[int, int, int] | None = None
     origin: Literal["model", "native"] = "model"
 
@@ -309,6 +318,11 @@ class Trace:
     tokens: Tokens | None = None
     raw_text: str = ""
     scope: ScopeCheck = ScopeCheck()
+
+    def __repr__(self) -> str:
+        question, answer = (reprlib.repr(text) for text in (self.question, self.answer.text))
+        looks = f"{len(self.looks)} look{'s' * (len(self.looks) != 1)}"
+        return f"Trace({question} -> {answer if self.answer.text else 'no answer'}, {looks}, {self.finish})"
 
     @property
     def answer(self) -> AnswerStep:

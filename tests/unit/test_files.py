@@ -22,6 +22,36 @@ def test_write_bytes_makes_folders_replaces_and_leaves_no_scrap(tmp_path: Path) 
     assert [p.name for p in path.parent.iterdir()] == ["page.html"]
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o002, 0o664)])
+def test_the_umask_says_who_may_read(tmp_path: Path, umask: int, mode: int) -> None:
+    """In a process of its own, because a umask is that of all threads: pages, weights, patients, traces, masks, a data set."""
+    code = f"""
+import os
+os.umask({umask})
+import torch
+from pathlib import Path
+from unireason.cli import main
+from unireason.files import write_bytes
+from unireason.model.weights import write
+out = Path("out")
+write_bytes(out / "page.html", b"new")
+write_bytes(out / "page.html", b"again")
+write(out / "w.safetensors", {{"a": torch.zeros(2)}}, {{}})
+main(["phantom", "out/patients", "--patients", "1", "--seed", "7"])
+image = "out/patients/phantom-7-00000/image.nii.gz"
+if {umask} == 0o077:
+    assert main(["ask", image, "-q", "Is the spleen present?", "-o", "yes", "-o", "no", "--save", "out/saved", "--json"]) == 0
+    for name in ("m.nii.gz", "m.nrrd"):
+        assert main(["segment", image, "--box", "10,10,4,40,40,9", "--out", f"out/{{name}}"]) == 0
+    assert main(["data", "build", "phantom", "--out", "out/data", "--patients", "2", "--quiet"]) == 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    written = list((tmp_path / "out").rglob("*"))
+    assert len([p for p in written if p.is_file()]) > (20 if umask == 0o077 else 3)
+    for path in written:
+        assert path.stat().st_mode & 0o777 == (mode if path.is_file() else 0o777 & ~umask), path
+
+
 def test_write_bytes_says_why_it_cannot(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UniReasonError, match="cannot be written"):

@@ -9,7 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .asking import add_machine, add_read, add_sampling, add_window, asking_options, read_options, thinking
+from .asking import (
+    add_machine,
+    add_read,
+    add_sampling,
+    add_window,
+    asking_options,
+    read_options,
+    tell_copies,
+    tell_model,
+    thinking,
+)
 from .experts import EXPERTS, add_expert, expert_of
 
 if TYPE_CHECKING:
@@ -86,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
     from unireason.engine.reasoner import Question, load
     from unireason.errors import FormatError
     from unireason.imaging import read
+    from unireason.report.markup import plural
 
     if not args.questions:
         raise FormatError("there is no question", "at least one -q TEXT")
@@ -104,7 +115,10 @@ def run(args: argparse.Namespace) -> int:
     expert = expert_of(args) if args.mask else None
     with status(f"loading {args.model}", quiet=args.json):
         reasoner = load(args.model, device=args.device, dtype=args.dtype, profile=profile, threads=args.threads)
+    samples = f", {args.samples} samples each" if args.samples > 1 else ""
     traces = _ask(reasoner, case, questions, args)
+    tell_model(reasoner, f"{plural(len(questions), 'question')}{samples}", quiet=args.json)
+    tell_copies(args.samples, args.temperature)
     flat = [t for group in traces for t in group]
     findings = _outline(flat, case, expert, args) if expert else None
     _print(flat, case, findings, args)

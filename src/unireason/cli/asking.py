@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .progress import status
+
+if TYPE_CHECKING:
+    from unireason.engine.reasoner import Reasoner
 
 TAIL = 70  # characters of the model's text shown while it thinks
 
@@ -38,6 +42,21 @@ def asking_options(args: argparse.Namespace) -> dict[str, Any]:
 
     sampling = Sampling(temperature=args.temperature, top_p=args.top_p, seed=args.seed)
     return {"sampling": sampling, "window": args.window, "max_new_tokens": args.max_new_tokens}
+
+
+def tell_model(reasoner: Reasoner, doing: str, *, quiet: bool) -> None:
+    """The head of what a command shows, on standard error: the model, its device, and how much it is asked."""
+    if not quiet:
+        print(f"{reasoner.about}: {doing}", file=sys.stderr)
+
+
+def tell_copies(samples: int, temperature: float) -> None:
+    """Say on standard error that several samples are one, which they are where nothing is drawn."""
+    if samples > 1 and temperature == 0:
+        print(
+            f"note: at temperature 0 the {samples} samples of a question are the same; give --temperature 0.7 for others",
+            file=sys.stderr,
+        )
 
 
 def add_machine(group: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import tempfile
 import time
@@ -136,4 +137,25 @@ def _table(scores: dict[str, Any], out: Path) -> None:
         for family, row in part["by_family"].items():
             print(f"    {family:24s} {row['accuracy']:6.1%} of {row['n']:3d}   chance {row['chance']:.0%}")
     print(f"report: {out / 'report.html'}\ntraces: {out / 'traces.json'}\nseconds: {scores['seconds']}")
+    print(f"look at one yourself: {_next(out)}")
     print("Research only, not a medical device.", file=sys.stderr)
+
+
+def _next(out: Path) -> str:
+    """The command that asks the demo's own patient, page included."""
+    image = next((out / "patients" / "nifti").glob("*/image.nii.gz"))
+    return shlex.join(
+        [
+            "unireason",
+            "ask",
+            str(image),
+            "-q",
+            "Is the spleen present?",
+            "-o",
+            "yes",
+            "-o",
+            "no",
+            "--report",
+            str(out / "spleen.html"),
+        ]
+    )

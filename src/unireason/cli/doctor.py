@@ -9,21 +9,9 @@ import platform
 import shutil
 from importlib import metadata, util
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-CORE = (
-    "numpy",
-    "scipy",
-    "pillow",
-    "SimpleITK",
-    "nibabel",
-    "pydicom",
-    "torch",
-    "transformers",
-    "safetensors",
-    "tokenizers",
-    "rich",
-)
-EXTRAS = {"browser": ("playwright",), "dicom": ("highdicom",), "dev": ("pytest", "hypothesis", "ruff", "mypy", "jsonschema")}
+NAME = "unireason"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -44,6 +32,62 @@ def _version(package: str) -> str | None:
         return None
 
 
+def _wanted(extra: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What this package's metadata asks for on this machine, by name: of the core for "", else of an extra; extras may hold extras."""
+    from packaging.requirements import Requirement
+
+    found: dict[str, Any] = {}
+    for line in metadata.requires(NAME) or []:
+        requirement = Requirement(line)
+        marker = requirement.marker
+        is_core = marker is None or marker.evaluate({"extra": ""})
+        belongs = is_core if not extra else not is_core and marker is not None and marker.evaluate({"extra": extra})
+        if not belongs:
+            continue
+        if requirement.name.lower() == NAME:
+            for inner in sorted(requirement.extras - {extra, *seen}):
+                found |= _wanted(inner, (*seen, extra))
+        else:
+            found[requirement.name] = requirement.specifier
+    return found
+
+
+def _install(extra: str) -> str:
+    """The command that installs the core or an extra, from where this installation came from."""
+    place, editable = NAME, ""
+    told = metadata.distribution(NAME).read_text("direct_url.json")
+    source = json.loads(told) if told else {}
+    if source.get("url", "").startswith("file://") and "dir_info" in source:
+        place = unquote(urlsplit(source["url"]).path)
+        editable = "-e " if source["dir_info"].get("editable") else ""
+    elif source:
+        place = f"{NAME} @ {source['url']}" if not extra else f"{NAME}[{extra}] @ {source['url']}"
+        return f"pip install '{place}'"
+    return f"pip install {editable}'{place}{f'[{extra}]' if extra else ''}'"
+
+
+def _requirements() -> tuple[dict[str, str | None], dict[str, dict[str, str | None]], list[str], list[str]]:
+    """Versions of the core and of the extras, commands for extras that are incomplete, problems of the core."""
+    try:
+        wanted = _wanted("")
+        extras = {extra: _wanted(extra) for extra in metadata.metadata(NAME).get_all("Provides-Extra") or []}
+    except metadata.PackageNotFoundError:
+        return {}, {}, [], [f"{NAME} runs from a folder and is not installed, so what it needs is not known; pip install it"]
+    except ImportError:
+        return {}, {}, [], ["packaging is missing, which reads what is needed; install it with: pip install packaging"]
+
+    def wrong(package: str, specifier: Any) -> str:
+        version = _version(package)
+        if version is None:
+            return f"{package} is missing"
+        return "" if specifier.contains(version, prereleases=True) else f"{package} is {version}, and {specifier} is needed"
+
+    problems = [f"{said}; install it with: {_install('')}" for p, s in wanted.items() if (said := wrong(p, s))]
+    commands = [_install(extra) for extra, needs in extras.items() if any(wrong(p, s) for p, s in needs.items())]
+    versions = {extra: {p: _version(p) for p in needs} for extra, needs in extras.items()}
+    return {p: _version(p) for p in wanted}, versions, commands, problems
+
+
 def _devices() -> list[str]:
     if util.find_spec("torch") is None:
         return []
@@ -62,11 +106,7 @@ def _threads() -> int | None:
 
 def examine() -> dict[str, Any]:
     """All findings as plain JSON values; ``problems`` lists what stops the core, each with a remedy."""
-    core = {p: _version(p) for p in CORE}
-    extras = {name: {p: _version(p) for p in packages} for name, packages in EXTRAS.items()}
-    problems = [
-        f"{p} is missing; install it with: pip install -c constraints.txt unireason" for p, v in core.items() if v is None
-    ]
+    core, extras, commands, problems = _requirements()
     from unireason.errors import ModelError
     from unireason.model.files import BUILT_IN, locate
 
@@ -76,14 +116,14 @@ def examine() -> dict[str, Any]:
         present = False
     if not present:
         problems.append("the built-in checkpoint is missing; reinstall the package")
-    if _version("torchvision") is not None and core["torch"] and "+cpu" in core["torch"]:
+    if _version("torchvision") is not None and "+cpu" in (_version("torch") or ""):
         problems.append("torchvision stands beside a CPU torch and may break it; remove it with: pip uninstall torchvision")
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "core": core,
         "extras": extras,
-        "missing_extras": [f"pip install 'unireason[{n}]'" for n, ps in extras.items() if any(v is None for v in ps.values())],
+        "missing_extras": commands,
         "devices": _devices(),
         "cpu_count": os.cpu_count(),
         "torch_threads": _threads(),

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .asking import add_machine, add_read, add_sampling, add_window, asking_options, read_options, thinking
+from .asking import add_machine, add_read, add_sampling, add_window, asking_options, read_options, tell_model, thinking
 from .experts import add_expert, expert_of
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     with status(f"loading {args.model}", quiet=args.json):
         reasoner = load(args.model, device=args.device, dtype=args.dtype, grounding=grounding, threads=args.threads)
     found = _ground(reasoner, case, k, expert, args)
+    tell_model(reasoner, "1 question", quiet=args.json)
     notes = [*case.notes, *note]
     if args.out:
         found = _save(found, notes, args)

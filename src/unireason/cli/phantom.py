@@ -28,6 +28,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when all patients are there."""
     from unireason.data.sources.phantom_files import write_patients
+    from unireason.report.markup import plural
 
     folders = write_patients(args.folder, count=args.patients, seed=args.seed, form=args.format)
     if args.json:
@@ -37,7 +38,6 @@ def run(args: argparse.Namespace) -> int:
             )
         )
     else:
-        print(
-            f"{len(folders)} patients in {args.folder}: {', '.join(f.name for f in folders[:3])}{', ...' if len(folders) > 3 else ''}"
-        )
+        names = ", ".join([*(f.name for f in folders[:3]), *(["..."] if len(folders) > 3 else [])])
+        print(f"{plural(len(folders), 'patient')} in {args.folder}: {names}")
     return 0

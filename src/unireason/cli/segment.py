@@ -50,6 +50,9 @@ def add_parser(subparsers: Any) -> None:
     output.add_argument(
         "--out", metavar="MASK", type=Path, help="file to write: .nii.gz, .nii, .nrrd, .mha, for images also .png"
     )
+    output.add_argument(
+        "--dicom", action="store_true", help="of a DICOM source also a segmentation and a measurement report, beside the mask"
+    )
     output.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
@@ -57,11 +60,14 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0 if a mask was found, 1 if it is empty."""
     from unireason.data.frames import rule
+    from unireason.errors import FormatError
     from unireason.imaging import read
     from unireason.segment.expert import checked
 
     from .progress import status
 
+    if args.dicom and args.out is None:
+        raise FormatError("--dicom without a place to write to", "--out MASK")
     box = None if args.box is None else numbers(args.box, "box")
     points = tuple(numbers(text, "point") for text in args.points)
     typed = Typed(box, points, args.space, args.slice, args.propagate)
@@ -75,6 +81,10 @@ def run(args: argparse.Namespace) -> int:
 
         write_mask(args.out, found.mask, case)
     result = _result(case, prompt, found, args)
+    if args.dicom and found.mask.any():
+        from unireason.report.grounded import write_dicom
+
+        result["dicom"] = [str(p) for p in write_dicom(args.out, found.mask, result["statistics"], case, source=args.file)]
     print(json.dumps(result) if args.json else "\n".join(_lines(result)))
     if not args.json:
         for note in case.notes:
@@ -127,12 +137,14 @@ def _mask_box(found: Segmentation, case: Case) -> tuple[float, ...] | None:
 
 def _lines(result: dict[str, Any]) -> list[str]:
     """The result as text."""
+    from unireason.report.markup import plural
+
     size = result["statistics"]
     measures = {"volume_ml": "ml", "area_mm2": "mm2", "diameter_mm": "mm across", "mean": "mean intensity"}
     told = [f"{size[key]:.4g} {unit}" for key, unit in measures.items() if size.get(key) is not None]
-    found = ", ".join([f"{size['voxels']:,} voxels", *told])
+    found = ", ".join([plural(size["voxels"], "voxel"), *told])
     lines = [
         f"{result['expert']}: {found}; score {result['score']:.2f}" if size["voxels"] else f"{result['expert']}: nothing found"
     ]
     lines += [f"  {note}" for note in result["notes"]]
-    return [*lines, *([f"  wrote {result['mask']}"] if result["mask"] else [])]
+    return [*lines, *(f"  wrote {path}" for path in (result["mask"], *result.get("dicom", ())) if path)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -59,6 +60,26 @@ class Question:
     text: str
     options: tuple[str, ...] = ()
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the types; a bare text would be taken letter by letter, and a set has no order.
+
+        Raises:
+            FormatError: If the question is no text, or the options are no list of texts.
+        """
+        if not isinstance(self.text, str):
+            raise FormatError(f"a question of the type {type(self.text).__name__}", "a text")
+        options: Any = self.options
+        if isinstance(options, str | bytes | Set | Mapping) or not isinstance(options, Iterable):
+            raise FormatError(
+                f"options={reprlib.repr(options)}",
+                "a list of texts in order",
+                'write options=["yes", "no"], or none for an open question',
+            )
+        object.__setattr__(self, "options", tuple(options))
+        wrong = [option for option in self.options if not isinstance(option, str)]
+        if wrong:
+            raise FormatError(f"the option {reprlib.repr(wrong[0])} is of the type {type(wrong[0]).__name__}", "a text")
 
     def seed_of(self, sample: int, sampling: Sampling) -> int:
         """The seed of one of its samples, counted from 0."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ from .threads import set_threads
 __all__ = ["AskOptions", "Question", "Reasoner", "load", "make_trace"]
 
 _KEPT_CASES = 2
+Readable = str | os.PathLike[str]
 
 
 def load(
@@ -73,13 +75,23 @@ class Reasoner:
         self._encoded: OrderedDict[tuple[Any, ...], tuple[Case, EncodedCase]] = OrderedDict()
         self._grounder: Reasoner | None = None
 
+    def __repr__(self) -> str:
+        return f"Reasoner({self.about})"
+
+    @property
+    def about(self) -> str:
+        """The model in a line: its name, its size, the type of its weights, its device."""
+        model = self.checkpoint
+        size = sum(p.numel() for p in model.network.parameters()) / 1e6
+        return f"{model.name}, {size:,.1f}M weights, {str(model.dtype).removeprefix('torch.')} on {model.device}"
+
     def ask(
-        self, case: Case, question: str, *, options: Sequence[str] = (), on_token: OnToken | None = None, **how: Any
+        self, case: Case | Readable, question: str, *, options: Sequence[str] = (), on_token: OnToken | None = None, **how: Any
     ) -> Trace:
         """Ask one question once.
 
         Args:
-            case: From ``unireason.read``.
+            case: From ``unireason.read``, or what it reads, such as a path; who asks more than once reads once.
             question: The question.
             options: Option texts in order A, B, ...; none for an open question.
             on_token: Called for every sampled token with (0, token id, text it completes).
@@ -93,16 +105,16 @@ class Reasoner:
             ModelError: If the case does not fit the model's context.
         """
         _check_once(how)
-        asked = [Question(question, tuple(options))]
+        asked = [Question(question, options)]  # type: ignore[arg-type]  # made a tuple there
         return self.ask_many(case, asked, on_token=on_token, **how)[0][0]
 
     def ask_many(
-        self, case: Case, questions: Sequence[Question | str], *, on_token: OnToken | None = None, **how: Any
+        self, case: Case | Readable, questions: Sequence[Question | str], *, on_token: OnToken | None = None, **how: Any
     ) -> list[list[Trace]]:
         """Ask several questions about one case, each several times, in one go.
 
         Args:
-            case: From ``unireason.read``.
+            case: From ``unireason.read``, or what it reads, such as a path; who asks more than once reads once.
             questions: Questions; a plain text is an open question. None gives an empty list.
             on_token: Called with (question number x samples + sample number, token id, text).
             **how: Fields of ``AskOptions``.
@@ -114,7 +126,9 @@ class Reasoner:
             FormatError: If a question, an option or a setting cannot be used.
             ModelError: If the case does not fit the model's context.
         """
-        chosen = options_from(how)
+        chosen, case = options_from(how), _case(case)
+        if isinstance(questions, str | Question):
+            raise FormatError("questions is one question", "a list of questions", "use ask for one")
         asked = [q if isinstance(q, Question) else Question(q) for q in questions]
         begun = time.perf_counter()
         encoded = self.encode(case, window=chosen.window, slices=chosen.slices)
@@ -162,7 +176,7 @@ class Reasoner:
             for session, (case, encoded, q, _) in zip(sessions, asked, strict=True)
         ]
 
-    def ground(self, case: Case, question: str, *, on_token: OnToken | None = None, **how: Any) -> Trace:
+    def ground(self, case: Case | Readable, question: str, *, on_token: OnToken | None = None, **how: Any) -> Trace:
         """Ask one implicit question once: what a picture is asked for is answered by a place.
 
         Args:
@@ -182,7 +196,7 @@ class Reasoner:
         return self.ground_many(case, [question], on_token=on_token, **how)[0][0]
 
     def ground_many(
-        self, case: Case, questions: Sequence[Question | str], *, on_token: OnToken | None = None, **how: Any
+        self, case: Case | Readable, questions: Sequence[Question | str], *, on_token: OnToken | None = None, **how: Any
     ) -> list[list[Trace]]:
         """Ask several implicit questions about one picture in the words of ``checkpoint.grounding``, each several times.
 
@@ -199,6 +213,7 @@ class Reasoner:
             FormatError: As for ``ground``.
             ModelError: If the case does not fit the model's context.
         """
+        case = _case(case)
         if case.kind != "image":
             raise FormatError("an implicit question about a volume", "an image", "choose one of its slices")
         if self._grounder is None:
@@ -299,6 +314,15 @@ class Reasoner:
             "versions": dict(model.versions),
             **more,
         }
+
+
+def _case(given: Case | Readable) -> Case:
+    """A case as it is; anything else is read."""
+    if isinstance(given, Case):
+        return given
+    from unireason.imaging import read
+
+    return read(given)
 
 
 def make_trace(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unireason.errors import ModelError
+from unireason.files import unloadable
 from unireason.grounding.prompts import BUILT_IN, GROUNDING_FILE, PROFILE_FILE, Profile, load_profile
 
 from . import files
@@ -77,9 +78,9 @@ class Checkpoint:
         versions: Versions of python, torch, transformers and this package.
     """
 
-    network: Any
-    tokenizer: Any
-    image_processor: Any
+    network: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    image_processor: Any = field(repr=False)
     ids: SpecialIds
     profile: Profile
     name: str
@@ -282,9 +283,7 @@ def _network(folder: Path, config: Mapping[str, Any], device: Any, dtype: Any) -
             output_loading_info=True,
         )
     except Exception as error:  # a broken configuration or weight file fails in many libraries, each with its own errors
-        raise ModelError(
-            f"the checkpoint cannot be loaded: {type(error).__name__}: {error}", remedy="download it again"
-        ) from error
+        raise unloadable("the checkpoint", error, config) from error
     finally:
         if shown:
             logging.enable_progress_bar()
@@ -299,7 +298,7 @@ def _network(folder: Path, config: Mapping[str, Any], device: Any, dtype: Any) -
         )
     try:
         return network.to(device)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # quantised weights refuse to be moved with a ValueError
         raise ModelError(f"the network does not fit on {device}: {error}", remedy="use another device or bf16") from error
 
 

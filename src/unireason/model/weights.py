@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from unireason.errors import ModelError
+from unireason.files import share_as_usual
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -40,7 +41,7 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str
         number = re.search(r"os error (\d+)", str(error))
         code = int(number.group(1)) if number else errno.EIO
         raise OSError(code, os.strerror(code) if number else str(error)) from error
-    path.chmod(0o644)
+    share_as_usual(path)
     with path.open("rb+") as file:
         os.fsync(file.fileno())  # a rename must not reach the disk before the bytes
 

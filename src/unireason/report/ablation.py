@@ -16,7 +16,7 @@ from .arms import draw
 from .bars import percent
 from .caution import banner, of_results
 from .evaluation_markdown import cell
-from .markup import RESEARCH_ONLY, escape, number, render, static
+from .markup import RESEARCH_ONLY, escape, number, plural, render, static
 
 NAME = "ablation"
 """Name of the three files, without their ends."""
@@ -146,7 +146,7 @@ def _points(value: float) -> str:
 def _facts(results: Mapping[str, Any]) -> str:
     manifest, scores = results["manifest"], results["arms"][0]["all"]
     seeds = len(results["seeds"])
-    words = [f"suite {manifest['suite']}", f"{scores['n']:,} questions", f"{scores['patients']:,} patients"]
+    words = [f"suite {manifest['suite']}", plural(scores["n"], "question"), plural(scores["patients"], "patient")]
     return " · ".join([*words, f"{seeds} seed{'s' if seeds > 1 else ''}", f"{len(results['arms'])} arms"])
 
 

@@ -19,7 +19,7 @@ from .comparison_questions import Answers, questions
 from .evaluation import section, style
 from .evaluation_dots import dot, ticks
 from .evaluation_tables import frequent, heading, label, legend, ordered, remark, span
-from .markup import escape, number, render, static
+from .markup import escape, number, plural, render, static
 
 LEVEL = 0.05
 """A difference whose corrected p value is below it is coloured."""
@@ -57,9 +57,9 @@ def write_comparison(
 def _page(found: Mapping[str, Any], answers: Answers, rules: Mapping[str, str]) -> str:
     facts = [
         f"suite {found['suite']}",
-        f"{len(found['runs'])} runs",
-        f"{found['n']:,} questions",
-        f"{found['patients']:,} patients",
+        plural(len(found["runs"]), "run"),
+        plural(found["n"], "question"),
+        plural(found["patients"], "patient"),
     ]
     body = [
         section("Runs", f"{_shared(found)}{_runs(found)}{legend()}"),

@@ -8,7 +8,7 @@ from typing import Any
 from .bars import interval_text, percent
 from .caution import of_results
 from .evaluation_tables import command, heading, intervals, label, ordered, plain, rate, span
-from .markup import RESEARCH_ONLY, escape
+from .markup import RESEARCH_ONLY, escape, plural
 
 _DASH = "\u2013"
 
@@ -60,7 +60,7 @@ def _asked(results: Mapping[str, Any]) -> str:
     made = results["manifest"]
     model, profile = made["checkpoint"], made["profile"]
     words = [
-        f"{results['n']:,} questions on {results['patients']:,} patients",
+        f"{plural(results['n'], 'question')} on {plural(results['patients'], 'patient')}",
         f"checkpoint {model['name']} {str(model['sha256'])[:12]}",
         f"profile {profile['name']} {str(profile['sha256'])[:12]}",
         f"seed {made['seed']}",

@@ -15,6 +15,7 @@ from unireason.engine.pointing import Place, Target
 from unireason.files import write_bytes
 from unireason.grounding.trace import to_json as trace_json
 from unireason.grounding.umrg import read
+from unireason.imaging.saving.masks import ENDINGS
 from unireason.types import Box, Box2D, Box3D, Case, Trace
 
 from .findings import Findings
@@ -125,15 +126,46 @@ def save_dicom(found: Grounded, folder: Path, *, source: Path) -> None:
         MissingExtraError: Without the extra ``dicom``.
         UniReasonError: If the source is no DICOM or a file cannot be written.
     """
+    region = found.region
+    if region is not None:
+        marked = region.marked
+        places = (folder / SEGMENTATION, folder / MEASUREMENTS)
+        _write_dicom(places, marked.label, marked.segmentation.mask, region.statistics, found.case, source)
+
+
+def write_dicom(
+    beside: Path, mask: NDArray[np.bool_], statistics: Mapping[str, Any], case: Case, *, source: Path
+) -> tuple[Path, Path]:
+    """Write a segmentation and a measurement report of one structure beside the file of its mask; ``liver.nii.gz`` gets
+    ``liver-segmentation.dcm`` and ``liver-measurements.dcm``.
+
+    Args:
+        beside: The file of the mask.
+        mask: Of ``case.geometry.shape``, not empty.
+        statistics: From ``metrics.regions.region_statistics``.
+        case: What it was drawn on.
+        source: The DICOM file or folder that was read.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        MissingExtraError: Without the extra ``dicom``.
+        UniReasonError: If the source is no DICOM or a file cannot be written.
+    """
+    stem = next((beside.name[: -len(end)] for end in ENDINGS if beside.name.lower().endswith(end)), beside.stem)
+    places = (beside.with_name(f"{stem}-{SEGMENTATION}"), beside.with_name(f"{stem}-{MEASUREMENTS}"))
+    _write_dicom(places, "structure", mask, statistics, case, source)
+    return places
+
+
+def _write_dicom(
+    places: tuple[Path, Path], label: str, mask: NDArray[np.bool_], statistics: Mapping[str, Any], case: Case, source: Path
+) -> None:
     from unireason.imaging.saving import write_dicom_report, write_dicom_seg
 
-    region = found.region
-    if region is None:
-        return
-    label = region.marked.label
-    segmentation = write_dicom_seg(folder / SEGMENTATION, {label: region.marked.segmentation.mask}, found.case, source=source)
-    statistics = {label: region.statistics}
-    write_dicom_report(folder / MEASUREMENTS, statistics, found.case, source=source, segmentation=segmentation)
+    segmentation = write_dicom_seg(places[0], {label: mask}, case, source=source)
+    write_dicom_report(places[1], {label: statistics}, case, source=source, segmentation=segmentation)
 
 
 def _overlay(found: Grounded, region: Region, window: str) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from unireason.types import Case, Stack, Trace
 from .bars import bar, interval_text, is_share, percent
 from .caution import banner, of_results, of_traces
 from .figures import thumbnail
-from .markup import escape, render, static
+from .markup import escape, plural, render, static
 from .pixels import addresses
 
 _NAMES = {"2d": "2D images", "3d": "3D volumes"}
@@ -118,7 +118,7 @@ def _panel(key: str, score: Mapping[str, Any]) -> str:
     large = "".join(
         f"<div><dt>{name}</dt><dd>{value}{f'<small>{more}</small>' if more else ''}</dd></div>" for name, value, more in figures
     )
-    count = f" · {score['n']} questions" if isinstance(score.get("n"), int) else ""
+    count = f" · {plural(score['n'], 'question')}" if isinstance(score.get("n"), int) else ""
     head = f'<h2>{_NAMES[key]}{count}</h2><dl class="large">{large}</dl>'
     return f'<section class="card panel">{head}{table if rows else ""}</section>'
 

@@ -122,6 +122,17 @@ class Learner:
             self._shard(low)
         self.trained = parts.trainable(self.checkpoint.network)
         self.optimizers = optimisers.make(self.trained, settings.optim)
+        watch.begun(self._facts())
+
+    def _facts(self) -> str:
+        """On what, from what and with what this run learns, for a person."""
+        device, count = self.crew.device, len(self.training)
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        on = f"{self.crew.world} x {name}" if self.crew.world > 1 else name
+        sizes = [sum(p.numel() for p in ps) for ps in (self.trained.values(), self.checkpoint.network.parameters())]
+        learn, whole = (f"{size / 1e6:,.1f}M" for size in sizes)
+        samples = f"{count:,} case{'' if count == 1 else 's'} of the split {self.settings.data.split!r}"
+        return f"on {on}: {self.checkpoint.name}, {learn} of {whole} weights learn in {self.settings.model.precision}, from {samples}"
 
     def _frozen(self) -> Policy | None:
         """A copy of the start that never learns. Adapters need none, they are switched off, unless more than they learns."""

@@ -14,6 +14,13 @@ __all__ = ["Scored", "Silent", "Watcher"]
 class Watcher(Protocol):
     """What a trainer tells while it goes on. Every process has one; only the main one should show anything."""
 
+    def begun(self, facts: str) -> None:
+        """Called once when everything is loaded.
+
+        Args:
+            facts: Device, weights and samples, in words.
+        """
+
     def step(self, stage: str, step: int, total: int, values: Mapping[str, float]) -> None:
         """Called after every optimiser step, when its line is in the log.
 
@@ -50,6 +57,9 @@ class Watcher(Protocol):
 
 class Silent:
     """A watcher that does nothing."""
+
+    def begun(self, facts: str) -> None:
+        """Does nothing."""
 
     def step(self, stage: str, step: int, total: int, values: Mapping[str, float]) -> None:
         """Does nothing."""

@@ -202,3 +202,45 @@ def test_threads():
             set_threads(tiny.checkpoint(), 0)
     finally:
         torch.set_num_threads(before)
+
+
+def test_reprs_are_a_line():
+    case, model = volume(), reasoner(f"<think>Look <|box_start|>[14,0,1,28,56,3]<|box_end|></think>B. no{END}")
+    trace = model.ask(case, "Is it big? " * 20, options=["yes", "no"])
+    assert repr(case) == "Case(volume 20 x 50 x 60, MR, 2 x 1 x 3 mm, nifti, 'scan.nii.gz')"
+    assert "mm" not in repr(picture())
+    assert repr(trace).endswith("-> 'B. no', 1 look, end_of_turn)")
+    assert repr(model).startswith("Reasoner(tiny, ")
+    assert all("\n" not in repr(x) and len(repr(x)) < 150 for x in (case, trace, model))
+    for holder in (trace.looks[0], model.stack(case), model.checkpoint):
+        assert "array(" not in repr(holder)
+
+
+@pytest.mark.parametrize("options", ["yes", b"yes", {"yes", "no"}, {"A": "yes"}, None, 2, ["yes", 2], [None, "no"]])
+def test_options_that_are_no_list_of_texts_are_refused(options):
+    with pytest.raises(FormatError, match=r"option.* Expected a"):
+        reasoner("x").ask(picture(), "Is it big?", options=options)
+    with pytest.raises(FormatError, match="option"):
+        Question("Is it big?", options)
+
+
+def test_options_may_be_any_ordered_run_of_texts():
+    model = reasoner(f"</think>B. no{END}", f"</think>B. no{END}")
+    for options in (("yes", "no"), (word for word in ("yes", "no"))):
+        assert model.ask(picture(), "Is it big?", options=options).options == ("yes", "no")
+
+
+def test_a_path_is_read(tmp_path):
+    from PIL import Image
+
+    Image.fromarray(picture().pixels).save(tmp_path / "x.png")
+    for path in (tmp_path / "x.png", str(tmp_path / "x.png")):
+        trace = reasoner(f"</think>B. no{END}").ask(path, "Is it big?", options=["yes", "no"])
+        assert trace.source.name == "x.png"
+    with pytest.raises(unireason.UniReasonError, match=r"nowhere\.png"):
+        reasoner("x").ask(tmp_path / "nowhere.png", "Is it big?")
+
+
+def test_one_question_is_no_list_of_questions():
+    with pytest.raises(FormatError, match="Use ask"):
+        reasoner("x").ask_many(picture(), "Is it big?")

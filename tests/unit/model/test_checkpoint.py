@@ -205,6 +205,94 @@ def test_hub_without_network_is_a_clear_error(monkeypatch):
     assert not any("bin" in p or "py" in p for p in asked["allow_patterns"])
 
 
+def test_an_offline_hub_is_not_a_missing_repository(monkeypatch, tmp_path):
+    """The hub client's own words for it are those of a file that is not found."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match="cannot be reached, for HF_HUB_OFFLINE") as caught:
+        files.locate("owner/name")
+    assert "hf download owner/name --local-dir FOLDER" in str(caught.value)
+
+
+class _Response:
+    def __init__(self, status):
+        self.status_code, self.headers, self.request = status, {}, None
+
+
+def _hub_error(name, cause=None, status=None):
+    import huggingface_hub.errors
+
+    kind = getattr(huggingface_hub.errors, name)
+    error = kind.__new__(kind)
+    error.__cause__ = cause
+    if status:
+        error.response = _Response(status)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "remedy"),
+    [
+        (
+            lambda: _hub_error("LocalEntryNotFoundError", ConnectionError("DNS")),
+            "cannot be reached .ConnectionError",
+            "Go online",
+        ),
+        (lambda: _hub_error("LocalEntryNotFoundError", TimeoutError()), "cannot be reached .TimeoutError", "Go online"),
+        (lambda: _hub_error("OfflineModeIsEnabled"), "cannot be reached, for HF_HUB_OFFLINE", "go online"),
+        (lambda: TimeoutError("read"), "cannot be reached", "Go online"),
+        (lambda: _hub_error("HfHubHTTPError", status=503), "cannot be reached", "Go online"),
+        (lambda: _hub_error("GatedRepoError", status=403), "is gated", "hf auth login"),
+        (lambda: _hub_error("RepositoryNotFoundError", status=401), "no repository of that name", "a private one needs a login"),
+        (lambda: _hub_error("HfHubHTTPError", status=403), "refuses access", "hf auth login"),
+        (lambda: OSError(28, "No space left on device"), "cannot be kept", "HF_HOME"),
+    ],
+)
+def test_what_keeps_a_repository_away_is_told_apart(monkeypatch, error, words, remedy):
+    import huggingface_hub
+
+    def fail(repo, **options):
+        raise error()
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(ModelError, match=words) as caught:
+        files.locate("owner/name")
+    assert remedy in str(caught.value)
+    assert "--local-dir FOLDER" in str(caught.value)
+
+
+@pytest.mark.parametrize(("method", "package"), [("bitsandbytes", "bitsandbytes"), ("awq", "gptqmodel"), ("hqq", "hqq")])
+def test_a_missing_quantisation_package_is_named(copy, method, package):
+    table = {"quant_method": method, "bits": 4, "load_in_4bit": True}
+    change(copy / "config.json", quantization_config=table)
+    with pytest.raises(ModelError, match=f"quantised .{method}") as caught:
+        checkpoints.load(copy, device="cpu")
+    assert f"pip install {package}" in str(caught.value)
+    assert "ownload it again" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ImportError("needs xyz"), "a package is missing"),
+        (RuntimeError("CUDA out of memory"), "does not fit into memory"),
+        (ValueError("cut short"), "ownload it again"),
+    ],
+)
+def test_only_damage_is_to_be_downloaded_again(copy, monkeypatch, error, words):
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(Qwen2_5_VLForConditionalGeneration, "from_pretrained", fail)
+    with pytest.raises(ModelError, match=words) as caught:
+        checkpoints.load(copy, device="cpu")
+    assert ("ownload it again" in str(caught.value)) == (type(error) is ValueError)
+
+
 def test_a_path_is_not_looked_up_on_the_hub(monkeypatch, tmp_path):
     import huggingface_hub
     from huggingface_hub.errors import RepositoryNotFoundError

@@ -130,6 +130,8 @@ def test_medsam2_becomes_an_expert(tmp_path: Path):
     state = {n: t.sub(240).div(1e4) for n, t in original_networks.numbered(original_networks.medsam2()).items()}
     torch.save({"model": state}, tmp_path / "MedSAM2.pt")
     convert(tmp_path / "MedSAM2.pt", "medsam2", tmp_path / "new")
+    (tmp_path / "probe").write_text("")
+    assert {p.stat().st_mode for p in (tmp_path / "new").iterdir()} == {(tmp_path / "probe").stat().st_mode}
     expert: Any = make_expert("medsam2", weights=tmp_path / "new", device="cpu")
     assert (expert.network.size, sorted(p.name for p in (tmp_path / "new").iterdir())) == (512, ["config.json", STORED])
 

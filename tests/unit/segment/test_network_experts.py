@@ -163,7 +163,7 @@ def test_weights_that_cannot_be_used(folders: dict[str, Path], tmp_path: Path):
     with pytest.raises(ModelError, match="pickled weights are not opened"):
         make_network_expert("sam", weights=tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="cannot be loaded"):
         make_network_expert("sam", weights=tmp_path)
     with pytest.raises(ModelError, match="of model type 'sam'"):
         make_network_expert("sam2", weights=folders["sam"])

@@ -176,9 +176,15 @@ def _annotation(args: argparse.Namespace) -> dict[str, Any]:
     """What of the annotator's settings shapes the result."""
     if args.annotator == "template":
         return {}
+    import hashlib
+
+    from unireason.data.annotate.settings import chat_url
+
     settings = _llm_settings(args)
+    # Another endpoint may call another model by the same name; its address itself is nobody's business who gets the data set.
+    endpoint = hashlib.sha256(chat_url(args.endpoint).encode()).hexdigest()[:16]
     rules = {"budget_tokens": settings.budget_tokens, "budget_requests": settings.budget_requests, "repair": settings.repair}
-    return {"model": args.model, **settings.sampling(), **rules, "rules": asdict(settings.rules)}
+    return {"endpoint_sha256": endpoint, "model": args.model, **settings.sampling(), **rules, "rules": asdict(settings.rules)}
 
 
 @contextmanager
@@ -213,13 +219,18 @@ def summary(out: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _told(out: Path, manifest: Mapping[str, Any]) -> str:
+    from unireason.report.markup import plural
+
     counts = manifest["counts"]
     kinds = ", ".join(f"{n} of {kind}s" for kind, n in counts.get("by_kind", {}).items())
     splits = ", ".join(f"{split} {n}" for split, n in counts.get("by_split", {}).items())
-    lines = [f"{counts['samples']} samples ({kinds}) about {counts['cases']} cases in {out}", f"splits by patient: {splits}"]
+    lines = [
+        f"{plural(counts['samples'], 'sample')} ({kinds}) about {plural(counts['cases'], 'case')} in {out}",
+        f"splits by patient: {splits}",
+    ]
     lines += [f"{family.replace('_', ' ')}: {n}" for family, n in counts.get("by_family", {}).items()]
     if manifest["skipped"]:
-        lines.append(f"{manifest['skipped']} items could not be used: see {out / 'skipped.jsonl'}")
+        lines.append(f"{plural(manifest['skipped'], 'item')} could not be used: see {out / 'skipped.jsonl'}")
     if counts.get("dropped"):
         lines.append(f"dropped: {', '.join(f'{reason} {n}' for reason, n in counts['dropped'].items())}")
     return "\n".join([*lines, f"content {manifest['content_sha256']}", f"check it with: unireason data check {out}"])

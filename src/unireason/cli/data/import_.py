@@ -53,16 +53,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _told(out: Path, manifest: dict[str, Any]) -> str:
+    from unireason.report.markup import plural
+
     def counted(name: str) -> str:
         return ", ".join(f"{key} {number:,}" for key, number in counts.get(name, {}).items()) or "none"
 
     counts = manifest["counts"]
-    lines = [f"{counts['samples']:,} samples ({counted('by_kind')}) about {counts['cases']:,} cases in {out}"]
+    lines = [f"{plural(counts['samples'], 'sample')} ({counted('by_kind')}) about {plural(counts['cases'], 'case')} in {out}"]
     lines += [f"splits: {counted('by_split')}", f"for training by: {counted('stages')}"]
     if manifest["skipped"]:
-        lines.append(f"{manifest['skipped']:,} rows left out, see {out / 'skipped.jsonl'}: {counted('dropped')}")
+        lines.append(f"{plural(manifest['skipped'], 'row')} left out, see {out / 'skipped.jsonl'}: {counted('dropped')}")
     if counts["other_crops"]:
         lines.append(
-            f"{counts['other_crops']:,} rows show another number of crops than the engine cuts; its own are shown in training"
+            f"{plural(counts['other_crops'], 'row')} with another number of crops than the engine cuts; its own are shown in training"
         )
     return "\n".join([*lines, f"content {manifest['content_sha256']}", f"check it with: unireason data check {out}"])

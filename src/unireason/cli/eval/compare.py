@@ -97,9 +97,10 @@ def _tell(found: Mapping[str, Any], page: Path) -> None:
     """The results as tables."""
     from unireason.report.bars import interval_text, percent
     from unireason.report.comparison import p_value, points
+    from unireason.report.markup import plural
 
     width = max(8, *(len(one["name"]) for one in found["runs"])) + 2
-    print(f"{found['n']} questions on {found['patients']} patients, suite {found['suite']}")
+    print(f"{plural(found['n'], 'question')} on {plural(found['patients'], 'patient')}, suite {found['suite']}")
     print(f"{'run':<{width}}{'accuracy':>9}{'Wilson 95%':>15}{'patients 95%':>15}{'overlap':>9}{'unread':>8}")
     for one in found["runs"]:
         overlap = one["overlap"]["mean"]

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unireason.cli.asking import tell_model
+
 from .suite import PHANTOM_QUESTIONS, add_again, add_model, add_skip, add_suite, settings_of, suite_of, tell_left_out
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         volumes, count = _volumes(args)
         settings = settings_of(args, count)
         reasoner = load(args.model)
+    tell_model(reasoner, "questions about volumes and their slices", quiet=args.json)
     with bar("looks", quiet=args.json) as progress:
         found = evaluate(reasoner, volumes, args.out, settings=settings, progress=progress)
     with status("writing the page", quiet=args.json):

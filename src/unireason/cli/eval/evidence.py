@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unireason.cli.asking import tell_model
+
 from .suite import add_again, add_model, add_skip, add_suite, settings_of, suite_of, tell_left_out
 
 if TYPE_CHECKING:
@@ -45,11 +47,13 @@ def run(args: argparse.Namespace) -> int:
     from unireason.report.caution import of_results, tell
     from unireason.report.evidence import write_evidence
     from unireason.report.evidence_figure import write_evidence_figure
+    from unireason.report.markup import plural
 
     with status("opening model and questions", quiet=args.json):
         suite, count = suite_of(args)
         settings = settings_of(args, count)
         reasoner = load(args.model)
+    tell_model(reasoner, f"{'all questions' if count is None else plural(count, 'question')} of {args.suite}", quiet=args.json)
     with bar("answers", quiet=args.json) as progress:
         found = evaluate(reasoner, suite, args.out, settings=settings, progress=progress)
     with status("writing the page", quiet=args.json):

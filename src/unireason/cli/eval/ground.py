@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unireason.cli.asking import add_machine
+from unireason.cli.asking import add_machine, tell_model
 from unireason.cli.experts import add_expert, expert_of
 
 from .suite import add_again
@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from unireason.evaluate.pointing.run import evaluate
     from unireason.files import write_bytes
     from unireason.report.caution import of_results, tell
+    from unireason.report.markup import plural
     from unireason.report.pointing import pointing_markdown, write_pointing
 
     if args.seed < 0 or (args.questions is not None and args.questions < 1):
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         suite = _suite(args)
         total = settings.count or sum(1 for _ in suite.entries())
         reasoner = _reasoner(args)
+    tell_model(reasoner, f"{plural(total, 'question')} of {args.suite}, {plural(args.samples, 'sample')} each", quiet=args.json)
     with bar("questions", total, quiet=args.json) as progress:
         found = evaluate(reasoner, suite, expert, args.out, settings=settings, progress=progress)
     with status("writing the page", quiet=args.json):

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unireason.cli.asking import add_machine
+from unireason.cli.asking import add_machine, tell_model
 
 from .suite import add_again, add_model, add_skip, add_suite, opened, suite_of
 
@@ -63,11 +63,16 @@ def run(args: argparse.Namespace) -> int:
     from unireason.evaluate.scoring.published import EXTRACTORS
     from unireason.report.caution import of_results, tell
     from unireason.report.evaluation import write_run
+    from unireason.report.markup import plural
 
     asked = _settings(args)
     with status("opening model and questions", quiet=args.json):
         suite, count = suite_of(args)
         reasoner = load(args.model, device=args.device, dtype=args.dtype, threads=args.threads)
+    samples = f", {plural(asked.samples, 'sample')} each"
+    tell_model(
+        reasoner, f"{'all questions' if count is None else plural(count, 'question')} of {args.suite}{samples}", quiet=args.json
+    )
     draw = None if args.no_pictures else picture
     with bar("questions", quiet=args.json) as progress:
         settings = replace(asked, count=count, opened=opened(args, suite))

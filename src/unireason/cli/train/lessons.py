@@ -32,5 +32,7 @@ def run(args: argparse.Namespace) -> int:
     total = int(dataset.manifest.get("counts", {}).get("cases", 0))
     with bar("cases", total, quiet=args.quiet) as progress:
         made = rehearse(dataset, args.out, seed=args.seed, progress=progress)
-    print(f"wrote {made.manifest['counts']['samples']} samples to {args.out}")
+    from unireason.report.markup import plural
+
+    print(f"wrote {plural(made.manifest['counts']['samples'], 'sample')} to {args.out}")
     return 0

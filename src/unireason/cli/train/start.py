@@ -18,7 +18,7 @@ S = TypeVar("S")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of a run that is described by a TOML file."""
-    parser.add_argument("--config", metavar="FILE.toml", type=Path, required=True, help="settings of the run")
+    parser.add_argument("--config", metavar="FILE.toml", type=Path, help="settings of the run; without one --set gives them")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="run folder; the checkpoint is DIR/checkpoint")
     parser.add_argument(
         "--set",

@@ -62,6 +62,11 @@ class Terminal:
         if self._bar is not None:
             self._bar.stop()
 
+    def begun(self, facts: str) -> None:
+        """Says on what the run goes, from what and with what."""
+        if self._loud:
+            self._say(facts)
+
     def step(self, stage: str, step: int, total: int, values: Mapping[str, float]) -> None:
         """Moves the bar; after an evaluation the curves are drawn anew."""
         self._steps = step
@@ -75,10 +80,10 @@ class Terminal:
         if self._bar is not None and self._task is not None:
             if first:  # steps of an earlier process must not count as fast ones
                 self._bar.reset(self._task, total=total, completed=step, description=stage)
-            self._bar.update(self._task, completed=step, total=total, description=stage, values=_words(self._last))
+            self._bar.update(self._task, completed=step, total=total, description=stage, values=_words(values))
         elif self._loud and (first or evaluated or step == total or now - self._told >= EVERY):
             self._told = now
-            self._say(f"{stage} {step}/{total}  {_words(self._last)}{self._left(step, total, now)}")
+            self._say(f"{stage} {step}/{total}  {_words(values)}{self._left(step, total, now)}")
         if evaluated:
             self._curves()
 
@@ -112,8 +117,10 @@ class Terminal:
             found = {"checkpoint": str(checkpoint), "steps": self._steps, "skipped": self._skipped, "last": last}
             print(json.dumps(found))
             return
+        from unireason.report.markup import plural
+
         if self._skipped:
-            print(f"{self._skipped} case{'s' if self._skipped > 1 else ''} could not be read")
+            print(f"{plural(self._skipped, 'case')} could not be read")
         for name in ("curves.png", "rollouts/index.html"):
             if (self._out / name).is_file():
                 print(f"wrote {self._out / name}")

@@ -41,15 +41,16 @@ class Reply:
         return self.prompt_tokens + self.completion_tokens
 
 
-def key_of(model: str, messages: Sequence[Mapping[str, str]], sampling: Mapping[str, Any]) -> str:
+def key_of(url: str, model: str, messages: Sequence[Mapping[str, str]], sampling: Mapping[str, Any]) -> str:
     """SHA-256 of everything that a reply depends on, as hex digits.
 
     Args:
-        model: Name of the model at the endpoint. The endpoint's address is no part, so that a model may move.
+        url: Full address of the chat completions: servers call any model "default", so a name alone says little.
+        model: Name of the model there.
         messages: Role and content of each message.
         sampling: Sampling settings as plain JSON values.
     """
-    whole = {"schema": SCHEMA, "model": model, "messages": [dict(m) for m in messages], "sampling": dict(sampling)}
+    whole = {"schema": SCHEMA, "url": url, "model": model, "messages": [dict(m) for m in messages], "sampling": dict(sampling)}
     return hashlib.sha256(json.dumps(whole, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
 
 

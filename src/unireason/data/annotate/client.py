@@ -9,30 +9,63 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from unireason.errors import UniReasonError
 
+from .budget import Bill
 from .cache import Reply
 from .settings import LlmSettings
 
 if TYPE_CHECKING:
     import httpx2
 
-PASSING = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
 _TOKEN_CHARS = 4  # for endpoints that report no usage: characters a token, roughly
+_LATER = frozenset((408, 409, 425, 429))  # and what a server or a proxy says of itself, 500 and above
+_NEVER = frozenset((501, 505, 511))
+
+# What services say in codes and sentences of their own, whatever status they send: no status tells a spent account from a busy server.
+_NO_QUOTA = re.compile(
+    r"insufficient[ _-]?(?:quota|balance|funds|credits?)|billing[ _](?:hard[ _])?(?:limit|not[ _]active)|payment required"
+    r"|(?:exceeded|exhausted|out of|used up|no (?:more|remaining)|not enough)[^.]{0,30}(?:quota|monthly|credits?|spending|balance)"
+    r"|credit balance|account[^.]{0,30}(?:deactivated|suspended|overdue)",
+    re.IGNORECASE,
+)
+_BUSY = re.compile(
+    r"rate[ _-]?limit|resource[ _]exhausted|throttl|overloaded|per[ _](?:min|second|hour|day)|(?:try|retry)[^.]{0,20}(?:in|after|later)\b",
+    re.IGNORECASE,
+)
+_BAD_KEY = re.compile(
+    r"(?:invalid|incorrect|missing|expired|revoked|wrong|unknown|no)[ _-](?:\w+[ _-]){0,2}"
+    r"(?:api[ _-]?key|authentication|credentials?|access token)"
+    r"|(?:api[ _-]?key|access token|credentials?)[^.]{0,30}(?:invalid|not valid|incorrect|expired|missing|required|revoked)"
+    r"|unauthenticated|unauthorized|authentication[ _](?:error|failed|required)",
+    re.IGNORECASE,
+)
+_TOO_LONG = re.compile(
+    r"context[ _-]?(?:length|window|size)|(?:maximum|max)[^.]{0,20}(?:context|prompt|input)[^.]{0,20}(?:length|tokens)"
+    r"|too many (?:input )?tokens"
+    r"|(?:string|request|payload|prompt|input|message)s?[ _](?:is |are |has )?(?:too[ _](?:long|large)|longer than)",
+    re.IGNORECASE,
+)
+_NO_MODEL = re.compile(
+    r"model[ _]not[ _](?:found|exist)|model[^.]{0,80}(?:does not exist|not found|is not (?:available|supported|loaded))"
+    r"|(?:no such|unknown|invalid) model",
+    re.IGNORECASE,
+)
 
 
 class EndpointError(Exception):
     """One request got no usable reply.
 
     Attributes:
-        code: "rate_limited", "server_error", "timeout", "unreachable", "connection", "bad_reply", "reply_too_large", "refused" or
-            "no_text".
+        code: "rate_limited", "server_error", "timeout", "unreachable", "connection", "bad_reply", "reply_too_large", "refused",
+            "refusal", "context_length", "budget" or "no_text".
         detail: What came.
         passing: True if another try may help.
         wait_s: Seconds the endpoint asked to wait; 0 if it said nothing.
@@ -43,14 +76,6 @@ class EndpointError(Exception):
         self.code, self.detail, self.passing, self.wait_s = code, detail, passing, wait_s
 
 
-@dataclass(slots=True)
-class Traffic:
-    """What went over the wire: requests sent, and how many of them were retries."""
-
-    sent: int = 0
-    retried: int = 0
-
-
 class ChatClient:
     """A connection to one endpoint, used inside one event loop.
 
@@ -58,11 +83,10 @@ class ChatClient:
         url: Full address of the chat completions.
         model: Name of the model there.
         settings: Limits and sampling.
-        traffic: Counts what is sent.
     """
 
-    def __init__(self, url: str, model: str, settings: LlmSettings, traffic: Traffic) -> None:
-        self._url, self._model, self._settings, self._traffic = url, model, settings, traffic
+    def __init__(self, url: str, model: str, settings: LlmSettings) -> None:
+        self._url, self._model, self._settings = url, model, settings
         self._key = settings.key()
         self._http: httpx2.AsyncClient | None = None
 
@@ -73,28 +97,31 @@ class ChatClient:
         if self._http is not None:
             await self._http.aclose()
 
-    async def ask(self, messages: Sequence[Mapping[str, str]]) -> Reply:
-        """Send one request, again after failures that may pass.
+    async def ask(self, messages: Sequence[Mapping[str, str]], bill: Bill) -> Reply:
+        """Send one request, again after failures that may pass, as long as the budget lasts.
 
         Args:
             messages: Role and content of each.
+            bill: Takes what every reply costs, usable or not.
 
         Returns:
             The reply.
 
         Raises:
             EndpointError: If no usable reply came.
-            UniReasonError: If the endpoint refuses the key or does not know the model: no request can succeed.
+            UniReasonError: If the endpoint refuses the key, has no quota left or does not know the model: no request can succeed.
         """
         body = {"model": self._model, "messages": list(messages), **self._settings.sampling()}
         for attempt in range(self._settings.retries + 1):
-            self._traffic.sent += 1
-            self._traffic.retried += attempt > 0
+            if attempt:
+                bill.retried()
             try:
-                return await self._once(body)
+                return await self._once(body, bill)
             except EndpointError as failure:
                 if not failure.passing or attempt == self._settings.retries:
                     raise
+                if bill.over:
+                    raise EndpointError("budget", f"used up after {failure}", passing=False) from failure
                 await asyncio.sleep(self._wait(attempt, failure.wait_s))
         raise AssertionError("unreachable")
 
@@ -104,9 +131,10 @@ class ChatClient:
         wait = settings.backoff_s * 2.0 ** min(attempt, 30) * random.uniform(0.5, 1.0)
         return min(max(wait, asked_s), settings.max_backoff_s)
 
-    async def _once(self, body: Mapping[str, Any]) -> Reply:
+    async def _once(self, body: Mapping[str, Any], bill: Bill) -> Reply:
         import httpx2
 
+        asked = sum(len(m["content"]) for m in body["messages"])
         try:
             status, headers, raw = await asyncio.wait_for(self._post(body), self._settings.timeout_s)
         except (asyncio.TimeoutError, httpx2.TimeoutException) as error:
@@ -117,11 +145,30 @@ class ChatClient:
             raise EndpointError("unreachable", type(error).__name__, passing=True) from error
         except httpx2.RequestError as error:
             raise EndpointError("connection", type(error).__name__, passing=True) from error
-        text = self._blotted(raw.decode("utf-8", "replace"))
-        if status != 200:
-            raise self._refusal(status, headers, text)
-        reply = _reply(text, body)
-        return replace(reply, text=self._blotted(reply.text))  # JSON may spell the same letters in another way
+        text = self._blotted(raw[: self._settings.max_reply_bytes].decode("utf-8", "replace"))
+        values = _object(text)
+        content, refusal, finish = _said(values)
+        usage = values.get("usage")
+        if status == 200 or isinstance(usage, dict):  # a status of failure alone is not paid for
+            usage = usage if isinstance(usage, dict) else {}
+            prompt_tokens = _count(usage.get("prompt_tokens"), asked)
+            completion_tokens = _count(usage.get("completion_tokens"), len(content or text) if status == 200 else 0)
+            bill.paid(prompt_tokens, completion_tokens)
+        if len(raw) > self._settings.max_reply_bytes:
+            raise EndpointError("reply_too_large", f"more than {self._settings.max_reply_bytes} bytes", passing=False)
+        if status != 200 or (content is None and values.get("error")):  # some services send their failures with the status 200
+            raise self._refusal(_status(status, values), headers, _Complaint.of(values))
+        if content is None and refusal is None:
+            raise EndpointError("bad_reply", f"no chat completion: {text[:80]!r}", passing=True)
+        if refusal:
+            raise EndpointError(
+                "refusal", f"the model declines: {' '.join(self._blotted(refusal).split())[:120]!r}", passing=False
+            )
+        if content is None:
+            hint = "; it ran out of tokens before its text began, so allow more" if finish == "length" else ""
+            raise EndpointError("no_text", f"a reply without text (finish {finish or 'not said'}{hint})", passing=False)
+        # JSON may spell the same letters in another way, so the key is blotted out once more.
+        return Reply(self._blotted(content), prompt_tokens, completion_tokens, finish)
 
     def _blotted(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text
@@ -133,8 +180,8 @@ class ChatClient:
         async with self._connection().stream("POST", self._url, json=body) as response:
             async for block in response.aiter_bytes():
                 received += block
-                if len(received) > most:
-                    raise EndpointError("reply_too_large", f"more than {most} bytes", passing=False)
+                if len(received) > most:  # it is paid for; what it says is not wanted
+                    break
             return response.status_code, response.headers, bytes(received)
 
     def _connection(self) -> httpx2.AsyncClient:
@@ -151,20 +198,29 @@ class ChatClient:
             )
         return self._http
 
-    def _refusal(self, status: int, headers: Mapping[str, str], text: str) -> Exception:
-        """The error for a status other than 200."""
-        said = self._blotted(_error_text(text))
-        if status in (401, 403):
+    def _refusal(self, status: int, headers: Mapping[str, str], complaint: _Complaint) -> Exception:
+        """The error for a failure that the endpoint reports; its own words come first, for they are the more exact."""
+        said = self._blotted(complaint.said)
+        told = f"status {status}{said}"
+        if status == 402 or _NO_QUOTA.search(complaint.codes) or (complaint.says(_NO_QUOTA) and not complaint.says(_BUSY)):
             return UniReasonError(
-                f"the endpoint refuses the key (status {status}{said})",
+                f"the account at the endpoint has no quota left ({told})",
+                "an account that may ask",
+                "raise its limit, or use another endpoint, then start again: replies got so far are kept",
+            )
+        if status == 413 or (complaint.says(_TOO_LONG) and status != 429):
+            return EndpointError("context_length", told, passing=False)
+        if status in (401, 403) or (400 <= status < 500 and status != 404 and complaint.says(_BAD_KEY)):
+            return UniReasonError(
+                f"the endpoint refuses the key ({told})",
                 "a valid API key",
                 f"check the variable {self._settings.key_env}"
                 if self._settings.key_env
                 else "name the variable that holds the key",
             )
-        if status == 404:
+        if status == 404 or (400 <= status < 500 and complaint.says(_NO_MODEL)):
             return UniReasonError(
-                f"the endpoint knows no model {self._model!r} or no such address (status 404{said})",
+                f"the endpoint knows no model {self._model!r} or no such address ({told})",
                 "a model it serves",
                 "ask its /v1/models for the names, and check the address",
             )
@@ -172,50 +228,89 @@ class ChatClient:
             return UniReasonError(
                 f"the endpoint sends requests elsewhere (status {status})", "the final address", "give that one"
             )
-        if status in PASSING:
+        if status in _LATER or (status >= 500 and status not in _NEVER):
             code = "rate_limited" if status == 429 else "server_error"
-            return EndpointError(
-                code, f"status {status}{said}", passing=True, wait_s=_retry_after(headers.get("retry-after", ""))
-            )
-        return EndpointError("refused", f"status {status}{said}", passing=False)
+            return EndpointError(code, told, passing=True, wait_s=_retry_after(headers.get("retry-after", "")))
+        return EndpointError("refused", told, passing=False)
 
 
-def _reply(text: str, body: Mapping[str, Any]) -> Reply:
-    """Read a chat completion; whatever has another shape is a failed reply."""
+@dataclass(frozen=True, slots=True)
+class _Complaint:
+    """What a server says is wrong: its codes, its sentence."""
+
+    codes: str
+    message: str
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> _Complaint:
+        """Read from ``{"error": {"code", "type", "message"}}``, ``{"error": "text"}`` or ``{"message" or "detail": "text"}``."""
+        error = values.get("error") or values
+        table = error if isinstance(error, dict) else {"message": error}
+        codes = [table.get(name) for name in ("code", "type", "status")]
+        words = [table.get(name) for name in ("message", "detail")]
+        return cls(" ".join(c for c in codes if isinstance(c, str)), " ".join(w for w in words if isinstance(w, str)))
+
+    @property
+    def said(self) -> str:
+        """The sentence behind a colon, shortened; "" if there is none."""
+        words = " ".join(self.message.split())[:120]
+        return f": {words}" if words else ""
+
+    def says(self, pattern: re.Pattern[str]) -> bool:
+        """Whether code or sentence match."""
+        return pattern.search(f"{self.codes} {self.message}"[:2000]) is not None
+
+
+def _object(text: str) -> dict[str, Any]:
+    """A JSON object; empty for any other text."""
     try:
         values = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _status(status: int, values: Mapping[str, Any]) -> int:
+    """The status of a failure: some services send 200 and name the real one in the body."""
+    error = values.get("error")
+    named = error.get("code") if isinstance(error, dict) else None
+    if status == 200:
+        return named if type(named) is int and 400 <= named < 600 else 400
+    return status
+
+
+def _said(values: Mapping[str, Any]) -> tuple[str | None, str | None, str]:
+    """Text, refusal and reason of the end of a chat completion.
+
+    A text is None where the message holds none, and then the refusal is "" at least; both are None for whatever has another shape.
+    """
+    try:
         choice = values["choices"][0]
-        content = choice["message"]["content"]
-        finish = choice.get("finish_reason") or ""
-        usage = values.get("usage") or {}
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        raise EndpointError("bad_reply", f"no chat completion: {text[:80]!r}", passing=True) from error
-    if content is None:
-        raise EndpointError("no_text", f"a reply without text (finish {finish!s:.40})", passing=False)
-    if not isinstance(content, str) or not isinstance(finish, str) or not isinstance(usage, dict):
-        raise EndpointError("bad_reply", f"no chat completion: {text[:80]!r}", passing=True)
-    asked = sum(len(m["content"]) for m in body["messages"])
-    return Reply(
-        text=content,
-        prompt_tokens=_count(usage.get("prompt_tokens"), asked),
-        completion_tokens=_count(usage.get("completion_tokens"), len(content)),
-        finish=finish[:40],
-    )
+        message = choice["message"]
+        content, refusal, finish = message.get("content"), message.get("refusal"), choice.get("finish_reason")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return None, None, ""
+    finish = finish[:40] if isinstance(finish, str) else ""
+    refusal = refusal if isinstance(refusal, str) else ""
+    if isinstance(content, list):  # parts: texts are joined, thoughts and pictures left out
+        parts = [part if isinstance(part, dict) else {"type": "text", "text": part} for part in content]
+        texts = [part.get("text") for part in parts if part.get("type") in (None, "text", "output_text")]
+        refused = [part.get("refusal") for part in parts if part.get("type") == "refusal"]
+        refusal = refusal or " ".join(text for text in refused if isinstance(text, str))
+        content = "".join(text for text in texts if isinstance(text, str)) or None
+    if content is not None and not isinstance(content, str):
+        return None, None, finish
+    return (content, refusal if not content else "", finish)
+
+
+def tokens_of(characters: int) -> int:
+    """Tokens of a text, roughly."""
+    return -(-characters // _TOKEN_CHARS)
 
 
 def _count(reported: Any, characters: int) -> int:
     """Tokens as reported, or an estimate if the report is no sensible number."""
-    return reported if type(reported) is int and 0 <= reported <= 10**9 else -(-characters // _TOKEN_CHARS)
-
-
-def _error_text(text: str) -> str:
-    """What the server says is wrong, shortened; "" if it says nothing readable."""
-    try:
-        said = json.loads(text)["error"]
-        said = said["message"] if isinstance(said, dict) else said
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ""
-    return f": {' '.join(said.split())[:120]}" if isinstance(said, str) else ""
+    return reported if type(reported) is int and 0 <= reported <= 10**9 else tokens_of(characters)
 
 
 def _retry_after(value: str) -> float:

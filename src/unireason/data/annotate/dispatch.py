@@ -11,38 +11,14 @@ from typing import Any, TypeVar
 from unireason.errors import UniReasonError
 
 from . import prompt
+from .budget import Account, Bill, Spent
 from .cache import Reply, ReplyCache, key_of
-from .client import ChatClient, EndpointError, Traffic
+from .client import ChatClient, EndpointError, tokens_of
 from .protocol import Annotation, Dropped, Task
 from .settings import LlmSettings
 from .verify import Fault, Reading, read
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What replies used up, kept ones included.
-
-    Attributes:
-        replies: How many there were.
-        tokens: Prompt and reply tokens.
-        money: Their price.
-    """
-
-    replies: int = 0
-    tokens: int = 0
-    money: float = 0.0
-
-    def plus(self, other: Spent) -> Spent:
-        """Both together."""
-        return Spent(self.replies + other.replies, self.tokens + other.tokens, self.money + other.money)
-
-    def over(self, settings: LlmSettings) -> bool:
-        """True once one of the budgets is used up."""
-        limits = (settings.budget_requests, settings.budget_tokens, settings.budget_money)
-        used = (self.replies, self.tokens, self.money)
-        return any(limit is not None and have >= limit for have, limit in zip(used, limits, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +49,16 @@ class Run:
     Attributes:
         asked: Replies got from the endpoint.
         cached: Replies found on disk.
-        prompt_tokens: Of the replies got from the endpoint.
-        completion_tokens: Of the same.
         failures: Failures in a row so far.
-        traffic: Requests sent.
+        account: What was paid.
     """
 
     def __init__(self, url: str, model: str, settings: LlmSettings, spent: Spent, failures: int) -> None:
         self._url, self._model, self._settings = url, model, settings
         self._cache = ReplyCache(settings.cache)
-        self._spent = spent
-        self.asked = self.cached = self.prompt_tokens = self.completion_tokens = 0
+        self.asked = self.cached = 0
         self.failures = failures
-        self.traffic = Traffic()
+        self.account = Account(settings, spent)
 
     async def outcomes(self, tasks: Sequence[Task], annotator: str) -> list[Outcome | None]:
         """One outcome a task, in order; None for tasks that were not begun because the budget was used up.
@@ -95,7 +68,7 @@ class Run:
         """
         found: list[Outcome | None] = [None] * len(tasks)
         waiting = iter(enumerate(tasks))
-        async with ChatClient(self._url, self._model, self._settings, self.traffic) as client:
+        async with ChatClient(self._url, self._model, self._settings) as client:
             workers = [
                 asyncio.ensure_future(self._work(client, waiting, found, annotator))
                 for _ in range(min(self._settings.concurrency, len(tasks)))
@@ -113,52 +86,53 @@ class Run:
     ) -> None:
         """Take the next task until none is left; all workers share ``waiting``, so tasks begin in their order."""
         for index, task in waiting:
-            if self._spent.over(self._settings):
-                return
-            outcome = await self._one(client, task, annotator)
-            self._spent = self._spent.plus(outcome.spent)
-            found[index] = outcome
+            missing = [n for n in task.question.needs if n not in task.scene.structures]
+            if missing or not task.question.needs:
+                found[index] = Outcome(
+                    Dropped(task.id, "no_structure", f"needs {', '.join(missing) or 'nothing'}"[:200]), Spent()
+                )
+                continue
+            asked = prompt.messages(task, self._settings.rules)
+            async with self.account.room(tokens_of(sum(len(m["content"]) for m in asked))) as bill:
+                if bill is None:
+                    return
+                result, repaired = await self._one(client, task, asked, annotator, bill)
+                found[index] = Outcome(result, bill.spent, repaired)
 
-    async def _one(self, client: ChatClient, task: Task, annotator: str) -> Outcome:
-        missing = [n for n in task.question.needs if n not in task.scene.structures]
-        if missing or not task.question.needs:
-            return Outcome(Dropped(task.id, "no_structure", f"needs {', '.join(missing) or 'nothing'}"[:200]), Spent())
-        settings, used = self._settings, Spent()
-        asked = prompt.messages(task, settings.rules)
+    async def _one(
+        self, client: ChatClient, task: Task, asked: list[prompt.Message], annotator: str, bill: Bill
+    ) -> tuple[Annotation | Dropped, bool]:
+        """What comes of a task, and whether its second text was the valid one."""
+        settings = self._settings
         try:
-            reply = await self._reply(client, asked)
-            used = used.plus(self._price(reply))
+            reply = await self._reply(client, asked, bill)
             reading, repaired = _read(task, reply, settings), False
-            if reading.faults and settings.repair:
-                reply = await self._reply(client, prompt.repair(asked, reply.text, reading.faults))
-                used = used.plus(self._price(reply))
+            if reading.faults and settings.repair and not bill.over:
+                reply = await self._reply(client, prompt.repair(asked, reply.text, reading.faults), bill)
                 reading = _read(task, reply, settings)
                 repaired = not reading.faults
         except EndpointError as failure:
-            self._failed(failure)
-            return Outcome(Dropped(task.id, failure.code, failure.detail[:200]), used)
+            if failure.code != "budget":
+                self._failed(failure)
+            return Dropped(task.id, failure.code, failure.detail[:200]), False
         if reading.faults:
             first = reading.faults[0]
-            return Outcome(Dropped(task.id, first.code, first.detail[:200]), used)
-        return Outcome(Annotation(reading.reasoning, annotator), used, repaired)
+            return Dropped(task.id, first.code, first.detail[:200]), False
+        return Annotation(reading.reasoning, annotator), repaired
 
-    async def _reply(self, client: ChatClient, messages: list[prompt.Message]) -> Reply:
+    async def _reply(self, client: ChatClient, messages: list[prompt.Message], bill: Bill) -> Reply:
         """A reply from disk, else from the endpoint, then kept."""
-        key = key_of(self._model, messages, self._settings.sampling())
+        key = key_of(self._url, self._model, messages, self._settings.sampling())
         kept = self._cache.get(key)
         if kept is not None:
             self.cached += 1
+            bill.kept(kept.prompt_tokens, kept.completion_tokens)
             return kept
-        reply = await client.ask(messages)
+        reply = await client.ask(messages, bill)
         self.asked += 1
         self.failures = 0
-        self.prompt_tokens += reply.prompt_tokens
-        self.completion_tokens += reply.completion_tokens
         self._cache.put(key, reply)
         return reply
-
-    def _price(self, reply: Reply) -> Spent:
-        return Spent(1, reply.tokens, self._settings.price(reply.prompt_tokens, reply.completion_tokens))
 
     def _failed(self, failure: EndpointError) -> None:
         """Count failures in a row; an endpoint that is down must end the run, not drop every task that is left.

@@ -15,7 +15,8 @@ from typing import Any
 
 from unireason.errors import FormatError
 
-from .dispatch import Outcome, Run, Spent, run_loop
+from .budget import Spent
+from .dispatch import Outcome, Run, run_loop
 from .protocol import Annotation, Dropped, Task
 from .settings import LlmSettings, chat_url
 
@@ -25,13 +26,13 @@ class LlmStats:
     """What was asked and what came of it, over the life of an annotator.
 
     Attributes:
-        asked: Replies got from the endpoint.
+        asked: Usable replies got from the endpoint.
         cached: Replies found on disk.
         retried: Requests sent again after a failure.
         repaired: Tasks whose second text was valid.
         annotated: Tasks with valid reasoning.
         dropped: Tasks without, by reason.
-        prompt_tokens: Prompt tokens of the replies got from the endpoint.
+        prompt_tokens: Prompt tokens of all replies that came from the endpoint, useless ones included.
         completion_tokens: Their reply tokens.
         cost: Their price.
     """
@@ -94,36 +95,40 @@ class LlmAnnotator:
         if not tasks:
             return []
         with self._lock:
-            run = Run(self._url, self.model, self.settings, self._spent, self._failures)
+            before = self._spent
+            run = Run(self._url, self.model, self.settings, before, self._failures)
             try:
                 outcomes = run_loop(run.outcomes(tasks, self.name))
             finally:
                 self._count(run)
-            return [self._settle(task, outcome) for task, outcome in zip(tasks, outcomes, strict=True)]
+            return self._settled(tasks, outcomes, before)
 
     def _count(self, run: Run) -> None:
         """Add what one run asked; also after a failure, because it was paid for."""
         stats, settings = self.stats, self.settings
+        self._spent = run.account.spent
         stats.asked += run.asked
         stats.cached += run.cached
-        stats.retried += run.traffic.retried
-        stats.prompt_tokens += run.prompt_tokens
-        stats.completion_tokens += run.completion_tokens
-        stats.cost += settings.price(run.prompt_tokens, run.completion_tokens)
+        stats.retried += run.account.retried
+        stats.prompt_tokens += run.account.prompt_tokens
+        stats.completion_tokens += run.account.completion_tokens
+        stats.cost += settings.price(run.account.prompt_tokens, run.account.completion_tokens)
         self._failures = run.failures
 
-    def _settle(self, task: Task, outcome: Outcome | None) -> Annotation | Dropped:
+    def _settled(self, tasks: Sequence[Task], outcomes: Sequence[Outcome | None], spent: Spent) -> list[Annotation | Dropped]:
         """Apply the budget in the order of the tasks, and count."""
-        result: Annotation | Dropped = Dropped(task.id, "budget", "the budget is used up")
-        if outcome is not None and not self._spent.over(self.settings):
-            result = outcome.result
-            self._spent = self._spent.plus(outcome.spent)
-            self.stats.repaired += outcome.repaired
-        if isinstance(result, Dropped):
-            self.stats.dropped[result.reason] += 1
-        else:
-            self.stats.annotated += 1
-        return result
+        results: list[Annotation | Dropped] = []
+        for task, outcome in zip(tasks, outcomes, strict=True):
+            result: Annotation | Dropped = Dropped(task.id, "budget", "the budget is used up")
+            if outcome is not None and not spent.over(self.settings):
+                result, spent = outcome.result, spent.plus(outcome.spent)
+                self.stats.repaired += outcome.repaired
+            if isinstance(result, Dropped):
+                self.stats.dropped[result.reason] += 1
+            else:
+                self.stats.annotated += 1
+            results.append(result)
+        return results
 
 
 def _again(endpoint: str, model: str, settings: LlmSettings) -> LlmAnnotator:

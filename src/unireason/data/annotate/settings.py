@@ -42,7 +42,8 @@ class LlmSettings:
         seed: Sampling seed sent along; None sends none.
         extra: Further fields of the request, e.g. {"skip_special_tokens": False} for vLLM with Qwen models.
         budget_requests: Replies at most; None for no limit. Budgets count kept replies too, so that a resumed run stops where an
-            uninterrupted one does.
+            uninterrupted one does, and replies that were of no use. Requests under way are counted beforehand, so that a budget is
+            exceeded by one reply at most.
         budget_tokens: Prompt and reply tokens at most.
         budget_money: Money at most, in the unit of the prices.
         price_prompt: Price of a million prompt tokens.
@@ -149,4 +150,6 @@ def chat_url(endpoint: str) -> str:
         )
     path = parts.path.rstrip("/")
     path = path if path.endswith("/chat/completions") else f"{path}/chat/completions"
-    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+    port = "" if parts.port in (None, {"http": 80, "https": 443}[parts.scheme]) else f":{parts.port}"
+    named = f"[{host}]" if ":" in host else host  # in small letters already; one server has one address
+    return urlunsplit((parts.scheme, f"{named}{port}", path, parts.query, ""))

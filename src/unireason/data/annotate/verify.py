@@ -17,18 +17,12 @@ from unireason.metrics.answers import answer_choice
 from unireason.metrics.overlap import box_iou
 from unireason.types import Box, Look
 
+from . import slips
 from .protocol import Annotation, Dropped, Task
 
 _MARKUP = re.compile(r"<\|[^<>]{0,40}\|>|</?[A-Za-z_][^<>]{0,40}>|\*\*|__|```|^\s{0,3}#{1,6}\s|\\boxed|\\\(|\$\$", re.MULTILINE)
 _NUMBERS = re.compile(r"[\[(]\s*-?\d+(?:\.\d+)?(?:\s*,\s*-?\d+(?:\.\d+)?){3,5}\s*[\])]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
-# Words that tell that the writer had been handed the truth instead of looking.
-_TOLD = re.compile(
-    r"\b(?:ground[- ]truth|segmentation masks?|annotat(?:ed|ions?)|metadata|as an ai|language model|"
-    r"(?:provided|supplied|given) (?:list|box(?:es)?|coordinates|data|information|answer|facts?|structures?)|"
-    r"(?:list|facts?|coordinates|answer) (?:provided|supplied|given))\b",
-    re.IGNORECASE,
-)
 _SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
 
 
@@ -56,7 +50,7 @@ class Fault:
     Attributes:
         code: Stable short name: "no_answer", "wrong_answer", "no_conclusion", "box_unreadable", "box_without_structure",
             "box_of_another", "box_in_text", "no_look", "needless_looks", "too_many_looks", "look_not_allowed", "markup",
-            "says_it_was_told", "too_short", "too_long".
+            "says_it_was_told", "refusal", "other_language", "too_short", "too_long".
         detail: One sentence that says what came and what is expected.
     """
 
@@ -157,7 +151,7 @@ def _checked(task: Task, steps: Sequence[str | Look], rules: Rules) -> Reading:
             faults.append(Fault("box_without_structure", f"The box {grammar.write(step.box)} matches no structure."))
     texts = [s for s in kept if isinstance(s, str)]
     faults += _look_faults(task.question, kept, rules)
-    faults += _text_faults(task.question, texts, rules)
+    faults += _text_faults(task.question, task.scene, texts, rules)
     if task.question.family != IMPLICIT:
         faults += _conclusion_faults(task.question, "" if not kept or isinstance(kept[-1], Look) else str(kept[-1]))
     return Reading(tuple(kept), tuple(faults))
@@ -209,7 +203,7 @@ def _look_faults(question: Question, steps: Sequence[str | Look], rules: Rules) 
     return faults
 
 
-def _text_faults(question: Question, texts: Sequence[str], rules: Rules) -> list[Fault]:
+def _text_faults(question: Question, scene: Scene, texts: Sequence[str], rules: Rules) -> list[Fault]:
     """Length, markup, bare coordinates and slips of the tongue."""
     whole = "\n".join(texts)
     faults = []
@@ -224,9 +218,17 @@ def _text_faults(question: Question, texts: Sequence[str], rules: Rules) -> list
     bare = [n for n in _NUMBERS.findall(whole) if n.replace(" ", "") not in allowed]
     if bare:
         faults.append(Fault("box_in_text", f"The coordinates {bare[0]} stand in the text; write a box with its tags, or words."))
-    told = _TOLD.search(whole)
+    names = {*scene.structures, *scene.absent, *question.about, *question.needs, *question.options}
+    known = " ".join((question.text, *question.facts, *sorted(names)))
+    declined = slips.refusal(whole)
+    if declined:
+        faults.append(Fault("refusal", f"The text says {declined!r}; write as somebody who looks at the picture."))
+    told = slips.told(whole, known, described=question.family == IMPLICIT)
     if told:
-        faults.append(Fault("says_it_was_told", f"The text says {told[0]!r}; write as somebody who looks at the picture."))
+        faults.append(Fault("says_it_was_told", f"The text says {told!r}; write as somebody who looks at the picture."))
+    foreign = slips.not_english(whole, frozenset(re.findall(r"[^\W\d_]+", known.lower())))
+    if foreign:
+        faults.append(Fault("other_language", f"The piece {foreign!r} is not English; write all of the text in English."))
     return faults
 
 

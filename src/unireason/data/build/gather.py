@@ -220,7 +220,7 @@ def command(config: BuildConfig) -> str:
 
 def _asking(annotation: Mapping[str, Any]) -> list[str]:
     """Arguments of the annotator that asks a language model."""
-    rest = {name: value for name, value in annotation.items() if name not in ("repair", "rules")}
+    rest = {name: value for name, value in annotation.items() if name not in ("repair", "rules", "endpoint_sha256")}
     parts = ["--annotator llm --endpoint URL", f"--model {shlex.quote(str(rest.pop('model', 'NAME')))}"]
     for name in ("temperature", "max_tokens", "budget_tokens", "budget_requests"):
         value = rest.pop(name, None)

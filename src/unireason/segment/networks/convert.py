@@ -19,7 +19,7 @@ from torch.serialization import safe_globals
 from transformers.utils import logging
 
 from unireason.errors import ModelError, SizeLimitError
-from unireason.files import replaced_folder
+from unireason.files import replaced_folder, share_as_usual
 
 from .convert_sam import sam_model, sam_tensors
 from .convert_sam2 import medsam2_model, sam2_tensors
@@ -137,6 +137,8 @@ def _save(model: Any, out: str | os.PathLike[str]) -> None:
     try:
         with replaced_folder(out) as folder:
             model.save_pretrained(folder)
+            for file in folder.iterdir():
+                share_as_usual(file)
     finally:
         if shown:
             logging.enable_progress_bar()

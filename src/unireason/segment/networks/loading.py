@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging
 
 from unireason.errors import ModelError
-from unireason.files import hub_folder, is_hub_id, no_folder, read_json
+from unireason.files import hub_folder, is_hub_id, no_folder, read_json, unloadable
 
 from .sam import SamNetwork
 from .sam2 import Sam2Network
@@ -83,10 +83,8 @@ def _loaded(folder: Path, kind: Any) -> Any:
         model, report = kind.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        raise ModelError(
-            f"the weights in '{folder.name}' cannot be read: {' '.join(str(error).split())[:300]}", f"those of {kind.__name__}"
-        ) from error
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError) as error:
+        raise unloadable(f"'{folder.name}'", error, read_json(folder / "config.json")) from error
     finally:
         if shown:
             logging.enable_progress_bar()

@@ -32,12 +32,12 @@ _MAX_BYTES = 1 << 20
 _INT_LIMIT = 1 << 63
 
 
-def read(path: str | Path, kind: type[T], overrides: Sequence[str] = ()) -> T:
+def read(path: str | Path | None, kind: type[T], overrides: Sequence[str] = ()) -> T:
     """Read a run file.
 
     Args:
         path: TOML file with ``kind = "..."`` (the class's name in small letters) and one table a field. A ``[plan]`` table is for
-            ``unireason plan``; it is checked and left out.
+            ``unireason plan``; it is checked and left out. None for a run that the overrides alone describe.
         kind: Class of the settings, such as ``Sft`` or ``Grpo``.
         overrides: Values that come in place of the file's, each ``"a.b=value"`` in TOML; a value that is no TOML is a text.
 
@@ -48,10 +48,12 @@ def read(path: str | Path, kind: type[T], overrides: Sequence[str] = ()) -> T:
         FormatError: If the file cannot be read, is not TOML, is of another kind, lacks a required key, has an unknown one, or a
             value has the wrong type or range.
     """
-    table = read_table(path, overrides)
-    named, wanted = table.pop(KIND, None), kind.__name__.lower()
+    wanted = kind.__name__.lower()
+    table = _with({KIND: wanted}, overrides) if path is None else read_table(path, overrides)
+    named = table.pop(KIND, None)
     if named != wanted:
-        came = f"{Path(path).name} has no kind" if named is None else f"{Path(path).name} is of the kind {named!r}"
+        file = "the run" if path is None else Path(path).name
+        came = f"{file} has no kind" if named is None else f"{file} is of the kind {named!r}"
         remedy = f"use: unireason train {named}" if isinstance(named, str) and named in KINDS else ""
         raise FormatError(came, f'{KIND} = "{wanted}"', remedy)
     build(Planned, table.pop(PLAN, {}), within=PLAN)
@@ -95,6 +97,11 @@ def read_table(path: str | Path, overrides: Sequence[str] = ()) -> Table:
         table = _toml(raw.decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise FormatError(f"{place.name} cannot be read: {error}", "a TOML file") from error
+    return _with(table, overrides)
+
+
+def _with(table: Table, overrides: Sequence[str]) -> Table:
+    """A table with overrides put in."""
     for override in overrides:
         _put(table, override)
     return table
@@ -211,10 +218,36 @@ def _given(table: Any, within: str) -> Iterator[str]:
             yield from _given(value, name)
 
 
+_ELSEWHERE = {
+    "lr": ("rate",),
+    "learning_rate": ("rate",),
+    "weight_decay": ("decay",),
+    "max_grad_norm": ("clip",),
+    "max_steps": ("steps",),
+    "num_train_epochs": ("epochs",),
+    "batch_size": ("samples", "prompts"),
+    "per_device_train_batch_size": ("samples", "prompts"),
+    "num_generations": ("samples",),
+    "beta": ("kl",),
+    "num_iterations": ("updates",),
+    "gradient_checkpointing": ("checkpointing",),
+    "lora_r": ("rank",),
+    "lora_alpha": ("alpha",),
+    "bf16": ("precision",),
+    "warmup_ratio": ("warmup",),
+    "lr_scheduler_type": ("schedule",),
+    "eval_steps": ("eval_every",),
+    "save_steps": ("save_every",),
+}
+"""What other trainers call a setting, and its last word here."""
+
+
 def _near(name: str, known: Sequence[str]) -> list[str]:
-    """What may have been meant: the same last word, alike names, or else everything beside it."""
-    last, beside = name.rpartition(".")[2], name.rpartition(".")[0]
-    same = [k for k in known if k.rpartition(".")[2] == last]
+    """What may have been meant: the same last word, that of another trainer, alike names, or else everything beside it."""
+    last, beside = name.rpartition(".")[2].lower().replace("-", "_"), name.rpartition(".")[0]
+    same = [k for k in known if k.rpartition(".")[2] in (last, *_ELSEWHERE.get(last, ()))]
+    if same and last in _ELSEWHERE:
+        return same
     alike = difflib.get_close_matches(name, known, n=4)
     alike += [k for k in known if k not in alike and difflib.get_close_matches(last, [k.rpartition(".")[2]], cutoff=0.75)]
     return same + [k for k in alike if k not in same] or [k for k in known if k.rpartition(".")[0] == beside]

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-def completion(text, *, prompt_tokens=100, completion_tokens=20, finish="stop"):
-    """Body of a chat completion."""
+def completion(text, *, prompt_tokens=100, completion_tokens=20, finish="stop", **more):
+    """Body of a chat completion; the text may be any JSON value, and the message may hold more."""
     usage = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
-    message = {"role": "assistant", "content": text}
+    message = {"role": "assistant", "content": text, **more}
     return json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": finish}], "usage": usage}).encode()
 
 
@@ -32,10 +32,11 @@ class FakeEndpoint:
         requests: Bodies of the requests that came, in order.
         paths: Their paths.
         keys: Their Authorization headers.
+        port: Where it listens; kept replies are those of one address.
         most_at_once: Requests that were under way at the same time, at most.
     """
 
-    def __init__(self, act: Callable[[dict, int], Act]) -> None:
+    def __init__(self, act: Callable[[dict, int], Act], port: int = 0) -> None:
         self.act, self.requests, self.paths, self.keys = act, [], [], []
         self.most_at_once = self._now = 0
         self._lock = threading.Lock()
@@ -77,9 +78,10 @@ class FakeEndpoint:
             def log_message(self, *_):
                 return
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        self.port = self._server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}/v1"
 
     @contextmanager
     def running(self):

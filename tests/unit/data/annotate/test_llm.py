@@ -52,9 +52,9 @@ def number_of(request):
     return int(re.search(r"\((\d+)\)", request["messages"][1]["content"])[1])
 
 
-def run(act, settings, count=1, **changes):
+def run(act, settings, count=1, port=0, **changes):
     """Annotate against a server that acts so; gives results, statistics and the server."""
-    with FakeEndpoint(act).running() as server:
+    with FakeEndpoint(act, port).running() as server:
         annotator = LlmAnnotator(server.url, "some-model", settings=replace(settings, **changes))
         return annotator.annotate(tasks(count)), annotator.stats, server
 
@@ -310,9 +310,9 @@ def test_a_second_run_asks_nothing_and_gives_the_same(settings):
         n = number_of(request)
         return Act(completion(WRONG_BOX if n % 3 == 1 and len(request["messages"]) == 2 else GOOD if n % 3 else WRONG_ANSWER))
 
-    first, stats, _ = run(act, settings, count=9)
+    first, stats, server = run(act, settings, count=9)
     files = {p: sha256(p) for p in settings.cache.rglob("*.json")}
-    second, again, server = run(lambda *_: Act(status=500), settings, count=9)
+    second, again, server = run(lambda *_: Act(status=500), settings, count=9, port=server.port)
     assert second == first
     assert (server.requests, again.asked, again.cached) == ([], 0, stats.asked)
     assert (again.repaired, again.dropped) == (stats.repaired, stats.dropped) == (3, {"wrong_answer": 3})
@@ -329,24 +329,188 @@ def test_a_run_ended_half_way_goes_on_with_the_rest(settings):
     with FakeEndpoint(act).running() as server, pytest.raises(UniReasonError):
         LlmAnnotator(server.url, "some-model", settings=replace(settings, concurrency=1)).annotate(tasks(10))
     assert len(server.requests) == 7
-    found, stats, server = run(scripted(Act(completion(GOOD))), settings, count=10)
+    found, stats, server = run(scripted(Act(completion(GOOD))), settings, count=10, port=server.port)
     assert sorted(number_of(r) for r in server.requests) == [6, 7, 8, 9]
     assert (stats.cached, len(found)) == (6, 10)
     assert all(isinstance(f, Annotation) for f in found)
 
 
+@pytest.mark.parametrize(
+    "useless",
+    [
+        Act(completion(None, prompt_tokens=900, completion_tokens=100)),
+        Act(completion(7, prompt_tokens=900, completion_tokens=100)),
+        Act(completion([{"type": "image", "url": "x"}], prompt_tokens=900, completion_tokens=100)),
+        Act(completion(WRONG_ANSWER, prompt_tokens=900, completion_tokens=100)),
+        Act(completion(None, prompt_tokens=900, completion_tokens=100, refusal="I can't view images.")),
+        Act(b'{"usage": {"prompt_tokens": 900, "completion_tokens": 100}}'),
+        Act(b'{"usage": {"prompt_tokens": 900, "completion_tokens": 100}, "error": {"message": "overloaded"}}', status=503),
+    ],
+    ids=["null", "number", "parts", "faulty", "refusal", "shape", "status"],
+)
+def test_replies_of_no_use_are_paid_from_the_budget(settings, useless):
+    """Every reply costs 1,000 tokens and none can be used: 5,000 are spent, whatever is asked and however often."""
+    found, stats, server = run(
+        scripted(useless), settings, count=40, budget_tokens=5000, retries=5, concurrency=8, price_prompt=1.0, give_up_after=99
+    )
+    assert len(server.requests) == 5
+    assert (stats.prompt_tokens, stats.completion_tokens, stats.cost) == (4500, 500, pytest.approx(4.5e-3))
+    assert found[-1].reason == "budget"
+
+
+def test_requests_under_way_are_counted_before_they_answer(settings):
+    """Sixteen workers and a budget of three replies: a reply that is under way is as good as spent."""
+    _, stats, server = run(scripted(Act(completion(GOOD), wait_s=0.05)), settings, count=40, budget_requests=3, concurrency=16)
+    assert (len(server.requests), stats.annotated) == (3, 3)
+    _, _, server = run(scripted(Act(completion(GOOD), wait_s=0.05)), settings, count=40, budget_tokens=100_000, concurrency=16)
+    assert server.most_at_once > 8
+
+
+def test_what_was_paid_stays_paid_after_a_run_that_failed(settings):
+    with FakeEndpoint(scripted(Act(completion(GOOD)), Act(status=401))).running() as server:
+        annotator = LlmAnnotator(server.url, "m", settings=replace(settings, budget_requests=1, concurrency=1))
+        annotator.annotate(tasks(1))
+        annotator.annotate(tasks(9))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (429, {"code": "insufficient_quota", "type": "insufficient_quota", "message": "You exceeded your current quota"}),
+        (429, {"code": None, "type": "insufficient_quota", "message": "Please check your plan"}),
+        (429, {"message": "You exceeded your current quota, please check your plan and billing details."}),
+        (402, {"message": "Insufficient Balance"}),
+        (402, {}),
+        (403, {"code": "billing_not_active", "message": "Your account is not active"}),
+        (400, {"type": "invalid_request_error", "message": "Your credit balance is too low to access the API."}),
+        (200, {"code": 402, "message": "This request requires more credits"}),
+    ],
+)
+def test_a_spent_account_ends_the_run_at_once(settings, status, error):
+    with FakeEndpoint(scripted(Act(json.dumps({"error": error}).encode(), status=status))).running() as server:
+        annotator = LlmAnnotator(server.url, "m", settings=replace(settings, retries=5, concurrency=1))
+        with pytest.raises(UniReasonError, match="quota"):
+            annotator.annotate(tasks(10))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {
+            "code": "rate_limit_exceeded",
+            "message": "Rate limit reached for requests per minute. Add credits to raise your limit.",
+        },
+        {"status": "RESOURCE_EXHAUSTED", "message": "You exceeded your current quota. Retry in 12 s."},
+        {"message": "Too many tokens, please wait before trying again."},
+    ],
+)
+def test_a_busy_endpoint_is_asked_again_whatever_its_words(settings, error):
+    busy = Act(json.dumps({"error": error}).encode(), status=429)
+    (found,), stats, _ = run(scripted(busy, Act(completion(GOOD))), settings)
+    assert isinstance(found, Annotation)
+    assert stats.retried == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (
+            400,
+            {"error": {"code": "context_length_exceeded", "message": "maximum context length is 4096 tokens"}},
+            "context_length",
+        ),
+        (
+            400,
+            {"message": "This model's maximum context length is 512 tokens. However, you requested 900 tokens"},
+            "context_length",
+        ),
+        (500, {"error": {"message": "the request exceeds the available context size"}}, "context_length"),
+        (413, {}, "context_length"),
+        (422, {"detail": "temperature out of range"}, "refused"),
+        (501, {}, "refused"),
+    ],
+)
+def test_a_request_that_will_never_do_is_sent_once(settings, status, body, reason):
+    (found,), _, server = run(scripted(Act(json.dumps(body).encode(), status=status)), settings, retries=5)
+    assert (found.reason, len(server.requests)) == (reason, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "words"),
+    [
+        (400, {"code": "invalid_api_key", "message": "bad"}, "refuses the key"),
+        (400, {"message": "API key not valid. Please pass a valid API key."}, "refuses the key"),
+        (200, {"code": 401, "message": "No auth credentials found"}, "refuses the key"),
+        (400, {"code": "model_not_found", "message": "The model 'x' does not exist"}, "no model"),
+    ],
+)
+def test_key_and_model_are_told_by_their_codes(settings, status, error, words):
+    refused = scripted(Act(json.dumps({"error": error}).encode(), status=status))
+    with FakeEndpoint(refused).running() as server, pytest.raises(UniReasonError, match=words):
+        LlmAnnotator(server.url, "m", settings=replace(settings, concurrency=1)).annotate(tasks(5))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [{"type": "text", "text": GOOD}],
+        [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": GOOD[:30]}, {"type": "output_text", "text": GOOD[30:]}],
+        [GOOD[:50], GOOD[50:]],
+    ],
+)
+def test_a_text_in_parts_is_joined(settings, parts):
+    (found,), stats, _ = run(scripted(Act(completion(parts))), settings)
+    assert isinstance(found, Annotation)
+    assert stats.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ({"role": "assistant"}, "no_text"),
+        ({"role": "assistant", "content": None, "tool_calls": []}, "no_text"),
+        ({"role": "assistant", "content": [], "reasoning_content": "hm"}, "no_text"),
+        ({"role": "assistant", "content": None, "refusal": "I cannot see pictures."}, "refusal"),
+        ({"role": "assistant", "content": [{"type": "refusal", "refusal": "I cannot see pictures."}]}, "refusal"),
+    ],
+)
+def test_a_message_without_a_text_is_sent_once(settings, message, reason):
+    (found,), _, server = run(scripted(Act(json.dumps({"choices": [{"message": message}]}).encode())), settings, retries=5)
+    assert (found.reason, len(server.requests)) == (reason, 1)
+
+
+def test_replies_of_another_endpoint_are_not_taken(settings):
+    """Servers call any model "default"; the same address in other letters is the same endpoint."""
+    _, _, first = run(scripted(Act(completion(GOOD))), settings)
+    _, stats, other = run(scripted(Act(completion(GOOD))), settings)
+    assert (stats.asked, len(other.requests)) == (1, 1)
+    with FakeEndpoint(scripted(Act(status=500)), first.port).running():
+        for address in (f"HTTP://127.0.0.1:{first.port}/v1/", f" http://127.0.0.1:{first.port}/v1/chat/completions"):
+            annotator = LlmAnnotator(address, "some-model", settings=settings)
+            assert isinstance(annotator.annotate(tasks(1))[0], Annotation)
+            assert annotator.stats.cached == 1
+
+
 def test_other_sampling_or_model_asks_again(settings):
-    for changes in ({}, {"temperature": 0.1}, {"seed": 5}, {"extra": {"top_k": 3}}):
-        _, stats, _ = run(scripted(Act(completion(GOOD))), settings, **changes)
+    port = 0
+    for changes in ({}, {"temperature": 0.1}, {"seed": 5}, {"extra": {"top_k": 3}}, {"max_tokens": 2048}):
+        _, stats, server = run(scripted(Act(completion(GOOD))), settings, port=port, **changes)
         assert stats.asked == 1
+        port = server.port
+    _, stats, _ = run(scripted(Act(status=500)), settings, port=port)
+    assert (stats.asked, stats.cached) == (0, 1)
 
 
 def test_damaged_cache_files_are_asked_again(settings):
     for damage in (b"", b"{", b"[]", b"{}", b'{"schema": "other"}', b'{"schema": "unireason.reply/1", "text": 1}', b"\xff"):
-        run(scripted(Act(completion(GOOD))), settings)
+        _, _, server = run(scripted(Act(completion(GOOD))), settings)
         (kept,) = settings.cache.rglob("*.json")
         kept.write_bytes(damage)
-        (found,), stats, _ = run(scripted(Act(completion(GOOD))), settings)
+        (found,), stats, _ = run(scripted(Act(completion(GOOD))), settings, port=server.port)
+        kept.unlink()
         assert isinstance(found, Annotation)
         assert stats.asked == 1
 
@@ -371,7 +535,7 @@ def test_the_key_is_sent_and_kept_nowhere(settings, monkeypatch):
     assert server.keys[0] == f"Bearer {KEY}"
     assert all(KEY.encode() not in p.read_bytes() for p in settings.cache.rglob("*") if p.is_file())
     assert KEY not in repr((found, stats, settings))
-    _, _, server = run(scripted(Act(completion(GOOD))), settings, seed=1)
+    _, _, server = run(scripted(Act(completion(GOOD))), settings, seed=1, port=server.port)
     assert server.keys == [""]
 
 
@@ -396,8 +560,8 @@ def test_the_budget_ends_with_the_same_task_every_time(settings, changes):
     assert [isinstance(f, Annotation) for f in found] == [True] * 4 + [False] * 16
     assert {f.reason for f in found[4:]} == {"budget"}
     assert stats.dropped == {"budget": 16}
-    assert len(server.requests) < 4 + settings.concurrency
-    again, stats, server = run(scripted(Act(status=500)), settings, count=20, **changes)
+    assert len(server.requests) == 4
+    again, stats, server = run(scripted(Act(status=500)), settings, count=20, port=server.port, **changes)
     assert again == found
     assert server.requests == []
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from annotate_samples import IMPLICIT_SPLEEN, LARGEST, QUADRANT, image_scene, scene, structure, task, volume_scene
+from annotate_samples import IMPLICIT_SPLEEN, LARGEST, QUADRANT, image_scene, phantom_tasks, scene, structure, task, volume_scene
 
 from unireason.data.annotate.protocol import Annotation, Dropped
+from unireason.data.annotate.template import TemplateAnnotator
 from unireason.data.annotate.verify import Rules, match, read, verify
 from unireason.data.question import Question
 from unireason.types import Box2D, Box3D, Look
@@ -157,3 +158,106 @@ def test_all_needed_structures_count():
         "I look at the kidneys <|box_start|>[30,80,90,104]<|box_end|>; they are small, and the liver is larger: liver B.</think>B"
     )
     assert codes(reply, LARGEST) == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "I'm sorry, but I can't view images.",
+        "I cannot see the image, so I go by what is known.",
+        "I’m not able to view or interpret medical scans.",
+        "As an AI language model I have no eyes.",
+        "No image was provided with the question.",
+        "I haven't received any picture.",
+        "The scan did not load.",
+        "Viewing it is beyond my capabilities.",
+        "I must decline.",
+        "Please upload the scan.",
+        "You should consult a qualified radiologist.",
+        "Without seeing the picture I can only guess.",
+    ],
+)
+def test_refusals_are_rejected(said):
+    assert "refusal" in codes(GOOD.replace("It lies", f"{said} It lies"))
+    assert "refusal" in codes(f"{said} {GOOD}")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "As described in the prompt, it is dark.",
+        "The description mentions it.",
+        "The mask shows it.",
+        "The given answer is B.",
+        "We know that the answer is B.",
+        "I was told where it is.",
+        "From the information provided I go on.",
+        "The listed structures include it.",
+        "As instructed, I go on.",
+        "The list says 13 cm2.",
+        "Since the right answer is left posterior, I go on.",
+        "Here is the rewritten reasoning.",
+    ],
+)
+def test_words_that_give_the_writer_away_are_rejected(said):
+    assert codes(GOOD.replace("It lies", f"{said} It lies")) == ["says_it_was_told"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Die Milz liegt hinten links.",
+        "Elle se trouve à gauche.",
+        "El bazo se encuentra en la parte izquierda.",
+        "O baço está à esquerda.",
+        "Śledziona leży po lewej stronie.",
+        "Gambar menunjukkan bahwa limpa terletak di sebelah kiri belakang dan lebih kecil dari hati.",
+        "脾脏位于左后方。",
+        "It is 位于 there.",
+        "Селезёнка лежит слева.",
+        "तिल्ली बाईं ओर है।",
+        "الطحال في الجهة اليسرى.",
+        "Η σπλήνα βρίσκεται αριστερά.",
+    ],
+)
+def test_other_languages_are_rejected_also_in_half_a_text(said):
+    assert codes(GOOD.replace("It lies", f"{said} It lies")) == ["other_language"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "I cannot see the stomach in this image.",
+        "I am unable to find a mass in the scan.",
+        "Homogeneous low-attenuation lesion, right hepatic lobe.",
+        "Given its position, this must be it.",
+        "The angles α and β are small.",
+        "The vena cava inferior lies near the middle.",
+        "I look at the list of options and exclude the liver.",
+        "The question asks where it lies.",
+        "Sizes: 52 cm2, 13 cm2, 9 cm2, 80 mm2.",
+    ],
+)
+def test_plain_findings_are_no_slips(said):
+    assert codes(GOOD.replace("It lies", f"{said} It lies")) == []
+
+
+def test_words_of_the_task_are_no_slips():
+    drawn = scene(
+        *image_scene().structures.values(),
+        structure("Milz und Maske", (0, 0, 5, 5), (0, 0), 9.0),
+        structure("mask", (0, 0, 6, 6), (0, 0), 9.0),
+    )
+    assert codes(GOOD.replace("It lies", "Beside the Milz und Maske and the mask it lies"), drawn=drawn) == []
+    text = "The description speaks of something dark on the left side, behind the middle. Only the spleen matches this."
+    assert codes(f"{text}</think>spleen", IMPLICIT_SPLEEN) == []
+    assert codes(f"The given description is short. {text}</think>spleen", IMPLICIT_SPLEEN) == ["says_it_was_told"]
+
+
+def test_no_template_text_holds_a_slip():
+    tasks = phantom_tasks()
+    texts = ["\n".join(s for s in found.reasoning if isinstance(s, str)) for found in TemplateAnnotator().annotate(tasks)]
+    assert len(texts) > 500
+    slips = {"refusal", "says_it_was_told", "other_language"}
+    for asked, text in zip(tasks, texts, strict=True):
+        assert not slips & {f.code for f in read(asked, f"{text}</think>", RULES).faults}, text
