@@ -165,7 +165,7 @@ def _html_table(results: Mapping[str, Any]) -> str:
 
 def _markdown(results: Mapping[str, Any]) -> str:
     head, *rows = table(results)
-    lines = ["# Ablation", "", _facts(results), "", *(f"* {cell(text)}" for text in claim_texts(results)), ""]
+    lines = ["# Ablation", "", cell(_facts(results)), "", *(f"* {cell(text)}" for text in claim_texts(results)), ""]
     lines += [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
     lines += [f"| {' | '.join(cell(text) for text in row)} |" for row in rows]
     return "\n".join(

@@ -101,7 +101,7 @@ def pointing_markdown(results: Mapping[str, Any], *, titles: Mapping[str, str]) 
         results: As for :func:`write_pointing`.
         titles: The same.
     """
-    lines = ["# Implicit questions", "", cell(", ".join(_facts(results))) + ".", "", results["rule"], "", _UNITS, ""]
+    lines = ["# Implicit questions", "", cell(", ".join(_facts(results))) + ".", "", cell(results["rule"]), "", _UNITS, ""]
     lines += ["| Score | Mean | 95% interval |", "|---|---|---|"]
     for name, title in titles.items():
         own = results["scores"][name]
