@@ -97,7 +97,8 @@ def check_shortcut(texts: Texts, found: Findings) -> dict[str, dict[str, Any]]:
     Returns:
         Family to its result: "accuracy", "chance", "ci95" (two numbers), "questions" (of which "used"), "cap", "patients", "folds",
         "few" ("questions" or "patients" where there are too few of them to judge, else ""), "too_few", "margin", "ok", "longest" and
-        "frequent" (accuracy of always taking the longest option, and the one most often right in the training part), "telltale" (clues with weights), "by_kind".
+        "frequent" (accuracy of always taking the longest option, and the one most often right in the training part), "telltale" (clues
+        with weights), "by_kind".
     """
     found.start(CHECK)
     results = {}

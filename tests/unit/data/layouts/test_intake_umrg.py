@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -226,3 +227,31 @@ def test_volumes_are_refused(tmp_path):
     umrg.write(tmp_path / "release", [row(0)])
     with pytest.raises(FormatError, match="U-MRG has pictures alone"):
         take_in("umrg", tmp_path / "release", tmp_path / "out", wanted=Wanted(FrameRule(), volumes=tmp_path))
+
+
+@pytest.mark.parametrize(("height", "width"), [(528, 27), (27, 528), (1000, 20), (6, 1000)])
+def test_thin_pictures_come_in_with_a_frame_that_stays(height, width, tmp_path):
+    drawn = np.zeros((height, width), np.uint8)
+    drawn[1:-1, 1:-1] = 255
+    thin = replace(
+        row(0, box=(1, 1, width - 1, height - 1), points=((2, 2), (width - 3, height - 3)), drawn=drawn),
+        images=(Stored(png(shape(0, height, width)), "a.png"),),
+    )
+    data, _ = taken_in(tmp_path, [thin], max_pixels=12544, min_pixels=784)
+    (case,) = data.cases()
+    assert data_rule(data).holds(case.scene.frame)
+    assert case.scene.frame.width * case.scene.frame.height <= 12544
+    report = check(data, None)
+    assert not report.counts["boxes"], report.problems
+
+
+def test_a_picture_that_no_frame_holds_is_left_out_with_the_reason(tmp_path):
+    drawn = np.full((1001, 4), 255, np.uint8)
+    thin = replace(row(1, box=(0, 0, 4, 1001), drawn=drawn), images=(Stored(png(shape(0, 1001, 4)), "a.png"),))
+    data, manifest = taken_in(tmp_path, [row(0), thin])
+    assert manifest["counts"]["dropped"] == {"its picture cannot be read": 1}
+    assert "at most 200 times" in reasons(data)[0]
+
+
+def data_rule(data):
+    return FrameRule.from_json(data.manifest["config"]["frame"])
