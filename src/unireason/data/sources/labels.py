@@ -6,7 +6,6 @@ called absent. Masks that do not overlap share one layer; a structure lies in ex
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from numpy.typing import NDArray
 from unireason import imaging
 from unireason.data.item import Item, Layer, Loaded, MaskRef, UnnamedError, check_masks, inside
 from unireason.errors import FormatError, ImageReadError
-from unireason.imaging.decode import decoding
 from unireason.imaging.limits import Limits, file_size
+from unireason.imaging.picture import read_stored
+from unireason.imaging.reader import sniff
 from unireason.types import Case
 
 from .grids import on_grid
@@ -29,7 +29,8 @@ IGNORE = "ignore-unnamed"
 """Option of a source: values without a name count as background."""
 _HALF = 128  # from here on a pixel of a lossy black-and-white mask is white
 _WHITE = (2**8 - 1, 2**16 - 1)  # what programs write for "set", whatever the one label is called
-_FEW_BITS = re.compile(r"L;([24])(?!\d)")  # raw modes of greys that are spread over 0 to 255 when they are read
+_NOISE = 1e-3  # how far a label may lie from a whole number in a file that stores values as they are
+_WIDEST = 0.5  # steps from which on a scale does not excuse a fraction
 _SHOWN = 12  # values named in a message
 
 
@@ -108,12 +109,8 @@ def read_mask(case: Case, path: Path, item: Item) -> NDArray[Any]:
     Raises:
         UniReasonError: If it cannot be read, holds colours, or lies on another grid.
     """
-    stored = stored_values(path)
-    if stored is not None:
-        check_masks(case, stored, f"'{path.name}'")
-        return stored
     options = {k: v for k, v in item.read if k == "axes"} if path.suffix.lower() in (".npy", ".npz") else {}
-    mask = imaging.read(path, **options)
+    mask = read_as_stored(path, **options)
     pixels = mask.pixels
     if mask.kind == "image" and pixels.ndim == 3:
         if not ((pixels[..., 0] == pixels[..., 1]) & (pixels[..., 0] == pixels[..., 2])).all():
@@ -123,52 +120,56 @@ def read_mask(case: Case, path: Path, item: Item) -> NDArray[Any]:
         pixels = pixels[..., 0]
     if mask.source.format == "jpeg":
         pixels = np.where(pixels >= _HALF, np.uint8(255), np.uint8(0))
-    return on_grid(case, mask, pixels, f"'{path.name}'")
+    (step,) = mask.geometry.header.get("step", (0.0,))
+    return on_grid(case, mask, whole(pixels, f"'{path.name}'", step), f"'{path.name}'")
 
 
-def stored_values(path: Path) -> NDArray[np.uint8] | None:
-    """Indices of a palette picture, and greys of 1, 2 or 4 bits, which reading for display would change; None for any other file.
+def read_as_stored(path: Path, **options: Any) -> Case:
+    """A file as ``imaging.read`` gives it, a picture with the values that it stores: indices of a palette, greys of a few bits.
 
     Raises:
         UniReasonError: If the file is missing, damaged or too large.
     """
-    if path.suffix.lower() not in (".png", ".bmp", ".tif", ".tiff"):
-        return None
-    from PIL import Image
-
-    limits = Limits()
-    file_size(path, limits)
-    with decoding(path, "a picture"), Image.open(path, formats=("PNG", "TIFF", "BMP")) as picture:
-        few = _FEW_BITS.match(_raw_mode(picture))
-        if picture.mode not in ("P", "1") and not few:
-            return None
-        limits.check("max_pixels", picture.width * picture.height, f"'{path.name}'")
-        return np.asarray(picture).astype(np.uint8) // (255 // (2 ** int(few[1]) - 1) if few else 1)
+    file_size(path, Limits())
+    stored = read_stored(path, imaging.ReadOptions.of(**options)) if sniff(path) == "picture" else None
+    return stored or imaging.read(path, **options)
 
 
-def _raw_mode(picture: Any) -> str:
-    """How the pixels of an opened picture are stored, in Pillow's words; "" if it does not tell."""
-    told: Any = picture.tile[0][3] if picture.tile else ""
-    return str(told[0] if isinstance(told, tuple) and told else told)
-
-
-def whole(values: NDArray[Any], what: str) -> Labels:
+def whole(values: NDArray[Any], what: str, step: float = 0.0) -> Labels:
     """Label values as the smallest unsigned integers that hold them.
+
+    Programs that store floats as scaled integers give labels back a little off (0.996 for 1). They are rounded if no value is
+    further from a whole number than half a step of that scale; without a scale of steps below a half, than a thousandth.
 
     Args:
         values: Numbers of any real type.
         what: The file, for messages.
+        step: Distance of two values that the file can tell apart; 0 if it stores its values as they are.
 
     Raises:
         FormatError: If a value is negative, fractional, not finite or above 2^32 - 1.
     """
     if values.dtype == np.bool_:
         return values.astype(np.uint8)
+    if values.dtype.kind == "f":
+        lost = values.size - int(np.count_nonzero(np.isfinite(values)))
+        if lost:
+            raise FormatError(
+                f"the mask {what} holds {lost:,} values that are not numbers (NaN or infinite)",
+                "whole numbers from 0",
+                "save it with 0 in their place",
+            )
+        rounded = np.rint(values)
+        if np.abs(values - rounded).max(initial=0.0) > max(_NOISE, 0.501 * step if step < _WIDEST else 0.0):
+            raise FormatError(
+                f"the mask {what} holds fractions",
+                "whole numbers",
+                "resample labels with nearest neighbours and save them as integers",
+            )
+        values = rounded
     low, high = (values.min(), values.max()) if values.size else (0, 0)
     if not (low >= 0 and high < 2**32):
         raise FormatError(f"the mask {what} holds values from {low} to {high}", "whole numbers from 0")
-    if values.dtype.kind == "f" and not (values == np.rint(values)).all():
-        raise FormatError(f"the mask {what} holds fractions", "whole numbers", "resample labels with nearest neighbours")
     kind = np.uint8 if high < 2**8 else np.uint16 if high < 2**16 else np.uint32
     return np.ascontiguousarray(values.astype(kind, copy=False))
 

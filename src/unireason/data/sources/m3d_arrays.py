@@ -107,7 +107,7 @@ def _parts(path: Path) -> dict[str, NDArray[Any]]:
     file_size(path, limits)
     with decoding(path, "a sparse matrix"):
         with zipfile.ZipFile(path) as archive:
-            limits.check("max_file_bytes", sum(m.file_size for m in archive.infolist()), f"'{path.name}' unpacked")
+            limits.check("max_unpacked_bytes", sum(m.file_size for m in archive.infolist()), f"'{path.name}' unpacked")
         with np.load(path, allow_pickle=False) as stored:
             form = bytes(np.asarray(stored["format"]).tobytes()).replace(b"\0", b"").strip()
             if form != b"csr":

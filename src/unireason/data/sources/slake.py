@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason import imaging
-from unireason.data.item import Item, Loaded, MaskRef, Skipped, check_masks, inside
+from unireason.data.item import Item, Loaded, MaskRef, Skipped, inside
 from unireason.errors import FormatError, ImageReadError, UniReasonError
 from unireason.metrics.overlap import box_iou
 from unireason.types import Box2D, Case
 
-from .labels import Packer, occurring, read_case, stored_values
+from .grids import on_grid
+from .labels import Packer, occurring, read_as_stored, read_case
 from .listing import entries, read_json, relative
 from .options import check, folder
 from .structures import modality_code, structure
@@ -172,12 +172,11 @@ def _modality(place: Path) -> str:
 
 def _values(case: Case, path: Path) -> NDArray[Any]:
     """One number a pixel: grey level, palette index, or colours as 24 bits."""
-    stored = stored_values(path)
-    pixels = imaging.read(path).pixels if stored is None else stored
+    mask = read_as_stored(path)
+    pixels = mask.pixels
     if pixels.ndim == 3 and pixels.shape[2] == 3:
         pixels = pixels.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
-    check_masks(case, pixels, f"'{relative(path.name)}'")
-    return pixels
+    return on_grid(case, mask, pixels, f"'{relative(path.name)}'")
 
 
 def _pixels(values: NDArray[Any], box: tuple[float, ...]) -> tuple[int, NDArray[np.bool_] | None]:
