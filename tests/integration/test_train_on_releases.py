@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from datasets import edited
 from training import grpo, opened, sft
 from unireason.data.dataset import Dataset
 from unireason.data.frames import rule
-from unireason.data.layouts import umrg
 from unireason.data.layouts.export import export
 from unireason.data.layouts.intake import Wanted, take_in
-from unireason.data.layouts.umrg import Stored
 from unireason.data.records import SampleRecord
 from unireason.model.checkpoint import load
 from unireason.train import grpo as grpo_trainer
@@ -99,10 +98,11 @@ def test_optimisation_on_umrg_is_rewarded_by_the_mask_where_there_is_one(release
 
 def test_without_masks_the_spatial_reward_stays_alone(phantoms: Dataset, start: Path, tmp_path: Path):
     export(phantoms, "umrg", tmp_path / "release", split="train")
-    rows = [replace(row, masks=(Stored(b"no picture"),)) for row in umrg.read(tmp_path / "release")]
-    umrg.write(tmp_path / "bare", rows)
-    take_in("umrg", tmp_path / "bare", tmp_path / "in", wanted=Wanted(rule("phantom")))
-    settings = grpo(start, Dataset.open(tmp_path / "in"), run={"steps": 1, "eval_samples": 0}, reward={"mask": 1.0})
+    take_in("umrg", tmp_path / "release", tmp_path / "in", wanted=Wanted(rule("phantom")))
+    bare = edited(
+        Dataset.open(tmp_path / "in"), tmp_path / "bare", sample=lambda s: replace(s, question=replace(s.question, about=()))
+    )
+    settings = grpo(start, bare, run={"steps": 1, "eval_samples": 0}, reward={"mask": 1.0})
     grpo_trainer.train(settings, tmp_path / "run")
     (line,) = read(tmp_path / "run")
     assert line["reward_spatial"] == pytest.approx(line["reward"])

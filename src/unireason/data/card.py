@@ -73,33 +73,33 @@ def _head(manifest: Mapping[str, Any], counts: Mapping[str, Any]) -> list[str]:
     samples, cases = int(counts.get("samples", 0)), int(counts.get("cases", 0))
     embedded = bool(_splits_of(manifest, "images"))
     return [
-        f"# {_title(manifest)}: grounded reasoning data",
+        f"# {harmless(_title(manifest))}: grounded reasoning data",
         "",
         *(line.format(samples=f"{samples:,}", cases=f"{cases:,}") for line in _words(manifest).made),
         "**Research only, not a medical device.**",
         "",
-        f"* Source: {_plain(_title(manifest))}. Licence of the source: {_plain(manifest.get('licence') or 'unknown')}.",
+        f"* Source: {harmless(_title(manifest))}. Licence of the source: {harmless(manifest.get('licence') or 'unknown')}.",
         "  What is made from it falls under the same terms.",
         f"* Pictures: {'inside (`images`), at the size of the model frame' if embedded else 'not inside; rows refer to the source'}.",
         f"* Items of the source left out: {int(manifest.get('skipped', 0)):,}, each with the reason in `skipped.jsonl`.",
-        f"* Schema `{manifest.get('schema', '')}`, written by unireason {manifest.get('version', '')}; every field is described in",
-        "  `docs/reference/records.md` of the project.",
-        f"* Content hash `{manifest.get('content_sha256', '')}`.",
+        f"* Schema `{_code(manifest.get('schema', ''))}`, written by unireason {harmless(manifest.get('version', ''))}; every field is",
+        "  described in `docs/reference/records.md` of the project.",
+        f"* Content hash `{_code(manifest.get('content_sha256', ''))}`.",
     ]
 
 
 def _command(manifest: Mapping[str, Any]) -> list[str]:
     frame = manifest.get("config", {}).get("frame", {})
-    shape = " x ".join(str(v) for v in frame.get("volume_shape", ()))
+    shape = harmless(" x ".join(str(v) for v in frame.get("volume_shape", ())))
     size = frame.get("image_size")
-    lines = ["## How it was made", "", "```console", f"$ {manifest.get('command', '')}", "```", ""]
+    lines = ["## How it was made", "", "```console", f"$ {_code(manifest.get('command', ''))}", "```", ""]
     lines += [_words(manifest).again]
     if frame:
         lines += [
             "",
-            f"Model frame `{frame.get('name', '')}`: volumes are serialised to {shape or 'their own size'} (slices, height, width), "
-            f"images {'keep their size' if size is None else 'are brought to ' + ' x '.join(str(v) for v in size)}; then sides are",
-            f"rounded to multiples of {frame.get('factor', '?')} pixels. Intensity window: {frame.get('window', '?')}.",
+            f"Model frame `{_code(frame.get('name', ''))}`: volumes are serialised to {shape or 'their own size'} (slices, height, width), "
+            f"images {'keep their size' if size is None else 'are brought to ' + harmless(' x '.join(map(str, size)))}; then sides are",
+            f"rounded to multiples of {harmless(frame.get('factor', '?'))} pixels. Intensity window: {harmless(frame.get('window', '?'))}.",
         ]
     return lines
 
@@ -120,7 +120,7 @@ def _tables(manifest: Mapping[str, Any], counts: Mapping[str, Any]) -> list[str]
     lines += _letters(_flat(counts.get("letters")))
     structures = sorted(_flat(counts.get("structures")).items(), key=lambda pair: (-pair[1], pair[0]))
     if structures:
-        said = ", ".join(f"{_plain(name)} ({number:,})" for name, number in structures[:_NAMES_SHOWN])
+        said = ", ".join(f"{harmless(name)} ({number:,})" for name, number in structures[:_NAMES_SHOWN])
         more = f", and {len(structures) - _NAMES_SHOWN} more" if len(structures) > _NAMES_SHOWN else ""
         lines += [f"Structures, with the number of images and volumes that show them: {said}{more}.", ""]
     return lines[:-1]
@@ -201,7 +201,8 @@ def _audit(name: str, found: Mapping[str, Any]) -> tuple[str, ...]:
 
     ends = found.get("ci95")
     interval = " to ".join(share(v) for v in ends) if isinstance(ends, Sequence) else "-"
-    verdict = "too few to judge" if found.get("too_few") else "ok" if found.get("ok", True) else "tells the answer"
+    few = " ".join(("too few", *str(found.get("few", "")).split(), "to judge"))
+    verdict = few if found.get("too_few") else "ok" if found.get("ok", True) else "tells the answer"
     return family_name(name), share(found.get("accuracy")), interval, share(found.get("chance")), verdict
 
 
@@ -256,14 +257,19 @@ def _rows(head: Sequence[str], rows: Any) -> list[str]:
     """A Markdown table and an empty line; numbers stand right."""
     rows = [tuple(row) for row in rows]
     right = [bool(rows) and not isinstance(rows[0][i], str) for i in range(len(head))]
-    lines = ["| " + " | ".join(head) + " |", "|" + "|".join("---:" if r else "---" for r in right) + "|"]
-    lines += ["| " + " | ".join(_plain(v) if isinstance(v, str) else f"{v:,}" for v in row) + " |" for row in rows]
+    lines = ["| " + " | ".join(map(harmless, head)) + " |", "|" + "|".join("---:" if r else "---" for r in right) + "|"]
+    lines += ["| " + " | ".join(harmless(v) if isinstance(v, str) else f"{v:,}" for v in row) + " |" for row in rows]
     return [*lines, ""]
 
 
-def _plain(text: str) -> str:
-    """Text of a source that cannot break a table or become markup."""
-    return re.sub(r"([\\|`*<>\[\]])", r"\\\1", " ".join(text.split()))
+def harmless(text: object) -> str:
+    """Text of a source or a file as one line of Markdown that cannot break a table or become markup."""
+    return re.sub(r"([\\|`*<>&#~\[\]])", r"\\\1", " ".join(str(text).split()))
+
+
+def _code(text: object) -> str:
+    """Text of a file as a code span, or as a line of a code block."""
+    return " ".join(str(text).split()).replace("`", "'")
 
 
 def _quoted(text: str) -> str:

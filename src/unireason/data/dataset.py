@@ -28,6 +28,7 @@ ORIGIN = ".origin.json"
 """Where the source lay when the data set was built; local knowledge, no part of the data set."""
 
 _ROWS_AT_ONCE = 256
+_SHOWN = 5  # patients named in a message
 _MAX_MANIFEST_BYTES = 64 << 20
 T = TypeVar("T")
 
@@ -140,6 +141,49 @@ class Dataset:
         for path in self.files(table, split):
             for row in rows(path, table):
                 yield parse(row)
+
+
+def keep_apart(datasets: Sequence[Dataset]) -> None:
+    """Refuse data sets of which one trains on patients that another one keeps for validation or test.
+
+    Cases show one patient if they were made from one file, or if one source (the same folder; where none is known, the same title) gives
+    their patients one name.
+
+    Args:
+        datasets: Those that are used together; cases are read only if there are several.
+
+    Raises:
+        FormatError: Naming the patients, or if a file is damaged.
+    """
+    splits: dict[str, dict[int, set[str]]] = {}
+    names: dict[str, str] = {}
+    for number, dataset in enumerate(datasets if len(datasets) > 1 else ()):
+        kind = dataset.layout or dataset.manifest.get("config", {}).get("source", "")
+        source = f"{kind}\0{dataset.origin or dataset.manifest.get('title', '')}"
+        for path in dataset.files("cases"):
+            for row in rows(path, "cases", ("id", "patient", "split", "sha256")):
+                keys = [row["sha256"]] * bool(row["sha256"]) + [f"{source}\0{row['patient']}"] * bool(row["patient"])
+                for key in keys:
+                    splits.setdefault(key, {}).setdefault(number, set()).add(row["split"])
+                    names.setdefault(key, row["patient"] or row["id"])
+    torn: dict[str, dict[int, set[str]]] = {}
+    for key, own in splits.items():
+        # A split that all of them share is that of the release, and told by its check.
+        if any(other != next(iter(own.values())) for other in own.values()):
+            torn.setdefault(names[key], own)
+    if torn:
+        shown = [f"{name} ({_places(own, datasets)})" for name, own in list(torn.items())[:_SHOWN]]
+        more = f" and {len(torn) - _SHOWN:,} more" if len(torn) > _SHOWN else ""
+        raise FormatError(
+            f"{len(torn):,} {'patient stands' if len(torn) == 1 else 'patients stand'} in different splits of data sets that are used "
+            f"together: {'; '.join(shown)}{more}",
+            "one split of a patient in all of them",
+            "make them with the same seed and shares, or put what they hold into one, or use one alone",
+        )
+
+
+def _places(splits: Mapping[int, set[str]], datasets: Sequence[Dataset]) -> str:
+    return ", ".join(f"{'/'.join(sorted(held))} in '{datasets[number].folder.name}'" for number, held in splits.items())
 
 
 def rows(path: Path, table: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from unireason.errors import FormatError
 
-from .columns import check_columns
+from .columns import check_columns, check_values
 
 
 class _Rows(NamedTuple):
@@ -95,7 +95,10 @@ def _taken(rows: _Rows, columns: Sequence[str]) -> dict[str, list[Any]]:
                 elif start < rows.end:
                     groups.append(number)
             table = file.read_row_groups(groups, columns=list(columns), use_threads=False)
-            found: dict[str, list[Any]] = table.slice(rows.first - before, rows.end - rows.first).to_pydict()
+            own = table.slice(rows.first - before, rows.end - rows.first)
+            for batch in own.to_batches():
+                check_values(batch, "images")
+            found: dict[str, list[Any]] = own.to_pydict()
             return found
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(rows.file, error) from error

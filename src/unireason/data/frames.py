@@ -73,7 +73,7 @@ class FrameRule:
             shape: Canonical shape, (Z, Y, X) or (Y, X); colour left out.
 
         Raises:
-            FormatError: If the sides differ by more than 200 times.
+            FormatError: If the sides differ by more than 200 times, or there is no such frame.
         """
         if len(shape) == 3:
             depth, height, width = self.volume_shape
@@ -81,6 +81,10 @@ class FrameRule:
             return Frame(w, h, depth, "volume")
         h, w = self._fitted(*(self.image_size or shape))
         return Frame(w, h, 1, "image")
+
+    def holds(self, frame: Frame) -> bool:
+        """True if pictures of a frame's size are fed as they are; else the image processor would resize them once more."""
+        return self._fitted(frame.height, frame.width) == (frame.height, frame.width)
 
     def _fitted(self, height: int, width: int) -> tuple[int, int]:
         return fitted_size(height, width, factor=self.factor, limits=(self.min_pixels, self.max_pixels))

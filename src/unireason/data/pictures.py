@@ -7,11 +7,13 @@ processor. A test holds them against the pictures that are really fed.
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unireason.imaging.decode import decoding
 from unireason.imaging.serialize import serialize
 from unireason.types import Case, Frame, Stack
 
@@ -113,9 +115,14 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def from_png(data: bytes) -> NDArray[np.uint8]:
-    """The inverse of :func:`png`."""
+    """The inverse of :func:`png`.
+
+    Raises:
+        UniReasonError: If it is damaged or no PNG file, or does not fit into memory.
+    """
     from PIL import Image
 
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+    remedy = "check the data set, and build or import it again"
+    with decoding(Path("embedded picture"), "a PNG file", remedy), Image.open(io.BytesIO(data), formats=("PNG",)) as image:
         pixels: NDArray[np.uint8] = np.asarray(image)
     return pixels

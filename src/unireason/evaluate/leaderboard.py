@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from unireason.data.card import harmless
 from unireason.errors import UniReasonError
 
 COLUMNS: Mapping[str, str] = {
@@ -68,7 +69,7 @@ def table_by(models: Mapping[str, Mapping[str, Any]], key: str) -> str:
 def _markdown(head: list[str], rows: list[list[str]]) -> str:
     if not rows:
         raise UniReasonError("a table of no models", "at least one summary")
-    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    lines = [head, ["---"] * len(head), *(list(map(harmless, row)) for row in rows)]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 

@@ -21,6 +21,7 @@ MAX_ASPECT = 180
 PATCH_FACTOR = 28
 MIN_PIXELS, MAX_PIXELS = 3136, 12845056
 _RESIZE_ASPECT = 200
+_MOST_RESIZES = 32  # each brings the area much nearer to its bound
 
 
 def smart_resize(
@@ -74,8 +75,8 @@ def smart_resize(
 def fitted_size(height: int, width: int, *, factor: int, limits: tuple[int, int]) -> tuple[int, int]:
     """(height, width) in pixels at which a network sees a picture.
 
-    The smart resize of the published system comes first; a result that lies below the processor's smallest area (a tiny crop) is
-    then enlarged by the same rule, because the processor would do it anyway.
+    The smart resize of the published system, as often as it changes something: a tiny crop may come out below the smallest area and a
+    thin picture above the largest, and the processor would resize what it is given once more.
 
     Args:
         height: Pixels along y.
@@ -84,10 +85,17 @@ def fitted_size(height: int, width: int, *, factor: int, limits: tuple[int, int]
         limits: Smallest and largest area in pixels.
 
     Raises:
-        FormatError: If a side is below 1 or the sides differ by more than 200 times.
+        FormatError: If a side is below 1, the sides differ by more than 200 times, or no size within the limits stays as it is.
     """
-    once = smart_resize(height, width, factor=factor, min_pixels=limits[0], max_pixels=limits[1])
-    return smart_resize(*once, factor=factor, min_pixels=limits[0], max_pixels=limits[1])
+    size = (height, width)
+    for _ in range(_MOST_RESIZES):
+        before, size = size, smart_resize(*size, factor=factor, min_pixels=limits[0], max_pixels=limits[1])
+        if size == before:
+            return size
+    raise FormatError(
+        f"a picture of {height} x {width} pixels",
+        f"a shape that has a size of multiples of {factor} between {limits[0]:,} and {limits[1]:,} pixels",
+    )
 
 
 def crop_rect(box: Box2D, width: int, height: int) -> Rect:

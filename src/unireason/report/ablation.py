@@ -174,7 +174,7 @@ def _markdown(results: Mapping[str, Any]) -> str:
     lines = [
         "# Ablation",
         "",
-        _facts(results),
+        cell(_facts(results)),
         "",
         *(f"**Caution.** {cell(text)}\n" for text in cautions(results)),
         *(f"* {cell(text)}" for text in claim_texts(results)),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from unireason.data.checks.run import Report
-from unireason.data.checks.shortcut import FEW
+from unireason.data.checks.shortcut import FEW, FEW_PATIENTS
 from unireason.data.dataset import Dataset
 from unireason.data.item import Source
 from unireason.data.question import FAMILIES, IMPLICIT, family_name
@@ -134,7 +134,7 @@ def _about(finding: Any) -> str:
 def _shortcut(report: Report) -> str:
     rows = []
     for family, result in report.shortcut.items():
-        word = "too few" if result["too_few"] else "ok" if result["ok"] else "tells"
+        word = f"too few {result['few']}" if result["too_few"] else "ok" if result["ok"] else "tells"
         tone = "none" if result["too_few"] else "good" if result["ok"] else "bad"
         used = f"{result['used']:,}" + (f" of {result['questions']:,}" if result["questions"] > result["used"] else "")
         telltale = "" if result["ok"] else _telltale(result["telltale"])
@@ -152,8 +152,8 @@ def _shortcut(report: Report) -> str:
     return (
         f'<div class="wide"><table class="audit"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
         '<p class="legend"><span class="whisker"></span>95% interval<span class="dash"></span>chance</p>'
-        f'<p class="legend">Too few: fewer than {FEW} questions are not judged.</p><p class="meaning">Longest: always the longest '
-        "option. Commonest: always the option that is right most often elsewhere.</p>"
+        f'<p class="legend">Too few: fewer than {FEW} questions or {FEW_PATIENTS} patients are not judged.</p>'
+        '<p class="meaning">Longest: always the longest option. Commonest: always the option that is right most often elsewhere.</p>'
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -53,7 +54,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def cell(value: object) -> str:
     """Any text as one harmless cell of a table."""
-    return " ".join(escape(value).split()).replace("|", "\\|").replace("`", "\\`")
+    return re.sub(r"([\\|`*\[\]])", r"\\\1", " ".join(escape(value).split()))
 
 
 def _asked(results: Mapping[str, Any]) -> str:

@@ -109,7 +109,7 @@ def pointing_markdown(results: Mapping[str, Any], *, titles: Mapping[str, str]) 
         results: As for :func:`write_pointing`.
         titles: The same.
     """
-    lines = ["# Implicit questions", "", cell(", ".join(_facts(results))) + ".", "", results["rule"], "", _UNITS, ""]
+    lines = ["# Implicit questions", "", cell(", ".join(_facts(results))) + ".", "", cell(results["rule"]), "", _UNITS, ""]
     lines += [line for text in of_results(results) for line in (f"**Caution.** {cell(text)}", "")]
     lines += ["| Score | Mean | 95% interval |", "|---|---|---|"]
     for name, title in titles.items():

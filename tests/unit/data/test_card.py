@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import yaml
@@ -133,3 +134,18 @@ def test_equal_manifests_have_equal_cards(tmp_path):
     text = card(tmp_path / "a")
     assert text == card(tmp_path / "b", json.loads(json.dumps(MANIFEST)))
     assert str(tmp_path) not in text
+
+
+def test_no_text_of_a_manifest_becomes_markup(tmp_path):
+    bad = "</h1><script>alert(1)</script> [x](javascript:1) `<img src=x>`\n```\n# more"
+    texts = dict.fromkeys(("title", "licence", "command", "version", "schema", "content_sha256"), bad)
+    frame = {"name": bad, "volume_shape": [bad], "image_size": [bad], "factor": bad, "window": bad}
+    counts = MANIFEST["counts"] | {"structures": {bad: 3}, "by_modality": {bad: 1}, "by_family": {bad: 2}, "dropped": {bad: 1}}
+    text = card(tmp_path, MANIFEST | texts | {"counts": counts, "config": {"source": bad, "frame": frame}})
+    _, _, body = text.split("---\n", 2)
+    code = re.sub(r"^```console\n\$ [^`]*\n```$|`[^`\n]*`", "", body.replace("\\`", ""), flags=re.MULTILINE)
+    assert "`" not in code, "every span and block of code is closed where it should be"
+    for sign in "<[":
+        assert not re.search(rf"(?<!\\){re.escape(sign)}", code), sign
+    assert next(line for line in body.splitlines() if line.startswith("#")).endswith(": grounded reasoning data")
+    assert sum(line.startswith("#") for line in body.splitlines()) == 5

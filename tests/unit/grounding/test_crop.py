@@ -179,3 +179,20 @@ def test_smart_resize_keeps_multiples_and_bounds(height, width):
 def test_smart_resize_refuses(size):
     with pytest.raises(FormatError):
         crop.smart_resize(*size)
+
+
+@pytest.mark.parametrize(("least", "most"), [(784, 12544), (3136, 12845056), (784, 1568), (3136, 50176)])
+def test_a_fitted_size_stays_as_it_is_and_within_the_limits(least: int, most: int) -> None:
+    for height in (1, 5, 13, 14, 27, 28, 41, 112, 528, 1000, 2400):
+        for width in (1, 6, 20, 27, 28, 51, 60, 130, 1000, 3000):
+            if max(height, width) > 200 * min(height, width):
+                continue
+            found = crop.fitted_size(height, width, factor=28, limits=(least, most))
+            assert crop.fitted_size(*found, factor=28, limits=(least, most)) == found, (height, width)
+            assert least <= found[0] * found[1] <= most, (height, width)
+            assert found[0] % 28 == found[1] % 28 == 0
+
+
+def test_limits_between_which_no_size_lies_are_told() -> None:
+    with pytest.raises(FormatError, match=r"100 x 100 pixels.*between 800 and 1,500"):
+        crop.fitted_size(100, 100, factor=28, limits=(800, 1500))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from datasets import SMALL, built, edited
 from unireason.data.build.gather import write_table
 from unireason.data.dataset import MANIFEST, Dataset, rows
 from unireason.data.extract.slices import axial
-from unireason.data.pictures import model_pictures, png
+from unireason.data.pictures import from_png, model_pictures, png
 from unireason.data.sources.phantom_source import PhantomSource
 from unireason.errors import FormatError, UniReasonError
 from unireason.train.feed import cases as cases_module
@@ -345,3 +347,77 @@ def test_listing_reads_no_scene(plain, monkeypatch):
     monkeypatch.setattr(cases_module, "rows", lambda path, table, columns: asked.append(columns) or rows(path, table, columns))
     assert opened(plain).cases("train")
     assert {"structures", "absent"}.isdisjoint(*asked)
+
+
+def moved(dataset: Dataset, folder: Path, patient: str, split: str) -> Dataset:
+    """A copy in which a patient stands in another split."""
+    return edited(
+        dataset,
+        folder,
+        case=lambda c: replace(c, split=split) if c.scene.patient == patient else c,
+        sample=lambda s: replace(s, split=split) if s.patient == patient else s,
+    )
+
+
+def test_a_patient_in_two_splits_of_two_data_sets_is_named(plain, embedded, tmp_path):
+    kept = next(c.scene.patient for c in plain.cases("test"))
+    other = moved(embedded, tmp_path / "other", kept, "train")
+    with pytest.raises(FormatError, match=rf"1 patient stands in different splits.*{kept} \(test in 'set', train in 'other'\)"):
+        opened(plain, other)
+    for alone in (plain, other):
+        opened(alone)
+    opened(plain, embedded)
+
+
+def test_a_file_in_two_splits_is_one_patient_whatever_it_is_called(plain, tmp_path):
+    kept = next(c.scene.patient for c in plain.cases("test"))
+
+    def hashed(record):
+        return replace(record, sha256=hashlib.sha256(record.item.encode()).hexdigest())
+
+    first = edited(plain, tmp_path / "first", case=hashed)
+    renamed = edited(
+        first, tmp_path / "renamed", case=lambda c: replace(c, scene=replace(c.scene, patient=f"anon {c.scene.patient}"))
+    )
+    opened(first, renamed)
+    with pytest.raises(FormatError, match=kept):
+        opened(first, moved(renamed, tmp_path / "moved", f"anon {kept}", "train"))
+
+
+def test_patients_of_one_name_in_two_sources_are_two(plain, tmp_path):
+    kept = next(c.scene.patient for c in plain.cases("test"))
+    other = moved(plain, tmp_path / "other", kept, "train")
+    path = other.folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"title": "another hospital"}))
+    opened(plain, other)
+
+
+def test_a_frame_that_would_be_resized_again_is_unreadable(plain, tmp_path):
+    def case(record):
+        wide = replace(record.scene.frame, width=record.scene.frame.width + 1)
+        return replace(record, scene=replace(record.scene, frame=wide)) if record.scene.kind == "image" else record
+
+    cases = opened(edited(plain, tmp_path / "thin", case=case))
+    image = next(c for c in cases.cases("train") if c.kind == "image")
+    with pytest.raises(Unreadable, match="would be resized"):
+        cases.pictures(image)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n", None])
+def test_pictures_without_content_are_unreadable(embedded, tmp_path, data):
+    bad = copied(embedded, tmp_path / "bad")
+    with_images(bad, lambda found: [r | {"png": data} for r in found])
+    cases = opened(bad)
+    for case in cases.cases("train"):
+        with pytest.raises(Unreadable):
+            cases.pictures(case)
+
+
+@pytest.mark.parametrize("at", range(8, 120, 7))
+def test_no_damage_of_a_stored_picture_escapes(embedded, at):
+    image = next(iter(embedded.images("train")))
+    for value in (0, 255):
+        data = bytearray(image.png)
+        data[at] = value
+        with suppress(UniReasonError):
+            from_png(bytes(data))

@@ -88,7 +88,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
         lines.append(f"{'ok   ' if not count else 'WRONG'} {check:9} {seen}{f': {count:,} problems' if count else ''}")
     for family, result in report["shortcut"].items():
         low, high = result["ci95"]
-        verdict = "too few" if result["too_few"] else "ok" if result["ok"] else "TELLS"
+        verdict = f"too few {result['few']}" if result["too_few"] else "ok" if result["ok"] else "TELLS"
         numbers = f"{result['accuracy']:6.1%} from text alone ({low:.1%} to {high:.1%}), chance {result['chance']:.1%}"
         lines.append(f"      {family or 'family not told':22} {numbers}, {verdict}")
     for problem in report["problems"][:_SHOWN]:

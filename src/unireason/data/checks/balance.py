@@ -2,12 +2,14 @@
 
 A count of right answers is held against fair drawing: it may leave its expectation by four standard deviations (once in 16,000 fair
 draws) or by one percent of the questions, whichever is more, so that small sets are not blamed for chance and large ones not for trifles.
+Yes and no are drawn by patients: what is there in one case of a patient is there in the next. With few patients a lean is told and not
+blamed.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from unireason.data import names
@@ -23,6 +25,8 @@ RARE = 10
 """A family may be so many times rarer than the commonest one, measured by how many cases allow it."""
 FEW_PATIENTS = 10
 """Below so many patients an empty split is no fault."""
+LEAST_PATIENTS = 20
+"""Below so many patients a lean of the answers is no fault: it may be theirs."""
 FEW_QUESTIONS = 30
 
 
@@ -34,6 +38,7 @@ class Tally:
         table: Samples by (family, kind, split).
         letters: Questions by (number of options, place of the right one, family).
         yes: Questions between yes and no by (family, right option).
+        leans: Of these the number of yes less that of no, by family and patient.
         allows: Cases that allow a family.
         cases: Cases by (kind, split).
         modalities: Cases by modality.
@@ -44,6 +49,7 @@ class Tally:
     table: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     letters: Counter[tuple[int, int, str]] = field(default_factory=Counter)
     yes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    leans: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     allows: Counter[str] = field(default_factory=Counter)
     cases: Counter[tuple[str, str]] = field(default_factory=Counter)
     modalities: Counter[str] = field(default_factory=Counter)
@@ -72,7 +78,9 @@ class Tally:
             return
         self.letters[len(question.options), question.answer, question.family] += 1
         if {o.strip(" .").lower() for o in question.options} == {"yes", "no"}:
-            self.yes[question.family, question.right.strip(" .").lower()] += 1
+            right = question.right.strip(" .").lower()
+            self.yes[question.family, right] += 1
+            self.leans[question.family][sample.patient or sample.case] += 1 if right == "yes" else -1
 
     def to_json(self) -> dict[str, dict[str, int]]:
         """Plain counts for a report: "families" by family/kind/split, "letters" by options/letter, "cases" by kind/split, "modalities",
@@ -99,19 +107,34 @@ def check_balance(tally: Tally, patients: int, found: Findings) -> None:
     """
     found.start(CHECK)
     found.count(CHECK, "questions", sum(tally.letters.values()))
-    _letters(tally, found)
+    _letters(tally, patients, found)
     _yes_and_no(tally, found)
     _families(tally, found)
     _splits(tally, patients, found)
 
 
-def uneven(count: int, total: int, share: float) -> bool:
-    """True if ``count`` of ``total`` is further from its expected share than fair drawing explains; see the module."""
-    reach = DEVIATIONS * math.sqrt(total * share * (1 - share))
+def uneven(count: int, total: int, share: float, *, worth: float = 1.0) -> bool:
+    """True if ``count`` of ``total`` is further from its expected share than fair drawing explains; see the module.
+
+    Args:
+        count: Right answers of one kind.
+        total: All answers.
+        share: Expected share.
+        worth: How much more answers vary than if each were drawn alone.
+    """
+    reach = DEVIATIONS * math.sqrt(max(worth, 1.0) * total * share * (1 - share))
     return abs(count - total * share) > max(reach, TRIFLE * total)
 
 
-def _letters(tally: Tally, found: Findings) -> None:
+def _lean(found: Findings, patients: int, detail: str, **about: str) -> None:
+    """A lean as a fault, or as a remark where there are too few patients to tell."""
+    if patients >= LEAST_PATIENTS:
+        found.add(CHECK, detail, **about)
+    else:
+        found.remark(CHECK, f"{detail}; too few patients to judge ({patients})", **about)
+
+
+def _letters(tally: Tally, patients: int, found: Findings) -> None:
     for family in ("", *FAMILIES):
         counts: Counter[tuple[int, int]] = Counter()
         for (size, place, name), n in tally.letters.items():
@@ -123,14 +146,16 @@ def _letters(tally: Tally, found: Findings) -> None:
                 if uneven(counts[size, place], total, 1 / size):
                     where = {"family": family} if family else {}
                     share = f"{counts[size, place]} of {total}, expected about {total / size:.0f}"
-                    found.add(CHECK, f"of {size} options, {LETTERS[place]} is right {share}", **where)
+                    _lean(found, patients, f"of {size} options, {LETTERS[place]} is right {share}", **where)
 
 
 def _yes_and_no(tally: Tally, found: Findings) -> None:
     for family in sorted({f for f, _ in tally.yes}):
-        yes, no = tally.yes[family, "yes"], tally.yes[family, "no"]
-        if uneven(yes, yes + no, 0.5):
-            found.add(CHECK, f"the right answer is yes {yes} times and no {no} times", family=family)
+        yes, no, leans = tally.yes[family, "yes"], tally.yes[family, "no"], tally.leans[family]
+        # If each patient leant either way by chance, the sum of their leans would vary by the sum of their squares.
+        worth = sum(lean**2 for lean in leans.values()) / (yes + no)
+        if uneven(yes, yes + no, 0.5, worth=worth):
+            _lean(found, len(leans), f"the right answer is yes {yes} times and no {no} times", family=family)
 
 
 def _families(tally: Tally, found: Findings) -> None:

@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+from numpy.typing import NDArray
+
+from unireason.data.frames import FrameRule
 from unireason.data.records import CaseRecord, SampleRecord
 from unireason.data.scene import Structure
+from unireason.errors import FormatError
 from unireason.grounding import grammar, umrg
+from unireason.metrics.overlap import box_iou
 from unireason.types import Box, Box2D, Frame, Look
 
 from .findings import Findings
@@ -18,6 +24,32 @@ from .findings import Findings
 CHECK = "boxes"
 MOST_LOOKS = 3
 """Looks of a question with options, as annotators promise."""
+LEAST_IOU = 0.75
+"""Least overlap of a published box with the tight box of its mask: one drawn with some margin has it, one on another scale has not."""
+LOOSE = 2
+"""Pixels by which each side may be off besides, as where the last pixel is counted in or out."""
+
+
+def check_frame(case: CaseRecord, rule: FrameRule, found: Findings) -> None:
+    """Check that the frame of a case is the one that the data set's rule gives, and that pictures of its size are fed as they are.
+
+    Args:
+        case: The case.
+        rule: Frame rule of the data set.
+        found: Takes what is wrong.
+    """
+    scene = case.scene
+    found.count(CHECK, "frames")
+    try:
+        right = rule.frame(scene.shape)
+        held = rule.holds(scene.frame)
+    except FormatError as error:
+        found.add(CHECK, f"the picture fits no model frame: {error}", case=scene.case)
+        return
+    if right != scene.frame:
+        found.add(CHECK, f"the frame is {_size(scene.frame)}, the configuration gives {_size(right)}", case=scene.case)
+    if not held:
+        found.add(CHECK, f"pictures of the frame {_size(scene.frame)} would be resized before they are fed", case=scene.case)
 
 
 def check_boxes(case: CaseRecord, sample: SampleRecord, found: Findings) -> None:
@@ -96,6 +128,20 @@ def _target(case: CaseRecord, sample: SampleRecord) -> Iterator[str]:
         yield "the two points are one"
 
 
+def off_mask(box: Box2D, mask: NDArray[np.bool_]) -> str:
+    """What parts a box from its mask, as the rest of a sentence; "" if they agree.
+
+    Args:
+        box: In pixels of the mask.
+        mask: (Y, X), at least one pixel True.
+    """
+    rows, columns = np.nonzero(mask)
+    tight = Box2D(int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
+    near = all(abs(a - b) <= LOOSE for a, b in zip(box.coords, tight.coords, strict=True))
+    overlap = box_iou(box, tight)
+    return "" if near or overlap >= LEAST_IOU else f"is {_text(box)}, its mask fills {_text(tight)}: IoU {overlap:.2f}"
+
+
 def box_fault(box: Box, frame: Frame) -> str:
     """What is wrong with a box in a frame, as the rest of a sentence; "" if it is whole, not empty, inside and of the right kind."""
     sizes = (frame.width, frame.height) if isinstance(box, Box2D) else (frame.width, frame.height, frame.depth)
@@ -114,6 +160,10 @@ def box_fault(box: Box, frame: Frame) -> str:
 def _boxes(structure: Structure) -> list[Box]:
     """Boxes that a look at a structure may have: the whole, or one of its parts."""
     return [structure.box_model, *(p.box_model for p in structure.parts)]
+
+
+def _size(frame: Frame) -> str:
+    return " x ".join(str(n) for n in (frame.width, frame.height, frame.depth)[: 2 if frame.kind == "image" else 3])
 
 
 def _text(box: Box) -> str:

@@ -6,12 +6,11 @@ says of it; every look and every key point of a sample is compared with the mask
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from unireason.data.frames import FrameRule
 from unireason.data.item import Item, Loaded, Skipped, Source
 from unireason.data.names import readable
 from unireason.data.records import CaseRecord, SampleRecord
@@ -52,7 +51,7 @@ class Opened:
         self._failed = ""
         self._missing = 0
 
-    def facts(self, case: CaseRecord, manifest: Mapping[str, Any], found: Findings) -> MaskFacts | None:
+    def facts(self, case: CaseRecord, found: Findings) -> MaskFacts | None:
         """The facts of a case from its masks; None if it cannot be loaded, which is then a problem.
 
         Raises:
@@ -74,7 +73,7 @@ class Opened:
                 self._failed, self._loaded = case.item, None
                 return None
         facts = MaskFacts(self._loaded, case.slice, case.scene, window=case.window)
-        for detail in _frame(case, facts, self._loaded, manifest):
+        for detail in _frame(case, facts, self._loaded):
             found.add(CHECK, detail, case=case.scene.case)
         return facts if facts.shape == case.scene.shape else None
 
@@ -96,15 +95,12 @@ class Opened:
         raise LookupError(wanted)
 
 
-def _frame(case: CaseRecord, facts: MaskFacts, loaded: Loaded, manifest: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with shape, spacing, frame and file."""
+def _frame(case: CaseRecord, facts: MaskFacts, loaded: Loaded) -> Iterator[str]:
+    """What is wrong with shape, spacing and file."""
     scene = case.scene
     if facts.shape != scene.shape:
         yield f"the source has the shape {facts.shape}, the record {scene.shape}"
         return
-    rule = FrameRule.from_json(manifest.get("config", {}).get("frame"))
-    if rule.frame(scene.shape) != scene.frame:
-        yield f"the frame is {scene.frame}, the configuration gives {rule.frame(scene.shape)}"
     if (facts.spacing is None) != (scene.spacing_mm is None) or not _close(facts.spacing or (), scene.spacing_mm or ()):
         yield f"the spacing is {scene.spacing_mm}, the source has {facts.spacing}"
     if _space(case, facts) != scene.space:

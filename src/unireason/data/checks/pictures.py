@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.data.pictures import from_png
-from unireason.data.records import CaseRecord, ImageRecord
+from unireason.data.records import CaseRecord, ImageRecord, SampleRecord
+from unireason.errors import ImageReadError
 
+from .boxes import off_mask
 from .facts import LUMA, MaskFacts
 from .findings import Findings
 
@@ -25,12 +27,19 @@ further away."""
 _CELLS = 16
 
 
-def check_pictures(case: CaseRecord, images: Sequence[ImageRecord], facts: MaskFacts | None, found: Findings) -> None:
+def check_pictures(
+    case: CaseRecord,
+    images: Sequence[ImageRecord],
+    samples: Sequence[SampleRecord],
+    facts: MaskFacts | None,
+    found: Findings,
+) -> None:
     """Check the embedded pictures of one case.
 
     Args:
         case: The case.
         images: Its pictures; a data set with pictures must have them for every case.
+        samples: Those about it; boxes that they ask for are held against the masks of their targets.
         facts: The same from its masks; None holds the masks against the boxes of the record alone.
         found: Takes what is wrong.
     """
@@ -41,6 +50,13 @@ def check_pictures(case: CaseRecord, images: Sequence[ImageRecord], facts: MaskF
     for image in images:
         for detail in _faults(case, image, facts):
             found.add(CHECK, detail, case=case.scene.case)
+        for sample in samples:
+            mask = _read(dict(zip(image.mask_names, image.masks, strict=False)).get(sample.target, b""))
+            if sample.box is not None and mask is not None and mask.ndim == 2 and mask.any():
+                found.count(CHECK, "boxed answers")
+                apart = off_mask(sample.box, mask > 0)
+                if apart:
+                    found.add(CHECK, f"the box of the answer {apart}", sample=sample.id)
 
 
 def _faults(case: CaseRecord, image: ImageRecord, facts: MaskFacts | None) -> Iterator[str]:
@@ -111,9 +127,7 @@ def _against(case: CaseRecord, name: str, mask: NDArray[np.bool_], facts: MaskFa
 
 
 def _read(data: bytes) -> NDArray[np.uint8] | None:
-    from PIL import Image
-
     try:
         return from_png(data)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except ImageReadError:
         return None

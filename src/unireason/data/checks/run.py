@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from unireason.data.dataset import MANIFEST, Dataset
+from unireason.data.frames import FrameRule
 from unireason.data.item import Source
 from unireason.data.records import SPLITS, CaseRecord, ImageRecord, SampleRecord
-from unireason.errors import UniReasonError
+from unireason.errors import FormatError, UniReasonError
 
 from . import answers, boxes, files, leakage, masks, pictures
 from .balance import Tally, check_balance
@@ -134,6 +135,15 @@ def _near(dataset: Dataset, found: Findings) -> int:
     return leakage.NEAR
 
 
+def _rule(dataset: Dataset, found: Findings) -> FrameRule | None:
+    """The frame rule of a data set; None if it cannot be read, which is then a problem."""
+    try:
+        return FrameRule.from_json(dataset.manifest.get("config", {}).get("frame"))
+    except FormatError as error:
+        found.add(files.CHECK, f"the frame cannot be read: {error}", file=MANIFEST)
+        return None
+
+
 def _unknown(register: leakage.Register, tally: Tally, found: Findings) -> None:
     """Say what could not be checked because the data set does not tell what it takes."""
     if tally.undescribed:
@@ -176,17 +186,19 @@ class _Walk:
         total = len(self.register.cases)
         chosen = spread(total, samples)
         opened = masks.Opened(self.source) if self.source else None
-        number = 0
+        number, rule = 0, _rule(self.dataset, self.found)
         try:
             for split in SPLITS:
                 images = _Images(self.dataset, split)
                 for case, own in self._pairs(split):
                     measured = None
                     if opened is not None and number in chosen:
-                        measured = opened.facts(case, self.dataset.manifest, self.found)
+                        measured = opened.facts(case, self.found)
+                    if rule is not None:
+                        boxes.check_frame(case, rule, self.found)
                     self._case(case, own, measured)
                     if pictures.CHECK in self.found.counts:
-                        pictures.check_pictures(case, images.of(case), measured, self.found)
+                        pictures.check_pictures(case, images.of(case), own, measured, self.found)
                     number += 1
                     progress(number, total)
         except UniReasonError as error:

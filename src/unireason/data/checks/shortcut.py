@@ -33,6 +33,8 @@ MARGIN = 0.05
 on) and no real set comes out at exactly zero; five points are too little for a model to live on."""
 FEW = 30
 """Fewer questions of a family are reported and not judged."""
+FEW_PATIENTS = 20
+"""And no family of fewer patients: how much they differ cannot be told."""
 SURE = 0.999
 """And the interval of this confidence must lie above chance: choices that share a classifier vary about 1.3 times as much as independent
 ones, so that among small families 95% would raise a false alarm in one of thirty; with both rules it is one of two hundred."""
@@ -94,8 +96,9 @@ def check_shortcut(texts: Texts, found: Findings) -> dict[str, dict[str, Any]]:
 
     Returns:
         Family to its result: "accuracy", "chance", "ci95" (two numbers), "questions" (of which "used"), "cap", "patients", "folds",
-        "too_few", "margin", "ok", "longest" and "frequent" (accuracy of always taking the longest option, and the one most often right
-        in the training part), "telltale" (clues with weights), "by_kind".
+        "few" ("questions" or "patients" where there are too few of them to judge, else ""), "too_few", "margin", "ok", "longest" and
+        "frequent" (accuracy of always taking the longest option, and the one most often right in the training part), "telltale" (clues
+        with weights), "by_kind".
     """
     found.start(CHECK)
     results = {}
@@ -130,22 +133,32 @@ def audit(entries: Sequence[Entry]) -> dict[str, Any]:
     result: dict[str, Any] = {"chance": chance, "patients": patients, "folds": min(FOLDS, patients), "margin": MARGIN}
     if patients < 2:
         nothing: dict[str, Any] = {"longest": chance, "frequent": chance, "by_kind": {}, "telltale": []}
-        return {**result, **nothing, "folds": 0, "accuracy": chance, "ci95": [0.0, 1.0], "too_few": True, "ok": True}
+        return {
+            **result,
+            **nothing,
+            "folds": 0,
+            "accuracy": chance,
+            "ci95": [0.0, 1.0],
+            "few": "patients",
+            "too_few": True,
+            "ok": True,
+        }
     matrix, vocabulary = _matrix(own for e in entries for own in clues(e.question, e.options))
     guesses, common = _held_out(matrix, questions, entries)
     answers = np.array([e.answer for e in entries])
     hits = guesses == answers
-    few = len(entries) < FEW
-    low, high = wilson(int(hits.sum()), len(hits))
+    few = "patients" if patients < FEW_PATIENTS else "questions" if len(entries) < FEW else ""
+    low, high = _interval(hits, questions.groups)
     return {
         **result,
         "accuracy": float(hits.mean()),
         "ci95": [low, high],
-        "too_few": few,
-        "ok": few or low <= chance + MARGIN or wilson(int(hits.sum()), len(hits), confidence=SURE)[0] <= chance,
+        "few": few,
+        "too_few": bool(few),
+        "ok": bool(few) or low <= chance + MARGIN or _interval(hits, questions.groups, confidence=SURE)[0] <= chance,
         "longest": float(np.mean([_longest(e.options) for e in entries] == answers)),
         "frequent": float(np.mean(common == answers)),
-        "by_kind": _by_kind(entries, hits),
+        "by_kind": _by_kind(entries, hits, questions.groups),
         "telltale": _telltale(matrix, questions.right, vocabulary),
     }
 
@@ -223,13 +236,41 @@ def _longest(options: Sequence[str]) -> int:
     return max(range(len(options)), key=lambda i: (len(options[i]), -i))
 
 
-def _by_kind(entries: Sequence[Entry], hits: NDArray[np.bool_]) -> dict[str, dict[str, Any]]:
+def _interval(hits: NDArray[np.bool_], groups: NDArray[np.intp], *, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson interval of the share of hits, for as many independent questions as the patients are worth.
+
+    Questions about one patient are hit or missed together. How much they are shows in how the hits of patients vary (the variance of a
+    ratio over whole patients), and with few patients that is itself uncertain (Student's t). Patients never narrow the interval.
+    """
+    from scipy import stats
+
+    rate, sizes = float(hits.mean()), np.bincount(groups)
+    own = sizes > 0
+    left = (np.bincount(groups, weights=hits) - rate * sizes)[own]
+    patients = int(own.sum())
+    if patients < 2:
+        return 0.0, 1.0
+    spread = float((left**2).sum()) * patients / (patients - 1)
+    alone = len(hits) * rate * (1 - rate)
+    tail = (1 + confidence) / 2
+    worth = (
+        len(hits)
+        / max(1.0, spread / alone if alone else 1.0)
+        * float(stats.norm.ppf(tail) / stats.t.ppf(tail, patients - 1)) ** 2
+    )
+    if not alone:
+        worth = min(worth, patients)  # all hit or all missed: nothing shows how patients vary
+    trials = max(1, round(worth))
+    return wilson(round(rate * trials), trials, confidence=confidence)
+
+
+def _by_kind(entries: Sequence[Entry], hits: NDArray[np.bool_], groups: NDArray[np.intp]) -> dict[str, dict[str, Any]]:
     """The same choices counted for images and for volumes; a detail, not judged."""
     found = {}
     for kind in sorted({e.kind for e in entries}):
         own = np.array([e.kind == kind for e in entries])
         chance = float(np.mean([1 / len(e.options) for e in entries if e.kind == kind]))
-        interval = list(wilson(int(hits[own].sum()), int(own.sum())))
+        interval = list(_interval(hits[own], groups[own]))
         found[kind] = {"accuracy": float(hits[own].mean()), "chance": chance, "ci95": interval, "questions": int(own.sum())}
     return found
 

@@ -106,7 +106,7 @@ def pixels(data: bytes, frame: Frame) -> NDArray[np.uint8]:
         The pixels as they are stored, (H, W) or (H, W, channels).
 
     Raises:
-        FormatError: If it is no PNG file, of another size than the frame, or damaged.
+        UniReasonError: If it is no PNG file, of another size than the frame, or damaged.
     """
     size = struct.unpack(">II", data[16:24]) if data.startswith(_SIGNATURE) and len(data) > 24 else (0, 0)
     if size != (frame.width, frame.height):
@@ -115,10 +115,7 @@ def pixels(data: bytes, frame: Frame) -> NDArray[np.uint8]:
             f"a PNG file of {frame.width} x {frame.height}",
             "build again",
         )
-    try:
-        return from_png(data)
-    except (OSError, SyntaxError) as error:
-        raise FormatError(f"an embedded picture is damaged ({error})", "a PNG file", "build the data set again") from error
+    return from_png(data)
 
 
 class _Groups(Generic[T]):

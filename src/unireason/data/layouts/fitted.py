@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from unireason.data.checks.boxes import box_fault
+from unireason.data.checks.boxes import box_fault, off_mask
 from unireason.data.extract.boxes import model_box
 from unireason.data.frames import FrameRule
 from unireason.data.question import IMPLICIT, LETTERS, Question
@@ -133,14 +134,15 @@ def from_recovered(found: Recovered, table: str, place: Place) -> SampleRecord:
     return _posed(made, place.frame)
 
 
-def from_umrg(row: UmrgRow, name: str, place: Place, mask: str) -> SampleRecord:
+def from_umrg(row: UmrgRow, name: str, place: Place, *, mask: NDArray[np.bool_], called: str) -> SampleRecord:
     """A row of U-MRG as a sample.
 
     Args:
         row: The row.
         name: Identifier of the sample.
         place: Where it belongs.
-        mask: Name of its mask among those of the case; "" if it has none that can be used.
+        mask: Its mask, (Y, X) on the grid of the picture.
+        called: Name of the mask among those of the case.
 
     Raises:
         LeftOut: If it cannot be learned from as it is.
@@ -150,12 +152,15 @@ def from_umrg(row: UmrgRow, name: str, place: Place, mask: str) -> SampleRecord:
     box = place.box(Box2D(*row.box))
     assert isinstance(box, Box2D)
     x1, y1, x2, y2 = row.box
+    apart = off_mask(Box2D(*row.box), mask)
+    if apart:
+        raise LeftOut("its box is not that of its mask", apart)
     if not all(x1 <= x <= x2 and y1 <= y <= y2 for x, y in row.points):
         raise LeftOut("a point lies outside its box")
     points = (place.point(row.points[0], box), place.point(row.points[1], box))
     if points[0] == points[1]:
         raise LeftOut("its two points are one" if row.points[0] == row.points[1] else "its two points are one pixel of the frame")
-    question = Question(IMPLICIT, "segment", (mask,) if mask else (), row.question.strip(), (), -1, (), ())
+    question = Question(IMPLICIT, "segment", (called,), row.question.strip(), (), -1, (), ())
     annotator = ANNOTATOR if row.reasoning.strip() else ""
     made = SampleRecord(
         name,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.data.names import readable
-from unireason.errors import FormatError, ImageReadError, UniReasonError
+from unireason.errors import FormatError, UniReasonError
 from unireason.types import Frame
 
 from . import umrg
@@ -95,7 +95,8 @@ def _put_split(shelving: Shelving, shown: Shown, published: str, rows: list[Kept
     for kept in rows:
         name, row = kept.values["row"], _again(kept.values)
         try:
-            made.append((name, from_umrg(row, name, place, _named(masks, row, kept.data, (height, width)))))
+            mask = _mask(kept.data, (height, width))
+            made.append((name, from_umrg(row, name, place, mask=mask, called=_named(masks, row, mask))))
         except LeftOut as why:
             shelving.leave_out(name, why)
     shelving.put(replace(shown, masks=masks), scene, split, made)
@@ -108,12 +109,15 @@ def _again(values: dict[str, Any]) -> UmrgRow:
     return UmrgRow((), (), **said)
 
 
-def _named(masks: dict[str, NDArray[np.bool_]], row: UmrgRow, data: bytes, shape: tuple[int, int]) -> str:
-    """The name of the mask of a row among those of its picture; another mask of the same name gets a number. "" if there is none."""
+def _mask(data: bytes, shape: tuple[int, int]) -> NDArray[np.bool_]:
     try:
-        mask = read_mask(data, shape)
-    except ImageReadError:
-        return ""
+        return read_mask(data, shape)
+    except UniReasonError as error:
+        raise LeftOut("its mask cannot be used", str(error)) from error
+
+
+def _named(masks: dict[str, NDArray[np.bool_]], row: UmrgRow, mask: NDArray[np.bool_]) -> str:
+    """The name of the mask of a row among those of its picture; another mask of the same name gets a number."""
     base = readable(row.category) or "target"
     number = 1
     while (name := base if number == 1 else f"{base} {number}") in masks:

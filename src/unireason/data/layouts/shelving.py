@@ -50,6 +50,8 @@ BROKEN = frozenset(
         "a box leaves the frame",
         "a point lies outside its box",
         "its two points are one",
+        "its mask cannot be used",
+        "its box is not that of its mask",
     }
 )
 """Reasons for which a release, and not what is made of it here, is to blame."""

@@ -13,7 +13,7 @@ from unireason.errors import FormatError, ImageReadError
 from unireason.types import Case
 
 INSIDE = 128
-"""Least value of a mask's pixel that is meant; masks hold 0 and 255."""
+"""Least value of a mask's pixel that is meant, where its edges are grey."""
 
 
 def read_stored(data: bytes, name: str) -> Case:
@@ -45,20 +45,22 @@ def read_mask(data: bytes, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """A stored mask.
 
     Args:
-        data: A picture file of 0 and 255.
+        data: A picture file of 0 and one other value (255, 1), or of greys of which those from 128 on are meant.
         shape: (Y, X) of its picture.
 
     Returns:
         bool (Y, X), at least one pixel True.
 
     Raises:
-        ImageReadError: If it is no picture, of another size, or empty.
+        ImageReadError: If it is no picture, of another size, empty, or holds several values that are all dark.
     """
     pixels = read_stored(data, "mask").pixels
     flat = pixels if pixels.ndim == 2 else pixels.max(axis=2)
-    mask: NDArray[np.bool_] = flat >= INSIDE
+    values = np.unique(flat[flat > 0])
+    mask: NDArray[np.bool_] = flat >= (INSIDE if len(values) > 1 else 1)
     if mask.shape != shape:
         raise ImageReadError(f"its mask has the shape {mask.shape}", f"that of its picture, {shape}")
     if not mask.any():
-        raise ImageReadError("its mask is empty", f"at least one pixel of {INSIDE} to 255")
+        held = f"holds the values {', '.join(map(str, values[:8]))}" if len(values) else "is empty"
+        raise ImageReadError(f"its mask {held}", "0 and one other value, such as 255")
     return mask

@@ -18,7 +18,7 @@ from unireason.imaging.geometry import to_canonical
 from unireason.imaging.limits import Limits, file_size
 from unireason.types import Case, Geometry, Source
 
-from .labels import Packer
+from .labels import Packer, Values
 
 _PARTS = ("data", "indices", "indptr", "shape")
 
@@ -44,12 +44,12 @@ def load_arrays(root: Path, item: Item) -> Loaded:
     source = Source(Path(item.image).name, "npy", sha256(inside(root, item.image)))
     # Without its modality the case is windowed by percentiles; that of CT is meant for Hounsfield units, which were normalised away.
     case = Case(to_canonical(stored, geometry), "volume", geometry, "", source, None, ("intensities were normalised",))
-    packer, values = Packer(stored.shape), {}
+    packer = Packer(stored.shape)
     rows = _rows(inside(root, ref.path), (classes, stored.size))
     for name in ref.structures:
         own = [rows[value - 1] for value, other in ref.names.items() if other == name]
         packer.add(name, own[0] if len(own) == 1 else np.unique(np.concatenate(own)))
-    values = {(value, name): bool(rows[value - 1].size) for value, name in ref.names.items()}
+    values: Values = {(value, name): bool(rows[value - 1].size) for value, name in ref.names.items()}
     layers = (Layer(np.ascontiguousarray(to_canonical(y.labels, geometry)), y.names) for y in packer.layers())
     return Loaded(item, case, tuple(layers), values)
 

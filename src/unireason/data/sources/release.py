@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from unireason import imaging
 from unireason.data.embedded import Embedded
-from unireason.data.item import Item, Layer, Loaded, inside
+from unireason.data.item import Item, Layer, Loaded, check_masks, inside
 from unireason.data.pictures import from_png
 from unireason.data.records import CaseRecord
 from unireason.errors import FormatError, ImageReadError
@@ -113,13 +113,14 @@ class ReleaseSource:
             return Loaded(item, imaging.read(inside(self.volumes, item.image)), ())
         found = self._embedded.columns(item.id, "png", "masks", "mask_names")
         source = Source(item.image or item.id, "png", item.extra["sha256"])
-        try:
-            case = case_of([from_png(data) for data in found["png"]], item.kind, source)
-            masks = [from_png(data) > 0 for data in found["masks"][0]]
-        except (OSError, SyntaxError, ValueError) as error:
-            raise FormatError(f"a picture of {item.id} is damaged ({error})", "a PNG file", "import the release again") from error
-        names = found["mask_names"][0]
-        return Loaded(item, case, tuple(Layer(m.astype(np.uint8), {1: n}) for m, n in zip(masks, names, strict=True)))
+        case = case_of([from_png(data) for data in found["png"]], item.kind, source)
+        masks, names = found["masks"][0], found["mask_names"][0]
+        if len(masks) != len(names):
+            raise FormatError(f"{item.id} has {len(masks)} masks and {len(names)} names", "one each", "import the release again")
+        layers = tuple(Layer((from_png(data) > 0).astype(np.uint8), {1: name}) for data, name in zip(masks, names, strict=True))
+        for layer in layers:
+            check_masks(case, layer.labels, f"of {item.id}")
+        return Loaded(item, case, layers)
 
 
 def case_of(pictures: Sequence[NDArray[np.uint8]], kind: Kind, source: Source) -> Case:

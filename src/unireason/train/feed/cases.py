@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unireason.data.dataset import Dataset, rows
+from unireason.data.dataset import Dataset, keep_apart, rows
 from unireason.data.frames import FrameRule
 from unireason.data.item import Loaded
 from unireason.data.records import SampleRecord
@@ -74,7 +74,7 @@ class Cases:
     def __init__(
         self, settings: Data, rule: FrameRule, disk: DiskCache, *, stage: str = "", memory_bytes: int = _MEMORY_BYTES
     ) -> None:
-        """Open all data sets; only their manifests are read.
+        """Open all data sets; of one alone only the manifest is read, of several the splits of their patients too.
 
         Args:
             settings: Folders, where their sources lie, tasks and limits.
@@ -87,7 +87,7 @@ class Cases:
         Raises:
             UniReasonError: If a folder holds no finished data set.
             FormatError: If there is no folder, roots do not belong to folders, a task is unknown, or a data set was built for another
-                model frame.
+                model frame, or a patient stands in different splits of two.
         """
         unknown = [task for task in settings.tasks if task not in _TASKS]
         if unknown or not settings.tasks:
@@ -100,7 +100,8 @@ class Cases:
             Shelf(dataset, _same(dataset, rule), Path(root).expanduser() if root else None)
             for dataset, root in zip(self.datasets, settings.roots or ("",) * len(self.datasets), strict=True)
         ]
-        self._settings, self._disk, self._stage = settings, disk, stage
+        keep_apart(self.datasets)
+        self._settings, self._disk, self._stage, self._rule = settings, disk, stage, rule
         self._recent: Recent[tuple[NDArray[np.uint8], ...]] = Recent(memory_bytes)
         self._masked: Recent[Loaded] = Recent(memory_bytes)
         self._stacks: Recent[Stack] = Recent(memory_bytes)
@@ -144,6 +145,9 @@ class Cases:
         found = self._recent.get(case.id)
         if found is None:
             try:
+                if not self._rule.holds(case.frame):
+                    came = f"pictures of {case.frame.width} x {case.frame.height} would be resized before they are fed"
+                    raise FormatError(came, "the frame that this version gives the case", "build or import the data set again")
                 found = self._read(case)
             except (UniReasonError, OSError) as error:
                 raise Unreadable(case.id, str(error)) from error

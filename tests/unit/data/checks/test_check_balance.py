@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -60,8 +62,36 @@ def test_trifles_in_large_sets_are_no_fault() -> None:
 
 def test_yes_too_often_is_found() -> None:
     counts = tally()
-    counts.yes["existence_verification", "yes"], counts.yes["existence_verification", "no"] = 90, 10
+    answered(counts, 90, 10)
     assert [p.detail for p in judged(counts).kept] == ["the right answer is yes 90 times and no 10 times"]
+
+
+def answered(counts: Tally, yes: int, no: int, *, each: int = 1) -> None:
+    """So many questions answered by yes and by no, of each patient several with one answer."""
+    family = "existence_verification"
+    counts.yes[family, "yes"], counts.yes[family, "no"] = yes, no
+    for number in range((yes + no) // each):
+        counts.leans[family][f"p{number}"] = each if number * each < yes else -each
+
+
+def test_answers_of_one_patient_count_together() -> None:
+    counts = tally()
+    answered(counts, 360, 120)  # one by one this is eleven deviations
+    assert len(judged(counts).kept) == 1
+    answered(counts, 360, 120, each=8)  # of 60 patients 45 against 15: under four
+    counts.leans["existence_verification"] = Counter({f"p{n}": 8 if n < 45 else -8 for n in range(60)})
+    assert judged(counts).kept == []
+    answered(counts, 432, 48, each=8)
+    counts.leans["existence_verification"] = Counter({f"p{n}": 8 if n < 54 else -8 for n in range(60)})
+    assert len(judged(counts).kept) == 1
+
+
+def test_a_lean_of_few_patients_is_told_and_not_blamed() -> None:
+    counts = tally(A=43, B=19, C=19, D=19)
+    answered(counts, 152, 0, each=8)  # 19 patients
+    found = judged(counts, patients=19)
+    assert found.kept == []
+    assert [r.detail.split("; ")[1] for r in found.remarks] == ["too few patients to judge (19)"] * 2
 
 
 def test_a_missing_family_is_a_fault_only_if_the_cases_allow_it() -> None:

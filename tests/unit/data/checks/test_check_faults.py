@@ -182,6 +182,20 @@ def test_a_broken_box_is_found(sound: Dataset, place: Path, box: Box2D | Box3D, 
     assert any(words in p for p in problems(faults(datasets.edited(sound, place, sample=edit)), "boxes"))
 
 
+@pytest.mark.parametrize("masks", [True, False])
+def test_a_frame_that_the_rule_does_not_give_is_found(sound: Dataset, place: Path, masks: bool) -> None:
+    first = next(c.scene.case for c in sound.cases() if c.scene.kind == "image")
+
+    def case(record: CaseRecord) -> CaseRecord:
+        wide = replace(record.scene.frame, height=record.scene.frame.height + 1)
+        return replace(record, scene=replace(record.scene, frame=wide)) if record.scene.case == first else record
+
+    changed = datasets.edited(sound, place, case=case)
+    found = problems(check(changed, changed.source() if masks else None), "boxes")
+    assert any("the configuration gives" in p for p in found)
+    assert any("would be resized before they are fed" in p for p in found)
+
+
 def test_a_look_at_nothing_is_found(sound: Dataset, place: Path) -> None:
     report = faults(datasets.edited(sound, place, sample=once(with_look(lambda k: replace(k, label="third kidney")))))
     assert any("no structure of the case" in p for p in problems(report, "boxes"))
@@ -409,14 +423,14 @@ def test_a_picture_of_another_case_is_found(embedded: Dataset) -> None:
     item = next(i for i in source.items() if isinstance(i, Item) and i.id == cases[first].item)
     facts = MaskFacts(source.load(item), cases[first].slice, cases[first].scene)
     found = Findings()
-    check_pictures(cases[first], [images[first]], facts, found)
+    check_pictures(cases[first], [images[first]], (), facts, found)
     assert found.kept == []
     swapped = replace(images[second], case=first, masks=images[first].masks, mask_names=images[first].mask_names)
-    check_pictures(cases[first], [swapped], facts, found)
+    check_pictures(cases[first], [swapped], (), facts, found)
     assert any("grey levels" in p.detail for p in found.kept)
-    check_pictures(cases[first], [replace(images[first], masks=images[first].masks[::-1])], facts, found)
+    check_pictures(cases[first], [replace(images[first], masks=images[first].masks[::-1])], (), facts, found)
     assert any("the mask of" in p.detail for p in found.kept)
-    check_pictures(cases[first], [replace(images[first], png=b"no png")], facts, found)
+    check_pictures(cases[first], [replace(images[first], png=b"no png")], (), facts, found)
     assert any("cannot be read" in p.detail for p in found.kept)
-    check_pictures(cases[first], [], facts, found)
+    check_pictures(cases[first], [], (), facts, found)
     assert "0 pictures" in found.kept[-1].detail

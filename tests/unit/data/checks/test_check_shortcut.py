@@ -9,8 +9,9 @@ import pytest
 
 from unireason.data.checks.clues import clues, describe
 from unireason.data.checks.findings import Findings
-from unireason.data.checks.shortcut import Entry, Texts, audit, check_shortcut
+from unireason.data.checks.shortcut import Entry, Texts, _interval, audit, check_shortcut
 from unireason.data.dataset import Dataset
+from unireason.metrics.intervals import wilson
 
 ORGANS = ("liver", "left kidney", "right kidney", "spleen", "heart", "bladder", "left lung", "right lung", "pancreas", "stomach")
 WORDINGS = ("Which of these is the largest?", "Which structure takes up most room?", "Of these, what has the biggest extent?")
@@ -84,10 +85,38 @@ def test_the_largest_number_is_found() -> None:
 
 
 def test_too_few_questions_are_not_judged() -> None:
-    result = audit(questions(29, 0, "letter"))
-    assert (result["too_few"], result["ok"]) == (True, True)
+    apart = [replace(entry, patient=f"p{n}") for n, entry in enumerate(questions(30, 0, "letter"))]
+    result = audit(apart[:29])
+    assert (result["few"], result["too_few"], result["ok"]) == ("questions", True, True)
     assert result["accuracy"] > 0.9
-    assert audit(questions(30, 0, "letter"))["ok"] is False
+    assert audit(apart)["ok"] is False
+
+
+def test_few_patients_are_not_judged() -> None:
+    result = audit(questions(57, 0, "letter"))
+    assert (result["patients"], result["few"], result["too_few"], result["ok"]) == (19, "patients", True, True)
+    assert audit(questions(60, 0, "letter"))["ok"] is False
+
+
+@pytest.mark.parametrize("patients", [25, 60])
+def test_answers_that_patients_share_raise_no_alarm(patients: int) -> None:
+    """Eight questions a patient with one answer, drawn by patient: as questions each alone a third of these sets were blamed."""
+    for seed in range(12):
+        drawn = np.random.default_rng([seed, patients]).integers(0, 2, patients)
+        asked = [
+            Entry(f"p{n}", "image", "Is there a lesion?", ("yes", "no"), int(a)) for n, a in enumerate(drawn) for _ in range(8)
+        ]
+        result = audit(asked)
+        assert result["ok"], seed
+        low, high = result["ci95"]
+        assert high - low > 1.5 / patients**0.5, "as wide as patients make it"
+
+
+def test_an_interval_of_questions_alone_stays_what_it_is() -> None:
+    hits = np.arange(400) % 4 == 0
+    low, high = _interval(hits, np.arange(400))
+    assert (low, high) == pytest.approx(wilson(100, 400), abs=0.002)
+    assert _interval(np.ones(90, bool), np.arange(90) // 3)[0] == pytest.approx(wilson(30, 30)[0])
 
 
 def test_one_patient_cannot_be_held_out() -> None:

@@ -21,7 +21,7 @@ from unireason.data.layouts.folders import base_name, stem, whole
 from unireason.data.pictures import embedded
 from unireason.data.records import SCHEMA, CaseRecord, case_row, image_row, sample_row
 from unireason.data.sources.phantom_source import PhantomSource
-from unireason.errors import FormatError, UniReasonError
+from unireason.errors import FormatError, ImageReadError, UniReasonError
 from unireason.types import Look
 
 FRAME = FrameRule("tiny", (4, 56, 56), (112, 84))
@@ -113,7 +113,7 @@ def test_missing_and_strange_pictures_are_refused(tmp_path):
     with pytest.raises(FormatError, match="56 x 56 pixels"):
         first.png((0, (1, 1, 9, 9)))
     write_rows(tmp_path, "images", "train", [images[0] | {"png": images[0]["png"][:60]}, *images[1:]])
-    with pytest.raises(FormatError, match="damaged"):
+    with pytest.raises(ImageReadError, match="embedded picture"):
         next(entries(data, "train")).png((0, (1, 1, 9, 9)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -59,7 +60,7 @@ def test_rows_about_one_picture_are_one_case(tmp_path):
     rows = [
         row(0),
         row(1, picture=1, reasoning="It is the largest one."),
-        row(2, question="And?", drawn=other),
+        row(2, question="And?", drawn=other, box=(50, 30, 60, 40), points=((52, 32), (57, 36))),
         row(3, question="Or?"),
         row(3, question="Else?"),
     ]
@@ -124,11 +125,55 @@ def test_rows_that_cannot_be_learned_from(said, reason, tmp_path):
     assert manifest["counts"]["dropped"] == {reason: 1}
 
 
-def test_a_mask_that_cannot_be_used_leaves_the_question(tmp_path):
-    rows = [row(0, drawn=np.zeros((56, 84), np.uint8)), row(1, picture=1, drawn=shape(0, 20, 20))]
-    data, _ = taken_in(tmp_path, rows)
-    assert [(s.target, s.question.about) for s in data.samples()] == [("", ()), ("", ())]
-    assert [image.masks for image in data.images()] == [(), ()]
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        np.zeros((56, 84), np.uint8),
+        mask()[:20, :20],
+        mask() // 5 + (mask() > 0)[::-1] * np.uint8(7),
+        mask() // 255 + mask()[::-1] // 127,
+    ],
+)
+def test_a_mask_that_cannot_be_used_leaves_the_row_out(drawn, tmp_path):
+    data, manifest = taken_in(tmp_path, [row(0), row(1, question="Other?", drawn=drawn)])
+    assert manifest["counts"]["dropped"] == {"its mask cannot be used": 1}
+    assert manifest["counts"]["broken"] == 1
+    assert [s.id for s in data.samples()] == ["q0"]
+
+
+@pytest.mark.parametrize("box", [(10, 4, 15, 8), (40, 16, 60, 32), (24, 10, 34, 18), (20, 8, 24, 11), (0, 0, 84, 56)])
+def test_a_box_on_another_scale_than_its_mask_is_left_out_and_named(box, tmp_path):
+    x1, y1, x2, y2 = box
+    data, manifest = taken_in(tmp_path, [row(0), row(1, question="Other?", box=box, points=((x1 + 1, y1 + 1), (x2 - 1, y2 - 1)))])
+    assert manifest["counts"]["dropped"] == {"its box is not that of its mask": 1}
+    assert "IoU" in reasons(data)[0]
+    assert [s.id for s in data.samples()] == ["q0"]
+
+
+@pytest.mark.parametrize("box", [(20, 8, 29, 15), (19, 7, 31, 17), (20.4, 8.2, 29.8, 15.9)])
+@pytest.mark.parametrize("value", [1, 2, 255])
+def test_masks_of_any_value_and_boxes_a_little_off_are_taken(box, value, tmp_path):
+    data, manifest = taken_in(tmp_path, [row(0, box=box, drawn=mask() // 255 * np.uint8(value))])
+    assert manifest["counts"]["dropped"] == {}
+    (stored,) = data.images()
+    assert np.array_equal(from_png(stored.masks[0]), mask())
+
+
+def test_grey_edges_of_a_mask_are_cut_at_half(tmp_path):
+    soft = np.where(mask() > 0, 255, np.where(np.roll(mask(), 1, 1) > 0, 90, 0)).astype(np.uint8)
+    data, _ = taken_in(tmp_path, [row(0, drawn=soft)])
+    (stored,) = data.images()
+    assert np.array_equal(from_png(stored.masks[0]), mask())
+
+
+def test_an_imported_box_that_left_its_mask_is_found_by_the_check(tmp_path):
+    data, _ = taken_in(tmp_path, [row(0), row(1, picture=1)])
+    (path,) = data.files("samples")
+    table = pq.read_table(path).to_pylist()
+    table[1]["box"] = [2, 1, 12, 9]
+    pq.write_table(pa.Table.from_pylist(table, schema=pq.read_schema(path)), path)
+    report = check(data, None)
+    assert any(p.check == "pictures" and p.id == "q1" and "its mask fills [20,8,30,16]" in p.detail for p in report.problems)
 
 
 def test_published_splits_are_kept(tmp_path):
@@ -182,3 +227,31 @@ def test_volumes_are_refused(tmp_path):
     umrg.write(tmp_path / "release", [row(0)])
     with pytest.raises(FormatError, match="U-MRG has pictures alone"):
         take_in("umrg", tmp_path / "release", tmp_path / "out", wanted=Wanted(FrameRule(), volumes=tmp_path))
+
+
+@pytest.mark.parametrize(("height", "width"), [(528, 27), (27, 528), (1000, 20), (6, 1000)])
+def test_thin_pictures_come_in_with_a_frame_that_stays(height, width, tmp_path):
+    drawn = np.zeros((height, width), np.uint8)
+    drawn[1:-1, 1:-1] = 255
+    thin = replace(
+        row(0, box=(1, 1, width - 1, height - 1), points=((2, 2), (width - 3, height - 3)), drawn=drawn),
+        images=(Stored(png(shape(0, height, width)), "a.png"),),
+    )
+    data, _ = taken_in(tmp_path, [thin], max_pixels=12544, min_pixels=784)
+    (case,) = data.cases()
+    assert data_rule(data).holds(case.scene.frame)
+    assert case.scene.frame.width * case.scene.frame.height <= 12544
+    report = check(data, None)
+    assert not report.counts["boxes"], report.problems
+
+
+def test_a_picture_that_no_frame_holds_is_left_out_with_the_reason(tmp_path):
+    drawn = np.full((1001, 4), 255, np.uint8)
+    thin = replace(row(1, box=(0, 0, 4, 1001), drawn=drawn), images=(Stored(png(shape(0, 1001, 4)), "a.png"),))
+    data, manifest = taken_in(tmp_path, [row(0), thin])
+    assert manifest["counts"]["dropped"] == {"its picture cannot be read": 1}
+    assert "at most 200 times" in reasons(data)[0]
+
+
+def data_rule(data):
+    return FrameRule.from_json(data.manifest["config"]["frame"])

@@ -17,7 +17,7 @@ from unireason.data.layouts.intake import Wanted, take_in
 from unireason.data.layouts.unimed_cot import ImageRow, RlRow
 from unireason.data.pictures import from_png, model_pictures, png
 from unireason.data.sources.release import case_of
-from unireason.errors import FormatError, ImageReadError
+from unireason.errors import FormatError, ImageReadError, UniReasonError
 from unireason.types import Source
 
 RULE = FrameRule(volume_shape=(3, 28, 56), min_pixels=784)
@@ -59,11 +59,11 @@ def test_damaged_pictures_are_clear_errors(stack):
     _, data = stack
     (path,) = data.files("images")
     table = pq.read_table(path)
-    for column, value, words in (("png", [b"no picture"] * 3, "damaged"), ("slice", [0, 2, 1], "out of order|in order")):
+    for column, value, words in (("png", [b"no picture"] * 3, "embedded picture"), ("slice", [0, 2, 1], "out of order|in order")):
         place = table.schema.get_field_index(column)
         pq.write_table(table.set_column(place, table.schema.field(place), pa.array(value, table.schema.field(place).type)), path)
         source = data.source()
-        with pytest.raises(FormatError, match=words):
+        with pytest.raises(UniReasonError, match=words):
             source.load(next(iter(source.items())))
     with pytest.raises(FormatError, match="no pictures of other"):
         source.load(replace(next(iter(source.items())), id="other"))
