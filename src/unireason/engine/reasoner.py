@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from unireason.errors import FormatError
+from unireason.grounding import crop, umrg
 from unireason.grounding import trace as traces
-from unireason.grounding import umrg
 from unireason.grounding.prompts import Profile, letters_of
 from unireason.imaging import geometry, serialize
 from unireason.metrics.answers import answer_choice
@@ -324,6 +324,7 @@ def make_trace(
         executions=executions,
         choose=lambda answer: answer_choice(answer, letters),
         opened=checkpoint.profile.assistant_prefix.rstrip().endswith("<think>"),
+        frame=session.frame,
     )
     return Trace(
         question=question.text,
@@ -345,12 +346,16 @@ def _check_once(how: Mapping[str, Any]) -> None:
 
 
 def _judged(trace: Trace) -> Trace:
-    """A trace with what is wrong in its boxed answer."""
-    return replace(trace, problems=_merged(trace.problems, umrg.read(trace.raw_text).problems))
+    """A trace with what is wrong in its boxed answer, and about the place that it names."""
+    reading = umrg.read(trace.raw_text)
+    found = (*reading.problems, *umrg.place_problems(reading, trace.frame))
+    return replace(trace, problems=_merged(trace.problems, found))
 
 
 def _execution(look: Any, encoded: EncodedCase, case: Case) -> traces.Execution:
-    box_voxel = geometry.model_to_voxel(look.box, encoded.frame, case.geometry)
+    """Where a look was really cut, in file and patient."""
+    cut = crop.extent(look.crops, encoded.frame.kind)
+    box_voxel = geometry.model_to_voxel(cut.coords, encoded.frame, case.geometry)
     return traces.Execution(look.crops, box_voxel, geometry.voxel_to_world_bounds(box_voxel, case.geometry))
 
 

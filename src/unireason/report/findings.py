@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from unireason.engine.pointing import Target
-from unireason.types import LookStep, Stack, Trace
+from unireason.grounding.crop import inner
+from unireason.types import Box2D, LookStep, Stack, Trace
 
 from .markup import escape
 from .outlines import outlines
@@ -45,7 +46,8 @@ def shown(trace: Trace, findings: Findings, stack: Stack) -> Trace:
     target = findings.answer
     if target is None or target.model.box is None:
         return replace(trace, frame=frame)
-    box = target.model.box
+    cut = inner(Box2D(*target.model.box), trace.frame)
+    box = target.model.box if cut is None else cut.coords
     slices: tuple[int, ...] = (0,)
     if target.slice is not None:
         slices = tuple(z for z, (first, last) in enumerate(stack.coverage) if first <= target.slice < last)

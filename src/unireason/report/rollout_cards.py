@@ -154,7 +154,7 @@ def look_tag(look: Look) -> str:
     idle = "" if look.step.executed else " gone"
     title = escape(look.step.label)
     return (
-        f'<span class="look tone-{look.tone}{idle}" title="{title}"><b>{look.number}</b>[{numbers(look.step.box_model)}]</span>'
+        f'<span class="look tone-{look.tone}{idle}" title="{title}"><b>{look.number}</b>[{numbers(look.box)}]</span>'
     )
 
 

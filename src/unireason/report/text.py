@@ -8,6 +8,7 @@ from unireason.engine.pointing import Target
 from unireason.types import AnswerStep, Case, LookStep, TextStep, Trace
 
 from .regions import Region, words
+from .scene import executed
 
 
 def _numbers(values: Sequence[float], digits: int = 1) -> str:
@@ -16,7 +17,8 @@ def _numbers(values: Sequence[float], digits: int = 1) -> str:
 
 def _look(step: LookStep, number: int) -> Iterator[str]:
     name = f" {step.label}" if step.label else ""
-    yield f"  look {number}{name}: model {_numbers(step.box_model)}"
+    cut = executed(step)
+    yield f"  look {number}{name}: model {_numbers(cut)}{'' if cut == step.box_model else f', written {_numbers(step.box_model)}'}"
     if not step.executed:
         yield "         not executed"
         return

@@ -16,6 +16,7 @@ from unireason.evaluate.questions import by_case
 from unireason.evaluate.settings import Settings
 from unireason.evaluate.suites.suite import Entry
 from unireason.evaluate.unread import Unread
+from unireason.grounding.crop import extent
 from unireason.imaging.geometry import model_to_canonical
 from unireason.rewards.outcome import looks_in_reasoning
 from unireason.types import Case, Frame, Geometry, Trace
@@ -123,7 +124,10 @@ def place(trace: Trace, structure: str, geometry: Geometry) -> Numbers | None:
     same = [look for look in looks if readable(look.label) == structure]
     wider = [look for look in looks if words_of(structure) <= words_of(readable(look.label))]
     first = next(iter(same + wider), None)
-    return None if first is None else _canonical(first.box_model, trace.frame, geometry)
+    if first is None:
+        return None
+    box = extent(first.crops, trace.frame.kind).coords if first.crops else first.box_model
+    return _canonical(box, trace.frame, geometry)
 
 
 def _canonical(box: Numbers, frame: Frame, geometry: Geometry) -> Numbers:
