@@ -302,6 +302,11 @@ class Trace:
         return tuple(s for s in self.steps if isinstance(s, LookStep))
 
 
+def is_mismatch(trace: Trace) -> bool:
+    """True if letter and text of the answer of a trace contradict each other (the problem "choice_text_mismatch")."""
+    return any(problem.code == "choice_text_mismatch" for problem in trace.problems)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
     """One response of a policy with what it earned.

@@ -33,8 +33,9 @@ class Target:
 
     Attributes:
         model: As the model wrote it: (x1, y1, x2, y2) and (x, y), pixels of the model frame.
-        canonical: The part of it that lies in the picture, which is what an expert is asked about, in canonical continuous indices: 4 and 2 numbers; for a slice of a volume 6 and 3, the box one slice thick and the points
-            in its middle. A point names a pixel of the model frame, and the middle of that pixel is meant.
+        canonical: The part of it that lies in the picture, which is what an expert is asked about. Canonical continuous indices: 4 and 2
+            numbers; for a slice of a volume 6 and 3, the box one slice thick and the points in its middle. A point names a pixel of the
+            model frame, and the middle of that pixel is meant.
         voxel: The file's own index space, as many numbers.
         world_mm: LPS millimetres: bounds (x1, y1, z1, x2, y2, z2) of the box, and points (x, y, z). None without patient coordinates.
         slice: Canonical slice of the volume; None for a picture.

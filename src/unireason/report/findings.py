@@ -14,7 +14,7 @@ from unireason.types import Box2D, LookStep, Stack, Trace
 
 from .markup import escape
 from .outlines import outlines
-from .regions import Region
+from .regions import Region, expert_score, region_name
 from .scene import Scene
 
 ANSWER = "answer"
@@ -118,10 +118,10 @@ def table(findings: Findings, scene: Scene, rows: Sequence[Sequence[str]]) -> st
     items = []
     for region, said in zip(findings.regions, rows, strict=True):
         look, found = scene.looks[look_of(region, scene)], region.marked.segmentation
-        remarks = [f"certainty {found.score:.2f}", *found.notes, *([region.file] if region.file else [])]
+        remarks = [expert_score(region), *found.notes, *([region.file] if region.file else [])]
         items.append(
             f'<li class="tone-{look.tone}"><b class="badge tone-{look.tone}">{look.number}</b>'
-            f'<span class="label">{escape(region.marked.label or "region")}</span>'
+            f'<span class="label">{escape(region_name(region))}</span>'
             f'<span class="figures">{escape(_DOT.join(said))}</span><small>{escape(_DOT.join(remarks))}</small></li>'
         )
     return f'<section class="card"><h2>Masks</h2><ul class="regions">{"".join(items)}</ul></section>' if items else ""

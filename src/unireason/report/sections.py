@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from unireason.engine.pointing import Target
-from unireason.types import Case, Crop, Frame, Stack, TextStep, Trace
+from unireason.types import Case, Crop, Frame, Stack, TextStep, Trace, is_mismatch
 
-from .markup import escape, number, numbers
+from .markup import CONTRADICTS, escape, number, numbers
 from .pixels import addresses
 from .scene import Look, Scene
 
@@ -88,10 +88,15 @@ def options(trace: Trace, expected: str | None) -> str:
     return f'<ul class="options" aria-label="Options">{"".join(rows)}</ul>' if rows else ""
 
 
+def badge(trace: Trace) -> str:
+    """What is to be seen at once of an answer: that its letter and its text contradict each other; else ""."""
+    return CONTRADICTS if is_mismatch(trace) else ""
+
+
 def answer(trace: Trace) -> str:
     """The answer as the model wrote it, and why it stopped if that is worth a word."""
     text = trace.answer.text.strip()
-    body = f"<p>{escape(text)}</p>" if text else '<p class="none">The model gave no answer.</p>'
+    body = f"<p>{escape(text)}{badge(trace)}</p>" if text else '<p class="none">The model gave no answer.</p>'
     remark = FINISH.get(trace.finish, f"Finished by: {trace.finish}.")
     return body + (f'<p class="remark">{escape(remark)}</p>' if remark else "")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from unireason.engine.pointing import Target
 from unireason.types import AnswerStep, Case, LookStep, TextStep, Trace
 
-from .regions import Region, words
+from .regions import Region, expert_score, region_name, words
 from .scene import executed
 
 
@@ -67,8 +67,6 @@ def target_lines(target: Target) -> list[str]:
 
 def region_lines(region: Region, case: Case) -> list[str]:
     """What was measured of a region, and remarks of the expert, one printed line each."""
-    look = f"look {region.marked.look} " if region.marked.look else ""
-    name = f"{look}{region.marked.label}".strip()
     found = region.marked.segmentation
     said = ", ".join(words(region, case))
-    return [f"mask of {name}: {said}; certainty {found.score:.2f}", *(f"  note: {note}" for note in found.notes)]
+    return [f"{region_name(region)}: {said}; {expert_score(region)}", *(f"  note: {note}" for note in found.notes)]

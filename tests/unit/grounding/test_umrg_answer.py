@@ -158,7 +158,16 @@ def test_leniency_is_told_and_not_for_rewards(answer):
 
 @pytest.mark.parametrize(
     "numbers",
-    ["[NaN,2,3,4]", "['Infinity',2,3,4]", "['1e3',2,3,4]", "[true,2,3,4]", "[1,[2,3,4]]", "[1,2,3,4,5]", "'[1,2,3,4]'", "['',1,2,3]"],
+    [
+        "[NaN,2,3,4]",
+        "['Infinity',2,3,4]",
+        "['1e3',2,3,4]",
+        "[true,2,3,4]",
+        "[1,[2,3,4]]",
+        "[1,2,3,4,5]",
+        "'[1,2,3,4]'",
+        "['',1,2,3]",
+    ],
 )
 def test_leniency_makes_no_numbers(numbers):
     text = f"<think>x</think><answer>{ANSWER.replace('[1, 2, 3.5, 4]', numbers)}</answer>"

@@ -55,7 +55,16 @@ def answered(line: Mapping[str, Any]) -> Answered:
         raise TypeError("a text or a flag has another type")
     samples = line["samples"]
     return Answered(
-        scored=Row(line["id"], line["patient"], tags, len(line["options"]), line["said"], line["right"], published),
+        scored=Row(
+            line["id"],
+            line["patient"],
+            tags,
+            len(line["options"]),
+            line["said"],
+            line["right"],
+            published,
+            bool(line.get("mismatch")),
+        ),
         problem=line["problem"],
         ious=tuple(map(float, line["ious"])),
         looked=bool(samples) and samples[line["sample"]]["looks"] > 0,
@@ -87,7 +96,7 @@ def make_line(entry: Entry, found: Sequence[Trace], *, votes: int, think_end: in
         agreement = _agreement(said)
     ious = [looks_iou(trace, entry.looks) for trace in found]
     samples = [_sample(trace, verdict, own, think_end) for trace, verdict, own in zip(found, verdicts, ious, strict=True)]
-    standing = {key: samples[index][key] for key in ("said", "right", "published", "overlap", "probability")}
+    standing = {key: samples[index][key] for key in ("said", "right", "mismatch", "published", "overlap", "probability")}
     return {
         **_head(entry, found[0].frame.kind),
         **standing,
@@ -106,7 +115,7 @@ def make_unread(entry: Entry, problem: str) -> Line:
     ious = [0.0 for look in entry.looks if look.seen]
     return {
         **_head(entry, entry.tags.get("kind", "")),
-        **{"said": "", "right": False, "published": dict(verdict.published)},
+        **{"said": "", "right": False, "mismatch": False, "published": dict(verdict.published)},
         **{"overlap": fmean(ious) if ious else None, "probability": None, "agreement": None, "tied": False},
         **{"ious": ious, "sample": 0, "problem": problem, "samples": [], "picture": "", "seconds": 0.0},
     }
@@ -136,6 +145,7 @@ def _sample(trace: Trace, verdict: Verdict, ious: Sequence[float], think_end: in
     return {
         "said": verdict.said,
         "right": verdict.right,
+        "mismatch": verdict.mismatch,
         "published": dict(verdict.published),
         "overlap": fmean(ious) if ious else None,
         "probability": answer_probability(trace, think_end),

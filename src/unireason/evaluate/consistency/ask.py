@@ -19,7 +19,7 @@ from unireason.evaluate.unread import Unread
 from unireason.grounding.crop import extent
 from unireason.imaging.geometry import model_to_canonical
 from unireason.rewards.outcome import looks_in_reasoning
-from unireason.types import Case, Frame, Geometry, Trace
+from unireason.types import Case, Frame, Geometry, Trace, is_mismatch
 
 from .rows import Numbers, Row, RowFile
 from .slices import Target, targets
@@ -159,6 +159,7 @@ def _rows(model: Model, loaded: Loaded, entries: Sequence[Entry], aims: Mapping[
                 cuboid=place(trace, name, case.geometry),
                 said=trace.raw_text,
                 slice_said=text,
+                mismatch=is_mismatch(trace),
             )
 
 

@@ -30,6 +30,7 @@ class Row:
         shown: Case whose pictures were shown; differs from ``case`` under "other".
         trace: The trace as JSON, without token ids; None for an answer taken over from "true", because the model never looked there
             and would have been fed the same.
+        mismatch: True if its letter and its text contradict each other.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Row:
     seen: tuple[crop.Plan, ...]
     shown: str
     trace: Mapping[str, Any] | None
+    mismatch: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
