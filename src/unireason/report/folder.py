@@ -82,8 +82,7 @@ def save_masks(folder: Path, stem: str, regions: Sequence[Region], case: Case) -
     saved = []
     for region in regions:
         look = f"-look-{region.marked.look}" if region.marked.look else ""
-        name = region_name(region) if region.marked.look else region.marked.label
-        path = write_mask(folder / f"{stem}{look}{ending}", region.marked.segmentation.mask, case, name=name)
+        path = write_mask(folder / f"{stem}{look}{ending}", region.marked.segmentation.mask, case, name=region_name(region))
         saved.append(replace(region, file=path.name))
     return saved
 

@@ -106,8 +106,9 @@ def _panel(key: str, score: Mapping[str, Any]) -> str:
         ("Accuracy", percent(score.get("accuracy")), interval_text(score.get("accuracy_ci95"))),
         ("Mean box IoU", _fraction(score.get("mean_box_iou")), ""),
         ("With a crop", percent(score.get("crop_rate")), ""),
-        ("Letter against text", percent(score.get("mismatch_rate")), ""),
     ]
+    if "mismatch_rate" in score:
+        figures.append(("Letter against text", percent(score["mismatch_rate"]), "of answers contradict themselves"))
     large = "".join(
         f"<div><dt>{name}</dt><dd>{value}{f'<small>{more}</small>' if more else ''}</dd></div>" for name, value, more in figures
     )

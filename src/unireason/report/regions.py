@@ -54,10 +54,10 @@ def region_json(region: Region) -> dict[str, Any]:
 
 
 def region_name(region: Region) -> str:
-    """What an outline is called: the region of a look, which need not hold what the look was for, or the answer's."""
+    """What an outline is called: the region of a look, which need not hold what the look was for, or the answer."""
     marked = region.marked
     if not marked.look:
-        return f"mask of {marked.label}"
+        return marked.label
     return f"region of look {marked.look}" + (f" ({marked.label})" if marked.label else "")
 
 

@@ -69,4 +69,5 @@ def region_lines(region: Region, case: Case) -> list[str]:
     """What was measured of a region, and remarks of the expert, one printed line each."""
     found = region.marked.segmentation
     said = ", ".join(words(region, case))
-    return [f"{region_name(region)}: {said}; {expert_score(region)}", *(f"  note: {note}" for note in found.notes)]
+    name = f"{'' if region.marked.look else 'mask of '}{region_name(region)}"
+    return [f"{name}: {said}; {expert_score(region)}", *(f"  note: {note}" for note in found.notes)]
