@@ -192,7 +192,7 @@ def response(row: Row) -> str:
         if p.code != trace.finish
     ]
     answer = escape(trace.answer.text.strip()[:_MOST_TEXT]) or '<span class="none">no answer</span>'
-    answer += CONTRADICTS if row.get("mismatch") or is_mismatch(trace) else ""
+    answer += CONTRADICTS if is_mismatch(trace) else ""
     return (
         f'<p class="thought">{sections.reasoning(_cut(trace), bare_scene(trace), mark=look_tag)}</p><p class="reply">{answer}</p>'
         f'{"".join(f"<p class=flaw>{flaw}</p>" for flaw in flaws)}<p class="more">{_facts(row, own["looks"])}</p>'

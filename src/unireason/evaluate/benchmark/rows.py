@@ -63,7 +63,7 @@ def answered(line: Mapping[str, Any]) -> Answered:
             line["said"],
             line["right"],
             published,
-            bool(line.get("mismatch")),
+            _mismatch(line),
         ),
         problem=line["problem"],
         ious=tuple(map(float, line["ious"])),
@@ -72,6 +72,14 @@ def answered(line: Mapping[str, Any]) -> Answered:
         hits=tuple(bool(sample["right"]) for sample in samples),
         seconds=float(line["seconds"]),
     )
+
+
+def _mismatch(line: Mapping[str, Any]) -> bool:
+    """Whether letter and text of the answer that stands contradict each other, as its trace says."""
+    if not line["samples"]:
+        return False
+    problems = line["samples"][line["sample"]]["trace"]["problems"]
+    return any(problem["code"] == "choice_text_mismatch" for problem in problems)
 
 
 def make_line(entry: Entry, found: Sequence[Trace], *, votes: int, think_end: int | None) -> Line:
@@ -96,7 +104,7 @@ def make_line(entry: Entry, found: Sequence[Trace], *, votes: int, think_end: in
         agreement = _agreement(said)
     ious = [looks_iou(trace, entry.looks) for trace in found]
     samples = [_sample(trace, verdict, own, think_end) for trace, verdict, own in zip(found, verdicts, ious, strict=True)]
-    standing = {key: samples[index][key] for key in ("said", "right", "mismatch", "published", "overlap", "probability")}
+    standing = {key: samples[index][key] for key in ("said", "right", "published", "overlap", "probability")}
     return {
         **_head(entry, found[0].frame.kind),
         **standing,
@@ -115,7 +123,7 @@ def make_unread(entry: Entry, problem: str) -> Line:
     ious = [0.0 for look in entry.looks if look.seen]
     return {
         **_head(entry, entry.tags.get("kind", "")),
-        **{"said": "", "right": False, "mismatch": False, "published": dict(verdict.published)},
+        **{"said": "", "right": False, "published": dict(verdict.published)},
         **{"overlap": fmean(ious) if ious else None, "probability": None, "agreement": None, "tied": False},
         **{"ious": ious, "sample": 0, "problem": problem, "samples": [], "picture": "", "seconds": 0.0},
     }
@@ -145,7 +153,6 @@ def _sample(trace: Trace, verdict: Verdict, ious: Sequence[float], think_end: in
     return {
         "said": verdict.said,
         "right": verdict.right,
-        "mismatch": verdict.mismatch,
         "published": dict(verdict.published),
         "overlap": fmean(ious) if ious else None,
         "probability": answer_probability(trace, think_end),

@@ -67,11 +67,8 @@ class Settings:
     @property
     def asking(self) -> dict[str, Any]:
         """As keyword arguments of ``Reasoner.ground_many``; questions bring seeds of their own."""
-        return {
-            "samples": self.samples,
-            "sampling": Sampling(temperature=self.temperature),
-            "max_new_tokens": self.max_new_tokens,
-        }
+        how: dict[str, Any] = {"samples": self.samples, "sampling": Sampling(temperature=self.temperature)}
+        return how if self.max_new_tokens is None else {**how, "max_new_tokens": self.max_new_tokens}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
