@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     from unireason.evaluate.ablation.results import summary
     from unireason.evaluate.journal import RESULTS
     from unireason.files import write_bytes
-    from unireason.report.ablation import write_ablation
+    from unireason.report.ablation import cautions, write_ablation
+    from unireason.report.caution import tell
 
     try:
         with Terminal(len(jobs), quiet=args.quiet or args.json) as watch:
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     text = json.dumps(results, indent=1, allow_nan=False)
     write_bytes(args.out / RESULTS, f"{text}\n".encode())
     page = write_ablation(results, args.out)
+    tell(cautions(results))
     if args.json:
         print(json.dumps(results))
     else:

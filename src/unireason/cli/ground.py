@@ -126,9 +126,11 @@ def _save(found: Grounded, notes: list[str], args: argparse.Namespace) -> Ground
 
 
 def _print(found: Grounded, notes: list[str], args: argparse.Namespace) -> None:
+    from unireason.report.caution import of_traces, tell
     from unireason.report.grounded import to_json
     from unireason.report.text import lines, region_lines, target_lines
 
+    tell(of_traces([found.trace]))
     if args.json:
         print(json.dumps(to_json(found, folder=args.out, notes=notes), allow_nan=False))
         return

@@ -160,6 +160,7 @@ def _rows(model: Model, loaded: Loaded, entries: Sequence[Entry], aims: Mapping[
                 said=trace.raw_text,
                 slice_said=text,
                 mismatch=is_mismatch(trace),
+                remarks=trace.scope.remarks,
             )
 
 

@@ -34,6 +34,7 @@ class Row:
         said: What the model wrote about the volume.
         slice_said: What it wrote about the slice.
         mismatch: True if letter and text of its answer about the volume contradict each other.
+        remarks: What lies outside the scope of the model (``types.ScopeCheck``).
     """
 
     id: str
@@ -51,6 +52,7 @@ class Row:
     said: str
     slice_said: str
     mismatch: bool = False
+    remarks: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -91,5 +93,5 @@ class RowFile(KeyedRows[Row]):
 
 
 def _row(table: Any) -> Row:
-    lists = ("size", "true_rectangle", "true_cuboid", "rectangle", "cuboid")
+    lists = ("size", "true_rectangle", "true_cuboid", "rectangle", "cuboid", *(("remarks",) if "remarks" in table else ()))
     return Row(**{**table, **{name: None if table[name] is None else tuple(table[name]) for name in lists}})

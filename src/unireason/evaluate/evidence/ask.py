@@ -290,4 +290,5 @@ def _row(job: Job, trace: Trace, hook: Shown, shown: str) -> Row:
         shown=shown,
         trace=traces.to_json(replace(trace, tokens=None), crops="none"),
         mismatch=verdict.mismatch,
+        remarks=trace.scope.remarks,
     )

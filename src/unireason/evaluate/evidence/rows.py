@@ -31,6 +31,7 @@ class Row:
         trace: The trace as JSON, without token ids; None for an answer taken over from "true", because the model never looked there
             and would have been fed the same.
         mismatch: True if its letter and its text contradict each other.
+        remarks: What lies outside the scope of the model (``types.ScopeCheck``).
     """
 
     id: str
@@ -46,6 +47,7 @@ class Row:
     shown: str
     trace: Mapping[str, Any] | None
     mismatch: bool = False
+    remarks: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -70,7 +72,8 @@ class RowFile(KeyedRows[Row]):
 
 
 def _row(table: Any) -> Row:
-    return Row(**{**table, **{n: _plans(table[n]) for n in ("looks", "seen")}, "frame": Frame(**table["frame"])})
+    plain = {"frame": Frame(**table["frame"]), "remarks": tuple(table.get("remarks", ()))}
+    return Row(**{**table, **{n: _plans(table[n]) for n in ("looks", "seen")}, **plain})
 
 
 def _plans(found: Any) -> tuple[crop.Plan, ...]:
