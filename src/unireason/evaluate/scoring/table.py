@@ -62,7 +62,8 @@ def breakdown(rows: Sequence[Row], *, seed: int, by: Sequence[str] = TAGS, resam
 
     Returns:
         ``all`` and, under ``by``, tag and value in alphabetical order: groups with ``n`` questions, ``patients``, ``too_few_patients``
-        (below 20, where intervals over patients are made for few), ``unread`` answers, ``mismatch_rate`` (share of answers whose letter and text contradict each other),
+        (below 20, where intervals over patients are made for few), ``unread`` answers,
+        ``mismatch_rate`` (share of answers whose letter and text contradict each other),
         ``chance`` (mean of one over the number of options; an open question counts 0), ``accuracy``, ``accuracy_ci95`` (Wilson, questions
         taken as independent), ``accuracy_ci95_patients`` (whole patients; None for one) and ``published``: for every
         extractor that counts a question of the group its ``n``, ``accuracy`` and ``accuracy_ci95``. A tag that no row has is left out.
