@@ -158,7 +158,7 @@ def _smart_resize(case: Case) -> dict[str, Any]:
 
 def _umrg_reward(case: Case) -> dict[str, Any]:
     gold = spatial.read_gold(case["ground_truth"])
-    return {"reward": spatial.umrg_reward(case["solution"], gold, mode=case["mode"])}
+    return {"reward": spatial.umrg_reward(case["solution"], gold, mode=case["mode"], published=True)}
 
 
 def _metrics(case: Case) -> dict[str, Any]:

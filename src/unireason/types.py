@@ -220,8 +220,8 @@ class LookStep:
 
     Attributes:
         text: The box exactly as written.
-        box_model: The numbers as written, model frame.
-        box_voxel: The same in the file's own index space (see module text); None when not executed.
+        box_model: The numbers as written, model frame; what was executed is in ``crops`` and ``slices``.
+        box_voxel: What was executed, in the file's own index space (see module text); None when not executed.
         box_world_mm: Axis-aligned LPS bounds (x1, y1, z1, x2, y2, z2) of the eight corners; None without geometry.
         slices: Model slices that were cut; (0,) for an image, () when not executed.
         crops: The regions injected, in slice order; empty when not executed.
@@ -336,6 +336,11 @@ class Trace:
     def looks(self) -> tuple[LookStep, ...]:
         """The look steps in order."""
         return tuple(s for s in self.steps if isinstance(s, LookStep))
+
+
+def is_mismatch(trace: Trace) -> bool:
+    """True if letter and text of the answer of a trace contradict each other (the problem "choice_text_mismatch")."""
+    return any(problem.code == "choice_text_mismatch" for problem in trace.problems)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

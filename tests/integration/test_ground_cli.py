@@ -253,5 +253,5 @@ def test_ask_outlines_its_looks(liver, capsys, tmp_path):
     assert dice(mask, truth["nifti"]) > 0.8
     assert "<h2>Masks</h2>" in report.read_text()
     assert main(command) == 0
-    assert "mask of look 1 liver:" in capsys.readouterr().out
+    assert "region of look 1 (liver):" in capsys.readouterr().out
     assert main([*command, "--expert", "oracle"]) == 2

@@ -132,7 +132,8 @@ def _table(scores: dict[str, Any], out: Path) -> None:
         iou = "-" if part["mean_box_iou"] is None else f"{part['mean_box_iou']:.2f}"
         print(
             f"{key}: {part['accuracy']:.1%} of {part['n']} right (95% {low:.1%} to {high:.1%}), "
-            f"box IoU {iou}, answers with a look {part['crop_rate']:.1%}"
+            f"box IoU {iou}, answers with a look {part['crop_rate']:.1%}, "
+            f"letter against text {part['mismatch_rate']:.1%}"
         )
         for family, row in part["by_family"].items():
             print(f"    {family:24s} {row['accuracy']:6.1%} of {row['n']:3d}   chance {row['chance']:.0%}")

@@ -24,7 +24,7 @@ class AskOptions:
         slices: Model slices of a volume; None takes the profile's.
         crop_source: What looks show: "model", "native" or "none"; None takes the profile's.
         max_looks: Looks at most; None takes the profile's.
-        max_new_tokens: Sampled tokens at most; None takes the profile's.
+        max_new_tokens: Sampled tokens at most, in one round or many; None takes the profile's limits, of all rounds and of each.
     """
 
     sampling: Sampling = field(default_factory=Sampling)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from unireason.errors import FormatError
-from unireason.grounding import umrg
+from unireason.grounding import crop, umrg
 from unireason.imaging import geometry as maps
 from unireason.segment.expert import Expert, Point, Prompt, Segmentation
 from unireason.types import Box2D, Box3D, Case, Frame, Geometry, LookStep, Trace
@@ -33,8 +33,9 @@ class Target:
 
     Attributes:
         model: As the model wrote it: (x1, y1, x2, y2) and (x, y), pixels of the model frame.
-        canonical: Canonical continuous indices: 4 and 2 numbers; for a slice of a volume 6 and 3, the box one slice thick and the points
-            in its middle. A point names a pixel of the model frame, and the middle of that pixel is meant.
+        canonical: The part of it that lies in the picture, which is what an expert is asked about. Canonical continuous indices: 4 and 2
+            numbers; for a slice of a volume 6 and 3, the box one slice thick and the points in its middle. A point names a pixel of the
+            model frame, and the middle of that pixel is meant.
         voxel: The file's own index space, as many numbers.
         world_mm: LPS millimetres: bounds (x1, y1, z1, x2, y2, z2) of the box, and points (x, y, z). None without patient coordinates.
         slice: Canonical slice of the volume; None for a picture.
@@ -80,10 +81,11 @@ def target(trace: Trace, case: Case, *, slice: int | None = None) -> Target:
     """
     _check(trace, case, slice)
     reading, geometry = umrg.read(trace.raw_text), case.geometry
-    box = reading.box if isinstance(reading.box, Box2D) and _is_inside(reading.box, trace.frame) else None
+    box = reading.box if isinstance(reading.box, Box2D) and crop.inner(reading.box, trace.frame) else None
     points = tuple(p for p in reading.points or () if _holds(trace.frame, p))
     model = Place(None if box is None else box.coords, points)
-    canonical = _canonical(model, trace.frame, geometry, slice)
+    used = None if box is None else crop.inner(box, trace.frame)
+    canonical = _canonical(Place(None if used is None else used.coords, points), trace.frame, geometry, slice)
     voxel = Place(
         None if canonical.box is None else maps.canonical_box_to_voxel(canonical.box, geometry),
         tuple(maps.canonical_to_voxel(p, geometry) for p in canonical.points),
@@ -129,11 +131,6 @@ def _check(trace: Trace, case: Case, slice: int | None, *, volumes: bool = False
         raise FormatError(f"slice {slice}", f"0 to {case.geometry.shape[0] - 1}")
 
 
-def _is_inside(box: Box2D, frame: Frame) -> bool:
-    """True if a part of the box lies in the picture."""
-    return max(box.x1, 0) < min(box.x2, frame.width) and max(box.y1, 0) < min(box.y2, frame.height)
-
-
 def _holds(frame: Frame, point: Point) -> bool:
     return 0 <= point[0] <= frame.width and 0 <= point[1] <= frame.height
 
@@ -155,11 +152,7 @@ def _canonical(model: Place, frame: Frame, geometry: Geometry, slice: int | None
 
 def _looked_at(look: LookStep, trace: Trace, case: Case, slice: int | None) -> Place:
     """The region of an executed look that was cut."""
-    x1, y1, x2, y2 = look.crops[0].box_model
-    if trace.frame.kind == "image":
-        return _canonical(Place((x1, y1, x2, y2), ()), trace.frame, case.geometry, slice)
-    first, last = min(look.slices), max(look.slices) + 1
-    return _canonical(Place((x1, y1, first, x2, y2, last), ()), trace.frame, case.geometry, None)
+    return _canonical(Place(crop.extent(look.crops, trace.frame.kind).coords, ()), trace.frame, case.geometry, slice)
 
 
 def _prompt(place: Place, slice: int | None, propagate: bool) -> Prompt:

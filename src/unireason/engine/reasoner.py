@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from unireason.errors import FormatError
+from unireason.grounding import crop, umrg
 from unireason.grounding import trace as traces
-from unireason.grounding import umrg
 from unireason.grounding.prompts import Profile, letters_of
 from unireason.imaging import geometry, serialize
-from unireason.metrics.answers import answer_choice
+from unireason.metrics.answers import answer_choice, contradicts
 from unireason.model import checkpoint as checkpoints
 from unireason.model import tokens
 from unireason.types import Case, Problem, Source, Stack, Trace
@@ -30,6 +30,7 @@ __all__ = ["AskOptions", "Question", "Reasoner", "load", "make_trace"]
 
 _KEPT_CASES = 2
 Readable = str | os.PathLike[str]
+_MOST_QUOTED = 256  # characters of an answer in a problem
 
 
 def load(
@@ -285,10 +286,11 @@ class Reasoner:
     def _request(self, encoded: EncodedCase, question: Question, chosen: AskOptions, sample: int) -> Request:
         profile, stack = self.checkpoint.profile, encoded.stack
         messages = profile.parts(stack.kind, question.text, question.options, n_slices=len(stack.slices))
+        asked = chosen.max_new_tokens
         budget = Budget(
             max_looks=profile.max_rounds if chosen.max_looks is None else chosen.max_looks,
-            max_new_tokens=profile.max_new_tokens if chosen.max_new_tokens is None else chosen.max_new_tokens,
-            max_round_tokens=profile.max_round_tokens(stack.kind),
+            max_new_tokens=profile.max_new_tokens if asked is None else asked,
+            max_round_tokens=profile.max_round_tokens(stack.kind) if asked is None else asked,  # a number that was asked for wins
             max_context=self.checkpoint.max_context,
         )
         prompt = tokens.prompt_ids(self.checkpoint, messages, encoded.prepared.grid_thw)
@@ -350,9 +352,13 @@ def make_trace(
     steps, problems = traces.steps_from_text(
         text,
         executions=executions,
-        choose=lambda answer: answer_choice(answer, letters),
+        choose=lambda answer: answer_choice(answer, letters, question.options),
         opened=checkpoint.profile.assistant_prefix.rstrip().endswith("<think>"),
+        frame=session.frame,
     )
+    said = next((step.text for step in reversed(steps) if step.type == "answer"), "")
+    if question.options and contradicts(said, letters, question.options):
+        problems = (*problems, Problem("choice_text_mismatch", said[:_MOST_QUOTED]))
     return Trace(
         question=question.text,
         options=question.options,
@@ -373,12 +379,16 @@ def _check_once(how: Mapping[str, Any]) -> None:
 
 
 def _judged(trace: Trace) -> Trace:
-    """A trace with what is wrong in its boxed answer."""
-    return replace(trace, problems=_merged(trace.problems, umrg.read(trace.raw_text).problems))
+    """A trace with what is wrong in its boxed answer, and about the place that it names."""
+    reading = umrg.read(trace.raw_text)
+    found = (*reading.problems, *umrg.place_problems(reading, trace.frame))
+    return replace(trace, problems=_merged(trace.problems, found))
 
 
 def _execution(look: Any, encoded: EncodedCase, case: Case) -> traces.Execution:
-    box_voxel = geometry.model_to_voxel(look.box, encoded.frame, case.geometry)
+    """Where a look was really cut, in file and patient."""
+    cut = crop.extent(look.crops, encoded.frame.kind)
+    box_voxel = geometry.model_to_voxel(cut.coords, encoded.frame, case.geometry)
     return traces.Execution(look.crops, box_voxel, geometry.voxel_to_world_bounds(box_voxel, case.geometry))
 
 

@@ -33,7 +33,7 @@ from unireason.engine.reasoner import Question, Reasoner
 from unireason.errors import FormatError, UniReasonError
 from unireason.metrics.intervals import over_patients, too_few, wilson
 from unireason.rewards.measures import looks_iou
-from unireason.types import Case, Frame, Kind, Trace
+from unireason.types import Case, Frame, Kind, Trace, is_mismatch
 
 PATIENTS_A_QUESTION = 0.6  # an image gives two to three questions, a volume three; some families are rare
 LEAST_PATIENTS = 16  # wrong options are lent by other patients
@@ -272,7 +272,8 @@ def summary(asked: Sequence[Asked]) -> dict[str, Any]:
     Returns:
         ``n``, ``accuracy``, ``accuracy_ci95`` (Wilson), ``accuracy_ci95_patients`` (None for one patient), ``patients``,
         ``too_few_patients``, ``chance`` (mean of one over the number of options), ``mean_box_iou`` (over
-        true looks), ``crop_rate`` (share of answers with an executed look) and, under ``by_family``, the same for each family.
+        true looks), ``crop_rate`` (share of answers with an executed look), ``mismatch_rate`` (share of
+        answers whose letter and text contradict each other) and, under ``by_family``, the same for each family.
 
     Raises:
         UniReasonError: If nothing was asked.
@@ -305,4 +306,5 @@ def _scores(asked: Sequence[Asked]) -> dict[str, Any]:
         "chance": float(np.mean([1 / len(a.sample.question.options) for a in asked])),
         "mean_box_iou": float(np.mean(ious)) if ious else None,
         "crop_rate": sum(a.looked for a in asked) / len(asked),
+        "mismatch_rate": sum(is_mismatch(a.trace) for a in asked) / len(asked),
     }

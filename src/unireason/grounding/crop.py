@@ -6,12 +6,13 @@ Pure arithmetic on the model frame and, in ``cut``, on arrays. It knows nothing 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
 from unireason.errors import FormatError
-from unireason.types import Box, Box2D, Box3D, Frame, Problem
+from unireason.types import Box, Box2D, Box3D, Crop, Frame, Kind, Problem
 
 Rect = tuple[int, int, int, int]
 Plan = tuple[tuple[int, Rect], ...]
@@ -160,6 +161,36 @@ def plan(box: Box, frame: Frame) -> Plan | Problem:
         return tuple((z, rect) for z in range(first, stop))
     code = "box_2d_on_volume" if isinstance(box, Box2D) else "box_3d_on_image"
     return Problem(code, ",".join(f"{v:g}" for v in box.coords))
+
+
+def extent(crops: Sequence[Crop], kind: Kind) -> Box:
+    """What the crops of one executed look show together, model frame: a rectangle of an image, a cuboid of a volume."""
+    x1, y1, x2, y2 = crops[0].box_model
+    if kind == "image":
+        return Box2D(x1, y1, x2, y2)
+    slices = [crop.slice_index for crop in crops]
+    return Box3D(x1, y1, min(slices), x2, y2, max(slices) + 1)
+
+
+def inner(box: Box, frame: Frame) -> Box | None:
+    """The part of a box that lies in the frame; None if none does, or the box is empty or inverted."""
+    half = len(box.coords) // 2
+    sizes = (frame.width, frame.height, frame.depth)[:half]
+    low = [max(v, 0.0) for v in box.coords[:half]]
+    high = [min(v, float(size)) for v, size in zip(box.coords[half:], sizes, strict=True)]
+    if any(a >= b for a, b in zip(low, high, strict=True)):
+        return None
+    return Box2D(*low, *high) if half == 2 else Box3D(*low, *high)
+
+
+def frame_flaws(box: Box, frame: Frame) -> tuple[str, ...]:
+    """The code "box_outside_frame" for a box that leaves the frame, wholly or in part; none for a box of the other kind of frame."""
+    half = len(box.coords) // 2
+    if (half == 3) != (frame.kind == "volume"):
+        return ()
+    sizes = (frame.width, frame.height, frame.depth)[:half] * 2
+    leaves = any(not 0 <= value <= size for value, size in zip(box.coords, sizes, strict=True))
+    return ("box_outside_frame",) if leaves else ()
 
 
 def cut(picture: NDArray[Any], rect: Rect) -> NDArray[Any]:

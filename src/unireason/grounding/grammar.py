@@ -18,9 +18,9 @@ BOX_START, BOX_END = "<|box_start|>", "<|box_end|>"
 THINK_START, THINK_END = "<think>", "</think>"
 
 # A number may be this long and a box body this long: six numbers, commas, brackets and blanks fit with room to spare.
-_MAX_NUMBER, _MAX_BODY = 32, 256
+MAX_NUMBER, _MAX_BODY = 32, 256
 _TAG = re.compile(r"<\|box_(start|end)\|>")
-_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _CLOSING = {"[": "]", "(": ")"}
 
 
@@ -127,7 +127,7 @@ def tag_problems(text: str) -> tuple[Problem, ...]:
 
 
 def split_think(text: str, *, opened: bool = False) -> tuple[str, str, tuple[Problem, ...]]:
-    """Split a response into reasoning and answer.
+    """Split a response into reasoning and answer; tags count in any case.
 
     The answer is what follows the last ``</think>``; without any think tag it is the whole text. An unclosed think block has
     no answer: words inside the reasoning never count as one.
@@ -158,8 +158,14 @@ def split_think(text: str, *, opened: bool = False) -> tuple[str, str, tuple[Pro
     return text[begin:close], text[ends[-1] + len(THINK_END) :], tuple(problems)
 
 
+def before_think_end(text: str) -> str | None:
+    """What stands before the first ``</think>``, in any case; None where there is none."""
+    ends = _offsets(text, THINK_END)
+    return text[: ends[0]] if ends else None
+
+
 def _offsets(text: str, piece: str) -> list[int]:
-    return [m.start() for m in re.finditer(re.escape(piece), text)]
+    return [m.start() for m in re.finditer(re.escape(piece), text, re.IGNORECASE | re.ASCII)]
 
 
 def _read_body(body: str, start: int) -> tuple[Box | None, list[Problem]]:
@@ -174,7 +180,7 @@ def _read_body(body: str, start: int) -> tuple[Box | None, list[Problem]]:
     if len(inner) < 2 or inner[0] not in "[(" or inner[-1] not in "])":
         return refuse("missing_bracket")
     fields = [f.strip() for f in inner[1:-1].split(",")]
-    if any(len(f) > _MAX_NUMBER or not _NUMBER.fullmatch(f) for f in fields):
+    if any(len(f) > MAX_NUMBER or not NUMBER.fullmatch(f) for f in fields):
         return refuse("not_a_number")
     if len(fields) not in (4, 6):
         return refuse("bad_number_count")
@@ -201,6 +207,6 @@ def number_text(value: float) -> str:
     if not math.isfinite(value):
         raise FormatError(f"a box coordinate is {value}", "a finite number")
     text = str(int(value)) if value == int(value) else format(Decimal(repr(float(value))), "f")
-    if len(text) > _MAX_NUMBER:
-        raise FormatError(f"the box coordinate {value!r} needs {len(text)} characters", f"at most {_MAX_NUMBER}")
+    if len(text) > MAX_NUMBER:
+        raise FormatError(f"the box coordinate {value!r} needs {len(text)} characters", f"at most {MAX_NUMBER}")
     return text

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from unireason.errors import FormatError
-from unireason.grounding import grammar
-from unireason.types import AnswerStep, Crop, LookStep, Problem, Step, TextStep
+from unireason.grounding import crop, grammar
+from unireason.types import AnswerStep, Crop, Frame, LookStep, Problem, Step, TextStep
 
 VISION_START = "<|vision_start|>"
 
-_TAGS = re.compile(r"<\|[a-z_]{1,40}\|>|</?think>")
+_TAGS = re.compile(r"<\|[a-z_]{1,40}\|>|</?(?i:think)>")
 _CLAUSE = re.compile(r"[.;!?\n,]")
 _ARTICLES = {"the", "a", "an", "this", "that", "its", "another"}
 _CONNECTORS = {
@@ -44,7 +44,7 @@ class Execution:
 
     Attributes:
         crops: The regions, in slice order; at least one.
-        box_voxel: The box in the file's own index space.
+        box_voxel: What they show together, in the file's own index space.
         box_world_mm: Axis-aligned LPS bounds in millimetres; None without geometry.
     """
 
@@ -59,6 +59,7 @@ def steps_from_text(
     executions: Sequence[Execution] = (),
     choose: Callable[[str], str | None],
     opened: bool = False,
+    frame: Frame | None = None,
 ) -> tuple[tuple[Step, ...], tuple[Problem, ...]]:
     """Read a response as text, looks and an answer.
 
@@ -71,6 +72,7 @@ def steps_from_text(
         executions: What was executed, in order; one for each box with pictures behind it.
         choose: Names the option letter of an answer text, or None (see ``metrics.answers``).
         opened: True if the prompt already opened the think block.
+        frame: The model frame, so that boxes that leave it are told ("box_outside_frame"); None where it is not known.
 
     Returns:
         (steps, problems). A response whose think block never closes has no answer step; the empty text has no steps. Boxes with
@@ -99,7 +101,10 @@ def steps_from_text(
     if answer:
         said = _clean(_without_boxes(answer, [f for f in parsed.boxes if f.start >= answer_start], answer_start))
         steps.append(AnswerStep(said, choose(said)))
-    problems = sorted([*parsed.problems, *think_problems, *spelled], key=lambda p: p.start)
+    outside = [
+        Problem(code, found.text, found.start) for found in parsed.boxes if frame for code in crop.frame_flaws(found.box, frame)
+    ]
+    problems = sorted([*parsed.problems, *think_problems, *spelled, *outside], key=lambda p: p.start)
     return tuple(steps), tuple(problems)
 
 

@@ -107,6 +107,7 @@ def _runs(found: Mapping[str, Any]) -> str:
         '<div class="wide"><table class="runs"><thead><tr><th scope="col">Run</th>'
         f'<th scope="col" class="chart">{ticks(("0", "50", "100%"))}</th><th scope="col">Accuracy</th><th scope="col">Wilson 95%</th>'
         '<th scope="col">Patients 95%</th><th scope="col">Box overlap</th><th scope="col">Looked</th><th scope="col">Unread</th>'
+        '<th scope="col">Letter against text</th>'
         f'<th scope="col">Questions/s</th></tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
@@ -121,7 +122,8 @@ def _run(run: Mapping[str, Any]) -> str:
         f'<td class="value">{percent(run["accuracy"], 1)}</td><td>{interval_text(run["accuracy_ci95"], 1)}</td>'
         f"<td>{interval_text(run['accuracy_ci95_patients'], 1) or _DASH}</td>"
         f"<td>{mean}{ends}</td><td>{percent(run['looked'])}</td>"
-        f"<td>{run['unread']:,}</td><td>{_DASH if speed is None else number(speed, 2)}</td></tr>"
+        f"<td>{run['unread']:,}</td><td>{percent(run.get('mismatch_rate'), 1)}</td>"
+        f"<td>{_DASH if speed is None else number(speed, 2)}</td></tr>"
     )
 
 

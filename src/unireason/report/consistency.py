@@ -139,6 +139,7 @@ def _figures(results: Mapping[str, Any]) -> str:
         ("Above other patients", _two(above["difference"]), _range(above["ci95_patients"])),
         ("Both looked", percent(looked["both"]), f"slice {percent(looked['slice'])}, volume {percent(looked['volume'])}"),
         ("Cuboid reaches the slice", percent(results["crossed"]), ""),
+        ("Letter against text", percent(results.get("mismatch_rate"), 1), "of answers contradict themselves"),
     ]
     head = "".join(f"<div><dt>{n}</dt><dd>{v}{f'<small>{m}</small>' if m else ''}</dd></div>" for n, v, m in large)
     rows = "".join(_row(results, *row) for row in _ROWS)

@@ -16,13 +16,13 @@ from PIL import Image
 
 from unireason.errors import FormatError
 from unireason.grounding.trace import from_json
-from unireason.types import AnswerStep, Frame, Step, TextStep, Trace
+from unireason.types import AnswerStep, Frame, Step, TextStep, Trace, is_mismatch
 
 from . import sections
 from .bars import percent
 from .evaluation_tables import TAGS
 from .figures import spread
-from .markup import escape
+from .markup import CONTRADICTS, escape
 from .pixels import addresses, fit
 from .rollout_cards import bare_scene, look_tag
 
@@ -192,6 +192,7 @@ def response(row: Row) -> str:
         if p.code != trace.finish
     ]
     answer = escape(trace.answer.text.strip()[:_MOST_TEXT]) or '<span class="none">no answer</span>'
+    answer += CONTRADICTS if is_mismatch(trace) else ""
     return (
         f'<p class="thought">{sections.reasoning(_cut(trace), bare_scene(trace), mark=look_tag)}</p><p class="reply">{answer}</p>'
         f'{"".join(f"<p class=flaw>{flaw}</p>" for flaw in flaws)}<p class="more">{_facts(row, own["looks"])}</p>'

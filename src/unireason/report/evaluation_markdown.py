@@ -80,6 +80,7 @@ def _headline(results: Mapping[str, Any]) -> list[list[str]]:
         ["accuracy", percent(scores["accuracy"], 1), intervals(scores)],
         ["chance", percent(scores["chance"], 1), ""],
         ["unread answers (counted as wrong)", f"{scores['unread']:,}", ""],
+        ["answers whose letter and text contradict each other", percent(scores.get("mismatch_rate"), 1), ""],
         ["mean box IoU", iou, f"patients {span(found['ci95_patients'])}" if found["ci95_patients"] else ""],
         ["true looks found with IoU over 50%", percent(found["iou_at_50"], 1), ""],
         ["answers with a look", percent(found["looked"], 1), ""],

@@ -51,6 +51,7 @@ def headline(results: Mapping[str, Any], lost: Sequence[tuple[str, str]] = ()) -
         *_overlaps(grounding),
         ("Looked", percent(grounding["looked"]), "of answers"),
         ("Unread", f"{scores['unread']:,}", "without a readable answer, counted as wrong"),
+        ("Letter against text", percent(scores.get("mismatch_rate"), 1), "of answers contradict themselves"),
     ]
     drawn = dot(
         scores["accuracy"], scores["accuracy_ci95"], scores["accuracy_ci95_patients"], lines=(("chance", scores["chance"]),)

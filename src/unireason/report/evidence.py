@@ -21,7 +21,7 @@ from unireason.types import Frame
 from .bars import bar, interval_text, percent
 from .caution import banner, of_results
 from .marks import mark
-from .markup import escape, plural, render, static
+from .markup import CONTRADICTS, escape, plural, render, static
 from .pixels import addresses, fit
 from .unread import left_out
 
@@ -47,6 +47,7 @@ class Flip:
         pictures: uint8 (D, H, W) or (D, H, W, 3), what the model saw.
         asked: What its first look asked for, slice by slice; none if it never looked.
         instead: What that look showed under the headline condition.
+        mismatches: Conditions under which letter and text of the answer contradict each other.
     """
 
     question: str
@@ -58,6 +59,7 @@ class Flip:
     pictures: NDArray[np.uint8]
     asked: tuple[Piece, ...] = ()
     instead: tuple[Piece, ...] = ()
+    mismatches: frozenset[str] = frozenset()
 
 
 def write_evidence(
@@ -112,6 +114,7 @@ def _table(results: Mapping[str, Any]) -> str:
         ("Accuracy", percent(true["accuracy"]), interval_text(_ends(true))),
         ("Chance", percent(true["chance"]), ""),
         ("Looked", percent(results["looked"]), ""),
+        ("Letter against text", percent(true.get("mismatch_rate"), 1), "of answers contradict themselves"),
     ]
     figures = "".join(f"<div><dt>{n}</dt><dd>{v}{f'<small>{m}</small>' if m else ''}</dd></div>" for n, v, m in large)
     rows = "".join(_row(name, part) for name, part in results["conditions"].items())
@@ -171,7 +174,8 @@ def _card(flip: Flip) -> str:
         for n, text in enumerate(flip.options)
     )
     said = "".join(
-        f'<li class="{"good" if right else "bad"}"><span>{escape(name.replace("_", " "))}</span><b>{escape(text) or _DASH}</b></li>'
+        f'<li class="{"good" if right else "bad"}"><span>{escape(name.replace("_", " "))}</span><b>{escape(text) or _DASH}</b>'
+        f"{CONTRADICTS if name in flip.mismatches else ''}</li>"
         for name, (text, right) in flip.answers.items()
     )
     return (

@@ -14,7 +14,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from unireason.errors import FormatError
 from unireason.files import write_bytes
-from unireason.types import Case, Stack, Trace
+from unireason.types import Case, Stack, Trace, is_mismatch
 
 from .markup import clean
 from .pixels import check, png
@@ -119,7 +119,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def _answer_words(trace: Trace) -> str:
     text = trace.answer.text.strip()
-    return f"Answer: {text}" if text else "The model gave no answer."
+    against = " (letter and text contradict)" if is_mismatch(trace) else ""
+    return f"Answer: {text}{against}" if text else "The model gave no answer."
 
 
 def _words(text: str, width: int, size: int, colour: str) -> Image.Image:

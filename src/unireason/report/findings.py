@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from unireason.engine.pointing import Target
-from unireason.types import LookStep, Stack, Trace
+from unireason.grounding.crop import inner
+from unireason.types import Box2D, LookStep, Stack, Trace
 
 from .markup import escape
 from .outlines import outlines
-from .regions import Region
+from .regions import Region, expert_score, region_name
 from .scene import Scene
 
 ANSWER = "answer"
@@ -45,7 +46,8 @@ def shown(trace: Trace, findings: Findings, stack: Stack) -> Trace:
     target = findings.answer
     if target is None or target.model.box is None:
         return replace(trace, frame=frame)
-    box = target.model.box
+    cut = inner(Box2D(*target.model.box), trace.frame)
+    box = target.model.box if cut is None else cut.coords
     slices: tuple[int, ...] = (0,)
     if target.slice is not None:
         slices = tuple(z for z, (first, last) in enumerate(stack.coverage) if first <= target.slice < last)
@@ -116,10 +118,10 @@ def table(findings: Findings, scene: Scene, rows: Sequence[Sequence[str]]) -> st
     items = []
     for region, said in zip(findings.regions, rows, strict=True):
         look, found = scene.looks[look_of(region, scene)], region.marked.segmentation
-        remarks = [f"certainty {found.score:.2f}", *found.notes, *([region.file] if region.file else [])]
+        remarks = [expert_score(region), *found.notes, *([region.file] if region.file else [])]
         items.append(
             f'<li class="tone-{look.tone}"><b class="badge tone-{look.tone}">{look.number}</b>'
-            f'<span class="label">{escape(region.marked.label or "region")}</span>'
+            f'<span class="label">{escape(region_name(region))}</span>'
             f'<span class="figures">{escape(_DOT.join(said))}</span><small>{escape(_DOT.join(remarks))}</small></li>'
         )
     return f'<section class="card"><h2>Masks</h2><ul class="regions">{"".join(items)}</ul></section>' if items else ""

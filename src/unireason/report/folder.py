@@ -23,7 +23,7 @@ from .findings import Findings
 from .index import Entry, write_index
 from .page import write
 from .pixels import fit, png
-from .regions import Region, region_json
+from .regions import Region, region_json, region_name
 
 MAX_SIDE, MAX_SLICES = 384, 96
 
@@ -82,8 +82,7 @@ def save_masks(folder: Path, stem: str, regions: Sequence[Region], case: Case) -
     saved = []
     for region in regions:
         look = f"-look-{region.marked.look}" if region.marked.look else ""
-        name = region.marked.label or "region"
-        path = write_mask(folder / f"{stem}{look}{ending}", region.marked.segmentation.mask, case, name=name)
+        path = write_mask(folder / f"{stem}{look}{ending}", region.marked.segmentation.mask, case, name=region_name(region))
         saved.append(replace(region, file=path.name))
     return saved
 

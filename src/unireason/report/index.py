@@ -18,6 +18,7 @@ from .caution import banner, of_results, of_traces
 from .figures import thumbnail
 from .markup import escape, plural, render, static
 from .pixels import addresses
+from .sections import badge
 
 _NAMES = {"2d": "2D images", "3d": "3D volumes"}
 _THUMBNAIL = 240  # pixels
@@ -58,7 +59,7 @@ def write_index(
         path: The HTML file to write.
         title: Heading of the page.
         summary: Scores as ``unireason demo --json`` prints them: under "2d" and "3d" the keys "n", "accuracy",
-            "accuracy_ci95" (two fractions), "mean_box_iou", "crop_rate", optionally "chance", and "by_family" with the
+            "accuracy_ci95" (two fractions), "mean_box_iou", "crop_rate", "mismatch_rate", optionally "chance", and "by_family" with the
             same keys a family; beside them "checkpoint" and "seconds". What is missing is left out of the page.
 
     Returns:
@@ -115,6 +116,8 @@ def _panel(key: str, score: Mapping[str, Any]) -> str:
         ("Mean box IoU", _fraction(score.get("mean_box_iou")), ""),
         ("With a crop", percent(score.get("crop_rate")), ""),
     ]
+    if "mismatch_rate" in score:
+        figures.append(("Letter against text", percent(score["mismatch_rate"]), "of answers contradict themselves"))
     large = "".join(
         f"<div><dt>{name}</dt><dd>{value}{f'<small>{more}</small>' if more else ''}</dd></div>" for name, value, more in figures
     )
@@ -173,6 +176,7 @@ def _card(number: int, entry: Entry) -> str:
     question = escape(entry.trace.question)
     head = f'<a href="{escape(_relative(entry.href))}">{question}</a>' if entry.href else question
     answer = escape(entry.trace.answer.text.strip()) or '<span class="none">no answer</span>'
+    answer += badge(entry.trace)
     return (
         f'<li class="card entry {" ".join(_classes(entry))}"><div class="shot"><img src="{link}" alt="" '
         f'width="{picture.shape[1]}" height="{picture.shape[0]}"></div><div class="text"><p class="kind">{words}{verdict}</p>'

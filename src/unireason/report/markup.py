@@ -16,6 +16,9 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+CONTRADICTS = '<b class="contradicts">letter and text contradict</b>'
+"""Badge of an answer that names an option by its letter and states another text."""
+
 RESEARCH_ONLY = "Research only. Not a medical device."
 """Stands on every page and under every table."""
 

@@ -53,6 +53,19 @@ def region_json(region: Region) -> dict[str, Any]:
     }
 
 
+def region_name(region: Region) -> str:
+    """What an outline is called: the region of a look, which need not hold what the look was for, or the answer."""
+    marked = region.marked
+    if not marked.look:
+        return marked.label
+    return f"region of look {marked.look}" + (f" ({marked.label})" if marked.label else "")
+
+
+def expert_score(region: Region) -> str:
+    """The expert's own score of its outline in words; it says how well the outline fits the picture, not what lies there."""
+    return f"the expert's own score {region.marked.segmentation.score:.2f}"
+
+
 def words(region: Region, case: Case) -> list[str]:
     """What was measured, a few words each: size, longest line, mean value.
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.errors import FormatError
+from unireason.grounding.prompts import letters_of
 from unireason.metrics.answers import answer_choice
 from unireason.types import Case, Frame, Geometry, Scored, Source, Stack, Trace
 
@@ -30,7 +31,7 @@ _MOST_SLICES, _MOST_CROPS = 3, 5  # of a response, and of a look
 
 def expected_letter(one: Scored) -> str | None:
     """The letter that ``gold`` names ("B" or "B. left kidney"); None for a question without options, or if it names none."""
-    return answer_choice(one.gold, "ABCDEFGHIJ"[: len(one.trace.options)])
+    return answer_choice(one.gold, letters_of(one.trace.options), one.trace.options)
 
 
 def is_right(one: Scored) -> bool | None:
@@ -137,6 +138,7 @@ def _card(place: int, one: Scored, scene: Scene, shots: str, earned: tuple[float
     told |= {name.replace("_", " "): number(one.parts.get(name, 0.0), 2) for name in names}
     parts = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in told.items())
     answer = escape(trace.answer.text.strip()) or '<span class="none">no answer</span>'
+    answer += sections.badge(trace)
     remark = sections.FINISH.get(trace.finish, f"Finished by: {trace.finish}.")
     flaws = [escape(remark)] if remark else []
     flaws += [f"<code>{escape(p.code)}</code>{f' <q>{escape(p.text)}</q>' if p.text else ''}" for p in trace.problems]
@@ -153,9 +155,7 @@ def look_tag(look: Look) -> str:
     """A look inside a text: its number and its box, in its colour."""
     idle = "" if look.step.executed else " gone"
     title = escape(look.step.label)
-    return (
-        f'<span class="look tone-{look.tone}{idle}" title="{title}"><b>{look.number}</b>[{numbers(look.step.box_model)}]</span>'
-    )
+    return f'<span class="look tone-{look.tone}{idle}" title="{title}"><b>{look.number}</b>[{numbers(look.box)}]</span>'
 
 
 def _crops(scene: Scene) -> str:

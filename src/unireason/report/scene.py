@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.errors import FormatError
+from unireason.grounding.crop import extent
 from unireason.imaging.geometry import model_to_voxel, voxel_to_world
 from unireason.types import Case, Frame, Geometry, LookStep, Stack, Trace
 
@@ -33,7 +34,8 @@ class Look:
         number: 1, 2, ... in the order of the text.
         tone: Index into :data:`TONES`.
         step: The look itself.
-        rect: (x1, y1, x2, y2) as written, model pixels, but at most :data:`FAR` from the origin.
+        box: What was executed, model frame; as written for a look that was not.
+        rect: (x1, y1, x2, y2) of it, but at most :data:`FAR` from the origin.
         first: First model slice on which it is shown.
         last: One past its last slice; equal to ``first`` if it is shown nowhere.
         size_mm: Edge lengths along canonical x, y (and z); None without spacing.
@@ -42,6 +44,7 @@ class Look:
     number: int
     tone: int
     step: LookStep
+    box: tuple[float, ...]
     rect: tuple[float, float, float, float]
     first: int
     last: int
@@ -98,8 +101,9 @@ def compose(trace: Trace, case: Case, stack: Stack) -> Scene:
     """
     _check(trace, case, stack)
     to_voxel = voxel_map(trace.frame, case.geometry)
-    sizes = [_size(step, to_voxel, case.geometry) for step in trace.looks]
-    looks = tuple(_look(n + 1, step, trace.frame, sizes[n]) for n, step in enumerate(trace.looks))
+    boxes = [executed(step) for step in trace.looks]
+    sizes = [_size(box, to_voxel, case.geometry) for box in boxes]
+    looks = tuple(_look(n + 1, step, trace.frame, boxes[n], sizes[n]) for n, step in enumerate(trace.looks))
     to_world = world_map(to_voxel, case.geometry)
     shown = [look for look in looks if look.last > look.first]
     volume = case.kind == "volume"
@@ -136,17 +140,21 @@ def _check(trace: Trace, case: Case, stack: Stack) -> None:
             raise FormatError(f"a look has the box {list(step.box_model)}", "4 or 6 finite numbers")
 
 
-def _look(number: int, step: LookStep, frame: Frame, size_mm: tuple[float, ...] | None) -> Look:
-    box = step.box_model
+def executed(step: LookStep) -> tuple[float, ...]:
+    """The box of a look that was executed, model frame; as written for one that was not."""
+    return extent(step.crops, "volume" if len(step.box_model) == 6 else "image").coords if step.crops else step.box_model
+
+
+def _look(number: int, step: LookStep, frame: Frame, box: tuple[float, ...], size_mm: tuple[float, ...] | None) -> Look:
     half = len(box) // 2
     first, last = _slices(step, frame)
     x1, y1, x2, y2 = (float(np.clip(v, -FAR, FAR)) for v in (*box[:2], *box[half : half + 2]))
-    return Look(number, (number - 1) % len(TONES), step, (x1, y1, x2, y2), first, last, size_mm)
+    return Look(number, (number - 1) % len(TONES), step, box, (x1, y1, x2, y2), first, last, size_mm)
 
 
-def _size(step: LookStep, to_voxel: NDArray[np.float64], geometry: Geometry) -> tuple[float, ...] | None:
+def _size(box: tuple[float, ...], to_voxel: NDArray[np.float64], geometry: Geometry) -> tuple[float, ...] | None:
     """Edge lengths of a box in millimetres; None without spacing or where the box has another dimension than the case."""
-    box, n = step.box_model, to_voxel.shape[0]
+    n = to_voxel.shape[0]
     if geometry.spacing_mm is None or len(box) != 2 * n:
         return None
     voxels = np.abs(to_voxel[:, :n]).sum(axis=0)  # one entry a column is not zero: axes are permuted, never mixed

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from unireason.engine.pointing import Target
-from unireason.types import Case, Crop, Frame, Stack, TextStep, Trace
+from unireason.types import Case, Crop, Frame, Stack, TextStep, Trace, is_mismatch
 
-from .markup import escape, number, numbers
+from .markup import CONTRADICTS, escape, number, numbers
 from .pixels import addresses
 from .scene import Look, Scene
 
@@ -43,7 +43,7 @@ def look_button(look: Look) -> str:
 
 def _extent_words(look: Look) -> str:
     """The short name of a region inside a text: its slices in a volume, its corners in an image."""
-    box = look.step.box_model
+    box = look.box
     if len(box) == 6:
         return _slice_words(look) if look.last > look.first else "outside the stack"
     return f"{number(box[0])}\u2013{number(box[2])} × {number(box[1])}\u2013{number(box[3])}"
@@ -88,10 +88,15 @@ def options(trace: Trace, expected: str | None) -> str:
     return f'<ul class="options" aria-label="Options">{"".join(rows)}</ul>' if rows else ""
 
 
+def badge(trace: Trace) -> str:
+    """What is to be seen at once of an answer: that its letter and its text contradict each other; else ""."""
+    return CONTRADICTS if is_mismatch(trace) else ""
+
+
 def answer(trace: Trace) -> str:
     """The answer as the model wrote it, and why it stopped if that is worth a word."""
     text = trace.answer.text.strip()
-    body = f"<p>{escape(text)}</p>" if text else '<p class="none">The model gave no answer.</p>'
+    body = f"<p>{escape(text)}{badge(trace)}</p>" if text else '<p class="none">The model gave no answer.</p>'
     remark = FINISH.get(trace.finish, f"Finished by: {trace.finish}.")
     return body + (f'<p class="remark">{escape(remark)}</p>' if remark else "")
 
@@ -169,17 +174,22 @@ def look_table(scene: Scene, *, answer: Target | None = None) -> str:
     if not scene.looks:
         return '<p class="none">The model looked at no region.</p>'
     own = {} if answer is None or answer.model.box is None else {len(scene.looks): answer.model.box}
-    body = "".join(_look_rows(look, scene.to_voxel.shape[0], own.get(look.number, look.step.box_model)) for look in scene.looks)
+    body = "".join(_look_rows(look, scene.to_voxel.shape[0], own.get(look.number)) for look in scene.looks)
     heads = "".join(f'<th scope="col">{axis} axis</th>' for axis in ("first", "second", "third"))
     return f'<table class="looks"><thead class="unseen"><tr><th scope="col">space</th>{heads}</tr></thead>{body}</table>'
 
 
-def _look_rows(look: Look, n: int, box_model: Sequence[float]) -> str:
+def _look_rows(look: Look, n: int, answered: Sequence[float] | None) -> str:
+    """The rows of a look; ``answered`` are the numbers of one that is the answer of an implicit question."""
     step = look.step
     size = "" if look.size_mm is None else " × ".join(number(v) for v in look.size_mm) + " mm"
     remark = size if step.executed else "not carried out" + (f" · {size}" if size else "")
     head = f'{look_button(look)}<span class="label">{escape(step.label)}</span><span class="size">{remark}</span>'
-    rows = [_row("model", "px", "xyz", box_model)]
+    used = look.box if answered is None else (*look.box[:2], *look.box[len(look.box) // 2 :][:2])
+    written = answered or step.box_model
+    rows = [_row("model", "px", "xyz", used)]
+    if tuple(written) != tuple(used):
+        rows.insert(0, _row("written", "px", "xyz", written))
     if step.box_voxel is not None:
         words = ("voxel", "index", "ijk") if n == 3 else ("source", "px", "xy")
         rows.append(_row(*words, step.box_voxel))

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from unireason.engine.pointing import Target
 from unireason.types import AnswerStep, Case, LookStep, TextStep, Trace
 
-from .regions import Region, words
+from .regions import Region, expert_score, region_name, words
+from .scene import executed
 
 
 def _numbers(values: Sequence[float], digits: int = 1) -> str:
@@ -16,7 +17,8 @@ def _numbers(values: Sequence[float], digits: int = 1) -> str:
 
 def _look(step: LookStep, number: int) -> Iterator[str]:
     name = f" {step.label}" if step.label else ""
-    yield f"  look {number}{name}: model {_numbers(step.box_model)}"
+    cut = executed(step)
+    yield f"  look {number}{name}: model {_numbers(cut)}{'' if cut == step.box_model else f', written {_numbers(step.box_model)}'}"
     if not step.executed:
         yield "         not executed"
         return
@@ -65,8 +67,7 @@ def target_lines(target: Target) -> list[str]:
 
 def region_lines(region: Region, case: Case) -> list[str]:
     """What was measured of a region, and remarks of the expert, one printed line each."""
-    look = f"look {region.marked.look} " if region.marked.look else ""
-    name = f"{look}{region.marked.label}".strip()
     found = region.marked.segmentation
     said = ", ".join(words(region, case))
-    return [f"mask of {name}: {said}; certainty {found.score:.2f}", *(f"  note: {note}" for note in found.notes)]
+    name = f"{'' if region.marked.look else 'mask of '}{region_name(region)}"
+    return [f"{name}: {said}; {expert_score(region)}", *(f"  note: {note}" for note in found.notes)]

@@ -31,6 +31,7 @@ BOX_PROBLEMS = frozenset(
         "empty_box",
         "box_2d_on_volume",
         "box_3d_on_image",
+        "box_outside_frame",
         "uncut_region",
         "spelled_tag",
     }
@@ -122,12 +123,12 @@ def looks_in_reasoning(trace: Trace) -> tuple[LookStep, ...]:
 
     A look behind it cannot have served the reasoning, whatever it shows.
     """
-    before, closed, _ = trace.raw_text.partition(THINK_END)
-    return trace.looks[: len(grammar.parse(before).boxes)] if closed else trace.looks
+    before = grammar.before_think_end(trace.raw_text)
+    return trace.looks if before is None else trace.looks[: len(grammar.parse(before).boxes)]
 
 
 def _has_reasoning(raw_text: str) -> bool:
-    """True if something other than blanks stands before a ``</think>``; the prompt may have opened the block."""
+    """True if something other than blanks stands before a ``</think>`` in these letters; the prompt may have opened the block."""
     before, closed, _ = raw_text.partition(THINK_END)
     return bool(closed) and bool(before.replace(THINK_START, "", 1).strip())
 

@@ -1,7 +1,8 @@
 """Spatial rewards of medical reasoning grounding: how well a box and two points fit the truth.
 
-Source: MedReasoner, arXiv 2508.08177, format and accuracy rewards; modes "soft" and "hard" as released. The released "base"
-mode fails inside and gives 0 for its box terms; ours is what it means: three yes/no questions about box and points.
+Source: MedReasoner, arXiv 2508.08177, format and accuracy rewards; modes "soft" and "hard" as released but for two faults that
+``published=True`` keeps: a draft inside the reasoning counted as the answer, and a box inverted on both sides as one that holds its
+area. The released "base" mode fails inside and gives 0 for its box terms; ours is what it means: three yes/no questions.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def read_gold(text: str) -> Gold:
     return Gold(box, ((first[0], first[1]), (second[0], second[1])))
 
 
-def umrg_reward(solution: str, gold: Gold, *, mode: Mode = "soft") -> dict[str, float]:
+def umrg_reward(solution: str, gold: Gold, *, mode: Mode = "soft", published: bool = False) -> dict[str, float]:
     """Score one response.
 
     Args:
@@ -84,17 +85,19 @@ def umrg_reward(solution: str, gold: Gold, *, mode: Mode = "soft") -> dict[str, 
             "base" scores format and three yes/no terms (at most 5): ``bbox_iou`` = IoU above 0.5; ``bbox_align`` = mean distance of the
             four coordinates below 10 px; ``points_align`` = both points nearer than 100 px to their gold points, in the better
             pairing, and inside the box of the response, because the two go together to the frozen segmenter.
+        published: True scores what the released code does, for comparisons: the first answer block anywhere (``umrg.read``), and the
+            area of a box as the product of its sides, whatever their signs.
 
     Returns:
-        ``score`` and its twelve parts, the same keys in every mode; parts that a mode does not use are 0, and a group (box, points)
-        whose numbers admit no score, such as an inverted box in hard mode, is 0 throughout. The empty response scores 0.
+        ``score`` and its twelve parts, the same keys in every mode; parts that a mode does not use are 0. The box group is 0
+        throughout for an inverted box in hard mode. The empty response scores 0.
 
     Raises:
         FormatError: If the mode is unknown.
     """
     if mode not in get_args(Mode):
         raise FormatError(f"the reward mode {mode!r}", " or ".join(get_args(Mode)))
-    reading = umrg.read(solution)
+    reading = umrg.read(solution, way="published" if published else "strict")
     parts = dict.fromkeys(
         (*_SCORED, "bbox_position_valid", "bbox_area_valid", "points_position_valid", "points_spread_valid"), 0.0
     )
@@ -104,7 +107,7 @@ def umrg_reward(solution: str, gold: Gold, *, mode: Mode = "soft") -> dict[str, 
         parts.update(_base_parts(box, reading.points, gold))
     else:
         if box is not None:
-            parts.update(zip(_BOX_PARTS, _box_group(box, gold, hard=mode == "hard"), strict=True))
+            parts.update(zip(_BOX_PARTS, _box_group(box, gold, hard=mode == "hard", published=published), strict=True))
         if reading.points is not None:
             parts.update(zip(_POINT_PARTS, _point_group(reading.points, gold, hard=mode == "hard"), strict=True))
     return {"score": sum(parts[name] for name in _SCORED), **parts}
@@ -126,22 +129,26 @@ def _format_seg(reading: umrg.Reading) -> float:
     return 0.4 if reading.missing or valid == 0 else 0.6 if valid == 1 else 1.0
 
 
-def _box_group(box: Box2D, gold: Gold, *, hard: bool) -> tuple[float, ...]:
+def _box_group(box: Box2D, gold: Gold, *, hard: bool, published: bool) -> tuple[float, ...]:
     """(iou, align, scale, position_valid, area_valid)."""
     position = math.prod(1.0 if inside(p, box) else 0.5 for p in gold.points)
     width, height = box.x2 - box.x1, box.y2 - box.y1
     gold_width, gold_height = gold.box.x2 - gold.box.x1, gold.box.y2 - gold.box.y1
-    ratio = width * height / (gold_width * gold_height)
+    inverted = width * height < 0 if published else min(width, height) < 0
+    ratio = (0.0 if inverted else width * height) / (gold_width * gold_height)
     area = 1.0 if 0.5 < ratio < 2.0 else 0.5
     iou = penalised(smooth_log(box_iou(box, gold.box, eps=EPS)), position, area)
     if not hard:
         return iou, 0.0, 0.0, position, area
-    if ratio <= 0 or width / height <= 0:
+    if inverted:
         return 0.0, 0.0, 0.0, 0.0, 0.0  # no logarithm of its size, so no scale term: the released group fails as a whole
     distance = sum(abs(a - b) for a, b in zip(box.coords, gold.box.coords, strict=True)) / 4
     align = _smooth_exp(min(distance / (math.hypot(gold_width, gold_height) + EPS), 2.0))
-    aspect = math.log(width / height) - math.log(gold_width / gold_height)
-    scale = _smooth_exp(min(math.hypot(math.log(ratio), aspect), 1.0), middle=0.5)
+    far = 1.0  # as far as the distance of scales counts; that of a box without width or height is greater than any
+    if ratio > 0:
+        aspect = math.log(width / height) - math.log(gold_width / gold_height)
+        far = min(math.hypot(math.log(ratio), aspect), far)
+    scale = _smooth_exp(far, middle=0.5)
     return iou, penalised(align, position, area), penalised(scale, position, area), position, area
 
 

@@ -73,7 +73,7 @@ def umrg_reward_3d(solution: str, gold: Gold3D) -> dict[str, float]:
         each point outside the gold cuboid) and ``points_spread_valid`` (halved unless the points lie more than 10 pixels apart, or as
         many in-plane pixels as millimetres say). What cannot be read is 0. The empty response scores 0.
     """
-    reading = umrg.read(solution, dims=3)
+    reading = umrg.read(solution, dims=3, way="strict")
     parts = dict.fromkeys((*_SCORED, *_VALID), 0.0)
     parts.update(format_parts(reading))
     if isinstance(reading.box, Box3D):

@@ -34,7 +34,7 @@ def answer_iou(trace: Trace, sample: SampleRecord) -> float | None:
     """IoU of the box of an implicit answer with the true one, 0 without a usable box; None for other questions."""
     if sample.task != "umrg" or sample.box is None:
         return None
-    box = umrg.read(trace.raw_text).box
+    box = umrg.read(trace.raw_text, way="strict").box
     return 0.0 if box is None else box_iou(box, sample.box)
 
 

@@ -98,3 +98,18 @@ def test_settings_and_kinds_are_checked():
         scripted().ground(picture(), "q", samples=2)
     with pytest.raises(FormatError):
         scripted().ground(picture(), "")
+
+
+@pytest.mark.parametrize(
+    ("box", "points", "codes"),
+    [
+        ("[21,14,7,42]", "[14,35]", ["inverted_box"]),
+        ("[7,14,7,42]", "[14,35]", ["empty_box"]),
+        ("[7,14,2100,42]", "[14,35]", ["box_outside_frame"]),
+        ("[7,14,21,42]", "[-14,35]", ["point_outside_frame"]),
+        ("[7,14,21,42]", "[14,35]", []),
+    ],
+)
+def test_an_unusable_place_is_told(box, points, codes):
+    text = GOOD.replace("[7,14,21,42]", box).replace("[14,35]", points)
+    assert [p.code for p in scripted(text).ground(picture(), "q").problems] == codes

@@ -179,3 +179,18 @@ def test_volume_traces_have_no_answer_in_a_picture():
         masks_of(trace, flat(), Recorder())
     with pytest.raises(FormatError, match="followed"):
         masks_of(pointing(), flat(), Recorder(), propagate=True)
+
+
+def test_a_box_that_leaves_the_picture_is_outlined_inside_it():
+    found = target(pointing(ANSWER.replace("[7,14,21,42]", "[-9,14,99,42]")), flat())
+    assert found.model.box == (-9, 14, 99, 42)  # as written
+    assert found.canonical.box == pytest.approx((0, 28, 84, 84))
+    assert found.voxel.box == pytest.approx((0, 28, 84, 84))
+
+
+def test_a_draft_in_the_reasoning_is_no_place():
+    draft = ANSWER.replace("</think>", "").replace("</answer>", "</answer></think>")
+    assert target(pointing(draft), flat()).model.box is None
+    assert masks_of(pointing(draft), flat(), Recorder()) == []
+    fenced = ANSWER.replace("<answer>", "<answer>```json\n").replace("</answer>", "\n```</answer>")
+    assert target(pointing(fenced), flat()).model.box == (7, 14, 21, 42)

@@ -15,8 +15,11 @@ from unireason.engine.sampling import Sampling
 from unireason.engine.threads import set_threads
 from unireason.errors import FormatError, ModelError
 from unireason.grounding import trace as traces
-from unireason.imaging.geometry import volume_geometry
-from unireason.types import AnswerStep, Case, Geometry, LookStep, Source, TextStep
+from unireason.grounding.crop import extent
+from unireason.imaging.geometry import model_to_voxel, volume_geometry
+from unireason.report.text import lines
+from unireason.rewards.outcome import form
+from unireason.types import AnswerStep, Case, Geometry, LookStep, Source, TextStep, is_mismatch
 
 END = "<|im_end|>"
 
@@ -244,3 +247,47 @@ def test_a_path_is_read(tmp_path):
 def test_one_question_is_no_list_of_questions():
     with pytest.raises(FormatError, match="Use ask"):
         reasoner("x").ask_many(picture(), "Is it big?")
+
+
+@pytest.mark.parametrize(
+    ("box", "code", "cut", "voxel"),
+    [
+        ("[-42,0,1,28,56,3]", "box_outside_frame", (0, 0, 1, 28, 56, 3), (30, 0, 5, 60, 50, 15)),
+        ("[14,0,-3,28,56,99]", "box_outside_frame", (14, 0, 0, 28, 56, 4), (30, 0, 0, 45, 50, 20)),
+        ("[28,0,1,14,56,3]", "inverted_box", (27, 0, 1, 31, 56, 3), None),
+        ("[28,0,3,56,56,1]", "inverted_box", (28, 0, 3, 56, 56, 4), (0, 0, 15, 30, 50, 20)),
+        ("[500,500,9,600,600,12]", "box_outside_frame", (52, 52, 3, 56, 56, 4), None),
+        ("[14,14,1,14,28,2]", "empty_box", (13, 14, 1, 17, 28, 2), None),
+        ("[14.9,0,1.5,28.9,56,3]", None, (14, 0, 1, 28, 56, 3), (30, 0, 5, 45, 50, 15)),
+    ],
+)
+def test_what_was_written_what_was_executed_and_the_problem_are_all_told(box, code, cut, voxel):
+    trace = reasoner(f"<think><|box_start|>{box}<|box_end|></think>B. no{END}").ask(volume(), "q", options=["yes", "no"])
+    (look,) = trace.looks
+    assert list(look.box_model) == json.loads(box)
+    assert extent(look.crops, "volume").coords == cut
+    expected = model_to_voxel(cut, trace.frame, volume().geometry)
+    assert look.box_voxel == pytest.approx(expected)
+    assert voxel is None or look.box_voxel == pytest.approx(voxel)
+    assert all(0 <= low < high <= size for low, high, size in zip(look.box_voxel, look.box_voxel[3:], (60, 50, 20), strict=False))
+    assert [p.code for p in trace.problems] == ([code] if code else [])
+    assert form(trace)["boxes"] == (code is None)
+    told = "\n".join(lines(trace))
+    assert ("written" in told) == (tuple(map(float, cut)) != look.box_model)
+
+
+def test_a_letter_with_the_text_of_another_option_is_told():
+    trace = reasoner(f"<think>x</think>A. no{END}").ask(volume(), "q", options=["yes", "no"])
+    assert trace.answer.choice == "A"
+    assert [p.code for p in trace.problems] == ["choice_text_mismatch"]
+    assert is_mismatch(traces.from_json(traces.to_json(trace)))
+    assert not is_mismatch(reasoner(f"<think>x</think>A. yes{END}").ask(volume(), "q", options=["yes", "no"]))
+
+
+@pytest.mark.parametrize("shown", [volume, picture])
+def test_an_explicit_number_of_tokens_wins_over_the_caps_of_the_profile(shown):
+    long = "a" * 575 + END
+    assert len(reasoner(long).ask(shown(), "q").raw_text) == 200  # the cap of a round
+    assert reasoner(long).ask(shown(), "q", max_new_tokens=700).finish == "end_of_turn"
+    assert len(reasoner(long).ask(shown(), "q", max_new_tokens=300).raw_text) == 300
+    assert len(reasoner(long).ask(shown(), "q", max_new_tokens=50).raw_text) == 50

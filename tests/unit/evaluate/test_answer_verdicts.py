@@ -1,10 +1,13 @@
 """Verdicts on answers: our reading, published readings with their defects, refusals."""
 
+from dataclasses import replace
+
 import pytest
 
 from unireason.errors import FormatError
 from unireason.evaluate.scoring.answers import judge, judge_text
 from unireason.evaluate.scoring.published import EXTRACTORS
+from unireason.evaluate.scoring.table import breakdown, make_row
 from unireason.evaluate.suites.suite import Entry
 from unireason.grounding.prompts import letters_of
 from unireason.grounding.trace import steps_from_text
@@ -148,3 +151,11 @@ def test_questions_without_a_truth_are_refused(entry):
 def test_other_options_are_refused():
     with pytest.raises(FormatError, match="options"):
         judge(choice(), make_trace("B", options=OPTIONS[::-1]))
+
+
+@pytest.mark.parametrize(("answer", "against"), [("A. spleen", True), ("A. left kidney", False), ("B", False), ("spleen", False)])
+def test_letter_against_text_is_part_of_the_verdict_and_of_every_share(answer, against):
+    found = judge_text(choice(), answer)
+    assert found.mismatch is against
+    rows = [make_row(choice(), found), replace(make_row(choice(), judge_text(choice(), "B")), id="q2")]
+    assert breakdown(rows, seed=0)["all"]["mismatch_rate"] == against / 2

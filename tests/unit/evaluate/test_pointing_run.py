@@ -337,3 +337,10 @@ def test_questions_are_shown_with_their_masks(tmp_path):
     assert made["q3"].case.source.name == "b"
     assert made["q1"].answer[1].scores == pytest.approx(found.rows["q1"]["scores"])
     assert made["q0"].row is found.rows["q0"]
+
+
+def test_the_tokens_of_an_answer_are_passed_on_and_kept_in_mind():
+    assert Settings(max_new_tokens=700).asking["max_new_tokens"] == 700
+    assert "max_new_tokens" not in Settings().asking  # the profile's own
+    with pytest.raises(FormatError, match="tokens"):
+        Settings(max_new_tokens=0)

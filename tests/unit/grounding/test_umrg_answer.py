@@ -60,17 +60,118 @@ def test_problems(text, codes):
 @given(
     st.lists(
         st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", ANSWER, "{", "[", "x", "'", "NaN"]), max_size=12
-    ).map("".join)
+    ).map("".join),
+    st.sampled_from(["lenient", "strict", "published"]),
 )
-def test_any_text_gives_a_reading(text):
-    found = umrg.read(text)
-    assert (found.answer is None) == ("</answer>" not in text.partition("<answer>")[2])
+def test_any_text_gives_a_reading(text, way):
+    found = umrg.read(text, way=way)
+    if way == "published":
+        assert (found.answer is None) == ("</answer>" not in text.partition("<answer>")[2])
+    elif way == "strict" and found.answer is not None:
+        assert f"<answer>{found.answer}</answer>" in text.rpartition("</think>")[2]
+        assert "<think>" not in text.rpartition("</think>")[2]
 
 
 def test_first_blocks_count():
     found = umrg.read(f"<think>a</think><think>b</think><answer>{ANSWER}</answer><answer>{{}}</answer>")
     assert found.think == "a"
     assert found.box is not None
+    assert [p.code for p in found.problems] == ["several_answers"]
+
+
+BOX = Box2D(1, 2, 3.5, 4)
+OTHER = ANSWER.replace("[1, 2, 3.5, 4]", "[5, 6, 7, 8]")
+
+
+@pytest.mark.parametrize("way", ["lenient", "strict"])
+@pytest.mark.parametrize(
+    ("text", "box"),
+    [
+        (f"<think>try <answer>{ANSWER}</answer></think><answer>{OTHER}</answer>", Box2D(5, 6, 7, 8)),
+        (f"<think>try <answer>{ANSWER}</answer></think>", None),
+        (f"<think>try <answer>{ANSWER}</answer></think>It is there.", None),
+        (f"<think>try <answer>{ANSWER}</answer></think><answer></answer>", None),
+        (f"<think>try <answer>{ANSWER}</answer>", None),
+        (f"<answer>{ANSWER}</answer></think>", None),
+        (f"<think>x</think><think><answer>{ANSWER}</answer>", None),
+        (f"<think>between <answer></answer> I write</think><answer>{ANSWER}</answer>", BOX),
+        (f"<think>between <answer> and </answer> I write</think> <answer>{ANSWER}</answer>", BOX),
+        (f"<think>x</think><answer></answer><answer>{ANSWER}</answer>", BOX),
+        (f"<think>x</think>I write <answer> then <answer>{ANSWER}</answer>", BOX),
+        (f"<think>x</think></think><answer>{ANSWER}</answer>", BOX),
+        (f"x</THINK><Answer>{ANSWER}</ANSWER>", BOX),
+        (f"<answer>{ANSWER}</answer>", BOX),  # without reasoning all of it is the answer
+    ],
+)
+def test_the_answer_is_what_stands_behind_the_reasoning(text, box, way):
+    assert umrg.read(text, way=way).box == box
+
+
+def test_the_published_reading_takes_a_draft():
+    assert umrg.read(f"<think>try <answer>{ANSWER}</answer></think><answer>{OTHER}</answer>", way="published").box == BOX
+
+
+@pytest.mark.parametrize("way", ["lenient", "strict"])
+@pytest.mark.parametrize(
+    "label",
+    [
+        """"label": "Meckel's diverticulum\"""",
+        """'label': "Meckel's diverticulum\"""",
+        """'label': 'Meckel\\'s diverticulum'""",
+        """'label': 'Meckel's diverticulum'""",
+        """'label': 'say "left"'""",
+        """'labels': ['the patient's', "x"]""",
+        """'more': {'a': 'b', "it's": 1}""",
+    ],
+)
+@pytest.mark.parametrize("front", [True, False])
+def test_further_keys_may_hold_an_apostrophe(label, front, way):
+    inner = ANSWER[1:-1] if label.startswith("'") else ANSWER[1:-1].replace("'", '"')
+    body = f"{{{label}, {inner}}}" if front else f"{{{inner}, {label}}}"
+    found = umrg.read(f"<think>x</think><answer>{body}</answer>", way=way)
+    assert (found.box, found.problems) == (BOX, ())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"<answer>```json\n{ANSWER}\n```</answer>",
+        f"<answer>```\n{ANSWER}```</answer>",
+        f"<answer>```json{ANSWER}```</answer>",
+        f"<answer>{ANSWER.replace('[1, 2, 3.5, 4]', chr(34).join(['[', '1', ', ', '2', ',', '3.5', ',', '4', ']']))}</answer>",
+        f"<answer>{ANSWER.replace('}', ',}')}</answer>",
+        f"<answer>{ANSWER.replace('4]', '4, ]')}</answer>",
+        f"<answer>[{ANSWER}]</answer>",
+        f"<answer>{ANSWER.replace('bbox', 'bbox_2d')}</answer>",
+        ANSWER,
+        f"```json\n{ANSWER}\n```<|im_end|>",
+    ],
+)
+def test_leniency_is_told_and_not_for_rewards(answer):
+    text = f"<think>x</think>{answer}"
+    found = umrg.read(text)
+    assert (found.box, found.points, {p.code for p in found.problems}) == (BOX, ((1, 2), (3, 4)), {"loose_answer"})
+    strict = umrg.read(text, way="strict")
+    assert strict.box is None or strict.points is None
+    assert umrg.read(f"<think>{answer}</think>").box is None
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        "[NaN,2,3,4]",
+        "['Infinity',2,3,4]",
+        "['1e3',2,3,4]",
+        "[true,2,3,4]",
+        "[1,[2,3,4]]",
+        "[1,2,3,4,5]",
+        "'[1,2,3,4]'",
+        "['',1,2,3]",
+    ],
+)
+def test_leniency_makes_no_numbers(numbers):
+    text = f"<think>x</think><answer>{ANSWER.replace('[1, 2, 3.5, 4]', numbers)}</answer>"
+    assert umrg.read(text).box is None
 
 
 @pytest.mark.parametrize(("think", "x2"), [("a</think>", 3), ("a<answer>", 3), ("a", 1e10), ("a", float("nan"))])

@@ -264,7 +264,7 @@ def test_lines_for_a_terminal():
         "  world [-15.8, 23.8, 21, -7.8, 31.8, 23], points [-13.2, 26.2, 22] and [-9.2, 30.2, 22] mm LPS",
     ]
     assert region_lines(found.regions[0], found.case) == [
-        "mask of answer: 256 voxels, 0.128 ml, 11.0 mm across, mean 200.0 HU; certainty 0.75",
+        "mask of answer: 256 voxels, 0.128 ml, 11.0 mm across, mean 200.0 HU; the expert's own score 0.75",
         "  note: a remark",
     ]
     assert target_lines(grounded(flat(), "x").target) == ["box: none that can be used"]

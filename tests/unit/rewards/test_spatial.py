@@ -70,6 +70,35 @@ def test_an_inverted_box_loses_its_whole_group_in_hard_mode_only():
     assert hard["points_dice"] == soft["points_dice"] == 1
 
 
+@pytest.mark.parametrize("mode", ["soft", "hard"])
+@pytest.mark.parametrize("box", [(100, 100, 0, 0), (100, 0, 0, 100), (0, 100, 100, 0), (99, 90, -1, -5)])
+def test_a_box_inverted_on_one_side_or_both_holds_nothing(box, mode):
+    found = score(box, GOLD.points, mode)
+    assert (found["bbox_area_valid"], found["bbox_align"], found["bbox_scale"]) == (0.5 if mode == "soft" else 0, 0, 0)
+    assert found["bbox_iou"] < 0.1
+
+
+def test_the_published_reward_keeps_its_faults():
+    answer = umrg.write("x", Box2D(100, 100, 0, 0), GOLD.points)
+    assert umrg_reward(answer, GOLD, mode="hard", published=True)["bbox_area_valid"] == 1  # two negative sides multiplied
+    draft = umrg.write("x", GOLD.box, GOLD.points).replace("</think>", "") + "</think>"
+    assert umrg_reward(draft, GOLD, published=True)["score"] > 3.9
+    assert umrg_reward(draft, GOLD)["score"] == 1  # the reasoning alone
+
+
+@pytest.mark.parametrize("box", [(50, 0, 50, 100), (0, 50, 100, 50), (50, 50, 50, 50)])
+@pytest.mark.parametrize("published", [True, False])
+def test_a_box_without_width_or_height_is_scored(box, published):
+    found = umrg_reward(umrg.write("x", Box2D(*box), GOLD.points), GOLD, mode="hard", published=published)
+    assert found["bbox_area_valid"] == 0.5
+    assert found["bbox_iou"] > 0.05
+    assert found["bbox_align"] > 0.3
+    # The distance of scales counts at most 1, so a side of a millionth of a pixel scores like one of 0.
+    thin = umrg_reward(umrg.write("x", Box2D(box[0], box[1], box[2] + 1e-6, box[3] + 1e-6), GOLD.points), GOLD, mode="hard")
+    assert found["bbox_scale"] == pytest.approx(thin["bbox_scale"], abs=2e-4)
+    assert found["bbox_scale"] > 0.1
+
+
 @pytest.mark.parametrize(
     ("box", "points", "iou", "near", "close"),
     [

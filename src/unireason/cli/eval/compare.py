@@ -101,12 +101,14 @@ def _tell(found: Mapping[str, Any], page: Path) -> None:
 
     width = max(8, *(len(one["name"]) for one in found["runs"])) + 2
     print(f"{plural(found['n'], 'question')} on {plural(found['patients'], 'patient')}, suite {found['suite']}")
-    print(f"{'run':<{width}}{'accuracy':>9}{'Wilson 95%':>15}{'patients 95%':>15}{'overlap':>9}{'unread':>8}")
+    print(
+        f"{'run':<{width}}{'accuracy':>9}{'Wilson 95%':>15}{'patients 95%':>15}{'overlap':>9}{'unread':>8}{'letter against text':>21}"
+    )
     for one in found["runs"]:
         overlap = one["overlap"]["mean"]
         row = f"{one['name']:<{width}}{percent(one['accuracy'], 1):>9}{interval_text(one['accuracy_ci95'], 1):>15}"
         row += f"{interval_text(one['accuracy_ci95_patients'], 1):>15}"
-        print(f"{row}{'' if overlap is None else f'{overlap:.2f}':>9}{one['unread']:>8}")
+        print(f"{row}{'' if overlap is None else f'{overlap:.2f}':>9}{one['unread']:>8}{percent(one['mismatch_rate'], 1):>21}")
     print(f"\nagainst {found['baseline']}\n{'run':<{width}}{'points':>9}{'patients 95%':>17}{'flip p':>11}{'Holm p':>9}")
     for own in found["comparisons"]:
         ends = " to ".join(map(points, own["interval"])) if own["interval"] else ""

@@ -133,6 +133,7 @@ def _tell(results: Mapping[str, Any], page: Path) -> None:
     looked, above = results["looked"], results["above_other_patient"]
     print(f"{plural(results['n'], 'pair')}, {plural(results['patients'], 'patient')}, both looked {percent(looked['both'])}")
     print(f"above other patients: {_two(above['difference'])} {_range(above['ci95_patients'])}")
+    print(f"{percent(results['mismatch_rate'])} of answers name an option by its letter and state another text")
     tell_left_out(results["unreadable"])
     print(f"wrote {page}")
 

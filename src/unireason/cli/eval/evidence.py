@@ -107,6 +107,7 @@ def _flip(entry: Entry, found: Found, pictures: Any) -> Flip:
         answers={name: (row.said, row.right) for name, row in rows.items()},
         frame=rows["true"].frame,
         pictures=pictures,
+        mismatches=frozenset(name for name, row in rows.items() if row.mismatch),
         asked=rows["true"].looks[0],
         instead=rows[HEADLINE].seen[0] if rows[HEADLINE].seen else (),
     )
@@ -123,6 +124,9 @@ def _tell(results: Mapping[str, Any], page: Path) -> None:
         row = f"{name:<15}{percent(part['accuracy']):>9}{interval_text(part['ci95_patients'] or part['ci95']):>10}{part['n']:>6}"
         print(f"{row}{'' if kept is None else percent(kept):>10}{told:>10}")
     print(f"chance {percent(results['conditions']['true']['chance'])}, answers with a look {percent(results['looked'])}")
+    print(
+        f"{percent(results['conditions']['true']['mismatch_rate'])} of answers name an option by its letter and state another text"
+    )
     found = results["reliance"]
     words = "undefined, accuracy is not above chance" if found["value"] is None else f"{found['value']:.2f}"
     if found["ci95"]:

@@ -48,6 +48,7 @@ def add_parser(subparsers: Any) -> None:
         "--samples", metavar="N", type=int, default=1, help="answers a question (default 1); scores are their means"
     )
     parser.add_argument("--temperature", metavar="T", type=float, default=0.0, help="of sampling; 0 is greedy (default)")
+    parser.add_argument("--max-new-tokens", metavar="N", type=int, help="tokens at most an answer (default: the profile's)")
     add_expert(parser.add_argument_group("expert"))
     add_machine(parser.add_argument_group("machine"))
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("grounding"), help="where to write (default grounding)")
@@ -95,7 +96,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     from unireason.evaluate.pointing.run import Settings
 
     count = None if args.suite == "phantom" else args.questions
-    return Settings(count, args.seed, args.samples, args.temperature, _hash(args), args.again)
+    return Settings(count, args.seed, args.samples, args.temperature, _hash(args), args.again, args.max_new_tokens)
 
 
 def _hash(args: argparse.Namespace) -> str:

@@ -144,5 +144,6 @@ def _tell_more(results: Mapping[str, Any], percent: Callable[[float], str]) -> N
     lost, unread = results["unreadable"], results["scores"]["all"]["unread"] - results["unreadable"]
     if unread:
         print(f"{plural(unread, 'answer')} said nothing that can be read and counted as wrong")
+    print(f"{percent(results['scores']['all']['mismatch_rate'])} of answers name an option by its letter and state another text")
     if lost:
         print(f"{plural(lost, 'question')} could not be asked and counted as wrong; the page says why, --again asks again")

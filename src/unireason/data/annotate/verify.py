@@ -127,7 +127,7 @@ def _answer_faults(question: Question, answer: str) -> list[Fault]:
             return []
         return [Fault("wrong_answer", f"Behind {grammar.THINK_END} the name '{target}' is expected.")]
     letters = LETTERS[: len(question.options)]
-    choice = answer_choice(f"{grammar.THINK_END}{answer}", letters)
+    choice = answer_choice(f"{grammar.THINK_END}{answer}", letters, question.options)
     if choice == question.letter:
         return []
     code = "no_answer" if choice is None else "wrong_answer"

@@ -109,7 +109,7 @@ def _target(case: CaseRecord, sample: SampleRecord) -> Iterator[str]:
         if sample.task == "umrg":
             yield "the boxed answer lacks its box or its points"
         return
-    reading = umrg.read(sample.response)
+    reading = umrg.read(sample.response, way="strict")
     if sample.annotator and (reading.box != sample.box or reading.points != sample.points):
         yield "the answer as written is not the box and the points of the record"
     fault = box_fault(sample.box, case.scene.frame)

@@ -66,7 +66,9 @@ def from_sft(row: SftRow, identifier: str) -> Recovered:
     question, options = read_prompt(prompt)
     shown = sum(content.count(IMAGE) for _, content in prompt)
     letters = LETTERS[: len(options)]
-    steps, found = steps_from_text(response[:MAX_TEXT].replace(IMAGE, ""), choose=lambda text: answer_choice(text, letters))
+    steps, found = steps_from_text(
+        response[:MAX_TEXT].replace(IMAGE, ""), choose=lambda text: answer_choice(text, letters, options)
+    )
     looks = tuple(Look(step.label, _box(step.box_model)) for step in steps if step.type == "look")
     letter = next((step.choice or "" for step in reversed(steps) if step.type == "answer"), "")
     problems = [problem.code for problem in found] + [flaw for look in looks for flaw in box_flaws(look.box)]
@@ -90,7 +92,7 @@ def from_rl(row: RlRow, identifier: str) -> Recovered:
     """
     question, options = read_prompt(row.prompt)
     truth = row.reward_model.get("ground_truth")
-    letter = answer_choice(truth, LETTERS[: len(options)]) or "" if isinstance(truth, str) else ""
+    letter = answer_choice(truth, LETTERS[: len(options)], options) or "" if isinstance(truth, str) else ""
     sample = _kept(row.extra_info)
     kind: Kind = "image" if len(row.image_ids) == 1 else "volume"
     return Recovered(

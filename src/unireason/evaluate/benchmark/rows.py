@@ -57,7 +57,16 @@ def answered(line: Mapping[str, Any]) -> Answered:
         raise TypeError("a text or a flag has another type")
     samples = line["samples"]
     return Answered(
-        scored=Row(line["id"], line["patient"], tags, len(line["options"]), line["said"], line["right"], published),
+        scored=Row(
+            line["id"],
+            line["patient"],
+            tags,
+            len(line["options"]),
+            line["said"],
+            line["right"],
+            published,
+            _mismatch(line),
+        ),
         problem=line["problem"],
         ious=tuple(map(float, line["ious"])),
         looked=bool(samples) and samples[line["sample"]]["looks"] > 0,
@@ -66,6 +75,14 @@ def answered(line: Mapping[str, Any]) -> Answered:
         seconds=float(line["seconds"]),
         remarks=tuple(map(sys.intern, samples[0].get("trace", {}).get("scope", {}).get("remarks", ()))) if samples else (),
     )
+
+
+def _mismatch(line: Mapping[str, Any]) -> bool:
+    """Whether letter and text of the answer that stands contradict each other, as its trace says."""
+    if not line["samples"]:
+        return False
+    problems = line["samples"][line["sample"]]["trace"]["problems"]
+    return any(problem["code"] == "choice_text_mismatch" for problem in problems)
 
 
 def make_line(entry: Entry, found: Sequence[Trace], *, votes: int, think_end: int | None) -> Line:

@@ -93,6 +93,7 @@ def summary(rows: Iterable[Row], *, seed: int) -> dict[str, Any]:
         "looked": _looked(measured),
         "crossed": _share([pair.crossed for pair in measured if pair.row.cuboid is not None]),
         "left_out": len(every) - len(measured),
+        "mismatch_rate": _share([row.mismatch for row in {row.id: row for row in every}.values()]),
         "by_structure": {name: _of_structure([p for p in measured if p.row.structure == name], seed) for name in names},
     }
 

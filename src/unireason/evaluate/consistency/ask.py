@@ -16,9 +16,10 @@ from unireason.evaluate.questions import by_case
 from unireason.evaluate.settings import Settings
 from unireason.evaluate.suites.suite import Entry
 from unireason.evaluate.unread import Unread
+from unireason.grounding.crop import extent
 from unireason.imaging.geometry import model_to_canonical
 from unireason.rewards.outcome import looks_in_reasoning
-from unireason.types import Case, Frame, Geometry, Trace
+from unireason.types import Case, Frame, Geometry, Trace, is_mismatch
 
 from .rows import Numbers, Row, RowFile
 from .slices import Target, targets
@@ -123,7 +124,10 @@ def place(trace: Trace, structure: str, geometry: Geometry) -> Numbers | None:
     same = [look for look in looks if readable(look.label) == structure]
     wider = [look for look in looks if words_of(structure) <= words_of(readable(look.label))]
     first = next(iter(same + wider), None)
-    return None if first is None else _canonical(first.box_model, trace.frame, geometry)
+    if first is None:
+        return None
+    box = extent(first.crops, trace.frame.kind).coords if first.crops else first.box_model
+    return _canonical(box, trace.frame, geometry)
 
 
 def _canonical(box: Numbers, frame: Frame, geometry: Geometry) -> Numbers:
@@ -155,6 +159,7 @@ def _rows(model: Model, loaded: Loaded, entries: Sequence[Entry], aims: Mapping[
                 cuboid=place(trace, name, case.geometry),
                 said=trace.raw_text,
                 slice_said=text,
+                mismatch=is_mismatch(trace),
                 remarks=trace.scope.remarks,
             )
 

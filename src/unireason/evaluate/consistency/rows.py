@@ -33,6 +33,7 @@ class Row:
         cuboid: Looked at in the volume; None for no look.
         said: What the model wrote about the volume.
         slice_said: What it wrote about the slice.
+        mismatch: True if letter and text of its answer about the volume contradict each other.
         remarks: What lies outside the scope of the model (``types.ScopeCheck``).
     """
 
@@ -50,6 +51,7 @@ class Row:
     cuboid: Numbers | None
     said: str
     slice_said: str
+    mismatch: bool = False
     remarks: tuple[str, ...] = ()
 
     @property

@@ -289,5 +289,6 @@ def _row(job: Job, trace: Trace, hook: Shown, shown: str) -> Row:
         seen=tuple(hook.shown),
         shown=shown,
         trace=traces.to_json(replace(trace, tokens=None), crops="none"),
+        mismatch=verdict.mismatch,
         remarks=trace.scope.remarks,
     )

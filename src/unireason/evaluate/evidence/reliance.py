@@ -90,7 +90,8 @@ def summary(rows: Rows, *, seed: int) -> dict[str, Any]:
 
     Returns:
         ``conditions``: for every condition that was asked ``accuracy``, ``ci95`` (Wilson), ``ci95_patients`` (over patients,
-        None for one), ``n``, ``chance`` and ``meaning``; behind "true" also ``true_accuracy`` (of the same questions under "true") and
+        None for one), ``n``, ``chance``, ``mismatch_rate`` (letter against text) and ``meaning``; behind "true" also ``true_accuracy``
+        (of the same questions under "true") and
         ``survival`` (share of right answers under "true" that are right again); where evidence is taken away also ``reliance``.
         ``patients``, ``too_few_patients``.
         ``reliance``: that of the headline condition, named by ``reliance_condition``. ``looked``: share of questions with a look under
@@ -125,6 +126,7 @@ def _condition(name: str, found: Sequence[Row], rows: Rows, seed: int) -> dict[s
         "ci95_patients": over_patients([float(one) for one in right], patients, seed=seed, resamples=RESAMPLES),
         "n": len(right),
         "chance": float(np.mean([row.chance for row in found])),
+        "mismatch_rate": sum(row.mismatch for row in found) / len(found),
         "meaning": CONDITIONS[name],
     }
     if name == "true":

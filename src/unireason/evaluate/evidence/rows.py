@@ -30,6 +30,7 @@ class Row:
         shown: Case whose pictures were shown; differs from ``case`` under "other".
         trace: The trace as JSON, without token ids; None for an answer taken over from "true", because the model never looked there
             and would have been fed the same.
+        mismatch: True if its letter and its text contradict each other.
         remarks: What lies outside the scope of the model (``types.ScopeCheck``).
     """
 
@@ -45,6 +46,7 @@ class Row:
     seen: tuple[crop.Plan, ...]
     shown: str
     trace: Mapping[str, Any] | None
+    mismatch: bool = False
     remarks: tuple[str, ...] = ()
 
     @property

@@ -41,6 +41,7 @@ class Settings:
         temperature: Of sampling; 0 is greedy.
         weights: SHA-256 of the expert's weights; "" for one that has none.
         again: Ask again what could not be read when the folder was written; what was answered stays.
+        max_new_tokens: Sampled tokens at most an answer; None takes the profile's limits.
     """
 
     count: int | None = None
@@ -49,13 +50,16 @@ class Settings:
     temperature: float = 0.0
     weights: str = ""
     again: bool = False
+    max_new_tokens: int | None = None
 
     def __post_init__(self) -> None:
         """Check that several answers may differ.
 
         Raises:
-            FormatError: If they are to be greedy, or there are to be none.
+            FormatError: If they are to be greedy, or there are to be none, or no tokens.
         """
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise FormatError(f"{self.max_new_tokens} tokens an answer", "at least 1")
         if self.samples < 1 or (self.samples > 1 and self.temperature == 0):
             raise FormatError(
                 f"{self.samples} samples at temperature {self.temperature:g}", "one sample, or several at a temperature above 0"
@@ -64,7 +68,8 @@ class Settings:
     @property
     def asking(self) -> dict[str, Any]:
         """As keyword arguments of ``Reasoner.ground_many``; questions bring seeds of their own."""
-        return {"samples": self.samples, "sampling": Sampling(temperature=self.temperature)}
+        how: dict[str, Any] = {"samples": self.samples, "sampling": Sampling(temperature=self.temperature)}
+        return how if self.max_new_tokens is None else {**how, "max_new_tokens": self.max_new_tokens}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,4 +239,5 @@ def _manifest(
         "temperature": settings.temperature,
         "expert": {"name": expert.name, "sha256": settings.weights},
         "tolerance_mm": TOLERANCE_MM,
+        **({} if settings.max_new_tokens is None else {"limits": {"max_new_tokens": settings.max_new_tokens}}),
     }

@@ -1,6 +1,6 @@
 """Whether an answer to a question of a suite is right: by our reading, and beside it by the published ones.
 
-Options: the letter that the answer names (``metrics.answers.answer_choice``), or else the one option whose text it repeats word for word.
+Options: the letter of the option that the answer names, by its letter or by its text (``metrics.answers.answer_choice``).
 Open questions: the answer is one of the right texts after normalisation (``metrics.answers.same_text``).
 """
 
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from unireason.errors import FormatError
 from unireason.evaluate.suites.suite import Entry
 from unireason.grounding.prompts import letters_of
-from unireason.metrics.answers import answer_choice, answer_part, answer_words, same_text
+from unireason.metrics.answers import answer_choice, answer_part, answer_words, contradicts, same_text
 from unireason.types import Trace
 
 from .published import published_verdicts
 
-RULE = "the option letter that the answer names or whose text it repeats; for an open question the same words as a right answer"
+RULE = "the option that the answer names by its letter or its text; for an open question the same words as a right answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,13 @@ class Verdict:
         said: The option letter; the answer as written for an open question; "" where nothing can be read.
         right: True if that is right. What cannot be read is wrong.
         published: Right, wrong or None (not counted) by every published extractor.
+        mismatch: True if the answer names an option by its letter and states another text with it.
     """
 
     said: str
     right: bool
     published: Mapping[str, bool | None]
+    mismatch: bool = False
 
 
 def judge(entry: Entry, trace: Trace) -> Verdict:
@@ -53,8 +55,7 @@ def judge(entry: Entry, trace: Trace) -> Verdict:
             f"the response to question {entry.id!r} was given the options {trace.options}", f"{entry.options}", "ask it again"
         )
     _check(entry)
-    answer = trace.answer
-    return _verdict(entry, answer.choice, answer.text, trace.raw_text)
+    return _verdict(entry, trace.answer.text, trace.raw_text)
 
 
 def judge_text(entry: Entry, response: str) -> Verdict:
@@ -71,23 +72,17 @@ def judge_text(entry: Entry, response: str) -> Verdict:
         FormatError: If the question has no readable truth.
     """
     _check(entry)
-    return _verdict(entry, answer_choice(response, letters_of(entry.options)), answer_part(response) or "", response)
+    return _verdict(entry, answer_part(response) or "", response)
 
 
-def _verdict(entry: Entry, choice: str | None, answer: str, response: str) -> Verdict:
+def _verdict(entry: Entry, answer: str, response: str) -> Verdict:
     published = published_verdicts(entry, response)
     if entry.options:
-        said = choice or _repeated(entry, answer)
-        return Verdict(said, said == entry.letter, published)
+        letters = letters_of(entry.options)
+        said = answer_choice(answer, letters, entry.options) or ""
+        return Verdict(said, said == entry.letter, published, contradicts(answer, letters, entry.options))
     said = answer.strip() if answer_words(answer) else ""
     return Verdict(said, any(same_text(answer, text) for text in entry.answers), published)
-
-
-def _repeated(entry: Entry, answer: str) -> str:
-    """The letter of the one option that the answer repeats word for word; "" for none or several."""
-    words = answer_words(answer)
-    same = [letter for letter, text in zip(letters_of(entry.options), entry.options, strict=True) if answer_words(text) == words]
-    return same[0] if words and len(same) == 1 else ""
 
 
 def _check(entry: Entry) -> None:

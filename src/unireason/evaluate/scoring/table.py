@@ -30,6 +30,7 @@ class Row:
         said: What the answer says; "" if it cannot be read.
         right: True if that is right.
         published: Right, wrong or None (not counted) by published extractors.
+        mismatch: True if its letter and its text contradict each other.
     """
 
     id: str
@@ -39,12 +40,14 @@ class Row:
     said: str
     right: bool
     published: Mapping[str, bool | None]
+    mismatch: bool = False
 
 
 def make_row(entry: Entry, verdict: Verdict) -> Row:
     """The row of a question and the verdict on its answer."""
+    published = dict(verdict.published)
     return Row(
-        entry.id, entry.patient, dict(entry.tags), len(entry.options), verdict.said, verdict.right, dict(verdict.published)
+        entry.id, entry.patient, dict(entry.tags), len(entry.options), verdict.said, verdict.right, published, verdict.mismatch
     )
 
 
@@ -60,6 +63,7 @@ def breakdown(rows: Sequence[Row], *, seed: int, by: Sequence[str] = TAGS, resam
     Returns:
         ``all`` and, under ``by``, tag and value in alphabetical order: groups with ``n`` questions, ``patients``, ``too_few_patients``
         (below 20, where intervals over patients are made for few), ``unread`` answers,
+        ``mismatch_rate`` (share of answers whose letter and text contradict each other),
         ``chance`` (mean of one over the number of options; an open question counts 0), ``accuracy``, ``accuracy_ci95`` (Wilson, questions
         taken as independent), ``accuracy_ci95_patients`` (whole patients; None for one) and ``published``: for every
         extractor that counts a question of the group its ``n``, ``accuracy`` and ``accuracy_ci95``. A tag that no row has is left out.
@@ -137,6 +141,7 @@ def _scores(rows: Sequence[Row], seed: int, resamples: int) -> dict[str, Any]:
         "patients": len(set(patients)),
         "too_few_patients": too_few(len(set(patients))),
         "unread": sum(not row.said for row in rows),
+        "mismatch_rate": sum(row.mismatch for row in rows) / len(rows),
         "chance": sum(1 / row.options for row in rows if row.options) / len(rows),
         **_share(sum(row.right for row in rows), len(rows)),
         "accuracy_ci95_patients": over_patients(right, patients, seed=seed, resamples=resamples),

@@ -33,7 +33,7 @@ def nifti_bytes(stored: NDArray[np.uint8], geometry: Geometry, name: str) -> byt
     Returns:
         Header, four zero bytes (no extension) and the values.
     """
-    fields = dict(geometry.header) if "pixdim" in geometry.header else _fields(geometry)
+    fields: dict[str, Any] = dict(geometry.header) if "pixdim" in geometry.header else _fields(geometry)
     sizes = (*stored.shape[::-1], 1, 1)[:3]
     version = int(fields["version"][0]) if max(sizes) <= _LARGEST_SHORT else 2
     axes = min(int(fields["dim"][0]), 3)
