@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -53,6 +54,29 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
         Path(name).unlink(missing_ok=True)
         raise _unwritable(target, error) from error
     return target
+
+
+def json_text(value: Any, **how: Any) -> str:
+    """Plain values as JSON that every reader takes: the standard has no NaN and no infinity, so these become null.
+
+    All JSON of this package is written by this function, or refuses such numbers (``allow_nan=False``).
+
+    Args:
+        value: Plain values.
+        **how: Arguments of ``json.dumps``.
+    """
+    try:
+        return json.dumps(value, allow_nan=False, **how)
+    except ValueError:
+        return json.dumps(_without_nan(value), allow_nan=False, **how)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _without_nan(part) for key, part in value.items()}
+    return [_without_nan(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 import time
@@ -11,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+from unireason.files import json_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -64,11 +65,11 @@ def run(args: argparse.Namespace) -> int:
         print("the same command goes on where it stopped", file=sys.stderr)
         raise
     results = summary(config, jobs)
-    text = json.dumps(results, indent=1, allow_nan=False)
+    text = json_text(results, indent=1)
     write_bytes(args.out / RESULTS, f"{text}\n".encode())
     page = write_ablation(results, args.out)
     if args.json:
-        print(json.dumps(results))
+        print(json_text(results))
     else:
         _tell(results, page)
     return 0
@@ -120,7 +121,7 @@ def _list(jobs: Sequence[Job], *, as_json: bool) -> None:
     """The commands in an order in which they can run one after the other."""
     if as_json:
         rows = [{"job": j.name, "command": ["unireason", *j.command], "needs": list(j.needs), "done": j.done} for j in jobs]
-        print(json.dumps(rows))
+        print(json_text(rows))
         return
     for job in jobs:
         print(f"unireason {shlex.join(job.command)}{'  # done' if job.done else ''}")

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unireason.files import json_text
+
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
     from unireason.evaluate.heldout import Asked
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     scores["seconds"] = round(time.perf_counter() - begun, 1)
     _pages(reasoner, found, scores, args.out)
     if args.json:
-        print(json.dumps(scores))
+        print(json_text(scores))
     else:
         _table(scores, args.out)
     return 0
@@ -116,7 +118,7 @@ def _pages(reasoner: Reasoner, found: dict[str, list[Asked]], scores: dict[str, 
                 write_overlay(item.trace, item.case, stack, out / f"{name}.png")
                 entry = Entry(item.trace, item.case, stack, href=f"{name}.html", correct=item.right, family=question.family)
                 entries.append(entry)
-    write_bytes(out / "traces.json", (json.dumps({"scores": scores, "traces": records}) + "\n").encode())
+    write_bytes(out / "traces.json", (json_text({"scores": scores, "traces": records}) + "\n").encode())
     write_index(entries, out / "report.html", title="UniReason demo on phantom patients", summary=scores)
 
 

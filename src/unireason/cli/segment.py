@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from unireason.files import json_text
 
 from .asking import add_read, read_options
 from .experts import add_expert, expert_of
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
         write_mask(args.out, found.mask, case)
     result = _result(case, prompt, found, args)
-    print(json.dumps(result) if args.json else "\n".join(_lines(result)))
+    print(json_text(result) if args.json else "\n".join(_lines(result)))
     if not args.json:
         for note in case.notes:
             print(f"note: {note}", file=sys.stderr)

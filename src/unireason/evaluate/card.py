@@ -6,7 +6,6 @@ asked about patients that it has not read of (``data.checks.shortcut``).
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from unireason.data.dataset import Dataset
 from unireason.data.frames import rule
 from unireason.data.question import FAMILIES
 from unireason.engine.reasoner import Reasoner, load
-from unireason.files import write_bytes
+from unireason.files import json_text, write_bytes
 from unireason.model.files import CARD, locate
 from unireason.segment.catalogue import DEFAULT, make_expert
 from unireason.types import Kind
@@ -164,7 +163,7 @@ def write_card(
         "scores": scores,
         "training": {run.name: run.to_json() for run in training},
     }
-    target = write_bytes(out / CARD, (json.dumps(card, indent=1, sort_keys=True) + "\n").encode())
+    target = write_bytes(out / CARD, (json_text(card, indent=1, sort_keys=True) + "\n").encode())
     write_bytes(out / README, _readme(card, curves=(out / CURVES).is_file()).encode())
     return target
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from unireason import __version__
 from unireason.errors import FormatError, UniReasonError
-from unireason.files import lock_folder, write_bytes
+from unireason.files import json_text, lock_folder, write_bytes
 
 from .runs import state
 from .runs.journal import Journal
@@ -58,7 +58,7 @@ class Course:
         self._lock = lock_folder(learner.out, busy) if learner.crew.main else None
         try:
             table = _described(learner)
-            self._hash = hashlib.sha256(json.dumps(_bound(table), sort_keys=True).encode()).hexdigest()
+            self._hash = hashlib.sha256(json_text(_bound(table), sort_keys=True).encode()).hexdigest()
             self._begin(table | {"sha256": self._hash})
             self.done = self._restored()
             self._journal = Journal(learner.out, {stage: self.done}, active=learner.crew.main)
@@ -91,7 +91,7 @@ class Course:
             return
         learner.export("best")
         if learner.crew.main:
-            write_bytes(path, (json.dumps({"step": step, "score": score}) + "\n").encode())
+            write_bytes(path, (json_text({"step": step, "score": score}) + "\n").encode())
         learner.crew.barrier()
 
     def __enter__(self) -> Course:
@@ -116,7 +116,7 @@ class Course:
                     f"{learner.out} holds a run with other settings ({changed})", "the same settings", "take an empty folder"
                 )
         elif learner.crew.main:
-            write_bytes(path, (json.dumps(table, indent=2, sort_keys=True) + "\n").encode())
+            write_bytes(path, (json_text(table, indent=2, sort_keys=True) + "\n").encode())
         learner.crew.barrier()
 
     def _restored(self) -> int:
@@ -145,7 +145,7 @@ def _described(learner: Learner) -> dict[str, Any]:
 def _bound(table: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a description that must not change."""
     kept = ("settings", "data", "start", "profile", "grounding", "processes")
-    bound: dict[str, Any] = json.loads(json.dumps({k: table[k] for k in kept}))
+    bound: dict[str, Any] = json.loads(json_text({k: table[k] for k in kept}))
     for *within, name in _FREE:
         place = bound["settings"]
         for key in within:

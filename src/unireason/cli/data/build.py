@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unireason.errors import FormatError
+from unireason.files import json_text
 
 DEFAULT_FRAME = {"phantom": "phantom"}
 DEFAULT_SLICES = {"phantom": 1}
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         # A service is asked by one process, which keeps its own number of requests in flight and its own budget.
         writing = LocalPool(1) if args.annotator == "llm" else None
         manifest = build(config, args.out, annotator=annotator, hands=Hands(_engine(args), writing, progress))
-    print(json.dumps(summary(args.out, manifest)) if args.json else _told(args.out, manifest))
+    print(json_text(summary(args.out, manifest)) if args.json else _told(args.out, manifest))
     return 0
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from unireason.files import json_text
 
 if TYPE_CHECKING:
     from unireason.evaluate.comparison import Run
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         rules = {name: extractor.rule for name, extractor in EXTRACTORS.items()}
         page = write_comparison(found, answers, args.out, rules=rules)
     if args.json:
-        print(json.dumps(found))
+        print(json_text(found))
     else:
         _tell(found, page)
     return 0

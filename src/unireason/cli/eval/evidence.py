@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from unireason.files import json_text
 
 from .suite import add_again, add_model, add_skip, add_suite, settings_of, suite_of, tell_left_out
 
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         page = write_evidence(found.results, args.out / PAGE, flips=flips, survivors=survivors)
         write_evidence_figure(found.results, args.out / FIGURE)
     if args.json:
-        print(json.dumps(found.results))
+        print(json_text(found.results))
     else:
         _tell(found.results, page)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from unireason.cli.asking import add_machine
 from unireason.cli.experts import add_expert, expert_of
+from unireason.files import json_text
 
 from .suite import add_again
 
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         page = write_pointing(found.results, args.out / PAGE, titles=COLUMNS, worst=worst, best=best)
         write_bytes(args.out / TEXT, pointing_markdown(found.results, titles=COLUMNS).encode())
     if args.json:
-        print(json.dumps(found.results))
+        print(json_text(found.results))
     else:
         _tell(found.results, COLUMNS, page)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unireason.cli.asking import add_machine
+from unireason.files import json_text
 
 from .suite import add_again, add_model, add_skip, add_suite, opened, suite_of
 
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         rules = {name: extractor.rule for name, extractor in EXTRACTORS.items()}
         page = write_run(results, partial(lines, args.out), args.out, rules=rules)
     if args.json:
-        print(json.dumps(results))
+        print(json_text(results))
     else:
         _tell(results, page)
     return 0

@@ -5,7 +5,6 @@ Only the main process shows anything. Where standard error is no terminal, such 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from unireason.errors import UniReasonError
+from unireason.files import json_text
 from unireason.types import Scored
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Terminal:
         if self._json:
             last = {name: value if math.isfinite(value) else None for name, value in self._last.items()}
             found = {"checkpoint": str(checkpoint), "steps": self._steps, "skipped": self._skipped, "last": last}
-            print(json.dumps(found))
+            print(json_text(found))
             return
         if self._skipped:
             print(f"{self._skipped} case{'s' if self._skipped > 1 else ''} could not be read")

@@ -7,7 +7,6 @@ state to the very weights of an uninterrupted one. It knows nothing of evaluatio
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from torch import nn
 
 from unireason.errors import FormatError
-from unireason.files import write_bytes
+from unireason.files import json_text, write_bytes
 from unireason.model import patches, scratch
 from unireason.model.checkpoint import assemble
 from unireason.model.processor import make_processor
@@ -245,7 +244,7 @@ class Making:
 def _begin(settings: Base, out: Path) -> str:
     """Note in the run folder what the run is, or check that it is the same; returns the hash of the settings."""
     table, path = {"settings": resolved(settings)}, out / RUN
-    text = json.dumps(table, indent=2, sort_keys=True) + "\n"
+    text = json_text(table, indent=2, sort_keys=True) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise FormatError(f"{out} holds a run with other settings", "the same settings", "take an empty folder")
     write_bytes(path, text.encode())
