@@ -225,12 +225,22 @@ class Learner:
 
     def pictures(self, case: CaseSamples) -> tuple[Pictures, Stack | None]:
         """The pictures of a case, and the case as serialised for native crops; none, and counted, if they cannot be read."""
-        try:
+        with self.guarded():
             native = self.encoder.checkpoint.profile.crops == "native"
             return self.cases.pictures(case), self.cases.stack(case) if native else None
+        return [], None
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Around all that reads the files of a case: one that cannot be read ends the block, and is counted.
+
+        Raises:
+            UniReasonError: If there are too many.
+        """
+        try:
+            yield
         except Unreadable as error:
             self.skips.add(error)
-            return [], None
 
     def smoothing(self, sigma: float) -> NumberSmoothing:
         """Number smoothing for the checkpoint's tokenizer.

@@ -72,7 +72,9 @@ class Tuning:
                 values = self.step(number)
                 if number == total or (every and number % every == 0):
                     values |= self.examine()
-                    course.best(number, -values.get("eval_loss", values["loss"]))
+                    found = values.get("eval_loss", values.get("loss"))
+                    if found is not None:  # a step whose cases cannot be read has neither
+                        course.best(number, -found)
                 course.write(number, total, values)
         return learner.finish()
 
@@ -82,9 +84,13 @@ class Tuning:
         learner.draw(number)
         packs, samples = self.share(self.plan.step(number - 1))
         [labels] = learner.crew.sums([float(sum(len(p.targets) for p in packs))])
-        if not labels:
-            raise UniReasonError(f"no sample of step {number} could be read", "readable cases", "mend the data set")
         ready = time.perf_counter()
+        if not labels:  # none of its cases could be read, which ``data.skip`` bounds
+            if not any(learner.pictures(case)[0] for case in learner.training):
+                raise UniReasonError(
+                    f"no sample of step {number} could be read, and none of any other", "readable cases", "mend the data set"
+                )
+            return {"samples": 0.0, "tokens": 0.0, "labels": 0.0, "seconds_data": ready - begun}
         loss, right = 0.0, 0.0
         for packed in packs:
             measured = learner.measure(packed, self.head)

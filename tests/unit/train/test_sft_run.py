@@ -251,6 +251,18 @@ def test_too_many_unreadable_cases_end_the_run(start, lessons, tmp_path, monkeyp
         train(training.sft(start, lessons, data={"skip": 1.0}), tmp_path / "loose")
 
 
+def test_a_step_without_a_readable_case_is_skipped_if_others_can_be_read(start, lessons, tmp_path, monkeypatch):
+    names = sorted({s.case for s in lessons.samples("train")})
+    broken(monkeypatch, *names[1:])
+    settings = training.sft(start, lessons, data={"skip": 1.0}, run={"steps": 6, "save_every": 6, "eval_samples": 0}, samples=1)
+    train(settings, tmp_path)
+    lines = log_of(tmp_path)
+    idle = [line for line in lines if not line["samples"]]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert idle
+    assert all("loss" not in line and "rate" not in line for line in idle)
+
+
 @pytest.mark.parametrize("where", ["weight", "gradient"])
 def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_last_state(start, lessons, tmp_path, monkeypatch, where):
     settings = training.sft(start, lessons, run={"steps": 4, "save_every": 2, "eval_every": 2})
