@@ -11,9 +11,11 @@ import re
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any, BinaryIO
 
 from unireason.errors import ModelError, UniReasonError
@@ -117,6 +119,60 @@ def replaced_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise _unwritable(target, error) from error
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+class Scratch:
+    """A temporary folder that goes with this object, or with the block that it heads, at the latest with the process.
+
+    What a process left that was killed goes when the next one makes such a folder: it holds its folder by a lock, which ends with it.
+
+    Args:
+        name: What its name begins with.
+
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, name: str) -> None:
+        place = Path(tempfile.gettempdir())
+        for left in place.glob(f"{name}-*"):
+            if _is_left(left):
+                shutil.rmtree(left, ignore_errors=True)
+        try:
+            # Another process that looks for left-overs must not see it before it is locked.
+            hidden = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=place))
+            lock = lock_folder(hidden, f"another process uses '{hidden}'")
+            self.path = hidden.rename(hidden.with_name(hidden.name[1:]))
+        except OSError as error:
+            raise _unwritable(place, error, expected="a folder for temporary files that may be written") from error
+        self._end = weakref.finalize(self, _removed, self.path, lock)
+
+    def remove(self) -> None:
+        """Remove the folder; a second call does nothing."""
+        self._end()
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.remove()
+
+
+def _removed(folder: Path, lock: BinaryIO) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.close()
+
+
+def _is_left(folder: Path) -> bool:
+    """True if the process that held a folder is gone; False if it is there, is another user's, or nothing tells."""
+    try:
+        import fcntl
+
+        with (folder / LOCK).open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    except (ImportError, OSError):
+        return False
 
 
 def lock_folder(folder: Path, busy: str, *, name: str = LOCK, patience: float = 0.0) -> BinaryIO:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from unireason.errors import keeping
 from unireason.files import json_text
 
 if TYPE_CHECKING:
@@ -58,12 +59,8 @@ def run(args: argparse.Namespace) -> int:
     from unireason.files import write_bytes
     from unireason.report.ablation import write_ablation
 
-    try:
-        with Terminal(len(jobs), quiet=args.quiet or args.json) as watch:
-            schedule.run(jobs, args.out, at_once=args.jobs, watch=watch)
-    except KeyboardInterrupt:
-        print("the same command goes on where it stopped", file=sys.stderr)
-        raise
+    with keeping("the same command goes on where it stopped"), Terminal(len(jobs), quiet=args.quiet or args.json) as watch:
+        schedule.run(jobs, args.out, at_once=args.jobs, watch=watch)
     results = summary(config, jobs)
     text = json_text(results, indent=1)
     write_bytes(args.out / RESULTS, f"{text}\n".encode())

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unireason.files import json_text
+from unireason.files import Scratch, json_text
 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from unireason.engine.reasoner import load
     from unireason.errors import FormatError
     from unireason.evaluate.card import KINDS
-    from unireason.evaluate.heldout import evaluate, make_exam, summary
+    from unireason.evaluate.heldout import EXAM, evaluate, make_exam, summary
     from unireason.model.files import locate
 
     from .progress import bar, status
@@ -54,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
         reasoner = load(args.model)
     _files(reasoner, args)
     found: dict[str, list[Asked]] = {}
-    with tempfile.TemporaryDirectory(prefix="unireason-exam-") as folder:
+    with Scratch(EXAM) as folder:
         with status("building the examination", quiet=args.json):
-            exam = make_exam(args.seed, args.questions, Path(folder) / "exam", frame=rule(str(locate(args.model))))
+            exam = make_exam(args.seed, args.questions, folder / "exam", frame=rule(str(locate(args.model))))
         for key, kind in KINDS:
             with bar(f"{key} questions", args.questions, quiet=args.json) as progress:
                 found[key] = evaluate(reasoner, exam, kind=kind, count=args.questions, progress=progress)

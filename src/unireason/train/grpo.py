@@ -49,6 +49,7 @@ def train(settings: Grpo, out: Path, watch: Watcher | None = None) -> Path:
     Raises:
         UniReasonError: If the checkpoint, the data or the folder cannot be used, a gradient is not finite, or the disk is full. The last
             saved state is whole then, and the same command goes on from it.
+        Interrupted: After Ctrl-C or SIGTERM, when the step at hand is done and saved.
     """
     return Optimisation(settings, out, watch or Silent()).run()
 
@@ -78,7 +79,7 @@ class Optimisation:
         """All steps that are left."""
         learner, total = self.learner, self.plan.steps
         every = self.settings.run.eval_every
-        with learner.running(STAGE) as course, learner.training_mode():
+        with learner.running(STAGE, total) as course, learner.training_mode():
             for number in range(course.done + 1, total + 1):
                 values = self.step(number)
                 if number == total or (every and number % every == 0):
@@ -86,7 +87,7 @@ class Optimisation:
                     found = values.get("eval_reward", values.get("reward"))
                     if found is not None:  # a step whose cases cannot be read has neither
                         course.best(number, found)
-                course.write(number, total, values)
+                course.write(number, values)
         return learner.finish()
 
     def step(self, number: int) -> dict[str, float]:

@@ -253,9 +253,9 @@ class Learner:
             raise FormatError("sigma is above 0 and the tokenizer splits whole numbers", "sigma = 0")
         return NumberSmoothing(ids, self.checkpoint.network.get_output_embeddings().weight.shape[0], sigma=sigma)
 
-    def running(self, stage: str) -> Course:
+    def running(self, stage: str, total: int) -> Course:
         """Open the run folder; weights and optimisers go on from its last state."""
-        return Course(self, stage)
+        return Course(self, stage, total)
 
     def finish(self) -> Path:
         """Write the last weights as ``checkpoint`` and tell the watcher."""

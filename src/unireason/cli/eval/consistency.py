@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from unireason.files import json_text
 
-from .suite import PHANTOM_QUESTIONS, add_again, add_model, add_skip, add_suite, settings_of, suite_of, tell_left_out
+from .suite import (
+    PHANTOM_QUESTIONS,
+    add_again,
+    add_model,
+    add_skip,
+    add_suite,
+    kept_answers,
+    settings_of,
+    suite_of,
+    tell_left_out,
+)
 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
@@ -51,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         volumes, count = _volumes(args)
         settings = settings_of(args, count)
         reasoner = load(args.model)
-    with bar("looks", quiet=args.json) as progress:
+    with kept_answers(args), bar("looks", quiet=args.json) as progress:
         found = evaluate(reasoner, volumes, args.out, settings=settings, progress=progress)
     with status("writing the page", quiet=args.json):
         points = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from unireason.files import json_text
 
-from .suite import add_again, add_model, add_skip, add_suite, settings_of, suite_of, tell_left_out
+from .suite import add_again, add_model, add_skip, add_suite, kept_answers, settings_of, suite_of, tell_left_out
 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         suite, count = suite_of(args)
         settings = settings_of(args, count)
         reasoner = load(args.model)
-    with bar("answers", quiet=args.json) as progress:
+    with kept_answers(args), bar("answers", quiet=args.json) as progress:
         found = evaluate(reasoner, suite, args.out, settings=settings, progress=progress)
     with status("writing the page", quiet=args.json):
         flips, survivors = _flips(found, suite, reasoner)

@@ -12,7 +12,7 @@ from unireason.cli.asking import add_machine
 from unireason.cli.experts import add_expert, expert_of
 from unireason.files import json_text
 
-from .suite import add_again
+from .suite import add_again, kept_answers
 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         suite = _suite(args)
         total = settings.count or sum(1 for _ in suite.entries())
         reasoner = _reasoner(args)
-    with bar("questions", total, quiet=args.json) as progress:
+    with kept_answers(args), bar("questions", total, quiet=args.json) as progress:
         found = evaluate(reasoner, suite, expert, args.out, settings=settings, progress=progress)
     with status("writing the page", quiet=args.json):
         worst, best = _pictures(found, reasoner, suite, expert)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unireason.cli.asking import add_machine
 from unireason.files import json_text
 
-from .suite import add_again, add_model, add_skip, add_suite, opened, suite_of
+from .suite import add_again, add_model, add_skip, add_suite, kept_answers, opened, suite_of
 
 if TYPE_CHECKING:
     from unireason.evaluate.benchmark.settings import Settings
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         suite, count = suite_of(args)
         reasoner = load(args.model, device=args.device, dtype=args.dtype, threads=args.threads)
     draw = None if args.no_pictures else picture
-    with bar("questions", quiet=args.json) as progress:
+    with kept_answers(args), bar("questions", quiet=args.json) as progress:
         settings = replace(asked, count=count, opened=opened(args, suite))
         results = ask(reasoner, suite, args.out, settings=settings, draw=draw, progress=progress)
     with status("writing the page", quiet=args.json):

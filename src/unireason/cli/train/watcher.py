@@ -82,6 +82,14 @@ class Terminal:
         if evaluated:
             self._curves()
 
+    def resumed(self, stage: str, step: int, total: int, remark: str) -> None:
+        """Says where the run goes on, also where no progress is shown."""
+        if self._main:
+            done = f"all {total} steps are done" if step >= total else f"goes on from step {step} of {total}"
+            self._say(f"{stage}: {done}")
+            if remark:
+                self._say(f"note: {remark}")
+
     def skipped(self, case: str, reason: str) -> None:
         """Counts the case; the first ones are told."""
         self._skipped += 1

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from unireason.errors import FormatError
+from unireason.errors import FormatError, Interrupted, postponed
 from unireason.files import json_text, write_bytes
 from unireason.model import patches, scratch
 from unireason.model.checkpoint import assemble
 from unireason.model.processor import make_processor
 from unireason.model.save import save
 from unireason.train import optimisers
-from unireason.train.course import RUN, STATES
+from unireason.train.course import RUN, STATES, STOPPING
 from unireason.train.feed.disk import DiskCache
 from unireason.train.feed.features import Features
 from unireason.train.network.attention import packed_attention
@@ -171,14 +171,19 @@ class Making:
     ) -> None:
         """All steps of a stage that are not yet done, each logged and told, with a saved state now and then."""
         done = self._restore(stage, parameters, optimizers)
-        with Journal(self.out, {stage: done}) as journal:
+        if done:
+            self.watch.resumed(stage, done, total, "")
+        with Journal(self.out, {stage: done}) as journal, postponed(STOPPING) as stop:
             for number in range(done + 1, total + 1):
                 shown = step(number)
                 journal.write(stage, number, shown)
-                if number % self.settings.save_every == 0 or number == total:
+                if stop.number or number % self.settings.save_every == 0 or number == total:
                     progress = state.Progress(number, self._hash)
-                    state.save(self.out / STATES / stage, progress, parameters, optimizers)
+                    saved = state.save(self.out / STATES / stage, progress, parameters, optimizers)
                 self.watch.step(stage, number, total, shown)
+                if stop.number:
+                    kept = f"step {number} of {total} ({stage}) is saved in '{saved}'; the same command goes on from there"
+                    raise Interrupted(stop.number, kept)
 
     def _restore(self, stage: str, parameters: Parameters, optimizers: Optimizers) -> int:
         """Load the newest state of a stage, if there is one, and return the steps done; no optimisers take the weights alone."""
