@@ -131,6 +131,32 @@ def test_a_stopped_run_goes_on_to_the_same_weights(start, lessons, tmp_path):
     assert raw(tmp_path / "whole") == raw(tmp_path / "stopped")
 
 
+@pytest.mark.parametrize(("schedule", "jumps"), [("cosine", True), ("constant", False)])
+def test_a_run_made_longer_says_where_it_goes_on_and_how_the_rate_jumps(start, lessons, tmp_path, schedule, jumps):
+    class Resumed(Silent):
+        told = ()
+
+        def resumed(self, stage, step, total, remark):
+            self.told = (stage, step, total, remark)
+
+    def run(steps: int) -> tuple[str, int, int, str]:
+        watch = Resumed()
+        settings = training.sft(
+            start, lessons, optim={"schedule": schedule}, run={"steps": steps, "save_every": 9, "eval_samples": 0}, samples=2
+        )
+        train(settings, tmp_path, watch)
+        return watch.told
+
+    assert run(2) == ()
+    assert run(2) == ("sft", 2, 2, "")
+    stage, step, total, remark = run(4)
+    assert (stage, step, total) == ("sft", 2, 4)
+    rates = [line["rate"] for line in log_of(tmp_path)]
+    assert bool(remark) == jumps == (rates[2] > rates[1])
+    if jumps:
+        assert f"from {rates[1]:.3g} at step 2 to {rates[2]:.3g} at step 3" in remark
+
+
 def test_changed_settings_are_named(start, lessons, tmp_path):
     settings = training.sft(start, lessons, run={"steps": 1, "save_every": 1})
     train(settings, tmp_path)
