@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test lint types unit browser docs kits clean
+.PHONY: demo test lint types unit browser dicom3tools docs kits clean
 
 demo: $(VENV)/.core
 	$(BIN)/unireason demo --out demo
@@ -20,13 +20,18 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-unit: $(VENV)/.dev browser
+unit: $(VENV)/.dev browser dicom3tools
 	$(BIN)/pytest
 
 # Pages are tested in a real Chromium; Debian's package is installed where that is possible, else those tests say why they skip.
 browser:
 	@command -v chromium >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 \
 	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || true
+
+# DICOM that is written is checked by dciodvfy; without it those tests skip.
+dicom3tools:
+	@command -v dciodvfy >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 \
+	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends dicom3tools >/dev/null; } || true
 
 # The bridges against the real kits, in an environment of their own. VLMEvalKit and MedEvalKit are not on PyPI: name a checkout of each, as in
 # `make kits VLMEVALKIT=../VLMEvalKit MEDEVALKIT=../MedEvalKit`; without one its tests skip.

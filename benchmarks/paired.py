@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from unireason.metrics.intervals import bootstrap_difference
+from unireason.metrics.intervals import flip_interval
 
 Rows = list[dict[str, Any]]
 
@@ -35,5 +35,6 @@ def gains(base: Rows, answers: Sequence[Rows], key: str) -> dict[str, Any]:
 
 def _gain(rows: Rows, base: Rows, key: str) -> dict[str, Any]:
     values, others = [row[key] for row in rows], [row[key] for row in base]
-    low, high = bootstrap_difference(values, others, seed=0, clusters=[row["patient"] for row in base])
+    ahead = [a - b for a, b in zip(values, others, strict=True)]
+    low, high = flip_interval(ahead, seed=0, clusters=[row["patient"] for row in base])
     return {"difference": float(np.mean(values) - np.mean(others)), "ci95": [low, high]}

@@ -17,6 +17,7 @@ from unireason.data.sources.phantom import ORGANS, Patient, generate
 
 Array = NDArray[Any]
 ORGAN_NAMES = {o.label: o.name for o in ORGANS} | {20: "lesion"}
+MAP_NAMES = ORGAN_NAMES | {30: "spine"}
 
 
 @lru_cache(maxsize=8)
@@ -69,7 +70,7 @@ def nnunet_tree(folder: Path, patients: int = 2) -> Path:
         write_volume(folder / "imagesTr" / f"case_{n + 1}_0000.nii.gz", one.voxels, one.affine_lps)
         write_volume(folder / "labelsTr" / f"case_{n + 1}.nii.gz", one.labels, one.affine_lps, "RAS")
     (folder / "labelsTr" / "._case_1.nii.gz").write_bytes(b"junk")
-    labels = {"background": 0} | {name.replace(" ", "_"): value for value, name in ORGAN_NAMES.items()}
+    labels = {"background": 0} | {name.replace(" ", "_"): value for value, name in MAP_NAMES.items()}
     table = {"name": "Phantoms", "licence": "CC0", "channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz"}
     write_json(folder / "dataset.json", table | {"numTraining": patients})
     return folder
@@ -90,7 +91,7 @@ def msd_tree(folder: Path, patients: int = 2, channels: int = 2) -> Path:
         sitk.WriteImage(joined, str(path), useCompression=True)
         write_volume(folder / "labelsTr" / f"task_{n + 1:03d}.nii.gz", one.labels, np.diag([*one.spacing_mm, 1.0]))
         listed.append({"image": f"./imagesTr/task_{n + 1:03d}.nii.gz", "label": f"./labelsTr/task_{n + 1:03d}.nii.gz"})
-    labels = {"0": "background"} | {str(v): name for v, name in ORGAN_NAMES.items()}
+    labels = {"0": "background"} | {str(v): name for v, name in MAP_NAMES.items()}
     modality = {str(c): "CT" if c == 0 else "FLAIR" for c in range(channels)}
     table = {"name": "Phantoms", "licence": "CC-BY-SA 4.0", "modality": modality, "labels": labels, "training": listed[::-1]}
     write_json(folder / "dataset.json", table | {"test": ["./imagesTs/task_999.nii.gz"]})
@@ -134,7 +135,7 @@ def pair_tree(folder: Path, patients: int = 2, volumes: bool = False) -> Path:
         else:
             write_picture(folder / "images" / f"p{n + 1}.png", grey(one, k))
             write_picture(folder / "masks" / f"p{n + 1}.png", one.labels[k])
-    write_json(folder / "labels.json", {"0": "background"} | {str(v): name for v, name in ORGAN_NAMES.items()})
+    write_json(folder / "labels.json", {"0": "background"} | {str(v): name for v, name in MAP_NAMES.items()})
     return folder
 
 

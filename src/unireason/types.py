@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Kind = Literal["image", "volume"]
+PHANTOM = "unireason phantom"
+"""The mark that files of phantom patients bear: NIfTI ``descrip``, DICOM Manufacturer's Model Name, PNG text ``Source``."""
 Affine = NDArray[np.float64]  # (4, 4)
 
 
@@ -69,8 +71,9 @@ class Geometry:
         affine_lps: (4, 4) source index (i, j, k, 1), at voxel centres, to LPS millimetres. None if unknown (plain pictures).
         spacing_mm: Voxel size along canonical x, y (and z) in millimetres. None if unknown.
         header: What the source's own header says about its grid, word for word, so that a mask can say the same. NIfTI: the fields
-            "version", "dim", "pixdim", "units", "codes", "quatern", "srow"; flat NRRD and MetaImage: "origin", "direction"; DICOM with
-            several frames: "frames", their numbers from 0 in slice order; else empty.
+            "version", "dim", "pixdim", "units", "codes", "quatern", "srow", and "step", the distance of two values that scaled integers
+            can tell apart; flat NRRD and MetaImage: "origin", "direction"; DICOM with several frames: "frames", their numbers from 0 in
+            slice order; else empty.
     """
 
     shape: tuple[int, ...]
@@ -90,11 +93,13 @@ class Source:
         name: Base name of the file or folder; never a full path, so that it may be published.
         format: Short name of the reader ("nifti", "dicom-series", "png", ...).
         sha256: Hash of the file, or of the sorted files of a folder.
+        made_by: ``PHANTOM`` if the file bears that mark; else "".
     """
 
     name: str
     format: str
     sha256: str
+    made_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -244,6 +249,21 @@ Step = TextStep | LookStep | AnswerStep
 
 
 @dataclass(frozen=True, slots=True)
+class ScopeCheck:
+    """Whether a question lies inside what a checkpoint was made for.
+
+    Attributes:
+        stated: What the checkpoint says that it was made for; "" if it says nothing.
+        inside: None if nothing is known.
+        remarks: What lies outside, a sentence or two each.
+    """
+
+    stated: str = ""
+    inside: bool | None = None
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Tokens:
     """The trajectory as token ids: the truth of which text is a view.
 
@@ -275,6 +295,7 @@ class Trace:
         provenance: Checkpoint, profile, window, versions, seed, sampling: plain JSON values.
         tokens: The trajectory; None in a trace read back without it.
         raw_text: The response as text, special tokens kept, image pads collapsed to one a crop.
+        scope: Whether the question lies inside what the checkpoint was made for.
     """
 
     question: str
@@ -287,6 +308,7 @@ class Trace:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     tokens: Tokens | None = None
     raw_text: str = ""
+    scope: ScopeCheck = ScopeCheck()
 
     @property
     def answer(self) -> AnswerStep:

@@ -92,13 +92,18 @@ def _volume(cases: Sequence[Case]) -> Case:
     pixels = np.stack(slices)
     depth, height, width = pixels.shape
     geometry = Geometry((depth, height, width), (width, height, depth), (0, 1, 2), (False, False, False))
-    modalities = {case.modality for case in cases}
+    modalities, marks = {case.modality for case in cases}, {case.source.made_by for case in cases}
     return Case(
         pixels,
         "volume",
         geometry,
         modalities.pop() if len(modalities) == 1 else "",
-        Source("pictures", "slices", sha256(" ".join(case.source.sha256 for case in cases).encode())),
+        Source(
+            "pictures",
+            "slices",
+            sha256(" ".join(case.source.sha256 for case in cases).encode()),
+            marks.pop() if len(marks) == 1 else "",
+        ),
         _GREYS if pixels.dtype == np.uint8 else None,
         (ASSUMED,),
     )

@@ -17,6 +17,8 @@ from importlib import import_module
 from unireason import __version__
 from unireason.errors import UniReasonError, terminable
 
+from .asking import in_words_of
+
 COMMANDS = (
     "ask",
     "ground",
@@ -64,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return code
     except UniReasonError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_words_of(args, str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # who reads has had enough, as `head` does; what is still buffered goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

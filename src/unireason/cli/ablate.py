@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     from unireason.evaluate.ablation.results import summary
     from unireason.evaluate.journal import RESULTS
     from unireason.files import write_bytes
-    from unireason.report.ablation import write_ablation
+    from unireason.report.ablation import cautions, write_ablation
+    from unireason.report.caution import tell
 
     with keeping("the same command goes on where it stopped"), Terminal(len(jobs), quiet=args.quiet or args.json) as watch:
         schedule.run(jobs, args.out, at_once=args.jobs, watch=watch)
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     text = json_text(results, indent=1)
     write_bytes(args.out / RESULTS, f"{text}\n".encode())
     page = write_ablation(results, args.out)
+    tell(cautions(results))
     if args.json:
         print(json_text(results))
     else:

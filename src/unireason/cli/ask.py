@@ -55,7 +55,9 @@ def add_parser(subparsers: Any) -> None:
     add_read(parser.add_argument_group("how to read the file"))
     output = parser.add_argument_group("output")
     output.add_argument(
-        "--json", action="store_true", help="print the trace as JSON (a list for several traces); with --mask {trace, masks}"
+        "--json",
+        action="store_true",
+        help="print the trace as JSON (a list for several traces); with --mask {trace, masks, scope}",
     )
     output.add_argument("--crops", choices=("none", "png"), default="none", help="put the crops into the JSON")
     output.add_argument("--report", metavar="FILE.html", type=Path, help="write a page that shows the trace")
@@ -135,16 +137,21 @@ def _outline(traces: Sequence[Trace], case: Case, expert: Expert, args: argparse
 
 
 def _print(traces: Sequence[Trace], case: Case, findings: Sequence[Findings] | None, args: argparse.Namespace) -> None:
+    from unireason.report.caution import of_traces, tell
     from unireason.report.regions import region_json
     from unireason.report.text import lines, region_lines
 
     found = [f.regions for f in findings] if findings else [()] * len(traces)
+    tell(of_traces(traces))
     if args.json:
         from unireason.grounding.trace import to_json
 
         written: list[dict[str, Any]] = [to_json(t, crops=args.crops) for t in traces]
         if findings is not None:
-            written = [{"trace": t, "masks": [region_json(r) for r in rs]} for t, rs in zip(written, found, strict=True)]
+            written = [
+                {"trace": t, "masks": [region_json(r) for r in rs], "scope": t["scope"]}
+                for t, rs in zip(written, found, strict=True)
+            ]
         print(json_text(written[0] if len(written) == 1 else written))
         return
     for note in case.notes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -51,18 +52,21 @@ def add_read(group: Any) -> None:
     group.add_argument("--modality", help="DICOM modality code that replaces the file's, such as CT or MR")
     group.add_argument("--axes", help="axes of an npy array, slowest first, such as zyx or xyz")
     group.add_argument("--spacing", metavar="X,Y[,Z]", help="voxel size in mm, for files that carry none")
-    group.add_argument("--series", help="which series of a DICOM folder: UID or number")
-    group.add_argument("--frame", metavar="N", type=int, help="which frame of a 4-D volume or cine")
-    group.add_argument("--max-voxels", metavar="N", type=int, help="raise or lower the size limit")
+    group.add_argument("--series", help="which volume of a DICOM folder or file: number, words or UID of the list")
+    group.add_argument("--frame", metavar="N", type=int, help="which frame of a 4-D volume, cine or enhanced DICOM file")
+    group.add_argument("--max-voxels", metavar="N", type=int, help="raise or lower the size limit of a volume")
+    group.add_argument(
+        "--limit", metavar="NAME=N", action="append", default=[], help="raise or lower another limit that an error names"
+    )
 
 
 def read_options(args: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments of ``unireason.read`` from the parsed arguments.
 
     Raises:
-        FormatError: If the spacing is not a list of numbers.
+        FormatError: If the spacing is not a list of numbers, or a limit is of no known name.
     """
-    from dataclasses import replace
+    from dataclasses import fields
 
     from unireason.errors import FormatError
     from unireason.imaging import Limits
@@ -73,9 +77,25 @@ def read_options(args: argparse.Namespace) -> dict[str, Any]:
             found["spacing_mm"] = tuple(float(v) for v in args.spacing.split(","))
         except ValueError as error:
             raise FormatError(f"the spacing is {args.spacing!r}", "numbers in mm such as 0.7,0.7,2.5") from error
-    if args.max_voxels is not None:
-        found["limits"] = replace(Limits(), max_voxels=args.max_voxels)
+    limits: dict[str, int] = {} if args.max_voxels is None else {"max_voxels": args.max_voxels}
+    for text in args.limit:
+        name, _, number = text.partition("=")
+        if name not in {field.name for field in fields(Limits)} or not number.isdecimal():
+            raise FormatError(f"the limit is {text!r}", f"NAME=N with a name of {', '.join(f.name for f in fields(Limits))}")
+        limits[name] = int(number)
+    if limits:
+        found["limits"] = Limits(**limits)
     return {k: v for k, v in found.items() if v is not None}
+
+
+def in_words_of(args: argparse.Namespace, message: str) -> str:
+    """An error of reading with the options of the command in place of the keyword arguments of ``unireason.read``."""
+    if not hasattr(args, "max_voxels"):  # a command without these options
+        return message
+    message = re.sub(r"limits=Limits\(max_voxels=(\d+)\)", r"--max-voxels \1", message)
+    message = re.sub(r"limits=Limits\((\w+=\d+)\)", r"--limit \1", message)
+    message = re.sub(r"\bspacing_mm\b", "--spacing", message)
+    return re.sub(r"\b(modality|axes|series|frame)=(?=['\w])", r"--\1 ", message)
 
 
 @contextmanager

@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     from unireason.evaluate.card import KINDS
     from unireason.evaluate.heldout import EXAM, evaluate, make_exam, summary
     from unireason.model.files import locate
+    from unireason.model.scope import told
+    from unireason.report.caution import of_results, tell
 
     from .progress import bar, status
 
@@ -62,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
     scores: dict[str, Any] = {key: summary(asked) for key, asked in found.items()}
     scores["checkpoint"] = {"name": reasoner.checkpoint.name, "sha256": reasoner.checkpoint.sha256}
     scores["seconds"] = round(time.perf_counter() - begun, 1)
+    scores["scope"] = told(reasoner.checkpoint.scope, [one.trace.scope.remarks for asked in found.values() for one in asked])
     _pages(reasoner, found, scores, args.out)
+    tell(of_results({**scores["2d"], "scope": scores["scope"]}))
     if args.json:
         print(json_text(scores))
     else:
@@ -124,7 +128,7 @@ def _pages(reasoner: Reasoner, found: dict[str, list[Asked]], scores: dict[str, 
 def _table(scores: dict[str, Any], out: Path) -> None:
     for key in ("2d", "3d"):
         part = scores[key]
-        low, high = part["accuracy_ci95"]
+        low, high = part["accuracy_ci95_patients"] or part["accuracy_ci95"]
         iou = "-" if part["mean_box_iou"] is None else f"{part['mean_box_iou']:.2f}"
         print(
             f"{key}: {part['accuracy']:.1%} of {part['n']} right (95% {low:.1%} to {high:.1%}), "

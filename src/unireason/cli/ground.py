@@ -127,9 +127,11 @@ def _save(found: Grounded, notes: list[str], args: argparse.Namespace) -> Ground
 
 
 def _print(found: Grounded, notes: list[str], args: argparse.Namespace) -> None:
+    from unireason.report.caution import of_traces, tell
     from unireason.report.grounded import to_json
     from unireason.report.text import lines, region_lines, target_lines
 
+    tell(of_traces([found.trace]))
     if args.json:
         print(json_text(to_json(found, folder=args.out, notes=notes)))
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,8 +25,8 @@ class MaskRef:
 
     Attributes:
         path: Relative to the source's folder, with forward slashes; "" if the mask is not a file (phantoms).
-        names: Value in the file to structure name. A binary mask has the one key 1 and means every value above 0.
-        binary: True if every value above 0 belongs to the one structure.
+        names: Value in the file to structure name; "" for a value that is known and no structure. A binary mask has the one key 1.
+        binary: True if the file shows one structure, whatever its value is.
         detail: What else the source needs to read it ("shape=1,256,256,32", "colour"), in its own words.
     """
 
@@ -33,6 +34,11 @@ class MaskRef:
     names: Mapping[int, str]
     binary: bool = False
     detail: str = ""
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Names of its structures, each once."""
+        return tuple(dict.fromkeys(name for name in self.names.values() if name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +107,24 @@ class Loaded:
         item: The item.
         case: Its pixels and geometry.
         layers: Masks; a structure lies in exactly one layer.
+        values: What the values of its mask files mean: (value, name) to whether it occurs. The name is None for a value without one,
+            "" for one that is known and no structure. Empty where that is the same as in the layers.
     """
 
     item: Item
     case: Case
     layers: tuple[Layer, ...]
+    values: Mapping[tuple[int, str | None], bool] = field(default_factory=dict)
+
+
+class UnnamedError(FormatError):
+    """A mask holds values that nobody named: what they show would be called absent.
+
+    Attributes:
+        values: As in ``Loaded``.
+    """
+
+    values: Mapping[tuple[int, str | None], bool] = MappingProxyType({})
 
 
 class Source(Protocol):

@@ -241,7 +241,11 @@ class Reasoner:
     def trace(self, case: Case, encoded: EncodedCase, session: Session, question: Question, provenance: dict[str, Any]) -> Trace:
         """Turn a finished session into a trace."""
         executions = [_execution(look, encoded, case) for look in session.looks]
-        return make_trace(self.checkpoint, session, question, executions=executions, source=case.source, provenance=provenance)
+        made = make_trace(self.checkpoint, session, question, executions=executions, source=case.source, provenance=provenance)
+        scope, model = self.checkpoint.scope, self.checkpoint
+        if scope is None:
+            return made
+        return replace(made, scope=scope.check(case.source, question.options, implicit=model.profile is model.grounding))
 
     def _answered(
         self,

@@ -20,6 +20,7 @@ from unireason.data.question import FAMILIES
 from unireason.engine.reasoner import Reasoner, load
 from unireason.files import Scratch, json_text, write_bytes
 from unireason.model.files import CARD, locate
+from unireason.model.scope import PHANTOM_SCOPE
 from unireason.segment.catalogue import DEFAULT, make_expert
 from unireason.types import Kind
 
@@ -156,6 +157,7 @@ def write_card(
         content = [made.manifest["content_sha256"] for made in (exam, implicit)]
     card = {
         "checkpoint_sha256": reasoner.checkpoint.sha256,
+        "scope": (reasoner.checkpoint.scope or PHANTOM_SCOPE).to_json(),
         "seed": seed,
         "questions": questions,
         "exam_sha256": content,
@@ -214,7 +216,7 @@ def _table(key: str, part: Mapping[str, Any]) -> list[str]:
     ]
     rows = [(f, part["by_family"][f]) for f in FAMILIES if f in part["by_family"]]
     for name, row in [*rows, ("**all**", part)]:
-        low, high = row["accuracy_ci95"]
+        low, high = row.get("accuracy_ci95_patients") or row["accuracy_ci95"]
         iou = "-" if row["mean_box_iou"] is None else f"{row['mean_box_iou']:.2f}"
         lines.append(
             f"| {name.replace('_', ' ')} | {row['accuracy']:.1%} | {low:.1%} to {high:.1%} | {row['text_only']:.0%} "
@@ -227,7 +229,8 @@ def _grounding(part: Mapping[str, Any]) -> list[str]:
     heads = ("box IoU", "pDice", "Dice, points", "Dice, box", "Dice, both")
     lines = [f"## Grounding (expert: {part['expert']})", "", f"| structure | {' | '.join(heads)} | n |", "|---" * 7 + "|"]
     for name, row in [*sorted(part["by_category"].items()), ("**all**", part)]:
-        cells = [f"{row[key]['mean']:.2f} ({row[key]['ci95'][0]:.2f} to {row[key]['ci95'][1]:.2f})" for key in GROUNDED]
+        ends = [row[key]["ci95"] or (0.0, 1.0) for key in GROUNDED]  # one patient tells nothing of others
+        cells = [f"{row[key]['mean']:.2f} ({low:.2f} to {high:.2f})" for key, (low, high) in zip(GROUNDED, ends, strict=True)]
         lines.append(f"| {name} | {' | '.join(cells)} | {row['n']} |")
     return [*lines, ""]
 

@@ -19,7 +19,7 @@ from unireason.evaluate.benchmark.rows import Answered, answered
 from unireason.evaluate.journal import RESULTS, ROWS, read_rows
 from unireason.evaluate.scoring.table import TAGS, Row, breakdown, compare_runs
 from unireason.files import json_text
-from unireason.metrics.intervals import bootstrap_mean
+from unireason.metrics.intervals import over_patients, too_few
 from unireason.metrics.paired import holm
 
 BY = ("kind", *TAGS)
@@ -89,8 +89,8 @@ def compare(runs: Sequence[Run], *, baseline: int = 0, seed: int = 0, resamples:
     Args:
         runs: At least two, of one suite, with different names.
         baseline: Index of the run that all others are compared with.
-        seed: Of the bootstrap, which draws whole patients.
-        resamples: Its draws.
+        seed: Of the bootstrap of runs and the flips of comparisons, both of whole patients.
+        resamples: Draws of the bootstrap; ten times as many flips are tried where there are too many to try all.
 
     Returns:
         The object of docs/reference/results.md, section "A comparison".
@@ -102,14 +102,15 @@ def compare(runs: Sequence[Run], *, baseline: int = 0, seed: int = 0, resamples:
     runs = shared(runs)
     scored = [[row.answer.scored for row in run.rows] for run in runs]
     first, others = runs[baseline], [n for n in range(len(runs)) if n != baseline]
-    found = [compare_runs(scored[n], scored[baseline], seed=seed, by=BY, resamples=resamples) for n in others]
+    found = [compare_runs(scored[n], scored[baseline], seed=seed, by=BY, draws=10 * resamples) for n in others]
     corrected = holm([own["all"]["p_exact"] for own in found])
     return {
         "kind": "comparison",
         "suite": first.results["suite"],
         "rule": first.results["rule"],
         "n": len(first.rows),
-        "patients": len({row.patient for row in scored[baseline]}),
+        "patients": (patients := len({row.patient for row in scored[baseline]})),
+        "too_few_patients": too_few(patients),
         "seed": seed,
         "baseline": first.name,
         "runs": [_run(run, rows, seed, resamples) for run, rows in zip(runs, scored, strict=True)],
@@ -214,6 +215,7 @@ def _run(run: Run, scored: Sequence[Row], seed: int, resamples: int) -> dict[str
         "asked": results["n"],
         "questions_sha256": made["questions_sha256"],
         "seed": made["seed"],
+        "scope": results.get("scope"),
         "unreadable": sum(bool(row.answer.problem) for row in run.rows),
         "questions_a_second": results["questions_a_second"],
         **scores["all"],
@@ -228,9 +230,8 @@ def _overlap(run: Run, seed: int, resamples: int) -> dict[str, Any]:
     found = [(row.answer.predictors["overlap"], row.answer.scored.patient) for row in run.rows]
     known = [(value, patient) for value, patient in found if value is not None]
     values, patients = [value for value, _ in known], [patient for _, patient in known]
-    several = len(set(patients)) > 1
     return {
         "n": len(known),
         "mean": fmean(values) if known else None,
-        "ci95_patients": list(bootstrap_mean(values, seed=seed, clusters=patients, resamples=resamples)) if several else None,
+        "ci95_patients": over_patients(values, patients, seed=seed, resamples=resamples),
     }

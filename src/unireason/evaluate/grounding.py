@@ -23,7 +23,7 @@ from unireason.engine.pointing import Place, Target, target
 from unireason.errors import FormatError, UniReasonError
 from unireason.evaluate.suites.pointing import Mask, Points, Truth
 from unireason.metrics.circles import pdice, pdice_released
-from unireason.metrics.intervals import bootstrap_mean
+from unireason.metrics.intervals import Interval, over_patients, too_few
 from unireason.metrics.overlap import box_iou, mask_dice
 from unireason.metrics.surface import surface_distances
 from unireason.segment.expert import Expert, Prompt
@@ -36,6 +36,9 @@ TOLERANCE_MM = 2.0
 
 SCORES = ("iou", "pdice", "pdice_released", "dice_points", "dice_box", "dice_both", "nsd", "hd95_mm", "found")
 """Names of the scores of a question; docs/reference/grounding-metrics.md says what each is."""
+
+LIMITS: Mapping[str, Interval] = {"hd95_mm": (0.0, math.inf), "pdice_released": (0.0, 2.0)}
+"""What a score may be; the others are shares."""
 
 Answer = tuple[SampleRecord, Trace]
 
@@ -190,8 +193,8 @@ def summary(done: Sequence[Grounded | Mapping[str, Any]]) -> dict[str, Any]:
         done: Records, or their rows as read back from JSON.
 
     Returns:
-        ``questions``, ``patients``, one ``{"mean": ..., "ci95": [low, high]}`` for each of ``SCORES`` (bootstrap over patients; one
-        patient gives an interval of no width), and ``by_supercategory`` and ``by_category`` with the same for each.
+        ``questions``, ``patients``, ``too_few_patients``, one ``{"mean": ..., "ci95": [low, high]}`` for each of ``SCORES`` (over
+        patients; None for one), and ``by_supercategory`` and ``by_category`` with the same for each.
 
     Raises:
         UniReasonError: If nothing was asked.
@@ -243,8 +246,10 @@ def _surfaces(truth: Mask, mask: Mask | None, case: Case, tolerance_mm: float) -
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     patients = [row["patient"] for row in rows]
-    found: dict[str, Any] = {"questions": len(rows), "patients": len(set(patients))}
+    count = len(set(patients))
+    found: dict[str, Any] = {"questions": len(rows), "patients": count, "too_few_patients": too_few(count)}
     for name in SCORES:
         values = [row[name] for row in rows]
-        found[name] = {"mean": float(np.mean(values)), "ci95": list(bootstrap_mean(values, seed=0, clusters=patients))}
+        interval = over_patients(values, patients, seed=0, limits=LIMITS.get(name))
+        found[name] = {"mean": float(np.mean(values)), "ci95": interval}
     return found

@@ -31,7 +31,7 @@ from unireason.data.records import CaseRecord, SampleRecord
 from unireason.data.sources.phantom import EXAM_STREAM
 from unireason.engine.reasoner import Question, Reasoner
 from unireason.errors import FormatError, UniReasonError
-from unireason.metrics.intervals import wilson
+from unireason.metrics.intervals import over_patients, too_few, wilson
 from unireason.rewards.measures import looks_iou
 from unireason.types import Case, Frame, Kind, Trace
 
@@ -271,7 +271,8 @@ def summary(asked: Sequence[Asked]) -> dict[str, Any]:
     """Scores as plain JSON values.
 
     Returns:
-        ``n``, ``accuracy``, ``accuracy_ci95`` (Wilson), ``chance`` (mean of one over the number of options), ``mean_box_iou`` (over
+        ``n``, ``accuracy``, ``accuracy_ci95`` (Wilson), ``accuracy_ci95_patients`` (None for one patient), ``patients``,
+        ``too_few_patients``, ``chance`` (mean of one over the number of options), ``mean_box_iou`` (over
         true looks), ``crop_rate`` (share of answers with an executed look) and, under ``by_family``, the same for each family.
 
     Raises:
@@ -294,10 +295,14 @@ def _shown(loaded: Loaded, record: CaseRecord) -> Loaded:
 def _scores(asked: Sequence[Asked]) -> dict[str, Any]:
     right = sum(a.right for a in asked)
     ious = [value for a in asked for value in a.ious()]
+    patients = [a.sample.patient for a in asked]
     return {
         "n": len(asked),
         "accuracy": right / len(asked),
         "accuracy_ci95": list(wilson(right, len(asked))),
+        "accuracy_ci95_patients": over_patients([float(a.right) for a in asked], patients, seed=0),
+        "patients": len(set(patients)),
+        "too_few_patients": too_few(len(set(patients))),
         "chance": float(np.mean([1 / len(a.sample.question.options) for a in asked])),
         "mean_box_iou": float(np.mean(ious)) if ious else None,
         "crop_rate": sum(a.looked for a in asked) / len(asked),

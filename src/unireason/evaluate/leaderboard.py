@@ -73,6 +73,8 @@ def _markdown(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _interval(found: Mapping[str, Any], column: str) -> str:
+    if found["ci95"] is None:  # one patient tells nothing of others
+        return _number(found["mean"], column)
     low, high = (_number(v, column) for v in found["ci95"])
     return f"{_number(found['mean'], column)} ({low} to {high})"
 

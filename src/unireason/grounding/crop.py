@@ -34,7 +34,7 @@ def smart_resize(
     """The size to which the published system resizes a picture before it is cut into patches.
 
     Sides are rounded to multiples of ``factor``; if the area then leaves [min_pixels, max_pixels], both sides are scaled by one
-    number and rounded inwards. A picture with a side below ``factor`` only has its sides raised to multiples.
+    number and rounded inwards. A picture with a side below ``factor`` only has its sides raised to the next multiples.
 
     Args:
         height: Pixels along y, at least 1.
@@ -55,15 +55,19 @@ def smart_resize(
         raise FormatError(f"a picture of {height} x {width} pixels", "at least 1 x 1")
     if max(height, width) > _RESIZE_ASPECT * min(height, width):
         raise FormatError(f"a picture of {height} x {width} pixels", f"sides that differ at most {_RESIZE_ASPECT} times")
-    rows, columns = (max(factor, round(side / factor) * factor) for side in (height, width))
     if min(height, width) < factor:
-        return rows, columns
+        return -(-height // factor) * factor, -(-width // factor) * factor
+    rows, columns = (round(side / factor) * factor for side in (height, width))
+    # Whole numbers all the way: a float that comes out a hair below a whole number of patches would lose one (130 -> 84, not 112).
+    cells = factor * factor
     if rows * columns > max_pixels:
-        shrink = math.sqrt(height * width / max_pixels)
-        rows, columns = (max(factor, math.floor(side / shrink / factor) * factor) for side in (height, width))
+        pairs = ((height, width), (width, height))
+        rows, columns = (max(1, math.isqrt(side * max_pixels // (other * cells))) * factor for side, other in pairs)
     elif rows * columns < min_pixels:
-        grow = math.sqrt(min_pixels / (height * width))
-        rows, columns = (math.ceil(side * grow / factor) * factor for side in (height, width))
+        rows, columns = (
+            (math.isqrt(-(-side * min_pixels // (other * cells)) - 1) + 1) * factor
+            for side, other in ((height, width), (width, height))
+        )
     return rows, columns
 
 

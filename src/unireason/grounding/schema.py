@@ -84,6 +84,14 @@ SCHEMA: dict[str, Any] = {
                 )
             ),
             "raw_text": _TEXT,
-        }
+            "scope": _object(
+                {
+                    "stated": _TEXT,
+                    "inside": _or_null({"type": "boolean"}),
+                    "remarks": {"type": "array", "items": _TEXT},
+                }
+            ),
+        },
+        optional=("scope",),
     ),
 }

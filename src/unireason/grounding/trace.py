@@ -9,6 +9,7 @@ import json
 import math
 import reprlib
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from unireason.errors import FormatError
 from unireason.grounding.schema import SCHEMA, SCHEMA_ID
 from unireason.grounding.steps import Execution, steps_from_text
-from unireason.types import AnswerStep, Crop, Frame, LookStep, Problem, Source, Step, TextStep, Tokens, Trace
+from unireason.types import AnswerStep, Crop, Frame, LookStep, Problem, ScopeCheck, Source, Step, TextStep, Tokens, Trace
 
 __all__ = ["SCHEMA", "SCHEMA_ID", "Execution", "from_json", "steps_from_text", "to_json"]
 
@@ -57,6 +58,7 @@ def to_json(trace: Trace, *, crops: Literal["none", "png"] = "none") -> dict[str
         "provenance": provenance,
         "tokens": None if tokens is None else _tokens_out(tokens),
         "raw_text": trace.raw_text,
+        "scope": {**asdict(trace.scope), "remarks": list(trace.scope.remarks)},
     }
 
 
@@ -72,7 +74,7 @@ def from_json(data: Any) -> Trace:
     Raises:
         FormatError: If the layout, the schema version or a value is wrong; the message names the place.
     """
-    top = _Node(data, "trace").keys(*SCHEMA["properties"])
+    top = _Node(data, "trace").keys(*SCHEMA["required"], optional=("scope",))
     if top["schema"].value != SCHEMA_ID:
         raise FormatError(f"a trace of schema {top['schema'].value!r}", SCHEMA_ID)
     trace = Trace(
@@ -86,6 +88,7 @@ def from_json(data: Any) -> Trace:
         provenance=top["provenance"].mapping(),
         tokens=None if top["tokens"].value is None else _tokens_in(top["tokens"]),
         raw_text=top["raw_text"].text(),
+        scope=_scope_in(top["scope"]) if "scope" in top else ScopeCheck(),
     )
     if _answer_in(top["answer"].keys("choice", "text")) != trace.answer:
         raise FormatError("the answer of the trace is not the answer of its last answer step", "the same text and choice")
@@ -290,6 +293,12 @@ def _problem_in(node: _Node) -> Problem:
 def _source_in(node: _Node) -> Source:
     field = node.keys("name", "format", "sha256")
     return Source(field["name"].text(), field["format"].text(), field["sha256"].text())
+
+
+def _scope_in(node: _Node) -> ScopeCheck:
+    field = node.keys("stated", "inside", "remarks")
+    inside = None if field["inside"].value is None else field["inside"].flag()
+    return ScopeCheck(field["stated"].text(), inside, tuple(r.text() for r in field["remarks"].items()))
 
 
 def _tokens_in(node: _Node) -> Tokens:

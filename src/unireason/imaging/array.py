@@ -16,12 +16,13 @@ from unireason.errors import FormatError, ImageReadError
 from unireason.types import Case, Geometry, Source
 
 from .decode import decoding, sha256
-from .geometry import to_canonical
+from .geometry import to_canonical, volume_geometry
 from .limits import file_bytes
 from .options import ReadOptions
 from .picture import picture_case
 
 _VOLUME, _PLANE, _COLOUR = "zyx", "yx", "cyx"
+_CHUNK = 2**20
 
 
 def content(*arrays: NDArray[Any]) -> str:
@@ -37,33 +38,60 @@ def content(*arrays: NDArray[Any]) -> str:
 
 
 def read_array(path: Path, options: ReadOptions) -> Case:
-    """Read an array as an image or a volume.
-
-    The array is believed to be in LPS axes (x to the patient's left, y to the back, z to the head); ``options.axes`` says in
-    which order. The file's index order is that of the array, last axis first. A fourth axis of length one in front (a channel, as
-    M3D stores its volumes) is dropped. The hash is that of the file.
+    """Read an array as an image or a volume; see `array_case` for what its axes mean. The hash is that of the file.
 
     Args:
         path: A ``.npy``, or a ``.npz`` with exactly one array.
-        options: ``axes``, ``spacing_mm`` and ``modality`` matter.
+        options: ``axes``, ``spacing_mm``, ``affine_lps`` and ``modality`` matter.
 
     Returns:
-        An image Case for "yx" and "yxc" in any order, else a volume Case; neither has an affine.
+        An image Case for "yx" and "yxc" in any order, else a volume Case.
 
     Raises:
         ImageReadError: If the file is damaged or holds objects, text or complex numbers.
         FormatError: If the axes are not what the array has.
-        SizeLimitError: If it is too large; checked before the data are read.
+        GeometryError: If the affine cannot be used.
+        SizeLimitError: If it is too large; checked before memory is taken.
     """
     content = file_bytes(path, options.limits)
     with decoding(path, "a numpy array"):
         packed = content.startswith(b"PK")
-        stored = _from_zip(content, path.name, options) if packed else _from_stream(io.BytesIO(content), path.name, options)
-    source = Source(path.name, "npz" if packed else "npy", sha256(content))
+        stored = _from_zip(content, path.name, options) if packed else _from_bytes(content, path.name, options)
+    return array_case(stored, Source(path.name, "npz" if packed else "npy", sha256(content)), options)
+
+
+def array_case(stored: NDArray[Any], source: Source, options: ReadOptions) -> Case:
+    """A Case around a bare array.
+
+    The file's index order is that of the array, last axis first. Without an affine the array is believed to be in LPS axes (x to the
+    patient's left, y to the back, z to the head); ``options.axes`` says in which order. With one, the letters name the affine's
+    columns, and the axes are turned to LPS. A fourth axis of length one in front (a channel, as M3D stores its volumes) is dropped.
+
+    Args:
+        stored: Real numbers of at most 64 bits.
+        source: Provenance.
+        options: ``axes``, ``spacing_mm``, ``affine_lps`` and ``modality`` matter.
+
+    Returns:
+        An image Case for "yx" and "yxc" in any order, else a volume Case; an affine only where one was given.
+
+    Raises:
+        ImageReadError: If there are no values, or others than real numbers.
+        FormatError: If the axes are not what the array has.
+        GeometryError: If the affine cannot be used.
+        SizeLimitError: If it is too large.
+    """
+    _check(stored.dtype, stored.shape, source.name, options)
+    if stored.dtype.kind == "b" or stored.dtype == np.float16:
+        stored = stored.astype(np.uint8 if stored.dtype.kind == "b" else np.float32)
+    stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    options.pick(1, f"'{source.name}'")
     channel = stored.ndim == 4 and stored.shape[0] == 1
     stored = stored[0] if channel else stored
     axes = _axes(stored, options.axes)
     if "z" not in axes:
+        if options.affine_lps is not None:
+            raise FormatError("affine_lps was given for an image", "a volume", "leave the option out")
         upright = stored.transpose([axes.index(letter) for letter in ("yxc" if "c" in axes else "yx")])
         if axes.replace("c", "") == "xy":
             # Swapping x and y is the same turn as EXIF orientation 5, so the file's own order survives in the geometry.
@@ -74,8 +102,14 @@ def read_array(path: Path, options: ReadOptions) -> Case:
     spacing = options.spacing_mm
     if spacing is not None and len(spacing) != 3:
         raise FormatError(f"spacing_mm has {len(spacing)} numbers", "three for a volume: x, y, z")
-    geometry = Geometry(tuple(sizes[axis] for axis in reversed(order)), sizes, order, (False, False, False), None, spacing)
-    notes = (*(() if options.axes else ("axes taken as Z, Y, X",)), *(("a channel axis of one dropped",) if channel else ()))
+    if options.affine_lps is None:
+        geometry = Geometry(tuple(sizes[axis] for axis in reversed(order)), sizes, order, (False, False, False), None, spacing)
+        notes = () if options.axes else ("axes taken as Z, Y, X",)
+    else:
+        affine = np.eye(4)
+        affine[:, [*order, 3]] = options.affine_lps
+        geometry, notes = volume_geometry(sizes, affine), ()
+    notes = (*notes, "a channel axis of one dropped") if channel else notes
     return Case(to_canonical(stored, geometry), "volume", geometry, options.modality or "", source, None, notes)
 
 
@@ -105,17 +139,45 @@ def _from_zip(content: bytes, name: str, options: ReadOptions) -> NDArray[Any]:
                 "exactly one array",
                 "save the one to read as .npy",
             )
-        options.limits.check("max_file_bytes", members[0].file_size, f"'{members[0].filename}' in '{name}'")
+        options.limits.check("max_unpacked_bytes", members[0].file_size, f"'{members[0].filename}' in '{name}'")
         with archive.open(members[0]) as stream:
-            return _from_stream(stream, name, options)
+            shape, fortran, dtype, count = _header(stream, name, options)
+            if count * dtype.itemsize > members[0].file_size:
+                raise _cut(name, members[0].file_size, count * dtype.itemsize)
+            # Into memory taken once: a reader that grows with what it unpacks takes twice as much.
+            array = np.empty(count, dtype)
+            into, done = array.view(np.uint8), 0
+            while piece := stream.read(min(_CHUNK, into.size - done)):
+                into[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
+                done += len(piece)
+            if done < into.size or stream.read(1):
+                raise _cut(name, done, into.size)
+            return array.reshape(shape, order="F" if fortran else "C")
 
 
-def _from_stream(stream: IO[bytes], name: str, options: ReadOptions) -> NDArray[Any]:
-    """One array from an npy stream, its header judged before the data are read."""
+def _from_bytes(content: bytes, name: str, options: ReadOptions) -> NDArray[Any]:
+    stream = io.BytesIO(content)
+    shape, fortran, dtype, count = _header(stream, name, options)
+    if len(content) - stream.tell() < count * dtype.itemsize:
+        raise _cut(name, len(content) - stream.tell(), count * dtype.itemsize)
+    return np.frombuffer(content, dtype, count, stream.tell()).reshape(shape, order="F" if fortran else "C")
+
+
+def _cut(name: str, came: int, expected: int) -> ImageReadError:
+    return ImageReadError(f"'{name}' has {came:,} bytes of data", f"{expected:,}", "copy it again")
+
+
+def _header(stream: IO[bytes], name: str, options: ReadOptions) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, order, type and count of an npy stream, judged before memory is taken for its values."""
     version = npy.read_magic(stream)
     if version not in ((1, 0), (2, 0)):
         raise ImageReadError(f"'{name}' has npy version {version}", "1.0 or 2.0", "save it with numpy.save")
     shape, fortran, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(stream)
+    return shape, fortran, dtype, _check(dtype, shape, name, options)
+
+
+def _check(dtype: np.dtype[Any], shape: tuple[int, ...], name: str, options: ReadOptions) -> int:
+    """How many values there are, once it is clear that they can be used."""
     if dtype.kind not in "buif" or dtype.itemsize > 8:
         raise ImageReadError(
             f"'{name}' holds values of type {dtype}", "real numbers of at most 64 bits", "convert it and save again"
@@ -124,12 +186,4 @@ def _from_stream(stream: IO[bytes], name: str, options: ReadOptions) -> NDArray[
     if count < 1 or min(shape, default=1) < 0:
         raise ImageReadError(f"'{name}' has shape {shape}", "no empty axis")
     options.limits.check("max_voxels", count, f"'{name}' {shape}")
-    data = stream.read(count * dtype.itemsize)
-    if len(data) != count * dtype.itemsize:
-        raise ImageReadError(f"'{name}' ends after {len(data)} bytes of data", f"{count * dtype.itemsize}", "copy it again")
-    array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
-    if dtype.kind == "b" or (dtype.itemsize == 2 and dtype.kind == "f") or not dtype.isnative:
-        array = array.astype(
-            {"b": np.uint8, "f": np.float32}.get(dtype.kind if dtype.itemsize <= 2 else "", dtype.newbyteorder("="))
-        )
-    return array
+    return count

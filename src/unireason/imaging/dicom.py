@@ -1,4 +1,4 @@
-"""One DICOM file as a Case: a single image, or the volume of an enhanced multi-frame file.
+"""One DICOM file as a Case: a single image, a frame, or the volume of an enhanced multi-frame file.
 
 Source: DICOM PS3.3 C.7.6.2 (Image Plane), C.7.6.3 (Image Pixel).
 """
@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from unireason.errors import GeometryError, ImageReadError
+from unireason.errors import FormatError, GeometryError, ImageReadError
 from unireason.types import Case, Geometry, Source
 
 from .decode import decoding, sha256
-from .dicom_values import REMEDY, Scale, display_notes, frame_count, parse, scale_of, stored_values, stored_window
+from .dicom_values import REMEDY, FrameHeader, display_notes, frame_count, frame_values, made_by, parse, stored_window
 from .limits import file_bytes
+from .multiframe import concatenation_notes, frame_plane, read_multiframe
 from .options import ReadOptions
-from .planes import numbers, plane
+from .planes import numbers
 
 
 def read_dicom(path: Path, options: ReadOptions) -> Case:
@@ -29,7 +30,7 @@ def read_dicom(path: Path, options: ReadOptions) -> Case:
 
     Args:
         path: The file.
-        options: ``frame`` picks a frame of a multi-frame file that is not a volume.
+        options: ``frame`` picks a frame of a multi-frame file, which then is an image; ``series`` one volume of several.
 
     Returns:
         An image Case, with an affine where the file gives position, orientation and spacing; or a volume Case.
@@ -42,55 +43,49 @@ def read_dicom(path: Path, options: ReadOptions) -> Case:
     """
     content = file_bytes(path, options.limits)
     with decoding(path, "DICOM", REMEDY):
-        dataset = parse(content, path.name)
+        dataset = parse(content, path.name, options.limits)
         count = frame_count(dataset, path.name, options.limits)
-        source = Source(path.name, "dicom", sha256(content))
+        source = Source(path.name, "dicom", sha256(content), made_by(dataset))
         del content
-        if count > 1 and "PerFrameFunctionalGroupsSequence" in dataset:
-            from .multiframe import read_multiframe
-
-            return read_multiframe(dataset, source, options)
+        in_groups = "PerFrameFunctionalGroupsSequence" in dataset
+        if count > 1 and in_groups and options.frame is None and FrameHeader(dataset).is_placed:
+            return read_multiframe([dataset], source, options)
+        if options.series not in (None, 0, "0", str(dataset.get("SeriesInstanceUID"))):
+            raise FormatError(f"series {options.series!r} of one image or frame, '{path.name}'", "no choice", "leave series out")
         index = options.pick(count, f"'{path.name}'")
-        return _image_case(dataset, source, options, index if count > 1 else None)
+        return _image_case(dataset, source, options, index, count)
 
 
-def _image_case(dataset: Any, source: Source, options: ReadOptions, index: int | None) -> Case:
-    stored = stored_values(dataset, index)
-    if stored.ndim not in (2, 3) or stored.size == 0:
-        raise ImageReadError(f"'{source.name}' decodes to shape {stored.shape}", "one image")
-    window = None
-    notes: tuple[str, ...] = ()
-    if stored.ndim == 2:
-        if dataset.get("ModalityLUTSequence"):
-            from pydicom.pixels import apply_modality_lut
-
-            stored, scale = apply_modality_lut(stored, dataset).astype(np.float32), Scale()
-        else:
-            scale = scale_of(dataset)
-        window, notes = stored_window(dataset, scale), display_notes(scale)
-        stored = scale.apply(stored)
-    if index is not None:
-        notes = (*notes, f"frame {index} of {dataset.NumberOfFrames}")
-    geometry, more = _image_geometry(dataset, source.name, (stored.shape[1], stored.shape[0]), options)
-    if index is not None:
+def _image_case(dataset: Any, source: Source, options: ReadOptions, index: int, count: int) -> Case:
+    header = FrameHeader(dataset, index)
+    pixels, scale = frame_values(dataset, index)
+    if pixels.ndim not in (2, 3) or pixels.size == 0:
+        raise ImageReadError(f"'{source.name}' decodes to shape {pixels.shape}", "one image")
+    window = stored_window(header, scale) if pixels.ndim == 2 else None
+    notes = (*display_notes(scale), *concatenation_notes(dataset))
+    if count > 1:
+        notes = (*notes, f"frame {index} of {count}")
+    geometry, more = _image_geometry(header, source.name, (pixels.shape[1], pixels.shape[0]), options)
+    if count > 1 or "PerFrameFunctionalGroupsSequence" in dataset:
         geometry = replace(geometry, header={"frames": (index,)})
     modality = options.modality or str(dataset.get("Modality") or "")
-    return Case(np.ascontiguousarray(stored), "image", geometry, modality, source, window, (*notes, *more))
+    return Case(np.ascontiguousarray(pixels), "image", geometry, modality, source, window, (*notes, *more))
 
 
-def _image_geometry(dataset: Any, name: str, sizes: tuple[int, int], options: ReadOptions) -> tuple[Geometry, tuple[str, ...]]:
+def _image_geometry(
+    header: FrameHeader, name: str, sizes: tuple[int, int], options: ReadOptions
+) -> tuple[Geometry, tuple[str, ...]]:
     """Placement of a single image; what is stored but unusable is left out with a note."""
     affine, spacing = None, options.spacing_mm and options.spacing_mm[:2]
     notes: tuple[str, ...] = ()
     try:
-        if dataset.get("ImagePositionPatient") and dataset.get("ImageOrientationPatient") and dataset.get("PixelSpacing"):
-            keys = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
-            where = plane(name, *(dataset.get(key) for key in keys))
+        if header.is_placed:
+            where = frame_plane(header, name)
             affine, spacing = where.affine(where.normal * (where.thickness_mm or 1.0)), where.spacing_mm
         else:
             for key in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-                if dataset.get(key):
-                    rows, columns = (float(v) for v in numbers(dataset.get(key), 2, name, key))
+                if header.get(key):
+                    rows, columns = (float(v) for v in numbers(header.get(key), 2, name, key))
                     if min(rows, columns) <= 0:
                         raise GeometryError(f"{key} is {rows:g} x {columns:g}", "positive numbers")
                     spacing, notes = (columns, rows), () if key == "PixelSpacing" else (f"spacing from {key} (at the detector)",)

@@ -14,6 +14,7 @@ class Limits:
 
     Attributes:
         max_file_bytes: Size of any one file on disk.
+        max_unpacked_bytes: Bytes that a compressed file (gzip, zlib, zip) may take in memory once unpacked.
         max_voxels: Voxels of a volume (of the frame asked for, if the file holds several).
         max_pixels: Pixels of a picture or a single DICOM image.
         max_files: Files looked at in a DICOM folder.
@@ -21,6 +22,7 @@ class Limits:
     """
 
     max_file_bytes: int = 4 * 2**30
+    max_unpacked_bytes: int = 2 * 2**30
     max_voxels: int = 2**29
     max_pixels: int = 2**27
     max_files: int = 5000

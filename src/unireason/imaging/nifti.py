@@ -1,4 +1,7 @@
-"""The NIfTI header, read and judged before any decoder sees the file.
+"""NIfTI, header and values: one file, or a pair of header and image; packed or not.
+
+The header is judged before memory is taken. Values are read as they are stored and rescaled here, so that a number, NaN included,
+is the same in every spelling of the format, and names and neighbours of a file do not matter.
 
 Source: NIfTI-1 data format (nifti1.h) and its 64-bit form NIfTI-2.
 """
@@ -7,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.errors import GeometryError, ImageReadError
-from unireason.types import Affine
+from unireason.types import PHANTOM, Affine
 
+from .decode import unpacked
 from .limits import Limits, file_size
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Data type code to numpy's.
 _CODES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _DEFLATE_LIMIT = 1032  # no deflate stream expands further
+_GZIP = b"\x1f\x8b"
 _HEAD_BYTES = 544
 _LARGEST_MM = 1e9
-_LONGEST_PREFIX = 2**16
+_SLAB = 2**18  # values rescaled at once
 FIELDS: dict[str, tuple[tuple[int, str], tuple[int, str]]] = {
     "dim": ((40, "8h"), (16, "8q")),
     "datatype": ((70, "h"), (12, "h")),
@@ -34,6 +39,7 @@ FIELDS: dict[str, tuple[tuple[int, str], tuple[int, str]]] = {
     "vox_offset": ((108, "f"), (168, "q")),
     "scl": ((112, "2f"), (176, "2d")),
     "units": ((123, "B"), (500, "i")),
+    "descrip": ((148, "80s"), (240, "80s")),
     "codes": ((252, "2h"), (344, "2i")),
     "quatern": ((256, "6f"), (352, "6d")),
     "srow": ((280, "12f"), (400, "12d")),
@@ -51,115 +57,222 @@ class NiftiHeader:
         frames: Product of the axes behind the third.
         affine_lps: (4, 4) source index to LPS millimetres.
         notes: What had to be assumed.
-        packed: True if the file is gzip.
-        prefix: The bytes in front of the values, if packed (at most the first 64 KiB of them).
-        length: Bytes of prefix and values together, unpacked.
-        plain: numpy type and offset of the values, if they are neither packed nor rescaled; else None.
-        placement: The fields that place the grid, word for word, as in ``Geometry.header``.
+        stored: The type of the values as they are stored, byte order included.
+        scale: (slope, intercept) of the real values, if they are not those stored.
+        placement: The fields that place the grid, word for word, and "step", as in ``Geometry.header``.
+        offset: Where the values begin, once unpacked.
+        files: The files to be read, header first; the last one holds the values.
+        made_by: As in ``Source``.
     """
 
     sizes: tuple[int, int, int]
     frames: int
     affine_lps: Affine
     notes: tuple[str, ...]
-    packed: bool
-    prefix: bytes
-    length: int
-    plain: tuple[str, int] | None
+    stored: np.dtype[Any]
+    scale: tuple[float, float] | None
     placement: dict[str, tuple[float, ...]]
+    offset: int = 0
+    files: tuple[Path, ...] = ()
+    made_by: str = ""
 
 
 def read_header(path: Path, limits: Limits) -> NiftiHeader:
-    """Read and judge the header of ``.nii`` or ``.nii.gz``.
+    """Read and judge the header of a file, or of the pair that it belongs to.
 
     Args:
-        path: The file.
+        path: A single file, or either one of a pair ``.hdr`` and ``.img``; each may be gzip.
         limits: Bounds on file and volume.
 
     Returns:
         The header, whose sizes are within the bounds and agree with the length of the file.
 
     Raises:
-        ImageReadError: If it is no single-file NIfTI, is damaged, or holds colour or complex values.
+        ImageReadError: If it is no NIfTI, is damaged, or holds colour or complex values.
         GeometryError: If the orientation is unusable.
         SizeLimitError: If it is too large.
     """
-    size = file_size(path, limits)
-    with path.open("rb") as file:
-        raw = file.read(_HEAD_BYTES)
-        packed = raw.startswith(b"\x1f\x8b")
-        if packed:
-            file.seek(0)
-            raw = _gunzip(file.read(2**16), path.name)
-    values = _unpack(raw, path.name)
-    dim = values["dim"]
+    head = _partner(path, ".img", ".hdr") or path
+    raw = _first_bytes(head, limits)
+    fields = _unpack(raw, path.name)
+    data = head
+    if fields["pair"]:
+        found = _partner(head, ".hdr", ".img")
+        if found is None:
+            name = head.name.removesuffix(".gz").rpartition(".")[0] + ".img"
+            raise ImageReadError(f"'{head.name}' is the header of a pair", f"its values in '{name}' beside it", "put both there")
+        data = found
+    header = parsed(fields, path.name, limits)
+    offset = fields["vox_offset"][0]
+    frame = int(np.prod(header.sizes)) * header.stored.itemsize
+    size, packed = file_size(data, limits), is_gzip(data)
+    if not (np.isfinite(offset) and offset >= 0 and offset + frame * header.frames <= size * (_DEFLATE_LIMIT if packed else 1)):
+        raise ImageReadError(
+            f"'{data.name}' is too short for the {frame * header.frames:,} bytes that its header declares",
+            remedy="copy or download it again",
+        )
+    if not fields["pair"] and offset < 348:
+        raise ImageReadError(f"'{path.name}' places its data at byte {offset:g}", "behind the header")
+    if packed:
+        limits.check("max_unpacked_bytes", frame, f"'{data.name}'")
+    return replace(header, offset=int(offset), files=(data,) if data == head else (head, data))
+
+
+def parsed(fields: dict[str, Any], name: str, limits: Limits) -> NiftiHeader:
+    """The header that fields make, where its values lie left open.
+
+    Args:
+        fields: As `fields_of` gives them.
+        name: For messages.
+        limits: Bounds on the volume.
+
+    Raises:
+        ImageReadError: If sizes, type or scale cannot be used.
+        GeometryError: If the orientation is unusable.
+        SizeLimitError: If it is too large.
+    """
+    dim = fields["dim"]
     if not 1 <= dim[0] <= 7 or any(not 1 <= n < 2**31 for n in dim[1 : dim[0] + 1]):
-        raise ImageReadError(f"'{path.name}' declares sizes {list(dim[1:])} on {dim[0]} axes", "1 to 7 axes of at least 1")
+        raise ImageReadError(f"'{name}' declares sizes {list(dim[1:])} on {dim[0]} axes", "1 to 7 axes of at least 1")
     lengths = [*(int(n) for n in dim[1 : dim[0] + 1]), 1, 1]
     sizes = (lengths[0], lengths[1], lengths[2])
     frames = int(np.prod(lengths[3:], dtype=object)) if dim[0] > 3 else 1
-    voxels = sizes[0] * sizes[1] * sizes[2]
-    limits.check("max_voxels", voxels, f"'{path.name}' ({' x '.join(map(str, sizes))})")
-    bits = _check_type(values, path.name)
-    payload = voxels * frames * bits // 8
-    _check_length(path.name, values["vox_offset"][0], payload, size * (_DEFLATE_LIMIT if packed else 1))
-    affine, notes = _affine(values, path.name)
-    offset = int(values["vox_offset"][0])
-    slope, intercept = values["scl"]
-    scaled = np.isfinite([slope, intercept]).all() and slope != 0 and (slope, intercept) != (1.0, 0.0)
-    plain = None if packed or scaled else (values["order"] + _CODES[values["datatype"][0]], offset)
-    placement = {key: values[key] for key in _PLACEMENT}
-    return NiftiHeader(sizes, frames, affine, notes, packed, raw[:offset] if packed else b"", offset + payload, plain, placement)
+    limits.check("max_voxels", sizes[0] * sizes[1] * sizes[2], f"'{name}' ({' x '.join(map(str, sizes))})")
+    _check_type(fields, name)
+    affine, notes = _affine(fields, name)
+    slope, intercept = fields["scl"]
+    used = bool(np.isfinite(slope) and slope != 0)
+    if used and not np.isfinite(intercept):
+        raise ImageReadError(f"'{name}' rescales its values by {slope:g} and {intercept}", "finite numbers", "repair the header")
+    scale = (slope, intercept) if used and (slope, intercept) != (1.0, 0.0) else None
+    stored = np.dtype(fields["order"] + _CODES[fields["datatype"][0]])
+    placement = {key: fields[key] for key in _PLACEMENT}
+    if scale is not None and stored.kind in "iu":
+        placement["step"] = (abs(slope),)
+    made_by = PHANTOM if fields["descrip"][0].rstrip(b"\0") == PHANTOM.encode() else ""
+    return NiftiHeader(sizes, frames, affine, notes, stored, scale, placement, made_by=made_by)
 
 
-def _gunzip(content: bytes, name: str) -> bytes:
-    """The first bytes of a gzip stream: the header and, as a rule, its extensions."""
-    try:
-        return zlib.decompressobj(wbits=31).decompress(content, _LONGEST_PREFIX)
-    except zlib.error as error:
-        raise ImageReadError(f"'{name}' is a damaged gzip file ({error})", "", "copy or download it again") from error
+def read_values(header: NiftiHeader, frame: int) -> NDArray[Any]:
+    """The real values of one frame, (k, j, i), read-only.
+
+    Raises:
+        ImageReadError: If a compressed file is damaged.
+    """
+    path, count = header.files[-1], int(np.prod(header.sizes))
+    start = header.offset + frame * count * header.stored.itemsize
+    end = start + count * header.stored.itemsize
+    if is_gzip(path):
+        length = header.offset + header.frames * count * header.stored.itemsize
+        values = unpacked(path, (0, path.stat().st_size), length, (start, end)).view(header.stored)
+    else:
+        values = np.fromfile(path, header.stored, count, offset=start)
+    values = rescaled(values, header.scale).reshape(header.sizes[::-1])
+    values.flags.writeable = False
+    return values
 
 
-def _unpack(raw: bytes, name: str) -> dict[str, Any]:
+def rescaled(stored: NDArray[Any], scale: tuple[float, float] | None) -> NDArray[Any]:
+    """Real values of stored ones, flat: as they are without a scale, else floats that hold all that the type can say.
+
+    Computed in 64 bits; kept in 32 where the values stored have at most 16.
+    """
+    if scale is None:
+        return stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    largest = 2.0**16 * abs(scale[0]) + abs(scale[1])
+    short = stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2 and largest < np.finfo(np.float32).max
+    real = np.empty(stored.shape, np.float32 if short else np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):  # a value that is not finite stays so, and a note tells
+        for at in range(0, stored.size, _SLAB):
+            real[at : at + _SLAB] = stored[at : at + _SLAB] * np.float64(scale[0]) + scale[1]
+    return real
+
+
+def is_gzip(path: Path) -> bool:
+    """True if a file begins as gzip does."""
+    with path.open("rb") as file:
+        return file.read(2) == _GZIP
+
+
+def fields_of(raw: bytes) -> dict[str, Any] | None:
+    """The fields of a header by name, with "order", "version" and "pair"; None if these bytes begin no NIfTI."""
     for order in "<>":
         for version, length in enumerate((348, 540)):
             if len(raw) >= length and struct.unpack_from(order + "i", raw)[0] == length:
-                magic = raw[344:348] if version == 0 else raw[4:8]
-                if magic[:3] not in (b"n+1", b"n+2"):
-                    raise ImageReadError(
-                        f"'{name}' is not a single-file NIfTI (mark {magic!r})", "", "convert it to .nii or .nii.gz"
-                    )
-                return {
-                    "order": order,
-                    "version": (version + 1,),
-                    **{
-                        key: struct.unpack_from(order + where[version][1], raw, where[version][0])
-                        for key, where in FIELDS.items()
-                    },
-                }
+                magic = raw[344:347] if version == 0 else raw[4:7]
+                if magic not in (b"n+1", b"ni1", b"n+2", b"ni2"):
+                    return None
+                found = {key: struct.unpack_from(order + at[version][1], raw, at[version][0]) for key, at in FIELDS.items()}
+                return {"order": order, "version": (version + 1,), "pair": magic[1:2] == b"i", **found}
+    return None
+
+
+def _partner(path: Path, own: str, other: str) -> Path | None:
+    """The other file of a pair, for a name that ends like one of them; packed or not, in the case of the name."""
+    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    stem, suffix = name[: -len(own)], name[-len(own) :]
+    if suffix.lower() != own:
+        return None
+    wanted = other.upper() if suffix.isupper() else other
+    packed = ".GZ" if suffix.isupper() else ".gz"
+    places = (path.parent / f"{stem}{wanted}", path.parent / f"{stem}{wanted}{packed}")
+    return next((place for place in places if place.is_file()), None)
+
+
+def _first_bytes(path: Path, limits: Limits) -> bytes:
+    file_size(path, limits)
+    with path.open("rb") as file:
+        raw = file.read(2**16)
+    if not raw.startswith(_GZIP):
+        return raw[:_HEAD_BYTES]
+    head, stream = b"", zlib.decompressobj(wbits=31)
+    try:
+        while raw and len(head) < _HEAD_BYTES:
+            head += stream.decompress(raw, _HEAD_BYTES)
+            raw = stream.unused_data if stream.eof else b""
+            stream = zlib.decompressobj(wbits=31) if stream.eof else stream
+    except zlib.error as error:
+        raise ImageReadError(f"'{path.name}' is a damaged gzip file ({error})", "", "copy or download it again") from error
+    return head[:_HEAD_BYTES]
+
+
+def _unpack(raw: bytes, name: str) -> dict[str, Any]:
+    fields = fields_of(raw)
+    if fields is not None:
+        return fields
+    lengths = {struct.unpack_from(order + "i", raw)[0] for order in "<>"} if len(raw) >= 284 else set()
+    if lengths & {348, 540}:
+        raise _convertible(name, "Analyze 7.5, which does not say which side is left", (".hdr", ".img"))
+    if 1 in lengths:
+        raise _convertible(name, "a FreeSurfer volume", (".mgz", ".mgh"))
+    if name.lower().endswith((".img", ".img.gz")):
+        raise ImageReadError(f"'{name}' holds bare values", "its header (.hdr) beside it", "put both into one folder")
     raise ImageReadError(
-        f"'{name}' has no NIfTI header", "a header of 348 or 540 bytes", "check that the file is NIfTI and complete"
+        f"'{name}' has no NIfTI header",
+        "a header of 348 or 540 bytes",
+        "unpack it if it is gzip of another format, else copy or download it again",
     )
 
 
-def _check_type(values: dict[str, Any], name: str) -> int:
-    code, bits = values["datatype"][0], values["bitpix"][0]
+def _convertible(name: str, what: str, endings: tuple[str, ...]) -> ImageReadError:
+    """The error for a format that nibabel tells by its name and turns into NIfTI."""
+    plain = name[:-3] if name.lower().endswith(".gz") else name
+    stem = plain.rpartition(".")[0] or plain
+    named = name if plain.lower().endswith(endings) else stem + endings[0]
+    command = f'python -c "import nibabel as n; n.save(n.load({named!r}), {stem + ".nii.gz"!r})"'
+    return ImageReadError(
+        f"'{name}' is {what}", "NIfTI", f"{'' if named == name else f'rename it to {named}, then '}convert it: {command}"
+    )
+
+
+def _check_type(fields: dict[str, Any], name: str) -> None:
+    code, bits = fields["datatype"][0], fields["bitpix"][0]
     if code not in _CODES or 8 * int(_CODES[code][1]) != bits:
         raise ImageReadError(
             f"'{name}' has data type {code} with {bits} bits",
             "plain integers or floats of at most 64 bits, one value a voxel",
             "convert colour or complex data to one real channel",
         )
-    return int(bits)
-
-
-def _check_length(name: str, offset: float, payload: int, available: int) -> None:
-    if not (np.isfinite(offset) and offset >= 0 and int(offset) + payload <= available):
-        raise ImageReadError(
-            f"'{name}' is too short for the {payload:,} bytes that its header declares", "", "copy or download it again"
-        )
-    if offset < 348:
-        raise ImageReadError(f"'{name}' places its data at byte {offset:g}", "behind the header")
 
 
 def _affine(values: dict[str, Any], name: str) -> tuple[Affine, tuple[str, ...]]:

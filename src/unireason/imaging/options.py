@@ -9,27 +9,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.errors import FormatError
+from unireason.types import Affine
 
 from .limits import Limits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ReadOptions:
     """Keyword arguments of `read`.
 
     Attributes:
         modality: DICOM modality code ("CT", "MR", ...) that replaces what the file says.
         axes: Letters naming the axes of a bare array, slowest first: "zyx", "xyz", "yx", "yxc" (c = colour). None means
-            "zyx", or "yx" for two axes. Only for npy and npz.
+            "zyx", or "yx" for two axes. Only for arrays (npy, npz, numpy).
         spacing_mm: Voxel size along x, y (and z), for files that carry none (arrays, plain pictures).
-        series: Which series of a DICOM folder: its SeriesInstanceUID or its number in the list that the error prints.
-        frame: Which frame of a 4-D volume, cine or multi-page picture, from 0.
+        series: Which volume of a DICOM folder or file with several: its number or its words in the list that the error prints, or
+            the SeriesInstanceUID.
+        affine_lps: (4, 4) index to LPS millimetres of a bare volume, for the centres of voxels; its columns are the axes x, y, z that
+            ``axes`` names. Of a nibabel affine: ``numpy.diag([-1, -1, 1, 1]) @ affine`` with ``axes="xyz"``.
+        frame: Which frame of a 4-D volume, cine, enhanced DICOM file or multi-page picture, from 0.
         limits: Bounds on sizes.
     """
 
     modality: str | None = None
     axes: str | None = None
     spacing_mm: tuple[float, ...] | None = None
+    affine_lps: Affine | None = None
     series: str | int | None = None
     frame: int | None = None
     limits: Limits = field(default_factory=Limits)
@@ -44,6 +49,13 @@ class ReadOptions:
             if steps.size not in (2, 3) or not (np.isfinite(steps).all() and (steps > 0).all()):
                 raise FormatError(f"spacing_mm is {self.spacing_mm}", "two or three positive numbers: x, y (and z)")
             object.__setattr__(self, "spacing_mm", tuple(float(s) for s in steps))
+        if self.affine_lps is not None:
+            values = _numbers(self.affine_lps)
+            if np.shape(self.affine_lps) != (4, 4) or not np.isfinite(values).all() or list(values[12:]) != [0, 0, 0, 1]:
+                raise FormatError("affine_lps cannot be used", "4 x 4 finite numbers, the last row 0, 0, 0, 1")
+            if self.spacing_mm is not None:
+                raise FormatError("both affine_lps and spacing_mm were given", "one of them: an affine tells the spacing")
+            object.__setattr__(self, "affine_lps", values.reshape(4, 4))
         if self.frame is not None and (isinstance(self.frame, bool) or not isinstance(self.frame, int) or self.frame < 0):
             raise FormatError(f"frame is {self.frame!r}", "a whole number from 0")
         if self.modality is not None:

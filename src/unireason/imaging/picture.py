@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unireason.errors import ImageReadError, SizeLimitError
-from unireason.types import Case, Geometry, Source
+from unireason.types import PHANTOM, Case, Geometry, Source
 
 from .decode import decoding, sha256
-from .geometry import to_canonical
+from .geometry import to_canonical, to_source
 from .limits import file_bytes
 from .options import ReadOptions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_Found = TypeVar("_Found")
+
 _ORIENTATION_TAG = 0x0112
+# Tags and one value of TIFF 6.0.
+_BITS, _PHOTOMETRIC, _PLANES, _TILE_WIDTH, _TILE_LENGTH, _SAMPLE_FORMAT = 258, 262, 284, 322, 323, 339
+_WHITE_IS_ZERO = 0
+_FEW_BITS = re.compile(r"'L;([24])(?!\d)")  # how Pillow calls greys of a few bits
+_BAND = 2**20  # pixels taken over at once
 # EXIF orientation to (order, flips) of the shown picture; 1 is upright. Source: Exif 2.32, table 6, tag 274.
 _TURNS: dict[int, tuple[tuple[int, int], tuple[bool, bool]]] = {
     1: ((0, 1), (False, False)),
@@ -37,9 +47,9 @@ _TURNS: dict[int, tuple[tuple[int, int], tuple[bool, bool]]] = {
 def read_picture(path: Path, options: ReadOptions) -> Case:
     """Read a picture as it is meant to be shown.
 
-    16-bit grey stays 16-bit; palettes, CMYK and other colour spaces become RGB; transparency is laid on black; an EXIF
-    orientation is honoured (the turn is kept in the geometry, so ``box_voxel`` still counts stored pixels). The hash is that of
-    the file.
+    Grey values keep their type: 16 bits, signed, 32 bits and floats; white-is-zero is turned so that high is bright. Palettes, CMYK
+    and other colour spaces become RGB; transparency is laid on black; an EXIF orientation is honoured (the turn is kept in the
+    geometry, so ``box_voxel`` still counts stored pixels). The hash is that of the file.
 
     Args:
         path: The file.
@@ -50,19 +60,48 @@ def read_picture(path: Path, options: ReadOptions) -> Case:
 
     Raises:
         ImageReadError: If the file is damaged or of another kind.
+        FormatError: If it has several pages and none was chosen.
         SizeLimitError: If file or picture are too large; checked before decoding.
     """
+    return _read(path, options, pillow_case)
+
+
+def read_stored(path: Path, options: ReadOptions) -> Case | None:
+    """Read the values that a picture stores where showing it would change them; None for any other picture.
+
+    These are the indices of a palette and greys of 1, 2 or 4 bits, which are spread over 0 to 255 to be shown. Turned like the
+    picture that is shown.
+
+    Raises:
+        As `read_picture`.
+    """
+
+    def case(picture: Image, source: Source, options: ReadOptions, notes: tuple[str, ...]) -> Case | None:
+        few = _FEW_BITS.search(_tiles(picture)) if picture.mode == "L" else None
+        if picture.mode not in ("P", "1") and not few:
+            return None
+        found = pillow_case(picture, source, options, notes, stored=True)
+        step = 255 // (2 ** int(few[1]) - 1) if few else 1
+        return replace(found, pixels=found.pixels.astype(np.uint8) // step)
+
+    return _read(path, options, case)
+
+
+def _read(path: Path, options: ReadOptions, case: Callable[[Image, Source, ReadOptions, tuple[str, ...]], _Found]) -> _Found:
     content = file_bytes(path, options.limits)
     with decoding(path, "a picture"):
         picture = _open(content, path.name)
         with picture:
-            _check_pixels(picture, path.name, options)
+            check_pixels(picture, path.name, options)
             notes = _choose_page(picture, path.name, options)
-            source = Source(path.name, (picture.format or "picture").lower(), sha256(content))
-            return pillow_case(picture, source, options, notes)
+            kind = "jpeg" if picture.format == "MPO" else (picture.format or "picture").lower()  # MPO: several JPEG in one
+            made_by = PHANTOM if picture.info.get("Source") == PHANTOM else ""
+            return case(picture, Source(path.name, kind, sha256(content), made_by), options, notes)
 
 
-def pillow_case(picture: Image, source: Source, options: ReadOptions, notes: tuple[str, ...] = ()) -> Case:
+def pillow_case(
+    picture: Image, source: Source, options: ReadOptions, notes: tuple[str, ...] = (), *, stored: bool = False
+) -> Case:
     """A Case of an open Pillow picture, as it is meant to be shown; see `read_picture`.
 
     Args:
@@ -70,6 +109,7 @@ def pillow_case(picture: Image, source: Source, options: ReadOptions, notes: tup
         source: Provenance.
         options: ``modality`` and ``spacing_mm`` are taken over.
         notes: Remarks so far.
+        stored: Take values as they are stored, such as the indices of a palette, not as they are shown.
 
     Returns:
         An image Case: (Y, X) or (Y, X, 3).
@@ -77,9 +117,21 @@ def pillow_case(picture: Image, source: Source, options: ReadOptions, notes: tup
     Raises:
         ImageReadError: If there are no pixels. Pillow's own errors for damaged pictures pass through.
     """
+    tiles = _tiles(picture)  # gone once the picture is loaded, as looking for EXIF in a PNG does
     turn = picture.getexif().get(_ORIENTATION_TAG, 1)
-    stored, more = _pixels(picture)
-    return picture_case(stored, source, options, turn, notes + more)
+    if picture.mode in ("RGB", "RGBA", "LA", "CMYK") and ";16" in tiles:
+        notes = (*notes, "colour of 16 bits was reduced to 8")
+    # Pillow hands values that libtiff has put into the order of the machine to an unpacker for the order of the file.
+    swapped = "libtiff" in tiles and any(mode in tiles for mode in ("'F;32BF'", "'I;32BS'", "'I;16BS'"))
+    picture.load()
+    order, flips = _TURNS.get(turn, _TURNS[1])
+    # Pillow turns a TIFF while it loads it, and no other kind.
+    turned = turn in _TURNS and picture.getexif().get(_ORIENTATION_TAG, 1) != turn
+    look, note = (None, "") if stored else _look(picture)
+    pixels = _copied(picture, look, order, flips, turned=turned)
+    if look is None and picture.mode.startswith(("I", "F", "L")):
+        pixels, note = _grey(pixels, picture, swapped=swapped)
+    return picture_case(pixels, source, options, turn, (*notes, note) if note else notes)
 
 
 def picture_case(stored: NDArray[Any], source: Source, options: ReadOptions, turn: int = 1, notes: tuple[str, ...] = ()) -> Case:
@@ -121,34 +173,97 @@ def _open(content: bytes, name: str) -> Image:
         ) from error
 
 
-def _check_pixels(picture: Image, name: str, options: ReadOptions) -> None:
+def check_pixels(picture: Image, name: str, options: ReadOptions) -> None:
+    """Refuse a picture that is too large, or whose values Pillow would read wrongly, before it is decoded."""
     options.limits.check("max_pixels", picture.width * picture.height, f"'{name}' ({picture.width} x {picture.height})")
+    tags = getattr(picture, "tag_v2", {})
+    if _TILE_WIDTH in tags and _TILE_LENGTH in tags:  # a decoder takes memory for a whole tile, however small the picture
+        width, height = int(tags[_TILE_WIDTH]), int(tags[_TILE_LENGTH])
+        options.limits.check("max_pixels", width * height, f"a tile of '{name}' ({width} x {height})")
+    if tags.get(_PLANES) == 2 and max(np.ravel(tags.get(_BITS, 1))) > 8:
+        raise ImageReadError(f"'{name}' holds each colour of 16 bits as a plane", "colours pixel by pixel", "save it as such")
 
 
 def _choose_page(picture: Image, name: str, options: ReadOptions) -> tuple[str, ...]:
-    if picture.format == "TIFF":
-        count = getattr(picture, "n_frames", 1)
-        picture.seek(options.pick(count, f"'{name}'"))
-        _check_pixels(picture, name, options)
-        return () if count == 1 else (f"page {options.frame} of {count}",)
-    return ("animated: the first frame was taken",) if getattr(picture, "n_frames", 1) > 1 else ()
+    frames = getattr(picture, "n_frames", 1)
+    count = frames if picture.format == "TIFF" else 1
+    page = options.pick(count, f"'{name}'")
+    if count > 1:
+        picture.seek(page)
+        check_pixels(picture, name, options)
+        return (f"page {page} of {count}",)
+    return ("animated: the first frame was taken",) if frames > 1 else ()
 
 
-def _pixels(picture: Image) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Stored pixels as uint8, uint16, int32 or float32 grey or as uint8 RGB, with a note on what was lost."""
+def _tiles(picture: Image) -> str:
+    """How the pixels of a picture that is not loaded are stored, in Pillow's words."""
+    return str(getattr(picture, "tile", ""))
+
+
+def _look(picture: Image) -> tuple[Callable[[Image], Image] | None, str]:
+    """What makes grey or RGB out of a piece of the picture, None if it is that already, and a note on what is lost."""
+    mode = picture.mode
+    if mode == "1":
+        return lambda band: band.convert("L"), ""
+    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or ("transparency" in picture.info and not mode.startswith(("I", "F"))):
+        return _on_black, "transparency was laid on black"
+    if mode.startswith(("I", "F")) or mode in ("L", "RGB"):
+        return None, ""
+    return lambda band: band.convert("RGB"), ""
+
+
+def _on_black(band: Image) -> Image:
     from PIL import Image
 
-    mode = picture.mode
-    if mode.startswith("I;16"):
-        return np.asarray(picture).astype(np.uint16), ()
-    if mode in ("I", "F"):
-        values = np.asarray(picture)
-        small = mode == "I" and values.size > 0 and values.min() >= 0 and values.max() <= 65535
-        return (values.astype(np.uint16) if small else values.copy()), ()
-    if mode in ("1", "L"):
-        return np.asarray(picture.convert("L")).copy(), ()
-    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
-        flat = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer)
-        return np.asarray(flat.convert("L" if mode in ("LA", "La") else "RGB")).copy(), ("transparency was laid on black",)
-    return np.asarray(picture.convert("RGB")).copy(), ()
+    layer = band.convert("RGBA")
+    flat = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer)
+    return flat.convert("L" if band.mode in ("LA", "La", "L") else "RGB")
+
+
+def _copied(
+    picture: Image,
+    look: Callable[[Image], Image] | None,
+    order: tuple[int, int],
+    flips: tuple[bool, bool],
+    *,
+    turned: bool,
+) -> NDArray[Any]:
+    """The pixels after ``look`` in file order, laid into memory as they are shown.
+
+    Taken over a band of rows at a time, and turned on the way: else they would lie in memory several times.
+    """
+    width, height = picture.size
+    rows = max(1, _BAND // max(1, width))
+    stored: NDArray[Any] = np.empty((0, 0), np.uint8)
+    for top in range(0, height, rows):
+        band = picture.crop((0, top, width, min(height, top + rows)))
+        part = np.asarray(look(band) if look else band)
+        if top == 0:
+            sizes = (height, width) if turned or order == (0, 1) else (width, height)
+            shown = np.empty((*sizes, *part.shape[2:]), part.dtype.newbyteorder("="))
+            stored = to_source(shown, Geometry(sizes, sizes[::-1], order, flips))
+        (shown if turned else stored)[top : top + len(part)] = part
+    return stored
+
+
+def _grey(values: NDArray[Any], picture: Image, *, swapped: bool) -> tuple[NDArray[Any], str]:
+    """Grey values with the sign, byte order and direction that a TIFF tells and Pillow leaves out; a note."""
+    tags = getattr(picture, "tag_v2", {})
+    bits, kind = (int(np.ravel(tags.get(tag, default))[0]) for tag, default in ((_BITS, 0), (_SAMPLE_FORMAT, 1)))
+    if picture.mode.startswith("I;16"):
+        values = values.astype(np.uint16, copy=False)
+    elif (picture.mode, bits, kind) == ("L", 8, 2):
+        values = values.view(np.int8)
+    elif (picture.mode, bits, kind) == ("I", 32, 1):
+        values = values.view(np.uint32)
+    elif (picture.mode, bits, kind) == ("I", 16, 2):
+        values = values.astype(np.int16)
+    if swapped:
+        values = values.byteswap()
+    if values.dtype in (np.int32, np.uint32) and values.size and 0 <= values.min() <= values.max() < 2**16:
+        values = values.astype(np.uint16)
+    if tags.get(_PHOTOMETRIC) != _WHITE_IS_ZERO or picture.mode == "L":  # 8 bits and fewer are turned by Pillow
+        return values, ""
+    if values.dtype.kind == "f":
+        return -values, "white is zero: values were negated so that high is bright"
+    return np.iinfo(np.uint16).max - values, ""

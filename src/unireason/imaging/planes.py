@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from unireason.errors import GeometryError
 from unireason.types import Affine
 
-_SAME_MM = 0.01  # planes nearer than this are copies
+_SAME_DIRECTION, _SAME_SPACING_MM = 0.01, 1e-3  # direction cosines and pixel spacings nearer than this are those of one stack
 _TILT_DEGREES = 0.2
 _UNEVEN = 0.1  # share of the slice distance by which a slice may be off the even grid
 
@@ -105,20 +105,35 @@ def numbers(value: Any, count: int, name: str, what: str) -> NDArray[np.float64]
     return values
 
 
-def orientation_key(one: Plane) -> tuple[float, ...]:
-    """What planes of one stack have in common: directions to about a hundredth."""
-    return tuple(float(v) + 0.0 for v in np.round([*one.row, *one.column], 2))
+def clusters(values: Sequence[float] | NDArray[np.float64], tolerance: float) -> NDArray[np.intp]:
+    """Number of the cluster of each value, in ascending order; neighbours within the tolerance are in one.
+
+    Rounding would part values that differ by nothing but noise wherever a bin ends.
+    """
+    found = np.asarray(values, np.float64)
+    order = np.argsort(found, kind="stable")
+    labels = np.zeros(len(found), np.intp)
+    labels[order[1:]] = np.cumsum(np.diff(found[order]) > tolerance)
+    return labels
 
 
-def distance_mm(one: Plane) -> float:
-    """Position along the plane's own normal."""
-    return float(one.position_mm @ one.normal)
+def grid_keys(planes: Sequence[Plane]) -> list[tuple[int, ...]]:
+    """What planes of one stack have in common: equal keys for directions and pixel spacings that are nearly equal."""
+    keys = [clusters(column, _SAME_DIRECTION) for column in np.array([[*p.row, *p.column] for p in planes]).T]
+    keys += [clusters(column, _SAME_SPACING_MM) for column in np.array([p.spacing_mm for p in planes]).T]
+    return [tuple(int(n) for n in row) for row in np.array(keys).T]
 
 
-def has_copies(planes: Sequence[Plane]) -> bool:
-    """True if two planes lie at the same place along the normal."""
-    along = np.sort([distance_mm(one) for one in planes])
-    return bool(len(along) > 1 and np.diff(along).min() < _SAME_MM)
+def _same_mm(planes: Sequence[Plane]) -> float:
+    """Planes nearer than this are at one place: a hundredth of their thickness."""
+    thick = min(p.thickness_mm for p in planes)
+    return float(np.clip(thick / 100, 0.001, 0.05)) if thick else 0.01
+
+
+def place_labels(planes: Sequence[Plane]) -> list[int]:
+    """For each plane the number of its place along the normal; planes at one place have the same."""
+    along = [float(one.position_mm @ planes[0].normal) for one in planes]
+    return [int(n) for n in clusters(along, _same_mm(planes))]
 
 
 def stack_planes(planes: Sequence[Plane]) -> tuple[list[int], Affine, tuple[str, ...]]:
@@ -132,29 +147,35 @@ def stack_planes(planes: Sequence[Plane]) -> tuple[list[int], Affine, tuple[str,
 
     Raises:
         GeometryError: If planes are copies of each other, a slice is missing, distances are uneven, the gantry was tilted, or
-            pixel spacings differ.
+            directions or pixel spacings drift from plane to plane.
     """
     along = np.array([p.position_mm @ planes[0].normal for p in planes])
     order = [int(n) for n in np.argsort(along, kind="stable")]
     first, last = planes[order[0]], planes[order[-1]]
-    if max(max(abs(a - b) for a, b in zip(p.spacing_mm, first.spacing_mm, strict=True)) for p in planes) > 1e-3:
-        raise GeometryError("the slices have different pixel spacings", "one spacing", "resample them to one grid")
+    turn = max(float(np.abs([p.row - first.row, p.column - first.column]).max()) for p in planes)
+    zoom = max(abs(a - b) for p in planes for a, b in zip(p.spacing_mm, first.spacing_mm, strict=True))
+    if turn > 2 * _SAME_DIRECTION or zoom > 2 * _SAME_SPACING_MM:
+        raise GeometryError(
+            f"the slices are turned against each other by {np.degrees(turn):.2g} degrees, their pixel spacings differ by {zoom:.2g} mm",
+            "one direction and one spacing",
+            "read single slices",
+        )
     if len(planes) == 1:
         return order, first.affine(first.normal * (first.thickness_mm or 1.0)), ()
-    _check_distances([planes[n].name for n in order], along[order])
+    _check_distances([planes[n].name for n in order], along[order], _same_mm(planes))
     _check_tilt(planes[order[0]], [planes[n] for n in order])
     step = (last.position_mm - first.position_mm) / (len(planes) - 1)
     return order, first.affine(step), ()
 
 
-def _check_distances(names: Sequence[str], along: NDArray[np.float64]) -> None:
+def _check_distances(names: Sequence[str], along: NDArray[np.float64], same_mm: float) -> None:
     steps = np.diff(along)
-    copies = [f"{names[n]} and {names[n + 1]}" for n in np.flatnonzero(steps < _SAME_MM).tolist()]
+    copies = [f"{names[n]} and {names[n + 1]}" for n in np.flatnonzero(steps <= same_mm).tolist()]
     if copies:
         raise GeometryError(
             f"{len(copies)} slices lie where another one lies ({', '.join(copies[:3])})",
             "each position once",
-            "remove the copies",
+            "keep one of each place",
         )
     usual = float(np.median(steps))
     wide = np.flatnonzero(steps > 1.5 * usual)

@@ -28,6 +28,8 @@ _NRRD_BYTES = {
     **dict.fromkeys(("longlong", "long long", "long long int", "signed long long", "int64", "int64_t", "double"), 8),
     **dict.fromkeys(("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"), 8),
 }
+# Kinds of an axis that runs through space or time; an unknown one counts as such.
+_SPATIAL = ("domain", "space", "time", "???", "none")
 _META_BYTES = {
     **dict.fromkeys(("MET_CHAR", "MET_UCHAR"), 1),
     **dict.fromkeys(("MET_SHORT", "MET_USHORT"), 2),
@@ -46,6 +48,7 @@ class TextHeader:
         notes: What had to be assumed.
         packed: First byte and end of the compressed values in ``data``; None if they are not compressed.
         length: Bytes of the values, unpacked.
+        listed: Which axis counts frames: one that the header calls a list, or the fourth; None if there is none.
     """
 
     sizes: tuple[int, ...]
@@ -53,6 +56,7 @@ class TextHeader:
     notes: tuple[str, ...]
     packed: tuple[int, int] | None
     length: int
+    listed: int | None = None
 
 
 def nrrd_header(path: Path, limits: Limits) -> TextHeader:
@@ -86,25 +90,26 @@ def nrrd_header(path: Path, limits: Limits) -> TextHeader:
         raise ImageReadError(f"'{path.name}' has a NRRD header without an end", "a blank line behind it")
     dimension = _integers(fields.get("dimension", ""), path.name, "dimension", 1)[0]
     sizes = _sizes(_integers(fields.get("sizes", ""), path.name, "sizes", dimension), path.name, limits)
+    listed = _nrrd_list(fields, path.name, dimension)
     each = _NRRD_BYTES.get(fields.get("type", "").lower())
     encoding = fields.get("encoding", "").lower()
     if each is None or encoding not in ("raw", "gzip", "gz"):
         raise ImageReadError(
             f"'{path.name}' has type {fields.get('type')!r} and encoding {encoding!r}",
             "plain numbers, raw or gzip",
-            "save it again",
+            "save it again as such",
         )
     for skip in ("lineskip", "byteskip", "blocksize"):
         if fields.get(skip, "0") != "0":
             raise ImageReadError(f"'{path.name}' uses '{skip}'", "data that follow the header at once", "save it again")
-    _nrrd_directions(fields, path.name, dimension)
+    _nrrd_directions(fields, path.name, dimension, listed)
     data = _neighbour(path, fields["datafile"]) if "datafile" in fields else path
     start = offset if data == path else 0
     end = file_size(data, limits)
     packed = (start, end) if encoding != "raw" else None
-    length = _check_length(path.name, sizes, each, end - start, packed is not None)
-    placed = ("spacedirections" in fields and "space" in fields) or dimension == 2
-    return TextHeader(sizes, data, () if placed else _UNPLACED, packed, length)
+    length = _check_length(path.name, sizes, each, end - start, packed is not None, limits)
+    placed = ("spacedirections" in fields and "space" in fields) or dimension - (listed is not None) == 2
+    return TextHeader(sizes, data, () if placed else _UNPLACED, packed, length, listed)
 
 
 def metaimage_header(path: Path, limits: Limits) -> TextHeader:
@@ -151,9 +156,9 @@ def metaimage_header(path: Path, limits: Limits) -> TextHeader:
         if not 0 < stream <= end - start:
             raise ImageReadError(f"'{path.name}' is shorter than its compressed data", "", "copy or download it again")
         packed = (start, start + stream)
-    length = _check_length(path.name, sizes, each, end - start, packed is not None)
+    length = _check_length(path.name, sizes, each, end - start, packed is not None, limits)
     placed = {"transformmatrix", "rotation", "orientation"} & set(fields) or dimension == 2
-    return TextHeader(sizes, data, () if placed else _UNPLACED, packed, length)
+    return TextHeader(sizes, data, () if placed else _UNPLACED, packed, length, 3 if dimension == 4 else None)
 
 
 def _head(path: Path, limits: Limits) -> bytes:
@@ -182,13 +187,15 @@ def _sizes(sizes: tuple[int, ...], name: str, limits: Limits) -> tuple[int, ...]
     return sizes
 
 
-def _check_length(name: str, sizes: tuple[int, ...], each: int, available: int, packed: bool) -> int:
+def _check_length(name: str, sizes: tuple[int, ...], each: int, available: int, packed: bool, limits: Limits) -> int:
     """Bytes of the values, once it is clear that the data can hold them."""
     payload = int(np.prod(sizes, dtype=object)) * each
     if payload > available * (_DEFLATE_LIMIT if packed else 1):
         raise ImageReadError(
             f"'{name}' is too short for the {payload:,} bytes that its header declares", "", "copy or download it again"
         )
+    if packed:
+        limits.check("max_unpacked_bytes", payload, f"'{name}'")
     return payload
 
 
@@ -201,7 +208,31 @@ def _neighbour(path: Path, name: str) -> Path:
     return path.parent / name
 
 
-def _nrrd_directions(fields: dict[str, str], name: str, dimension: int) -> None:
+def _nrrd_list(fields: dict[str, str], name: str, dimension: int) -> int | None:
+    """The axis that counts values of one voxel (layers of a segmentation, components) or volumes; None if there is none."""
+    kinds = re.findall(r"\S+", fields.get("kinds", "").lower())
+    if kinds and len(kinds) != dimension:
+        raise ImageReadError(f"'{name}' has kinds {fields['kinds'][:60]!r}", f"{dimension} of them", "repair the header")
+    if any("color" in kind or kind.startswith("complex") for kind in kinds):
+        raise ImageReadError(f"'{name}' holds colour or complex values", "one value a voxel", "save one channel")
+    listed = {axis for axis, kind in enumerate(kinds) if kind not in _SPATIAL}
+    vectors = re.findall(r"\([^()]*\)|none", fields.get("spacedirections", ""))
+    bare = {axis for axis, vector in enumerate(vectors) if vector == "none"}
+    if bare - listed:
+        line = " ".join("list" if axis in bare else "domain" for axis in range(dimension))
+        raise ImageReadError(
+            f"'{name}' has an axis without a direction that is called a part of space or time",
+            "a list",
+            f"write 'kinds: {line}' into the header if that is what it is, or save each volume alone",
+        )
+    if not listed and dimension == 4:
+        listed = {kinds.index("time") if "time" in kinds else 3}
+    if len(listed) > 1:
+        raise ImageReadError(f"'{name}' has {len(listed)} axes that are not in space", "at most one", "save one volume")
+    return listed.pop() if listed else None
+
+
+def _nrrd_directions(fields: dict[str, str], name: str, dimension: int, listed: int | None) -> None:
     text = fields.get("spacedirections", "")
     vectors = re.findall(r"\(([^()]*)\)|\bnone\b", text)
     origin = re.findall(r"\(([^()]*)\)", fields.get("spaceorigin", ""))
@@ -211,7 +242,7 @@ def _nrrd_directions(fields: dict[str, str], name: str, dimension: int) -> None:
     if not all(_finite(vector.split(",")) for vector in filled):
         raise GeometryError(f"'{name}' has directions that are not finite numbers", "", "repair the header")
     # One axis without a direction is a list of frames; its neighbours keep theirs.
-    if text and len([v for v in vectors if v]) < min(dimension, 3):
+    if text and len([v for v in vectors if v]) < min(dimension - (listed is not None), 3):
         raise GeometryError(f"'{name}' leaves the direction of a spatial axis open", "", "repair the header")
     if "spacings" in fields and not _finite(fields["spacings"].split()):
         raise GeometryError(f"'{name}' has spacings {fields['spacings'][:60]!r}", "positive numbers", "repair the header")

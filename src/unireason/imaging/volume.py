@@ -1,4 +1,4 @@
-"""NIfTI, NRRD and MetaImage volumes, decoded by SimpleITK; nibabel where SimpleITK refuses a NIfTI; plain bytes by numpy.
+"""NIfTI, NRRD and MetaImage volumes; the latter two are decoded by SimpleITK.
 
 Headers are judged first (`nifti`, `textheader`), because native decoders trust them. Pixels stay in the decoder's memory: the
 canonical array is a permuted and flipped, read-only view of it.
@@ -18,20 +18,20 @@ from unireason.types import Case, Geometry, Source
 
 from .decode import BackgroundHash, check_unpacked, decoding, sha256_of_files
 from .geometry import to_canonical, volume_geometry
-from .nifti import NiftiHeader, read_header
+from .nifti import NiftiHeader, read_header, read_values
 from .options import ReadOptions
 from .picture import picture_case
 from .textheader import TextHeader, metaimage_header, nrrd_header
 
 
 def read_nifti(path: Path, options: ReadOptions) -> Case:
-    """Read ``.nii`` or ``.nii.gz``.
+    """Read NIfTI: a single file or a pair of ``.hdr`` and ``.img``, packed or not, whatever its name.
 
     The sform is used if it has a code, else the qform, else the axes are taken as LPS, as ITK does (nibabel would say LAS); a
     note tells. A sheared affine is kept as it is, with a note. The hash is that of the file on disk.
 
     Args:
-        path: The file.
+        path: The file; of a pair either one.
         options: ``frame`` picks a volume out of a 4-D file.
 
     Returns:
@@ -40,22 +40,24 @@ def read_nifti(path: Path, options: ReadOptions) -> Case:
     Raises:
         ImageReadError: If the file is damaged, or holds colour or complex values.
         GeometryError: If the orientation is unusable.
-        SizeLimitError: If it is too large; checked before decoding.
+        SizeLimitError: If it is too large; checked before memory is taken.
         FormatError: If it is 4-D and no frame was chosen.
     """
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        raise ImageReadError(f"'{path.name}' is NIfTI or gzip by content", "a name ending in .nii or .nii.gz", "rename it")
     header = read_header(path, options.limits)
     frame = options.pick(header.frames, f"'{path.name}' (4-D)")
-    geometry = replace(volume_geometry(header.sizes, header.affine_lps), header=header.placement)
-    digest = BackgroundHash(path)
+    digests = [BackgroundHash(file) for file in header.files]
     with decoding(path, "NIfTI"):
-        if header.frames == 1:
-            stored, notes = _nifti_values(path, header)
-        else:
-            stored, notes = _with_nibabel(path, header, frame), (f"frame {frame} of {header.frames}",)
-    source = Source(path.name, "nifti", digest.hexdigest())
-    return _volume(stored, geometry, source, options, (*header.notes, *notes))
+        stored = read_values(header, frame)
+    sums = [digest.hexdigest() for digest in digests]
+    source = Source(path.name, "nifti", sums[0] if len(sums) == 1 else sha256_of_files(sums), header.made_by)
+    return nifti_case(header, stored, source, options, frame)
+
+
+def nifti_case(header: NiftiHeader, stored: NDArray[Any], source: Source, options: ReadOptions, frame: int) -> Case:
+    """The Case of a header and the (k, j, i) values of one of its frames."""
+    notes = header.notes if header.frames == 1 else (*header.notes, f"frame {frame} of {header.frames}")
+    geometry = replace(volume_geometry(header.sizes, header.affine_lps), header=header.placement)
+    return _volume(stored, geometry, source, options, notes)
 
 
 def read_nrrd(path: Path, options: ReadOptions) -> Case:
@@ -123,69 +125,68 @@ def _image(path: Path, kind: str) -> Any:
     return reader.Execute()
 
 
-def _nifti_values(path: Path, header: NiftiHeader) -> tuple[NDArray[Any], tuple[str, ...]]:
-    if header.plain is not None:
-        # Nothing to unpack or to rescale: reading the bytes as they are takes half of SimpleITK's memory.
-        values = np.fromfile(path, header.plain[0], int(np.prod(header.sizes)), offset=header.plain[1])
-        values = values.astype(values.dtype.newbyteorder("="), copy=False).reshape(header.sizes[::-1])
-        values.flags.writeable = False
-        return values, ()
-    if header.packed and path.with_suffix("").exists():
-        # ITK would read the header of name.nii.gz and the values of its neighbour name.nii.
-        return _with_nibabel(path, header, 0), ()
-    try:
-        stored = _shared(_image(path, "NiftiImageIO"))
-        if stored.size == int(np.prod(header.sizes)):
-            if header.packed:
-                check_unpacked(path, (0, path.stat().st_size), header.prefix, stored, header.length)
-            return stored.reshape(header.sizes[::-1]), ()
-        refusal = f"it gave shape {stored.shape}"
-    except RuntimeError as error:
-        refusal = str(error)
-    reason = "axes not at right angles" if "orthonormal" in refusal else "SimpleITK refused the file"
-    return _with_nibabel(path, header, 0), (f"decoded by nibabel ({reason})",)
-
-
-def _with_nibabel(path: Path, header: NiftiHeader, frame: int) -> NDArray[Any]:
-    """Values of one frame, (k, j, i)."""
-    import nibabel
-
-    if header.packed:
-        check_unpacked(path, (0, path.stat().st_size), b"", np.empty(0), header.length)
-    proxy = nibabel.load(path).dataobj
-    place = np.unravel_index(frame, proxy.shape[3:], order="F") if len(proxy.shape) > 3 else ()
-    values = np.asanyarray(proxy[(..., *(int(n) for n in place))] if place else proxy)
-    stored: NDArray[Any] = values.reshape(header.sizes, order="F").transpose(2, 1, 0)
-    return stored
-
-
 def _read_itk(path: Path, kind: str, header: TextHeader, options: ReadOptions) -> Case:
     io = {"nrrd": "NrrdImageIO", "metaimage": "MetaImageIO"}[kind]
     digests = [BackgroundHash(file) for file in dict.fromkeys((path, header.data))]
-    frame = options.pick(header.sizes[3] if len(header.sizes) == 4 else 1, f"'{path.name}' (4-D)")
+    count = 1 if header.listed is None else header.sizes[header.listed]
+    frame = options.pick(count, f"'{path.name}' ({len(header.sizes)}-D)")
     with decoding(path, "NRRD" if kind == "nrrd" else "MetaImage"):
         image = _image(path, io)
         stored = _shared(image)
         if header.packed is not None:
-            check_unpacked(header.data, header.packed, b"", stored, header.length)
-    if image.GetNumberOfComponentsPerPixel() != 1 or stored.shape != header.sizes[::-1]:
+            check_unpacked(header.data, header.packed, stored, header.length)
+    # ITK takes an axis that is a list for the values of one voxel, which come first in the file and last in the array.
+    sizes = [n for axis, n in enumerate(header.sizes) if axis != header.listed]
+    values = image.GetNumberOfComponentsPerPixel()
+    layered = values == count and stored.shape == (*sizes[::-1], *((count,) if count > 1 else ()))
+    stacked = values == 1 and header.listed == 3 and stored.shape == header.sizes[::-1]
+    if not layered and not stacked:
         raise ImageReadError(
-            f"'{path.name}' holds an array of shape {stored.shape} with {image.GetNumberOfComponentsPerPixel()} values a voxel",
-            "one value a voxel",
-            "save one channel",
+            f"'{path.name}' holds an array of shape {stored.shape} with {values} values a voxel",
+            f"{count} of sizes {sizes}",
+            "save one channel or one volume",
         )
+    if count > 1:
+        stored = stored[..., frame] if layered else stored[frame]
+    elif stacked:
+        stored = stored.reshape(sizes[::-1])
     sums = [digest.hexdigest() for digest in digests]
     source = Source(path.name, kind, sums[0] if len(sums) == 1 else sha256_of_files(sums))
-    if len(header.sizes) == 2:
-        return _flat(image, stored, source, options)
-    notes = header.notes
-    if len(header.sizes) == 4:
-        stored, notes = stored[frame], (*notes, f"frame {frame} of {header.sizes[3]}")
-    return _volume(stored, volume_geometry(header.sizes[:3], _itk_affine(image)), source, options, notes)
+    return _placed(image, stored, source, options, header.notes, frame, count)
 
 
-def _flat(image: Any, stored: NDArray[Any], source: Source, options: ReadOptions) -> Case:
-    case = picture_case(stored, source, options)
+def itk_case(image: Any, source: Source, options: ReadOptions) -> Case:
+    """The Case of a SimpleITK image in memory, its values copied.
+
+    Raises:
+        ImageReadError: If it holds several values a voxel, or others than real numbers.
+        SizeLimitError: If it is too large.
+        FormatError: If it is 4-D and no frame was chosen.
+    """
+    import SimpleITK
+
+    sizes = image.GetSize()
+    options.limits.check("max_voxels", int(np.prod(sizes, dtype=object)), f"'{source.name}' ({' x '.join(map(str, sizes))})")
+    if image.GetNumberOfComponentsPerPixel() != 1 or not 2 <= len(sizes) <= 4:
+        raise ImageReadError(
+            f"'{source.name}' has {len(sizes)} axes and {image.GetNumberOfComponentsPerPixel()} values a voxel",
+            "2 to 4 axes and one value",
+            "choose one channel, e.g. with SimpleITK.VectorIndexSelectionCast",
+        )
+    count = sizes[3] if len(sizes) == 4 else 1
+    frame = options.pick(count, f"'{source.name}' (4-D)")
+    stored = SimpleITK.GetArrayFromImage(image)
+    return _placed(image, stored[frame] if len(sizes) == 4 else stored, source, options, (), frame, count)
+
+
+def _placed(
+    image: Any, stored: NDArray[Any], source: Source, options: ReadOptions, notes: tuple[str, ...], frame: int, count: int
+) -> Case:
+    """The Case of one frame of a SimpleITK image: a volume, or an image if it is flat."""
+    notes = notes if count == 1 else (*notes, f"frame {frame} of {count}")
+    if stored.ndim == 3:
+        return _volume(stored, volume_geometry(stored.shape[::-1], _itk_affine(image)), source, options, notes)
+    case = picture_case(stored, source, options, notes=notes)
     steps = options.spacing_mm[:2] if options.spacing_mm else tuple(float(s) for s in image.GetSpacing())
     placement = {"origin": tuple(image.GetOrigin()), "direction": tuple(image.GetDirection())}
     return replace(case, geometry=replace(case.geometry, spacing_mm=steps, header=placement))

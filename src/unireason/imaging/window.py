@@ -107,6 +107,16 @@ def apply(pixels: NDArray[Any], window: Window) -> NDArray[np.uint8]:
     return out
 
 
+def finite(values: NDArray[Any]) -> NDArray[Any]:
+    """Values without a hole, for whoever compares grey levels: NaN and minus infinity lowest, infinity highest, as they are shown."""
+    good = np.isfinite(values) if values.dtype.kind == "f" else np.True_
+    if good.all():
+        return values
+    low, high = (values[good].min(), values[good].max()) if good.any() else (0.0, 0.0)
+    filled: NDArray[Any] = np.nan_to_num(values, nan=low, neginf=low, posinf=high)
+    return filled
+
+
 def _grey(values: NDArray[Any], window: Window, out: NDArray[np.floating]) -> None:
     """Grey levels plus a half, cut to [0, 256), so that dropping the fraction rounds them."""
     if window.high <= window.low:

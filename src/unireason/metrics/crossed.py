@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unireason.errors import FormatError
 
-from .intervals import Interval
+from .intervals import FEW, Interval, bootstrap_mean, spread, unseen_difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,13 @@ def crossed_mean(
     often as this, the bootstrap in brackets: 5 seeds 95-96% (88-99%), 3 seeds 92-97% (80-98%), 2 seeds 89-97% (77-97%).
 
     Args:
-        table: Finite values, (seeds, questions).
+        table: Values from 0 to 1, (seeds, questions).
         clusters: One label a question, such as its patient; None takes every question as its own.
         confidence: Between 0 and 1, both excluded.
 
     Returns:
-        The mean. One seed: the interval holds for that seed alone. One patient: for that patient alone. One of each, or a table of equal
-        values: an interval of no width. Ends may lie outside the range of the values.
+        The mean. One seed: the interval holds for that seed alone. One patient: for that patient alone. One of each: 0 to 1. Below 20
+        patients, and where all are alike, the interval of a share is made for few (``intervals.spread``), never without width.
 
     Raises:
         FormatError: If the table is empty, ragged or not finite, or the number of labels differs.
@@ -63,15 +63,16 @@ def crossed_mean(
     Source: F. E. Satterthwaite, Biometrics Bull. 2 (1946) 110; crossed readers and cases: N. A. Obuchowski and H. E. Rockette, Commun.
         Stat. Simul. Comput. 24 (1995) 285.
     """
-    if not 0 < confidence < 1:
-        raise FormatError(f"the confidence {confidence}", "a number between 0 and 1", "write 0.95 for 95 percent")
-    values = _checked(table)
-    mean = float(values.mean())
-    cells = _cells(values, clusters, mean)
-    variance, freedom = _variance(cells)
-    error = math.sqrt(variance)
-    reach = error * _t(freedom, confidence) if error else 0.0
-    return Crossed(mean, (mean - reach, mean + reach), tuple(float(v) for v in values.mean(axis=1)), error, freedom)
+    found, patients = _crossed(_checked(table), clusters, confidence)
+    if found.error and patients >= FEW:
+        return found
+    if not found.error and found.freedom < 1:
+        return replace(found, interval=(0.0, 1.0))
+    low, high = spread(found.mean, found.error, found.freedom, clusters=patients, limits=(0.0, 1.0), confidence=confidence)
+    if 1 < patients < FEW:  # seeds only add to what patients leave unknown
+        least, most = bootstrap_mean(_checked(table).mean(axis=0).tolist(), seed=0, clusters=clusters, confidence=confidence)
+        low, high = min(low, least), max(high, most)
+    return replace(found, interval=(low, high))
 
 
 def crossed_difference(
@@ -90,7 +91,7 @@ def crossed_difference(
         confidence: Between 0 and 1, both excluded.
 
     Returns:
-        The difference; both ways differ at this confidence when 0 lies outside the interval.
+        The difference; both ways differ at this confidence when 0 lies outside the interval, which is never without width.
 
     Raises:
         FormatError: If the tables have different shapes, or as in :func:`crossed_mean`.
@@ -98,7 +99,22 @@ def crossed_difference(
     one, other = _checked(first), _checked(second)
     if one.shape != other.shape:
         raise FormatError(f"tables of {one.shape} and {other.shape}", "the same seeds and questions")
-    return crossed_mean((one - other).tolist(), clusters=clusters, confidence=confidence)
+    found, patients = _crossed(one - other, clusters, confidence)
+    if found.error:
+        return found
+    return replace(found, interval=unseen_difference(found.mean, patients, confidence) if found.freedom >= 1 else (-1.0, 1.0))
+
+
+def _crossed(values: NDArray[np.float64], clusters: Sequence[Hashable] | None, confidence: float) -> tuple[Crossed, int]:
+    """The mean with Student's interval, and the number of patients."""
+    if not 0 < confidence < 1:
+        raise FormatError(f"the confidence {confidence}", "a number between 0 and 1", "write 0.95 for 95 percent")
+    mean = float(values.mean())
+    cells = _cells(values, clusters, mean)
+    variance, freedom = _variance(cells)
+    error = math.sqrt(variance)
+    reach = error * _t(freedom, confidence) if error else 0.0
+    return Crossed(mean, (mean - reach, mean + reach), tuple(map(float, values.mean(axis=1))), error, freedom), cells.shape[1]
 
 
 def _checked(table: Sequence[Sequence[float]]) -> NDArray[np.float64]:

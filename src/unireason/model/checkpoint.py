@@ -17,6 +17,7 @@ from unireason.grounding.prompts import BUILT_IN, GROUNDING_FILE, PROFILE_FILE, 
 
 from . import files
 from .processor import limits, load_processor
+from .scope import Scope, scope_of
 
 _SMALL_BYTES = 4 << 30  # weights below this are computed in float32 on a CPU unless told otherwise
 _DTYPES = {"bf16": "bfloat16", "bfloat16": "bfloat16", "fp32": "float32", "float32": "float32"}
@@ -69,6 +70,7 @@ class Checkpoint:
         ids: Special token ids.
         profile: Wording and limits of questions that are answered in words.
         grounding: The same of implicit questions that are answered by a box and two points.
+        scope: What it was made for; None if it does not say.
         name: "phantom", the folder's base name or the hub id.
         sha256: See ``files.fingerprint``; empty for a network made in memory.
         hashed: What of the weights was hashed: "files", "headers" or "".
@@ -85,6 +87,7 @@ class Checkpoint:
     hashed: Literal["files", "headers", ""] = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     grounding: Profile = BUILT_IN["umrg"]
+    scope: Scope | None = None
 
     @property
     def device(self) -> Any:
@@ -132,7 +135,7 @@ def load(ref: str | Path, *, device: Any = None, dtype: Any = None, profile: Pro
 
     Raises:
         ModelError: If it cannot be found, is of another architecture, incomplete, pickled, or lacks a special token.
-        FormatError: If a profile of it cannot be read.
+        FormatError: If a profile of it or the scope in its card cannot be read.
     """
     folder = files.locate(ref)
     config, weights = files.check(folder)
@@ -148,6 +151,7 @@ def load(ref: str | Path, *, device: Any = None, dtype: Any = None, profile: Pro
         grounding=_profile(folder, GROUNDING_FILE, "umrg"),
         name=str(ref) if known else folder.resolve().name,
         origin=(sha256, hashed),
+        scope=scope_of(folder),
     )
 
 
@@ -160,6 +164,7 @@ def assemble(
     grounding: Profile | None = None,
     name: str = "in-memory",
     origin: tuple[str, Literal["files", "headers", ""]] = ("", ""),
+    scope: Scope | None = None,
 ) -> Checkpoint:
     """Put parts that are already in memory together, and check that they fit each other.
 
@@ -171,6 +176,7 @@ def assemble(
         grounding: Prompt profile of implicit questions; None for the built-in "umrg".
         name: Name kept in traces.
         origin: (sha256, what was hashed) of the files it came from.
+        scope: What it was made for; None to say nothing.
 
     Raises:
         ModelError: If a special token is missing, or network, tokenizer and image processor contradict each other.
@@ -193,7 +199,7 @@ def assemble(
                 f"the image processor's {of_processor} is {getattr(own, of_processor)}", f"{getattr(vision, of_network)}"
             )
     asking, grounds = profile or BUILT_IN["default"], grounding or BUILT_IN["umrg"]
-    return Checkpoint(network.eval(), tokenizer, own, ids, asking, name, origin[0], origin[1], _versions(), grounds)
+    return Checkpoint(network.eval(), tokenizer, own, ids, asking, name, origin[0], origin[1], _versions(), grounds, scope)
 
 
 def special_ids(tokenizer: Any) -> SpecialIds:

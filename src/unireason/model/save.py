@@ -18,6 +18,7 @@ from unireason.grounding.prompts import GROUNDING_FILE, PROFILE_FILE
 
 from .adapters import merged_state
 from .checkpoint import Checkpoint
+from .files import CARD
 from .weights import published, write_shards
 
 _NOT_SETTINGS = {"backend", "is_local", "local_files_only", "name_or_path"}  # transformers 5 writes how it loaded
@@ -46,7 +47,7 @@ def save(
 
     Returns:
         The folder: safetensors, config.json, generation_config.json, tokenizer with chat template, preprocessor_config.json,
-        profile.toml and grounding.toml.
+        profile.toml and grounding.toml; card.json with what it was made for, if it says so.
 
     Raises:
         ModelError: If ``state`` does not fit the network, or ``dtype`` or ``shard`` is unknown.
@@ -64,6 +65,8 @@ def save(
         _write_json(partial / "preprocessor_config.json", _processor(checkpoint))
         (partial / PROFILE_FILE).write_text(checkpoint.profile.to_toml(), encoding="utf-8")
         (partial / GROUNDING_FILE).write_text(checkpoint.grounding.to_toml(), encoding="utf-8")
+        if checkpoint.scope is not None:
+            _write_json(partial / CARD, {"scope": checkpoint.scope.to_json()})
         if card is not None:
             (partial / "README.md").write_text(card, encoding="utf-8")
     return folder

@@ -14,6 +14,7 @@ from unireason.files import write_bytes
 
 from .arms import draw
 from .bars import percent
+from .caution import banner, of_results
 from .evaluation_markdown import cell
 from .markup import RESEARCH_ONLY, escape, number, render, static
 
@@ -60,8 +61,13 @@ def write_ablation(results: Mapping[str, Any], folder: Path) -> Path:
         "picture": "data:image/png;base64," + base64.b64encode(picture).decode("ascii"),
         "reading": escape(_READING),
     }
-    page = render(f"{NAME}.html", about="ablation", style=style, script="", values=values)
+    page = render(f"{NAME}.html", about="ablation", style=style, script="", values=values, head=banner(cautions(results)))
     return write_bytes(folder / f"{NAME}.html", page.encode("utf-8"))
+
+
+def cautions(results: Mapping[str, Any]) -> list[str]:
+    """What stands above the page, of the suite's patients and of the models' scope."""
+    return of_results({**results["arms"][0]["all"], "scope": results.get("scope")})
 
 
 def table(results: Mapping[str, Any]) -> list[list[str]]:
@@ -165,7 +171,15 @@ def _html_table(results: Mapping[str, Any]) -> str:
 
 def _markdown(results: Mapping[str, Any]) -> str:
     head, *rows = table(results)
-    lines = ["# Ablation", "", _facts(results), "", *(f"* {cell(text)}" for text in claim_texts(results)), ""]
+    lines = [
+        "# Ablation",
+        "",
+        _facts(results),
+        "",
+        *(f"**Caution.** {cell(text)}\n" for text in cautions(results)),
+        *(f"* {cell(text)}" for text in claim_texts(results)),
+        "",
+    ]
     lines += [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
     lines += [f"| {' | '.join(cell(text) for text in row)} |" for row in rows]
     return "\n".join(

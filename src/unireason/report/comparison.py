@@ -14,6 +14,7 @@ from unireason.errors import FormatError
 from unireason.files import write_bytes
 
 from .bars import interval_text, percent
+from .caution import banner, of_results
 from .comparison_questions import Answers, questions
 from .evaluation import section, style
 from .evaluation_dots import dot, ticks
@@ -72,7 +73,20 @@ def _page(found: Mapping[str, Any], answers: Answers, rules: Mapping[str, str]) 
         "facts": " · ".join(escape(word) for word in facts),
         "body": "".join(body),
     }
-    return render("evaluation.html", about="evaluation", style=style(), script=static("evaluation.js"), values=values)
+    return render(
+        "evaluation.html",
+        about="evaluation",
+        style=style(),
+        script=static("evaluation.js"),
+        values=values,
+        head=banner(cautions(found)),
+    )
+
+
+def cautions(found: Mapping[str, Any]) -> list[str]:
+    """Of all runs together, those of a single one under its name."""
+    said = [f"{run['name']}: {text}" for run in found["runs"] for text in of_results({"scope": run["scope"]})]
+    return [*said, *of_results(found)]
 
 
 def _shared(found: Mapping[str, Any]) -> str:
@@ -131,10 +145,11 @@ def _pairs(found: Mapping[str, Any]) -> str:
     return (
         '<div class="wide"><table class="pairs"><thead><tr><th scope="col">Run</th>'
         f'<th scope="col" class="chart">{ticks(ends)}</th><th scope="col">Difference</th><th scope="col">Patients 95%</th>'
-        '<th scope="col">Right alone</th><th scope="col">Baseline right alone</th><th scope="col">McNemar p</th>'
+        '<th scope="col">Right alone</th><th scope="col">Baseline right alone</th><th scope="col">Flip p</th>'
         f'<th scope="col">Holm p</th></tr></thead><tbody>{rows}</tbody></table></div>'
-        f'<p class="note">Differences of accuracy in percentage points, the bootstrap draws whole patients. McNemar: exact, two-sided, '
-        f"questions taken as independent; where questions share patients trust the interval more. Holm: corrected for {len(pairs)} "
+        f'<p class="note">Differences of accuracy in percentage points. Interval and p come from one test, two-sided, by sign flips of '
+        f"whole patients: the interval leaves out 0 where p is below {LEVEL:g}, and only there. With one question a patient it is "
+        f"McNemar's exact test; fewer than 6 patients are too few for any difference. Holm: corrected for {len(pairs)} "
         f"comparison{'s' * (len(pairs) != 1)}; coloured where below {LEVEL:g}.</p>"
     )
 
@@ -173,7 +188,8 @@ def _by_tags(found: Mapping[str, Any]) -> str:
         rubric = f"{escape(heading(tag))}{remark(groups, 'what --json prints')}"
         bodies += f'<tbody><tr class="tag"><th scope="rowgroup" colspan="{len(runs) + 2}">{rubric}</th></tr>{rows}</tbody>'
     note = (
-        "Accuracy with its Wilson interval; the best of a row is bold. Arrows: the interval over patients of the difference to "
+        "Accuracy with its interval over patients (for one patient that of questions); the best of a row is bold. "
+        "Arrows: the interval over patients of the difference to "
         f"{escape(found['baseline'])} leaves out 0, not corrected for the number of rows."
     )
     return (
@@ -200,7 +216,7 @@ def _tag_cell(part: Mapping[str, Any] | None, best: float, pair: Mapping[str, An
     )
     share = percent(part["accuracy"])
     strong = f"<b>{share}</b>" if part["accuracy"] == best else share
-    return f"<td>{arrow}{strong} <small>{interval_text(part['accuracy_ci95'])}</small></td>"
+    return f"<td>{arrow}{strong} <small>{interval_text(part['accuracy_ci95_patients'] or part['accuracy_ci95'])}</small></td>"
 
 
 def _readings(found: Mapping[str, Any], rules: Mapping[str, str]) -> str:

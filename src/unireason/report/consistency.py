@@ -18,6 +18,7 @@ from unireason.errors import FormatError
 from unireason.files import write_bytes
 
 from .bars import bar, percent
+from .caution import banner, of_results
 from .markup import escape, number, plural, render, static
 from .pixels import addresses, check, fit
 from .unread import left_out
@@ -114,7 +115,10 @@ def write_consistency(
     }
     style = "\n".join(static(name) for name in names)
     return write_bytes(
-        path, render("consistency.html", about="evaluation", style=style, script="", values=values).encode("utf-8")
+        path,
+        render(
+            "consistency.html", about="evaluation", style=style, script="", values=values, head=banner(of_results(results))
+        ).encode("utf-8"),
     )
 
 
@@ -145,8 +149,8 @@ def _figures(results: Mapping[str, Any]) -> str:
         '<th scope="col" class="chart"></th><th scope="col">All pairs</th><th scope="col">95% interval</th>'
         '<th scope="col" class="spare">IoU ≥ 0.5</th><th scope="col" class="spare">Both looked</th>'
         '<th scope="col" class="spare">95% interval</th></tr></thead>'
-        f'<tbody>{rows}</tbody></table><p class="note">Over all pairs a missing look counts as 0. Intervals: whole patients '
-        f"resampled.{left}</p>"
+        f'<tbody>{rows}</tbody></table><p class="note">Over all pairs a missing look counts as 0. Intervals: over whole '
+        f"patients.{left}</p>"
     )
 
 

@@ -16,7 +16,7 @@ from scipy import ndimage
 from unireason import imaging
 from unireason.data.extract.slices import axial
 from unireason.data.item import Loaded
-from unireason.data.sources.survey import layer_values
+from unireason.data.sources.labels import occurring
 
 from .markup import clean
 
@@ -141,7 +141,7 @@ def sheet(tiles: Sequence[Tile], *, title: str, lines: Sequence[str] = (), colum
 
 
 def _present(loaded: Loaded) -> set[str]:
-    values = [(layer.names, layer_values(layer)) for layer in loaded.layers]
+    values = [(layer.names, occurring(layer.labels)) for layer in loaded.layers]
     return {name for names, held in values for value, name in names.items() if value in held}
 
 

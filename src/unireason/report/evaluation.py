@@ -15,6 +15,7 @@ from unireason.errors import FormatError
 from unireason.files import write_bytes
 
 from . import evaluation_tables as tables
+from .caution import banner, of_results
 from .evaluation_cards import Row, card, card_fields, finder, fitting, pick, pictures
 from .evaluation_markdown import run_markdown
 from .markup import escape, plural, render, static
@@ -133,7 +134,14 @@ def page_of(
         "facts": " · ".join(escape(word) for word in facts),
         "body": "".join(body),
     }
-    return render("evaluation.html", about="evaluation", style=style(), script=static("evaluation.js"), values=values)
+    return render(
+        "evaluation.html",
+        about="evaluation",
+        style=style(),
+        script=static("evaluation.js"),
+        values=values,
+        head=banner(of_results(results)),
+    )
 
 
 def style() -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .bars import interval_text, percent
+from .caution import of_results
 from .evaluation_tables import command, heading, intervals, label, ordered, plain, rate, span
 from .markup import RESEARCH_ONLY, escape
 
@@ -25,6 +26,7 @@ def run_markdown(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]
     parts = [
         f"# Evaluation on {cell(results['suite'])}\n",
         f"{_asked(results)}\n",
+        *(f"**Caution.** {cell(text)}\n" for text in of_results(results)),
         "## Result\n",
         table(["", "value", "95% interval"], _headline(results)),
         *(_tag(tag, scores["by"][tag]) for tag in ordered(scores["by"])),

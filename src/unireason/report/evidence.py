@@ -19,6 +19,7 @@ from unireason.files import write_bytes
 from unireason.types import Frame
 
 from .bars import bar, interval_text, percent
+from .caution import banner, of_results
 from .marks import mark
 from .markup import escape, plural, render, static
 from .pixels import addresses, fit
@@ -86,7 +87,12 @@ def write_evidence(
         "flips": _list(f"Flips: right under true, wrong under {condition}", flips),
         "survivors": _list(f"Survivors: right under true, and right again under {condition}", survivors),
     }
-    return write_bytes(path, render("evidence.html", about="evaluation", style=style, script="", values=values).encode("utf-8"))
+    return write_bytes(
+        path,
+        render(
+            "evidence.html", about="evaluation", style=style, script="", values=values, head=banner(of_results(results))
+        ).encode("utf-8"),
+    )
 
 
 def _facts(manifest: Mapping[str, Any]) -> str:
@@ -103,7 +109,7 @@ def _table(results: Mapping[str, Any]) -> str:
     true = results["conditions"]["true"]
     large = [
         ("Evidence reliance", value, note),
-        ("Accuracy", percent(true["accuracy"]), interval_text(true["ci95"])),
+        ("Accuracy", percent(true["accuracy"]), interval_text(_ends(true))),
         ("Chance", percent(true["chance"]), ""),
         ("Looked", percent(results["looked"]), ""),
     ]
@@ -132,12 +138,17 @@ def _row(name: str, part: Mapping[str, Any]) -> str:
             if lost["value"] is None
             else f"<b>{lost['value']:.2f}</b> <small>{_range(lost['ci95']) if lost['ci95'] else ''}</small>"
         )
-    drawn = bar(part["accuracy"], part["ci95"], part["chance"])
+    drawn = bar(part["accuracy"], _ends(part), part["chance"])
     return (
         f'<tr><th scope="row"><b>{escape(name.replace("_", " "))}</b><small>{escape(part["meaning"])}</small></th>'
-        f'<td class="chart">{drawn}</td><td class="value">{percent(part["accuracy"])}</td><td>{interval_text(part["ci95"])}</td>'
+        f'<td class="chart">{drawn}</td><td class="value">{percent(part["accuracy"])}</td><td>{interval_text(_ends(part))}</td>'
         f'<td class="spare">{part["n"]:,}</td><td class="spare">{percent(kept["value"]) if kept else ""}</td><td>{reliance}</td></tr>'
     )
+
+
+def _ends(part: Mapping[str, Any]) -> Any:
+    """The interval over patients; of one patient that over questions."""
+    return part.get("ci95_patients") or part["ci95"]
 
 
 def _interval(ends: Sequence[float] | None) -> str:

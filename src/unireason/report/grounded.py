@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,7 @@ def to_json(found: Grounded, *, folder: Path | None = None, notes: Sequence[str]
         "score": None if outlined is None else outlined.score,
         "gaps": [] if outlined is None else list(outlined.gaps),
         "statistics": None if region is None else dict(region.statistics),
+        "scope": {**asdict(found.trace.scope), "remarks": list(found.trace.scope.remarks)},
         "finish": found.trace.finish,
         "problems": [{"code": p.code, "text": p.text, "start": p.start} for p in found.trace.problems],
         "notes": [*notes, *(() if outlined is None else outlined.notes)],

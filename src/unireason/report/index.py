@@ -14,6 +14,7 @@ from unireason.files import write_bytes
 from unireason.types import Case, Stack, Trace
 
 from .bars import bar, interval_text, is_share, percent
+from .caution import banner, of_results, of_traces
 from .figures import thumbnail
 from .markup import escape, render, static
 from .pixels import addresses
@@ -76,7 +77,15 @@ def write_index(
         "cards": "".join(_card(n, entry) for n, entry in enumerate(entries)),
     }
     style = f"{static('base.css')}\n{static('index.css')}"
-    return write_bytes(path, render("index.html", about="report", style=style, script="", values=values).encode("utf-8"))
+    head = banner([*of_traces(entry.trace for entry in entries), *_few(scores)])
+    page = render("index.html", about="report", style=style, script="", values=values, head=head)
+    return write_bytes(path, page.encode("utf-8"))
+
+
+def _few(scores: Mapping[str, Any]) -> list[str]:
+    """The caution of few patients, once for both kinds."""
+    parts = [scores[key] for key in _NAMES if isinstance(scores.get(key), Mapping)]
+    return list(dict.fromkeys(text for part in parts for text in of_results({**part, "scope": None})))
 
 
 def _facts(entries: Sequence[Entry], scores: Mapping[str, Any]) -> str:
@@ -102,7 +111,7 @@ def _panel(key: str, score: Mapping[str, Any]) -> str:
         f'<p class="legend"><span class="whisker"></span>95% interval{chance}</p>'
     )
     figures = [
-        ("Accuracy", percent(score.get("accuracy")), interval_text(score.get("accuracy_ci95"))),
+        ("Accuracy", percent(score.get("accuracy")), interval_text(_ends(score))),
         ("Mean box IoU", _fraction(score.get("mean_box_iou")), ""),
         ("With a crop", percent(score.get("crop_rate")), ""),
     ]
@@ -114,11 +123,16 @@ def _panel(key: str, score: Mapping[str, Any]) -> str:
     return f'<section class="card panel">{head}{table if rows else ""}</section>'
 
 
+def _ends(part: Mapping[str, Any]) -> Any:
+    """The interval over patients; where there is none, that over questions."""
+    return part.get("accuracy_ci95_patients") or part.get("accuracy_ci95")
+
+
 def _row(name: str, part: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
-    drawn = bar(part.get("accuracy"), part.get("accuracy_ci95"), part.get("chance", whole.get("chance")))
+    drawn = bar(part.get("accuracy"), _ends(part), part.get("chance", whole.get("chance")))
     return (
         f'<tr><th scope="row">{escape(str(name).replace("_", " "))}</th><td class="chart">{drawn}</td>'
-        f'<td class="value" title="{interval_text(part.get("accuracy_ci95"))}">{percent(part.get("accuracy"))}</td>'
+        f'<td class="value" title="{interval_text(_ends(part))}">{percent(part.get("accuracy"))}</td>'
         f"<td>{_fraction(part.get('mean_box_iou'))}</td><td>{_count(part.get('n'))}</td></tr>"
     )
 

@@ -58,7 +58,7 @@ def static(name: str) -> str:
     return files(__package__).joinpath("static", name).read_text(encoding="utf-8")
 
 
-def render(template: str, *, about: str, style: str, script: str, values: Mapping[str, str]) -> str:
+def render(template: str, *, about: str, style: str, script: str, values: Mapping[str, str], head: str = "") -> str:
     """Fill a page of ``static``, put it into the frame that all pages share, and seal it with its security policy.
 
     Args:
@@ -67,6 +67,7 @@ def render(template: str, *, about: str, style: str, script: str, values: Mappin
         style: Text of the one style element.
         script: Text of the one script element; "" for a page that needs none and then allows none.
         values: Replacements, already escaped, with ``title``; ``file`` stands in the head of a page about one file.
+        head: HTML above the main part, such as ``caution.banner``.
 
     Returns:
         The whole document.
@@ -76,7 +77,7 @@ def render(template: str, *, about: str, style: str, script: str, values: Mappin
         title=values["title"],
         about=about,
         file=values.get("file", ""),
-        main=main,
+        main=head + main,
         style=style,
         script=f"<script>{script}</script>\n" if script else "",
         policy=_policy(style, script),

@@ -19,6 +19,7 @@ from unireason.grounding.trace import to_json
 from unireason.types import Case, Stack, Trace
 
 from . import sections
+from .caution import banner, of_traces
 from .findings import Drawing, Findings, drawing, shown, table
 from .markup import escape, inline_json, json_link, render, static
 from .pixels import addresses, fit
@@ -103,7 +104,14 @@ def build(
         "download": json_link(to_json(trace)),
         "data": inline_json(_data(scene)),
     }
-    return render("page.html", about="trace", style=_style(scene), script=static("viewer.js"), values=values)
+    return render(
+        "page.html",
+        about="trace",
+        style=_style(scene),
+        script=static("viewer.js"),
+        values=values,
+        head=banner(of_traces([trace])),
+    )
 
 
 def _style(scene: Scene) -> str:

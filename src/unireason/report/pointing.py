@@ -19,6 +19,7 @@ from unireason.files import write_bytes
 from unireason.types import Frame, Stack
 
 from .bars import bar
+from .caution import banner, of_results
 from .evaluation_markdown import cell
 from .markup import RESEARCH_ONLY, escape, plural, render, static
 from .outlines import outlines
@@ -90,7 +91,14 @@ def write_pointing(
         "worst": _list("Worst answers", worst, results, titles),
         "best": _list("Best answers", best, results, titles),
     }
-    page = render("pointing.html", about="evaluation", style="\n".join(static(name) for name in sheets), script="", values=values)
+    page = render(
+        "pointing.html",
+        about="evaluation",
+        style="\n".join(static(name) for name in sheets),
+        script="",
+        values=values,
+        head=banner(of_results(results)),
+    )
     return write_bytes(path, page.encode("utf-8"))
 
 
@@ -102,6 +110,7 @@ def pointing_markdown(results: Mapping[str, Any], *, titles: Mapping[str, str]) 
         titles: The same.
     """
     lines = ["# Implicit questions", "", cell(", ".join(_facts(results))) + ".", "", results["rule"], "", _UNITS, ""]
+    lines += [line for text in of_results(results) for line in (f"**Caution.** {cell(text)}", "")]
     lines += ["| Score | Mean | 95% interval |", "|---|---|---|"]
     for name, title in titles.items():
         own = results["scores"][name]

@@ -83,7 +83,7 @@ class Model:
         profile = SimpleNamespace(name="w", sha256="0")
         ids = SimpleNamespace(think_end=END)
         self.checkpoint = SimpleNamespace(
-            name="m", sha256="1", hashed="all", dtype="f", profile=profile, grounding=profile, versions={}, ids=ids
+            scope=None, name="m", sha256="1", hashed="all", dtype="f", profile=profile, grounding=profile, versions={}, ids=ids
         )
 
     def ground_many(self, case, questions, *, samples, sampling):

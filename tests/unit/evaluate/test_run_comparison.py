@@ -29,14 +29,14 @@ def run_over(name: str, rows: Sequence[Mapping[str, Any]]) -> Run:
 
 
 def test_two_by_two_by_hand() -> None:
-    """McNemar exact for 6 against 1: 2 (C(7,0) + C(7,1)) / 2^7 = 0.125; for 1 against 0 it is 1. Holm doubles the smaller."""
+    """Patients of two questions: +2, +2, +2 and -1 have a sum of 5 or more in 2 of 16 flips, p 0.25; +1 alone has 1. Holm doubles it."""
     found = compare([run_of("base", BASE), run_of("better", BETTER), run_of("same", SAME)], resamples=300)
     better, same = found["comparisons"]
     assert (better["run"], better["baseline"], better["n"]) == ("better", "base", 20)
     assert (better["only_first"], better["only_second"]) == (6, 1)
     assert better["difference"] == pytest.approx(0.25)
-    assert better["p_exact"] == pytest.approx(0.125)
-    assert better["p_holm"] == pytest.approx(0.25)
+    assert better["p_exact"] == pytest.approx(0.25)
+    assert better["p_holm"] == pytest.approx(0.5)
     assert better["interval"][0] < 0.25 < better["interval"][1]
     assert (same["difference"], same["p_exact"], same["p_holm"]) == (pytest.approx(0.05), 1.0, 1.0)
     assert [run["accuracy"] for run in found["runs"]] == [0.5, 0.75, 0.55]
@@ -89,14 +89,14 @@ def test_an_unknown_kind_is_no_group() -> None:
 
 
 def test_holm_over_three_runs_and_a_baseline_in_the_middle() -> None:
-    """Against the base, 10 of 20: 7 won (p 2/128), 6 won and 1 lost (p 0.125), 1 won (p 1). Holm: 3, 2 and 1 times."""
+    """Against the base, 10 of 20: 7 won (patients +2, +2, +2, +1: p 2/16), 6 won and 1 lost (p 0.25), 1 won (p 1). Holm: 3, 2, 1 times."""
     best = [n < 17 for n in range(20)]
     runs = [run_of("same", SAME), run_of("better", BETTER), run_of("base", BASE), run_of("best", best)]
     found = {own["run"]: own for own in compare(runs, baseline=2, resamples=50)["comparisons"]}
     assert list(found) == ["same", "better", "best"]
-    assert found["best"]["p_exact"] == pytest.approx(2 / 128)
-    assert found["best"]["p_holm"] == pytest.approx(6 / 128)
-    assert found["better"]["p_holm"] == pytest.approx(0.25)
+    assert found["best"]["p_exact"] == pytest.approx(2 / 16)
+    assert found["best"]["p_holm"] == pytest.approx(6 / 16)
+    assert found["better"]["p_holm"] == pytest.approx(0.5)
     assert found["same"]["p_holm"] == 1
     assert (found["best"]["first"], found["best"]["second"], found["best"]["only_first"]) == (0.85, 0.5, 7)
 

@@ -308,7 +308,9 @@ def row(patient, **more):
 def test_an_atlas_agrees_with_itself_and_has_nothing_beyond_other_patients():
     results = summary([row(f"p{n}") for n in range(20)], seed=0)
     assert results["agreement"]["mean_iou"] == results["other_patient"]["mean_iou"] == 1.0
-    assert results["above_other_patient"] == {"difference": 0.0, "ci95_patients": [0.0, 0.0], "n": 20}
+    above, unseen = results["above_other_patient"], 1 - 0.025 ** (1 / 20)
+    assert (above["difference"], above["n"]) == (0.0, 20)
+    assert above["ci95_patients"] == pytest.approx([-unseen, unseen])
 
 
 def test_other_patients_are_others_and_few():
@@ -326,7 +328,7 @@ def test_one_patient_has_no_interval():
     one = summary([row("a", id="1"), row("a", id="2", rectangle=None)], seed=0)
     assert (one["agreement"]["mean_iou"], one["agreement"]["ci95_patients"]) == (0.5, None)
     two = summary([row("a"), row("b", rectangle=None)], seed=0)
-    assert two["agreement"]["ci95_patients"] == [0.0, 1.0]
+    assert two["agreement"]["ci95_patients"] == pytest.approx([0.0, 1.0])
     # Only b has a cuboid in another patient, so that one patient is compared.
     assert summary([row("a"), row("b", cuboid=None)], seed=0)["above_other_patient"]["ci95_patients"] is None
 

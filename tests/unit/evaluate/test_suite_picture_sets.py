@@ -124,3 +124,41 @@ def test_omnimedvqa(tmp_path):
     write_json(index / "ACRIMA.json", [row | {"image_path": "/etc/passwd"}])
     with pytest.raises(FormatError, match="relative path inside"):
         list(suite.entries())
+
+
+@pytest.mark.parametrize(
+    ("cells", "letter"),
+    [
+        ({"Answer_label": "b"}, "B"),
+        ({"Answer_label": " (b) "}, "B"),
+        ({"Answer_label": "B."}, "B"),
+        ({"Answer": "c"}, "C"),
+        ({"Answer": "C:z"}, "C"),
+        ({"Answer": "c) Z"}, "C"),
+        ({"Anwser": " z "}, "C"),
+        ({"Answer": "B:z"}, ""),
+        ({"Answer": "C:"}, "C"),
+        ({"Answer": "A:" * 9000}, ""),
+        ({"Answer_label": "e"}, ""),
+        ({"Answer_label": "AB"}, ""),
+    ],
+)
+@pytest.mark.parametrize("small", [False, True])
+def test_pmc_vqa_reads_letters_in_any_case_and_answers_with_their_letter(tmp_path, cells, letter, small):
+    write_picture(tmp_path / "images" / "PMC1_F1.jpg", np.zeros((4, 4), np.uint8))
+    choices = {f"Choice {k}": f" {k.lower() if small else k}:{text} " for k, text in zip("ABCD", "xyzw", strict=True)}
+    rows = [{"Figure_path": "PMC1_F1.jpg", "Question": "Which?", **choices, **cells}]
+    rows.append(rows[0] | {"Question": "Sure?", "Answer": "A", "Answer_label": "A", "Anwser": ""})
+    write_csv(tmp_path / "test.csv", [{"Answer": "", "Answer_label": "", "Anwser": "", **row} for row in rows])
+    suite = open_suite("pmc-vqa", tmp_path, split="test")
+    entries = list(suite.entries())
+    assert [(e.options, e.letter) for e in entries[:-1]] == ([(("x", "y", "z", "w"), letter)] if letter else [])
+    assert entries[-1].letter == "A"
+
+
+def test_pmc_vqa_keeps_a_small_letter_that_belongs_to_one_name(tmp_path):
+    write_picture(tmp_path / "images" / "PMC1_F1.jpg", np.zeros((4, 4), np.uint8))
+    row = {"Figure_path": "PMC1_F1.jpg", "Question": "Which?", "Choice A": "a. carotis", "Choice B": "B: vein", "Choice C": "c3"}
+    write_csv(tmp_path / "test.csv", [row | {"Choice D": "nerve", "Answer": "x", "Answer_label": "A"}])
+    (entry,) = open_suite("pmc-vqa", tmp_path, split="test").entries()
+    assert entry.options == ("a. carotis", "vein", "c3", "nerve")

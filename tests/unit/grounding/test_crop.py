@@ -1,4 +1,5 @@
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -126,10 +127,43 @@ def test_cut_refuses_rectangles_outside(rect):
         ((23, 46), (28, 56)),  # a side below 28: both raised, and no growing to 3136 px
         ((7570, 8349), (3388, 3752)),  # over 12845056 px: shrunk and rounded down
         ((70, 70), (56, 56)),  # 2.5 patches round to the even number
+        ((14, 40), (28, 56)),  # raised, not rounded: 40 / 28 would round to one patch
+        ((1, 29), (28, 56)),
+        ((57, 27), (84, 28)),
     ],
 )
 def test_smart_resize(size, expected):
     assert crop.smart_resize(*size) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "limits", "expected"),
+    [
+        ((130, 130), (3136, 112 * 112), (112, 112)),  # 130 / (130 / 112) is a hair below 112 as a float
+        ((1863, 1863), (65536, 448 * 448), (448, 448)),
+        ((1360, 2754), (78400, 784000), (616, 1260)),
+        ((30, 30), (112 * 112, 12845056), (112, 112)),  # grown: a hair above must not add a patch
+    ],
+)
+def test_smart_resize_is_exact(size, limits, expected):
+    assert crop.smart_resize(*size, min_pixels=limits[0], max_pixels=limits[1]) == expected
+
+
+@given(st.integers(28, 6000), st.integers(28, 6000), st.sampled_from([(3136, 12845056), (78400, 784000), (65536, 200704)]))
+def test_smart_resize_is_the_exact_rule(height, width, limits):
+    """The rule in fractions: whole patches n with n^2 at most (or at least) the square of the scaled side."""
+    if max(height, width) > 200 * min(height, width):
+        return
+    found = crop.smart_resize(height, width, min_pixels=limits[0], max_pixels=limits[1])
+    rounded = tuple(round(side / 28) * 28 for side in (height, width))
+    area = rounded[0] * rounded[1]
+    if limits[0] <= area <= limits[1]:
+        assert found == rounded
+        return
+    bound = limits[0] if area < limits[0] else limits[1]
+    for side, sides in zip((height, width), found, strict=True):
+        n, square = sides // 28, Fraction(side * side * bound, height * width * 28 * 28)
+        assert (n - 1) ** 2 < square <= n**2 if area < limits[0] else n == 1 or n**2 <= square < (n + 1) ** 2
 
 
 @given(st.integers(28, 6000), st.integers(28, 6000))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,38 @@ def patch(path: Path, offset: int, code: str, *values: Any) -> Path:
     raw = bytearray(path.read_bytes())
     struct.pack_into(code, raw, offset, *values)
     path.write_bytes(bytes(raw))
+    return path
+
+
+def write_tiff(
+    path: Path,
+    pixels: Array,
+    *,
+    white_is_zero: bool = False,
+    order: str = "<",
+    big: bool = False,
+    packed: bool = False,
+    **tags: int,
+) -> Path:
+    """Grey pixels as one strip, written by hand: no writer at hand writes every sign, byte order and direction."""
+    data = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
+    data = zlib.compress(data) if packed else data
+    height, width = pixels.shape
+    kinds = {"u": 1, "i": 2, "f": 3}
+    start = 16 if big else 8
+    fields = {256: width, 257: height, 258: 8 * pixels.dtype.itemsize, 259: 8 if packed else 1, 262: int(not white_is_zero)}
+    fields |= {273: start, 277: 1, 278: height, 279: len(data), 339: kinds[pixels.dtype.kind]}
+    fields |= {int(tag[1:]): value for tag, value in tags.items()}
+    count, each, at = ("Q", "HHQ", "Q") if big else ("H", "HHI", "I")
+    wide = {256, 257, 273, 278, 279, 322, 323, 324, 325}
+    table = struct.pack(order + count, len(fields))
+    for tag, value in sorted(fields.items()):
+        kind = "I" if tag in wide else "H"
+        table += struct.pack(order + each, tag, 4 if kind == "I" else 3, 1)
+        table += struct.pack(order + kind, value).ljust(struct.calcsize(at), b"\0")
+    head = b"II" if order == "<" else b"MM"
+    head += struct.pack(order + ("HHHQ" if big else "HI"), *((43, 8, 0) if big else (42,)), start + len(data))
+    path.write_bytes(head + data + table + bytes(struct.calcsize(at)))
     return path
 
 
@@ -85,24 +118,38 @@ def write_series(folder: Path, volume: Array, step_mm: tuple[float, float, float
 
 def write_enhanced(path: Path, volume: Array, positions: list[list[float]], temporal: list[int] | None = None) -> Path:
     """An enhanced multi-frame file with slope 2, intercept -5 and a window in its functional groups."""
+    scaled = {"RescaleSlope": 2, "RescaleIntercept": -5, "WindowCenter": 100, "WindowWidth": 50}
+    dataset = enhanced_dataset(volume, positions, temporal, **scaled)
+    dataset.Modality = "MR"
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def enhanced_dataset(volume: Array, positions: list[list[float]], temporal: list[int] | None = None, **elements: Any) -> Dataset:
+    """An enhanced object of one frame a position; rescale and window are moved to its shared functional groups."""
     dataset = dicom_dataset(
-        volume, ImagePositionPatient=None, ImageOrientationPatient=None, PixelSpacing=None, SliceThickness=None
+        volume, ImagePositionPatient=None, ImageOrientationPatient=None, PixelSpacing=None, SliceThickness=None, **elements
     )
-    dataset.SOPClassUID, dataset.Modality, dataset.NumberOfFrames = EnhancedMRImageStorage, "MR", len(volume)
+    dataset.SOPClassUID, dataset.NumberOfFrames = EnhancedMRImageStorage, len(volume)
     shared = Dataset()
-    shared.PlaneOrientationSequence = [_item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])]
-    shared.PixelMeasuresSequence = [_item(PixelSpacing=[0.5, 0.25], SliceThickness=2.0)]
-    shared.PixelValueTransformationSequence = [_item(RescaleSlope=2, RescaleIntercept=-5, RescaleType="US")]
-    shared.FrameVOILUTSequence = [_item(WindowCenter=100, WindowWidth=50)]
+    shared.PlaneOrientationSequence = [dicom_item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])]
+    shared.PixelMeasuresSequence = [dicom_item(PixelSpacing=[0.5, 0.25], SliceThickness=2.0)]
+    for sequence, keys in (
+        ("PixelValueTransformationSequence", ("RescaleSlope", "RescaleIntercept")),
+        ("FrameVOILUTSequence", ("WindowCenter", "WindowWidth")),
+    ):
+        if keys[0] in elements:
+            setattr(shared, sequence, [dicom_item(**{key: elements[key] for key in keys})])
+            for key in keys:
+                delattr(dataset, key)
     dataset.SharedFunctionalGroupsSequence = [shared]
     groups = []
     for n, position in enumerate(positions):
-        group = _item(PlanePositionSequence=[_item(ImagePositionPatient=position)])
-        group.FrameContentSequence = [_item(TemporalPositionIndex=1 if temporal is None else temporal[n])]
+        group = dicom_item(PlanePositionSequence=[dicom_item(ImagePositionPatient=position)])
+        group.FrameContentSequence = [dicom_item(TemporalPositionIndex=1 if temporal is None else temporal[n])]
         groups.append(group)
     dataset.PerFrameFunctionalGroupsSequence = groups
-    dataset.save_as(path, enforce_file_format=True)
-    return path
+    return dataset
 
 
 def bundled_dicom(name: str) -> Path:
@@ -110,7 +157,8 @@ def bundled_dicom(name: str) -> Path:
     return Path(pydicom.__file__).parent / "data" / "test_files" / name
 
 
-def _item(**elements: Any) -> Dataset:
+def dicom_item(**elements: Any) -> Dataset:
+    """An item of a sequence."""
     item = Dataset()
     for key, value in elements.items():
         setattr(item, key, value)

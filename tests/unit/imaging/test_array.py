@@ -1,3 +1,4 @@
+import tracemalloc
 import zipfile
 from itertools import permutations
 from pathlib import Path
@@ -8,7 +9,7 @@ from imaging_samples import ramp
 
 import unireason.imaging as imaging
 from unireason.errors import FormatError, GeometryError, ImageReadError, SizeLimitError
-from unireason.imaging.geometry import canonical_to_voxel
+from unireason.imaging.geometry import canonical_to_voxel, voxel_to_canonical, world_to_voxel
 
 
 @pytest.mark.parametrize("axes", ["".join(p) for p in permutations("zyx")])
@@ -87,8 +88,8 @@ def test_refused_content(array: np.ndarray, tmp_path: Path) -> None:
 def test_bombs(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.npy", b"\0" * 20_000_000)
-    with pytest.raises(SizeLimitError, match="max_file_bytes=20000000"):
-        imaging.read(tmp_path / "a.npz", limits=imaging.Limits(max_file_bytes=1_000_000))
+    with pytest.raises(SizeLimitError, match="max_unpacked_bytes=20000000"):
+        imaging.read(tmp_path / "a.npz", limits=imaging.Limits(max_unpacked_bytes=1_000_000))
     header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (100000, 100000, 1000), }"
     raw = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + header.ljust(117) + b"\n"
     (tmp_path / "b.npy").write_bytes(raw)
@@ -110,3 +111,53 @@ def test_a_channel_of_one_in_front_is_dropped_and_two_are_refused(tmp_path: Path
     np.save(tmp_path / "b.npy", np.stack([ramp(), ramp()]))
     with pytest.raises(FormatError, match="axes"):
         imaging.read(tmp_path / "b.npy")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_an_npz_never_unpacks_more_than_it_declares(method: int, tmp_path: Path) -> None:
+    """200 MB of zeros in 200 kB: refused by the bound before memory is taken, and never held twice."""
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (25, 1000, 1000), }".ljust(117) + b"\n"
+    raw = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + header
+    for name, size, error in (("a.npz", 200_000_000, SizeLimitError), ("b.npz", 1_000_000, ImageReadError)):
+        with zipfile.ZipFile(tmp_path / name, "w", method) as archive:
+            archive.writestr("a.npy", raw + bytes(size))
+        tracemalloc.start()
+        with pytest.raises(error):
+            imaging.read(tmp_path / name, limits=imaging.Limits(max_unpacked_bytes=100_000_000))
+        assert tracemalloc.get_traced_memory()[1] < 2 * (tmp_path / name).stat().st_size + 2**24
+        tracemalloc.stop()
+    if method == zipfile.ZIP_DEFLATED:
+        tracemalloc.start()
+        assert imaging.read(tmp_path / "a.npz").pixels.nbytes == 200_000_000
+        assert tracemalloc.get_traced_memory()[1] < 240_000_000
+        tracemalloc.stop()
+
+
+def test_bytes_behind_the_array_are_told(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", ramp())
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("a.npy", (tmp_path / "a.npy").read_bytes() + b"more")
+    with pytest.raises(ImageReadError, match="bytes of data"):
+        imaging.read(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("axes", ["".join(p) for p in permutations("zyx")])
+def test_an_affine_belongs_to_the_axes_by_their_letters(axes: str, tmp_path: Path) -> None:
+    affine = np.array([[0, 2, 0, 3], [-1, 0, 0, 4], [0, 0, -3, 5], [0, 0, 0, 1.0]])
+    stored = ramp()
+    np.save(tmp_path / "a.npy", stored)
+    case = imaging.read(tmp_path / "a.npy", axes=axes, affine_lps=affine)
+    assert case.geometry.spacing_mm == (2, 1, 3)
+    index = {"x": 1, "y": 2, "z": 3}
+    place = tuple(index[letter] for letter in axes)
+    world = affine @ [1, 2, 3, 1]
+    voxel = world_to_voxel(world[:3], case.geometry)
+    assert tuple(int(v) for v in reversed(voxel)) == place
+    x, y, z = (int(v) for v in voxel_to_canonical(voxel, case.geometry))
+    assert case.pixels[z, y, x] == stored[place]
+
+
+def test_an_image_takes_no_affine(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", ramp((4, 5)))
+    with pytest.raises(FormatError, match="affine_lps"):
+        imaging.read(tmp_path / "a.npy", affine_lps=np.eye(4))

@@ -166,7 +166,7 @@ def test_enhanced_multi_frame_is_sorted_and_rescaled(tmp_path: Path) -> None:
 def test_enhanced_multi_frame_with_time_points(tmp_path: Path) -> None:
     volume = ramp((4, 5, 6), np.uint16)
     path = write_enhanced(tmp_path / "a.dcm", volume, [[0, 0, 0], [0, 0, 2], [0, 0, 0], [0, 0, 2]], temporal=[1, 1, 2, 2])
-    with pytest.raises(GeometryError, match=r"2 stacks.*series=0"):
+    with pytest.raises(GeometryError, match=r"2 volumes.*time point 1.*series=0"):
         imaging.read(path)
     assert np.array_equal(imaging.read(path, series=1).pixels, volume[2:].astype(int) * 2 - 5)
 

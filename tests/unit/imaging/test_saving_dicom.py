@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from imaging_samples import dicom_dataset, ramp, write_dicom, write_enhanced, wr
 from pydicom.uid import DigitalXRayImageStorageForPresentation, UltrasoundMultiFrameImageStorage, generate_uid
 from scipy.spatial.transform import Rotation
 
-from unireason.errors import FormatError, GeometryError, ImageReadError, MissingExtraError
+from unireason.errors import FormatError, GeometryError, ImageReadError, MissingExtraError, SizeLimitError
 from unireason.imaging import read
 from unireason.imaging.geometry import to_source, voxel_to_world
 from unireason.imaging.saving import write_dicom_report, write_dicom_seg
@@ -207,7 +209,7 @@ def test_single_image(tmp_path, placed):
     (frame,) = (item for item in group[0].ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "121214")
     assert frame.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == dataset.SOPInstanceUID
     assert frame.ReferencedSOPSequence[0].ReferencedFrameNumber == 2
-    assert frame.ReferencedSOPSequence[0].ReferencedSegmentNumber == 2
+    assert "ReferencedSegmentNumber" not in frame.ReferencedSOPSequence[0]  # either one or the other
 
 
 def test_one_region_of_a_single_image(tmp_path):
@@ -342,6 +344,128 @@ def test_letters_beyond_ascii(tmp_path):
     assert [str(pydicom.dcmread(path).PatientName) for path in (written, report)] == ["Müller^Jörg"] * 2
     (group,) = highdicom.sr.srread(report).content.get_volumetric_roi_measurement_groups()
     assert group.tracking_identifier == "左腎 größe"
+
+
+def faults(path: Path) -> list[str]:
+    """What dciodvfy finds against the standard."""
+    program = shutil.which("dciodvfy")
+    if program is None:
+        pytest.skip("no dciodvfy found: apt-get install dicom3tools")
+    done = subprocess.run([program, "-new", path], capture_output=True, text=True, check=False)
+    return [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]
+
+
+def written(tmp_path: Path, source: Path, **options: Any) -> tuple[Any, Any]:
+    """Two masks and an empty one, and a report on them, both without fault."""
+    case = read(source, **options)
+    masks = {**masks_of(case), "nothing": np.zeros(case.geometry.shape, bool)}
+    seg = write_dicom_seg(tmp_path / "out" / "seg.dcm", masks, case, source=source)
+    told = measured({label: mask for label, mask in masks.items() if mask.any()}, case)
+    report = write_dicom_report(tmp_path / "out" / "sr.dcm", told, case, source=source, segmentation=seg)
+    assert (faults(seg), faults(report)) == ([], [])
+    return pydicom.dcmread(seg), pydicom.dcmread(report)
+
+
+def test_a_series_passes_dciodvfy(tmp_path):
+    written(tmp_path, series(tmp_path / "series", "axial", StudyDate="20200101", StudyTime="101010"))
+
+
+@pytest.mark.parametrize("kind", ["1", "1.1", "1.2", "2", "6.1", "7"])
+@pytest.mark.parametrize("orientation", [None, ["L", "F"], ""])
+def test_images_pass_dciodvfy(tmp_path, kind, orientation):
+    """Radiographs, mammograms, a CT slice, ultrasound, secondary captures."""
+    gone = {} if kind == "2" else dict.fromkeys(("ImagePositionPatient", "ImageOrientationPatient"))
+    told = {} if orientation is None else {"PatientOrientation": orientation}
+    frame = {"FrameOfReferenceUID": "1.2.840.2"} if kind == "2" else {}
+    elements = {key: value for key, value in PLACED.items() if key != "FrameOfReferenceUID"} | gone | told | frame
+    source = write_dicom(tmp_path / "one.dcm", ramp((8, 10)), SOPClassUID=f"1.2.840.10008.5.1.4.1.1.{kind}", **elements)
+    seg, _ = written(tmp_path, source)
+    assert list(seg.PatientOrientation or ()) == list(orientation or ())
+
+
+def test_a_frame_of_an_enhanced_file_passes_dciodvfy(tmp_path):
+    seg, _ = written(tmp_path, enhanced(tmp_path / "enhanced.dcm", [3, 0, 5, 1, 4, 2]), frame=2)
+    groups = (*seg.SharedFunctionalGroupsSequence, *seg.PerFrameFunctionalGroupsSequence)
+    items = [i for group in groups for step in group.get("DerivationImageSequence") or () for i in step.SourceImageSequence]
+    assert {int(item.ReferencedFrameNumber) for item in items} == {3}
+
+
+def test_each_segment_refers_to_the_frame_it_lies_on(tmp_path):
+    source = enhanced(tmp_path / "enhanced.dcm", [3, 0, 5, 1, 4, 2])
+    case = read(source)
+    seg = pydicom.dcmread(write_dicom_seg(tmp_path / "seg.dcm", masks_of(case), case, source=source))
+    told = pydicom.dcmread(source).PerFrameFunctionalGroupsSequence
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        (item,) = group.DerivationImageSequence[0].SourceImageSequence
+        there = told[int(item.ReferencedFrameNumber) - 1].PlanePositionSequence[0].ImagePositionPatient
+        assert list(there) == list(group.PlanePositionSequence[0].ImagePositionPatient)
+
+
+@pytest.mark.parametrize(
+    ("key", "stored", "expected"),
+    [
+        ("StudyTime", "10:10:10", "101010"),
+        ("StudyTime", "10:10", "1010"),
+        ("StudyTime", "256161", None),
+        ("StudyDate", "1999.12.31", "19991231"),
+        ("StudyDate", "19993112", None),
+        ("PatientBirthDate", "19XX0101", None),
+        ("PatientBirthDate", "1950", None),
+        ("PatientBirthDate", "00000000", None),
+        ("PatientSex", "female", None),
+        ("PatientSex", "F", "F"),
+        ("PatientAge", "44 years", None),
+    ],
+)
+def test_odd_dates_times_and_codes_of_the_source(tmp_path, monkeypatch, key, stored, expected):
+    monkeypatch.setattr(pydicom.config.settings, "writing_validation_mode", pydicom.config.IGNORE)
+    monkeypatch.setattr(pydicom.config.settings, "reading_validation_mode", pydicom.config.IGNORE)
+    source = write_dicom(tmp_path / "one.dcm", ramp((8, 10)), **PLACED, **{key: stored})
+    monkeypatch.undo()
+    for dataset in written(tmp_path, source):
+        assert (str(dataset.get(key) or "") or None) == expected
+        assert dataset.PatientID == "P7"
+
+
+def test_segments_are_read_back_at_their_places(tmp_path):
+    """Empty frames are left out of the file: those of a segment at every third slice lie three times as far apart."""
+    source = series(tmp_path / "series", "axial")
+    case = read(source)
+    masks = {label: np.zeros(case.geometry.shape, bool) for label in ("every third", "last", "one")}
+    masks["every third"][[0, 3], 2:4, 2:4] = True
+    masks["last"][[4, 5], 1:3, 1:3] = True
+    masks["one"][2, 5:, 5:] = True
+    path = write_dicom_seg(tmp_path / "back" / "seg.dcm", masks, case, source=source)
+    for place in (path, path.parent):
+        with pytest.raises(GeometryError, match=r"3 volumes.*segment 1, 2 slices.*segment 3, 1 slice .*series='segment 3'"):
+            read(place)
+        for number, mask in enumerate(masks.values(), 1):
+            back = read(place, series=f"segment {number}")
+            assert np.array_equal(back.pixels > 0, mask)
+            assert np.allclose(back.geometry.affine_lps, case.geometry.affine_lps)
+            assert "filled in" in back.notes[0]
+    with pytest.raises(GeometryError, match="leaves out empty frames"):  # a mask on it would have nothing to refer to
+        write_dicom_seg(tmp_path / "again.dcm", {"a": back.pixels > 0}, back, source=path)
+
+
+def test_segments_of_an_oblique_series_are_read_back(tmp_path):
+    source = series(tmp_path / "series", "oblique")
+    case = read(source)
+    masks = {"a": np.zeros(case.geometry.shape, bool)}
+    masks["a"].flat[:: case.pixels.size // 7] = True
+    back = read(write_dicom_seg(tmp_path / "seg.dcm", masks, case, source=source))
+    assert case_points(back, back.pixels > 0) == case_points(case, masks["a"])
+
+
+def test_a_segmentation_does_not_unpack_beyond_the_limits(tmp_path):
+    source = series(tmp_path / "series", "axial")
+    case = read(source)
+    path = write_dicom_seg(tmp_path / "seg.dcm", {"a": np.ones(case.geometry.shape, bool)}, case, source=source)
+    dataset = pydicom.dcmread(path)
+    dataset.PerFrameFunctionalGroupsSequence[-1].PlanePositionSequence[0].ImagePositionPatient = [0, 0, 2.5e8]
+    dataset.save_as(path)
+    with pytest.raises(SizeLimitError, match="max_voxels"):
+        read(path)
 
 
 def test_no_mask_and_one_that_does_not_fit(tmp_path):

@@ -93,10 +93,9 @@ def test_monochrome1_series(tmp_path: Path) -> None:
 def test_several_series_must_be_chosen(tmp_path: Path) -> None:
     folder = write_series(tmp_path / "s", VOLUME)
     write_series(folder / "other", VOLUME + 100, SeriesInstanceUID="1.2.4", SeriesDescription="later")
-    with pytest.raises(
-        GeometryError, match=r"2 series.*0: CT 1, 6 files, UID 1.2.3; 1: CT 1 later, 6 files, UID 1.2.4.*series=0"
-    ):
+    with pytest.raises(GeometryError, match=r"2 volumes.*0: CT, .*UID 1.2.3, 6 slices.*; 1: .*UID 1.2.4, 6 sl.*series=0") as told:
         imaging.read(folder)
+    assert "later" not in str(told.value)  # free text, which may name the patient
     assert np.array_equal(imaging.read(folder, series="1.2.4").pixels, VOLUME + 100)
     assert np.array_equal(imaging.read(folder, series=0).pixels, VOLUME)
     for wrong in ("1.2.5", 2, -1):
@@ -107,7 +106,7 @@ def test_several_series_must_be_chosen(tmp_path: Path) -> None:
 def test_localizer_of_another_orientation_is_told_apart(tmp_path: Path) -> None:
     folder = write_series(tmp_path / "s", VOLUME)
     write_dicom(folder / "zz.dcm", VOLUME[0], ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
-    with pytest.raises(GeometryError, match="2 series or orientations"):
+    with pytest.raises(GeometryError, match=r"2 volumes .*axial.*sagittal"):
         imaging.read(folder)
     assert imaging.read(folder, series=0).pixels.shape == VOLUME.shape
 

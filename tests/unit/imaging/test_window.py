@@ -107,3 +107,12 @@ def test_windows_at_and_beyond_the_ends_of_a_type(name: str, dtype: type) -> Non
     chosen = window.choose(case_of(pixels), name)
     exact = np.clip((pixels.astype(float) - chosen.low) / (chosen.high - chosen.low), 0, 1) * 255
     assert np.abs(window.apply(pixels, chosen) - exact).max() <= 0.51
+
+
+def test_finite_fills_holes_as_they_are_shown_and_leaves_the_rest() -> None:
+    whole = np.array([[1, 2], [3, 4]], np.float32)
+    assert window.finite(whole) is whole
+    holed = np.array([[np.nan, 2, np.inf], [3, -np.inf, 5]], np.float32)
+    assert window.finite(holed).tolist() == [[2, 2, 5], [3, 2, 5]]
+    assert window.finite(np.full((2, 2), np.nan)).tolist() == [[0, 0], [0, 0]]
+    assert window.finite(np.arange(3)).tolist() == [0, 1, 2]

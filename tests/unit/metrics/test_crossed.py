@@ -17,15 +17,19 @@ def test_a_table_worked_out_by_hand():
     assert found.seeds == (0.75, 0.25)
     assert found.error**2 == pytest.approx(1 / 16 + 1 / 24 - 1 / 48)
     assert found.freedom == pytest.approx((1 / 12) ** 2 / (1 / 16**2 + 1 / 24**2 / 3 + 1 / 48**2 / 3))
+    assert found.interval[0] < 0.1
+    assert found.interval[1] > 0.9
+    other = crossed_difference(TABLE, [[0] * 4] * 2)
     reach = stats.t.ppf(0.975, 1.5) / 12**0.5
-    assert found.interval == pytest.approx((0.5 - reach, 0.5 + reach))
+    assert other.interval == pytest.approx((0.5 - reach, 0.5 + reach))
 
 
 def test_one_seed_is_a_t_interval_over_questions_and_one_question_over_seeds():
-    values = [0.0, 1.0, 1.0, 0.0, 1.0]
-    expected = stats.t.interval(0.95, 4, loc=0.6, scale=stats.sem(values))
+    values = [0.0, 1.0, 1.0, 0.0, 1.0] * 5
+    expected = stats.t.interval(0.95, 24, loc=0.6, scale=stats.sem(values))
     assert crossed_mean([values]).interval == pytest.approx(expected)
-    assert crossed_mean([[v] for v in values]).interval == pytest.approx(expected)
+    zeros = [[0.0]] * 25
+    assert crossed_difference([[v] for v in values], zeros).interval == pytest.approx(expected)
 
 
 def test_questions_of_a_patient_hang_together():
@@ -51,9 +55,10 @@ def test_there_is_at_least_one_degree_of_freedom():
     assert found.freedom == 1.0
 
 
-def test_equal_values_give_no_width():
-    assert crossed_mean([[1, 1], [1, 1], [1, 1]]).interval == (1.0, 1.0)
-    assert crossed_mean([[0.5]]).interval == (0.5, 0.5)
+def test_equal_values_never_give_an_interval_without_width():
+    assert crossed_mean([[1, 1], [1, 1], [1, 1]]).interval == pytest.approx((0.025**0.5, 1.0))
+    assert crossed_mean([[1] * 40] * 3).interval == pytest.approx((0.025 ** (1 / 40), 1.0))
+    assert crossed_mean([[0.5]]).interval == (0.0, 1.0)
 
 
 def test_a_difference_is_paired():
@@ -61,8 +66,9 @@ def test_a_difference_is_paired():
     found = crossed_difference(TABLE, other)
     assert found.mean == 0.25
     assert found.seeds == (0.25, 0.25)
-    assert found == crossed_mean([[0, 0, 1, 0], [1, 0, 0, 0]])
-    assert crossed_difference(TABLE, TABLE).interval == (0.0, 0.0)
+    assert found.error == crossed_mean([[0, 0, 1, 0], [1, 0, 0, 0]]).error
+    unseen = 1 - 0.025 ** (1 / 4)
+    assert crossed_difference(TABLE, TABLE).interval == pytest.approx((-unseen, unseen))
 
 
 @pytest.mark.parametrize("table", [[], [[]], [[1, 0], [1]], [[1, float("nan")]]])

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.stats import binomtest
 
 from unireason.errors import FormatError
 from unireason.metrics import intervals
-from unireason.metrics.intervals import bootstrap_difference, bootstrap_mean, wilson
+from unireason.metrics.intervals import bootstrap_mean, flip_interval, over_patients, wilson
 
 
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.sampled_from([0.8, 0.95, 0.99]))
@@ -50,9 +51,40 @@ def test_draws_made_in_parts_are_those_made_at_once(monkeypatch):
     assert bootstrap_mean(values, seed=3, resamples=50) == whole
 
 
-def test_one_value_or_one_cluster_has_no_width():
-    assert bootstrap_mean([0.5], seed=0) == (0.5, 0.5)
-    assert bootstrap_mean([0, 1, 2], seed=0, clusters=["p"] * 3) == (1, 1)
+def test_one_value_or_one_cluster_tells_nothing_of_others():
+    assert bootstrap_mean([0.5], seed=0) == (0, 1)
+    assert bootstrap_mean([0, 1, 0], seed=0, clusters=["p"] * 3) == (0, 1)
+    assert bootstrap_mean([0, 1, 2], seed=0, clusters=["p"] * 3) == (-np.inf, np.inf)
+    assert over_patients([0, 1], ["p", "p"], seed=0) is None
+    assert over_patients([3.0, 3.0], ["p", "q"], seed=0) is None
+
+
+@pytest.mark.parametrize("patients", [2, 3, 5, 8, 19, 25])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_equal_patients_never_give_an_interval_without_width(patients, share):
+    low, high = bootstrap_mean([share] * (4 * patients), seed=0, clusters=list(range(patients)) * 4)
+    assert low <= share <= high
+    assert high - low > 0.05
+    if share == 1.0:
+        # All of n patients right: the exact interval of n successes in n trials begins at 0.025 to the power of 1/n.
+        assert (low, high) == pytest.approx((0.025 ** (1 / patients), 1.0))
+
+
+def test_few_means_without_limits_take_students_t():
+    values = [3.0, 4.0, 5.0]
+    expected = stats.t.interval(0.95, 2, loc=4, scale=stats.sem(values))
+    assert bootstrap_mean(values, seed=0) == pytest.approx(expected)
+    assert bootstrap_mean(values, seed=0, limits=(2.0, np.inf)) == pytest.approx((2.0, expected[1]))
+    with pytest.raises(FormatError, match="limits"):
+        bootstrap_mean(values, seed=0, limits=(0.0, 1.0))
+
+
+def test_few_patients_are_worth_fewer_questions_than_they_have():
+    patients = np.repeat(np.arange(8), 5)
+    own = bootstrap_mean((patients % 2).astype(float), seed=0, clusters=patients.tolist())
+    mixed = bootstrap_mean(np.tile([1.0, 0.0], 20), seed=0, clusters=patients.tolist())
+    assert own[1] - own[0] > 1.3 * (mixed[1] - mixed[0])
+    assert own[0] < binomtest(4, 8).proportion_ci().low + 0.05
 
 
 def test_clusters_widen_the_interval():
@@ -67,16 +99,26 @@ def test_clusters_widen_the_interval():
 
 
 def test_clusters_of_unequal_size_weigh_by_their_items():
-    low, high = bootstrap_mean([1, 1, 1, 0], seed=0, clusters=["a", "a", "a", "b"])
-    assert (low, high) == (0, 1)
-    assert bootstrap_mean([1, 1, 1, 0], seed=0, clusters=["a", "a", "a", "b"], confidence=0.02, resamples=999) == (0.75, 0.75)
+    values, clusters = [1, 1, 1, 0] * 20, [name for n in range(20) for name in (f"a{n}", f"a{n}", f"a{n}", f"b{n}")]
+    low, high = bootstrap_mean(values, seed=0, clusters=clusters, confidence=0.02, resamples=999)
+    assert (low, high) == pytest.approx((0.75, 0.75), abs=0.02)
 
 
-def test_difference_is_paired():
-    ours, theirs = [1.0, 2, 3, 4], [0.5, 1.5, 2.5, 3.5]
-    assert bootstrap_difference(ours, theirs, seed=0) == (0.5, 0.5)
-    low, high = bootstrap_difference([1.0, 0, 1, 0], [0.0, 1, 0, 1], seed=0)
-    assert low < 0 < high
+def test_flips_by_hand():
+    # Of 6 there are 32 partings, 1 of which parts nothing; 5% of 32 is 1.6, so an end is the second of the sorted ends. Parting the
+    # largest (smallest) from the others gives the farthest one: 0.6 and 0.1.
+    assert flip_interval([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], seed=0) == pytest.approx((0.1, 0.6))
+    assert flip_interval([0.1, 0.2, 0.3, 0.4, 0.5], seed=0) == (-1, 1)
+    two = [value for value in [0.1, 0.2, 0.3, 0.4, 0.5, 0.6] for _ in range(2)]
+    assert flip_interval(two, seed=0, clusters=[n // 2 for n in range(12)]) == pytest.approx((0.1, 0.6))
+
+
+@pytest.mark.parametrize(("difference", "patients"), [(0.0, 4), (0.0, 30), (0.5, 8), (-1.0, 8), (1.0, 25)])
+def test_equal_differences_never_give_an_interval_without_width(difference, patients):
+    low, high = flip_interval([difference] * patients, seed=0)
+    assert low <= difference <= high
+    assert high - low > 0.05
+    assert (low <= 0 <= high) == (difference == 0)
 
 
 @pytest.mark.parametrize("values", [[], [1.0, float("nan")], [float("inf")]])
@@ -89,7 +131,7 @@ def test_bootstrap_refuses_lengths_and_settings():
     with pytest.raises(FormatError):
         bootstrap_mean([1.0, 2], seed=0, clusters=["a"])
     with pytest.raises(FormatError):
-        bootstrap_difference([1.0], [1.0, 2], seed=0)
+        flip_interval([1.5], seed=0)
     with pytest.raises(FormatError):
         bootstrap_mean([1.0], seed=0, resamples=0)
     with pytest.raises(FormatError):

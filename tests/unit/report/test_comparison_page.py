@@ -36,14 +36,14 @@ def page_at(folder: Path, names: list[str]) -> str:
 
 
 def test_numbers_of_runs_and_pairs(tmp_path: Path) -> None:
-    """6 won and 1 lost of 20: +25 points, p 0.125 (two digits: 0.12), the best run first."""
+    """6 won and 1 lost of 20: +25 points, p 0.25 over patients of two questions, the best run first."""
     base = [n < 10 for n in range(20)]
     better = [n < 9 or 10 <= n < 16 for n in range(20)]
     page = page_of(tmp_path, {"base": base, "better": better})
     assert page.index("<b>better</b><small>model-better") < page.index("<b>base</b><small>model-base")
     assert '<td class="value">75.0%</td><td>53.1\u201388.8%</td>' in page
     assert '<td class="value">+25.0</td>' in page
-    assert "<td>6</td><td>1</td><td>0.12</td><td>0.12</td>" in page
+    assert "<td>6</td><td>1</td><td>0.25</td><td>0.25</td>" in page
     assert "Runs part: all 7 questions" in page
     assert "All runs are wrong: all 4 questions" in page
     assert "All runs are right: all 9 questions" in page

@@ -109,6 +109,7 @@ def test_json_of_a_picture_word_for_word():
         "problems": [],
         "notes": ["a note", "a remark"],
         "seconds": {"answer": 0.5, "mask": 0.25},
+        "scope": {"stated": "", "inside": None, "remarks": []},
     }
 
 

@@ -76,6 +76,16 @@ def test_the_volume_may_end_before_the_structure():
     assert found.mask.any(axis=(1, 2)).all()
 
 
+def test_values_that_are_not_finite_do_not_stop_it():
+    mask = moving_disc()
+    pixels = painted(mask)
+    pixels[:, ::5, ::5] = np.nan  # inside and around
+    pixels[:, 1::25, 1::25] = np.inf
+    found = followed(pixels, mask, 11)
+    assert dice(found.mask, mask) > 0.9
+    assert np.flatnonzero(found.mask.any(axis=(1, 2))).tolist() == list(range(4, 20))
+
+
 def test_it_does_not_run_into_another_structure_behind():
     mask, other = moving_disc(4, 12), moving_disc(12, 24)
     found = followed(painted(mask) + 45 * other.astype(np.float32), mask, 8)

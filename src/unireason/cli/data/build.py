@@ -13,6 +13,8 @@ from typing import Any
 from unireason.errors import FormatError, keeping
 from unireason.files import json_text
 
+from .inspect import add_ignore_unnamed, source_options
+
 DEFAULT_FRAME = {"phantom": "phantom"}
 DEFAULT_SLICES = {"phantom": 1}
 STAGES = {
@@ -39,6 +41,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--option", metavar="KEY=VALUE", action="append", default=[], help="option of the source; may be repeated"
     )
+    add_ignore_unnamed(parser)
     parser.add_argument("--patients", metavar="N", type=int, help="patients of the phantom source (default 50)")
     parser.add_argument(
         "--seed", metavar="S", type=int, default=0, help="cohort of the phantoms, splits, questions, wording (default 0)"
@@ -103,9 +106,8 @@ def read_config(args: argparse.Namespace) -> Any:
     """
     from unireason.data.build.config import BuildConfig
     from unireason.data.frames import rule
-    from unireason.data.sources.options import pairs
 
-    options = pairs(args.option)
+    options = source_options(args)
     if args.source == "phantom":
         options = {"patients": str(50 if args.patients is None else args.patients), "seed": str(args.seed)} | options
     elif args.patients is not None:

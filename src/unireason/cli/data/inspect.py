@@ -21,7 +21,7 @@ _EPILOG = """options of the sources (--option KEY=VALUE):
   pair              images, masks, labels, modality, spacing, axes, patient, title, licence
   nnunet, msd       channel, patient
   m3d-seg           axes
-patient is a regular expression that finds the patient in a case name."""
+patient is a regular expression that finds the patient in a case name. Sources of mask files also take ignore-unnamed=yes."""
 _TILES = 12
 _SHOWN_PROBLEMS, _SHOWN_STRUCTURES = 20, 60
 
@@ -40,6 +40,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--option", metavar="KEY=VALUE", action="append", default=[], help="option of the source; may be repeated"
     )
+    add_ignore_unnamed(parser)
     parser.add_argument("--limit", metavar="N", type=int, default=64, help="items to load, spread evenly (default 64)")
     parser.add_argument(
         "--sheet", metavar="FILE", type=Path, default=Path("contact-sheet.png"), help="PNG to write (default contact-sheet.png)"
@@ -49,18 +50,36 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
+def add_ignore_unnamed(parser: argparse.ArgumentParser) -> None:
+    """Add the flag of commands that read masks of a source."""
+    parser.add_argument(
+        "--ignore-unnamed", action="store_true", help="take mask values without a name for background (default: an error)"
+    )
+
+
+def source_options(args: argparse.Namespace) -> dict[str, str]:
+    """The options of the source that the arguments give.
+
+    Raises:
+        FormatError: If one is no KEY=VALUE.
+    """
+    from unireason.data.sources.labels import IGNORE
+    from unireason.data.sources.options import pairs
+
+    return pairs(args.option) | ({IGNORE: "yes"} if args.ignore_unnamed else {})
+
+
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when items could be read, 1 when all that were tried failed."""
     from unireason.cli.progress import bar, status
     from unireason.data.sources.catalogue import open_source
-    from unireason.data.sources.options import pairs
     from unireason.data.sources.survey import Even, listed, look_into
     from unireason.errors import FormatError
     from unireason.report.contact import Tile, tile
 
     if args.limit < 1:
         raise FormatError(f"--limit is {args.limit}", "at least 1")
-    source = open_source(args.source, args.path, options=pairs(args.option))
+    source = open_source(args.source, args.path, options=source_options(args))
     quiet = args.json or args.quiet
     with status(f"listing {source.name}", quiet=quiet):
         found, items = listed(source, limit=args.limit)
@@ -110,11 +129,7 @@ def _lines(about: Mapping[str, str], found: Survey) -> list[str]:
         lines.append(f"  {'spacing':<12} {_ranges(spacing, '{:.3g}')} mm ({kind}s)")
     if found.unspaced:
         lines.append(f"  no spacing   {_counted(found.unspaced, 'item')}: sizes are told in pixels or voxels")
-    lines += _structures(found)
-    if found.unnamed:
-        values = ", ".join(f"value {v} in {_counted(n, 'item')}" for v, n in sorted(found.unnamed.items())[:12])
-        lines.append(f"  mask values without a name (ignored): {values}{', ...' if len(found.unnamed) > 12 else ''}")
-    lines += _problems(found)
+    lines += [*_structures(found), *_values(found), *_problems(found)]
     return [*lines, f"  contact sheet: {about['sheet']}"]
 
 
@@ -133,6 +148,21 @@ def _structures(found: Survey) -> list[str]:
     lines = [f"  structures   {len(ranked)} annotated; present in, of items on which annotated:"]
     lines += [f"    {name:<{width}}  {present:>4} of {annotated}" for name, (present, annotated) in ranked[:_SHOWN_STRUCTURES]]
     return [*lines, *([f"    ... and {len(ranked) - _SHOWN_STRUCTURES} more"] if len(ranked) > _SHOWN_STRUCTURES else [])]
+
+
+def _values(found: Survey) -> list[str]:
+    """What the values in the masks mean; those without a name come first."""
+    rows = sorted(found.legend(), key=lambda row: row[1] is not None)
+    if not rows:
+        return []
+    width = max(len(str(value)) for value, _, _ in rows)
+    named = [(str(value), "(without a name)" if name is None else name or "(no structure)", n) for value, name, n in rows]
+    lines = [f"  mask values  {len(rows)}; value, name, items looked into that hold it:"]
+    lines += [f"    {value:>{width}}  {name}  {n:,}" for value, name, n in named[:_SHOWN_STRUCTURES]]
+    return [
+        *lines,
+        *([f"    ... and {len(rows) - _SHOWN_STRUCTURES} more (see --json)"] if len(rows) > _SHOWN_STRUCTURES else []),
+    ]
 
 
 def _problems(found: Survey) -> list[str]:

@@ -26,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folder of a finished run, at least two")
     parser.add_argument("--names", metavar="A,B,…", help="what the runs are called, in their order (default: their folders)")
     parser.add_argument("--baseline", metavar="RUN", help="name or folder of the run to compare with (default: the first)")
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="seed of the bootstrap (default 0)")
+    parser.add_argument("--seed", metavar="S", type=int, default=0, help="seed of resampling and sign flips (default 0)")
     parser.add_argument("--out", metavar="FILE", type=Path, default=Path("comparison.html"), help="page to write")
     parser.add_argument("--json", action="store_true", help="print one JSON object with the results")
     parser.set_defaults(run=run)
@@ -38,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
     from unireason.errors import FormatError
     from unireason.evaluate.comparison import compare, shared
     from unireason.evaluate.scoring.published import EXTRACTORS
-    from unireason.report.comparison import write_comparison
+    from unireason.report.caution import tell
+    from unireason.report.comparison import cautions, write_comparison
 
     if args.seed < 0:
         raise FormatError(f"the seed {args.seed}", "at least 0")
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         answers = answers_of(shared(runs))
         rules = {name: extractor.rule for name, extractor in EXTRACTORS.items()}
         page = write_comparison(found, answers, args.out, rules=rules)
+    tell(cautions(found))
     if args.json:
         print(json_text(found))
     else:
@@ -105,7 +107,7 @@ def _tell(found: Mapping[str, Any], page: Path) -> None:
         row = f"{one['name']:<{width}}{percent(one['accuracy'], 1):>9}{interval_text(one['accuracy_ci95'], 1):>15}"
         row += f"{interval_text(one['accuracy_ci95_patients'], 1):>15}"
         print(f"{row}{'' if overlap is None else f'{overlap:.2f}':>9}{one['unread']:>8}")
-    print(f"\nagainst {found['baseline']}\n{'run':<{width}}{'points':>9}{'patients 95%':>17}{'McNemar p':>11}{'Holm p':>9}")
+    print(f"\nagainst {found['baseline']}\n{'run':<{width}}{'points':>9}{'patients 95%':>17}{'flip p':>11}{'Holm p':>9}")
     for own in found["comparisons"]:
         ends = " to ".join(map(points, own["interval"])) if own["interval"] else ""
         print(

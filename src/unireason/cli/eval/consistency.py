@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from unireason.cli.progress import bar, status
     from unireason.engine.reasoner import load
     from unireason.evaluate.consistency.run import evaluate
+    from unireason.report.caution import of_results, tell
     from unireason.report.consistency import Point, write_consistency
 
     with status("opening model and questions", quiet=args.json):
@@ -72,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         page = write_consistency(
             found.results, args.out / PAGE, points=points, examples=_examples(found.pairs, volumes, reasoner)
         )
+    tell(of_results(found.results))
     if args.json:
         print(json_text(found.results))
     else:

@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from unireason.cli.progress import bar, status
     from unireason.engine.reasoner import load
     from unireason.evaluate.evidence.run import evaluate
+    from unireason.report.caution import of_results, tell
     from unireason.report.evidence import write_evidence
     from unireason.report.evidence_figure import write_evidence_figure
 
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         flips, survivors = _flips(found, suite, reasoner)
         page = write_evidence(found.results, args.out / PAGE, flips=flips, survivors=survivors)
         write_evidence_figure(found.results, args.out / FIGURE)
+    tell(of_results(found.results))
     if args.json:
         print(json_text(found.results))
     else:
@@ -115,7 +117,7 @@ def _tell(results: Mapping[str, Any], page: Path) -> None:
     for name, part in results["conditions"].items():
         kept, lost = part.get("survival", {}).get("value"), part.get("reliance", {}).get("value")
         told = "" if lost is None else f"{lost:.2f}"
-        row = f"{name:<15}{percent(part['accuracy']):>9}{interval_text(part['ci95']):>10}{part['n']:>6}"
+        row = f"{name:<15}{percent(part['accuracy']):>9}{interval_text(part['ci95_patients'] or part['ci95']):>10}{part['n']:>6}"
         print(f"{row}{'' if kept is None else percent(kept):>10}{told:>10}")
     print(f"chance {percent(results['conditions']['true']['chance'])}, answers with a look {percent(results['looked'])}")
     found = results["reliance"]

@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from unireason.evaluate.leaderboard import COLUMNS
     from unireason.evaluate.pointing.run import evaluate
     from unireason.files import write_bytes
+    from unireason.report.caution import of_results, tell
     from unireason.report.pointing import pointing_markdown, write_pointing
 
     if args.seed < 0 or (args.questions is not None and args.questions < 1):
@@ -79,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         worst, best = _pictures(found, reasoner, suite, expert)
         page = write_pointing(found.results, args.out / PAGE, titles=COLUMNS, worst=worst, best=best)
         write_bytes(args.out / TEXT, pointing_markdown(found.results, titles=COLUMNS).encode())
+    tell(of_results(found.results))
     if args.json:
         print(json_text(found.results))
     else:

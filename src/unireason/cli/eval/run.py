@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from unireason.evaluate.benchmark.run import lines
     from unireason.evaluate.benchmark.run import run as ask
     from unireason.evaluate.scoring.published import EXTRACTORS
+    from unireason.report.caution import of_results, tell
     from unireason.report.evaluation import write_run
 
     asked = _settings(args)
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
     with status("writing the page", quiet=args.json):
         rules = {name: extractor.rule for name, extractor in EXTRACTORS.items()}
         page = write_run(results, partial(lines, args.out), args.out, rules=rules)
+    tell(of_results(results))
     if args.json:
         print(json_text(results))
     else:
@@ -104,7 +106,8 @@ def _tell(results: Mapping[str, Any], page: Path) -> None:
 
     def row(name: str, part: Mapping[str, Any]) -> str:
         chance = percent(part["chance"]) if "chance" in part else ""
-        return f"{name:<30}{percent(part['accuracy']):>9}{interval_text(part['accuracy_ci95']):>10}{chance:>8}{part['n']:>8,}"
+        ends = part.get("accuracy_ci95_patients") or part["accuracy_ci95"]
+        return f"{name:<30}{percent(part['accuracy']):>9}{interval_text(ends):>10}{chance:>8}{part['n']:>8,}"
 
     scores = results["scores"]
     print(f"{'':<30}{'accuracy':>9}{'95%':>10}{'chance':>8}{'n':>8}")

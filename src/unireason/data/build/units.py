@@ -18,7 +18,7 @@ from unireason.data.ask.implicit import implicit
 from unireason.data.ask.peers import Peers
 from unireason.data.extract.describe import describe
 from unireason.data.extract.slices import axial, busy
-from unireason.data.item import Loaded
+from unireason.data.item import Loaded, UnnamedError
 from unireason.data.names import group
 from unireason.data.pictures import embedded
 from unireason.data.question import IMPLICIT, Question
@@ -71,6 +71,8 @@ class Draft:
             try:
                 loaded = source.load(item)
                 cases.append(self._case(loaded, name, -1, images))
+            except UnnamedError:
+                raise  # not this file is wrong but what was said about all of them: leaving out what holds it would hide that
             except UniReasonError as error:
                 skipped.append([item.id, str(error)])
                 continue

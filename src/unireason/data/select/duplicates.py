@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unireason.imaging.window import finite
 from unireason.types import Case
 
 BITS = 256
@@ -60,7 +61,7 @@ def _shrunk(pixels: NDArray[Any]) -> Any:
     if pixels.dtype == np.uint8:
         picture = Image.fromarray(pixels).convert("L")
     else:
-        grey = pixels.astype(np.float32)
+        grey = finite(pixels).astype(np.float32)
         picture = Image.fromarray(grey.mean(axis=2) if grey.ndim == 3 else grey)
     factor = max(1, min(picture.size) // 128)
     return picture.reduce(factor) if factor > 1 else picture

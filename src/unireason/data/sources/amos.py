@@ -14,9 +14,9 @@ from typing import Any
 from unireason.data.item import Item, Loaded, MaskRef, Skipped
 from unireason.errors import FormatError
 
-from .labels import load_files
+from .labels import IGNORE, load_files
 from .listing import images, kind_of, plain_text, read_json, unique
-from .options import check, folder
+from .options import check, folder, yes
 from .structures import legend
 
 _SPLITS = (("Tr", "train", 410), ("Va", "validation", 409), ("Ts", "test", 500))
@@ -33,9 +33,11 @@ class AmosSource:
 
     Attributes:
         root: The folder with ``imagesTr``.
+        ignore_unnamed: True to take mask values without a name for background.
     """
 
     root: Path
+    ignore_unnamed: bool = False
 
     name = "amos"
     title = "AMOS22"
@@ -46,10 +48,10 @@ class AmosSource:
         """The source for a command line.
 
         Raises:
-            FormatError: If no folder was given, or any option.
+            FormatError: If no folder was given or an option cannot be used.
         """
-        check(cls.name, options, ())
-        return cls(folder(cls.name, root, "the folder with imagesTr"))
+        check(cls.name, options, (IGNORE,))
+        return cls(folder(cls.name, root, "the folder with imagesTr"), yes(options, IGNORE))
 
     def items(self) -> Iterator[Item | Skipped]:
         """Cases with labels: training, validation, test.
@@ -90,7 +92,7 @@ class AmosSource:
                 raise FormatError("dataset.json has no usable 'labels'", "values with names")
         plain = {_spelled(k): _spelled(v) for k, v in table.items()}
         names = legend(plain)
-        if not names:
+        if not any(names.values()):
             raise FormatError("dataset.json names no structure besides the background", "at least one")
         return names
 
@@ -105,7 +107,7 @@ class AmosSource:
             kind=kind_of(image.name),
             image=image.relative_to(self.root).as_posix(),
             masks=(MaskRef(label.relative_to(self.root).as_posix(), names),),
-            annotated=tuple(sorted(set(names.values()))),
+            annotated=tuple(sorted({name for name in names.values() if name})),
             modality="CT" if int(number[1]) <= part[1] else "MR",
             split=part[0],
         )
@@ -116,7 +118,7 @@ class AmosSource:
         Raises:
             UniReasonError: If a file is missing, damaged, or the label lies on another grid than the image.
         """
-        return load_files(self.root, item)
+        return load_files(self.root, item, ignore_unnamed=self.ignore_unnamed)
 
 
 def _spelled(value: Any) -> Any:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from unireason.data.item import check_masks
 from unireason.errors import GeometryError, ImageReadError
-from unireason.imaging.geometry import canonical_to_voxel, voxel_to_world
+from unireason.imaging.geometry import canonical_to_voxel, to_canonical, to_source, voxel_to_world
 from unireason.types import Affine, Case, Geometry
 
 TOLERANCE = 0.5
@@ -31,15 +31,13 @@ def on_grid(case: Case, mask: Case, values: NDArray[Any], what: str) -> NDArray[
         in the patient.
 
     Raises:
-        ImageReadError: If the shapes differ or only one of two pictures is turned by EXIF.
+        ImageReadError: If the shapes differ, or two pictures are turned differently by EXIF and shapes do not tell what is meant.
         GeometryError: If the files lie at different places in the patient.
     """
     if case.kind == "volume" and mask.kind == "volume" and _placed(case) and _placed(mask):
         values = _turned(case.geometry, mask.geometry, values, what)
-    elif case.kind == "image" and _turn(case) != _turn(mask):
-        raise ImageReadError(
-            f"the image of {what} and the mask are turned differently by EXIF", "the same turn", "save both upright"
-        )
+    elif case.kind == "image" and mask.kind == "image" and _turn(case) != _turn(mask):
+        values = _turned_like(case.geometry, mask.geometry, values, what)
     check_masks(case, values, what)
     return values
 
@@ -50,6 +48,17 @@ def _placed(case: Case) -> bool:
 
 def _turn(case: Case) -> tuple[tuple[int, ...], tuple[bool, ...]]:
     return (case.geometry.order, case.geometry.flips)
+
+
+def _turned_like(image: Geometry, mask: Geometry, values: NDArray[Any], what: str) -> NDArray[Any]:
+    """A mask that is turned otherwise than its picture: drawn on the pixels that the picture stores, or on those that it shows."""
+    stored = to_source(values, mask)
+    on_stored, on_shown = stored.shape == image.source_shape[::-1], values.shape == image.shape
+    if on_stored == on_shown:
+        raise ImageReadError(
+            f"the image of {what} and the mask are turned differently by EXIF", "the same turn", "save both upright"
+        )
+    return to_canonical(stored, image) if on_stored else values
 
 
 def canonical_affine(geometry: Geometry) -> Affine:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from .labels import IGNORE
 from .listing import plain_text, read_json
-from .options import check, folder, number
+from .options import check, folder, number, yes
 
 S = TypeVar("S", bound="IndexedSource")
 
@@ -21,11 +22,13 @@ class IndexedSource:
         root: The folder.
         channel: Which channel is shown, from 0.
         patient: Regular expression for the patient in a case name; "" takes the case (see ``listing.subject``).
+        ignore_unnamed: True to take mask values without a name for background.
     """
 
     root: Path
     channel: int = 0
     patient: str = ""
+    ignore_unnamed: bool = False
 
     name: ClassVar[str] = ""
 
@@ -36,9 +39,9 @@ class IndexedSource:
         Raises:
             FormatError: If no folder was given or an option cannot be used.
         """
-        check(cls.name, options, ("channel", "patient"))
+        check(cls.name, options, ("channel", "patient", IGNORE))
         place = folder(cls.name, root, "the folder with dataset.json")
-        return cls(place, number(options, "channel", 0, most=9999), options.get("patient", ""))
+        return cls(place, number(options, "channel", 0, most=9999), options.get("patient", ""), yes(options, IGNORE))
 
     @property
     def title(self) -> str:

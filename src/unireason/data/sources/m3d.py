@@ -83,7 +83,7 @@ class M3dSource:
             index = read_json(path)
             table = index.get("labels")
             names = legend(table) if isinstance(table, dict) else {}
-            if not names:
+            if not any(names.values()):
                 raise FormatError(f"'{path.name}' has no usable 'labels'", "values with names")
         except UniReasonError as error:
             yield Skipped(path.stem, str(error))
@@ -114,7 +114,7 @@ class M3dSource:
             kind="volume",
             image=image,
             masks=(MaskRef(label, names, detail="shape=" + ",".join(match.groups())),),
-            annotated=tuple(sorted(set(names.values()))),
+            annotated=tuple(sorted({name for name in names.values() if name})),
             modality=said[0],
             read=(("axes", self.axes),) if self.axes else (),
             split=said[1],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,14 @@ def load_arrays(root: Path, item: Item) -> Loaded:
     source = Source(Path(item.image).name, "npy", sha256(inside(root, item.image)))
     # Without its modality the case is windowed by percentiles; that of CT is meant for Hounsfield units, which were normalised away.
     case = Case(to_canonical(stored, geometry), "volume", geometry, "", source, None, ("intensities were normalised",))
-    packer = Packer(stored.shape)
-    for name, where in _rows(inside(root, ref.path), (classes, stored.size), ref.names).items():
-        packer.add(name, where)
+    packer, values = Packer(stored.shape), {}
+    rows = _rows(inside(root, ref.path), (classes, stored.size))
+    for name in ref.structures:
+        own = [rows[value - 1] for value, other in ref.names.items() if other == name]
+        packer.add(name, own[0] if len(own) == 1 else np.unique(np.concatenate(own)))
+    values = {(value, name): bool(rows[value - 1].size) for value, name in ref.names.items()}
     layers = (Layer(np.ascontiguousarray(to_canonical(y.labels, geometry)), y.names) for y in packer.layers())
-    return Loaded(item, case, tuple(layers))
+    return Loaded(item, case, tuple(layers), values)
 
 
 def axes_of(shape: tuple[int, ...]) -> str:
@@ -76,8 +80,8 @@ def _image(path: Path) -> NDArray[Any]:
         return np.array(mapped.reshape(mapped.shape[-3:]), dtype=kind)
 
 
-def _rows(path: Path, shape: tuple[int, int], names: Any) -> dict[str, NDArray[np.intp]]:
-    """For each name the flat indices of its voxels; rows of one name are put together."""
+def _rows(path: Path, shape: tuple[int, int]) -> list[NDArray[np.intp]]:
+    """For each row, that is each class, the flat indices of its voxels."""
     parts = _parts(path)
     indptr, indices, data = (parts[key] for key in ("indptr", "indices", "data"))
     if parts["shape"].tolist() != list(shape):
@@ -93,12 +97,8 @@ def _rows(path: Path, shape: tuple[int, int], names: Any) -> dict[str, NDArray[n
     )
     if not sound:
         raise FormatError(f"'{path.name}' holds a damaged sparse matrix", "rows within its shape", "download it again")
-    found: dict[str, NDArray[np.intp]] = {}
-    for row, name in enumerate(names.values()):
-        part = slice(int(indptr[row]), int(indptr[row + 1]))
-        where = indices[part][data[part] != 0].astype(np.intp)
-        found[name] = np.unique(np.concatenate([found[name], where])) if name in found else where
-    return found
+    parts_of = [slice(int(first), int(end)) for first, end in pairwise(indptr)]
+    return [indices[part][data[part] != 0].astype(np.intp) for part in parts_of]
 
 
 def _parts(path: Path) -> dict[str, NDArray[Any]]:
@@ -107,7 +107,7 @@ def _parts(path: Path) -> dict[str, NDArray[Any]]:
     file_size(path, limits)
     with decoding(path, "a sparse matrix"):
         with zipfile.ZipFile(path) as archive:
-            limits.check("max_file_bytes", sum(m.file_size for m in archive.infolist()), f"'{path.name}' unpacked")
+            limits.check("max_unpacked_bytes", sum(m.file_size for m in archive.infolist()), f"'{path.name}' unpacked")
         with np.load(path, allow_pickle=False) as stored:
             form = bytes(np.asarray(stored["format"]).tobytes()).replace(b"\0", b"").strip()
             if form != b"csr":

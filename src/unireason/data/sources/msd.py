@@ -34,7 +34,7 @@ class MsdSource(IndexedSource):
         index = self.index()
         table = index.get("labels")
         names = legend(table) if isinstance(table, dict) else {}
-        if not names:
+        if not any(names.values()):
             raise FormatError(
                 "dataset.json has no usable 'labels'", 'values with names, such as {"0": "background", "1": "liver"}'
             )
@@ -66,7 +66,7 @@ class MsdSource(IndexedSource):
                 kind=kind_of(image),
                 image=image,
                 masks=(MaskRef(label, names),),
-                annotated=tuple(sorted(set(names.values()))),
+                annotated=tuple(sorted({name for name in names.values() if name})),
                 modality=modality,
                 read=frame,
                 split="train",
@@ -80,7 +80,7 @@ class MsdSource(IndexedSource):
         Raises:
             UniReasonError: If a file is missing, damaged, or the label lies on another grid than the image.
         """
-        return load_files(self.root, item)
+        return load_files(self.root, item, ignore_unnamed=self.ignore_unnamed)
 
 
 def _order(entry: Any) -> tuple[tuple[int, int, str], ...]:

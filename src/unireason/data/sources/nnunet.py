@@ -39,13 +39,13 @@ class NnunetSource(IndexedSource):
             UniReasonError: If dataset.json is missing or cannot be used, or there is no case.
         """
         index = self.index()
-        regions, ignored = _regions(index.get("labels"))
+        legend = _regions(index.get("labels"))
         modality = _modality(index, self.channel)
         ending = index.get("file_ending")
         suffixes = [pair for pair in _SPLITS if pair[0] == "Tr" or (self.root / f"labels{pair[0]}").is_dir()]
         empty = True
         for found in unique(
-            case if isinstance(case, Skipped) else self._item(case, (regions, ignored), modality, split)
+            case if isinstance(case, Skipped) else self._item(case, legend, modality, split)
             for suffix, split in suffixes
             for case in self._cases(suffix, ending if isinstance(ending, str) else "")
         ):
@@ -74,20 +74,16 @@ class NnunetSource(IndexedSource):
             else:
                 yield case, shown[case], labels[case]
 
-    def _item(
-        self, found: tuple[str, Path, Path], legend: tuple[dict[str, tuple[int, ...]], int | None], modality: str, split: str
-    ) -> Item | Skipped:
+    def _item(self, found: tuple[str, Path, Path], legend: _Legend, modality: str, split: str) -> Item | Skipped:
         case, image, label = found
-        regions, ignored = legend
-        detail = "" if ignored is None else f"ignore={ignored}"
         try:
             return Item(
                 id=case,
                 patient=subject(case, self.patient),
                 kind=kind_of(image.name),
                 image=image.relative_to(self.root).as_posix(),
-                masks=_references(label.relative_to(self.root).as_posix(), regions, detail),
-                annotated=tuple(sorted(regions)),
+                masks=_references(label.relative_to(self.root).as_posix(), legend),
+                annotated=tuple(sorted(legend.regions)),
                 modality=modality,
                 split=split,
             )
@@ -100,7 +96,7 @@ class NnunetSource(IndexedSource):
         Raises:
             UniReasonError: If a file is missing, damaged, or holds voxels that were not annotated.
         """
-        return load_files(self.root, item, correct=_refuse_ignored)
+        return load_files(self.root, item, ignore_unnamed=self.ignore_unnamed, correct=_refuse_ignored)
 
 
 def _refuse_ignored(ref: MaskRef, values: Any) -> Any:
@@ -109,33 +105,46 @@ def _refuse_ignored(ref: MaskRef, values: Any) -> Any:
     return values
 
 
-def _regions(labels: Any) -> tuple[dict[str, tuple[int, ...]], int | None]:
-    """Readable name to values, in the file's order, and the value that means "not annotated"."""
+@dataclass(frozen=True, slots=True)
+class _Legend:
+    """Labels: readable name to values, in the file's order; values of no structure; the value that means "not annotated"."""
+
+    regions: dict[str, tuple[int, ...]]
+    others: tuple[int, ...]
+    ignored: int | None
+
+
+def _regions(labels: Any) -> _Legend:
     if not isinstance(labels, dict) or not 0 < len(labels) <= MAX_LABELS:
         raise FormatError("dataset.json has no usable 'labels'", 'names with values, such as {"background": 0, "liver": 1}')
     if all(str(k).isdigit() for k in labels) and all(isinstance(v, str) for v in labels.values()):
         raise FormatError("dataset.json maps values to names", "names to values (nnU-Net v2)", "open it with the source 'msd'")
     regions: dict[str, tuple[int, ...]] = {}
+    others: list[int] = []
     ignored: int | None = None
     for raw, value in labels.items():
         values = tuple(value_of(v) for v in (value if isinstance(value, list) else [value]))
         if raw == "ignore":
             ignored = values[0] if values else None
         name = structure(raw)
-        if name and any(values):
+        if not name:
+            others += [v for v in values if v]
+        elif any(values):
             regions[name] = tuple(dict.fromkeys((*regions.get(name, ()), *(v for v in values if v))))
     if not regions:
         raise FormatError("dataset.json names no structure besides the background", "at least one")
-    return regions, ignored
+    return _Legend(regions, tuple(others), ignored)
 
 
-def _references(path: str, regions: dict[str, tuple[int, ...]], detail: str) -> tuple[MaskRef, ...]:
+def _references(path: str, legend: _Legend) -> tuple[MaskRef, ...]:
     """One reference for plain labels; one for each region where they share values."""
-    taken = [v for values in regions.values() for v in values]
+    detail = "" if legend.ignored is None else f"ignore={legend.ignored}"
+    plain = dict.fromkeys(legend.others, "")
+    taken = [v for values in legend.regions.values() for v in values]
     if len(set(taken)) == len(taken):
-        names = sorted((v, name) for name, values in regions.items() for v in values)
-        return (MaskRef(path, dict(names), detail=detail),)
-    return tuple(MaskRef(path, dict.fromkeys(values, name), detail=detail) for name, values in regions.items())
+        names = plain | {v: name for name, values in legend.regions.items() for v in values}
+        return (MaskRef(path, dict(sorted(names.items())), detail=detail),)
+    return tuple(MaskRef(path, plain | dict.fromkeys(values, name), detail=detail) for name, values in legend.regions.items())
 
 
 def _modality(index: Mapping[str, Any], channel: int) -> str:

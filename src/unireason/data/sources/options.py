@@ -50,6 +50,18 @@ def lengths(options: Mapping[str, str], key: str) -> tuple[float, ...] | None:
     return values
 
 
+def yes(options: Mapping[str, str], key: str) -> bool:
+    """True for an option that says yes, False where it says no or was not given.
+
+    Raises:
+        FormatError: If it says anything else.
+    """
+    text = options.get(key, "no").strip().lower()
+    if text not in ("yes", "no"):
+        raise FormatError(f"the option {key} is {text!r}", "yes or no")
+    return text == "yes"
+
+
 def folder(source: str, root: Path | None, what: str) -> Path:
     """The folder of a source that needs one.
 

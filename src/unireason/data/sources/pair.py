@@ -3,7 +3,7 @@
 ``images/STEM.ext`` belongs to ``masks/STEM.ext`` (a label map), or to ``masks/STRUCTURE/STEM.ext`` (one folder of binary masks a
 structure; in an image for which others have a file and this one has none, it is absent). Folders of DICOM slices may stand for
 image files. The labels file is JSON, CSV (value, name) or TOML and runs either way; for folders of binary masks it is not needed and
-may rename folders. A labels file with the one value 1 makes masks binary: every value above 0 counts.
+may rename folders. Every value of a label map must have a name; see ``labels.named`` for white.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from unireason.data.item import Item, Loaded, MaskRef, Skipped, inside
 from unireason.errors import FormatError, UniReasonError
 from unireason.types import Kind
 
-from .labels import load_files
+from .labels import IGNORE, load_files
 from .listing import ARRAY_ENDINGS, entries, images, kind_of, read_json, read_text, stem, subject
-from .options import check, folder, lengths
+from .options import check, folder, lengths, yes
 from .structures import legend, modality_code, structure
 
 _LABEL_FILES = ("labels.json", "labels.csv", "labels.toml")
 _MAX_BYTES = 1 << 20
-_KNOWN = ("images", "masks", "labels", "modality", "spacing", "axes", "patient", "title", "licence")
+_KNOWN = ("images", "masks", "labels", "modality", "spacing", "axes", "patient", "title", "licence", IGNORE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class PairSource:
         patient: Regular expression for the patient in a stem; "" takes the stem (see ``listing.subject``).
         title: Name for cards; "" takes the folder's.
         licence: Licence for cards.
+        ignore_unnamed: True to take mask values without a name for background.
     """
 
     root: Path
@@ -58,6 +59,7 @@ class PairSource:
     patient: str = ""
     title: str = ""
     licence: str = "unknown"
+    ignore_unnamed: bool = False
 
     name = "pair"
 
@@ -70,11 +72,12 @@ class PairSource:
         """
         check(cls.name, options, _KNOWN)
         place = folder(cls.name, root, "the folder with images, masks and a labels file")
-        texts = {k: v for k, v in options.items() if k not in ("spacing", "modality")}
+        texts = {k: v for k, v in options.items() if k not in ("spacing", "modality", IGNORE)}
         said = options.get("modality", "")
         modality = modality_code(said) or said.upper()
         title = texts.pop("title", "") or place.resolve().name
-        return cls(place, modality=modality, spacing_mm=lengths(options, "spacing"), title=title, **texts)
+        spacing, ignored = lengths(options, "spacing"), yes(options, IGNORE)
+        return cls(place, modality=modality, spacing_mm=spacing, title=title, ignore_unnamed=ignored, **texts)
 
     def items(self) -> Iterator[Item | Skipped]:
         """Images with masks, by name; images without masks and masks without images as Skipped.
@@ -89,9 +92,7 @@ class PairSource:
             raise FormatError(f"'{self.images}' holds no image", "files such as case1.nii.gz or case1.png")
         if not any(key in found for key in shown):
             raise FormatError(f"no mask in '{self.masks}' is called like an image in '{self.images}'", "STEM.ext in both")
-        annotated = tuple(
-            sorted({n for refs in found.values() for ref in refs for n in ref.names.values()} | self._named(folders))
-        )
+        annotated = tuple(sorted({n for refs in found.values() for ref in refs for n in ref.structures} | self._named(folders)))
         for key in dict.fromkeys([*shown, *found]):
             if key not in found:
                 yield Skipped(key, f"the image has no mask in '{self.masks}'")
@@ -111,11 +112,10 @@ class PairSource:
         if table is None:
             raise FormatError(f"'{self.root.name}' has no labels file", " or ".join(_LABEL_FILES), "say what mask values mean")
         names = legend(table)
-        if not names:
+        if not any(names.values()):
             raise FormatError("the labels file names no structure besides the background", "values above 0 with names")
-        binary = list(names) == [1]
         files = images(inside(self.root, self.masks), "the folder of masks")
-        return {k: (MaskRef(p.relative_to(self.root).as_posix(), names, binary),) for k, p in files.items()}
+        return {k: (MaskRef(p.relative_to(self.root).as_posix(), names),) for k, p in files.items()}
 
     def _renamed(self, place: Path) -> str:
         """Readable name of a structure's folder, after the labels file if it names it."""
@@ -176,7 +176,7 @@ class PairSource:
         Raises:
             UniReasonError: If a file is missing, damaged, or lies on another grid than the image.
         """
-        return load_files(self.root, item)
+        return load_files(self.root, item, ignore_unnamed=self.ignore_unnamed)
 
 
 def _read_table(path: Path) -> Mapping[Any, Any]:

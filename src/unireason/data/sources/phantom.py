@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unireason.types import Affine, Case, Geometry, Source
+from unireason.types import PHANTOM, Affine, Case, Geometry, Source
 
 LESION_LABEL = 20
 SPINE_LABEL = 30
@@ -104,7 +104,7 @@ class Patient:
             affine_lps=self.affine_lps,
             spacing_mm=self.spacing_mm,
         )
-        return Case(self.voxels, "volume", geometry, "CT", Source(self.id, "phantom", ""))
+        return Case(self.voxels, "volume", geometry, "CT", Source(self.id, "phantom", "", PHANTOM))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from unireason.types import PHANTOM
+
 from .phantom import Patient
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -43,6 +45,7 @@ def _slice(patient: Patient, k: int) -> Any:
     data.StudyInstanceUID, data.SeriesInstanceUID = _uid(patient, "study"), _uid(patient, "series")
     data.FrameOfReferenceUID = _uid(patient, "frame")
     data.PatientID, data.PatientName, data.Modality = patient.id, "PHANTOM^" + patient.id.upper(), "CT"
+    data.Manufacturer, data.ManufacturerModelName = "UniReason", PHANTOM
     data.StudyDate, data.StudyTime, data.StudyID, data.AccessionNumber = "20260101", "120000", "1", ""
     data.SeriesDescription, data.SeriesNumber, data.InstanceNumber = "synthetic phantom, not a patient", 1, k + 1
     data.ImageOrientationPatient = [_number(v) for v in (*columns[:, 0], *columns[:, 1])]

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from unireason.errors import UniReasonError
 from unireason.files import json_text
+from unireason.types import PHANTOM
 
 from .phantom import LESION_LABEL, Patient, axial, generate, radiograph
 from .phantom_slices import NAMES, busy_slices
@@ -115,6 +116,7 @@ def _write_nifti(patient: Patient, folder: Path, axes: str) -> dict[str, Any]:
     import SimpleITK as sitk
 
     image, labels = (sitk.DICOMOrient(_image(a, patient), axes) for a in (patient.voxels, patient.labels))
+    image.SetMetaData("ITK_FileNotes", PHANTOM)  # becomes descrip
     sitk.WriteImage(image, str(folder / "image.nii.gz"), useCompression=True)
     sitk.WriteImage(labels, str(folder / "labels.nii.gz"), useCompression=True)
     record = structures(sitk.GetArrayFromImage(labels), float(np.prod(patient.spacing_mm)), patient, unit="volume_mm3")
@@ -134,12 +136,15 @@ def _write_dicom(patient: Patient, folder: Path) -> dict[str, Any]:
 
 def _write_png(patient: Patient, folder: Path) -> dict[str, Any]:
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
     k = busy_slices(patient, np.random.default_rng(0), 1)[0]
     pixels, labels = axial(patient, k)
     level, width = WINDOW
     grey = np.clip((pixels.astype(np.float32) - (level - width / 2)) / width, 0, 1)
-    Image.fromarray((grey * 255).round().astype(np.uint8)).save(folder / "image.png")
+    mark = PngInfo()
+    mark.add_text("Source", PHANTOM)
+    Image.fromarray((grey * 255).round().astype(np.uint8)).save(folder / "image.png", pnginfo=mark)
     Image.fromarray(labels).save(folder / "labels.png")
     film, film_labels = radiograph(patient)
     Image.fromarray(film).save(folder / "radiograph.png")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from unireason.types import Case, Geometry, Source
+from unireason.types import PHANTOM, Case, Geometry, Source
 
 from .phantom import LESION_LABEL, ORGANS, Patient, axial
 
@@ -24,7 +24,7 @@ def image_case(patient: Patient, k: int) -> Case:
         affine_lps=patient.affine_lps @ shift,
         spacing_mm=patient.spacing_mm[:2],
     )
-    return Case(pixels, "image", geometry, "CT", Source(f"{patient.id}-{k:03d}", "phantom", ""))
+    return Case(pixels, "image", geometry, "CT", Source(f"{patient.id}-{k:03d}", "phantom", "", PHANTOM))
 
 
 def busy_slices(patient: Patient, rng: np.random.Generator, count: int) -> list[int]:

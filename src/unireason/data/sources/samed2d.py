@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from unireason.data.item import Item, Loaded, MaskRef, Skipped, inside
 from unireason.errors import FormatError, UniReasonError
 
-from .labels import load_files
+from .labels import IGNORE, load_files
 from .listing import read_json, relative, subject, unique
-from .options import check, folder
+from .options import check, folder, yes
 from .streamed import pairs
 from .structures import modality_code, structure, value_of
 
@@ -54,9 +54,11 @@ class SaMed2dSource:
 
     Attributes:
         root: The folder with ``images``, ``masks`` and the two indexes (which may also lie in ``annotations``).
+        ignore_unnamed: True to take mask values without a name for background.
     """
 
     root: Path
+    ignore_unnamed: bool = False
 
     name = "sa-med2d"
     title = "SA-Med2D-20M"
@@ -67,10 +69,10 @@ class SaMed2dSource:
         """The source for a command line.
 
         Raises:
-            FormatError: If no folder was given, or any option.
+            FormatError: If no folder was given or an option cannot be used.
         """
-        check(cls.name, options, ())
-        return cls(folder(cls.name, root, f"the folder with {INDEX}"))
+        check(cls.name, options, (IGNORE,))
+        return cls(folder(cls.name, root, f"the folder with {INDEX}"), yes(options, IGNORE))
 
     def items(self) -> Iterator[Item | Skipped]:
         """One item an image, in the order of the index, which is read entry by entry.
@@ -98,7 +100,7 @@ class SaMed2dSource:
         """
         for ref in item.masks:
             inside(self.root, ref.path)  # all paths are judged before any file is opened
-        return load_files(self.root, item, correct=_upright)
+        return load_files(self.root, item, ignore_unnamed=self.ignore_unnamed, correct=_upright)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason import imaging
-from unireason.data.item import Item, Loaded, MaskRef, Skipped, check_masks, inside
+from unireason.data.item import Item, Loaded, MaskRef, Skipped, inside
 from unireason.errors import FormatError, ImageReadError, UniReasonError
 from unireason.metrics.overlap import box_iou
 from unireason.types import Box2D, Case
 
-from .labels import Packer, indices_of_palette, read_case
+from .grids import on_grid
+from .labels import Packer, occurring, read_as_stored, read_case
 from .listing import entries, read_json, relative
 from .options import check, folder
 from .structures import modality_code, structure
@@ -118,15 +118,18 @@ class SlakeSource:
         values = _values(case, inside(self.root, ref.path))
         packer = Packer(values.shape)
         found: dict[str, NDArray[np.bool_]] = {}
+        told: dict[tuple[int, str | None], bool] = {}
         for name, box in _boxes(ref.detail):
-            pixels = _pixels(values, box)
+            value, pixels = _pixels(values, box)
             if pixels is not None:
                 found[name] = found[name] | pixels if name in found else pixels
+                told[value, name] = True
         if not found:
             raise ImageReadError(f"no detection of {item.id} fits the mask", "boxes around what is drawn")
+        rest = {(value, None): True for value in occurring(values) if value not in {v for v, _ in told}}
         for name in sorted(found):
             packer.add(name, np.flatnonzero(found[name]))
-        return Loaded(replace(item, annotated=tuple(sorted(found))), case, tuple(packer.layers()))
+        return Loaded(replace(item, annotated=tuple(sorted(found))), case, tuple(packer.layers()), told | rest)
 
 
 def _file(place: Path, name: str, ending: str) -> Path | None:
@@ -169,23 +172,22 @@ def _modality(place: Path) -> str:
 
 def _values(case: Case, path: Path) -> NDArray[Any]:
     """One number a pixel: grey level, palette index, or colours as 24 bits."""
-    palette = indices_of_palette(path)
-    pixels = imaging.read(path).pixels if palette is None else palette
+    mask = read_as_stored(path)
+    pixels = mask.pixels
     if pixels.ndim == 3 and pixels.shape[2] == 3:
         pixels = pixels.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
-    check_masks(case, pixels, f"'{relative(path.name)}'")
-    return pixels
+    return on_grid(case, mask, pixels, f"'{relative(path.name)}'")
 
 
-def _pixels(values: NDArray[Any], box: tuple[float, ...]) -> NDArray[np.bool_] | None:
-    """The pixels of the value that fills a box best; None if none overlaps it by half."""
+def _pixels(values: NDArray[Any], box: tuple[float, ...]) -> tuple[int, NDArray[np.bool_] | None]:
+    """The value that fills a box best, and its pixels; None if none overlaps the box by half."""
     height, width = values.shape
     x, y, w, h = box
     left, top = max(0, int(x) - _GROWN), max(0, int(y) - _GROWN)
     right, bottom = min(width, int(np.ceil(x + w)) + _GROWN), min(height, int(np.ceil(y + h)) + _GROWN)
     part = values[top:bottom, left:right]
     if right <= left or bottom <= top:
-        return None
+        return 0, None
     best, overlap = None, _LEAST_OVERLAP
     for value in np.unique(part[part > 0]):
         rows, columns = np.nonzero(part == value)
@@ -194,7 +196,7 @@ def _pixels(values: NDArray[Any], box: tuple[float, ...]) -> NDArray[np.bool_] |
         if shared >= overlap and (best is None or shared > overlap):
             best, overlap = value, shared
     if best is None:
-        return None
+        return 0, None
     mask = np.zeros(values.shape, np.bool_)
     mask[top:bottom, left:right] = part == best
-    return mask
+    return int(best), mask

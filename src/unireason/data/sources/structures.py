@@ -64,10 +64,10 @@ def legend(table: Mapping[Any, Any]) -> dict[int, str]:
     """Label values to readable names, from a table that runs either way ({"1": "liver"} or {"liver": 1}).
 
     Args:
-        table: The table as stored; value 0 and background are left out.
+        table: The table as stored; value 0 is left out.
 
     Returns:
-        Value to name, by value.
+        Value to name, by value; "" for what is no structure.
 
     Raises:
         FormatError: If it runs neither way, is larger than 4,096 entries, or names one value twice.
@@ -80,7 +80,7 @@ def legend(table: Mapping[Any, Any]) -> dict[int, str]:
     found: dict[int, str] = {}
     for raw, value in pairs:
         name, number = structure(raw), value_of(value)
-        if number and name:
+        if number:
             if found.get(number, name) != name:
                 raise FormatError(f"the label {number} is both '{found[number]}' and '{name}'", "one name a value")
             found[number] = name

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from unireason.data.item import Item, Layer, Loaded, Skipped, Source
+from unireason.data.item import Item, Loaded, Skipped, Source, UnnamedError
 from unireason.errors import UniReasonError
+
+from .labels import occurring
 
 T = TypeVar("T")
 MOST_PROBLEMS = 1000
@@ -35,7 +34,8 @@ class Survey:
         sizes: Smallest and largest size along x, y (and z), one pair an axis, by kind.
         spacing_mm: The same for voxel sizes in millimetres; items without are counted in ``unspaced``.
         unspaced: Loaded items without spacing.
-        unnamed: Values in masks that no structure has, with the number of items that hold them.
+        values: Values in masks with their names (None for a value without one, "" for what is no structure), with the number of items
+            looked into that hold them.
         problems: (item, reason) of what was skipped or failed, the first 1,000.
     """
 
@@ -51,8 +51,12 @@ class Survey:
     sizes: dict[str, list[list[float]]] = field(default_factory=dict)
     spacing_mm: dict[str, list[list[float]]] = field(default_factory=dict)
     unspaced: int = 0
-    unnamed: Counter[int] = field(default_factory=Counter)
+    values: Counter[tuple[int, str | None]] = field(default_factory=Counter)
     problems: list[tuple[str, str]] = field(default_factory=list)
+
+    def legend(self) -> list[tuple[int, str | None, int]]:
+        """``values`` as rows of value, name and items, by value."""
+        return [(value, name, self.values[value, name]) for value, name in sorted(self.values, key=lambda k: (k[0], k[1] or ""))]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, structures by name."""
@@ -69,7 +73,8 @@ class Survey:
             "sizes": self.sizes,
             "spacing_mm": self.spacing_mm,
             "without_spacing": self.unspaced,
-            "values_without_name": {str(v): n for v, n in sorted(self.unnamed.items())},
+            "values": [{"value": value, "name": name, "items": items} for value, name, items in self.legend()],
+            "values_without_name": {str(value): items for value, name, items in self.legend() if name is None},
             "problems": [{"item": item, "reason": reason} for item, reason in self.problems],
         }
 
@@ -148,6 +153,8 @@ def look_into(found: Survey, source: Source, items: Iterable[Item]) -> Iterator[
             loaded = source.load(item)
         except UniReasonError as error:
             found.failed += 1
+            if isinstance(error, UnnamedError):
+                _tally(found, error.values)
             _problem(found, item.id, str(error))
             yield None
         else:
@@ -160,15 +167,20 @@ def _problem(found: Survey, item: str, reason: str) -> None:
         found.problems.append((item, reason))
 
 
+def _tally(found: Survey, values: Mapping[tuple[int, str | None], bool]) -> None:
+    for key, occurs in values.items():
+        found.values[key] += int(occurs)
+
+
 def _look(found: Survey, loaded: Loaded) -> None:
     found.loaded += 1
     present: set[str] = set()
-    unnamed: set[int] = set()
+    inside: dict[tuple[int, str | None], bool] = {}
     for layer in loaded.layers:
-        values = layer_values(layer)
+        values = set(occurring(layer.labels))
         present |= {name for value, name in layer.names.items() if value in values}
-        unnamed |= values - set(layer.names) - {0}
-    found.unnamed.update(unnamed)
+        inside |= {(value, name): value in values for value, name in layer.names.items()}
+    _tally(found, loaded.values or inside)
     for name in {*loaded.item.annotated, *present}:
         tally = found.structures.setdefault(name, [0, 0])
         tally[0] += name in present
@@ -179,24 +191,6 @@ def _look(found: Survey, loaded: Loaded) -> None:
         found.unspaced += 1
     else:
         _widen(found.spacing_mm, loaded.case.kind, geometry.spacing_mm)
-
-
-def layer_values(layer: Layer) -> set[int]:
-    """The values that occur in a layer."""
-    return {int(v) for v in np.flatnonzero(counts(layer.labels))} if layer.labels.dtype.itemsize <= 2 else _rare(layer)
-
-
-def counts(labels: NDArray[Any]) -> NDArray[np.intp]:
-    """Voxels a value of a label map of at most 16 bits, slice by slice so that nothing is widened at once."""
-    planes = labels if labels.ndim == 3 else labels[None]
-    total = np.zeros(np.iinfo(labels.dtype).max + 1, np.intp)
-    for plane in planes:
-        total += np.bincount(plane.ravel(), minlength=len(total))
-    return total
-
-
-def _rare(layer: Layer) -> set[int]:
-    return {int(v) for v in np.unique(layer.labels)}
 
 
 def _widen(ranges: dict[str, list[list[float]]], kind: str, values: tuple[float, ...]) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from unireason.data.item import Item, Loaded, MaskRef, Skipped, inside
 from unireason.errors import FormatError, UniReasonError
 
-from .labels import load_files
+from .labels import IGNORE, load_files
 from .listing import entries, images, natural, read_rows
-from .options import check, folder
+from .options import check, folder, yes
 from .structures import structure
 
 _IMAGES = (("ct.nii.gz", "CT"), ("mri.nii.gz", "MR"))
@@ -26,9 +26,11 @@ class TotalSegmentatorSource:
 
     Attributes:
         root: The folder with ``meta.csv``.
+        ignore_unnamed: True to take mask values without a name for background.
     """
 
     root: Path
+    ignore_unnamed: bool = False
 
     name = "totalsegmentator"
     title = "TotalSegmentator"
@@ -39,10 +41,10 @@ class TotalSegmentatorSource:
         """The source for a command line.
 
         Raises:
-            FormatError: If no folder was given, or any option.
+            FormatError: If no folder was given or an option cannot be used.
         """
-        check(cls.name, options, ())
-        return cls(folder(cls.name, root, "the folder with meta.csv"))
+        check(cls.name, options, (IGNORE,))
+        return cls(folder(cls.name, root, "the folder with meta.csv"), yes(options, IGNORE))
 
     def items(self) -> Iterator[Item | Skipped]:
         """One volume a subject; subjects of meta.csv without a folder, and broken ones, as Skipped.
@@ -83,4 +85,4 @@ class TotalSegmentatorSource:
         Raises:
             UniReasonError: If a file is missing, damaged, or lies on another grid than the image.
         """
-        return load_files(self.root, item)
+        return load_files(self.root, item, ignore_unnamed=self.ignore_unnamed)

@@ -16,6 +16,7 @@ from unireason.evaluate.benchmark.rows import Answered, answered
 from unireason.evaluate.journal import RESULTS, ROWS, read_rows
 from unireason.files import json_text
 from unireason.metrics.crossed import Crossed, crossed_difference, crossed_mean
+from unireason.metrics.intervals import too_few
 
 from .config import Ablation, Claim
 from .exposure import Exposure, exposures
@@ -89,6 +90,7 @@ def summary(config: Ablation, jobs: Sequence[Job]) -> dict[str, Any]:
             {"text": claim.text, "better": claim.better, "than": claim.than, "on": claim.on or "all", **_claim(runs, claim)}
             for claim in config.claims
         ],
+        "scope": _scope(jobs),
         "manifest": _manifest(config, jobs, runs),
     }
 
@@ -119,6 +121,12 @@ def read_runs(jobs: Sequence[Job]) -> Runs:
     return Runs(first[1], {a: tuple(v) for a, v in answers.items()}, {a: tuple(v) for a, v in manifests.items()})
 
 
+def _scope(jobs: Sequence[Job]) -> dict[str, Any] | None:
+    """The ``scope`` of the evaluation with the most questions outside; None where none is told."""
+    found = [_object(job.folder / RESULTS).get("scope") for job in jobs if job.what == "eval"]
+    return max((own for own in found if own), key=lambda own: own["outside"] or 0, default=None)
+
+
 def verdict(interval: Sequence[float]) -> str:
     """ "holds" if the interval of a difference lies above 0, "does not hold" if below, "undecided" otherwise."""
     low, high = interval
@@ -136,6 +144,7 @@ def _scores(runs: Runs, arm: str, group: str) -> dict[str, Any]:
     return {
         "n": len(names),
         "patients": len(set(patients)),
+        "too_few_patients": too_few(len(set(patients))),
         "chance": fmean(runs.table(arm, names, _chance)[0]),
         "accuracy": right.mean,
         "ci95": _ends(right, 0.0),

@@ -34,6 +34,7 @@ class Answered:
         predictors: "overlap", "probability" and "agreement" of that answer; None where unknown.
         hits: For every sample whether it is right.
         seconds: Its share of the time that its case took.
+        remarks: What lies outside the scope of the model (``types.ScopeCheck``).
     """
 
     scored: Row
@@ -43,6 +44,7 @@ class Answered:
     predictors: Mapping[str, float | None]
     hits: tuple[bool, ...]
     seconds: float
+    remarks: tuple[str, ...] = ()
 
 
 def answered(line: Mapping[str, Any]) -> Answered:
@@ -62,6 +64,7 @@ def answered(line: Mapping[str, Any]) -> Answered:
         predictors={key: line[key] for key in ("overlap", "probability", "agreement")},
         hits=tuple(bool(sample["right"]) for sample in samples),
         seconds=float(line["seconds"]),
+        remarks=tuple(map(sys.intern, samples[0].get("trace", {}).get("scope", {}).get("remarks", ()))) if samples else (),
     )
 
 

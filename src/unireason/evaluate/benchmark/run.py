@@ -11,6 +11,7 @@ from unireason.evaluate.journal import ROWS, Journal, held, make_manifest, read_
 from unireason.evaluate.questions import choose
 from unireason.evaluate.scoring.answers import judge_text
 from unireason.evaluate.suites.suite import Suite
+from unireason.model import scope
 
 from .ask import Asking, Draw, Progress
 from .rows import Line
@@ -65,6 +66,7 @@ def run(
             "suite": suite.name,
             "rule": suite.rule,
             **summary([asking.rows[entry.id] for entry in entries], chosen),  # resampling depends on the order
+            "scope": scope.told(reasoner.checkpoint.scope, [asking.rows[e.id].remarks for e in entries]),
             "left_out": dict(getattr(suite, "left_out", {})),
             "manifest": manifest,
         }

@@ -8,7 +8,7 @@ from typing import Any
 
 from unireason.evaluate.scoring.predictors import calibration
 from unireason.evaluate.scoring.table import TAGS, breakdown
-from unireason.metrics.intervals import bootstrap_mean
+from unireason.metrics.intervals import over_patients
 
 from .rows import Answered
 from .settings import Settings
@@ -32,6 +32,7 @@ def summary(rows: Sequence[Answered], settings: Settings) -> dict[str, Any]:
     return {
         "n": len(rows),
         "patients": scores["all"]["patients"],
+        "too_few_patients": scores["all"]["too_few_patients"],
         "samples": settings.samples,
         "vote": settings.vote,
         "scores": scores,
@@ -58,7 +59,7 @@ def _grounding(rows: Sequence[Answered], seed: int) -> dict[str, Any]:
     return {
         "looks": len(values),
         "mean_box_iou": fmean(values) if values else None,
-        "ci95_patients": _interval(values, patients, seed),
+        "ci95_patients": over_patients(values, patients, seed=seed),
         "iou_at_50": fmean(value >= GOOD_OVERLAP for value in values) if values else None,
         "looked": fmean(row.looked for row in rows),
     }
@@ -71,12 +72,7 @@ def _sampling(rows: Sequence[Answered], settings: Settings) -> dict[str, Any]:
         "samples": settings.samples,
         "temperature": settings.sampling.temperature,
         "mean_accuracy": fmean(means),
-        "mean_accuracy_ci95_patients": _interval(means, [row.scored.patient for row in rows], settings.seed),
+        "mean_accuracy_ci95_patients": over_patients(means, [row.scored.patient for row in rows], seed=settings.seed),
         "any_right": fmean(any(row.hits) for row in rows),
         "all_right": fmean(bool(row.hits) and all(row.hits) for row in rows),
     }
-
-
-def _interval(values: Sequence[float], patients: Sequence[str], seed: int) -> list[float] | None:
-    """Bootstrap of whole patients; None where there are not several."""
-    return list(bootstrap_mean(values, seed=seed, clusters=patients)) if len(set(patients)) > 1 else None

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from unireason.evaluate.questions import shuffle_key
-from unireason.metrics.intervals import bootstrap_difference, bootstrap_mean
+from unireason.metrics.intervals import flip_interval, over_patients, too_few
 from unireason.metrics.overlap import box_iou
 from unireason.types import Box2D
 
@@ -98,14 +98,16 @@ def summary(rows: Iterable[Row], *, seed: int) -> dict[str, Any]:
 
 
 def _figures(measured: Sequence[Pair], seed: int) -> dict[str, Any]:
-    made: dict[str, Any] = {"n": len(measured), "patients": len({pair.row.patient for pair in measured})}
+    made: dict[str, Any] = {"n": len(measured), "patients": (patients := len({pair.row.patient for pair in measured}))}
+    made["too_few_patients"] = too_few(patients)
     made |= {name: _figure(measured, name, seed) for name in FIGURES}
     compared = [pair for pair in measured if pair.other_patient is not None]
     own, others = [pair.agreement for pair in compared], [pair.other_patient or 0.0 for pair in compared]
+    ahead = [a - b for a, b in zip(own, others, strict=True)]
     clusters = [pair.row.patient for pair in compared]
     made["above_other_patient"] = {
         "difference": fmean(own) - fmean(others) if compared else None,
-        "ci95_patients": list(bootstrap_difference(own, others, seed=seed, clusters=clusters)) if _several(clusters) else None,
+        "ci95_patients": list(flip_interval(ahead, seed=seed, clusters=clusters)) if len(set(clusters)) > 1 else None,
         "n": len(compared),
     }
     return made
@@ -116,15 +118,10 @@ def _figure(measured: Sequence[Pair], name: str, seed: int) -> dict[str, Any]:
     values, clusters = [value for value, _ in known], [patient for _, patient in known]
     return {
         "mean_iou": fmean(values) if values else None,
-        "ci95_patients": list(bootstrap_mean(values, seed=seed, clusters=clusters)) if _several(clusters) else None,
+        "ci95_patients": over_patients(values, clusters, seed=seed),
         "at_50": _share([value >= 0.5 for value in values]),
         "n": len(values),
     }
-
-
-def _several(patients: Sequence[str]) -> bool:
-    """One patient, resampled, is always the same: an interval of no width would claim a certainty that nobody has."""
-    return len(set(patients)) > 1
 
 
 def _of_structure(measured: Sequence[Pair], seed: int) -> dict[str, Any]:

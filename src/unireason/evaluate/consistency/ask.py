@@ -155,6 +155,7 @@ def _rows(model: Model, loaded: Loaded, entries: Sequence[Entry], aims: Mapping[
                 cuboid=place(trace, name, case.geometry),
                 said=trace.raw_text,
                 slice_said=text,
+                remarks=trace.scope.remarks,
             )
 
 

@@ -33,6 +33,7 @@ class Row:
         cuboid: Looked at in the volume; None for no look.
         said: What the model wrote about the volume.
         slice_said: What it wrote about the slice.
+        remarks: What lies outside the scope of the model (``types.ScopeCheck``).
     """
 
     id: str
@@ -49,6 +50,7 @@ class Row:
     cuboid: Numbers | None
     said: str
     slice_said: str
+    remarks: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -89,5 +91,5 @@ class RowFile(KeyedRows[Row]):
 
 
 def _row(table: Any) -> Row:
-    lists = ("size", "true_rectangle", "true_cuboid", "rectangle", "cuboid")
+    lists = ("size", "true_rectangle", "true_cuboid", "rectangle", "cuboid", *(("remarks",) if "remarks" in table else ()))
     return Row(**{**table, **{name: None if table[name] is None else tuple(table[name]) for name in lists}})

@@ -10,6 +10,7 @@ from unireason.engine.reasoner import Reasoner
 from unireason.evaluate.journal import held, make_manifest, write_results
 from unireason.evaluate.questions import choose
 from unireason.evaluate.settings import Settings
+from unireason.model import scope
 
 from .agreement import Pair, pairs, summary
 from .ask import Progress, ask
@@ -62,6 +63,12 @@ def evaluate(
         file = RowFile(folder, made, again=chosen.again)
         unread = ask(reasoner, volumes, entries, file=file, settings=chosen, progress=progress)
         rows = [file.rows[entry.id, name] for entry in unread.kept(entries) for name in structures(entry)]
-        results = {**summary(rows, seed=chosen.seed), "unreadable": unread.told(entries), "manifest": made}
+        by_question = {row.id: row.remarks for row in rows}
+        results = {
+            **summary(rows, seed=chosen.seed),
+            "scope": scope.told(reasoner.checkpoint.scope, list(by_question.values())),
+            "unreadable": unread.told(entries),
+            "manifest": made,
+        }
         write_results(folder, results)
     return Found(tuple(pairs(rows, seed=chosen.seed)), results)

@@ -289,4 +289,5 @@ def _row(job: Job, trace: Trace, hook: Shown, shown: str) -> Row:
         seen=tuple(hook.shown),
         shown=shown,
         trace=traces.to_json(replace(trace, tokens=None), crops="none"),
+        remarks=trace.scope.remarks,
     )

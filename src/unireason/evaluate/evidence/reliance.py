@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from unireason.errors import FormatError
-from unireason.metrics.intervals import bootstrap_mean, wilson
+from unireason.metrics.intervals import over_patients, spread, too_few, wilson
 
 from .conditions import CONDITIONS, HEADLINE, REMOVED
 from .rows import Row, Rows
@@ -31,8 +32,9 @@ def reliance(pairs: Pairs, *, seed: int) -> dict[str, Any]:
         seed: Of the resampling of whole patients.
 
     Returns:
-        ``value``, None unless ``a > c``; ``ci95``, the percentile interval, None with the value or for one patient; ``n``.
-        A resample in which the model is not above chance says nothing, so it counts as 0 for the lower end and as 1 for the upper one.
+        ``value``, None unless ``a > c``; ``ci95``, the percentile interval, below 20 patients Fieller's, None with the value or for one
+        patient; ``n``. A resample in which the model is not above chance says nothing: it counts as 0 for the lower end, as 1 for the
+        upper one.
     """
     if not pairs:
         return {"value": None, "ci95": None, "n": 0}
@@ -45,11 +47,29 @@ def reliance(pairs: Pairs, *, seed: int) -> dict[str, Any]:
         return {"value": None, "ci95": None, "n": len(pairs)}
     if len(patients) == 1:
         return {"value": float(value), "ci95": None, "n": len(pairs)}
+    low, high = _few(sums) if too_few(len(sums)) else _resampled(sums, seed)
+    low, high = min(low, float(value)), max(high, float(value))
+    if low == high:
+        low, high = spread(float(value), 0.0, len(sums) - 1.0, clusters=len(sums), limits=(0.0, 1.0))
+    return {"value": float(value), "ci95": [low, high], "n": len(pairs)}
+
+
+def _few(sums: NDArray[np.float64]) -> tuple[float, float]:
+    """The shares that a t test over patients does not reject (Fieller's interval), inside [0, 1]; a grid of 1,000."""
+    right, without, chance = sums.T
+    grid = np.linspace(0, 1, 1001)[:, None]
+    left = right - without - grid * (right - chance)
+    means, errors = left.mean(axis=1), left.std(axis=1, ddof=1) / np.sqrt(len(sums))
+    held = grid[np.abs(means) <= float(stdtrit(len(sums) - 1, 1 - _TAIL)) * errors, 0]
+    return (float(held[0]), float(held[-1])) if len(held) else (1.0, 0.0)
+
+
+def _resampled(sums: NDArray[np.float64], seed: int) -> tuple[float, float]:
     rng = np.random.default_rng(seed)
     drawn = np.stack([sums[rng.integers(0, len(sums), len(sums))].sum(axis=0) for _ in range(RESAMPLES)])
     shares = _share(drawn)
     low, high = np.quantile(np.nan_to_num(shares, nan=0.0), _TAIL), np.quantile(np.nan_to_num(shares, nan=1.0), 1 - _TAIL)
-    return {"value": float(value), "ci95": [float(low), float(high)], "n": len(pairs)}
+    return float(low), float(high)
 
 
 def _share(sums: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -69,9 +89,10 @@ def summary(rows: Rows, *, seed: int) -> dict[str, Any]:
         seed: Of the resampling of patients.
 
     Returns:
-        ``conditions``: for every condition that was asked ``accuracy``, ``ci95`` (Wilson), ``ci95_patients`` (bootstrap of patients,
+        ``conditions``: for every condition that was asked ``accuracy``, ``ci95`` (Wilson), ``ci95_patients`` (over patients,
         None for one), ``n``, ``chance`` and ``meaning``; behind "true" also ``true_accuracy`` (of the same questions under "true") and
         ``survival`` (share of right answers under "true" that are right again); where evidence is taken away also ``reliance``.
+        ``patients``, ``too_few_patients``.
         ``reliance``: that of the headline condition, named by ``reliance_condition``. ``looked``: share of questions with a look under
         "true".
         ``left_out``: conditions under which no question could be asked.
@@ -88,6 +109,8 @@ def summary(rows: Rows, *, seed: int) -> dict[str, Any]:
         "conditions": conditions,
         "reliance": headline,
         "reliance_condition": HEADLINE,
+        "patients": (patients := len({row.patient for row in by_name["true"]})),
+        "too_few_patients": too_few(patients),
         "looked": float(np.mean([bool(row.looks) for row in by_name["true"]])),
         "left_out": [name for name in CONDITIONS if name not in conditions],
     }
@@ -99,9 +122,7 @@ def _condition(name: str, found: Sequence[Row], rows: Rows, seed: int) -> dict[s
     out: dict[str, Any] = {
         "accuracy": sum(right) / len(right),
         "ci95": list(wilson(sum(right), len(right))),
-        "ci95_patients": list(bootstrap_mean(right, seed=seed, clusters=patients, resamples=RESAMPLES))
-        if len(set(patients)) > 1
-        else None,
+        "ci95_patients": over_patients([float(one) for one in right], patients, seed=seed, resamples=RESAMPLES),
         "n": len(right),
         "chance": float(np.mean([row.chance for row in found])),
         "meaning": CONDITIONS[name],

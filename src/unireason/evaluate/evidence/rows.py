@@ -30,6 +30,7 @@ class Row:
         shown: Case whose pictures were shown; differs from ``case`` under "other".
         trace: The trace as JSON, without token ids; None for an answer taken over from "true", because the model never looked there
             and would have been fed the same.
+        remarks: What lies outside the scope of the model (``types.ScopeCheck``).
     """
 
     id: str
@@ -44,6 +45,7 @@ class Row:
     seen: tuple[crop.Plan, ...]
     shown: str
     trace: Mapping[str, Any] | None
+    remarks: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -68,7 +70,8 @@ class RowFile(KeyedRows[Row]):
 
 
 def _row(table: Any) -> Row:
-    return Row(**{**table, **{n: _plans(table[n]) for n in ("looks", "seen")}, "frame": Frame(**table["frame"])})
+    plain = {"frame": Frame(**table["frame"]), "remarks": tuple(table.get("remarks", ()))}
+    return Row(**{**table, **{n: _plans(table[n]) for n in ("looks", "seen")}, **plain})
 
 
 def _plans(found: Any) -> tuple[crop.Plan, ...]:

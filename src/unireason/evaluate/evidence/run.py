@@ -11,6 +11,7 @@ from unireason.evaluate.journal import held, make_manifest, write_results
 from unireason.evaluate.questions import choose
 from unireason.evaluate.settings import Settings
 from unireason.evaluate.suites.suite import Entry, Suite
+from unireason.model import scope
 
 from .ask import Check, Progress
 from .conditions import CONDITIONS
@@ -63,6 +64,12 @@ def evaluate(
         kept = check.unread.kept(entries)
         keys = [(entry.id, name) for entry in kept for name in CONDITIONS]  # resampling depends on the order
         rows = {key: file.rows[key] for key in keys if key in file.rows}
-        results = {**summary(rows, seed=chosen.seed), "unreadable": check.unread.told(entries), "manifest": made}
+        remarks = [rows[entry.id, "true"].remarks for entry in kept]
+        results = {
+            **summary(rows, seed=chosen.seed),
+            "scope": scope.told(reasoner.checkpoint.scope, remarks),
+            "unreadable": check.unread.told(entries),
+            "manifest": made,
+        }
         write_results(folder, results)
     return Found(tuple(kept), rows, results)

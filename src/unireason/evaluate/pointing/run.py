@@ -20,6 +20,7 @@ from unireason.evaluate.questions import by_case, check_frame, choose, seed_of
 from unireason.evaluate.suites.pointing import PointingSuite, Truth
 from unireason.evaluate.suites.suite import Entry
 from unireason.grounding import trace as traces
+from unireason.model import scope
 from unireason.segment.expert import Expert
 from unireason.types import Case, Trace
 
@@ -148,11 +149,17 @@ def evaluate(
             "suite": suite.name,
             "rule": suite.rule,
             **summary([rows[entry.id] for entry in entries], seed=chosen.seed),
+            "scope": scope.told(reasoner.checkpoint.scope, [_remarks(rows[entry.id]) for entry in entries]),
             "left_out": dict(suite.left_out),
             "manifest": made,
         }
         write_results(folder, results)
     return Found(tuple(entries), rows, results)
+
+
+def _remarks(row: Row) -> list[str]:
+    """What lies outside the scope of the model."""
+    return row["answers"][0]["trace"].get("scope", {}).get("remarks", []) if row["answers"] else []
 
 
 def shown(suite: PointingSuite, expert: Expert, found: Found, questions: Sequence[str]) -> dict[str, Shown]:

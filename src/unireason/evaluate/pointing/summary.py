@@ -9,9 +9,9 @@ from statistics import fmean
 from typing import Any
 
 from unireason.errors import UniReasonError
-from unireason.evaluate.grounding import SCORES
+from unireason.evaluate.grounding import LIMITS, SCORES
 from unireason.evaluate.scoring.predictors import calibration
-from unireason.metrics.intervals import bootstrap_mean
+from unireason.metrics.intervals import over_patients, too_few
 from unireason.metrics.overlap import box_iou
 from unireason.types import Box2D
 
@@ -61,13 +61,13 @@ def summary(rows: Iterable[Row], *, seed: int) -> dict[str, Any]:
 
 def _scores(rows: Sequence[Row], seed: int) -> dict[str, Any]:
     patients = [row["patient"] for row in rows]
-    several = len(set(patients)) > 1
     found = {}
     for name in SCORES:
         values = [row["scores"][name] for row in rows]
-        interval = list(bootstrap_mean(values, seed=seed, clusters=patients)) if several else None
+        interval = over_patients(values, patients, seed=seed, limits=LIMITS.get(name))
         found[name] = {"mean": fmean(values), "ci95_patients": interval}
-    return {"n": len(rows), "patients": len(set(patients)), "scores": found}
+    count = len(set(patients))
+    return {"n": len(rows), "patients": count, "too_few_patients": too_few(count), "scores": found}
 
 
 def _groups(rows: Sequence[Row], key: str, seed: int) -> dict[str, Any]:

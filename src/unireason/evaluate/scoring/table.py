@@ -9,7 +9,7 @@ from typing import Any
 
 from unireason.errors import FormatError
 from unireason.evaluate.suites.suite import Entry
-from unireason.metrics.intervals import bootstrap_mean, wilson
+from unireason.metrics.intervals import over_patients, too_few, wilson
 from unireason.metrics.paired import compare
 
 from .answers import Verdict
@@ -58,9 +58,10 @@ def breakdown(rows: Sequence[Row], *, seed: int, by: Sequence[str] = TAGS, resam
         resamples: Draws of the bootstrap.
 
     Returns:
-        ``all`` and, under ``by``, tag and value in alphabetical order: groups with ``n`` questions, ``patients``, ``unread`` answers,
+        ``all`` and, under ``by``, tag and value in alphabetical order: groups with ``n`` questions, ``patients``, ``too_few_patients``
+        (below 20, where intervals over patients are made for few), ``unread`` answers,
         ``chance`` (mean of one over the number of options; an open question counts 0), ``accuracy``, ``accuracy_ci95`` (Wilson, questions
-        taken as independent), ``accuracy_ci95_patients`` (bootstrap of whole patients; None for one patient) and ``published``: for every
+        taken as independent), ``accuracy_ci95_patients`` (whole patients; None for one) and ``published``: for every
         extractor that counts a question of the group its ``n``, ``accuracy`` and ``accuracy_ci95``. A tag that no row has is left out.
 
     Raises:
@@ -74,20 +75,20 @@ def breakdown(rows: Sequence[Row], *, seed: int, by: Sequence[str] = TAGS, resam
 
 
 def compare_runs(
-    first: Sequence[Row], second: Sequence[Row], *, seed: int, by: Sequence[str] = TAGS, resamples: int = 2000
+    first: Sequence[Row], second: Sequence[Row], *, seed: int, by: Sequence[str] = TAGS, draws: int = 20_000
 ) -> dict[str, Any]:
     """Two runs over the same questions, in all and by tags.
 
     Args:
         first: Scored questions of one run, each once.
         second: The same questions in any order, answered by the other.
-        seed: Of the bootstrap, which draws whole patients.
+        seed: Of the flips of whole patients.
         by: Tags to group by, as the first run gives them.
-        resamples: Draws of the bootstrap.
+        draws: Sign flips that are tried where there are too many to try all.
 
     Returns:
         ``all`` and, under ``by``, tag and value: the fields of :class:`unireason.metrics.paired.Comparison`, the interval as a list, or
-        None where the group has one patient.
+        None where the group has one patient; ``patients``, ``too_few_patients``.
 
     Raises:
         FormatError: If a run has no rows or a question twice, or the questions differ.
@@ -105,10 +106,10 @@ def compare_runs(
 
     def scores(rows: Sequence[Row]) -> dict[str, Any]:
         patients = [row.patient for row in rows]
-        found = compare(
-            [row.right for row in rows], [other[row.id] for row in rows], seed=seed, clusters=patients, resamples=resamples
-        )
-        return asdict(found) | {"interval": list(found.interval) if len(set(patients)) > 1 else None}
+        found = compare([row.right for row in rows], [other[row.id] for row in rows], seed=seed, clusters=patients, draws=draws)
+        count = len(set(patients))
+        interval = list(found.interval) if count > 1 else None
+        return {**asdict(found), "interval": interval, "patients": count, "too_few_patients": too_few(count)}
 
     groups = _groups(first, by)
     return {"all": scores(first), "by": {tag: {value: scores(own) for value, own in groups[tag].items()} for tag in groups}}
@@ -130,17 +131,15 @@ def _scores(rows: Sequence[Row], seed: int, resamples: int) -> dict[str, Any]:
     patients = [row.patient for row in rows]
     names = sorted({name for row in rows for name in row.published})
     published = {name: [row.published[name] for row in rows if row.published.get(name) is not None] for name in names}
-    several = len(set(patients)) > 1
     right = [float(row.right) for row in rows]
     return {
         "n": len(rows),
         "patients": len(set(patients)),
+        "too_few_patients": too_few(len(set(patients))),
         "unread": sum(not row.said for row in rows),
         "chance": sum(1 / row.options for row in rows if row.options) / len(rows),
         **_share(sum(row.right for row in rows), len(rows)),
-        "accuracy_ci95_patients": list(bootstrap_mean(right, seed=seed, clusters=patients, resamples=resamples))
-        if several
-        else None,
+        "accuracy_ci95_patients": over_patients(right, patients, seed=seed, resamples=resamples),
         "published": {
             name: {"n": len(counted), **_share(counted.count(True), len(counted))}
             for name, counted in published.items()

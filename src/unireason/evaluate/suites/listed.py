@@ -6,6 +6,7 @@ damaged file is an error. Paths in index files stay inside the folder, and sizes
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +34,8 @@ SHORT_RULE = (
 )
 _MAX_TEXT = 20_000
 _YES_NO = ("yes", "no")
+_ALONE = re.compile(rf"\W*([{LETTERS}])\W*", re.IGNORECASE)
+_BEFORE = re.compile(rf"\s*\(?([{LETTERS}])\s{{0,3}}[:.)]\s{{0,3}}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +225,7 @@ def choice(identifier: str, question: str, *, options: Sequence[str], letter: st
         identifier: Its identifier.
         question: Its text without options.
         options: Option texts in order A, B, ...; empty ones at the end are dropped.
-        letter: The right one.
+        letter: The right one; small letters and signs around it ("b", "(B)", "b.") do not matter.
         about: What it is about.
 
     Returns:
@@ -235,7 +238,8 @@ def choice(identifier: str, question: str, *, options: Sequence[str], letter: st
         return Skipped(identifier, "it has no text")
     if len(texts) < 2 or not all(texts) or len(texts) > len(LETTERS):
         return Skipped(identifier, "its options are not two to ten texts")
-    if len(letter) != 1 or letter not in LETTERS[: len(texts)]:
+    letter = plain_letter(letter)
+    if not letter or letter not in LETTERS[: len(texts)]:
         return Skipped(identifier, "its answer is no letter of an option")
     right = texts[LETTERS.index(letter)]
     if [text.casefold() for text in texts].count(right.casefold()) > 1:
@@ -243,11 +247,25 @@ def choice(identifier: str, question: str, *, options: Sequence[str], letter: st
     return _entry(identifier, question, tuple(texts), about, answer=right, letter=letter)
 
 
+def plain_letter(text: str) -> str:
+    """The letter that a text consists of, in capitals and without signs around it; "" if it is anything else."""
+    found = _ALONE.fullmatch(text)
+    return found[1].upper() if found else ""
+
+
 def matching_letter(options: Sequence[str], answer: str) -> str:
-    """The letter of the option whose text is the answer, whatever its case; "" if there is none, or no answer."""
+    """The letter of the option whose text is the answer, alone or behind its letter ("C: cyst"); "" if there is none, or no answer.
+
+    Case does not matter. A letter in front of another option's text gives nothing: it contradicts itself.
+    """
+    texts = [text.strip().casefold() for text in options[: len(LETTERS)]]
     wanted = answer.strip().casefold()
-    texts = [text.strip().casefold() for text in options]
-    return LETTERS[texts.index(wanted)] if wanted and wanted in texts[: len(LETTERS)] else ""
+    if wanted and wanted in texts:
+        return LETTERS[texts.index(wanted)]
+    begun = _BEFORE.match(wanted)
+    letter = begun[1].upper() if begun else ""
+    said = wanted[begun.end() :] if begun else ""
+    return letter if said and dict(zip(LETTERS, texts, strict=False)).get(letter) == said else ""
 
 
 def _entry(identifier: str, question: str, options: tuple[str, ...], about: About, *, answer: str, letter: str = "") -> Entry:

@@ -120,6 +120,9 @@ def _group(package: Any, label: str, values: Statistics, case: Case, images: Sou
     frames = None if images.frames is None else [n + 1 for n in images.frames]
     image = sr.SourceImageForSegmentation(images.datasets[0].SOPClassUID, images.datasets[0].SOPInstanceUID, frames)
     frame = sr.ReferencedSegmentationFrame(seg.SOPClassUID, seg.SOPInstanceUID, segments.frame(number), number, image)
+    del (
+        frame[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
+    )  # a frame of a segmentation is of one segment; PS3.3 C.17.5 wants one
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_segment=frame, **shared)
 
 

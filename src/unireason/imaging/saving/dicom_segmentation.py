@@ -81,6 +81,8 @@ def write_dicom_seg(path: Path, masks: Mapping[str, NDArray[np.bool_]], case: Ca
             omit_empty_frames=bool(pixels.any()),
         )
         _renumber(segmentation, images)
+        if case.kind == "image":  # whose planes need not be told, so which way the patient lies must be, known or not
+            segmentation.PatientOrientation = images.datasets[0].get("PatientOrientation")
         stream = io.BytesIO()
         segmentation.save_as(stream)
     return write_bytes(path, stream.getvalue())
@@ -96,10 +98,10 @@ def _renumber(segmentation: Any, images: SourceImages) -> None:
     """Let references to frames name those of the file, of which the source given to highdicom had only some."""
     if images.frames is None:
         return
-    for group in (*segmentation.SharedFunctionalGroupsSequence, *segmentation.PerFrameFunctionalGroupsSequence):
-        for derivation in group.get("DerivationImageSequence") or ():
-            for item in derivation.SourceImageSequence:
-                item.ReferencedFrameNumber = images.frames[int(item.get("ReferencedFrameNumber", 1)) - 1] + 1
+    groups = (*segmentation.SharedFunctionalGroupsSequence, *segmentation.PerFrameFunctionalGroupsSequence)
+    items = [item for group in groups for step in group.get("DerivationImageSequence") or () for item in step.SourceImageSequence]
+    for item in {id(item): item for item in items}.values():  # segments at one place share an item
+        item.ReferencedFrameNumber = images.frames[int(item.get("ReferencedFrameNumber", 1)) - 1] + 1
 
 
 def _segment(package: Any, number: int, label: str) -> Any:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from unireason.errors import FormatError, GeometryError, ImageReadError, MissingExtraError
 from unireason.files import sha256
 from unireason.imaging.decode import decoding
+from unireason.imaging.dicom_values import load
 from unireason.imaging.limits import Limits
 from unireason.imaging.series import series_files
 from unireason.types import Case
@@ -53,8 +56,6 @@ def source_images(case: Case, source: Path) -> SourceImages:
         ImageReadError: If a file is damaged, or misses the identifiers that a reference needs.
         GeometryError: If the slices of the series do not make one volume, or the file is a loop without functional groups.
     """
-    import pydicom
-
     if case.source.format not in ("dicom", "dicom-multiframe", "dicom-series"):
         raise FormatError(f"a case of format '{case.source.format}'", "one read from DICOM", REMEDY)
     paths = _paths(case, Path(source))
@@ -64,7 +65,7 @@ def source_images(case: Case, source: Path) -> SourceImages:
             "the files from which the case was read, unchanged",
         )
     with decoding(Path(source), "DICOM", REMEDY):
-        datasets = tuple(pydicom.dcmread(path, stop_before_pixels=True, force=True) for path in paths)
+        datasets = tuple(_header(path) for path in paths)
         for path, dataset in zip(paths, datasets, strict=True):
             _complete(dataset, path.name)
         if "frames" not in case.geometry.header:
@@ -83,13 +84,50 @@ def _paths(case: Case, source: Path) -> list[Path]:
     return [path for path in files if sha256(path) == case.source.sha256][:1]
 
 
+def _header(path: Path) -> Any:
+    with path.open("rb") as file:
+        return load(file, path.name, Limits(), stop_before_pixels=True)
+
+
 def _complete(dataset: Any, name: str) -> None:
+    for tag in tuple(dataset.keys()):
+        _conform(dataset, tag)
     missing = [key for key in _IDENTITY if not dataset.get(key)]
     if missing:
         raise ImageReadError(f"'{name}' has no {', '.join(missing)}", "the identifiers that a reference needs", REMEDY)
     for key in _MAY_BE_EMPTY:
         if key not in dataset:
             setattr(dataset, key, None)
+
+
+def _conform(dataset: Any, tag: Any) -> None:
+    """Leave out what old or anonymising programs write where the standard wants a date, a time, a number or a code.
+
+    Dates and times as they were written before DICOM (2001.12.31, 10:10:10) are understood.
+    """
+    from pydicom.config import RAISE
+    from pydicom.datadict import dictionary_VR, keyword_for_tag
+    from pydicom.multival import MultiValue
+    from pydicom.valuerep import validate_value
+
+    keyword = keyword_for_tag(tag)
+    if not keyword or (kind := dictionary_VR(tag)) not in ("DA", "TM", "DT", "AS", "CS", "DS", "IS"):
+        return
+    try:
+        value = dataset[tag].value
+        if isinstance(value, str) and kind in ("DA", "TM"):
+            value = re.sub("[./-]" if kind == "DA" else ":", "", value.strip())
+            if value:
+                datetime.strptime(value.split(".")[0], "%Y%m%d" if kind == "DA" else "%H%M%S"[: len(value.split(".")[0])])
+            dataset[tag].value = value
+        for item in value if isinstance(value, MultiValue) else [value]:
+            if isinstance(item, str):  # numbers have become numbers, or raised
+                validate_value(kind, item, RAISE)
+        if keyword != "PatientSex" or value in ("M", "F", "O", "", None):
+            return
+    except (ValueError, TypeError, OverflowError):
+        pass
+    del dataset[tag]  # what the writer needs is there again, empty, in a moment
 
 
 def _keep(dataset: Any, frames: tuple[int, ...]) -> None:
@@ -99,6 +137,8 @@ def _keep(dataset: Any, frames: tuple[int, ...]) -> None:
         raise GeometryError(
             "the source is a loop whose frames have no places (no functional groups)", "single images or enhanced DICOM", REMEDY
         )
+    if min(frames) < 0:
+        raise GeometryError("the source leaves out empty frames of the volume", "a file with all of them", REMEDY)
     dataset.PerFrameFunctionalGroupsSequence = [groups[n] for n in frames]
     dataset.NumberOfFrames = len(frames)
 

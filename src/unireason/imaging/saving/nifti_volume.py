@@ -16,7 +16,6 @@ from unireason.types import Affine, Geometry
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _HEADER = (348, 540)
 _MAGIC = ((344, b"n+1\0"), (4, b"n+2\0\r\n\x1a\n"))
-_DESCRIPTION = (148, 240)
 _LARGEST_SHORT = 2**15 - 1
 _UINT8, _MILLIMETRE, _SCANNER = 2, 2, 1
 _RIGHT_ANGLE = 1e-4  # cosine above which two axes are not at right angles, which a qform cannot say
@@ -45,6 +44,7 @@ def nifti_bytes(stored: NDArray[np.uint8], geometry: Geometry, name: str) -> byt
         "bitpix": (8,),
         "vox_offset": (length + 4,),
         "scl": (1.0, 0.0),
+        "descrip": (f"unireason mask: {name}".encode()[:79].decode(errors="ignore").encode(),),
     }
     raw = bytearray(length + 4)
     struct.pack_into("<i", raw, 0, length)
@@ -53,8 +53,6 @@ def nifti_bytes(stored: NDArray[np.uint8], geometry: Geometry, name: str) -> byt
     for key, where in FIELDS.items():
         offset, code = where[version - 1]
         struct.pack_into("<" + code, raw, offset, *fields[key])
-    words = f"unireason mask: {name}".encode()[:79].decode(errors="ignore").encode()
-    raw[_DESCRIPTION[version - 1] : _DESCRIPTION[version - 1] + len(words)] = words
     return bytes(raw) + stored.tobytes()
 
 

@@ -21,6 +21,7 @@ from unireason.model import patches, scratch
 from unireason.model.checkpoint import assemble
 from unireason.model.processor import make_processor
 from unireason.model.save import save
+from unireason.model.scope import PHANTOM_SCOPE
 from unireason.train import optimisers
 from unireason.train.course import RUN, STATES, STOPPING
 from unireason.train.feed.disk import DiskCache
@@ -94,7 +95,7 @@ class Making:
         tokenizer = scratch.make_tokenizer(phrases(cohort[:_READ]))
         network = scratch.make_network(settings.shape, tokenizer, seed=settings.seed)
         processor = make_processor({"min_pixels": MIN_PIXELS, "max_pixels": MAX_PIXELS})
-        self.checkpoint = assemble(network, tokenizer, processor, profile=PROFILE)
+        self.checkpoint = assemble(network, tokenizer, processor, profile=PROFILE, scope=PHANTOM_SCOPE)
         self._policy, self._encoder = Policy(network, autocast=True), Encoder.of(self.checkpoint)
         numbers = scratch.number_ids(tokenizer)
         self._smoothing = NumberSmoothing(numbers, network.config.text_config.vocab_size, sigma=settings.sigma)

@@ -40,6 +40,14 @@ def test_volumes_are_hashed_by_four_slices() -> None:
     assert distance(own, perceptual_hash(generate(0, 1).case())) > 2 * NEAR
 
 
+def test_values_that_are_not_finite_are_lowest_and_highest() -> None:
+    case = image_case(generate(0, 0), 14)
+    holed, filled = case.pixels.astype(np.float32), case.pixels.astype(np.float32)
+    holed[:4], holed[4, :9] = np.nan, np.inf
+    filled[:4], filled[4, :9] = filled[4:].min(), filled[4:].max()
+    assert perceptual_hash(replace(case, pixels=holed)) == perceptual_hash(replace(case, pixels=filled))
+
+
 def test_a_flat_picture_has_no_looks() -> None:
     case = image_case(generate(0, 0), 14)
     assert perceptual_hash(replace(case, pixels=np.zeros((64, 64)))) == ""

@@ -27,6 +27,9 @@ def item(image: str, *refs: MaskRef, kind: str = "volume", **more: object) -> It
     return Item("one", "one", kind, image, refs, names, **more)  # type: ignore[arg-type]
 
 
+ABC = {1: "a", 2: "b", 3: "c"}
+
+
 def volume(shape: tuple[int, ...] = (5, 6, 7)) -> np.ndarray:
     return RNG.integers(0, 4, shape).astype(np.uint8)
 
@@ -45,7 +48,7 @@ def test_masks_in_another_axis_order_align_with_the_image(tmp_path: Path, axes: 
     labels = volume()
     write_volume(tmp_path / "image.nii.gz", labels * 10.0, oblique(), "ASR")
     write_volume(tmp_path / "mask.nii.gz", labels, oblique(), axes)
-    loaded = load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", {1: "a", 2: "b", 3: "c"})))
+    loaded = load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", ABC)))
     assert np.array_equal(loaded.layers[0].labels * 10, loaded.case.pixels)
     assert loaded.layers[0].labels.dtype == np.uint8
     assert loaded.layers[0].names == {1: "a", 2: "b", 3: "c"}
@@ -61,7 +64,7 @@ def test_any_two_axis_orders_align(tmp_path_factory: pytest.TempPathFactory, one
     labels = np.random.default_rng(0).integers(0, 4, (3, 4, 5)).astype(np.uint8)
     write_volume(folder / "image.nii.gz", labels, oblique(), one)
     write_volume(folder / "mask.nii.gz", labels, oblique(), other)
-    loaded = load_files(folder, item("image.nii.gz", MaskRef("mask.nii.gz", {1: "a"})))
+    loaded = load_files(folder, item("image.nii.gz", MaskRef("mask.nii.gz", ABC)))
     assert np.array_equal(loaded.layers[0].labels, loaded.case.pixels)
     assert np.array_equal(loaded.case.pixels, labels)
 
@@ -79,7 +82,7 @@ def test_a_header_that_rounds_is_accepted(tmp_path: Path, apart: float) -> None:
     labels = volume()
     write_volume(tmp_path / "image.nii.gz", labels)
     write_volume(tmp_path / "mask.nii.gz", labels, moved)
-    loaded = load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", {1: "a"})))
+    loaded = load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", ABC)))
     assert np.array_equal(loaded.layers[0].labels, labels)
 
 
@@ -95,21 +98,21 @@ def test_masks_at_another_place_are_refused(tmp_path: Path, affine: np.ndarray, 
     write_volume(tmp_path / "image.nii.gz", volume())
     write_volume(tmp_path / "mask.nii.gz", volume(), affine)
     with pytest.raises(GeometryError, match=words):
-        load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", {1: "a"})))
+        load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", ABC)))
 
 
 def test_another_shape_is_told_as_such(tmp_path: Path) -> None:
     write_volume(tmp_path / "image.nii.gz", volume())
     write_volume(tmp_path / "mask.nii.gz", volume((5, 6, 8)))
     with pytest.raises(ImageReadError, match=r"\(5, 6, 8\).*\(5, 6, 7\)"):
-        load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", {1: "a"})))
+        load_files(tmp_path, item("image.nii.gz", MaskRef("mask.nii.gz", ABC)))
 
 
 def test_float_labels_with_whole_numbers_are_exact_and_fractions_refused(tmp_path: Path) -> None:
     labels = volume().astype(np.float32) * 300
     for name, values in (("image", labels), ("good", labels), ("bad", labels + 0.25)):
         nibabel.save(nibabel.Nifti1Image(values.T, np.diag([-1.0, -1.0, 1.0, 1.0])), tmp_path / f"{name}.nii.gz")
-    loaded = load_files(tmp_path, item("image.nii.gz", MaskRef("good.nii.gz", {300: "a", 900: "b"})))
+    loaded = load_files(tmp_path, item("image.nii.gz", MaskRef("good.nii.gz", {300: "a", 600: "b", 900: "c"})))
     assert loaded.layers[0].labels.dtype == np.uint16
     assert np.array_equal(loaded.layers[0].labels, labels)
     with pytest.raises(FormatError, match="fractions"):
@@ -249,3 +252,99 @@ def test_more_structures_than_a_byte_holds() -> None:
 def test_no_masks_give_no_layers(tmp_path: Path) -> None:
     case = imaging.read(write_picture(tmp_path / "image.png", np.zeros((6, 8), np.uint8)))
     assert layers(case, [], lambda ref: np.zeros(1)) == ()
+
+
+def scaled_labels(path: Path, labels: np.ndarray, stored: type) -> Path:
+    """Labels as nibabel saves a float array under an integer header: scaled, and a little off when they come back."""
+    image = nibabel.Nifti1Image(labels.astype(np.float64).T, np.diag([-1.0, -1.0, 1.0, 1.0]))
+    image.set_data_dtype(stored)
+    nibabel.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize("stored", [np.uint8, np.int8, np.int16, np.uint16, np.int32])
+@pytest.mark.parametrize("top", [2, 4, 7, 13, 104])
+def test_labels_off_by_half_a_step_of_their_scale_are_rounded(tmp_path: Path, top: int, stored: type) -> None:
+    labels = np.arange(top + 1).repeat(2).reshape(-1, 1, 1) * np.ones((1, 2, 3), np.uint8)
+    nibabel.save(nibabel.Nifti1Image(labels.astype(np.int16).T, np.diag([-1.0, -1.0, 1.0, 1.0])), tmp_path / "image.nii.gz")
+    path = scaled_labels(tmp_path / "mask.nii.gz", labels, stored)
+    one = item("image.nii.gz")
+    case = imaging.read(tmp_path / "image.nii.gz")
+    assert imaging.read(path).geometry.header["step"][0] > 0
+    assert np.array_equal(read_mask(case, path, one), labels)
+
+
+def test_noise_is_rounded_and_real_fractions_are_refused(tmp_path: Path) -> None:
+    labels = volume()
+    whole_ones = imaging.read(scaled_labels(tmp_path / "image.nii.gz", labels, np.int16))
+    for factor, good in ((0.9999999, True), (1.0002, True), (0.996, False), (0.7, False), (1.01, False)):
+        affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+        nibabel.save(nibabel.Nifti1Image((labels * np.float32(factor)).T, affine), tmp_path / "mask.nii")
+        if good:
+            assert np.array_equal(read_mask(whole_ones, tmp_path / "mask.nii", item("image.nii.gz")), labels)
+        else:  # 0.996 without a scale that explains it
+            with pytest.raises(FormatError, match="fractions"):
+                read_mask(whole_ones, tmp_path / "mask.nii", item("image.nii.gz"))
+    half = scaled_labels(tmp_path / "half.nii.gz", labels * 0.7, np.uint8)
+    with pytest.raises(FormatError, match="fractions"):
+        read_mask(whole_ones, half, item("image.nii.gz"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["m.nii", "m.nii.gz", "m.npy"])
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_mask_that_is_not_finite_is_refused_in_every_format(tmp_path: Path, name: str, value: float, binary: bool) -> None:
+    labels = (volume() > 0).astype(np.float32)
+    write = {"npy": lambda path, array: np.save(path, array)}.get(
+        name[2:], lambda path, array: nibabel.save(nibabel.Nifti1Image(array.T, np.diag([-1.0, -1.0, 1.0, 1.0])), path)
+    )
+    write(tmp_path / f"image{name[1:]}", labels)
+    one = item(f"image{name[1:]}", MaskRef(name, {1: "a"}, binary=binary))
+    write(tmp_path / name, labels)
+    assert np.array_equal(load_files(tmp_path, one).layers[0].labels, labels)
+    labels[0, 0, :2] = value
+    write(tmp_path / name, labels)
+    with pytest.raises(FormatError, match="2 values that are not numbers"):
+        load_files(tmp_path, one)
+    labels[0, 0, :2] = 0  # what the error says to do
+    write(tmp_path / name, labels)
+    assert np.array_equal(load_files(tmp_path, one).layers[0].labels, labels)
+
+
+@pytest.mark.parametrize("turn", range(2, 9))
+@pytest.mark.parametrize("kind", ["palette.png", "palette.tif", "grey.png", "grey.tif", "bits.png"])
+def test_picture_and_mask_with_one_turn_stay_together(tmp_path: Path, kind: str, turn: int) -> None:
+    labels = np.random.default_rng(0).integers(0, 4, (6, 6)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.fromarray(labels * 40).save(tmp_path / "image.png", exif=exif)
+    mask = Image.frombytes("P", (6, 6), labels.tobytes()) if kind[0] == "p" else Image.fromarray(labels)
+    if kind[0] == "p":
+        mask.putpalette([v for n in range(256) for v in (255 - n, n, 128)])
+    mask.save(tmp_path / kind, exif=exif, **({"bits": 2} if kind[0] == "b" else {}))
+    case = imaging.read(tmp_path / "image.png")
+    assert np.array_equal(read_mask(case, tmp_path / kind, item("image.png", kind="image")) * 40, case.pixels)
+
+
+@pytest.mark.parametrize("kind", ["P", "L"])
+def test_a_mask_without_the_turn_of_its_picture_is_fitted_by_its_shape_or_refused(tmp_path: Path, kind: str) -> None:
+    def mask(values: np.ndarray) -> Path:
+        picture = Image.frombytes("P", values.shape[::-1], values.tobytes()) if kind == "P" else Image.fromarray(values)
+        if kind == "P":
+            picture.putpalette(list(range(256)) * 3)
+        picture.save(tmp_path / "mask.png")
+        return tmp_path / "mask.png"
+
+    one = item("image.png", kind="image")
+    labels = RNG.integers(0, 4, (6, 8)).astype(np.uint8)
+    for turn, fits in ((6, True), (5, True), (3, False)):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        Image.fromarray(labels * 40).save(tmp_path / "image.png", exif=exif)
+        case = imaging.read(tmp_path / "image.png")
+        if fits:
+            assert np.array_equal(read_mask(case, mask(labels), one) * 40, case.pixels)
+            assert np.array_equal(read_mask(case, mask(case.pixels // 40), one) * 40, case.pixels)
+        else:
+            with pytest.raises(ImageReadError, match="EXIF"):
+                read_mask(case, mask(labels), one)

@@ -192,7 +192,7 @@ def test_nnunet_regions_overlap_and_ignored_voxels_refuse_the_case(copy: Any) ->
     root = copy("nnunet")
     labels = {"background": 0, "whole": [5, 6, 8], "core": [6, 8], "spot": 8, "ignore": 99}
     rewrite(root / "dataset.json", labels=labels, regions_class_order=[1, 2, 3])
-    source = open_source("nnunet", root)
+    source = open_source("nnunet", root, options={"ignore-unnamed": "yes"})
     item = split(source)[0][0]
     assert item.annotated == ("core", "spot", "whole")
     loaded = source.load(item)

