@@ -1,4 +1,4 @@
-"""Every error that bad input can raise.
+"""What ends work early: every error that bad input can raise, and signals.
 
 One root, few children, so that a caller may write ``except UniReasonError`` and be sure that nothing else
 escapes. A message says three things: what came, what was expected, what to do about it.
@@ -6,6 +6,14 @@ escapes. A message says three things: what came, what was expected, what to do a
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 
@@ -71,3 +79,91 @@ class MissingExtraError(UniReasonError):
             f"the optional package '{package}' is not installed",
             remedy=f"install it with: pip install 'unireason[{extra}]'",
         )
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, or SIGTERM, by which SLURM, Kubernetes and others end work a moment before they kill it.
+
+    Args:
+        number: The signal.
+        kept: What is kept and how to go on; "" if there is nothing to say.
+    """
+
+    def __init__(self, number: int = signal.SIGINT, kept: str = "") -> None:
+        self.number, self.kept = number, kept
+        super().__init__(kept)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Inside the block SIGTERM raises ``Interrupted``, as Ctrl-C raises ``KeyboardInterrupt``."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    with _handled(stop, signal.SIGTERM):
+        yield
+
+
+@contextmanager
+def keeping(kept: str) -> Iterator[None]:
+    """An interruption of the block tells what is kept, unless it does so already."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        number = getattr(error, "number", signal.SIGINT)
+        raise Interrupted(number, getattr(error, "kept", "") or kept) from None
+
+
+@dataclass(slots=True)
+class Stop:
+    """Whether an end was asked for.
+
+    Attributes:
+        number: The signal; 0 without one.
+        since: When it came, by the monotonic clock.
+    """
+
+    number: int = 0
+    since: float = 0.0
+
+
+@contextmanager
+def postponed(told: str) -> Iterator[Stop]:
+    """Inside the block the first Ctrl-C or SIGTERM is noted only, so that work can go on to a place where it can be left.
+
+    A second Ctrl-C raises at once. A block that has ended without looking at the note raises then.
+
+    Args:
+        told: What standard error says when the signal comes; "" says nothing.
+    """
+    stop = Stop()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if not stop.number:
+            stop.number, stop.since = number, time.monotonic()
+            os.write(2, f"\n{told}\n".encode() if told else b"")  # printing is not safe here
+        elif number == signal.SIGINT and time.monotonic() - stop.since > _ONE_PRESS:
+            raise Interrupted(number)
+
+    with _handled(note, signal.SIGINT, signal.SIGTERM):
+        yield stop
+    if stop.number:
+        raise Interrupted(stop.number)
+
+
+_ONE_PRESS = 1.0  # seconds: a terminal and a launcher each pass on the same Ctrl-C
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None], *numbers: int) -> Iterator[None]:
+    """Inside the block these signals are handled so; outside of the main thread, which alone may say so, nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, signal.SIG_DFL if old is None else old)

@@ -6,14 +6,18 @@ import errno
 import hashlib
 import importlib.util
 import json
+import math
 import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any, BinaryIO
 
 from unireason.errors import ModelError, UniReasonError
@@ -70,6 +74,29 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
+def json_text(value: Any, **how: Any) -> str:
+    """Plain values as JSON that every reader takes: the standard has no NaN and no infinity, so these become null.
+
+    All JSON of this package is written by this function, or refuses such numbers (``allow_nan=False``).
+
+    Args:
+        value: Plain values.
+        **how: Arguments of ``json.dumps``.
+    """
+    try:
+        return json.dumps(value, allow_nan=False, **how)
+    except ValueError:
+        return json.dumps(_without_nan(value), allow_nan=False, **how)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _without_nan(part) for key, part in value.items()}
+    return [_without_nan(part) for part in value] if isinstance(value, list | tuple) else value
+
+
 @contextmanager
 def replaced_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Write a folder at once: it takes the place of the old one when the block ends without an error.
@@ -108,6 +135,60 @@ def replaced_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise _unwritable(target, error) from error
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+class Scratch:
+    """A temporary folder that goes with this object, or with the block that it heads, at the latest with the process.
+
+    What a process left that was killed goes when the next one makes such a folder: it holds its folder by a lock, which ends with it.
+
+    Args:
+        name: What its name begins with.
+
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, name: str) -> None:
+        place = Path(tempfile.gettempdir())
+        for left in place.glob(f"{name}-*"):
+            if _is_left(left):
+                shutil.rmtree(left, ignore_errors=True)
+        try:
+            # Another process that looks for left-overs must not see it before it is locked.
+            hidden = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=place))
+            lock = lock_folder(hidden, f"another process uses '{hidden}'")
+            self.path = hidden.rename(hidden.with_name(hidden.name[1:]))
+        except OSError as error:
+            raise _unwritable(place, error, expected="a folder for temporary files that may be written") from error
+        self._end = weakref.finalize(self, _removed, self.path, lock)
+
+    def remove(self) -> None:
+        """Remove the folder; a second call does nothing."""
+        self._end()
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.remove()
+
+
+def _removed(folder: Path, lock: BinaryIO) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.close()
+
+
+def _is_left(folder: Path) -> bool:
+    """True if the process that held a folder is gone; False if it is there, is another user's, or nothing tells."""
+    try:
+        import fcntl
+
+        with (folder / LOCK).open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    except (ImportError, OSError):
+        return False
 
 
 def lock_folder(folder: Path, busy: str, *, name: str = LOCK, patience: float = 0.0) -> BinaryIO:

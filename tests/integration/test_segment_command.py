@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from PIL import Image
 
+from segment_networks import sam_model
 from unireason.cli import main
 from unireason.data.frames import rule
 from unireason.data.sources.phantom import generate
@@ -169,3 +171,15 @@ def test_bad_input_exits_2(volume, capsys, tmp_path, monkeypatch, arguments, mes
     assert "error:" in said
     assert message.lower() in said
     assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_expert_is_an_error_and_no_empty_mask(volume, capsys, tmp_path):
+    network = sam_model()
+    with torch.no_grad():
+        next(network.mask_decoder.iou_prediction_head.parameters()).fill_(float("nan"))
+    network.save_pretrained(tmp_path / "medsam")
+    box = ["--box", "10,10,2,20,20,5"]
+    assert main(["segment", str(volume), *box, "--expert", "medsam", "--weights", str(tmp_path / "medsam"), "--json"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "finite" in told.err

@@ -93,6 +93,15 @@ def test_transformers_only_in_the_model_room(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_json_is_written_without_nan(path):
+    """By ``files.json_text``, or by a call that refuses what is not finite."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("json.dump", "json.dumps", "json.JSONEncoder"):
+            assert "allow_nan=False" in ast.unparse(node), f"line {node.lineno} of {path.name}"
+        assert not (isinstance(node, ast.ImportFrom) and node.module == "json"), path.name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_and_functions_stay_small(path):
     text = path.read_text()
     assert text.count("\n") <= 700

@@ -2,16 +2,20 @@
 
 import errno
 import hashlib
+import json
+import math
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import MappingProxyType
 
+import numpy as np
 import pytest
 
 from unireason import files
 from unireason.errors import UniReasonError
-from unireason.files import LOCK, lock_folder
+from unireason.files import LOCK, json_text, lock_folder
 
 
 def test_write_bytes_makes_folders_replaces_and_leaves_no_scrap(tmp_path: Path) -> None:
@@ -188,3 +192,15 @@ def test_a_place_that_is_no_folder_cannot_be_locked(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UniReasonError, match=r"cannot be written .*Expected a folder that may be written"):
         lock_folder(tmp_path / "file", "taken")
+
+
+def test_json_holds_no_number_that_readers_refuse() -> None:
+    plain = {"a": [1, 2.5, None, "NaN"], "b": {"c": True}}
+    assert json_text(plain, indent=1, sort_keys=True) == json.dumps(plain, indent=1, sort_keys=True)
+    value = {
+        "a": [math.nan, (math.inf, 1.5)],
+        "b": {"c": -math.inf, "d": np.float64("nan")},
+        "e": MappingProxyType({"f": math.nan}),
+    }
+    expected = {"a": [None, [None, 1.5]], "b": {"c": None, "d": None}, "e": {"f": None}}
+    assert json.loads(json_text(value, default=dict), parse_constant=pytest.fail) == expected

@@ -7,7 +7,6 @@ all pictures of a question at once.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from unireason.data.layouts.vlmevalkit import Row, Table
 from unireason.data.pictures import png
 from unireason.errors import FormatError, UniReasonError
 from unireason.evaluate.suites.suite import Entry, Suite
+from unireason.files import json_text
 from unireason.imaging.serialize import serialize
 from unireason.types import Case, Kind
 
@@ -205,7 +205,7 @@ def _write_task(folder: Path, place: Path, name: str, suite: Suite, asked: tuple
                 (folder / "images" / file).write_bytes(data)
             paths = [f"images/{file}" for file, _ in shown.pictures]
             docs = [_document(entry, shown.kind, paths) | {"split": _split(suite) or _HELD_OUT} for entry in shown.entries]
-            out.writelines(json.dumps(doc, ensure_ascii=False) + "\n" for doc in docs)
+            out.writelines(json_text(doc, ensure_ascii=False) + "\n" for doc in docs)
     functions = resources.files("unireason.bridges").joinpath("lmms_questions.py").read_text(encoding="utf-8")
     (folder / "utils.py").write_text(functions, encoding="utf-8")
     (folder / f"{name}.yaml").write_text(_TASK.format(name=name, questions=_quoted(str(place / QUESTIONS))), encoding="utf-8")
@@ -214,7 +214,7 @@ def _write_task(folder: Path, place: Path, name: str, suite: Suite, asked: tuple
 
 def _quoted(text: str) -> str:
     """A text of YAML. JSON writes a rare character as two halves, which YAML takes for two characters."""
-    return "".join(c if " " <= c <= "~" else f"\\U{ord(c):08x}" for c in json.dumps(text, ensure_ascii=False))
+    return "".join(c if " " <= c <= "~" else f"\\U{ord(c):08x}" for c in json_text(text, ensure_ascii=False))
 
 
 def _document(entry: Entry, kind: Kind, pictures: list[str]) -> dict[str, object]:

@@ -1,19 +1,21 @@
 """The command line: one file a command.
 
 Every command module offers ``add_parser(subparsers)``, which sets ``run``, a function of the parsed arguments that returns the exit
-code: 0 done, 1 done with a negative finding, 2 bad input. Heavy packages are imported by ``run``, never before.
+code: 0 done, 1 done with a negative finding, 2 bad input. A signal ends a command with 128 and its number. Heavy packages are imported by
+``run``, never before.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from unireason import __version__
-from unireason.errors import UniReasonError
+from unireason.errors import UniReasonError, terminable
 
 from .asking import in_words_of
 
@@ -55,12 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None takes those of the process.
 
     Returns:
-        The exit code: 0 done, 1 negative finding, 2 bad input, 130 interrupted.
+        The exit code: 0 done, 1 negative finding, 2 bad input, 130 ended by Ctrl-C, 143 ended by SIGTERM.
     """
     args = build_parser().parse_args(argv)
     try:
-        code = int(args.run(args))
-        sys.stdout.flush()
+        with terminable():
+            code = int(args.run(args))
+            sys.stdout.flush()
         return code
     except UniReasonError as error:
         print(f"error: {in_words_of(args, str(error))}", file=sys.stderr)
@@ -68,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who reads has had enough, as `head` does; what is still buffered goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        number, kept = getattr(error, "number", signal.SIGINT), getattr(error, "kept", "")
+        what = "terminated" if number == signal.SIGTERM else "interrupted"
+        print(f"{kept}\n{what}" if kept else what, file=sys.stderr)
+        return 128 + number

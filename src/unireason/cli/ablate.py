@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 import time
@@ -11,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+from unireason.errors import keeping
+from unireason.files import json_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -58,19 +60,15 @@ def run(args: argparse.Namespace) -> int:
     from unireason.report.ablation import cautions, write_ablation
     from unireason.report.caution import tell
 
-    try:
-        with Terminal(len(jobs), quiet=args.quiet or args.json) as watch:
-            schedule.run(jobs, args.out, at_once=args.jobs, watch=watch)
-    except KeyboardInterrupt:
-        print("the same command goes on where it stopped", file=sys.stderr)
-        raise
+    with keeping("the same command goes on where it stopped"), Terminal(len(jobs), quiet=args.quiet or args.json) as watch:
+        schedule.run(jobs, args.out, at_once=args.jobs, watch=watch)
     results = summary(config, jobs)
-    text = json.dumps(results, indent=1, allow_nan=False)
+    text = json_text(results, indent=1)
     write_bytes(args.out / RESULTS, f"{text}\n".encode())
     page = write_ablation(results, args.out)
     tell(cautions(results))
     if args.json:
-        print(json.dumps(results))
+        print(json_text(results))
     else:
         _tell(results, page)
     return 0
@@ -122,7 +120,7 @@ def _list(jobs: Sequence[Job], *, as_json: bool) -> None:
     """The commands in an order in which they can run one after the other."""
     if as_json:
         rows = [{"job": j.name, "command": ["unireason", *j.command], "needs": list(j.needs), "done": j.done} for j in jobs]
-        print(json.dumps(rows))
+        print(json_text(rows))
         return
     for job in jobs:
         print(f"unireason {shlex.join(job.command)}{'  # done' if job.done else ''}")

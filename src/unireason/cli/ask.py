@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from unireason.files import json_text
 
 from .asking import (
     add_machine,
@@ -165,7 +166,7 @@ def _print(traces: Sequence[Trace], case: Case, findings: Sequence[Findings] | N
                 {"trace": t, "masks": [region_json(r) for r in rs], "scope": t["scope"]}
                 for t, rs in zip(written, found, strict=True)
             ]
-        print(json.dumps(written[0] if len(written) == 1 else written))
+        print(json_text(written[0] if len(written) == 1 else written))
         return
     for note in case.notes:
         print(f"note: {note}", file=sys.stderr)

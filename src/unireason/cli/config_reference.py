@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
 import re
 from collections.abc import Iterator
 from typing import Any, get_args, get_origin, get_type_hints
 
+from unireason.files import json_text
 from unireason.train.settings.grpo import Grpo
 from unireason.train.settings.load import KIND, PLAN
 from unireason.train.settings.planned import Planned
@@ -98,7 +98,7 @@ def _kind(hint: Any) -> str:
 
 def _value(value: Any) -> str:
     """A default as it stands in TOML."""
-    return json.dumps(list(value) if isinstance(value, tuple) else value)
+    return json_text(list(value) if isinstance(value, tuple) else value)
 
 
 if __name__ == "__main__":

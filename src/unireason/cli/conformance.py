@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from typing import Any
+
+from unireason.files import json_text
 
 
 def add_parser(subparsers: Any) -> None:
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     results = check_file(args.file)
     good = all(result.passed == result.total for result in results)
     if args.json:
-        print(json.dumps({"passed": good, "keys": [asdict(result) for result in results]}))
+        print(json_text({"passed": good, "keys": [asdict(result) for result in results]}))
     else:
         for result in results:
             print(f"{result.key}: {result.passed}/{result.total}")

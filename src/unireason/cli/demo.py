@@ -6,10 +6,11 @@ import argparse
 import json
 import shlex
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from unireason.files import Scratch, json_text
 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from unireason.engine.reasoner import load
     from unireason.errors import FormatError
     from unireason.evaluate.card import KINDS
-    from unireason.evaluate.heldout import evaluate, make_exam, summary
+    from unireason.evaluate.heldout import EXAM, evaluate, make_exam, summary
     from unireason.model.files import locate
     from unireason.model.scope import told
     from unireason.report.caution import of_results, tell
@@ -55,9 +56,9 @@ def run(args: argparse.Namespace) -> int:
         reasoner = load(args.model)
     _files(reasoner, args)
     found: dict[str, list[Asked]] = {}
-    with tempfile.TemporaryDirectory(prefix="unireason-exam-") as folder:
+    with Scratch(EXAM) as folder:
         with status("building the examination", quiet=args.json):
-            exam = make_exam(args.seed, args.questions, Path(folder) / "exam", frame=rule(str(locate(args.model))))
+            exam = make_exam(args.seed, args.questions, folder / "exam", frame=rule(str(locate(args.model))))
         for key, kind in KINDS:
             with bar(f"{key} questions", args.questions, quiet=args.json) as progress:
                 found[key] = evaluate(reasoner, exam, kind=kind, count=args.questions, progress=progress)
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     _pages(reasoner, found, scores, args.out)
     tell(of_results({**scores["2d"], "scope": scores["scope"]}))
     if args.json:
-        print(json.dumps(scores))
+        print(json_text(scores))
     else:
         _table(scores, args.out)
     return 0
@@ -121,7 +122,7 @@ def _pages(reasoner: Reasoner, found: dict[str, list[Asked]], scores: dict[str, 
                 write_overlay(item.trace, item.case, stack, out / f"{name}.png")
                 entry = Entry(item.trace, item.case, stack, href=f"{name}.html", correct=item.right, family=question.family)
                 entries.append(entry)
-    write_bytes(out / "traces.json", (json.dumps({"scores": scores, "traces": records}) + "\n").encode())
+    write_bytes(out / "traces.json", (json_text({"scores": scores, "traces": records}) + "\n").encode())
     write_index(entries, out / "report.html", title="UniReason demo on phantom patients", summary=scores)
 
 

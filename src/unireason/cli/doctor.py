@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import shutil
 from importlib import metadata, util
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from unireason.files import json_text
 
 NAME = "unireason"
 
@@ -137,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; 0 if the core can work, else 1."""
     found = examine()
     if args.json:
-        print(json.dumps(found))
+        print(json_text(found))
         return 1 if found["problems"] else 0
     print(
         f"Python {found['python']} on {found['system']}, {found['cpu_count']} cores, torch uses {found['torch_threads']} threads"

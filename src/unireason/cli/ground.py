@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from unireason.files import json_text
 
 from .asking import add_machine, add_read, add_sampling, add_window, asking_options, read_options, tell_model, thinking
 from .experts import add_expert, expert_of
@@ -133,7 +134,7 @@ def _print(found: Grounded, notes: list[str], args: argparse.Namespace) -> None:
 
     tell(of_traces([found.trace]))
     if args.json:
-        print(json.dumps(to_json(found, folder=args.out, notes=notes), allow_nan=False))
+        print(json_text(to_json(found, folder=args.out, notes=notes)))
         return
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
+
+from unireason.files import json_text
 
 FORMATS = ("nifti", "dicom", "png")
 
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     folders = write_patients(args.folder, count=args.patients, seed=args.seed, form=args.format)
     if args.json:
         print(
-            json.dumps(
+            json_text(
                 {"folder": str(args.folder), "patients": [f.name for f in folders], "format": args.format, "seed": args.seed}
             )
         )

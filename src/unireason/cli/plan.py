@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from unireason.errors import FormatError
+from unireason.files import json_text
 
 MARK = "Estimate of `unireason plan"
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             raise FormatError("--write-header was given together with other values", "the file's own", "write them into the file")
         write_header(args.config, told)
     if args.json:
-        print(json.dumps({"settings": resolved(settings), "plan": asdict(planned), "sizes": origin, **estimate.to_json()}))
+        print(json_text({"settings": resolved(settings), "plan": asdict(planned), "sizes": origin, **estimate.to_json()}))
     else:
         print("\n".join(told))
     return 0 if estimate.fits else 1

@@ -12,7 +12,8 @@ from unireason.cli import build_parser
 
 HEAD = """# Command line
 
-Made by `python -m unireason.cli.reference`; do not edit. Exit codes: 0 done, 1 negative finding, 2 bad input.
+Made by `python -m unireason.cli.reference`; do not edit.
+Exit codes: 0 done, 1 negative finding, 2 bad input, 130 ended by Ctrl-C, 143 ended by SIGTERM.
 """
 
 

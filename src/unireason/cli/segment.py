@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from unireason.files import json_text
 
 from .asking import add_read, read_options
 from .experts import add_expert, expert_of
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         from unireason.report.grounded import write_dicom
 
         result["dicom"] = [str(p) for p in write_dicom(args.out, found.mask, result["statistics"], case, source=args.file)]
-    print(json.dumps(result) if args.json else "\n".join(_lines(result)))
+    print(json_text(result) if args.json else "\n".join(_lines(result)))
     if not args.json:
         for note in case.notes:
             print(f"note: {note}", file=sys.stderr)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
+
+from unireason.files import json_text
 
 KINDS = ("medsam", "sam-med2d", "medsam2")  # those of segment.networks.convert, which would import torch
 
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
     done = convert(args.original, args.kind, args.out)
     if args.json:
-        print(json.dumps({"kind": args.kind, **done}))
+        print(json_text({"kind": args.kind, **done}))
     else:
         print(f"{done['read']} tensors read, {done['written']} written ({done['parameters']:,} parameters): {done['folder']}")
     return 0

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unireason.files import write_bytes
+from unireason.files import json_text, write_bytes
 
 from .card_words import BUILT, IMPORTED, Words
 from .question import LETTERS, family_name
@@ -274,7 +274,7 @@ def _code(text: object) -> str:
 
 def _quoted(text: str) -> str:
     """A YAML string."""
-    return json.dumps(" ".join(text.split()), ensure_ascii=False)
+    return json_text(" ".join(text.split()), ensure_ascii=False)
 
 
 def _report(path: Path, content: str) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from unireason.errors import FormatError
+from unireason.files import json_text
 from unireason.grounding.crop import MAX_PIXELS, MIN_PIXELS, PATCH_FACTOR, fitted_size
 from unireason.grounding.prompts import load_profile
 from unireason.types import Frame
@@ -91,7 +92,7 @@ class FrameRule:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; tuples become lists."""
-        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        values: dict[str, Any] = json.loads(json_text(asdict(self)))
         return values
 
     @classmethod

@@ -15,6 +15,7 @@ from unireason.grounding import crop, umrg
 from unireason.grounding import trace as traces
 from unireason.grounding.prompts import Profile, letters_of
 from unireason.imaging import geometry, serialize
+from unireason.imaging.array import content
 from unireason.metrics.answers import answer_choice, contradicts
 from unireason.model import checkpoint as checkpoints
 from unireason.model import tokens
@@ -230,7 +231,7 @@ class Reasoner:
             FormatError: If the window or the number of slices cannot be used.
             ModelError: If the pictures cannot be fed.
         """
-        key = (id(case), window, slices)
+        key = (id(case), content(case.pixels), window, slices)  # its owner may have filled the array again
         found = self._encoded.get(key)
         if found is not None and found[0] is case:
             self._encoded.move_to_end(key)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-from unireason.errors import FormatError
+from unireason.errors import FormatError, ModelError
 from unireason.model.checkpoint import Checkpoint
 
 
@@ -74,10 +74,14 @@ class Sampler:
 
         Returns:
             (token, its natural log-probability under the network at temperature 1, forbidden tokens left out).
+
+        Raises:
+            ModelError: If the logits are not finite.
         """
         scores = logits.float().masked_fill(self._forbidden.to(logits.device), -math.inf)
+        total = checked_sum(scores)
         token = int(scores.argmax()) if self._sampling.temperature == 0 else self._draw(scores)
-        return token, float(scores[token] - scores.logsumexp(0))
+        return token, float(scores[token] - total)
 
     def _draw(self, scores: torch.Tensor) -> int:
         """Inverse of the cumulative distribution, in float64 for the sake of long tails.
@@ -97,6 +101,22 @@ class Sampler:
         drawn = torch.rand((), generator=self._random, dtype=torch.float64).item() * float(sums[-1])
         place = min(int((sums <= drawn).sum()), int((sums < sums[-1]).sum()))
         return place if order is None else int(order[place])
+
+
+def checked_sum(scores: torch.Tensor) -> torch.Tensor:
+    """The logarithm of the sum of exponentials of logits (vocabulary,), of which some may be minus infinity.
+
+    Raises:
+        ModelError: If it is not finite: NaN among the logits would be taken for the most probable token.
+    """
+    total = scores.logsumexp(0)
+    if not math.isfinite(total):
+        raise ModelError(
+            f"the language model answers with numbers that are not finite (a sum of {float(total)})",
+            "finite numbers",
+            "its weights are damaged, or float32 is needed: load them again, with dtype fp32",
+        )
+    return total
 
 
 PickerFactory = Callable[[int, Sampling, int, torch.Tensor], Picker]

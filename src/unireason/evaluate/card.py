@@ -6,8 +6,6 @@ asked about patients that it has not read of (``data.checks.shortcut``).
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +18,14 @@ from unireason.data.dataset import Dataset
 from unireason.data.frames import rule
 from unireason.data.question import FAMILIES
 from unireason.engine.reasoner import Reasoner, load
-from unireason.files import write_bytes
+from unireason.files import Scratch, json_text, write_bytes
 from unireason.model.files import CARD, locate
 from unireason.model.scope import PHANTOM_SCOPE
 from unireason.segment.catalogue import DEFAULT, make_expert
 from unireason.types import Kind
 
 from . import grounding
-from .heldout import evaluate, make_exam, make_grounding_exam, summary
+from .heldout import EXAM, evaluate, make_exam, make_grounding_exam, summary
 
 SEED = 20_260  # the card's patients
 KINDS: tuple[tuple[str, Kind], ...] = (("2d", "image"), ("3d", "volume"))
@@ -148,12 +146,12 @@ def write_card(
         UniReasonError: If the checkpoint cannot be loaded or a file cannot be written.
     """
     reasoner = load(checkpoint)
-    with tempfile.TemporaryDirectory(prefix="unireason-exam-") as folder:
+    with Scratch(EXAM) as folder:
         frame = rule(str(locate(checkpoint)))
-        exam = make_exam(seed, questions, Path(folder) / "exam", frame=frame)
+        exam = make_exam(seed, questions, folder / "exam", frame=frame)
         scores = measure(reasoner, exam, count=questions, progress=progress)
         before = sum(scores[key]["n"] for key, _ in KINDS)
-        implicit = make_grounding_exam(seed, questions, Path(folder) / "implicit", frame=frame)
+        implicit = make_grounding_exam(seed, questions, folder / "implicit", frame=frame)
         tell = None if progress is None else lambda done: progress(before + done)
         scores["grounding"] = measure_grounding(reasoner, implicit, count=questions, progress=tell)
         content = [made.manifest["content_sha256"] for made in (exam, implicit)]
@@ -166,7 +164,7 @@ def write_card(
         "scores": scores,
         "training": {run.name: run.to_json() for run in training},
     }
-    target = write_bytes(out / CARD, (json.dumps(card, indent=1, sort_keys=True) + "\n").encode())
+    target = write_bytes(out / CARD, (json_text(card, indent=1, sort_keys=True) + "\n").encode())
     write_bytes(out / README, _readme(card, curves=(out / CURVES).is_file()).encode())
     return target
 

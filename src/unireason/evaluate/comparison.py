@@ -18,6 +18,7 @@ from unireason.errors import FormatError, UniReasonError
 from unireason.evaluate.benchmark.rows import Answered, answered
 from unireason.evaluate.journal import RESULTS, ROWS, read_rows
 from unireason.evaluate.scoring.table import TAGS, Row, breakdown, compare_runs
+from unireason.files import json_text
 from unireason.metrics.intervals import over_patients, too_few
 from unireason.metrics.paired import holm
 
@@ -180,7 +181,7 @@ def reply(row: Any) -> Reply:
         raise TypeError("not a row of a run")
     for key in ("case", "picture"):
         row[key]
-    asked = json.dumps([row[key] for key in _COMPARED], sort_keys=True)
+    asked = json_text([row[key] for key in _COMPARED], sort_keys=True)
     return Reply(blake2b(asked.encode(), digest_size=16).digest(), answered(row))
 
 

@@ -35,6 +35,7 @@ from unireason.metrics.intervals import over_patients, too_few, wilson
 from unireason.rewards.measures import looks_iou
 from unireason.types import Case, Frame, Kind, Trace, is_mismatch
 
+EXAM = "unireason-exam"  # what temporary folders of examinations are called
 PATIENTS_A_QUESTION = 0.6  # an image gives two to three questions, a volume three; some families are rare
 LEAST_PATIENTS = 16  # wrong options are lent by other patients
 GROUNDING_PATIENTS_A_QUESTION = 0.5  # eight questions each, so that rare structures get their share

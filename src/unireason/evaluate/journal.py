@@ -18,7 +18,7 @@ from unireason import __version__
 from unireason.engine.reasoner import Reasoner
 from unireason.errors import FormatError, UniReasonError
 from unireason.evaluate.suites.suite import Entry, Suite
-from unireason.files import lock_folder, write_bytes
+from unireason.files import json_text, lock_folder, write_bytes
 
 ROWS, MANIFEST, RESULTS = "rows.jsonl", "manifest.json", "results.json"
 
@@ -47,7 +47,7 @@ class Journal:
         known = _read_manifest(folder / MANIFEST)
         if known is None:
             self._refuse_rows(folder)
-            write_bytes(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+            write_bytes(folder / MANIFEST, (json_text(manifest, indent=1) + "\n").encode())
             self._write("wb", b"")
             return
         bound = {*known, *manifest} - _FREE - (_LATER - set(known))
@@ -189,7 +189,7 @@ def _sha256(rows: Iterable[Any]) -> str:
     """Hash of rows as lines of JSON, without the end of the last one."""
     digest = hashlib.sha256()
     for number, row in enumerate(rows):
-        digest.update((("\n" if number else "") + json.dumps(row)).encode())
+        digest.update((("\n" if number else "") + json_text(row)).encode())
     return digest.hexdigest()
 
 
@@ -199,7 +199,7 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> None:
     Raises:
         UniReasonError: If it cannot be written.
     """
-    write_bytes(folder / RESULTS, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
+    write_bytes(folder / RESULTS, (json_text(results, indent=1) + "\n").encode())
 
 
 @contextmanager
@@ -214,7 +214,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def _line(row: Mapping[str, Any]) -> bytes:
-    return json.dumps(row, allow_nan=False).encode() + b"\n"
+    return json_text(row).encode() + b"\n"
 
 
 def _unwritable(path: Path, error: OSError) -> UniReasonError:

@@ -8,7 +8,6 @@ picture. It knows nothing of tokenizers.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from unireason.errors import FormatError
+from unireason.files import json_text
 from unireason.types import Kind
 
 PROFILE_FILE = "profile.toml"
@@ -112,7 +112,7 @@ class Profile:
         table = asdict(self)
         if self.crops == "model":
             del table["crops"]  # younger than recorded hashes
-        return hashlib.sha256(json.dumps(table, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        return hashlib.sha256(json_text(table, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
     @property
     def injects(self) -> bool:
@@ -170,7 +170,7 @@ class Profile:
         for name, value in asdict(self).items():
             if value is not None:
                 plain = list(value) if isinstance(value, tuple) else value
-                lines.append(f"{name} = {json.dumps(plain, ensure_ascii=False)}".replace("\x7f", "\\u007f"))
+                lines.append(f"{name} = {json_text(plain, ensure_ascii=False)}".replace("\x7f", "\\u007f"))
         return "\n".join(lines) + "\n"
 
 

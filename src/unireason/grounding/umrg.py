@@ -205,7 +205,7 @@ def _requoted(text: str) -> str:
     """The same with texts in single quotes written as JSON texts."""
 
     def one(found: re.Match[str]) -> str:
-        return found[1] or json.dumps(re.sub(r"\\(['\"\\])", r"\1", found[2]))
+        return found[1] or json.dumps(re.sub(r"\\(['\"\\])", r"\1", found[2]), allow_nan=False)
 
     return _QUOTED.sub(one, text)
 

@@ -8,7 +8,6 @@ Source: LoRA, arXiv 2106.09685, equation 3: h = W x + (alpha / rank) B A x, A ra
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from unireason.errors import ModelError
-from unireason.files import replaced_folder
+from unireason.files import json_text, replaced_folder
 
 from .files import read_json
 from .parts import adapter_parameters
@@ -127,7 +126,7 @@ def save_adapter(network: Any, folder: Path, *, start: str, state: Mapping[str, 
     table |= {"base_model_name_or_path": start, "inference_mode": True}
     with replaced_folder(folder) as partial:
         write(partial / WEIGHTS, weights, {"format": "pt"})
-        (partial / CONFIG).write_text(json.dumps(table, indent=2, sort_keys=True) + "\n")
+        (partial / CONFIG).write_text(json_text(table, indent=2, sort_keys=True) + "\n")
     return folder
 
 

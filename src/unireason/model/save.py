@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from unireason.errors import ModelError
-from unireason.files import replaced_folder
+from unireason.files import json_text, replaced_folder
 from unireason.grounding.prompts import GROUNDING_FILE, PROFILE_FILE
 
 from .adapters import merged_state
@@ -135,4 +135,4 @@ def _write_tokenizer(folder: Path, tokenizer: Any) -> None:
 
 
 def _write_json(path: Path, table: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(table, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    path.write_text(json_text(table, indent=2, sort_keys=True) + "\n", encoding="utf-8")

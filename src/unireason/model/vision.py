@@ -105,6 +105,9 @@ def encode(checkpoint: Checkpoint, prepared: Prepared) -> list[torch.Tensor]:
     Returns:
         One tensor (visual tokens, width of the language model) a picture, on the checkpoint's device, without gradient. Many
         pictures go through the tower in pieces of bounded size.
+
+    Raises:
+        ModelError: If a feature is not finite.
     """
     out: list[torch.Tensor] = []
     for pixels, grids in _pieces(prepared):
@@ -112,6 +115,12 @@ def encode(checkpoint: Checkpoint, prepared: Prepared) -> list[torch.Tensor]:
             pixels.to(checkpoint.device, checkpoint.dtype), torch.tensor(grids, device=checkpoint.device)
         )
         out.extend(done.pooler_output)
+    if not all(bool(feature.isfinite().all()) for feature in out):
+        raise ModelError(
+            "the vision tower answers with numbers that are not finite",
+            "finite numbers",
+            "its weights are damaged, or float32 is needed: load them again, with dtype fp32",
+        )
     return out
 
 

@@ -7,7 +7,6 @@ serves them, call them ``visual`` and ``model``. Files are always written in the
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from unireason.errors import ModelError
-from unireason.files import share_as_usual
+from unireason.files import json_text, share_as_usual
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -76,7 +75,7 @@ def write_shards(folder: Path, state: Mapping[str, torch.Tensor], *, dtype: torc
     if count > 1:
         where = {name: file for file, names in zip(files, groups, strict=True) for name in names}
         table = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": where}
-        (folder / INDEX).write_text(json.dumps(table, indent=2, sort_keys=True) + "\n")
+        (folder / INDEX).write_text(json_text(table, indent=2, sort_keys=True) + "\n")
 
 
 def published(name: str) -> str:

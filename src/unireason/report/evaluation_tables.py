@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from unireason.files import json_text
 
 from .bars import interval_text, percent
 from .evaluation_dots import dot, ticks
@@ -229,7 +230,7 @@ def plain(value: Any) -> str:
     """A JSON value as a few words; what is null in an object is left out."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name.replace('_', ' ')} {plain(own)}" for name, own in value.items() if own is not None)
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json_text(value)
 
 
 def command(made: Mapping[str, Any]) -> str:

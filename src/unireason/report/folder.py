@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from unireason.files import write_bytes
+from unireason.files import json_text, write_bytes
 from unireason.grounding.trace import to_json
 from unireason.imaging.saving import write_mask
 from unireason.imaging.serialize import serialize
@@ -49,7 +48,7 @@ def write_json(path: Path, value: Any) -> Path:
     Raises:
         UniReasonError: If the file cannot be written.
     """
-    return write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+    return write_bytes(path, (json_text(value, indent=1) + "\n").encode())
 
 
 def shown_stack(case: Case, window: str) -> Stack:

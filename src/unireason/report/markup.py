@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
 import re
 from collections.abc import Mapping
 from importlib.resources import files
 from string import Template
 from typing import Any
+
+from unireason.files import json_text
 
 CONTRADICTS = '<b class="contradicts">letter and text contradict</b>'
 """Badge of an answer that names an option by its letter and states another text."""
@@ -45,13 +46,13 @@ def escape(value: object) -> str:
 
 def inline_json(value: object) -> str:
     """JSON that cannot end the script element it is put in, whatever strings it holds."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    text = json_text(value, ensure_ascii=True, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def json_link(value: object) -> str:
     """A ``data:`` address that holds ``value`` as a JSON file, for a download link."""
-    raw = json.dumps(value, ensure_ascii=True, indent=1).encode("ascii")
+    raw = json_text(value, ensure_ascii=True, indent=1).encode("ascii")
     return "data:application/json;base64," + base64.b64encode(raw).decode("ascii")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from unireason.files import write_bytes
+from unireason.files import json_text, write_bytes
 from unireason.types import Scored
 
 from .bars import bar, percent
@@ -56,7 +56,7 @@ def write_rollouts(scored: Sequence[Scored], folder: str | os.PathLike[str], ste
     target = write_bytes(place / f"step-{step:06d}.html", page.encode("utf-8"))
     rows = {**_rows(place), step: row}
     rows = {key: rows[key] for key in sorted(rows)}
-    write_bytes(place / ROWS, (json.dumps(rows, indent=1) + "\n").encode("ascii"))
+    write_bytes(place / ROWS, (json_text(rows, indent=1) + "\n").encode("ascii"))
     write_bytes(place / INDEX, _page("Rollouts", f"{len(rows)} step{'s' * (len(rows) != 1)}", _table(rows)).encode("utf-8"))
     return target
 

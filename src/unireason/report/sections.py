@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from unireason.engine.pointing import Target
+from unireason.files import json_text
 from unireason.types import Case, Crop, Frame, Stack, TextStep, Trace, is_mismatch
 
 from .markup import CONTRADICTS, escape, number, numbers
@@ -276,7 +276,7 @@ def _value(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{escape(str(key).replace('_', ' '))} {_value(inner)}" for key, inner in value.items())
     if isinstance(value, (list, tuple)):
-        return escape(json.dumps(value, ensure_ascii=False, default=str))
+        return escape(json_text(value, ensure_ascii=False, default=str))
     text = str(value)
     if len(text) >= 32 and all(c in "0123456789abcdef" for c in text):
         return f'<code title="{text}">{text[:12]}</code>'

@@ -6,14 +6,16 @@ the canonical grid of the case; ``imaging.geometry.to_source`` lays them on the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from unireason.errors import FormatError
+from unireason.errors import FormatError, ModelError
 from unireason.types import Box, Box2D, Box3D, Case
 
 Point = tuple[float, ...]
@@ -63,7 +65,7 @@ class Expert(Protocol):
 
         Raises:
             FormatError: If a prompt does not fit the case (see :func:`checked`).
-            ModelError: If the network cannot take the case.
+            ModelError: If the network cannot take the case, or answers with numbers that are not finite.
         """
         ...
 
@@ -116,7 +118,12 @@ def finished(mask: NDArray[np.bool_], score: float, notes: Sequence[str] = ()) -
         mask: bool (Z, Y, X) or (Y, X).
         score: In [0, 1]; clipped.
         notes: Remarks.
+
+    Raises:
+        ModelError: If the score is not finite.
     """
+    if not math.isfinite(score):
+        raise ModelError(f"a segmentation expert gives the score {score}", "a finite number", "look for damaged weights")
     gaps: tuple[int, ...] = ()
     if mask.ndim == 3 and mask.any():
         filled = mask.reshape(len(mask), -1).max(axis=1)
@@ -124,3 +131,26 @@ def finished(mask: NDArray[np.bool_], score: float, notes: Sequence[str] = ()) -
         gaps = tuple(z for z in range(first, last) if not filled[z])
     said = (*notes, f"no voxel on {len(gaps)} slices in between") if gaps else tuple(notes)
     return Segmentation(mask, float(min(max(score, 0.0), 1.0)), gaps, said)
+
+
+def parts(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """Connected parts of a mask, numbered from 1, and how many: faces, edges and corners connect, in the plane as in space.
+
+    With faces alone a thin structure that runs askew would be a part a pixel.
+    """
+    labels, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
+    return labels, count
+
+
+def largest(mask: NDArray[np.bool_], score: float, notes: Sequence[str] = ()) -> Segmentation:
+    """The part of most voxels, of equals the first, as a segmentation; what is left out is told."""
+    found = finished(mask, score, notes)
+    if not mask.any():
+        return found
+    block = ndimage.find_objects(mask.view(np.uint8))[0]
+    labels, count = parts(mask[block])
+    if count == 1:
+        return found
+    kept = np.zeros_like(mask)
+    kept[block] = labels == 1 + int(np.bincount(labels.ravel())[1:].argmax())
+    return finished(kept, score, (*found.notes, f"{count - 1} smaller components were left out"))

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from unireason.types import Box2D, Case, Geometry
 
-from .expert import Expert, Prompt, Segmentation, finished
+from .expert import Expert, Prompt, Segmentation, finished, largest
 
 Mask = NDArray[np.bool_]
 Grey = NDArray[np.float64]
@@ -40,7 +40,7 @@ def follow(expert: Expert, case: Case, prompt: Prompt) -> Segmentation:
         prompt: Box or points on ``prompt.slice``, as `expert.checked` gives it.
 
     Returns:
-        The largest component of all slices; its score is the mean over the slices. Empty if nothing was found on the first slice.
+        The largest part over all slices; its score is the mean over the slices. Empty if nothing was found on the first slice.
 
     Raises:
         FormatError: If the prompt does not fit the slice.
@@ -57,7 +57,7 @@ def follow(expert: Expert, case: Case, prompt: Prompt) -> Segmentation:
         for index, found in _along(expert, case, order, first=first.mask, key=key):
             mask[index] = found.mask
             scores.append(found.score)
-    return finished(_largest(mask), float(np.mean(scores)), first.notes)
+    return largest(mask, float(np.mean(scores)), first.notes)
 
 
 def on_slice(expert: Expert, case: Case, prompt: Prompt) -> Segmentation:
@@ -162,14 +162,3 @@ class _Look:
 def _grey(case: Case, index: int) -> Grey:
     pixels: NDArray[Any] = case.pixels[index]
     return np.asarray(pixels if pixels.ndim == 2 else pixels.mean(axis=-1), np.float64)
-
-
-def _largest(mask: Mask) -> Mask:
-    """The component of most voxels; the mask itself is changed."""
-    block = ndimage.find_objects(mask.astype(np.uint8))[0]
-    parts, count = ndimage.label(mask[block])
-    if count > 1:
-        sizes = np.bincount(parts.ravel())
-        sizes[0] = 0
-        mask[block] = parts == sizes.argmax()
-    return mask

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from unireason import __version__
-from unireason.errors import FormatError, UniReasonError
-from unireason.files import lock_folder, write_bytes
+from unireason.errors import FormatError, Interrupted, Stop, UniReasonError, postponed
+from unireason.files import json_text, lock_folder, write_bytes
 
+from .optimisers import share
 from .runs import state
 from .runs.journal import Journal
 from .settings.load import resolved
@@ -24,6 +27,8 @@ from .settings.load import resolved
 if TYPE_CHECKING:
     from .learner import Learner
 
+STOPPING = "the run ends behind this step and saves it; a second Ctrl-C ends it at once and loses the step"
+"""What a person is told who asks a run to end."""
 RUN, BEST, STATES = "run.json", "best.json", "state"
 _FREE = (
     ("cache",),
@@ -36,29 +41,31 @@ or shorter follows the schedule of its new length from there on."""
 
 
 class Course:
-    """A run that goes on; a context manager, which closes the log.
+    """A run that goes on; a context manager, inside which Ctrl-C and SIGTERM wait for the end of the step.
 
     Attributes:
         done: Steps done when it was opened.
     """
 
-    def __init__(self, learner: Learner, stage: str) -> None:
-        """Open a run folder: a new run, or one that goes on.
+    def __init__(self, learner: Learner, stage: str, total: int) -> None:
+        """Open a run folder: a new run, or one that goes on, which the watcher is told.
 
         Args:
             learner: Its weights and optimisers are set to the last state.
             stage: Name of the steps in the log.
+            total: Steps of the run.
 
         Raises:
             FormatError: If the folder holds a run of other settings, data or number of processes.
             UniReasonError: If it cannot be read or written, or another run is at work in it.
         """
-        self._learner, self._stage = learner, stage
+        self._learner, self._stage, self._total = learner, stage, total
+        self._signals, self._stop = ExitStack(), Stop()
         busy = f"another process trains in '{learner.out}'"
         self._lock = lock_folder(learner.out, busy) if learner.crew.main else None
         try:
             table = _described(learner)
-            self._hash = hashlib.sha256(json.dumps(_bound(table), sort_keys=True).encode()).hexdigest()
+            self._hash = hashlib.sha256(json_text(_bound(table), sort_keys=True).encode()).hexdigest()
             self._begin(table | {"sha256": self._hash})
             self.done = self._restored()
             self._journal = Journal(learner.out, {stage: self.done}, active=learner.crew.main)
@@ -66,17 +73,24 @@ class Course:
             self._unlock()
             raise
 
-    def write(self, step: int, total: int, values: Mapping[str, float]) -> None:
-        """Log a step, tell the watcher, and save a state when it is time."""
-        learner = self._learner
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Log a step, tell the watcher, save a state when it is time, and end the run if a process was asked to end.
+
+        Raises:
+            Interrupted: If one was: all processes end behind the same step, whose state is saved.
+        """
+        learner, total = self._learner, self._total
         if learner.crew.main:
             told = {**values, "skipped": float(len(learner.skips.seen))}
             self._journal.write(self._stage, step, told)
             learner.watch.step(self._stage, step, total, told)
-        if step == total or step % learner.settings.run.save_every == 0:
+        stop = int(learner.crew.largest([self._stop.number])[0])
+        if stop or step == total or step % learner.settings.run.save_every == 0:
             [skipped] = learner.crew.sums([float(len(learner.skips.seen))])
-            progress = state.Progress(step, self._hash, {"skipped": int(skipped)})
-            state.save(learner.out / STATES, progress, learner.trained, learner.optimizers, crew=learner.crew)
+            progress = state.Progress(step, self._hash, {"skipped": int(skipped), "total": total})
+            saved = state.save(learner.out / STATES, progress, learner.trained, learner.optimizers, crew=learner.crew)
+        if stop:
+            raise Interrupted(stop, f"step {step} of {total} is saved in '{saved}'; the same command goes on from there")
 
     def best(self, step: int, score: float) -> None:
         """Keep the weights as ``best`` if no evaluation so far scored higher.
@@ -84,22 +98,31 @@ class Course:
         Args:
             step: Where the run is.
             score: Higher is better.
+
+        Raises:
+            UniReasonError: If the score is not finite.
         """
+        if not math.isfinite(score):
+            raise UniReasonError(
+                f"the evaluation behind step {step} scored {score}", "a finite number", "lower the learning rate"
+            )
         learner, path = self._learner, self._learner.out / BEST
         known = _read(path) if path.exists() else {}
         if known and known["step"] < step and known["score"] >= score:
             return
         learner.export("best")
         if learner.crew.main:
-            write_bytes(path, (json.dumps({"step": step, "score": score}) + "\n").encode())
+            write_bytes(path, (json_text({"step": step, "score": score}) + "\n").encode())
         learner.crew.barrier()
 
     def __enter__(self) -> Course:
+        self._stop = self._signals.enter_context(postponed(STOPPING if self._learner.crew.main else ""))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._journal.close()
         self._unlock()
+        self._signals.__exit__(kind, error, trace)
 
     def _unlock(self) -> None:
         if self._lock is not None:
@@ -116,7 +139,7 @@ class Course:
                     f"{learner.out} holds a run with other settings ({changed})", "the same settings", "take an empty folder"
                 )
         elif learner.crew.main:
-            write_bytes(path, (json.dumps(table, indent=2, sort_keys=True) + "\n").encode())
+            write_bytes(path, (json_text(table, indent=2, sort_keys=True) + "\n").encode())
         learner.crew.barrier()
 
     def _restored(self) -> int:
@@ -125,7 +148,25 @@ class Course:
         if found is None:
             return 0
         progress = state.restore(found, learner.trained, learner.optimizers, settings=self._hash, crew=learner.crew)
+        if learner.crew.main:
+            learner.watch.resumed(self._stage, progress.step, self._total, self._jump(progress))
         return progress.step
+
+    def _jump(self, progress: state.Progress) -> str:
+        """What is to be said of the learning rate if the run has another length than when its state was saved; else ""."""
+        step, total, optim = progress.step, self._total, self._learner.settings.optim
+        before = progress.counters.get("total", total)
+        if step >= total or before == total:
+            return ""
+        last, planned, now = (
+            optim.rate * share(optim, min(n, of), of) for n, of in ((step, before), (step + 1, before), (step + 1, total))
+        )
+        if math.isclose(planned, now):
+            return ""
+        return (
+            f"the learning rate jumps from {last:.3g} at step {step} to {now:.3g} at step {step + 1}, for its schedule is that of {total} "
+            f"steps now and was that of {before}"
+        )
 
 
 def _described(learner: Learner) -> dict[str, Any]:
@@ -145,7 +186,7 @@ def _described(learner: Learner) -> dict[str, Any]:
 def _bound(table: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a description that must not change."""
     kept = ("settings", "data", "start", "profile", "grounding", "processes")
-    bound: dict[str, Any] = json.loads(json.dumps({k: table[k] for k in kept}))
+    bound: dict[str, Any] = json.loads(json_text({k: table[k] for k in kept}))
     for *within, name in _FREE:
         place = bound["settings"]
         for key in within:

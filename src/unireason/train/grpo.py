@@ -49,6 +49,7 @@ def train(settings: Grpo, out: Path, watch: Watcher | None = None) -> Path:
     Raises:
         UniReasonError: If the checkpoint, the data or the folder cannot be used, a gradient is not finite, or the disk is full. The last
             saved state is whole then, and the same command goes on from it.
+        Interrupted: After Ctrl-C or SIGTERM, when the step at hand is done and saved.
     """
     return Optimisation(settings, out, watch or Silent()).run()
 
@@ -78,7 +79,7 @@ class Optimisation:
         """All steps that are left."""
         learner, total = self.learner, self.plan.steps
         every = self.settings.run.eval_every
-        with learner.running(STAGE) as course, learner.training_mode():
+        with learner.running(STAGE, total) as course, learner.training_mode():
             for number in range(course.done + 1, total + 1):
                 values = self.step(number)
                 if number == total or (every and number % every == 0):
@@ -86,7 +87,7 @@ class Optimisation:
                     found = values.get("eval_reward", values.get("reward"))
                     if found is not None:  # a step whose cases cannot be read has neither
                         course.best(number, found)
-                course.write(number, total, values)
+                course.write(number, values)
         return learner.finish()
 
     def step(self, number: int) -> dict[str, float]:
@@ -94,7 +95,7 @@ class Optimisation:
         begun = time.perf_counter()
         groups = self.rollouts(number)
         rolled = time.perf_counter()
-        self.score(groups, number)
+        groups = self.score(groups, number)
         scored = time.perf_counter()
         every = self.settings.traces_every
         if self.learner.crew.main and every and (number == 1 or number % every == 0):
@@ -115,25 +116,27 @@ class Optimisation:
         own = learner.crew.dealt(list(zip(first, units, strict=False)), parts=parts)
         placed = [pair for place, unit in own for pair in enumerate(learner.questions(unit), place)]
         asked = [question for _, question in placed]
-        drawn = seeds(self.settings.run.seed, number, [a.sample.id for a in asked], rollout.samples)
+        drawn = seeds(self.settings.run.seed, number, [name for unit in units for name in unit.samples], rollout.samples)
         with learner.serving(rows=rollout.rows, max_new_tokens=rollout.max_new_tokens) as roller:
-            made = roller.roll(asked, self.sampling, drawn) if asked else []
+            made = roller.roll(asked, self.sampling, [drawn[place] for place, _ in placed]) if asked else []
         return [Group(responses, place % parts) for (place, _), responses in zip(placed, made, strict=True)]
 
-    def score(self, groups: Sequence[Group], number: int) -> None:
-        """Fill in scores and advantages."""
+    def score(self, groups: Sequence[Group], number: int) -> list[Group]:
+        """Fill in scores and advantages; returns the groups without those whose true mask cannot be read."""
+        kept = []
         for group in groups:
             sample = group.rolled[0].asked.sample
             group.scores = [score(r.trace, truth(sample), self.weights, grounded=looks(sample)) for r in group.rolled]
-            if self.outliner and sample.target:
-                group.scores = [
-                    with_mask(scores, dice, self.weights)
-                    for scores, dice in zip(group.scores, self.outliner.dice(group.rolled), strict=True)
-                ]
+            with self.learner.guarded():
+                if self.outliner and sample.target:
+                    dice = self.outliner.dice(group.rolled)
+                    group.scores = [with_mask(*pair, self.weights) for pair in zip(group.scores, dice, strict=True)]
+                kept.append(group)
         if self.weights.evidence:
-            self.contrast(groups, number)
-        for group in groups:
+            self.contrast(kept, number)
+        for group in kept:
             group.advantage = advantages([group.rewards], self.settings.policy.scale).tolist()
+        return kept
 
     def contrast(self, groups: Sequence[Group], number: int) -> None:
         """Add the evidence term: right responses again, with a random low-overlap region in place of what they looked at."""
@@ -141,11 +144,8 @@ class Optimisation:
         for group in groups:
             for place, (rolled, scores) in enumerate(zip(group.rolled, group.scores, strict=True)):
                 if scores.right and scores.measures.looked:
-                    name = [*rolled.asked.sample.id.encode(), place]
                     chosen.append((group, place))
-                    regions.append(
-                        evidence.Elsewhere(rolled.session.frame, np.random.default_rng([self.settings.run.seed, number, *name]))
-                    )
+                    regions.append(evidence.Elsewhere(rolled.session.frame, np.random.default_rng([rolled.seed, number])))
         # Every process takes part, even without a response: serving gathers sharded weights.
         with self.learner.serving(rows=self.settings.rollout.rows, max_new_tokens=self.settings.rollout.max_new_tokens) as roller:
             others = roller.again([g.rolled[p] for g, p in chosen], regions) if chosen else []

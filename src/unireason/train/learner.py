@@ -236,12 +236,22 @@ class Learner:
 
     def pictures(self, case: CaseSamples) -> tuple[Pictures, Stack | None]:
         """The pictures of a case, and the case as serialised for native crops; none, and counted, if they cannot be read."""
-        try:
+        with self.guarded():
             native = self.encoder.checkpoint.profile.crops == "native"
             return self.cases.pictures(case), self.cases.stack(case) if native else None
+        return [], None
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Around all that reads the files of a case: one that cannot be read ends the block, and is counted.
+
+        Raises:
+            UniReasonError: If there are too many.
+        """
+        try:
+            yield
         except Unreadable as error:
             self.skips.add(error)
-            return [], None
 
     def smoothing(self, sigma: float) -> NumberSmoothing:
         """Number smoothing for the checkpoint's tokenizer.
@@ -254,9 +264,9 @@ class Learner:
             raise FormatError("sigma is above 0 and the tokenizer splits whole numbers", "sigma = 0")
         return NumberSmoothing(ids, self.checkpoint.network.get_output_embeddings().weight.shape[0], sigma=sigma)
 
-    def running(self, stage: str) -> Course:
+    def running(self, stage: str, total: int) -> Course:
         """Open the run folder; weights and optimisers go on from its last state."""
-        return Course(self, stage)
+        return Course(self, stage, total)
 
     def finish(self) -> Path:
         """Write the last weights as ``checkpoint`` and tell the watcher."""

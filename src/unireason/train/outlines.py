@@ -8,7 +8,7 @@ from unireason.data.pictures import structure_mask
 from unireason.engine.pointing import masks_of
 from unireason.metrics.overlap import mask_dice
 
-from .feed.cases import Cases
+from .feed.cases import Cases, Unreadable
 from .rollout import Rolled
 from .settings.grpo import Outline
 
@@ -35,13 +35,16 @@ class Outliner:
         """Dice of the mask of each response to one implicit question with the true mask, 0 where there is no usable box.
 
         Raises:
-            UniReasonError: If the case cannot be read or the expert cannot take it.
+            Unreadable: If the case or the mask cannot be read.
+            UniReasonError: If the expert cannot take it.
         """
         if not rolled:
             return []
         asked = rolled[0].asked
         loaded = self._cases.loaded(asked.case)
         true = structure_mask(loaded, asked.sample.target)
+        if not true.any():
+            raise Unreadable(asked.case.id, "the mask of what is asked about is empty")
         marked = [masks_of(one.trace, loaded.case, self._expert) for one in rolled]
         answers = [next((m.segmentation.mask for m in found if m.look == 0), None) for found in marked]
         return [0.0 if mask is None else mask_dice(mask, true) for mask in answers]

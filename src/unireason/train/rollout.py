@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,7 @@ from unireason.data.records import SampleRecord
 from unireason.engine.case import EncodedCase, Regions, Request, known_case
 from unireason.engine.local import LocalEngine
 from unireason.engine.reasoner import Question, make_trace
-from unireason.engine.sampling import Picker, Sampling, make_sampler
+from unireason.engine.sampling import Picker, Sampling, checked_sum, make_sampler
 from unireason.engine.session import Budget, Session
 from unireason.grounding.steps import Execution
 from unireason.model.checkpoint import Checkpoint
@@ -49,11 +50,13 @@ class Rolled:
         asked: The question.
         session: The finished trajectory.
         trace: The same as steps.
+        seed: What its tokens were drawn with; no other response of a step has it.
     """
 
     asked: Asked
     session: Session
     trace: Trace
+    seed: int = 0
 
 
 class Roller:
@@ -100,7 +103,7 @@ class Roller:
             crops = self.encoder.profile(asked.sample).crops
             requests += [Request(case, prompt, self.budget(asked), seed, crops) for seed in own]
         sessions = iter(self._sessions(requests, sampling))
-        return [[self._rolled(asked, next(sessions)) for _ in own] for asked, own in zip(questions, seeds, strict=True)]
+        return [[self._rolled(asked, next(sessions), one) for one in own] for asked, own in zip(questions, seeds, strict=True)]
 
     def again(self, rolled: Sequence[Rolled], regions: Sequence[Regions]) -> list[Rolled]:
         """Repeat trajectories up to their first look, show another region there, and let the policy go on greedily.
@@ -146,11 +149,11 @@ class Roller:
         seen = self._look(asked.pictures)
         return known_case(self.checkpoint, asked.pictures, asked.case.kind, seen, stack=asked.stack)
 
-    def _rolled(self, asked: Asked, session: Session) -> Rolled:
+    def _rolled(self, asked: Asked, session: Session, seed: int = 0) -> Rolled:
         question = Question(asked.sample.question.text, asked.sample.question.options)
         executions = [Execution(look.crops) for look in session.looks]
         asking = replace(self.checkpoint, profile=self.encoder.profile(asked.sample))
-        return Rolled(asked, session, make_trace(asking, session, question, executions=executions))
+        return Rolled(asked, session, make_trace(asking, session, question, executions=executions), seed)
 
 
 class Opened:
@@ -169,14 +172,22 @@ class Opened:
         """The next token and its log-probability."""
         if not self._left:
             return self._inner.pick(logits)
-        token = self._left.pop()
-        return token, float(torch.log_softmax(logits.float(), 0)[token])
+        token, scores = self._left.pop(), logits.float()
+        return token, float(scores[token] - checked_sum(scores))
 
 
 def seeds(seed: int, step: int, questions: Sequence[str], samples: int) -> list[list[int]]:
-    """Seeds of responses that depend on the run's seed, the step, the question and the place in the group alone."""
-    out = []
+    """Seeds of the responses to all questions of a step, of which each process takes those of its own.
+
+    They follow from the run's seed, the step, the question and the place in the group. A question that a step holds again has others each
+    time: a group must not repeat another.
+    """
+    out, seen = [], Counter[str]()
     for question in questions:
-        entropy = [seed, step, *question.encode()]
+        entropy = [seed, step, *question.encode(), *([_AGAIN + seen[question]] if seen[question] else [])]
         out.append([int(s) >> 2 for s in np.random.SeedSequence(entropy).generate_state(samples, np.uint64)])
+        seen[question] += 1
     return out
+
+
+_AGAIN = 256  # above every byte of a name

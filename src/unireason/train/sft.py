@@ -42,6 +42,7 @@ def train(settings: Sft, out: Path, watch: Watcher | None = None) -> Path:
     Raises:
         UniReasonError: If the checkpoint, the data or the folder cannot be used, the loss is not finite, or the disk is full. The last
             saved state is whole then, and the same command goes on from it.
+        Interrupted: After Ctrl-C or SIGTERM, when the step at hand is done and saved.
     """
     return Tuning(settings, out, watch or Silent()).run()
 
@@ -67,13 +68,15 @@ class Tuning:
         """All steps that are left."""
         learner, total = self.learner, self.plan.steps
         every = self.settings.run.eval_every
-        with learner.running(STAGE) as course, learner.training_mode():
+        with learner.running(STAGE, total) as course, learner.training_mode():
             for number in range(course.done + 1, total + 1):
                 values = self.step(number)
                 if number == total or (every and number % every == 0):
                     values |= self.examine()
-                    course.best(number, -values.get("eval_loss", values["loss"]))
-                course.write(number, total, values)
+                    found = values.get("eval_loss", values.get("loss"))
+                    if found is not None:  # a step whose cases cannot be read has neither
+                        course.best(number, -found)
+                course.write(number, values)
         return learner.finish()
 
     def step(self, number: int) -> dict[str, float]:
@@ -82,9 +85,13 @@ class Tuning:
         learner.draw(number)
         packs, samples = self.share(self.plan.step(number - 1))
         [labels] = learner.crew.sums([float(sum(len(p.targets) for p in packs))])
-        if not labels:
-            raise UniReasonError(f"no sample of step {number} could be read", "readable cases", "mend the data set")
         ready = time.perf_counter()
+        if not labels:  # none of its cases could be read, which ``data.skip`` bounds
+            if not any(learner.pictures(case)[0] for case in learner.training):
+                raise UniReasonError(
+                    f"no sample of step {number} could be read, and none of any other", "readable cases", "mend the data set"
+                )
+            return {"samples": 0.0, "tokens": 0.0, "labels": 0.0, "seconds_data": ready - begun}
         loss, right = 0.0, 0.0
         for packed in packs:
             measured = learner.measure(packed, self.head)

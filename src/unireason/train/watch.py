@@ -31,6 +31,16 @@ class Watcher(Protocol):
             values: What was measured; names that begin with ``eval_`` come from an evaluation after this step.
         """
 
+    def resumed(self, stage: str, step: int, total: int, remark: str) -> None:
+        """Called once if the run goes on from a saved state.
+
+        Args:
+            stage: What kind of step.
+            step: Steps that the state has done.
+            total: Steps in all.
+            remark: What a person should know, such as a jump of the learning rate; "" for nothing.
+        """
+
     def skipped(self, case: str, reason: str) -> None:
         """Called for a case that cannot be read and is left out.
 
@@ -62,6 +72,9 @@ class Silent:
         """Does nothing."""
 
     def step(self, stage: str, step: int, total: int, values: Mapping[str, float]) -> None:
+        """Does nothing."""
+
+    def resumed(self, stage: str, step: int, total: int, remark: str) -> None:
         """Does nothing."""
 
     def skipped(self, case: str, reason: str) -> None:

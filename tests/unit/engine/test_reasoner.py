@@ -1,6 +1,9 @@
 """From a case and a question to a trace, with every number of a look checked by hand."""
 
+import copy
 import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,6 +119,32 @@ def test_encodings_are_kept_for_the_last_two_cases(monkeypatch):
     made.encode(b)
     made.encode(c)
     assert made.encode(a) is not first
+
+
+def test_a_case_whose_array_is_filled_again_is_encoded_again():
+    made, case, other = Reasoner(tiny.checkpoint()), picture(), picture()
+    buffer = np.array(case.pixels)
+    case = replace(case, pixels=buffer)
+    first = made.encode(case)
+    buffer[:] = 255 - buffer
+    again = made.encode(case)
+    alone = made.encode(replace(other, pixels=buffer.copy()))
+    assert again is not first
+    assert all(torch.equal(a, b) for a, b in zip(again.features, alone.features, strict=True))
+    assert not torch.equal(again.features[0], first.features[0])
+    buffer[:] = 255 - buffer
+    assert torch.equal(made.encode(case).features[0], first.features[0])
+
+
+@pytest.mark.parametrize("part", ["visual", "lm_head"])
+def test_a_damaged_network_is_no_answer(part):
+    checkpoint = tiny.checkpoint()
+    checkpoint = replace(checkpoint, network=copy.deepcopy(checkpoint.network))
+    broken = checkpoint.network.model.visual if part == "visual" else checkpoint.network.lm_head
+    with torch.no_grad():
+        next(p for p in broken.parameters() if p.ndim > 1).view(-1)[0] = math.nan
+    with pytest.raises(ModelError, match="finite"):
+        Reasoner(checkpoint).ask(picture(), "What?")
 
 
 def test_slices_and_looks_can_be_chosen():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from unireason.engine.sampling import Sampler, Sampling
-from unireason.errors import FormatError
+from unireason.errors import FormatError, ModelError
 
 LOGITS = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
 FREE = torch.zeros(4, dtype=torch.bool)
@@ -79,3 +79,16 @@ def test_random_numbers_of_others_play_no_role():
 def test_ranges(wrong):
     with pytest.raises(FormatError):
         Sampling(**wrong)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(1.0), Sampling(1.0, top_p=0.5), Sampling(1.0, top_k=2)])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_logits_that_are_not_finite_are_no_token(sampling, value):
+    for place in range(4):
+        with pytest.raises(ModelError, match="finite"):
+            Sampler(sampling, 0, FREE).pick(LOGITS.index_fill(0, torch.tensor(place), value))
+    with pytest.raises(ModelError, match="finite"):
+        Sampler(sampling, 0, FREE).pick(torch.full((4,), -math.inf))
+    # A token that can never come is no damage, nor is anything at tokens that must not be chosen.
+    assert Sampler(sampling, 0, FREE).pick(LOGITS.index_fill(0, torch.tensor(3), -math.inf))[0] < 3
+    assert Sampler(sampling, 0, torch.tensor([True, False, False, False])).pick(LOGITS.index_fill(0, torch.tensor(0), value))[0]

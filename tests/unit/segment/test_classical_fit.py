@@ -127,3 +127,12 @@ def test_expected_dice_by_hand():
     inside = np.array([[1.0, 0.6, 0.4]], np.float32)
     # 2 * 1.6 / (2 + 2.0)
     assert expected_dice(inside, inside > 0.5) == pytest.approx(0.8)
+
+
+def test_what_touches_at_corners_is_one_part():
+    for axes in (2, 3):
+        thin = np.zeros((9,) * axes, np.float32)
+        thin[(np.arange(1, 8),) * axes] = 0.9
+        mask, others = component(thin, NONE)
+        assert np.array_equal(mask, thin > 0.5)
+        assert others == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,55 @@ def test_prompts_together_are_prompts_apart_and_the_picture_is_seen_once(expert:
     together = expert.segment(case, prompts)
     apart = [expert.segment(case, [prompt])[0] for prompt in prompts]
     assert len(seen) == 1
-    fresh = picture()  # the same intensities, but another case: nothing of it is known
-    alone = expert.segment(fresh, prompts[5:6])[0]
-    assert len(seen) == 2
+    alone = expert.segment(picture(), prompts[5:6])[0]  # another case with the same intensities is the same picture
+    assert len(seen) == 1
     assert (alone.mask == together[5].mask).all()
     for one, other in zip(together, apart, strict=True):
         assert np.count_nonzero(one.mask != other.mask) <= 2  # sums in another order
         assert one.score == pytest.approx(other.score, abs=1e-3)
+
+
+def test_an_array_that_is_filled_again_is_another_picture(expert: Any):
+    first, second = picture(1).pixels, picture(2).pixels
+    (alone,) = expert.segment(image_case(second.copy()), [Prompt(BOX)])
+    buffer = first.copy()
+    case = image_case(buffer)
+    expert.segment(case, [Prompt(BOX)])
+    buffer[:] = second
+    for asked in (case, image_case(buffer)):
+        (found,) = expert.segment(asked, [Prompt(BOX)])
+        assert (found.mask == alone.mask).all()
+        assert found.score == pytest.approx(alone.score, abs=1e-5)
+
+
+@pytest.mark.parametrize("part", ["output_hypernetworks_mlps", "iou_prediction_head"])
+def test_damaged_weights_are_no_empty_mask(expert: Any, part: str):
+    with torch.no_grad():
+        for parameter in getattr(expert.network.model.mask_decoder, part).parameters():
+            parameter.fill_(math.nan)
+    for prompt in (Prompt(BOX), Prompt(BOX, PLACES), Prompt(None, PLACES[:1])):
+        with pytest.raises(ModelError, match="finite"):
+            expert.segment(picture(), [prompt])
+    with pytest.raises(ModelError, match="finite"):
+        expert.segment(volume(), [Prompt(Box3D(5, 5, 2, 30, 25, 7))])
+
+
+def test_features_that_are_not_finite_are_not_kept(expert: Any):
+    with torch.no_grad():
+        next(p for name, p in expert.network.model.named_parameters() if "patch_embed" in name).fill_(math.nan)
+    for _ in range(2):
+        with pytest.raises(ModelError, match="finite"):
+            expert.segment(picture(), [Prompt(BOX)])
+    assert len(expert.cache) == 0
+
+
+def test_an_object_score_that_is_not_finite_is_no_empty_slice(folders: dict[str, Path]):
+    """The library reads a NaN there as "not seen", and the mask of the slice as empty."""
+    expert = make_expert("medsam2", weights=folders["medsam2"], device="cpu")
+    with torch.no_grad():
+        expert.network.model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(math.nan)
+    with pytest.raises(ModelError, match="finite"):
+        expert.segment(volume(), [Prompt(Box3D(5, 5, 2, 30, 25, 7))])
 
 
 def test_nothing_is_learned(expert: Any):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from segment_cases import box_of, dice, ellipse, image, painted, volume
 
+from unireason.errors import ModelError
 from unireason.segment.classical.expert import Classical
 from unireason.segment.expert import Prompt, Segmentation, finished
 from unireason.segment.propagate import follow, on_slice, slice_case
@@ -123,6 +124,32 @@ class Everywhere(Threshold):
 
     def segment(self, case: Case, prompts: Sequence[Prompt]) -> list[Segmentation]:
         return [finished(case.pixels > 50, 1.0) for _ in prompts]
+
+
+def test_a_thin_structure_that_runs_askew_is_followed_whole():
+    """Its pixels touch at corners only: by faces alone it would be a part a pixel, and one would be left."""
+    mask = np.zeros(SHAPE, bool)
+    steps = np.arange(30)
+    mask[6:18, 10 + steps, 12 + steps] = True
+    found = followed(100.0 * mask, mask, 10, Everywhere())
+    assert np.array_equal(found.mask, mask)
+    assert found.notes == ()
+
+
+def test_parts_that_are_dropped_are_told():
+    mask = np.zeros(SHAPE, bool)
+    mask[:, 10:30, 10:30] = True
+    specks = mask.copy()
+    specks[4, 50, 50] = specks[20, 40:42, 60] = True
+    found = followed(100.0 * specks, mask, 10, Everywhere())
+    assert np.array_equal(found.mask, mask)
+    assert any("2 smaller components were left out" in note for note in found.notes)
+
+
+def test_a_score_that_is_not_finite_is_refused():
+    for score in (float("nan"), float("inf")):
+        with pytest.raises(ModelError, match="finite"):
+            finished(np.ones((2, 2), bool), score)
 
 
 def test_a_structure_that_jumps_is_not_followed():

@@ -17,7 +17,7 @@ from training import LORA, log_of
 from unireason.data.pictures import structure_mask
 from unireason.engine import reasoner
 from unireason.engine.sampling import forbidden_ids
-from unireason.errors import FormatError, UniReasonError
+from unireason.errors import FormatError, ModelError, UniReasonError
 from unireason.grounding import umrg
 from unireason.metrics.overlap import box_iou
 from unireason.model import vision
@@ -25,9 +25,10 @@ from unireason.rewards.compose import score
 from unireason.segment import catalogue
 from unireason.segment.expert import Segmentation
 from unireason.train.feed.cases import Cases
+from unireason.train.feed.pictures import Shelf
 from unireason.train.groups import Group, measure
 from unireason.train.grpo import Optimisation, train
-from unireason.train.rollout import Roller
+from unireason.train.rollout import Roller, seeds
 from unireason.train.runs import state
 from unireason.train.scoring import truth
 from unireason.train.update import Updater
@@ -405,6 +406,87 @@ def test_an_unreadable_case_is_left_out_and_counted(warm, quiz, tmp_path, monkey
     lost = sum(s.case == names[0] for s in quiz.samples("train"))
     assert told.skips == [names[0]]
     assert [(line["skipped"], line["responses"]) for line in log_of(tmp_path)] == [(1, 4 * (4 - lost))]
+
+
+def test_no_group_of_a_step_repeats_another(warm, quiz, tmp_path):
+    """A step that holds every question twice; two processes draw what one draws."""
+    settings = training.grpo(warm, quiz, run=STEP, rollout={"prompts": 8, "samples": 2, "max_new_tokens": 4})
+    run = opened(settings, tmp_path)
+    found = {}
+    for world in (1, 2):
+        run.learner.crew.world, found[world] = world, []
+        for rank in range(world):
+            run.learner.crew.rank = rank
+            found[world] += [(g.rolled[0].asked.sample.id, *(r.seed for r in g.rolled)) for g in run.rollouts(1)]
+    assert sorted(found[1]) == sorted(found[2])
+    assert len({name for name, *_ in found[1]}) == 4
+    assert len({seed for _, *own in found[1] for seed in own}) == 16
+
+
+def test_seeds_of_a_step():
+    drawn = seeds(0, 1, ["a", "b", "a", "a"], 16)
+    assert len({seed for group in drawn for seed in group}) == 64
+    assert seeds(0, 1, ["a", "a", "b", "a"], 16) == [drawn[0], drawn[2], drawn[1], drawn[3]]
+    assert seeds(0, 1, ["a"], 16) == drawn[:1]
+    assert not {*seeds(0, 2, ["a"], 16)[0]} & {*drawn[0]}
+    assert len({group[0] for group in seeds(0, 1, ["a", "a\x01", "a", "a\x01"], 1)}) == 4
+
+
+@pytest.mark.parametrize(
+    "fault", [FormatError("the file is torn", "a whole one"), OSError("input/output"), EOFError("cut short")]
+)
+def test_a_mask_that_cannot_be_read_is_left_out_and_counted(warm, phantoms, tmp_path, monkeypatch, fault):
+    """Pictures of all cases can be read; ``data.skip`` allows for what cannot."""
+    monkeypatch.setattr(catalogue, "make_expert", lambda name, *, weights: Filler())
+    settings = training.grpo(
+        warm,
+        phantoms,
+        run=STEP,
+        reward={"mask": 1.0},
+        rollout={"prompts": 4},
+        data={"tasks": ("umrg",), "skip": 0.9},
+    )
+    names = {g.rolled[0].asked.case.id for g in opened(settings, tmp_path / "all").rollouts(1)}
+    lost, load = min(names), Shelf.loaded
+
+    def torn(self, place):
+        if place.case == lost:
+            raise fault
+        return load(self, place)
+
+    monkeypatch.setattr(Shelf, "loaded", torn)
+    told = Told()
+    train(settings, tmp_path / "run", told)
+    [line] = log_of(tmp_path / "run")
+    assert told.skips == [lost]
+    assert line["skipped"] == 1
+    assert 0 < line["responses"] < 16
+    with pytest.raises(UniReasonError, match=r"unreadable cases: 1.*data\.skip"):
+        train(training.changed(settings, {"data": {"skip": 0.0}}), tmp_path / "strict")
+
+
+def test_a_mask_that_lost_what_is_asked_about_is_no_truth(warm, phantoms, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "make_expert", lambda name, *, weights: Filler())
+    load = Shelf.loaded
+
+    def emptied(self, place):
+        found = load(self, place)
+        return replace(found, layers=tuple(replace(layer, labels=layer.labels * 0) for layer in found.layers))
+
+    monkeypatch.setattr(Shelf, "loaded", emptied)
+    told = Told()
+    settings = training.grpo(warm, phantoms, run=STEP, reward={"mask": 0.5}, data={"tasks": ("umrg",), "skip": 1.0})
+    train(settings, tmp_path, told)
+    assert told.skips
+    assert [line["responses"] for line in log_of(tmp_path)] == [0]
+
+
+def test_logits_that_are_not_finite_end_the_rollouts(warm, quiz, tmp_path):
+    run = opened(training.grpo(warm, quiz, run=STEP), tmp_path)
+    with torch.no_grad():
+        run.learner.checkpoint.network.lm_head.weight[5, 5] = math.nan
+    with pytest.raises(ModelError, match="finite"):
+        run.rollouts(1)
 
 
 def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_last_state(warm, quiz, tmp_path, monkeypatch):

@@ -131,6 +131,32 @@ def test_a_stopped_run_goes_on_to_the_same_weights(start, lessons, tmp_path):
     assert raw(tmp_path / "whole") == raw(tmp_path / "stopped")
 
 
+@pytest.mark.parametrize(("schedule", "jumps"), [("cosine", True), ("constant", False)])
+def test_a_run_made_longer_says_where_it_goes_on_and_how_the_rate_jumps(start, lessons, tmp_path, schedule, jumps):
+    class Resumed(Silent):
+        told = ()
+
+        def resumed(self, stage, step, total, remark):
+            self.told = (stage, step, total, remark)
+
+    def run(steps: int) -> tuple[str, int, int, str]:
+        watch = Resumed()
+        settings = training.sft(
+            start, lessons, optim={"schedule": schedule}, run={"steps": steps, "save_every": 9, "eval_samples": 0}, samples=2
+        )
+        train(settings, tmp_path, watch)
+        return watch.told
+
+    assert run(2) == ()
+    assert run(2) == ("sft", 2, 2, "")
+    stage, step, total, remark = run(4)
+    assert (stage, step, total) == ("sft", 2, 4)
+    rates = [line["rate"] for line in log_of(tmp_path)]
+    assert bool(remark) == jumps == (rates[2] > rates[1])
+    if jumps:
+        assert f"from {rates[1]:.3g} at step 2 to {rates[2]:.3g} at step 3" in remark
+
+
 def test_changed_settings_are_named(start, lessons, tmp_path):
     settings = training.sft(start, lessons, run={"steps": 1, "save_every": 1})
     train(settings, tmp_path)
@@ -249,6 +275,18 @@ def test_too_many_unreadable_cases_end_the_run(start, lessons, tmp_path, monkeyp
         train(training.sft(start, lessons), tmp_path / "strict")
     with pytest.raises(UniReasonError, match="no sample of step 1 could be read"):
         train(training.sft(start, lessons, data={"skip": 1.0}), tmp_path / "loose")
+
+
+def test_a_step_without_a_readable_case_is_skipped_if_others_can_be_read(start, lessons, tmp_path, monkeypatch):
+    names = sorted({s.case for s in lessons.samples("train")})
+    broken(monkeypatch, *names[1:])
+    settings = training.sft(start, lessons, data={"skip": 1.0}, run={"steps": 6, "save_every": 6, "eval_samples": 0}, samples=1)
+    train(settings, tmp_path)
+    lines = log_of(tmp_path)
+    idle = [line for line in lines if not line["samples"]]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert idle
+    assert all("loss" not in line and "rate" not in line for line in idle)
 
 
 @pytest.mark.parametrize("where", ["weight", "gradient"])

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from unireason.errors import FormatError
+from unireason.errors import FormatError, keeping
+from unireason.files import json_text
 
 from .inspect import add_ignore_unnamed, source_options
 
@@ -91,8 +92,9 @@ def run(args: argparse.Namespace) -> int:
     with _stages(quiet=args.json or args.quiet) as progress:
         # A service is asked by one process, which keeps its own number of requests in flight and its own budget.
         writing = LocalPool(1) if args.annotator == "llm" else None
-        manifest = build(config, args.out, annotator=annotator, hands=Hands(_engine(args), writing, progress))
-    print(json.dumps(summary(args.out, manifest)) if args.json else _told(args.out, manifest))
+        with keeping(f"what is done is kept in '{args.out}'; the same command goes on with the rest"):
+            manifest = build(config, args.out, annotator=annotator, hands=Hands(_engine(args), writing, progress))
+    print(json_text(summary(args.out, manifest)) if args.json else _told(args.out, manifest))
     return 0
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from unireason.errors import UniReasonError
+from unireason.files import json_text
 
 _SHOWN = 20  # problems printed; the report has more
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         report = check(dataset, source, samples=args.samples, progress=lambda done, total: tell(done))
     _save(args, report, dataset, source)
     if args.json:
-        print(json.dumps(report.to_json()))
+        print(json_text(report.to_json()))
     else:
         print("\n".join(_lines(report.to_json())))
     return 0 if report.ok else 1
@@ -63,7 +63,7 @@ def _save(args: argparse.Namespace, report: Any, dataset: Any, source: Any) -> N
     from unireason.report.dataset import write
 
     try:
-        write_bytes(args.dir / "check.json", (json.dumps(report.to_json(), indent=1) + "\n").encode())
+        write_bytes(args.dir / "check.json", (json_text(report.to_json(), indent=1) + "\n").encode())
         _quote(args.dir, dataset.manifest)
         write(report, dataset, source, args.html or args.dir / "check.html")
     except UniReasonError as error:

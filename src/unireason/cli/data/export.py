@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from unireason.cli.progress import bar
 from unireason.data.layouts import WRITABLE
+from unireason.files import json_text
 
 SPLITS = ("train", "validation", "test")
 
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     with bar(f"writing {args.format}", total, quiet=quiet) as progress:
         done = export(dataset, args.format, args.out, split=args.split, root=args.root, progress=progress)
     if args.json:
-        print(json.dumps({"folder": str(args.out), "format": done.layout, "rows": done.rows, "pictures": done.pictures}))
+        print(json_text({"folder": str(args.out), "format": done.layout, "rows": done.rows, "pictures": done.pictures}))
     else:
         said = ", ".join(f"{number:,} {name}" for name, number in done.rows.items())
         print(f"{args.out}: {said}" + (f", {done.pictures:,} picture files" if done.pictures else ""))

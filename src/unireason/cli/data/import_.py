@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from unireason.cli.progress import bar
 from unireason.data.layouts import READABLE
+from unireason.files import json_text
 
 from .build import summary
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     quiet = args.json or not sys.stderr.isatty()
     with bar(f"reading {args.format}", rows_in(args.format, args.path), quiet=quiet) as progress:
         manifest = take_in(args.format, args.path, args.out, wanted=wanted, progress=progress)
-    print(json.dumps(summary(args.out, manifest), ensure_ascii=False) if args.json else _told(args.out, manifest))
+    print(json_text(summary(args.out, manifest), ensure_ascii=False) if args.json else _told(args.out, manifest))
     return 1 if manifest["counts"]["broken"] else 0
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from unireason.files import json_text
 
 if TYPE_CHECKING:
     from unireason.data.item import Source
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     tiles = kept.chosen()
     written = _write_sheet(source, found, tiles, args.sheet)
     about = {"source": source.name, "title": source.title, "licence": source.licence, "sheet": str(written)}
-    print(json.dumps(about | found.to_json()) if args.json else "\n".join(_lines(about, found)))
+    print(json_text(about | found.to_json()) if args.json else "\n".join(_lines(about, found)))
     return 1 if found.failed and not found.loaded else 0
 
 

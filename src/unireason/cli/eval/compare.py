@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from unireason.files import json_text
 
 if TYPE_CHECKING:
     from unireason.evaluate.comparison import Run
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         page = write_comparison(found, answers, args.out, rules=rules)
     tell(cautions(found))
     if args.json:
-        print(json.dumps(found))
+        print(json_text(found))
     else:
         _tell(found, page)
     return 0

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unireason.cli.asking import tell_model
+from unireason.files import json_text
 
-from .suite import PHANTOM_QUESTIONS, add_again, add_model, add_skip, add_suite, settings_of, suite_of, tell_left_out
+from .suite import (
+    PHANTOM_QUESTIONS,
+    add_again,
+    add_model,
+    add_skip,
+    add_suite,
+    kept_answers,
+    settings_of,
+    suite_of,
+    tell_left_out,
+)
 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
@@ -54,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         settings = settings_of(args, count)
         reasoner = load(args.model)
     tell_model(reasoner, "questions about volumes and their slices", quiet=args.json)
-    with bar("looks", quiet=args.json) as progress:
+    with kept_answers(args), bar("looks", quiet=args.json) as progress:
         found = evaluate(reasoner, volumes, args.out, settings=settings, progress=progress)
     with status("writing the page", quiet=args.json):
         points = [
@@ -67,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         )
     tell(of_results(found.results))
     if args.json:
-        print(json.dumps(found.results))
+        print(json_text(found.results))
     else:
         _tell(found.results, page)
     return 0

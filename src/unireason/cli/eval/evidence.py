@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unireason.cli.asking import tell_model
+from unireason.files import json_text
 
-from .suite import add_again, add_model, add_skip, add_suite, settings_of, suite_of, tell_left_out
+from .suite import add_again, add_model, add_skip, add_suite, kept_answers, settings_of, suite_of, tell_left_out
 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         settings = settings_of(args, count)
         reasoner = load(args.model)
     tell_model(reasoner, f"{'all questions' if count is None else plural(count, 'question')} of {args.suite}", quiet=args.json)
-    with bar("answers", quiet=args.json) as progress:
+    with kept_answers(args), bar("answers", quiet=args.json) as progress:
         found = evaluate(reasoner, suite, args.out, settings=settings, progress=progress)
     with status("writing the page", quiet=args.json):
         flips, survivors = _flips(found, suite, reasoner)
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         write_evidence_figure(found.results, args.out / FIGURE)
     tell(of_results(found.results))
     if args.json:
-        print(json.dumps(found.results))
+        print(json_text(found.results))
     else:
         _tell(found.results, page)
     return 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from unireason.bridges import KITS
+from unireason.files import json_text
 
 from .suite import add_suite, suite_of
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         done = export(suite, args.to, args.out, frame=rule(frame), count=count, progress=progress)
     if args.json:
         print(
-            json.dumps(
+            json_text(
                 {
                     "folder": str(args.out),
                     "kit": done.kit,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from unireason.cli.asking import add_machine, tell_model
 from unireason.cli.experts import add_expert, expert_of
+from unireason.files import json_text
 
-from .suite import add_again
+from .suite import add_again, kept_answers
 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         total = settings.count or sum(1 for _ in suite.entries())
         reasoner = _reasoner(args)
     tell_model(reasoner, f"{plural(total, 'question')} of {args.suite}, {plural(args.samples, 'sample')} each", quiet=args.json)
-    with bar("questions", total, quiet=args.json) as progress:
+    with kept_answers(args), bar("questions", total, quiet=args.json) as progress:
         found = evaluate(reasoner, suite, expert, args.out, settings=settings, progress=progress)
     with status("writing the page", quiet=args.json):
         worst, best = _pictures(found, reasoner, suite, expert)
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         write_bytes(args.out / TEXT, pointing_markdown(found.results, titles=COLUMNS).encode())
     tell(of_results(found.results))
     if args.json:
-        print(json.dumps(found.results))
+        print(json_text(found.results))
     else:
         _tell(found.results, COLUMNS, page)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unireason.cli.asking import add_machine, tell_model
+from unireason.files import json_text
 
-from .suite import add_again, add_model, add_skip, add_suite, opened, suite_of
+from .suite import add_again, add_model, add_skip, add_suite, kept_answers, opened, suite_of
 
 if TYPE_CHECKING:
     from unireason.evaluate.benchmark.settings import Settings
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         reasoner, f"{'all questions' if count is None else plural(count, 'question')} of {args.suite}{samples}", quiet=args.json
     )
     draw = None if args.no_pictures else picture
-    with bar("questions", quiet=args.json) as progress:
+    with kept_answers(args), bar("questions", quiet=args.json) as progress:
         settings = replace(asked, count=count, opened=opened(args, suite))
         results = ask(reasoner, suite, args.out, settings=settings, draw=draw, progress=progress)
     with status("writing the page", quiet=args.json):
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         page = write_run(results, partial(lines, args.out), args.out, rules=rules)
     tell(of_results(results))
     if args.json:
-        print(json.dumps(results))
+        print(json_text(results))
     else:
         _tell(results, page)
     return 0

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from unireason.errors import keeping
 
 if TYPE_CHECKING:
     from unireason.evaluate.settings import Settings
@@ -45,6 +48,11 @@ def add_skip(group: Any) -> None:
 def add_again(group: Any) -> None:
     """Whether those are asked that could not be asked before."""
     group.add_argument("--again", action="store_true", help="ask again what could not be read; what was answered stays")
+
+
+def kept_answers(args: argparse.Namespace) -> AbstractContextManager[None]:
+    """Around the asking: one who interrupts it is told what is kept."""
+    return keeping(f"the answers so far are kept in '{args.out}'; the same command goes on with the rest")
 
 
 def settings_of(args: argparse.Namespace, count: int | None) -> Settings:

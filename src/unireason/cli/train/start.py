@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from unireason.errors import FormatError
+from unireason.errors import FormatError, keeping
 
 if TYPE_CHECKING:
     from unireason.train.watch import Watcher
@@ -53,12 +52,11 @@ def carry_out(args: argparse.Namespace, kind: type[S], train: Callable[[S, Watch
     _refuse_taken(args.out)
     from .watcher import Terminal
 
-    try:
-        with Terminal(args.out, quiet=args.quiet, as_json=args.json) as watch:
-            checkpoint = train(settings, watch)
-    except KeyboardInterrupt:
-        print("the same command goes on from the last saved state", file=sys.stderr)
-        raise
+    with (
+        keeping("the same command goes on from the last saved state"),
+        Terminal(args.out, quiet=args.quiet, as_json=args.json) as watch,
+    ):
+        checkpoint = train(settings, watch)
     watch.summary(checkpoint)
     return 0
 

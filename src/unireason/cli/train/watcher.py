@@ -5,7 +5,6 @@ Only the main process shows anything. Where standard error is no terminal, such 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from unireason.errors import UniReasonError
+from unireason.files import json_text
 from unireason.types import Scored
 
 if TYPE_CHECKING:
@@ -87,6 +87,14 @@ class Terminal:
         if evaluated:
             self._curves()
 
+    def resumed(self, stage: str, step: int, total: int, remark: str) -> None:
+        """Says where the run goes on, also where no progress is shown."""
+        if self._main:
+            done = f"all {total} steps are done" if step >= total else f"goes on from step {step} of {total}"
+            self._say(f"{stage}: {done}")
+            if remark:
+                self._say(f"note: {remark}")
+
     def skipped(self, case: str, reason: str) -> None:
         """Counts the case; the first ones are told."""
         self._skipped += 1
@@ -115,7 +123,7 @@ class Terminal:
         if self._json:
             last = {name: value if math.isfinite(value) else None for name, value in self._last.items()}
             found = {"checkpoint": str(checkpoint), "steps": self._steps, "skipped": self._skipped, "last": last}
-            print(json.dumps(found))
+            print(json_text(found))
             return
         from unireason.report.markup import plural
 

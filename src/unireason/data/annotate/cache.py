@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from unireason.files import write_bytes
+from unireason.files import json_text, write_bytes
 
 SCHEMA = "unireason.reply/1"
 _MAX_FILE_BYTES = 16 << 20
@@ -51,7 +51,7 @@ def key_of(url: str, model: str, messages: Sequence[Mapping[str, str]], sampling
         sampling: Sampling settings as plain JSON values.
     """
     whole = {"schema": SCHEMA, "url": url, "model": model, "messages": [dict(m) for m in messages], "sampling": dict(sampling)}
-    return hashlib.sha256(json.dumps(whole, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(json_text(whole, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class ReplyCache:
@@ -90,4 +90,4 @@ class ReplyCache:
             UniReasonError: If the folder cannot be written.
         """
         values = {"schema": SCHEMA, **asdict(reply)}
-        write_bytes(self.path(key), (json.dumps(values, ensure_ascii=True, sort_keys=True, indent=1) + "\n").encode())
+        write_bytes(self.path(key), (json_text(values, ensure_ascii=True, sort_keys=True, indent=1) + "\n").encode())

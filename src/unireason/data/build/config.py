@@ -13,6 +13,7 @@ from unireason.data.frames import FrameRule
 from unireason.data.select.duplicates import NEAR
 from unireason.data.select.splits import SHARES, check_shares
 from unireason.errors import FormatError
+from unireason.files import json_text
 
 BUILDER = 1
 """Raised whenever the builder gives another result for the same configuration."""
@@ -82,9 +83,9 @@ class BuildConfig:
         """All that shapes the result as plain values. The folder of the source is left out: it differs from machine to machine."""
         values = {name: getattr(self, name) for name in self.__slots__ if name not in ("root", "frame", "options")}
         values["options"] = dict(sorted(self.options.items()))
-        plain: dict[str, Any] = json.loads(json.dumps(values | {"frame": self.frame.to_json(), "builder": BUILDER}, default=dict))
+        plain: dict[str, Any] = json.loads(json_text(values | {"frame": self.frame.to_json(), "builder": BUILDER}, default=dict))
         return plain
 
     def identity(self) -> str:
         """Hash of :meth:`to_json`."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json_text(self.to_json(), sort_keys=True).encode()).hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shlex
 import shutil
@@ -19,7 +18,7 @@ from unireason.data.dataset import MANIFEST, ORIGIN, rows
 from unireason.data.item import Source
 from unireason.data.records import SCHEMA, SPLITS
 from unireason.errors import UniReasonError
-from unireason.files import sha256, write_bytes
+from unireason.files import json_text, sha256, write_bytes
 
 from .config import BuildConfig
 from .work import Unit, Work, read_json
@@ -180,7 +179,7 @@ def seal(
     Returns:
         The manifest.
     """
-    lines = "".join(json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in skipped)
+    lines = "".join(json_text({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in skipped)
     write_bytes(out / "skipped.jsonl", lines.encode())
     files = {path.relative_to(out).as_posix(): sha256(path) for path in _listed(out)}
     manifest: dict[str, Any] = {
@@ -189,12 +188,12 @@ def seal(
         "config": dict(config),
         **{name: about[name] for name in ("title", "licence", "command", "counts")},
         "files": files,
-        "content_sha256": hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
+        "content_sha256": hashlib.sha256(json_text(files, sort_keys=True).encode()).hexdigest(),
         "skipped": len(skipped),
     }
     write_card(out, manifest)
-    write_bytes(out / ORIGIN, (json.dumps({"root": root}) + "\n").encode())
-    write_bytes(out / MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
+    write_bytes(out / ORIGIN, (json_text({"root": root}) + "\n").encode())
+    write_bytes(out / MANIFEST, (json_text(manifest, indent=1, ensure_ascii=False) + "\n").encode())
     return manifest
 
 
@@ -225,7 +224,7 @@ def _asking(annotation: Mapping[str, Any]) -> list[str]:
     for name in ("temperature", "max_tokens", "budget_tokens", "budget_requests"):
         value = rest.pop(name, None)
         parts += [f"--{name.replace('_', '-')} {value}"] if value is not None else []
-    return [*parts, f"--request {shlex.quote(json.dumps(rest, sort_keys=True))}"]
+    return [*parts, f"--request {shlex.quote(json_text(rest, sort_keys=True))}"]
 
 
 def _plainly(share: float) -> str:

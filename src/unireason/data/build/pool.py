@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -49,7 +50,7 @@ class LocalPool:
         if self.workers == 1:
             yield from map(function, units)
             return
-        context = multiprocessing.get_context("spawn")
+        context, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
         with ProcessPoolExecutor(self.workers, mp_context=context, initializer=start_worker) as pool:
             try:
                 yield from self._flow(pool, function, iter(units))
@@ -57,6 +58,10 @@ class LocalPool:
                 raise UniReasonError(
                     "a worker process died", "", "it may have run out of memory: try fewer workers; what is done is kept"
                 ) from error
+            except (KeyboardInterrupt, GeneratorExit):  # nobody waits for units that are half done: they leave nothing behind
+                for worker in set(multiprocessing.active_children()) - others:
+                    worker.kill()
+                raise
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
@@ -74,7 +79,8 @@ class LocalPool:
 
 
 def start_worker() -> None:
-    """Prepare a worker process: one thread for numerical libraries, and an end as soon as its parent is gone."""
+    """Prepare a worker process: one thread for numerical libraries, and an end as soon as its parent is gone, which alone hears Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     parent = multiprocessing.parent_process()

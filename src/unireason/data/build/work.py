@@ -20,7 +20,7 @@ from typing import Any
 
 from unireason.data.item import Item, MaskRef, Skipped
 from unireason.errors import FormatError, UniReasonError
-from unireason.files import lock_folder, write_bytes
+from unireason.files import json_text, lock_folder, write_bytes
 
 FOLDER = ".work"
 LOCK = "lock"
@@ -223,7 +223,7 @@ def _line(item: Item | Skipped, seen: Container[str]) -> tuple[bytes, str]:
     if _SLICE.search(item.id):
         return b"", "the identifier ends like that of a slice cut out of a volume"
     try:
-        return json.dumps(item_to_json(item), ensure_ascii=False).encode() + b"\n", ""
+        return json_text(item_to_json(item), ensure_ascii=False).encode() + b"\n", ""
     except UnicodeEncodeError:
         return b"", "a name or path is no Unicode text"
 
@@ -261,7 +261,7 @@ def item_from_json(values: dict[str, Any]) -> Item:
 
 def write_json(path: Path, value: Any) -> None:
     """Write plain values as compressed JSON, at once; equal values give equal bytes."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = json_text(value, ensure_ascii=False, separators=(",", ":"))
     write_bytes(path, gzip.compress(text.encode(), compresslevel=1, mtime=0))
 
 

@@ -6,7 +6,6 @@ A data set whose files were touched after the build is not the one that its card
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from unireason.data.dataset import MANIFEST, ORIGIN
 from unireason.data.item import inside
 from unireason.data.records import READABLE
 from unireason.errors import UniReasonError
-from unireason.files import sha256
+from unireason.files import json_text, sha256
 
 from .balance import Tally
 from .findings import Findings
@@ -52,7 +51,7 @@ def check_files(folder: Path, manifest: Mapping[str, Any], found: Findings) -> N
         return
     for name in sorted(listed):
         _check_one(folder, name, listed[name], found)
-    content = hashlib.sha256(json.dumps(dict(listed), sort_keys=True).encode()).hexdigest()
+    content = hashlib.sha256(json_text(dict(listed), sort_keys=True).encode()).hexdigest()
     if manifest.get("content_sha256") != content:
         found.add(CHECK, "the content hash does not follow from the listed files", file=MANIFEST)
     for name in sorted(set(_present(folder)) - set(listed) - _OWN):

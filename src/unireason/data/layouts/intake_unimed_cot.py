@@ -11,6 +11,7 @@ from unireason import imaging
 from unireason.data.records import box_of, sample_from_row, sample_row
 from unireason.data.sources.release import case_of
 from unireason.errors import FormatError, ImageReadError, UniReasonError
+from unireason.files import json_text
 from unireason.types import Frame, Look, Source
 
 from . import unimed_cot
@@ -107,7 +108,7 @@ def _about(row: Row, found: Recovered, stored: Collection[str], index: Index | N
     """
     held = [name in stored for name in found.image_ids]
     if held and all(held):
-        return _PICTURE + found.image_ids[0] if len(held) == 1 else _SLICES + json.dumps(found.image_ids)
+        return _PICTURE + found.image_ids[0] if len(held) == 1 else _SLICES + json_text(found.image_ids)
     names_a_volume = all(name.lower().endswith(ENDINGS) for name in found.image_ids)
     if any(held) or not (found.kind == "volume" or (found.image_ids and names_a_volume)):
         lost = [name for name in found.image_ids if name not in stored]
@@ -153,7 +154,7 @@ def _pictures(path: Path, aside: Scratch, shelving: Shelving, tell: Callable[[in
             _put(shelving, aside.of(_PICTURE + row.image_id), lambda row=row: _picture(row))  # type: ignore[misc]
         tell(count)
     for identifiers in waiting:
-        rows = aside.of(_SLICES + json.dumps(identifiers))
+        rows = aside.of(_SLICES + json_text(identifiers))
         _put(shelving, rows, lambda own=identifiers: _slices(own, aside))  # type: ignore[misc]
     for name in aside.names():
         if name.startswith(_PICTURE) and name.removeprefix(_PICTURE) not in seen:

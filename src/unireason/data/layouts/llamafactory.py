@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from unireason.files import json_text
+
 from .album import Album
 from .entries import Entry
 from .posing import as_structs, pose
@@ -53,7 +55,7 @@ def write(folder: Path, split: str, entries: Iterable[Entry], *, album: Album) -
                 posed = pose(sample, entry.frame)
                 images = [album.path(entry, cut) for cut in posed.pictures]
                 row = {"messages": as_structs(posed.messages), "images": images}
-                out.write(json.dumps(row, ensure_ascii=False) + "\n")
+                out.write(json_text(row, ensure_ascii=False) + "\n")
                 count += 1
     _register(folder / INFO, name)
     return count
@@ -67,4 +69,4 @@ def _register(path: Path, name: str) -> None:
         "columns": {"messages": "messages", "images": "images"},
         "tags": TAGS,
     }
-    path.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json_text(known, indent=2) + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from unireason.errors import UniReasonError
+from unireason.files import json_text
 
 
 class Kept(NamedTuple):
@@ -42,7 +43,7 @@ class Scratch:
 
     def keep(self, picture: str, row: Kept) -> None:
         """Put a row aside."""
-        self._db.execute("INSERT INTO kept VALUES (?, ?, ?, ?)", (picture, row.split, json.dumps(row.values), row.data))
+        self._db.execute("INSERT INTO kept VALUES (?, ?, ?, ?)", (picture, row.split, json_text(row.values), row.data))
 
     def index(self) -> None:
         """Prepare for :meth:`of`; no row comes after."""

@@ -6,7 +6,6 @@ are stored), ``prompt``, ``reward_model`` and ``extra_info``. Column by column: 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from unireason.data.records import SampleRecord
 from unireason.errors import FormatError
+from unireason.files import json_text
 
 from . import tables
 from .entries import Entry
@@ -163,7 +163,7 @@ def schema() -> pa.Schema:
             "reward_model": pa.struct({"style": text, "ground_truth": text}),
             "extra_info": pa.struct(dict.fromkeys(_EXTRA, text)),
         },
-        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+        metadata={"huggingface": json_text({"info": {"features": features}})},
     )
 
 
@@ -176,7 +176,7 @@ def as_row(row: UmrgRow) -> tuple[dict[str, Any], int]:
         "images": [{"bytes": picture.bytes, "path": picture.path} for picture in row.images],
         "masks": [{"bytes": mask.bytes, "path": mask.path} for mask in row.masks],
         "ability": row.ability,
-        "reward_model": {"style": "rule", "ground_truth": json.dumps(truth)},
+        "reward_model": {"style": "rule", "ground_truth": json_text(truth)},
         "extra_info": {name: getattr(row, name) for name in _EXTRA},
     }
     return values, sum(len(stored.bytes) for stored in (*row.images, *row.masks))

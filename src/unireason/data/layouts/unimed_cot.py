@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from unireason.data.records import SampleRecord, sample_row
 from unireason.errors import FormatError
+from unireason.files import json_text
 
 from . import tables
 from .entries import Entry
@@ -171,7 +172,7 @@ def as_row(row: SftRow | RlRow | ImageRow) -> tuple[str, dict[str, Any], int]:
         return "images", {"image_id": row.image_id, "path": f"images/{row.path}", "bytes": row.bytes}, len(row.bytes)
     values = {name: getattr(row, name) for name in ("data_source", "agent_name", "ability")}
     values |= {"prompt": as_structs(row.prompt), "image_ids": list(row.image_ids)}
-    values |= {name: json.dumps(getattr(row, name), ensure_ascii=False) for name in ("reward_model", "extra_info")}
+    values |= {name: json_text(getattr(row, name), ensure_ascii=False) for name in ("reward_model", "extra_info")}
     return "rl", values, len(values["extra_info"])
 
 
@@ -318,7 +319,7 @@ def plain_object(value: Any, where: str) -> dict[str, Any]:
     try:
         found = json.loads(value) if isinstance(value, str) else value
         if isinstance(value, str) and _HALF.search(value):  # half a character, which no file can hold
-            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+            found = json.loads(json_text(found, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{where} holds {str(value)[:80]!r}", "a JSON object or a struct") from error
     if not isinstance(found, dict):

@@ -6,13 +6,13 @@ Source: ``verl/utils/dataset/rl_dataset.py`` of verl: columns prompt (with ``<im
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unireason.data.records import SampleRecord
 from unireason.errors import FormatError
+from unireason.files import json_text
 
 from .album import Album
 from .entries import Entry
@@ -88,7 +88,7 @@ def ground_truth(sample: SampleRecord) -> str:
         return sample.question.letter
     if sample.box is None or sample.points is None:
         raise FormatError(f"implicit sample {sample.id} has no box or no points", "both", "build the data set again")
-    return json.dumps({"bbox_2d": [int(v) for v in sample.box.coords], "point_2d": [list(p) for p in sample.points]})
+    return json_text({"bbox_2d": [int(v) for v in sample.box.coords], "point_2d": [list(p) for p in sample.points]})
 
 
 def _row(entry: Entry, sample: SampleRecord, index: int, album: Album) -> dict[str, Any]:

@@ -6,7 +6,6 @@ patient always gives the same files.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from unireason.errors import UniReasonError
+from unireason.files import json_text
 from unireason.types import PHANTOM
 
 from .phantom import LESION_LABEL, Patient, axial, generate, radiograph
@@ -69,7 +69,7 @@ def _write_one(patient: Patient, target: Path, *, index: int, form: Format) -> N
             record = _write_dicom(patient, partial)
         else:
             record = _write_png(patient, partial)
-        (partial / "structures.json").write_text(json.dumps(record, indent=2) + "\n")
+        (partial / "structures.json").write_text(json_text(record, indent=2) + "\n")
         partial.rename(target)
     except OSError as error:
         raise UniReasonError(f"cannot write {target}: {error.strerror}", remedy="choose a folder that can be written") from error

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from unireason.errors import FormatError, UniReasonError
-from unireason.files import write_bytes
+from unireason.files import json_text, write_bytes
 
 from .config import Ablation, Arm
 
@@ -65,7 +65,7 @@ class Job:
     @property
     def sha256(self) -> str:
         """Hash of what it depends on."""
-        return hashlib.sha256(json.dumps(self.depends, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json_text(self.depends, sort_keys=True).encode()).hexdigest()
 
     @property
     def done(self) -> bool:
@@ -79,7 +79,7 @@ class Job:
             UniReasonError: If the note cannot be written.
         """
         note = {"command": ["unireason", *self.command], "sha256": self.sha256, "depends": self.depends}
-        write_bytes(self._note("begun"), (json.dumps(note, indent=1) + "\n").encode())
+        write_bytes(self._note("begun"), (json_text(note, indent=1) + "\n").encode())
 
     def finish(self) -> None:
         """Note that it ended well.
@@ -152,7 +152,7 @@ def _training(config: Ablation, arm: Arm, seed: int, *, out: Path, resolve: Reso
     settings = [*config.set, *arm.set, f"run.seed={seed}"]
     if before:
         # As a TOML text: a folder called 1 would be read as a number.
-        settings.append(f"model.start={json.dumps(str(before.folder / arm.start), ensure_ascii=False)}")
+        settings.append(f"model.start={json_text(str(before.folder / arm.start), ensure_ascii=False)}")
     file, home = config.run_file(arm), out / arm.name / f"seed-{seed}"
     try:
         resolved = dict(resolve(file, settings))

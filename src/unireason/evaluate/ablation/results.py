@@ -14,6 +14,7 @@ from unireason import __version__
 from unireason.errors import FormatError, UniReasonError
 from unireason.evaluate.benchmark.rows import Answered, answered
 from unireason.evaluate.journal import RESULTS, ROWS, read_rows
+from unireason.files import json_text
 from unireason.metrics.crossed import Crossed, crossed_difference, crossed_mean
 from unireason.metrics.intervals import too_few
 
@@ -201,7 +202,7 @@ def _exposure(own: Exposure) -> dict[str, Any]:
 
 
 def _manifest(config: Ablation, jobs: Sequence[Job], runs: Runs) -> dict[str, Any]:
-    depends = json.dumps({job.name: job.sha256 for job in jobs}, sort_keys=True)
+    depends = json_text({job.name: job.sha256 for job in jobs}, sort_keys=True)
     first = next(iter(runs.manifests.values()))[0]
     return {
         "config_sha256": hashlib.sha256(depends.encode()).hexdigest(),

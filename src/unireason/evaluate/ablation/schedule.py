@@ -7,16 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
-from unireason.errors import FormatError, UniReasonError
+from unireason.errors import FormatError, UniReasonError, terminable
 from unireason.files import lock_folder
 
 from .jobs import Job
@@ -62,14 +59,14 @@ def run(jobs: Sequence[Job], out: Path, *, at_once: int, watch: Watcher, program
     Raises:
         FormatError: If ``at_once`` is below 1, or a job was begun with other settings; nothing is started then.
         UniReasonError: If another ablation is at work in the folder, it cannot be written, or a job failed.
-        KeyboardInterrupt: After SIGINT or SIGTERM.
+        KeyboardInterrupt: After SIGINT; ``Interrupted``, which is one, after SIGTERM.
     """
     if at_once < 1:
         raise FormatError(f"{at_once} jobs at a time", "at least 1")
     for job in jobs:
         job.check()
     busy = f"another ablation, or a job that it left behind, is at work in '{out}'"
-    with lock_folder(out, busy, patience=_HANDOVER) as lock, _terminable():
+    with lock_folder(out, busy, patience=_HANDOVER) as lock, terminable():
         schedule = Schedule(jobs, at_once=at_once, watch=watch, start=_starter(program, at_once, lock.fileno()))
         schedule.run()
 
@@ -189,7 +186,7 @@ def _mortal() -> Callable[[], None] | None:
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
 
     def ask() -> None:
-        prctl(_DEATH_SIGNAL, signal.SIGTERM)
+        prctl(_DEATH_SIGNAL, signal.SIGKILL)  # nobody is left to wait until it has saved
         if os.getppid() != parent:  # it died before it could be asked
             os._exit(1)
 
@@ -208,20 +205,3 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
                 process.wait(max(0.0, limit - time.monotonic()))
             except subprocess.TimeoutExpired:
                 continue
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Inside the block SIGTERM raises KeyboardInterrupt, as SIGINT does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

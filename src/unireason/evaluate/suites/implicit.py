@@ -5,9 +5,6 @@ True boxes and points are written in the model frame that the data set was built
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +16,8 @@ from unireason.data.pictures import structure_mask
 from unireason.data.records import SPLITS, CaseRecord, SampleRecord
 from unireason.data.sources.options import number
 from unireason.errors import FormatError, ImageReadError, UniReasonError
-from unireason.evaluate.heldout import held_out_implicit, make_grounding_exam, read_items
+from unireason.evaluate.heldout import EXAM, held_out_implicit, make_grounding_exam, read_items
+from unireason.files import Scratch
 from unireason.types import Case
 
 from .listed import check_options
@@ -120,6 +118,7 @@ class PhantomImplicitSuite(BuiltImplicitSuite):
     """Implicit questions about phantom patients; without a folder they are made in a temporary one, which goes with the suite."""
 
     name = "phantom"
+    scratch: Scratch | None = None  # goes with the suite
 
     @classmethod
     def open(cls, root: Path | None, *, split: str, options: Mapping[str, str]) -> PhantomImplicitSuite:
@@ -139,17 +138,14 @@ class PhantomImplicitSuite(BuiltImplicitSuite):
         if split not in ("", "test"):
             raise FormatError(f"the suite '{cls.name}' has no split {split!r}", "test")
         count = number(options, "questions", _QUESTIONS, least=1, most=100_000)
-        folder = root or Path(tempfile.mkdtemp(prefix="unireason-exam-"))
-        try:
-            frame = rule(options.get("frame", "phantom"))
-            dataset = make_grounding_exam(number(options, "seed", 0), count, folder, frame=frame)
-        except BaseException:
-            if root is None:
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
-        suite = cls(dataset, split=None, count=count)
+        scratch = None
         if root is None:
-            weakref.finalize(suite, shutil.rmtree, folder, ignore_errors=True)
+            scratch = Scratch(EXAM)
+            root = scratch.path / "exam"
+        frame = rule(options.get("frame", "phantom"))
+        dataset = make_grounding_exam(number(options, "seed", 0), count, root, frame=frame)
+        suite = cls(dataset, split=None, count=count)
+        suite.scratch = scratch
         return suite
 
 

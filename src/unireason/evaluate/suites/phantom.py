@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
 from unireason.data.frames import rule
 from unireason.data.sources.options import number
 from unireason.errors import FormatError
-from unireason.evaluate.heldout import make_exam
+from unireason.evaluate.heldout import EXAM, make_exam
+from unireason.files import Scratch
 
 from .built import KINDS, BuiltSuite
 from .listed import check_options
@@ -23,6 +21,7 @@ class PhantomSuite(BuiltSuite):
     """Questions about phantom patients; without a folder they are made in a temporary one, which goes with the suite."""
 
     name = "phantom"
+    scratch: Scratch | None = None  # goes with the suite
 
     @classmethod
     def open(cls, root: Path | None, *, split: str, options: Mapping[str, str]) -> PhantomSuite:
@@ -44,14 +43,11 @@ class PhantomSuite(BuiltSuite):
         count = number(options, "questions", _QUESTIONS, least=1, most=100_000)
         seed = number(options, "seed", 0)
         frame = rule(options.get("frame", "phantom"))
-        folder = root or Path(tempfile.mkdtemp(prefix="unireason-exam-"))
-        try:
-            dataset = make_exam(seed, count, folder, frame=frame)
-        except BaseException:
-            if root is None:
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
-        suite = cls(dataset, split=None, kind=options.get("kind", "both"), count=count)
+        scratch = None
         if root is None:
-            weakref.finalize(suite, shutil.rmtree, folder, ignore_errors=True)
+            scratch = Scratch(EXAM)
+            root = scratch.path / "exam"
+        dataset = make_exam(seed, count, root, frame=frame)
+        suite = cls(dataset, split=None, kind=options.get("kind", "both"), count=count)
+        suite.scratch = scratch
         return suite

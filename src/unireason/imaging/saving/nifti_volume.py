@@ -6,6 +6,7 @@ Source: NIfTI-1 data format (nifti1.h) and its 64-bit form NIfTI-2.
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from unireason.segment.expert import parts
+
 from .fit import Probability
 
 SMALL_HOLE = 0.05
@@ -28,16 +30,16 @@ def component(inside: Probability, seeds: NDArray[np.intp]) -> tuple[NDArray[np.
     block = extent(likely)
     if block is None:
         return mask, 0
-    parts, count = ndimage.label(likely[block])
+    labels, count = parts(likely[block])
     chosen = np.zeros(count + 1, bool)
     if len(seeds):
         places = np.zeros(inside.shape, bool)
         places[tuple(seeds.T)] = True
-        chosen[parts[places[block]]] = True
+        chosen[labels[places[block]]] = True
         chosen[0] = False
     else:
-        chosen[1 + int(np.bincount(parts.ravel())[1:].argmax())] = True
-    mask[block] = _filled(chosen[parts])
+        chosen[1 + int(np.bincount(labels.ravel())[1:].argmax())] = True
+    mask[block] = _filled(chosen[labels])
     return mask, count - int(np.count_nonzero(chosen))
 
 
@@ -51,7 +53,7 @@ def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The mask with its small holes; what touches the block's border is no hole."""
     if mask.all():
         return mask
-    holes, count = ndimage.label(~mask)
+    holes, count = ndimage.label(~mask)  # by faces: where parts connect over corners, holes do not
     sizes = np.bincount(holes.ravel(), minlength=count + 1)
     closed = sizes <= SMALL_HOLE * np.count_nonzero(mask)
     closed[0] = False

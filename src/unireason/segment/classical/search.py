@@ -66,11 +66,11 @@ def search(pixels: NDArray[Any], low: Place, high: Place, *, spacing: Place, poi
     seeds = _voxels(points[believed], region)
     alone = replace(settings, coupling=0.0)
     inside = learned.inside if told and region is thin else judge(region, model, seeds, settings if told else alone)
-    mask, left_out = component(inside, seeds)
+    mask, others = component(inside, seeds)
     if not mask.any():
         # Something as small as a voxel or two is outvoted by its neighbours.
         inside = judge(region, model, seeds, alone)
-        mask, left_out = component(inside, seeds)
+        mask, others = component(inside, seeds)
     notes = []
     if not believed.all():
         notes.append(f"{np.count_nonzero(~believed)} points lie far outside of the box and were left out")
@@ -78,8 +78,8 @@ def search(pixels: NDArray[Any], low: Place, high: Place, *, spacing: Place, poi
         notes.append("grey levels tell nothing apart: the ellipse that touches the box's sides was taken")
     if max(whole.strides) > 1:
         notes.append(f"a large region: only every {max(whole.strides)}th voxel was looked at")
-    if left_out:
-        notes.append(f"smaller parts left out: {left_out}")
+    if others:
+        notes.append(f"{others} other components were left out")
     return Found(region.block, region.laid_out(mask), expected_dice(inside, mask), tuple(notes))
 
 

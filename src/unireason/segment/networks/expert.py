@@ -19,10 +19,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from unireason.errors import ModelError
 from unireason.imaging import window as windows
-from unireason.segment.expert import Prompt, Segmentation, checked, finished
+from unireason.segment.expert import Prompt, Segmentation, checked, finished, largest
 from unireason.segment.propagate import follow
 from unireason.types import Box2D, Box3D, Case
 
@@ -78,6 +78,7 @@ class NetworkExpert:
 
         Raises:
             FormatError: If a prompt does not fit the case.
+            ModelError: If the network answers with numbers that are not finite.
         """
         return self.answers(case, prompts, windows.choose(case)) if prompts else []
 
@@ -111,9 +112,23 @@ class _View:
         recipe, network = self.expert.recipe, self.expert.network
 
         def make() -> Features:
-            return network.encode(prepare(windows.apply(pixels, self.window), self.place, recipe))
+            return self.sound(network.encode(prepare(windows.apply(pixels, self.window), self.place, recipe)))
 
         return self.expert.cache.get(pixels, self.window, make)
+
+    def sound(self, made: Features) -> Features:
+        """What the network made, if it is a finite number everywhere: a comparison with NaN would read as "nothing is there".
+
+        Raises:
+            ModelError: If it is not.
+        """
+        if not all(bool(tensor.isfinite().all()) for tensor in made):
+            raise ModelError(
+                f"the expert '{self.expert.name}' answers with numbers that are not finite",
+                "finite numbers",
+                "its weights are damaged: download or convert them again",
+            )
+        return made
 
     def decide(self, index: int, prompts: Sequence[Prompt]) -> list[tuple[NDArray[np.bool_], float]]:
         """Mask (Y, X) and score of flat prompts on one slice.
@@ -127,6 +142,7 @@ class _View:
         for numbers in kinds.values():
             for some in _parts(numbers):
                 found = self.expert.network.decode(self.features(index), self.ask([prompts[n] for n in some]))
+                self.sound((found.logits, found.scores))
                 for number, logits, score in zip(some, found.logits, found.scores.tolist(), strict=True):
                     answers[number] = self.place.mask(logits), min(max(score, 0.0), 1.0)
         return [answers[n] for n in range(len(prompts))]
@@ -169,7 +185,7 @@ class _View:
             flat = Prompt(_rectangle(box), tuple(p[:2] for p in prompt.points if _slice_of(p, depth) == index))
             ((masks[index], score),) = self.decide(index, [flat])
             scores.append(score)
-        return _largest(self.raised(masks), float(np.mean(scores)))
+        return largest(self.raised(masks), float(np.mean(scores)))
 
     def _followed(self, prompt: Prompt) -> Segmentation:
         depth = self.case.geometry.shape[0]
@@ -182,13 +198,14 @@ class _View:
             patience = _PATIENCE if not isinstance(prompt.box, Box3D) else len(inside)
             masks.update(self._stream(order, depth, ask, patience))  # both ways agree on the key slice
         ((_, score),) = self.decide(key, [flat])
-        return _largest(self.raised(masks), score, notes)
+        return largest(self.raised(masks), score, notes)
 
     def _stream(self, order: range, depth: int, ask: Ask, patience: int) -> Iterator[tuple[int, NDArray[np.bool_]]]:
         """Masks along slices until the structure was not seen for a while."""
         unseen = 0
         network: Any = self.expert.network
         for index, logits in zip(order, network.follow(self.features, order, frames=depth, ask=ask), strict=False):
+            self.sound((logits,))
             mask = self.place.mask(logits)
             yield index, mask
             unseen = 0 if mask.any() else unseen + 1
@@ -240,17 +257,3 @@ def _key(prompt: Prompt, inside: range, depth: int) -> tuple[int, Prompt, tuple[
     left = len(prompt.points) - len(points)
     notes = (f"{left} points off the key slice {key} were not used",) if left else ()
     return key, Prompt(rectangle, points), notes
-
-
-def _largest(volume: NDArray[np.bool_], score: float, notes: Sequence[str] = ()) -> Segmentation:
-    """The largest component of a mask, where faces, edges and corners connect; what was left out is told."""
-    seen = finished(volume, score, notes)
-    if not volume.any():
-        return seen
-    block = ndimage.find_objects(volume.view(np.uint8))[0]
-    labels, count = ndimage.label(volume[block], structure=np.ones((3, 3, 3)))
-    if count < 2:
-        return seen
-    largest = np.zeros_like(volume)
-    largest[block] = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    return finished(largest, score, (*seen.notes, f"{count - 1} smaller components were left out"))

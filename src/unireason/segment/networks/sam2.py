@@ -84,7 +84,8 @@ class Sam2Network:
             ask: One prompt.
 
         Yields:
-            Logits (h, w) of each slice in order. Far below 0 everywhere where the structure is no longer seen.
+            Logits (h, w) of each slice in order. Far below 0 everywhere where the structure is no longer seen; NaN where damaged
+            weights cannot tell.
 
         Raises:
             ModelError: If the weights have no memory.
@@ -108,7 +109,9 @@ class Sam2Network:
             out = self.model(session, frame_idx=index, reverse=down)
             for outputs in session.output_dict_per_obj[0].values():
                 outputs.get(index, {}).pop("high_res_masks", None)  # megabytes a slice, and of no more use
-            yield out.pred_masks[0, 0]
+            # The library takes a score that is not finite for "not seen", and damaged weights for an empty slice.
+            sound = bool(out.object_score_logits.isfinite().all())
+            yield out.pred_masks[0, 0] if sound else torch.full_like(out.pred_masks[0, 0], torch.nan)
 
     def _session(self, features: Callable[[int], Features], frames: int) -> Any:
         if not hasattr(self.model, "memory_encoder"):

@@ -7,7 +7,6 @@ state to the very weights of an uninterrupted one. It knows nothing of evaluatio
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,15 +15,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from unireason.errors import FormatError
-from unireason.files import write_bytes
+from unireason.errors import FormatError, Interrupted, postponed
+from unireason.files import json_text, write_bytes
 from unireason.model import patches, scratch
 from unireason.model.checkpoint import assemble
 from unireason.model.processor import make_processor
 from unireason.model.save import save
 from unireason.model.scope import PHANTOM_SCOPE
 from unireason.train import optimisers
-from unireason.train.course import RUN, STATES
+from unireason.train.course import RUN, STATES, STOPPING
 from unireason.train.feed.disk import DiskCache
 from unireason.train.feed.features import Features
 from unireason.train.network.attention import packed_attention
@@ -173,14 +172,19 @@ class Making:
     ) -> None:
         """All steps of a stage that are not yet done, each logged and told, with a saved state now and then."""
         done = self._restore(stage, parameters, optimizers)
-        with Journal(self.out, {stage: done}) as journal:
+        if done:
+            self.watch.resumed(stage, done, total, "")
+        with Journal(self.out, {stage: done}) as journal, postponed(STOPPING) as stop:
             for number in range(done + 1, total + 1):
                 shown = step(number)
                 journal.write(stage, number, shown)
-                if number % self.settings.save_every == 0 or number == total:
+                if stop.number or number % self.settings.save_every == 0 or number == total:
                     progress = state.Progress(number, self._hash)
-                    state.save(self.out / STATES / stage, progress, parameters, optimizers)
+                    saved = state.save(self.out / STATES / stage, progress, parameters, optimizers)
                 self.watch.step(stage, number, total, shown)
+                if stop.number:
+                    kept = f"step {number} of {total} ({stage}) is saved in '{saved}'; the same command goes on from there"
+                    raise Interrupted(stop.number, kept)
 
     def _restore(self, stage: str, parameters: Parameters, optimizers: Optimizers) -> int:
         """Load the newest state of a stage, if there is one, and return the steps done; no optimisers take the weights alone."""
@@ -246,7 +250,7 @@ class Making:
 def _begin(settings: Base, out: Path) -> str:
     """Note in the run folder what the run is, or check that it is the same; returns the hash of the settings."""
     table, path = {"settings": resolved(settings)}, out / RUN
-    text = json.dumps(table, indent=2, sort_keys=True) + "\n"
+    text = json_text(table, indent=2, sort_keys=True) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise FormatError(f"{out} holds a run with other settings", "the same settings", "take an empty folder")
     write_bytes(path, text.encode())

@@ -7,7 +7,6 @@ questions and answers of the base about them.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from unireason.data.dataset import MANIFEST, ORIGIN, Dataset
 from unireason.data.records import SPLITS, CaseRecord, SampleRecord, sample_row
 from unireason.data.sources.phantom import generate
 from unireason.errors import FormatError
-from unireason.files import sha256, write_bytes
+from unireason.files import json_text, sha256, write_bytes
 
 from .balance import Balancer, draw_all
 from .reasoning import write
@@ -85,7 +84,7 @@ def _lessons(record: CaseRecord, stream: int, seed: int, balancer: Balancer) -> 
 
 
 def _finished(dataset: Dataset, out: Path, files: dict[str, str], counts: dict[str, int], seed: int) -> Dataset:
-    content = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    content = hashlib.sha256(json_text(files, sort_keys=True).encode()).hexdigest()
     manifest = {
         **dataset.manifest,
         "title": "Lessons of the base model",
@@ -98,5 +97,5 @@ def _finished(dataset: Dataset, out: Path, files: dict[str, str], counts: dict[s
     origin = dataset.folder / ORIGIN
     if origin.exists():
         write_bytes(out / ORIGIN, origin.read_bytes())
-    write_bytes(out / MANIFEST, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+    write_bytes(out / MANIFEST, (json_text(manifest, indent=2, sort_keys=True) + "\n").encode())
     return Dataset.open(out)

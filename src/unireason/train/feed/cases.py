@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -144,13 +145,11 @@ class Cases:
         """
         found = self._recent.get(case.id)
         if found is None:
-            try:
+            with _reading(case):
                 if not self._rule.holds(case.frame):
                     came = f"pictures of {case.frame.width} x {case.frame.height} would be resized before they are fed"
                     raise FormatError(came, "the frame that this version gives the case", "build or import the data set again")
                 found = self._read(case)
-            except (UniReasonError, OSError) as error:
-                raise Unreadable(case.id, str(error)) from error
             self._recent.put(case.id, found, sum(p.nbytes for p in found))
         return list(found)
 
@@ -162,10 +161,8 @@ class Cases:
         """
         found = self._stacks.get(case.id)
         if found is None:
-            try:
+            with _reading(case):
                 found = self._shelves[case.place.dataset].stack(case.place)
-            except (UniReasonError, OSError) as error:
-                raise Unreadable(case.id, str(error)) from error
             self._stacks.put(case.id, found, found.slices.nbytes + found.native.nbytes)
         return found
 
@@ -177,10 +174,8 @@ class Cases:
         """
         found = self._masked.get(case.id)
         if found is None:
-            try:
+            with _reading(case):
                 found = self._shelves[case.place.dataset].loaded(case.place)
-            except (UniReasonError, OSError) as error:
-                raise Unreadable(case.id, str(error)) from error
             size = found.case.pixels.nbytes + sum(layer.labels.nbytes for layer in found.layers)
             self._masked.put(case.id, found, size)
         return found
@@ -216,6 +211,17 @@ class Cases:
         lost = samples.keys() - seen
         if lost:
             raise FormatError(f"the samples of {min(lost)} have no case in the split {split}", "", "check the data set")
+
+
+@contextmanager
+def _reading(case: CaseSamples) -> Iterator[None]:
+    """Inside the block all that goes wrong says that the case cannot be read."""
+    try:
+        yield
+    except (UniReasonError, OSError) as error:
+        raise Unreadable(case.id, str(error)) from error
+    except Exception as error:  # a decoder that stumbles over a torn file; its words may repeat what the file says of a patient
+        raise Unreadable(case.id, f"{type(error).__name__} while it was read") from error
 
 
 def _by_case(samples: Iterable[SampleRecord]) -> dict[str, list[SampleRecord]]:

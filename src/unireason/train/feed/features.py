@@ -7,7 +7,6 @@ half of its cache written, gets the same bits as one that was never stopped. (On
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, Literal
@@ -17,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from unireason.errors import ModelError
+from unireason.files import json_text
+from unireason.imaging.array import content
 from unireason.model import patches, vision
 from unireason.model.checkpoint import Checkpoint
 from unireason.model.vision import Prepared
@@ -111,11 +112,7 @@ class Features:
         return [[f.to(device) for f in found.get(key, ())] for key in keys]
 
     def _key(self, pictures: Pictures) -> str:
-        digest = hashlib.sha256()
-        for picture in pictures:
-            digest.update(f"{picture.shape} {picture.dtype} ".encode())
-            digest.update(np.ascontiguousarray(picture).data)
-        return f"{self._prefix} {digest.hexdigest()}"
+        return f"{self._prefix} {content(*pictures)}"
 
     def _kept(self, key: str, count: int) -> list[torch.Tensor] | None:
         """Features from memory or disk; None if they are not there, or are not what was put there."""
@@ -200,7 +197,7 @@ def _identity(checkpoint: Checkpoint) -> str:
     """Hash of all that features depend on besides pictures: weights and configuration of the tower, and the image processor."""
     tower, processor = checkpoint.network.model.visual, checkpoint.image_processor
     settings: dict[str, Any] = {name: getattr(processor, name) for name in _PROCESSOR} | {"limits": checkpoint.pixel_limits}
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json_text(settings, sort_keys=True, default=str).encode())
     digest.update(checkpoint.network.config.vision_config.to_json_string(use_diff=False).encode())
     for name, weight in sorted(tower.state_dict().items()):
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype} ".encode())

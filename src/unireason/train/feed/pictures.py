@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from unireason.data.item import Item, Loaded, Source
 from unireason.data.layouts.entries import pixels
 from unireason.data.pictures import model_pictures, model_stack
 from unireason.errors import FormatError, ImageReadError, UniReasonError
+from unireason.files import json_text
 from unireason.types import Frame, Stack
 
 Pictures = tuple[NDArray[np.uint8], ...]
@@ -79,7 +79,7 @@ class Shelf:
 
     def key(self, place: Place) -> str:
         """What the pictures of a case depend on, as text."""
-        return f"pictures/1 {self._content} {place.case} {json.dumps(self._rule.to_json(), sort_keys=True)}"
+        return f"pictures/1 {self._content} {place.case} {json_text(self._rule.to_json(), sort_keys=True)}"
 
     def stored(self, place: Place, frame: Frame) -> Pictures:
         """The embedded pictures of a case.

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from unireason.errors import FormatError, UniReasonError
+from unireason.files import json_text
 from unireason.model.weights import write
 
 Parameters = Mapping[str, torch.Tensor]
@@ -66,7 +67,7 @@ def write_contents(path: Path, parameters: Parameters, optimizers: Optimizers) -
     tensors = {key: value.detach().cpu().contiguous() for key, value in found.items()}
     _check_finite(tensors)
     # One entry alone: the order of several is chance in the file.
-    write(path, tensors, {"notes": json.dumps({"crc32": _checksum(tensors, notes), **asdict(notes)})})
+    write(path, tensors, {"notes": json_text({"crc32": _checksum(tensors, notes), **asdict(notes)})})
 
 
 def read_contents(path: Path) -> tuple[dict[str, torch.Tensor], Notes]:
@@ -192,7 +193,7 @@ def _check_fit(path: Path, tensors: Mapping[str, torch.Tensor], parameters: Para
 
 def _checksum(tensors: Mapping[str, torch.Tensor], notes: Notes) -> int:
     """CRC-32 over the notes and the names and bytes of all tensors."""
-    crc = zlib.crc32(json.dumps(asdict(notes)).encode())
+    crc = zlib.crc32(json_text(asdict(notes)).encode())
     for key in sorted(tensors):
         crc = zlib.crc32(key.encode(), crc)
         flat: Any = tensors[key].reshape(-1).view(torch.uint8).numpy()

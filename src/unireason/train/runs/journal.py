@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from unireason.errors import FormatError, UniReasonError
-from unireason.files import write_bytes
+from unireason.files import json_text, write_bytes
 
 LOG, BOARD = "log.jsonl", "tensorboard"
 RESERVED = ("stage", "step", "time", "not_finite")
@@ -193,4 +193,4 @@ def _line(text: bytes) -> dict[str, Any] | None:
 
 
 def _text(line: Mapping[str, Any]) -> str:
-    return json.dumps(line, allow_nan=False) + "\n"
+    return json_text(line) + "\n"

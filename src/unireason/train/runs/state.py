@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from unireason.errors import FormatError, UniReasonError
-from unireason.files import write_bytes
+from unireason.files import json_text, write_bytes
 
 from .contents import Optimizers, Parameters, apply_contents, damaged, readable, write_contents
 
@@ -170,7 +170,7 @@ def _write_meta(folder: Path, progress: Progress, world: int) -> None:
         "counters": dict(progress.counters),
         "world": world,
     }
-    write_bytes(folder / _META, (json.dumps(table, indent=2, sort_keys=True) + "\n").encode())
+    write_bytes(folder / _META, (json_text(table, indent=2, sort_keys=True) + "\n").encode())
 
 
 def _read_meta(path: Path) -> tuple[Progress, int]:

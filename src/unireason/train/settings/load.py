@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from unireason.errors import FormatError
+from unireason.files import json_text
 
 from .grpo import Grpo
 from .limits import check
@@ -130,7 +131,7 @@ def build(kind: type[T], table: Mapping[str, Any], *, within: str = "") -> T:
 
 def resolved(settings: Any) -> Table:
     """All values of settings as plain JSON values, ``kind`` first; tuples become lists."""
-    values: Table = json.loads(json.dumps(dataclasses.asdict(settings)))
+    values: Table = json.loads(json_text(dataclasses.asdict(settings)))
     return {KIND: type(settings).__name__.lower(), **values}
 
 
@@ -146,7 +147,7 @@ def _lines(table: Mapping[str, Any], name: str) -> Iterator[str]:
     for key, value in table.items():
         if not isinstance(value, Mapping):
             # A JSON text is a TOML text, except that TOML wants DEL escaped.
-            yield f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
+            yield f"{key} = {json_text(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
     for key, value in table.items():
         if isinstance(value, Mapping):
             yield from _lines(value, f"{name}.{key}" if name else key)
