@@ -131,8 +131,13 @@ def unpacked(path: Path, span: tuple[int, int], length: int, keep: tuple[int, in
                 if count >= length:
                     return kept
                 pending, stream = stream.unused_data, zlib.decompressobj(wbits=47)
+    told = (
+        f"goes on behind the {length:,} unpacked bytes"
+        if count > length + _SURPLUS
+        else f"breaks off without an end at {count:,}"
+    )
     raise ImageReadError(
-        f"'{path.name}' breaks off without an end at {count:,} of {length:,} unpacked bytes", "", "copy or download it again"
+        f"'{path.name}' {told}", f"{length:,} unpacked bytes, as its header declares", "copy or download it again"
     )
 
 
