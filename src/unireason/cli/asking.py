@@ -113,6 +113,7 @@ def in_words_of(args: argparse.Namespace, message: str) -> str:
         return message
     message = re.sub(r"limits=Limits\(max_voxels=(\d+)\)", r"--max-voxels \1", message)
     message = re.sub(r"limits=Limits\((\w+=\d+)\)", r"--limit \1", message)
+    message = re.sub(r"\blimits\.(?=max_)", "--limit ", message)
     message = re.sub(r"\bspacing_mm\b", "--spacing", message)
     return re.sub(r"\b(modality|axes|series|frame)=(?=['\w])", r"--\1 ", message)
 

@@ -163,9 +163,10 @@ def series_files(folder: Path, digest: str, limits: Limits) -> list[Path]:
 
 
 def _scan(folder: Path, limits: Limits) -> tuple[list[Member], int]:
-    members, ignored = [], 0
-    for count, path in enumerate(_files(folder), 1):
-        limits.check("max_files", count, f"the folder '{folder.name}'")
+    members, ignored = list[Member](), 0
+    files = list(_files(folder))
+    limits.check("max_files", len(files), f"the folder '{folder.name}'")
+    for path in files:
         entry = _entry(path, limits)
         if entry is None:
             ignored += 1

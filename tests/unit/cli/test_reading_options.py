@@ -53,6 +53,7 @@ def test_every_option_of_reading_is_advised_in_words_of_the_command(tmp_path: Pa
     for name, options, expected in (
         ("odd.npy", [], "--axes 'yxc'"),
         ("large.npy", ["--max-voxels", "200"], "--max-voxels 288"),
+        ("large.npy", ["--limit", "max_pixels=0"], "--limit max_pixels is 0"),
     ):
         assert main(["segment", str(tmp_path / name), "--point", "1,1,1", *options]) == 2
         assert expected in capsys.readouterr().err

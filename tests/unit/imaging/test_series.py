@@ -1,3 +1,4 @@
+import re
 import shutil
 from pathlib import Path
 
@@ -162,9 +163,11 @@ def test_a_single_file_in_a_folder(tmp_path: Path) -> None:
 
 def test_limits(tmp_path: Path) -> None:
     folder = write_series(tmp_path / "s", VOLUME)
-    for field, value in (("max_files", 5), ("max_voxels", 119), ("max_total_bytes", 999)):
-        with pytest.raises(SizeLimitError, match=field):
+    for field, value in (("max_files", 2), ("max_voxels", 119), ("max_total_bytes", 999)):
+        with pytest.raises(SizeLimitError, match=field) as error:
             imaging.read(folder, limits=imaging.Limits(**{field: value}))
+        advised = re.search(rf"limits=Limits\({field}=(\d+)\)", str(error.value))
+        assert imaging.read(folder, limits=imaging.Limits(**{field: int(advised[1])})).pixels.shape == VOLUME.shape
 
 
 def test_mixed_scales_are_widened(tmp_path: Path) -> None:
