@@ -161,6 +161,15 @@ def test_a_single_file_in_a_folder(tmp_path: Path) -> None:
     assert imaging.read(tmp_path / "b").kind == "volume"
 
 
+def test_no_slice_is_lost_for_a_missing_uid_or_a_cut_header(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "s", VOLUME, SeriesInstanceUID="")
+    assert np.array_equal(np.sort(imaging.read(folder).pixels, axis=None), np.sort(VOLUME, axis=None))
+    path = position(folder, 5)
+    path.write_bytes(path.read_bytes()[:420])
+    with pytest.raises(ImageReadError, match="within its header"):
+        imaging.read(folder)
+
+
 def test_limits(tmp_path: Path) -> None:
     folder = write_series(tmp_path / "s", VOLUME)
     for field, value in (("max_files", 2), ("max_voxels", 119), ("max_total_bytes", 999)):
