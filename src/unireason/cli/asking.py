@@ -14,6 +14,10 @@ from .progress import status
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
 
+_INTENDED = re.compile(r"If that is intended, read it with limits=Limits\(\w+=\d+\)")
+_CHOICE = re.compile(
+    r"Choose (?:one,? (?:for instance )?with )?{0}(?: (?:to|or) {0})?".format(r"(?:series|frame)=(?:\d+|'[^']*')")
+)
 TAIL = 70  # characters of the model's text shown while it thinks
 
 
@@ -109,12 +113,19 @@ def read_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def in_words_of(args: argparse.Namespace, message: str) -> str:
     """An error of reading with the options of the command in place of the keyword arguments of ``unireason.read``."""
-    if not hasattr(args, "max_voxels"):  # a command without these options
-        return message
+    if not hasattr(args, "max_voxels"):
+        return without_options(message)
     message = re.sub(r"limits=Limits\(max_voxels=(\d+)\)", r"--max-voxels \1", message)
     message = re.sub(r"limits=Limits\((\w+=\d+)\)", r"--limit \1", message)
+    message = re.sub(r"\blimits\.(?=max_)", "--limit ", message)
     message = re.sub(r"\bspacing_mm\b", "--spacing", message)
     return re.sub(r"\b(modality|axes|series|frame)=(?=['\w])", r"--\1 ", message)
+
+
+def without_options(message: str) -> str:
+    """An error of reading, where a command reads many files alike: what is to be done to the file, for there is no option for it."""
+    message = _INTENDED.sub("Make it smaller or leave it out", message)
+    return _CHOICE.sub("Save the one that is meant as a file of its own", message)
 
 
 @contextmanager

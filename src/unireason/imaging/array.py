@@ -142,15 +142,16 @@ def _from_zip(content: bytes, name: str, options: ReadOptions) -> NDArray[Any]:
         options.limits.check("max_unpacked_bytes", members[0].file_size, f"'{members[0].filename}' in '{name}'")
         with archive.open(members[0]) as stream:
             shape, fortran, dtype, count = _header(stream, name, options)
-            if count * dtype.itemsize > members[0].file_size:
-                raise _cut(name, members[0].file_size, count * dtype.itemsize)
+            came = members[0].file_size - stream.tell()
+            if came != count * dtype.itemsize:
+                raise _cut(name, came, count * dtype.itemsize)
             # Into memory taken once: a reader that grows with what it unpacks takes twice as much.
             array = np.empty(count, dtype)
             into, done = array.view(np.uint8), 0
             while piece := stream.read(min(_CHUNK, into.size - done)):
                 into[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
                 done += len(piece)
-            if done < into.size or stream.read(1):
+            if done < into.size or stream.read(1):  # reading past the end checks the sum
                 raise _cut(name, done, into.size)
             return array.reshape(shape, order="F" if fortran else "C")
 

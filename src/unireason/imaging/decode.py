@@ -131,8 +131,13 @@ def unpacked(path: Path, span: tuple[int, int], length: int, keep: tuple[int, in
                 if count >= length:
                     return kept
                 pending, stream = stream.unused_data, zlib.decompressobj(wbits=47)
+    told = (
+        f"goes on behind the {length:,} unpacked bytes"
+        if count > length + _SURPLUS
+        else f"breaks off without an end at {count:,}"
+    )
     raise ImageReadError(
-        f"'{path.name}' breaks off without an end at {count:,} of {length:,} unpacked bytes", "", "copy or download it again"
+        f"'{path.name}' {told}", f"{length:,} unpacked bytes, as its header declares", "copy or download it again"
     )
 
 
@@ -179,7 +184,8 @@ def is_dicom(head: bytes) -> bool:
     """Whether a file is DICOM by its content: the mark behind a preamble, or a first element as every data set begins.
 
     Without a preamble the first element is of group 0002 or 0008 (PS3.10 7.1, PS3.5 7.1), in one of the two byte orders, with a known
-    value representation (explicit) or a length that such an element can have (implicit).
+    value representation (explicit), or with a length that such an element can have and the next element behind it (implicit): bare
+    values may begin with any numbers.
 
     Args:
         head: The first `DICOM_HEAD` bytes, or all there are.
@@ -193,7 +199,9 @@ def is_dicom(head: bytes) -> bool:
         if group in (2, 8) and element < 0x2000:
             if head[4:6].isalpha() and head[4:6].isupper():
                 return head[4:6] in _FIRST
-            return order == "<" and length <= 1024 and length % 2 == 0
+            if order == ">" or length > 1024 or length % 2:
+                return False
+            return 12 + length > len(head) or (group, element) < struct.unpack_from("<HH", head, 8 + length) < (0x40, 0)
     return False
 
 

@@ -291,7 +291,7 @@ def choose(found: Sequence[Volume], asked: str | int | None, name: str) -> Volum
 
     Args:
         found: What there is.
-        asked: A number in ``found``, the UID of a series, or words that only one volume has; None for the only one.
+        asked: A number in ``found``, the UID of a series, or words of the list that only one volume has; None for the only one.
         name: File or folder, for messages.
 
     Raises:
@@ -302,7 +302,7 @@ def choose(found: Sequence[Volume], asked: str | int | None, name: str) -> Volum
     if isinstance(asked, str):
         wanted = asked.strip().casefold()
         uids = [n for n in fitting if found[n].members[0].uid == asked.strip()]
-        said = [n for n in fitting if wanted in (w.casefold() for w in (*found[n].words, ", ".join(found[n].words)))]
+        said = [n for n in fitting if set(wanted.split(", ")) <= set(_told(found[n]).casefold().split(", "))]
         counted = [int(wanted)] if wanted.isascii() and wanted.isdigit() and int(wanted) < len(found) else []
         fitting = uids or said or counted
     elif asked is not None:

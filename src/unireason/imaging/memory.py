@@ -5,7 +5,6 @@ Nothing is imported to tell a kind of image: an object can only be of a package 
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from unireason.errors import ImageReadError
 from unireason.types import Case, Source
 
+from .array import array_case, content
 from .decode import decoding
 from .options import ReadOptions
 
@@ -61,15 +61,10 @@ def read_object(image: Any, options: ReadOptions) -> Case:
     kind = kind_of(image)
     with decoding(_NAME, "an image in memory"):
         case = {"array": _array, "picture": _picture, "nifti": _nibabel, "itk": _itk}[kind](image, options)
-        pixels = np.ascontiguousarray(case.pixels)
-        digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype.str} ".encode())
-        digest.update(pixels.data)
-    return replace(case, source=replace(case.source, sha256=digest.hexdigest()))
+        return replace(case, source=replace(case.source, sha256=content(case.pixels)))
 
 
 def _array(image: NDArray[Any], options: ReadOptions) -> Case:
-    from .array import array_case
-
     # A copy, as a file would be: the owner may fill the array anew.
     return array_case(np.array(image, order="K"), Source(_NAME.name, "array", ""), options)
 

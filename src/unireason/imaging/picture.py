@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.errors import ImageReadError, SizeLimitError
+from unireason.errors import ImageReadError
 from unireason.types import PHANTOM, Case, Geometry, Source
 
 from .decode import decoding, sha256
@@ -30,6 +31,7 @@ _ORIENTATION_TAG = 0x0112
 _BITS, _PHOTOMETRIC, _PLANES, _TILE_WIDTH, _TILE_LENGTH, _SAMPLE_FORMAT = 258, 262, 284, 322, 323, 339
 _WHITE_IS_ZERO = 0
 _FEW_BITS = re.compile(r"'L;([24])(?!\d)")  # how Pillow calls greys of a few bits
+_BOUND = threading.Lock()  # Pillow's bound is one for the whole process
 _BAND = 2**20  # pixels taken over at once
 # EXIF orientation to (order, flips) of the shown picture; 1 is upright. Source: Exif 2.32, table 6, tag 274.
 _TURNS: dict[int, tuple[tuple[int, int], tuple[bool, bool]]] = {
@@ -90,7 +92,7 @@ def read_stored(path: Path, options: ReadOptions) -> Case | None:
 def _read(path: Path, options: ReadOptions, case: Callable[[Image, Source, ReadOptions, tuple[str, ...]], _Found]) -> _Found:
     content = file_bytes(path, options.limits)
     with decoding(path, "a picture"):
-        picture = _open(content, path.name)
+        picture = _open(content)
         with picture:
             check_pixels(picture, path.name, options)
             notes = _choose_page(picture, path.name, options)
@@ -162,15 +164,16 @@ def picture_case(stored: NDArray[Any], source: Source, options: ReadOptions, tur
     return Case(pixels, "image", geometry, options.modality or "", source, None, notes)
 
 
-def _open(content: bytes, name: str) -> Image:
+def _open(content: bytes) -> Image:
+    """An open picture, not yet decoded. Pillow's own bound on pixels is set aside: ours is checked next, and its advice can be followed."""
     from PIL import Image
 
-    try:
-        return Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "TIFF", "BMP"))
-    except Image.DecompressionBombError as error:
-        raise SizeLimitError(
-            f"'{name}' is larger than Pillow's own bound", "", "set PIL.Image.MAX_IMAGE_PIXELS and limits.max_pixels"
-        ) from error
+    with _BOUND:
+        bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "TIFF", "BMP"))
+        finally:
+            Image.MAX_IMAGE_PIXELS = bound
 
 
 def check_pixels(picture: Image, name: str, options: ReadOptions) -> None:

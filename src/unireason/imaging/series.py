@@ -163,9 +163,10 @@ def series_files(folder: Path, digest: str, limits: Limits) -> list[Path]:
 
 
 def _scan(folder: Path, limits: Limits) -> tuple[list[Member], int]:
-    members, ignored = [], 0
-    for count, path in enumerate(_files(folder), 1):
-        limits.check("max_files", count, f"the folder '{folder.name}'")
+    members, ignored = list[Member](), 0
+    files = list(_files(folder))
+    limits.check("max_files", len(files), f"the folder '{folder.name}'")
+    for path in files:
         entry = _entry(path, limits)
         if entry is None:
             ignored += 1
@@ -202,7 +203,11 @@ def _entry(path: Path, limits: Limits) -> _Entry | None:
             file.seek(0)
             header = load(file, path.name, limits, stop_before_pixels=True, specific_tags=list(_TAGS))
             data_at = file.tell()
-        if not header.get("Rows") or not header.get("Columns") or not header.get("SeriesInstanceUID"):
+        if not header.get("Rows") or not header.get("Columns"):
+            if "Image Storage" in getattr(header.get("SOPClassUID"), "name", ""):
+                raise ImageReadError(
+                    f"'{path.name}' is an image that ends within its header", "", "copy it again, or remove it from the folder"
+                )
             return None
         return _Entry(path, (int(header.Rows), int(header.Columns)), header, data_at)
 

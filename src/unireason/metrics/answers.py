@@ -37,12 +37,13 @@ _SIGNS = str.maketrans(
 _MARKUP = re.compile(r"</?(?:b|i|u|em|strong|p|br|span|div|li|ul|ol)\s{0,2}/?>|\\[()\[\]]|\\displaystyle|\\quad", re.IGNORECASE)
 _LATEX_TEXT = re.compile(r"\\(?:text|math)[a-z]{0,4}\{([^{}]{0,400})\}")
 _SET_OFF = re.compile(
-    r"(?<![A-Za-z0-9])(\*{1,3}|_{1,3}|`{1,3}|\"|'|\$)\s?\(?([A-Z])\)?\s?\1(?![A-Za-z0-9])|[\[{<]\s?([A-Za-z])\s?[\]}>]"
+    r"(?<![A-Za-z0-9])(\*{1,3}|_{1,3}|`{1,3}|\"|'|\$)\s?\(?([A-Z])\)?\s?\1(?![A-Za-z0-9])|[\[{<]\s?[\"']?([A-Za-z])[\"']?\s?[\]}>]"
 )
 _DECORATION = re.compile(r"[*`#$\"~]|(?<![A-Za-z0-9])_+|_+(?![A-Za-z0-9])|(?<![A-Za-z0-9])'|'(?![A-Za-z])")
 _BULLET = re.compile(r"^[ \t]{0,8}(?:[-\u2022\u00b7>+]|\d{1,2}[.)])[ \t]{1,8}", re.MULTILINE)
 
 _LETTER = r"(?:\(\s?([A-Za-z])\s?\)|(?<![A-Za-z0-9'])([A-Za-z])(?![A-Za-z0-9'-]))"
+_STOP = r"\.(?!\d|[A-Za-z](?![A-Za-z]))"  # a full stop, also with a word right behind it ("B.liver"); not that of "A.M." or "1.5"
 _CJK = "\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af"
 _ADVERBS = (
     r"(?:(?:(?:most\s{1,2})?(?:likely|probably|certainly)|clearly|definitely|therefore|thus|hence|indeed|simply|just|then|still|actually|"
@@ -73,7 +74,7 @@ _VERB = re.compile(r"\s(?:is|are|be|was|es|ist|est|\u00e9|\u00e8|with|for|:|=)(?
 _NAMED = re.compile(rf"\]?[\s:=,-]{{0,8}}{_ADVERBS}(?P<word>{_WORD_OPTION})?{_LETTER}", re.IGNORECASE)
 _BEFORE_TEXT = re.compile(rf"[\s:=,-]{{0,8}}{_ADVERBS}", re.IGNORECASE)
 _ENDS = re.compile(
-    rf"\s{{0,3}}(?:\.(?![A-Za-z0-9])|[,;:!)}}\]]|\n|$|-\s|[{_CJK}])|\s{{1,3}}(?:because|since|as|or|and|for|due|based|given|which|with|rather|instead|not|over)\b"
+    rf"\s{{0,3}}(?:{_STOP}|[,;:!)}}\]]|\n|$|-\s|[{_CJK}])|\s{{1,3}}(?:because|since|as|or|and|for|due|based|given|which|with|rather|instead|not|over)\b"
 )
 _TEXT_ENDS = re.compile(
     rf"\s{{0,3}}(?:\.(?![A-Za-z0-9])|[,;:!)}}(]|\n|$|-\s|[{_CJK}])|\s{{1,3}}(?:because|since|as|or|and|due|based|given|which|with|rather|instead|not)\b"
@@ -114,7 +115,7 @@ _CONFIRMED = re.compile(
 )
 _LEADING = re.compile(
     rf"^[ \t]{{0,8}}(?:(?:option|choice|answer|letter)\s{{1,3}})?{_LETTER}"
-    r"(?P<mark>\s?\.(?![A-Za-z])|\s?[:),\]]|[ \t]{1,3}-[ \t]|[ \t]{0,8}$|"
+    rf"(?P<mark>\s?{_STOP}|\s?[:),;!\]]|[ \t]{{1,3}}-[ \t]|[ \t]{{0,8}}$|"
     r"[ \t]{1,3}(?:because|since|due|based|given|rather|instead|not)\b|)",
     re.MULTILINE | re.IGNORECASE,
 )
@@ -143,7 +144,8 @@ _HEDGED = re.compile(
     re.IGNORECASE,
 )
 _KEYS = {"answer", "final_answer", "correct_answer", "choice", "option", "letter", "answer_choice", "correct_option", "selected_option",
-         "selected", "prediction", "correct_choice", "final", "response", "answer_letter"}  # fmt: skip
+         "selected", "prediction", "correct_choice", "final", "response", "answer_letter",
+         "answer_text", "option_text"}  # fmt: skip
 
 _MARKS = "".join(map(chr, (c for c in range(0x300, 0x1E000) if unicodedata.category(chr(c))[0] == "M")))
 # A letter keeps its combining marks: without its vowel signs a word of Hindi, Bengali, Tamil or Arabic is another word.
@@ -196,14 +198,14 @@ def contradicts(response: str, letters: str, options: Sequence[str]) -> bool:
     others = [answer_words(option) for option in options]
     behind = re.split(r"[.;!?\n]\s|[.;!?\n]$|[,(]|\s-\s", text[named.end :].lstrip(" .:),-\t\n"), maxsplit=1)[0]
     stated = answer_words(behind)
-    if not stated:
-        front = re.split(r"[.;!?:\n]", text[: named.start])[-1]
-        stated = answer_words(front)
-        return not _holds(stated, own) and any(_holds(stated, other) for other in others)
-    if _holds(stated, own) or _holds(own, stated):
-        return False
+    if not stated:  # "liver (B)"; a text that stands further off was talked of
+        stated = answer_words(re.split(r"[.;!?:\n]", text[: named.start])[-1])
+        return not _holds(stated, own) and any(other and stated[-len(other) :] == other for other in others)
+    if stated in others or _holds(stated, own) or _holds(own, stated):
+        return stated in others and stated != own
     bare = not any(map(_SENTENCE.fullmatch, stated)) and len(stated) <= max(3, *map(len, others))
-    return bare or any(_holds(stated, other) for other in others)
+    denied = "not" in stated  # "The liver is not visible" explains an answer
+    return bare or any(_holds(stated, other) and not (denied and "not" not in other) for other in others)
 
 
 def same_text(answer: str, gold: str) -> bool:
@@ -273,7 +275,8 @@ def published_reward_choice(text: str) -> str:
 # Words of a sentence: what holds one of them explains an answer, and does not state another.
 _SENTENCE = re.compile(
     r"(?:it|this|that|there|i|we|because|as|since|based|due|see|is|are|with|given|which|or|and|rather|instead|not|correct|fits|seems|"
-    r"according|has|have|was|were|shows)"
+    r"according|has|have|was|were|shows|most|likely|definitely|certainly|probably|clearly|sure|confidence|confident|final|answer|option|choice|"
+    r"explanation|reason|reasoning|rationale|\u9009\u9879|\u9879|\u6b63\u786e)"
 )
 
 

@@ -6,16 +6,18 @@ import re
 import shlex
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from unireason.cli import main
+from unireason.cli.asking import without_options
 
 
 def two_echoes(folder: Path) -> Path:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for n, k in np.ndindex(2, 4):
         dataset = Dataset()
         dataset.file_meta = FileMetaDataset()
@@ -53,6 +55,25 @@ def test_every_option_of_reading_is_advised_in_words_of_the_command(tmp_path: Pa
     for name, options, expected in (
         ("odd.npy", [], "--axes 'yxc'"),
         ("large.npy", ["--max-voxels", "200"], "--max-voxels 288"),
+        ("large.npy", ["--limit", "max_pixels=0"], "--limit max_pixels is 0"),
     ):
         assert main(["segment", str(tmp_path / name), "--point", "1,1,1", *options]) == 2
         assert expected in capsys.readouterr().err
+
+
+def test_a_command_without_options_of_reading_advises_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    two_echoes(tmp_path / "a" / "images" / "c")
+    (tmp_path / "b" / "images").mkdir(parents=True)
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4, 2), np.int16), np.eye(4)), tmp_path / "b" / "images" / "c.nii")
+    for name in "ab":
+        root = tmp_path / name
+        (root / "masks").mkdir()
+        nibabel.save(nibabel.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)), root / "masks" / "c.nii")
+        (root / "labels.json").write_text('{"liver": 1}')
+        assert main(["data", "inspect", "pair", str(root), "--quiet", "--sheet", str(tmp_path / "s.png")]) == 1
+        assert main(["data", "build", "pair", str(root), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+        told = "".join(capsys.readouterr())
+        assert not re.search(r"series=|frame=|--series|--frame", told)
+        assert told.count("Save the one that is meant as a file of its own.") == 2
+    limit = "'a' has 9 voxels. Expected at most 8. If that is intended, read it with limits=Limits(max_voxels=9)."
+    assert without_options(limit) == "'a' has 9 voxels. Expected at most 8. Make it smaller or leave it out."

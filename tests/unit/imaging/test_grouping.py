@@ -120,6 +120,11 @@ def test_three_by_two_volumes_and_how_they_are_named(tmp_path: Path) -> None:
     with pytest.raises(GeometryError, match="2 volumes"):  # words of two of them
         imaging.read(folder, series="b-value 1000")
     assert {int(imaging.read(folder, series=n).pixels[0, 0, 0]) for n in (1, 2)} == {100, 200}
+    listed = re.findall(r"\d: ([^;)]+)", str(error.value))
+    for n, line in enumerate(listed):  # each line of the list, and the words that differ, may be copied
+        words = [word for word in line.split(", ") if word.startswith(("b-value", "gradient"))]
+        for typed in (line, ", ".join(words), ", ".join(words[::-1])):
+            assert np.array_equal(imaging.read(folder, series=typed).pixels, imaging.read(folder, series=n).pixels)
 
 
 def test_what_differs_from_slice_to_slice_of_one_volume_is_no_choice(tmp_path: Path) -> None:

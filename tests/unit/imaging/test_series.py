@@ -1,3 +1,4 @@
+import re
 import shutil
 from pathlib import Path
 
@@ -160,11 +161,22 @@ def test_a_single_file_in_a_folder(tmp_path: Path) -> None:
     assert imaging.read(tmp_path / "b").kind == "volume"
 
 
+def test_no_slice_is_lost_for_a_missing_uid_or_a_cut_header(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "s", VOLUME, SeriesInstanceUID="")
+    assert np.array_equal(np.sort(imaging.read(folder).pixels, axis=None), np.sort(VOLUME, axis=None))
+    path = position(folder, 5)
+    path.write_bytes(path.read_bytes()[:420])
+    with pytest.raises(ImageReadError, match="within its header"):
+        imaging.read(folder)
+
+
 def test_limits(tmp_path: Path) -> None:
     folder = write_series(tmp_path / "s", VOLUME)
-    for field, value in (("max_files", 5), ("max_voxels", 119), ("max_total_bytes", 999)):
-        with pytest.raises(SizeLimitError, match=field):
+    for field, value in (("max_files", 2), ("max_voxels", 119), ("max_total_bytes", 999)):
+        with pytest.raises(SizeLimitError, match=field) as error:
             imaging.read(folder, limits=imaging.Limits(**{field: value}))
+        advised = re.search(rf"limits=Limits\({field}=(\d+)\)", str(error.value))
+        assert imaging.read(folder, limits=imaging.Limits(**{field: int(advised[1])})).pixels.shape == VOLUME.shape
 
 
 def test_mixed_scales_are_widened(tmp_path: Path) -> None:

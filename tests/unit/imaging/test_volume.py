@@ -469,3 +469,11 @@ def test_a_slope_without_an_intercept_is_told(tmp_path: Path) -> None:
         imaging.read(path)
     for slope in (0, float("nan"), float("inf")):
         assert imaging.read(patch(path, 112, "<2f", slope, float("nan"))).pixels.dtype == np.int16
+
+
+@pytest.mark.parametrize("first", [(8, 5, 2, 0), (2, 0, 4, 0), (8, 22, 16, 0)])
+def test_values_of_a_pair_that_begin_like_dicom(first: tuple[int, ...], tmp_path: Path) -> None:
+    values = np.zeros((12, 12, 12), np.int16)
+    values[:4, 0, 0] = first
+    nibabel.save(nibabel.Nifti1Pair(values, np.eye(4)), tmp_path / "a.hdr")
+    assert imaging.read(tmp_path / "a.img").pixels.sum() == sum(first)

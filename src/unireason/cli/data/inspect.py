@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unireason.cli.asking import without_options
 from unireason.files import json_text
 
 if TYPE_CHECKING:
@@ -170,5 +171,5 @@ def _problems(found: Survey) -> list[str]:
     if not count:
         return ["  problems     none"]
     lines = [f"  problems     {count:,}:"]
-    lines += [f"    {item}: {reason}" for item, reason in found.problems[:_SHOWN_PROBLEMS]]
+    lines += [f"    {item}: {without_options(reason)}" for item, reason in found.problems[:_SHOWN_PROBLEMS]]
     return [*lines, *([f"    ... and {count - _SHOWN_PROBLEMS:,} more (see --json)"] if count > _SHOWN_PROBLEMS else [])]

@@ -24,7 +24,7 @@ LEAST_IOU = 0.99
 MOST_APART = 10.0
 """Grey levels by which a picture may differ from the source on average: resizing may be done in several ways, but another picture lies
 further away."""
-_CELLS = 16
+_CELLS, _CELL_SIDE = 16, 4  # cells along an axis at most, and pixels along a cell at least
 
 
 def check_pictures(
@@ -96,15 +96,17 @@ def _apart(picture: NDArray[np.uint8], z: int, facts: MaskFacts) -> float:
     else:
         truth = facts.grey()
     shown = picture.astype(float) @ np.array(LUMA) if picture.ndim == 3 else picture.astype(float)
-    return float(np.abs(_coarse(shown) - _coarse(truth)).mean())
+    cells = [max(min(pair) // _CELL_SIDE, 1) for pair in zip(shown.shape, truth.shape, strict=True)]
+    return float(np.abs(_coarse(shown, cells) - _coarse(truth, cells)).mean())
 
 
-def _coarse(grey: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means over a grid of at most 16 x 16 cells."""
-    rows, columns = (np.linspace(0, n, min(n, _CELLS) + 1).astype(int)[:-1] for n in grey.shape)
-    sums = np.add.reduceat(np.add.reduceat(grey, rows, axis=0), columns, axis=1)
-    sizes = np.add.reduceat(np.add.reduceat(np.ones(grey.shape), rows, axis=0), columns, axis=1)
-    return np.asarray(sums / sizes)
+def _coarse(grey: NDArray[np.float64], cells: Sequence[int]) -> NDArray[np.float64]:
+    """Means over a grid of cells, at most 16 along an axis; a pixel counts in each by its share of it."""
+    for n, wanted in zip(grey.shape, cells, strict=True):
+        ends, pixel = np.linspace(0, n, min(wanted, _CELLS) + 1), np.arange(n)
+        share = np.minimum(ends[1:, None], pixel + 1) - np.maximum(ends[:-1, None], pixel)
+        grey = (np.clip(share, 0, None) @ grey / ends[1]).T
+    return grey
 
 
 def _against(case: CaseRecord, name: str, mask: NDArray[np.bool_], facts: MaskFacts | None) -> Iterator[str]:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import datasets
+from unireason.cli import main
 from unireason.data.checks.run import Report, check, spread
 from unireason.data.dataset import MANIFEST, Dataset
 from unireason.data.item import Item, Layer, Loaded, Skipped, Source
@@ -409,6 +411,22 @@ def test_embedded_pictures_pass(embedded: Dataset) -> None:
     report = faults(embedded)
     assert report.counts["pictures"] == 0
     assert report.checked["pictures"]["pictures"] == 3 * 16 + 3
+
+
+@pytest.mark.parametrize("shape", [(3, 90), (14, 200), (27, 40), (90, 7)])
+def test_thin_pictures_are_held_against_their_source(shape: tuple[int, int], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    mask = np.ones(shape, np.uint8)
+    mask[:, shape[1] // 2 :] = 2
+    for n in range(2):
+        Image.fromarray(rng.integers(0, 256, shape).astype(np.uint8)).save(tmp_path / "images" / f"{n}.png")
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{n}.png")
+    (tmp_path / "labels.json").write_text('{"liver": 1, "spleen": 2}')
+    out = tmp_path / "out"
+    assert main(["data", "build", "pair", str(tmp_path), "--out", str(out), "--embed", "--quiet"]) == 0
+    assert main(["data", "check", str(out), "--quiet"]) == 0
 
 
 def test_a_picture_of_another_case_is_found(embedded: Dataset) -> None:
