@@ -192,10 +192,11 @@ def contradicts(response: str, letters: str, options: Sequence[str]) -> bool:
     if found is None or found[0].by_text or len(options) != len(letters):
         return False
     named, text = found
-    own = answer_words(options[letters.upper().index(named.letter)])
-    others = [answer_words(option) for option in options]
-    behind = re.split(r"[.;!?\n]\s|[.;!?\n]$|[,(]|\s-\s", text[named.end :].lstrip(" .:),-\t\n"), maxsplit=1)[0]
-    stated = answer_words(behind)
+    own, *others = map(_stated, (options[letters.upper().index(named.letter)], *options))
+    behind = text[named.end :].lstrip(" .:),-\t\n")
+    if _stated(behind)[: len(own)] == own:  # an option may hold commas itself, as a box does
+        return False
+    stated = answer_words(re.split(r"[.;!?\n]\s|[.;!?\n]$|[,(]|\s-\s", behind, maxsplit=1)[0])
     if not stated:
         front = re.split(r"[.;!?:\n]", text[: named.start])[-1]
         stated = answer_words(front)
@@ -275,6 +276,11 @@ _SENTENCE = re.compile(
     r"(?:it|this|that|there|i|we|because|as|since|based|due|see|is|are|with|given|which|or|and|rather|instead|not|correct|fits|seems|"
     r"according|has|have|was|were|shows)"
 )
+
+
+def _stated(text: str) -> tuple[str, ...]:
+    """The words of a text, blanks between listed numbers dropped."""
+    return answer_words(re.sub(r"(?<=\d),\s{1,3}(?=-?\d)", ",", text))
 
 
 def _holds(words: tuple[str, ...], inner: tuple[str, ...]) -> bool:

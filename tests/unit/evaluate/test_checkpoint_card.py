@@ -78,7 +78,7 @@ def test_card_and_page_say_the_same(exam, implicit, tmp_path, monkeypatch):
     found = json.loads(path.read_text())
     assert (found["checkpoint_sha256"], found["seed"], found["questions"]) == ("abc", 8, 6)
     assert found["exam_sha256"] == [made.manifest["content_sha256"] for made in (exam, implicit)]
-    assert "| **all** | 1.00 (1.00 to 1.00) | 1.00 (1.00 to 1.00) |" in (tmp_path / "README.md").read_text()
+    assert "| **all** | 1.00 (0.54 to 1.00) | 1.00 (0.54 to 1.00) |" in (tmp_path / "README.md").read_text()
     assert found["training"]["sft"]["steps"] == 100
     page = (tmp_path / "README.md").read_text()
     assert "Research only, not a medical device." in page
