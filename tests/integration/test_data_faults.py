@@ -156,7 +156,14 @@ def full(*_: Any, **__: Any) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-FULL = ("os.fdopen", "os.replace", "pathlib.Path.mkdir", "pathlib.Path.replace", "pyarrow.parquet.ParquetWriter")
+OPEN = Path.open
+
+
+def full_for_new_files(path: Path, mode: str = "r", *how: Any, **named: Any) -> Any:
+    return full() if "x" in mode or "w" in mode else OPEN(path, mode, *how, **named)
+
+
+FULL = ("pathlib.Path.open", "os.replace", "pathlib.Path.mkdir", "pathlib.Path.replace", "pyarrow.parquet.ParquetWriter")
 
 
 @pytest.mark.parametrize("place", FULL)
@@ -164,7 +171,7 @@ def test_a_full_disk_is_a_clear_error_and_the_build_goes_on_later(
     place: str, tree: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(place, full)
+        patch.setattr(place, full_for_new_files if place == "pathlib.Path.open" else full)
         with pytest.raises(UniReasonError, match="No space left"):
             make(config(tree), tmp_path / "set")
     assert not (tmp_path / "set" / MANIFEST).exists()

@@ -18,7 +18,7 @@ from unireason.types import Frame
 
 SIDE = 112  # model pixels of a phantom slice
 KEYS = {
-    *("question", "reasoning", "box", "points", "slice", "mask", "expert", "score", "gaps", "statistics"),
+    *("question", "reasoning", "box", "points", "slice", "mask", "expert", "score", "gaps", "statistics", "scope"),
     *("finish", "problems", "notes", "seconds"),
 }
 
@@ -245,7 +245,7 @@ def test_ask_outlines_its_looks(liver, capsys, tmp_path):
     capsys.readouterr()
     assert main([*command, "--save", str(tmp_path), "--report", str(report), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"trace", "masks"}
+    assert set(found) == {"masks", "scope", "trace"}
     (first, *_) = found["masks"]
     assert (first["look"], first["label"], first["mask"]) == (1, "liver", "trace-1-mask-look-1.nii.gz")
     mask = read(tmp_path / first["mask"]).pixels > 0

@@ -9,7 +9,7 @@ import pytest
 from ablation_program import CONFIG, answer, train, write_config
 from test_ablation_plan import planned
 
-from unireason.cli import main
+from unireason.cli import build_parser, main
 from unireason.cli.ablate import Terminal
 from unireason.errors import FormatError, UniReasonError
 from unireason.evaluate.ablation import schedule
@@ -171,6 +171,7 @@ def test_the_command_writes_everything(tmp_path, monkeypatch, capsys):
     program = (sys.executable, "-S", ablation_program.__file__)
     monkeypatch.setattr(schedule, "run", partial(schedule.run, program=program))
     monkeypatch.setattr(schedule, "_POLL", 0.01)
+    build_parser()  # every command is imported before the name is patched, so that none keeps the stand-in
     monkeypatch.setattr("unireason.cli.eval.suite.suite_of", lambda args: None)  # the stand-in needs no data
     path, out = write_config(tmp_path / "configs"), tmp_path / "o"
     assert main(["ablate", str(path), "--out", str(out)]) == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from unireason.data.layouts import umrg
 from unireason.data.layouts.intake import Wanted, take_in
 from unireason.data.layouts.umrg import Stored, UmrgRow
 from unireason.data.pictures import png
+from unireason.evaluate.suites import implicit
 from unireason.evaluate.suites.implicit import BuiltImplicitSuite
 from unireason.types import Box2D
 
@@ -24,12 +27,19 @@ def row(number, mask):
 
 
 @pytest.fixture
-def suite(tmp_path):
+def suite(tmp_path, monkeypatch):
+    """Two questions; the second lost its mask, as imports of an earlier version let it."""
     mask = np.zeros((28, 56), np.uint8)
     mask[8:16, 4:12] = 255
-    umrg.write(tmp_path / "in", [row(0, mask), row(1, np.zeros_like(mask))], prefix="test")
+    umrg.write(tmp_path / "in", [row(0, mask), row(1, mask)], prefix="test")
     take_in("umrg", tmp_path / "in", tmp_path / "out", wanted=Wanted(FrameRule(min_pixels=784)))
-    return BuiltImplicitSuite(Dataset.open(tmp_path / "out"), split="test")
+    made = BuiltImplicitSuite(Dataset.open(tmp_path / "out"), split="test")
+    asked = [
+        replace(s, question=replace(s.question, about=())) if s.question.text == "What 1?" else s
+        for s in made.dataset.samples("test")
+    ]
+    monkeypatch.setattr(implicit, "held_out_implicit", lambda dataset, count, split: asked)
+    return made
 
 
 def test_questions_with_an_empty_mask_are_left_out(suite):

@@ -146,7 +146,7 @@ def test_files_that_vanish_are_no_error(tmp_path, monkeypatch):
     assert not cache.problems
 
 
-@pytest.mark.parametrize("where", ["fdopen", "mkstemp"])
+@pytest.mark.parametrize("where", ["pathlib.Path.open", "os.replace"])
 def test_a_full_disk_stops_writing_and_nothing_else(tmp_path, monkeypatch, where):
     cache = DiskCache(tmp_path, BIG)
     cache.put("k", values(1))
@@ -155,7 +155,7 @@ def test_a_full_disk_stops_writing_and_nothing_else(tmp_path, monkeypatch, where
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("os.fdopen" if where == "fdopen" else "tempfile.mkstemp", full)
+        patch.setattr(where, full)
         cache.put("l", values(2))
         cache.put("m", values(2))
     ((problem, times),) = cache.problems.items()

@@ -81,7 +81,7 @@ def _mismatch(line: Mapping[str, Any]) -> bool:
     """Whether letter and text of the answer that stands contradict each other, as its trace says."""
     if not line["samples"]:
         return False
-    problems = line["samples"][line["sample"]]["trace"]["problems"]
+    problems = line["samples"][line["sample"]].get("trace", {}).get("problems", ())
     return any(problem["code"] == "choice_text_mismatch" for problem in problems)
 
 
