@@ -86,8 +86,7 @@ def bootstrap_mean(
     sums, sizes = _cluster_sums(numbers, clusters)
     if len(sums) >= FEW:
         rng = np.random.default_rng(seed)
-        step = max(1, _CHUNK // len(sums))
-        means = []
+        means, step = [], max(1, _CHUNK // len(sums))
         for begin in range(0, resamples, step):
             drawn = rng.integers(0, len(sums), size=(min(step, resamples - begin), len(sums)))
             means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
@@ -95,9 +94,9 @@ def bootstrap_mean(
         low, high = map(float, np.quantile(np.concatenate(means), [tail, 1 - tail]))
         if low < high:
             return low, high
-    if len(sums) == 1:
+    elif len(sums) == 1:
         return least, most
-    mean, items, count = float(numbers.mean()), len(numbers), len(sums)
+    mean, count = float(numbers.mean()), len(sums)
     by_chance = float(numbers.var(ddof=1))
     alike = float(sizes.sum() ** 2 / (sizes @ sizes))  # clusters of one size that weigh as much
     if math.isfinite(most - least):  # the rare cluster that few hold none of: one more, in the middle, takes part in the spread
@@ -105,7 +104,7 @@ def bootstrap_mean(
         sums, sizes = np.append(sums, sizes.mean() * (least + most) / 2), np.append(sizes, sizes.mean())
     apart = sums - sizes * sums.sum() / sizes.sum()
     between = float(apart @ apart) * len(sums) / (len(sums) - 1) / sizes.sum() ** 2
-    error = math.sqrt(max(between, by_chance / items))  # closer together than by chance is by chance
+    error = math.sqrt(max(between, by_chance / len(numbers)))  # closer together than by chance is by chance
     return spread(mean, error, count - 1.0, clusters=alike, limits=(least, most), confidence=confidence)
 
 

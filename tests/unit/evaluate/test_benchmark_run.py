@@ -124,7 +124,7 @@ def test_scores_by_hand(tmp_path):
     grounding = results["grounding"]
     assert (grounding["looks"], grounding["mean_box_iou"], grounding["iou_at_50"]) == (4, 0.5, 0.5)
     assert grounding["looked"] == pytest.approx(4 / 12)
-    assert grounding["ci95_patients"] == pytest.approx([0, 1], abs=0.01)  # so too: one found and one missed a patient
+    assert grounding["ci95_patients"] == pytest.approx([0, 1], abs=0.02)  # so too: one found and one missed a patient
     assert results["calibration"]["overlap"]["n"] == 4
     assert results["calibration"]["overlap"]["auroc"] == 1
     assert results["calibration"]["probability"]["n"] == 12

@@ -73,7 +73,7 @@ def answered(line: Mapping[str, Any]) -> Answered:
         predictors={key: line[key] for key in ("overlap", "probability", "agreement")},
         hits=tuple(bool(sample["right"]) for sample in samples),
         seconds=float(line["seconds"]),
-        remarks=tuple(map(sys.intern, samples[0]["trace"].get("scope", {}).get("remarks", ()))) if samples else (),
+        remarks=tuple(map(sys.intern, samples[0].get("trace", {}).get("scope", {}).get("remarks", ()))) if samples else (),
     )
 
 
