@@ -127,12 +127,14 @@ def _pages(reasoner: Reasoner, found: dict[str, list[Asked]], scores: dict[str, 
 
 
 def _table(scores: dict[str, Any], out: Path) -> None:
+    from unireason.report.bars import interval_text
+
     for key in ("2d", "3d"):
         part = scores[key]
-        low, high = part["accuracy_ci95_patients"] or part["accuracy_ci95"]
+        ends = interval_text(part["accuracy_ci95_patients"], 1)
         iou = "-" if part["mean_box_iou"] is None else f"{part['mean_box_iou']:.2f}"
         print(
-            f"{key}: {part['accuracy']:.1%} of {part['n']} right (95% {low:.1%} to {high:.1%}), "
+            f"{key}: {part['accuracy']:.1%} of {part['n']} right (95% {ends or 'unknown'}), "
             f"box IoU {iou}, answers with a look {part['crop_rate']:.1%}, "
             f"letter against text {part['mismatch_rate']:.1%}"
         )

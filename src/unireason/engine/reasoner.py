@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,7 @@ from .threads import set_threads
 __all__ = ["AskOptions", "Question", "Reasoner", "load", "make_trace"]
 
 _KEPT_CASES = 2
-Readable = str | os.PathLike[str]
+Readable = Any  # what `unireason.read` reads: a path, or an image in memory
 _MOST_QUOTED = 256  # characters of an answer in a problem
 
 

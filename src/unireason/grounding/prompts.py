@@ -143,7 +143,7 @@ class Profile:
         if n_slices < 1 or (kind == "image" and n_slices != 1):
             raise FormatError(f"{n_slices} pictures for one {kind}", "1 for an image, at least 1 for a volume")
         if len(options) == 1 or len(options) > _MAX_OPTIONS:
-            raise FormatError(f"{len(options)} answer options", f"none, or 2 to {_MAX_OPTIONS}")
+            raise FormatError(f"the number of answer options is {len(options)}", f"none, or 2 to {_MAX_OPTIONS}")
         system = self.system_2d if kind == "image" else self.system_3d
         user: list[Part] = []
         for index in range(n_slices):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.errors import ImageReadError
-from unireason.types import Case, Source
+from unireason.types import PHANTOM, Case, Source
 
 from .array import array_case, content
 from .decode import decoding
@@ -70,11 +70,11 @@ def _array(image: NDArray[Any], options: ReadOptions) -> Case:
 
 
 def _picture(image: Any, options: ReadOptions) -> Case:
-    from .picture import check_pixels, pillow_case
+    from .picture import check_pixels, made_by, pillow_case
 
     check_pixels(image, _NAME.name, options)
     options.pick(1, "the picture")
-    return pillow_case(image, Source(_NAME.name, "pillow", ""), options)
+    return pillow_case(image, Source(_NAME.name, "pillow", "", made_by(image)), options)
 
 
 def _nibabel(image: Any, options: ReadOptions) -> Case:
@@ -98,10 +98,12 @@ def _nibabel(image: Any, options: ReadOptions) -> Case:
     frame = options.pick(header.frames, "the image (4-D)")
     volume = stored.reshape((*header.sizes, header.frames), order="F")[..., frame].transpose(2, 1, 0)
     real = rescaled(np.ascontiguousarray(volume).ravel(), header.scale).reshape(volume.shape)
-    return nifti_case(header, real, Source(_NAME.name, "nibabel", ""), options, frame)
+    return nifti_case(header, real, Source(_NAME.name, "nibabel", "", header.made_by), options, frame)
 
 
 def _itk(image: Any, options: ReadOptions) -> Case:
     from .volume import itk_case
 
-    return itk_case(image, Source(_NAME.name, "simpleitk", ""), options)
+    notes = "ITK_FileNotes"  # what it reads from, and writes to, the description of a NIfTI file
+    marked = image.HasMetaDataKey(notes) and image.GetMetaData(notes) == PHANTOM
+    return itk_case(image, Source(_NAME.name, "simpleitk", "", PHANTOM if marked else ""), options)

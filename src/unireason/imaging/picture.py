@@ -97,8 +97,12 @@ def _read(path: Path, options: ReadOptions, case: Callable[[Image, Source, ReadO
             check_pixels(picture, path.name, options)
             notes = _choose_page(picture, path.name, options)
             kind = "jpeg" if picture.format == "MPO" else (picture.format or "picture").lower()  # MPO: several JPEG in one
-            made_by = PHANTOM if picture.info.get("Source") == PHANTOM else ""
-            return case(picture, Source(path.name, kind, sha256(content), made_by), options, notes)
+            return case(picture, Source(path.name, kind, sha256(content), made_by(picture)), options, notes)
+
+
+def made_by(picture: Image) -> str:
+    """``Source.made_by`` of a picture."""
+    return PHANTOM if picture.info.get("Source") == PHANTOM else ""
 
 
 def pillow_case(

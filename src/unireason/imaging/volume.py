@@ -183,6 +183,8 @@ def _placed(
     image: Any, stored: NDArray[Any], source: Source, options: ReadOptions, notes: tuple[str, ...], frame: int, count: int
 ) -> Case:
     """The Case of one frame of a SimpleITK image: a volume, or an image if it is flat."""
+    if stored.dtype.kind not in "buif":
+        raise ImageReadError(f"'{source.name}' holds values of type {stored.dtype}", "real numbers")
     notes = notes if count == 1 else (*notes, f"frame {frame} of {count}")
     if stored.ndim == 3:
         return _volume(stored, volume_geometry(stored.shape[::-1], _itk_affine(image)), source, options, notes)
@@ -202,6 +204,4 @@ def _itk_affine(image: Any) -> NDArray[np.float64]:
 
 
 def _volume(stored: NDArray[Any], geometry: Geometry, source: Source, options: ReadOptions, notes: tuple[str, ...]) -> Case:
-    if stored.dtype.kind not in "buif":
-        raise ImageReadError(f"'{source.name}' holds values of type {stored.dtype}", "real numbers")
     return Case(to_canonical(stored, geometry), "volume", geometry, options.modality or "", source, None, notes)

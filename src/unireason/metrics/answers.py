@@ -194,15 +194,17 @@ def contradicts(response: str, letters: str, options: Sequence[str]) -> bool:
     if found is None or found[0].by_text or len(options) != len(letters):
         return False
     named, text = found
-    own = answer_words(options[letters.upper().index(named.letter)])
-    others = [answer_words(option) for option in options]
-    behind = re.split(r"[.;!?\n]\s|[.;!?\n]$|[,(]|\s-\s", text[named.end :].lstrip(" .:),-\t\n"), maxsplit=1)[0]
-    stated = answer_words(behind)
+    own, *others = map(_stated, (options[letters.upper().index(named.letter)], *options))
+    behind = text[named.end :].lstrip(" .:),-\t\n")
+    stated = answer_words(re.split(r"[.;!?\n]\s|[.;!?\n]$|[,(]|\s-\s", behind, maxsplit=1)[0])
     if not stated:  # "liver (B)"; a text that stands further off was talked of
         stated = answer_words(re.split(r"[.;!?:\n]", text[: named.start])[-1])
         return not _holds(stated, own) and any(other and stated[-len(other) :] == other for other in others)
-    if stated in others or _holds(stated, own) or _holds(own, stated):
-        return stated in others and stated != own
+    if stated in others:
+        return stated != own
+    # An option may hold commas itself, as a box does.
+    if _stated(behind)[: len(own)] == own or _holds(stated, own) or _holds(own, stated):
+        return False
     bare = not any(map(_SENTENCE.fullmatch, stated)) and len(stated) <= max(3, *map(len, others))
     denied = "not" in stated  # "The liver is not visible" explains an answer
     return bare or any(_holds(stated, other) and not (denied and "not" not in other) for other in others)
@@ -278,6 +280,11 @@ _SENTENCE = re.compile(
     r"according|has|have|was|were|shows|most|likely|definitely|certainly|probably|clearly|sure|confidence|confident|final|answer|option|choice|"
     r"explanation|reason|reasoning|rationale|\u9009\u9879|\u9879|\u6b63\u786e)"
 )
+
+
+def _stated(text: str) -> tuple[str, ...]:
+    """The words of a text, blanks between listed numbers dropped."""
+    return answer_words(re.sub(r"(?<=\d),\s{1,3}(?=-?\d)", ",", text))
 
 
 def _holds(words: tuple[str, ...], inner: tuple[str, ...]) -> bool:

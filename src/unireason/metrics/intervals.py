@@ -86,8 +86,7 @@ def bootstrap_mean(
     sums, sizes = _cluster_sums(numbers, clusters)
     if len(sums) >= FEW:
         rng = np.random.default_rng(seed)
-        step = max(1, _CHUNK // len(sums))
-        means = []
+        means, step = [], max(1, _CHUNK // len(sums))
         for begin in range(0, resamples, step):
             drawn = rng.integers(0, len(sums), size=(min(step, resamples - begin), len(sums)))
             means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
@@ -95,20 +94,21 @@ def bootstrap_mean(
         low, high = map(float, np.quantile(np.concatenate(means), [tail, 1 - tail]))
         if low < high:
             return low, high
-    if len(sums) == 1:
+    elif len(sums) == 1:
         return least, most
-    mean, items, count = float(numbers.mean()), len(numbers), len(sums)
+    mean, count = float(numbers.mean()), len(sums)
     by_chance = float(numbers.var(ddof=1))
+    alike = float(sizes.sum() ** 2 / (sizes @ sizes))  # clusters of one size that weigh as much
     if math.isfinite(most - least):  # the rare cluster that few hold none of: one more, in the middle, takes part in the spread
         by_chance = (mean - least) * (most - mean)
         sums, sizes = np.append(sums, sizes.mean() * (least + most) / 2), np.append(sizes, sizes.mean())
     apart = sums - sizes * sums.sum() / sizes.sum()
     between = float(apart @ apart) * len(sums) / (len(sums) - 1) / sizes.sum() ** 2
-    error = math.sqrt(max(between, by_chance / items))  # closer together than by chance is by chance
-    return spread(mean, error, count - 1.0, clusters=count, limits=(least, most), confidence=confidence)
+    error = math.sqrt(max(between, by_chance / len(numbers)))  # closer together than by chance is by chance
+    return spread(mean, error, count - 1.0, clusters=alike, limits=(least, most), confidence=confidence)
 
 
-def spread(mean: float, error: float, freedom: float, *, clusters: int, limits: Interval, confidence: float = 0.95) -> Interval:
+def spread(mean: float, error: float, freedom: float, *, clusters: float, limits: Interval, confidence: float = 0.95) -> Interval:
     """Interval of a mean with a standard error of few degrees of freedom.
 
     Args:
@@ -133,7 +133,8 @@ def spread(mean: float, error: float, freedom: float, *, clusters: int, limits: 
     worth = float(clusters)
     if error and 0 < share < 1:
         widened = float(stdtrit(freedom, 1 - tail)) / NormalDist().inv_cdf(1 - tail)
-        worth = share * (1 - share) * ((most - least) / (error * widened)) ** 2
+        # No values inside the limits vary more than those that lie at them, so each cluster is worth a question at least.
+        worth = max(worth, share * (1 - share) * ((most - least) / (error * widened)) ** 2)
     right, wrong = share * worth, (1 - share) * worth
     low = float(betaincinv(right, wrong + 1, tail)) if right else 0.0
     high = float(betaincinv(right + 1, wrong, 1 - tail)) if wrong else 1.0

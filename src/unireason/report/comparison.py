@@ -190,7 +190,7 @@ def _by_tags(found: Mapping[str, Any]) -> str:
         rubric = f"{escape(heading(tag))}{remark(groups, 'what --json prints')}"
         bodies += f'<tbody><tr class="tag"><th scope="rowgroup" colspan="{len(runs) + 2}">{rubric}</th></tr>{rows}</tbody>'
     note = (
-        "Accuracy with its interval over patients (for one patient that of questions); the best of a row is bold. "
+        "Accuracy with its interval over patients; the best of a row is bold. "
         "Arrows: the interval over patients of the difference to "
         f"{escape(found['baseline'])} leaves out 0, not corrected for the number of rows."
     )
@@ -218,7 +218,7 @@ def _tag_cell(part: Mapping[str, Any] | None, best: float, pair: Mapping[str, An
     )
     share = percent(part["accuracy"])
     strong = f"<b>{share}</b>" if part["accuracy"] == best else share
-    return f"<td>{arrow}{strong} <small>{interval_text(part['accuracy_ci95_patients'] or part['accuracy_ci95'])}</small></td>"
+    return f"<td>{arrow}{strong} <small>{interval_text(part['accuracy_ci95_patients'])}</small></td>"
 
 
 def _readings(found: Mapping[str, Any], rules: Mapping[str, str]) -> str:
@@ -236,7 +236,7 @@ def _readings(found: Mapping[str, Any], rules: Mapping[str, str]) -> str:
 
 def _reading(name: str, rule: str, parts: Sequence[Mapping[str, Any] | None]) -> str:
     cells = "".join(
-        f"<td>{percent(part['accuracy'], 1)} <small>{interval_text(part['accuracy_ci95'], 1)}</small></td>"
+        f"<td>{percent(part['accuracy'], 1)} <small>{interval_text(part['accuracy_ci95_patients'], 1)}</small></td>"
         if part
         else f"<td>{_DASH}</td>"
         for part in parts

@@ -33,7 +33,16 @@ def run_markdown(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]
         *(_tag(tag, scores["by"][tag]) for tag in ordered(scores["by"])),
         "## Readings side by side\n",
         table(
-            ["reading", "accuracy", "Wilson 95%", "right for us alone", "right for it alone", "questions", "rule"],
+            [
+                "reading",
+                "accuracy",
+                "Wilson 95%",
+                "patients 95%",
+                "right for us alone",
+                "right for it alone",
+                "questions",
+                "rule",
+            ],
             _readings(results, apart, rules),
         ),
         "## Does anything tell right answers from wrong ones?\n",
@@ -121,7 +130,8 @@ def _readings(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]], 
     scores = results["scores"]["all"]
 
     def line(name: str, own: Mapping[str, Any], sides: Sequence[str], rule: str) -> list[str]:
-        shares = [percent(own["accuracy"], 1), interval_text(own["accuracy_ci95"], 1)]
+        intervals = [interval_text(own["accuracy_ci95"], 1), interval_text(own["accuracy_ci95_patients"], 1) or _DASH]
+        shares = [percent(own["accuracy"], 1), *intervals]
         return [cell(name), *shares, *sides, f"{own['n']:,}", cell(rule)]
 
     return [

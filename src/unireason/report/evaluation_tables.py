@@ -31,7 +31,7 @@ def legend(*more: str) -> str:
     """What the drawings of accuracies show; ``more`` are further entries, in HTML."""
     entries = (
         '<span class="whisker"></span>95% interval, questions taken as independent (Wilson)',
-        '<span class="strip"></span>95% interval over patients (bootstrap)',
+        '<span class="strip"></span>95% interval over patients',
         '<span class="dash"></span>chance',
         *more,
     )
@@ -176,7 +176,7 @@ def readings(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]], r
     return (
         '<div class="wide"><table class="readings"><thead><tr><th scope="col">Reading</th>'
         f'<th scope="col" class="chart">{ticks(("0", "50", "100%"))}</th><th scope="col">Accuracy</th><th scope="col">Wilson 95%</th>'
-        '<th scope="col" class="spare">Right for us alone</th>'
+        '<th scope="col">Patients 95%</th><th scope="col" class="spare">Right for us alone</th>'
         '<th scope="col" class="spare">Right for it alone</th><th scope="col">Questions</th></tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
         '<p class="note">Published readings are kept with their defects, to compare with published figures and for nothing else. '
@@ -185,10 +185,11 @@ def readings(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]], r
 
 
 def _reading(name: str, rule: str, own: Mapping[str, Any], apart: tuple[str, str]) -> str:
-    drawn = dot(own["accuracy"], own["accuracy_ci95"])
+    drawn = dot(own["accuracy"], own["accuracy_ci95"], own["accuracy_ci95_patients"])
     return (
         f'<tr><th scope="row"><b>{escape(name).replace("_", "_<wbr>")}</b><small>{escape(rule)}</small></th><td class="chart">{drawn}</td>'
         f'<td class="value">{percent(own["accuracy"], 1)}</td><td>{interval_text(own["accuracy_ci95"], 1)}</td>'
+        f"<td>{interval_text(own['accuracy_ci95_patients'], 1) or _DASH}</td>"
         f'<td class="spare">{apart[0]}</td><td class="spare">{apart[1]}</td><td>{own["n"]:,}</td></tr>'
     )
 

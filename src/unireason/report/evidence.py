@@ -144,14 +144,14 @@ def _row(name: str, part: Mapping[str, Any]) -> str:
     drawn = bar(part["accuracy"], _ends(part), part["chance"])
     return (
         f'<tr><th scope="row"><b>{escape(name.replace("_", " "))}</b><small>{escape(part["meaning"])}</small></th>'
-        f'<td class="chart">{drawn}</td><td class="value">{percent(part["accuracy"])}</td><td>{interval_text(_ends(part))}</td>'
+        f'<td class="chart">{drawn}</td><td class="value">{percent(part["accuracy"])}</td><td>{interval_text(_ends(part)) or _DASH}</td>'
         f'<td class="spare">{part["n"]:,}</td><td class="spare">{percent(kept["value"]) if kept else ""}</td><td>{reliance}</td></tr>'
     )
 
 
 def _ends(part: Mapping[str, Any]) -> Any:
-    """The interval over patients; of one patient that over questions."""
-    return part.get("ci95_patients") or part["ci95"]
+    """The interval over patients; that over questions where no patient is known."""
+    return part.get("ci95_patients", part["ci95"])
 
 
 def _interval(ends: Sequence[float] | None) -> str:

@@ -127,8 +127,8 @@ def _panel(key: str, score: Mapping[str, Any]) -> str:
 
 
 def _ends(part: Mapping[str, Any]) -> Any:
-    """The interval over patients; where there is none, that over questions."""
-    return part.get("accuracy_ci95_patients") or part.get("accuracy_ci95")
+    """The interval over patients; that over questions where no patient is known."""
+    return part.get("accuracy_ci95_patients", part.get("accuracy_ci95"))
 
 
 def _row(name: str, part: Mapping[str, Any], whole: Mapping[str, Any]) -> str:

@@ -80,7 +80,7 @@ def train(out, kind):
 def row(number, right):
     """A row of ``unireason eval run``: questions about volumes have two true looks, of which a wrong answer made none."""
     volume = number < 4
-    sample = {"said": "A", "right": bool(right), "looks": 2 * right if volume else 0}
+    sample = {"said": "A", "right": bool(right), "looks": 2 * right if volume else 0, "trace": {"problems": []}}
     return {
         **{"id": f"q{number}", "patient": f"p{number // 2}", "kind": "volume" if volume else "image", "tags": {}},
         **{"options": ["a", "b", "c", "d"], "said": "A", "right": bool(right), "published": {}, "problem": ""},

@@ -115,15 +115,16 @@ def test_scores_by_hand(tmp_path):
     assert every["n"] == results["n"] == 12
     assert results["patients"] == 2
     low, high = every["accuracy_ci95_patients"]
-    assert low < 0.01 < 0.99 < high  # two patients, each with one right and one wrong case, tell next to nothing
+    assert low < 0.02 < 0.98 < high  # two patients, each with one right and one wrong case, tell next to nothing
     assert results["too_few_patients"] is True
     assert results["scores"]["by"]["family"]["first"]["n"] == 4
     assert results["scores"]["by"]["kind"] == {"image": every}
-    assert every["published"]["m3d"] == {"n": 12, "accuracy": 0.5, "accuracy_ci95": list(wilson(6, 12))}
+    same = ("n", "accuracy", "accuracy_ci95", "accuracy_ci95_patients")
+    assert every["published"]["m3d"] == {key: every[key] for key in same}
     grounding = results["grounding"]
     assert (grounding["looks"], grounding["mean_box_iou"], grounding["iou_at_50"]) == (4, 0.5, 0.5)
     assert grounding["looked"] == pytest.approx(4 / 12)
-    assert grounding["ci95_patients"] == pytest.approx([0, 1], abs=0.01)  # so too: one found and one missed a patient
+    assert grounding["ci95_patients"] == pytest.approx([0, 1], abs=0.02)  # so too: one found and one missed a patient
     assert results["calibration"]["overlap"]["n"] == 4
     assert results["calibration"]["overlap"]["auroc"] == 1
     assert results["calibration"]["probability"]["n"] == 12
@@ -177,7 +178,7 @@ def test_samples_of_a_patient_are_drawn_together(tmp_path):
     sampling = results["sampling"]
     assert (sampling["mean_accuracy"], sampling["any_right"], sampling["all_right"]) == (0.5, 0.5, 0.5)
     low, high = sampling["mean_accuracy_ci95_patients"]
-    assert low < 0.01 < 0.99 < high
+    assert low < 0.02 < 0.98 < high
     lost, _ = start(right_on_even, tmp_path / "lost", Quiz(4, broken=["c2"]), samples=2, skip=0.25)
     assert lost["sampling"]["mean_accuracy"] == 0.25  # case 0 alone of four
 

@@ -53,8 +53,8 @@ def test_groups():
 
 def test_published_readings_count_what_they_count():
     assert breakdown(ROWS, seed=3)["all"]["published"] == {
-        "llava_med_closed": {"n": 1, "accuracy": 1.0, "accuracy_ci95": list(wilson(1, 1))},
-        "m3d": {"n": 2, "accuracy": 0.5, "accuracy_ci95": list(wilson(1, 2))},
+        "llava_med_closed": {"n": 1, "accuracy": 1.0, "accuracy_ci95": list(wilson(1, 1)), "accuracy_ci95_patients": None},
+        "m3d": {"n": 2, "accuracy": 0.5, "accuracy_ci95": list(wilson(1, 2)), "accuracy_ci95_patients": None},
     }
 
 

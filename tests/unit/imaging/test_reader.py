@@ -252,7 +252,8 @@ def test_an_array_of_nibabel_with_its_affine_is_the_file(tmp_path: Path) -> None
 
 
 def test_what_is_no_image_in_memory_is_told() -> None:
-    for thing in ([1, 2], object(), np.array(["a"]), np.zeros((0, 3)), SimpleITK.Image([4, 4], SimpleITK.sitkVectorUInt8)):
+    wrong = [SimpleITK.Image([4, 4], kind) for kind in (SimpleITK.sitkVectorUInt8, SimpleITK.sitkComplexFloat32)]
+    for thing in ([1, 2], object(), np.array(["a"]), np.zeros((0, 3)), *wrong):
         with pytest.raises(ImageReadError):
             imaging.read(thing)
     with pytest.raises(SizeLimitError):

@@ -298,6 +298,7 @@ HEPATITIS = ("hepatitis A", "hepatitis B", "hepatitis C")
 GERMS = ("S. aureus", "E. coli", "C. difficile", "K. pneumoniae", "A. baumannii")
 CELLS = ("T cell lymphoma", "B cell lymphoma", "NK cell lymphoma", "Hodgkin")
 SIDES = ("left", "right")
+BOXES = ("[50,78,62,90]", "[50,71,62,85]")
 
 
 @pytest.mark.parametrize(
@@ -407,6 +408,11 @@ def test_a_naming_alone_is_read(naming):
         ("left (A)", SIDES, False),
         ("B. kidney", ("spleen", "left kidney"), False),
         ("A. left<|im_end|>", SIDES, False),
+        ("A. [50,78,62,90]", BOXES, False),
+        ("The right option is A. [50, 78, 62, 90].", BOXES, False),
+        ("A. [50,71,62,85]", BOXES, True),
+        ("A. right, lower", ("left, upper", "right, lower"), True),
+        ("A. left, upper", ("left, upper", "right, lower"), False),
         ("spleen", ("spleen", "liver"), False),
         ("", SIDES, False),
         ("A.liver", SIDES, True),

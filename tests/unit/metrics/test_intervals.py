@@ -121,6 +121,17 @@ def test_equal_differences_never_give_an_interval_without_width(difference, pati
     assert (low <= 0 <= high) == (difference == 0)
 
 
+@pytest.mark.parametrize("value", [0.99, 0.999, 1 - 1e-9])
+def test_values_next_to_a_limit_tell_about_as_much_as_values_at_it(value):
+    low, high = bootstrap_mean([value] * 6, seed=0, clusters=range(6))
+    assert (low, high) == pytest.approx(bootstrap_mean([1.0] * 6, seed=0, clusters=range(6)), abs=0.02)
+
+
+def test_clusters_of_many_sizes_tell_less_than_clusters_of_one():
+    even, uneven = [n for n in range(6) for _ in range(4)], [0] * 19 + [1, 2, 3, 4, 5]
+    assert bootstrap_mean([1.0] * 24, seed=0, clusters=uneven)[0] < bootstrap_mean([1.0] * 24, seed=0, clusters=even)[0] - 0.3
+
+
 @pytest.mark.parametrize("values", [[], [1.0, float("nan")], [float("inf")]])
 def test_bootstrap_refuses_values(values):
     with pytest.raises(FormatError):

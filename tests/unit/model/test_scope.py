@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK
 from PIL import Image
 
 from unireason import imaging
@@ -29,6 +30,9 @@ def test_every_format_bears_the_mark_and_labels_do_not(tmp_path):
     for form, name in files.items():
         folder = write_patients(tmp_path / form, count=1, seed=3, form=form)[0]
         assert imaging.read(folder / name).source.made_by == PHANTOM, form
+    path = tmp_path / "nifti" / folder.name / "image.nii.gz"
+    for held in (nibabel.load(path), SimpleITK.ReadImage(path), Image.open(folder / "image.png")):
+        assert imaging.read(held).source.made_by == PHANTOM, type(held)
     assert imaging.read(next((tmp_path / "dicom").glob("*/dicom/*.dcm"))).source.made_by == PHANTOM
     for other in ("labels.png", "radiograph.png"):
         assert imaging.read(next((tmp_path / "png").glob(f"*/{other}"))).source.made_by == ""

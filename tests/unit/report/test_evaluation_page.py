@@ -48,7 +48,7 @@ def test_readings_are_counted_where_they_part(tmp_path: Path) -> None:
     for row, verdict in zip(rows, (False, False, True, True), strict=True):
         row["published"] = {"unireason_med": verdict, "m3d": None}
     _, markdown = written(tmp_path, rows)
-    assert "| unireason_med | 50.0% | 15.0\u201385.0% | 2 | 1 | 4 | the first letter |" in markdown
+    assert "| unireason_med | 50.0% | 15.0\u201385.0% | 1.3\u201398.7% | 2 | 1 | 4 | the first letter |" in markdown
     assert "| m3d |" not in markdown
 
 

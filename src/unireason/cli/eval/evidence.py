@@ -121,7 +121,7 @@ def _tell(results: Mapping[str, Any], page: Path) -> None:
     for name, part in results["conditions"].items():
         kept, lost = part.get("survival", {}).get("value"), part.get("reliance", {}).get("value")
         told = "" if lost is None else f"{lost:.2f}"
-        row = f"{name:<15}{percent(part['accuracy']):>9}{interval_text(part['ci95_patients'] or part['ci95']):>10}{part['n']:>6}"
+        row = f"{name:<15}{percent(part['accuracy']):>9}{interval_text(part['ci95_patients']) or '-':>10}{part['n']:>6}"
         print(f"{row}{'' if kept is None else percent(kept):>10}{told:>10}")
     print(f"chance {percent(results['conditions']['true']['chance'])}, answers with a look {percent(results['looked'])}")
     print(

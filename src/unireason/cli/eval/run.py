@@ -111,8 +111,8 @@ def _tell(results: Mapping[str, Any], page: Path) -> None:
 
     def row(name: str, part: Mapping[str, Any]) -> str:
         chance = percent(part["chance"]) if "chance" in part else ""
-        ends = part.get("accuracy_ci95_patients") or part["accuracy_ci95"]
-        return f"{name:<30}{percent(part['accuracy']):>9}{interval_text(ends):>10}{chance:>8}{part['n']:>8,}"
+        ends = interval_text(part["accuracy_ci95_patients"]) or "-"
+        return f"{name:<30}{percent(part['accuracy']):>9}{ends:>10}{chance:>8}{part['n']:>8,}"
 
     scores = results["scores"]
     print(f"{'':<30}{'accuracy':>9}{'95%':>10}{'chance':>8}{'n':>8}")

@@ -132,11 +132,13 @@ def _condition(name: str, found: Sequence[Row], rows: Rows, seed: int) -> dict[s
     if name == "true":
         return out
     pairs = [(rows[row.id, "true"], row) for row in found]
-    before = [again.right for once, again in pairs if once.right]
+    kept = [again for once, again in pairs if once.right]
+    before = [float(again.right) for again in kept]
     out["true_accuracy"] = sum(once.right for once, _ in pairs) / len(pairs)
     out["survival"] = {
         "value": sum(before) / len(before) if before else None,
-        "ci95": list(wilson(sum(before), len(before))),
+        "ci95": list(wilson(int(sum(before)), len(before))),
+        "ci95_patients": over_patients(before, [again.patient for again in kept], seed=seed, resamples=RESAMPLES),
         "n": len(before),
     }
     if name in REMOVED:

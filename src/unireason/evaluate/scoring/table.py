@@ -66,7 +66,7 @@ def breakdown(rows: Sequence[Row], *, seed: int, by: Sequence[str] = TAGS, resam
         ``mismatch_rate`` (share of answers whose letter and text contradict each other),
         ``chance`` (mean of one over the number of options; an open question counts 0), ``accuracy``, ``accuracy_ci95`` (Wilson, questions
         taken as independent), ``accuracy_ci95_patients`` (whole patients; None for one) and ``published``: for every
-        extractor that counts a question of the group its ``n``, ``accuracy`` and ``accuracy_ci95``. A tag that no row has is left out.
+        extractor that counts a question of the group its ``n``, ``accuracy`` and both intervals. A tag that no row has is left out.
 
     Raises:
         FormatError: If there are no rows, or a question comes twice.
@@ -134,27 +134,29 @@ def _groups(rows: Sequence[Row], by: Sequence[str]) -> dict[str, dict[str, list[
 def _scores(rows: Sequence[Row], seed: int, resamples: int) -> dict[str, Any]:
     patients = [row.patient for row in rows]
     names = sorted({name for row in rows for name in row.published})
-    published = {name: [row.published[name] for row in rows if row.published.get(name) is not None] for name in names}
-    right = [float(row.right) for row in rows]
+    published = {
+        name: [(row.published[name], row.patient) for row in rows if row.published.get(name) is not None] for name in names
+    }
     return {
-        "n": len(rows),
         "patients": len(set(patients)),
         "too_few_patients": too_few(len(set(patients))),
         "unread": sum(not row.said for row in rows),
         "mismatch_rate": sum(row.mismatch for row in rows) / len(rows),
         "chance": sum(1 / row.options for row in rows if row.options) / len(rows),
-        **_share(sum(row.right for row in rows), len(rows)),
-        "accuracy_ci95_patients": over_patients(right, patients, seed=seed, resamples=resamples),
-        "published": {
-            name: {"n": len(counted), **_share(counted.count(True), len(counted))}
-            for name, counted in published.items()
-            if counted
-        },
+        **_share([(row.right, row.patient) for row in rows], seed, resamples),
+        "published": {name: _share(counted, seed, resamples) for name, counted in published.items() if counted},
     }
 
 
-def _share(right: int, n: int) -> dict[str, Any]:
-    return {"accuracy": right / n, "accuracy_ci95": list(wilson(right, n))}
+def _share(verdicts: Sequence[tuple[Any, str]], seed: int, resamples: int) -> dict[str, Any]:
+    """Accuracy and both intervals of verdicts, each with its patient."""
+    right = [float(verdict) for verdict, _ in verdicts]
+    return {
+        "n": len(right),
+        "accuracy": sum(right) / len(right),
+        "accuracy_ci95": list(wilson(int(sum(right)), len(right))),
+        "accuracy_ci95_patients": over_patients(right, [own for _, own in verdicts], seed=seed, resamples=resamples),
+    }
 
 
 def _check(rows: Sequence[Row]) -> None:
