@@ -39,7 +39,8 @@ class MovedModules(MetaPathFinder, Loader):
         old = module.__name__.removeprefix(PREFIX)
         tables = self._tables or {}
         new = tables["modules"].get(old)
-        warnings.warn(f"{module.__name__} has moved" + (f" to {PREFIX}{new}" if new else ""), DeprecationWarning, stacklevel=2)
+        if new:
+            warnings.warn(f"{module.__name__} has moved to {PREFIX}{new}", DeprecationWarning, stacklevel=2)
 
         def find(name: str) -> Any:
             home, _, there = tables["names"].get(f"{old}.{name}", f"{new}:{name}" if new else "").partition(":")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import resource
 import subprocess
 import sys
@@ -184,3 +185,20 @@ def test_typing_names_are_those_of_python_3_10():
         for node in ast.parse(path.read_text()).body:  # not what stands below "if TYPE_CHECKING"
             if isinstance(node, ast.ImportFrom) and node.module == "typing":
                 assert not newer & {name.name for name in node.names}, path
+
+
+def test_old_names_are_found_where_they_went():
+    """Whoever imported a module by its name before the files were joined still can, for one release."""
+    table = json.loads((ROOT / "assets" / "moved.json").read_text())
+    homes = set(table["modules"].values()) | {home.partition(":")[0] for home in table["names"].values()}
+    files = {p.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__") for p in FILES}
+    assert homes <= files
+    with pytest.warns(DeprecationWarning, match="has moved to unireason"):
+        from unireason.train.feed.plan import Plan
+    from unireason.train.sampler import BatchPlan
+
+    assert Plan is BatchPlan
+    with pytest.raises(ImportError):
+        from unireason.train.feed.plan import Nothing  # noqa: F401
+    with pytest.raises(ModuleNotFoundError):
+        import unireason.train.nowhere  # noqa: F401

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unireason.core.errors import ModelError
-from unireason.core.store import unloadable
+from unireason.core.store import read_json, unloadable
 from unireason.grounding.profile import BUILT_IN, GROUNDING_FILE, PROFILE_FILE, Profile, load_profile
 
 from . import files
@@ -240,13 +240,13 @@ def load_tokenizer(folder: Path) -> Any:
 
 def _declared(path: Path) -> str | None:
     """The class that a tokenizer's settings name; servers choose by it, so that it must survive saving."""
-    named = files.read_json(path).get("tokenizer_class") if path.exists() else None
+    named = read_json(path).get("tokenizer_class") if path.exists() else None
     return named if isinstance(named, str) else None
 
 
 def read_template(path: Path) -> str:
     """The chat template of an older checkpoint, which keeps it in a JSON file of its own."""
-    text = files.read_json(path).get("chat_template")
+    text = read_json(path).get("chat_template")
     if not isinstance(text, str):
         raise ModelError(f"{path.name} holds no chat template", '{"chat_template": "..."}')
     return text
