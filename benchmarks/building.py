@@ -35,9 +35,8 @@ def make(folder: Path, images: int) -> None:
     import numpy as np
     from PIL import Image
 
-    from unireason.data.names import readable
-    from unireason.data.sources.phantom import generate
-    from unireason.data.sources.phantom_slices import NAMES
+    from unireason.data.scene import readable
+    from unireason.data.sources.phantom import SLICE_NAMES, generate
 
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
@@ -55,7 +54,7 @@ def make(folder: Path, images: int) -> None:
             picture.save(folder / "images" / f"{stem}.png", compress_level=3)
             labels = np.asarray(Image.fromarray(made.labels[k]).resize((SIDE, SIDE), Image.Resampling.NEAREST))
             masks = []
-            for value in (v for v in np.unique(labels) if v in NAMES):
+            for value in (v for v in np.unique(labels) if v in SLICE_NAMES):
                 name = f"{stem}--{value:04d}_000.png"
                 Image.fromarray((labels == value).astype(np.uint8) * 255).save(folder / "masks" / name, compress_level=3)
                 masks.append(f"masks/{name}")
@@ -63,7 +62,7 @@ def make(folder: Path, images: int) -> None:
         patient += 1
     index = dict(list(index.items())[:images])
     (folder / "SAMed2D_v1.json").write_text(json.dumps(index))
-    classes = {"PHANTOM": {readable(name): value for value, name in NAMES.items()}}
+    classes = {"PHANTOM": {readable(name): value for value, name in SLICE_NAMES.items()}}
     (folder / CLASSES).write_text(json.dumps(classes))
 
 
@@ -84,11 +83,10 @@ def decode(folder: Path, images: int) -> dict[str, float]:
 
 def build(folder: Path, out: Path, options: dict[str, str], **settings: Any) -> dict[str, Any]:
     """Build in this process; process seconds of every stage, counts and peak memory."""
-    from unireason.data.annotate.template import TemplateAnnotator
-    from unireason.data.build.config import BuildConfig
-    from unireason.data.build.pool import LocalPool
-    from unireason.data.build.run import Hands
-    from unireason.data.build.run import build as run
+    from unireason.data.build_store import BuildConfig
+    from unireason.data.pipeline import Hands, LocalPool
+    from unireason.data.pipeline import build as run
+    from unireason.data.rationale.template import TemplateAnnotator
 
     stages: dict[str, float] = {}
     last = ["list", time.process_time()]

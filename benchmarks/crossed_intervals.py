@@ -1,5 +1,5 @@
-"""How often intervals of means over seeds and questions hold the truth: the analysis of variance of ``unireason.metrics.crossed`` against
-a percentile bootstrap of seeds and patients.
+"""How often intervals of means over seeds and questions hold the truth: the analysis of variance of ``unireason.metrics.statistics``
+against a percentile bootstrap of seeds and patients.
 
     python benchmarks/crossed_intervals.py
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.metrics.crossed import crossed_mean
+from unireason.metrics.statistics import crossed_mean
 
 PATIENTS, STUDIES, RESAMPLED, DRAWS = 200, 1000, 400, 300
 MIDDLE, NOISE = (

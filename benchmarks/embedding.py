@@ -18,11 +18,10 @@ import torch
 from transformers import SamConfig, SamModel
 
 from benchmarks.machine import describe
+from unireason.core.types import Box2D, Case, Geometry, Source
 from unireason.segment.expert import Prompt, Segmentation
-from unireason.segment.networks.expert import NetworkExpert
-from unireason.segment.networks.recipe import Recipe
-from unireason.segment.networks.sam import SamNetwork
-from unireason.types import Box2D, Case, Geometry, Source
+from unireason.segment.networks import NetworkExpert, Recipe
+from unireason.segment.sam import SamNetwork
 
 PROMPTS = 10
 SHAPE = (480, 640)

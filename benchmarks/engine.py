@@ -23,17 +23,17 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe
+from unireason.core.types import Box3D, Stack
 from unireason.engine.case import EncodedCase, Request
 from unireason.engine.local import LocalEngine
 from unireason.engine.reference import ReferenceEngine
 from unireason.engine.session import Budget
 from unireason.grounding.grammar import write
-from unireason.grounding.prompts import BUILT_IN
+from unireason.grounding.profile import BUILT_IN
 from unireason.model import tokens
 from unireason.model.checkpoint import Checkpoint, assemble
-from unireason.model.processor import make_processor
+from unireason.model.files import make_processor
 from unireason.model.scratch import make_tokenizer
-from unireason.types import Box3D, Stack
 
 TARGETS = {
     "whole_answer_2_boxes": 2.0,

@@ -24,18 +24,18 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe
-from unireason.data.annotate.template import TemplateAnnotator
-from unireason.data.build.config import BuildConfig
-from unireason.data.build.run import build
+from unireason.core.types import Case
+from unireason.data.build_store import BuildConfig
 from unireason.data.dataset import Dataset
 from unireason.data.frames import rule
+from unireason.data.pipeline import build
+from unireason.data.rationale.template import TemplateAnnotator
 from unireason.engine.reasoner import Reasoner, load
 from unireason.engine.reference import ReferenceEngine
-from unireason.evaluate.benchmark.run import lines, run
-from unireason.evaluate.questions import by_case
+from unireason.evaluate.benchmark import lines, run
+from unireason.evaluate.store import by_case
+from unireason.evaluate.suites.base import Entry
 from unireason.evaluate.suites.built import BuiltSuite
-from unireason.evaluate.suites.suite import Entry
-from unireason.types import Case
 
 EACH = 5  # questions a volume
 TARGET = 5.0

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe
-from unireason.evaluate.evidence.reliance import summary
-from unireason.evaluate.evidence.rows import Row, RowFile, Rows
-from unireason.report.bars import interval_text, percent
-from unireason.report.evidence_figure import write_evidence_figure
+from unireason.evaluate.evidence import EvidenceRow, EvidenceRows, Rows, summary
+from unireason.report.evidence import write_evidence_figure
+from unireason.report.html import interval_text, percent
 
 
 def pool(folders: Sequence[Path]) -> Rows:
@@ -25,7 +24,7 @@ def pool(folders: Sequence[Path]) -> Rows:
     found: Rows = {}
     for folder in folders:
         manifest = json.loads((folder / "manifest.json").read_text())
-        rows: list[Row] = [replace(row, id=f"{folder}:{row.id}") for row in RowFile(folder, manifest).rows.values()]
+        rows: list[EvidenceRow] = [replace(row, id=f"{folder}:{row.id}") for row in EvidenceRows(folder, manifest).rows.values()]
         found |= {row.key: row for row in rows}
     return found
 

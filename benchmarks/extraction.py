@@ -77,8 +77,8 @@ def loop(labels: np.ndarray) -> dict[str, tuple[int, ...]]:
 
 def one_pass(labels: np.ndarray) -> dict[str, tuple[int, ...]]:
     """The package's own way."""
-    from unireason.data.extract.boxes import find
     from unireason.data.item import Layer
+    from unireason.data.regions import find
 
     found = find([Layer(labels, {v: f"s{v}" for v in range(1, LABELS + 1)})])
     return {f.name: (*f.corners[0], *f.corners[1]) for f in found}
@@ -108,8 +108,8 @@ def child_boxes(path: Path, runs: int) -> dict[str, Any]:
 
 def loaded(labels: np.ndarray, pixels: np.ndarray, spacing: tuple[float, ...], layers: Any = None) -> Any:
     """An item in memory."""
+    from unireason.core.types import Case, Geometry, Source
     from unireason.data.item import Item, Layer, Loaded
-    from unireason.types import Case, Geometry, Source
 
     n = labels.ndim
     names = {v: f"s{v}" for v in range(1, int(labels.max(initial=0)) + 1)}
@@ -122,8 +122,8 @@ def loaded(labels: np.ndarray, pixels: np.ndarray, spacing: tuple[float, ...], l
 def child_scene(path: Path, what: str) -> dict[str, float]:
     """One scene of a volume, or, for "nothing", only its arrays in memory."""
     from benchmarks.reading import peak_mb
-    from unireason.data.extract.describe import describe
     from unireason.data.frames import rule
+    from unireason.data.measure import describe
 
     labels = np.load(path, allow_pickle=False)
     pixels = np.multiply(labels, 7, dtype=np.int16)
@@ -141,10 +141,9 @@ def child_pictures(count: int) -> dict[str, float]:
     """Median milliseconds for a scene of a picture, and for decoding its PNG files."""
     import scipy.ndimage as ndimage
 
-    from unireason.data.extract.describe import describe
-    from unireason.data.frames import rule
+    from unireason.data.frames import from_png, png, rule
     from unireason.data.item import Layer
-    from unireason.data.pictures import from_png, png
+    from unireason.data.measure import describe
 
     rng = np.random.default_rng(0)
     y, x = np.ogrid[:512, :512]

@@ -19,21 +19,18 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.machine import describe
-from unireason.data.annotate.template import TemplateAnnotator
-from unireason.data.build.config import BuildConfig
-from unireason.data.build.run import build
+from unireason.data.build_store import BuildConfig
 from unireason.data.frames import rule
+from unireason.data.pipeline import build
+from unireason.data.rationale.template import TemplateAnnotator
 from unireason.model import vision
 from unireason.model.checkpoint import Checkpoint, load
-from unireason.train.feed.cases import Cases
-from unireason.train.feed.disk import DiskCache
-from unireason.train.feed.features import Features
-from unireason.train.feed.plan import Plan, bins
-from unireason.train.network.attention import packed_attention, use_packed_attention
-from unireason.train.network.encode import Encoder
-from unireason.train.network.policy import Policy
-from unireason.train.network.sequence import Tree, pack
-from unireason.train.settings.shared import Data
+from unireason.train.cases import Cases
+from unireason.train.config import Data
+from unireason.train.features import DiskCache, Features
+from unireason.train.packing import PrefixTree, pack, packed_attention, use_packed_attention
+from unireason.train.policy import Encoder, Policy
+from unireason.train.sampler import BatchPlan, bins
 
 OFF = DiskCache(None, 0)
 AT_ONCE, TOKENS = 48, 8192  # lists of pictures asked for together; tokens of a packed row
@@ -70,7 +67,7 @@ def reading(plain: Path, embedded: Path, cache: Path) -> dict[str, float]:
     return found | {"embedded": stored()}
 
 
-def looking(checkpoint: Checkpoint, trees: list[Tree], cache: Path) -> dict[str, float]:
+def looking(checkpoint: Checkpoint, trees: list[PrefixTree], cache: Path) -> dict[str, float]:
     """Seconds for the features of all pictures of an epoch."""
     lists = [run.pictures for tree in trees for run in (tree.prefix, *tree.rows) if run.pictures]
 
@@ -91,7 +88,7 @@ def looking(checkpoint: Checkpoint, trees: list[Tree], cache: Path) -> dict[str,
     }
 
 
-def learning(checkpoint: Checkpoint, trees: list[Tree], cache: Path) -> float:
+def learning(checkpoint: Checkpoint, trees: list[PrefixTree], cache: Path) -> float:
     """Seconds of forward and backward passes over an epoch, features from memory."""
     features = Features(checkpoint, DiskCache(cache, 1 << 30))
     policy = Policy(checkpoint.network, autocast=True)
@@ -120,7 +117,7 @@ def measure(patients: int) -> dict[str, dict[str, float]]:
         plain, embedded = made(folder / "plain", patients, embed=False), made(folder / "embedded", patients, embed=True)
         found = {"milliseconds a case": reading(plain, embedded, folder / "pictures")}
         cases = Cases(Data((str(plain),)), rule("phantom"), DiskCache(folder / "pictures", 1 << 30))
-        plan, encoder = Plan(cases.cases("train"), samples=32, together=4), Encoder.of(checkpoint)
+        plan, encoder = BatchPlan(cases.cases("train"), samples=32, together=4), Encoder.of(checkpoint)
         asked = [cases.asked(unit) for n in range(plan.steps) for unit in plan.step(n)]
         trees = [tree for case, samples in asked for tree in encoder.trees(samples, case.frame, cases.pictures(case))]
         look = looking(checkpoint, trees, folder / "features")

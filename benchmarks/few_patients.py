@@ -15,8 +15,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.metrics.crossed import crossed_difference, crossed_mean
-from unireason.metrics.intervals import Interval, bootstrap_mean, flip_interval
+from unireason.metrics.statistics import Interval, bootstrap_mean, crossed_difference, crossed_mean, flip_interval
 
 PATIENTS, STUDIES, RESAMPLED = (3, 5, 8, 12, 19, 30), 1000, 400
 SHARES, ICCS = (0.5, 0.75, 0.9), (0.05, 0.2, 0.4)

@@ -17,10 +17,10 @@ import numpy as np
 
 from benchmarks.machine import describe
 from benchmarks.paired import gains, read
-from unireason.evaluate.grounding import SCORES, TOLERANCE_MM, evaluate, summary
+from unireason.core.store import write_bytes
+from unireason.evaluate.comparison import table, table_by
 from unireason.evaluate.heldout import make_grounding_exam
-from unireason.evaluate.leaderboard import table, table_by
-from unireason.files import write_bytes
+from unireason.evaluate.pointing import SCORES, TOLERANCE_MM, ask_implicit, implicit_summary
 
 SEED = 20261205
 
@@ -32,12 +32,12 @@ def ask(args: argparse.Namespace) -> None:
     """
     from unireason.engine.reasoner import load
     from unireason.engine.sampling import Sampling
-    from unireason.segment.catalogue import make_expert
+    from unireason.segment.expert import make_expert
 
     dataset = make_grounding_exam(SEED, args.questions, args.exam)
     expert = make_expert(args.expert, weights=args.weights)
     how = {"samples": args.drawn, "sampling": Sampling(temperature=1.0, seed=SEED)} if args.drawn else {}
-    done = evaluate(load(args.checkpoint, threads=1), dataset, expert, count=args.questions, **how)
+    done = ask_implicit(load(args.checkpoint, threads=1), dataset, expert, count=args.questions, **how)
     rows = [one.row() for one in done]
     several = [rows[i : i + max(1, args.drawn)] for i in range(0, len(rows), max(1, args.drawn))]
     means = [own[0] | {name: float(np.mean([row[name] for row in own])) for name in SCORES} for own in several]
@@ -50,7 +50,7 @@ def compare(start: Path, runs: Sequence[Path]) -> dict[str, Any]:
     names = [path.stem for path in (start, *runs)]
     if len(set(names)) < len(names):
         raise SystemExit("two files of answers have the same name")
-    models = {name: summary(rows) for name, rows in zip(names, (base, *answers), strict=True)}
+    models = {name: implicit_summary(rows) for name, rows in zip(names, (base, *answers), strict=True)}
     return {
         "questions": len(base),
         "tolerance_mm": TOLERANCE_MM,

@@ -17,10 +17,10 @@ import numpy as np
 
 from benchmarks.machine import describe
 from benchmarks.paired import gains, read
+from unireason.core.types import Trace
 from unireason.data.records import SampleRecord
-from unireason.metrics.intervals import bootstrap_mean
-from unireason.rewards.measures import looks_iou
-from unireason.types import Trace
+from unireason.metrics.statistics import bootstrap_mean
+from unireason.rewards.outcome import looks_iou
 
 SEED, DRAWN = 20261122, 4
 

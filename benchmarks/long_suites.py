@@ -25,14 +25,11 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.machine import describe
+from unireason.core.types import AnswerStep, Crop, Frame, LookStep, Source, TextStep, Trace
 from unireason.engine.reasoner import Reasoner, load
-from unireason.evaluate.benchmark.rows import make_line
-from unireason.evaluate.benchmark.settings import Settings
-from unireason.evaluate.journal import MANIFEST, RESULTS, ROWS, make_manifest
-from unireason.evaluate.questions import choose
-from unireason.evaluate.suites.catalogue import open_suite
-from unireason.evaluate.suites.suite import Entry, Suite
-from unireason.types import AnswerStep, Crop, Frame, LookStep, Source, TextStep, Trace
+from unireason.evaluate.benchmark import RunSettings, make_line
+from unireason.evaluate.store import MANIFEST, RESULTS, ROWS, choose, make_manifest
+from unireason.evaluate.suites.base import Entry, Suite, open_suite
 
 GB = 1 << 30
 TARGETS = {
@@ -175,7 +172,7 @@ def begin(suite: Suite, reasoner: Reasoner) -> tuple[list[Entry], dict[str, Any]
     """All questions of a suite, and the manifest of a run over them."""
     entries = choose(suite, None, 0)
     told = {"data": "suite", "split": "open-access", "suite_options": {}}
-    return entries, {**make_manifest("run", reasoner, suite, entries, seed=0), **Settings(opened=told).manifest()}
+    return entries, {**make_manifest("run", reasoner, suite, entries, seed=0), **RunSettings(opened=told).manifest()}
 
 
 def prepare(folder: Path, questions: int, runs: int) -> None:

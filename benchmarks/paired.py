@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from unireason.metrics.intervals import flip_interval
+from unireason.metrics.statistics import flip_interval
 
 Rows = list[dict[str, Any]]
 

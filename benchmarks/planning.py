@@ -22,10 +22,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.machine import describe
-from unireason.train.estimate import memory, operations
-from unireason.train.estimate.shape import Shape, of_config
-from unireason.train.estimate.workload import Pictures, Tree
-from unireason.train.settings.shared import Model, Optim
+from unireason.train import cost
+from unireason.train.config import Model, Optim
+from unireason.train.cost import CostShape, Pictures, WorkloadTree, of_config
 
 TARGET = 0.25
 RETURNING = {"MALLOC_MMAP_THRESHOLD_": "65536"}
@@ -59,10 +58,10 @@ class Case:
     checkpointing: bool = False
 
     @property
-    def tree(self) -> Tree:
+    def tree(self) -> WorkloadTree:
         """The step in numbers."""
         case = Pictures(self.slices, 18 * 18, 81)
-        return Tree(1, case.placed + self.text, self.rows, self.row, self.written, case, Pictures(0, 4, 1))
+        return WorkloadTree(1, case.placed + self.text, self.rows, self.row, self.written, case, Pictures(0, 4, 1))
 
 
 CALIBRATION = "small, 900 tokens"
@@ -83,15 +82,15 @@ def make_network(case: Case) -> Any:
     """A random network of a case's sizes, vision tower frozen."""
     from transformers import Qwen2_5_VLForConditionalGeneration
 
-    from unireason.model import parts, scratch
-    from unireason.train.network.policy import recompute
+    from unireason.model import adapters, scratch
+    from unireason.train.policy import recompute
 
-    sizes = scratch.Shape(**case.network, vision_width=case.tower, vision_layers=8, vision_heads=4)
+    sizes = scratch.NetworkShape(**case.network, vision_width=case.tower, vision_layers=8, vision_heads=4)
     config = scratch.make_config(sizes, scratch.make_tokenizer([]))
     config.text_config.vocab_size = VOCABULARY
     config.vision_config.fullatt_block_indexes = [1, 3, 5, 7]
     network = Qwen2_5_VLForConditionalGeneration(config).float()
-    parts.choose(network, tower=False, projector=False, language=True)
+    adapters.choose(network, tower=False, projector=False, language=True)
     if case.checkpointing:
         recompute(network)
     return network
@@ -99,19 +98,19 @@ def make_network(case: Case) -> Any:
 
 def make_pack(case: Case, image: int) -> Any:
     """Tokens of a case; what they say does not matter."""
-    from unireason.train.network import sequence
+    from unireason.train import packing
 
-    prefix, tree = sequence.Run(), case.tree
+    prefix, tree = packing.TokenRun(), case.tree
     prefix.text([7] * int(tree.prefix), label=False)
     for start in range(case.slices):
         prefix.ids[start * 83 + 1 : start * 83 + 82] = [image] * 81
     rows = []
     for _ in range(case.rows):
-        row = sequence.Run(next=prefix.next)
+        row = packing.TokenRun(next=prefix.next)
         row.text([7] * (case.row - case.written), label=False)
         row.text([9] * case.written, label=True)
         rows.append(row)
-    return sequence.pack([sequence.Tree(prefix, tuple(rows))])
+    return packing.pack([packing.PrefixTree(prefix, tuple(rows))])
 
 
 def measure(case: Case) -> dict[str, Any]:
@@ -121,9 +120,9 @@ def measure(case: Case) -> dict[str, Any]:
     from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl  # noqa: F401 (imported ahead, so that its memory does not count)
 
     from unireason.model.scratch import make_tokenizer
-    from unireason.train import optimisers
-    from unireason.train.network.attention import packed_attention
-    from unireason.train.network.policy import Policy
+    from unireason.train import course
+    from unireason.train.packing import packed_attention
+    from unireason.train.policy import Policy
 
     torch.set_num_threads(1)
     (torch.ones(256, 256, requires_grad=True) @ torch.ones(256, 256)).sum().backward()
@@ -131,7 +130,7 @@ def measure(case: Case) -> dict[str, Any]:
     before = _status("VmRSS")
     network = make_network(case)
     policy = Policy(network, autocast=False).train()
-    optimizers = optimisers.make({n: p for n, p in network.named_parameters() if p.requires_grad}, Optim())
+    optimizers = course.make({n: p for n, p in network.named_parameters() if p.requires_grad}, Optim())
     packed = make_pack(case, network.config.image_token_id)
     patches, seconds = torch.randn(case.slices * 324, 1176), []
     grid = torch.tensor([[1, 18, 18]] * case.slices)
@@ -142,7 +141,7 @@ def measure(case: Case) -> dict[str, Any]:
         with packed_attention(network):
             losses = policy(packed, seen, lambda logits, targets: functional.cross_entropy(logits, targets, reduction="none"))
             losses.mean().backward()
-        optimisers.advance(optimizers, rate=1.0, clip=1.0)
+        course.advance(optimizers, rate=1.0, clip=1.0)
         seconds.append(time.process_time() - begun)
     return {"seconds": min(seconds), "bytes": _status("VmHWM") - before, "shape": _shape(network)}
 
@@ -157,14 +156,14 @@ def _status(name: str) -> int:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name + ":"))
 
 
-def predicted(case: Case, shape: Shape) -> tuple[float, float]:
+def predicted(case: Case, shape: CostShape) -> tuple[float, float]:
     """(operations, bytes) of a step, by the formulas of ``unireason plan``."""
     model = Model("random", precision="fp32", checkpointing=case.checkpointing)
-    kept = memory.storage(model, processes=1, sharding="none", gpu=False)
-    counted = operations.trained(shape, model, case.tree) + operations.looked(shape.vision, case.tree.case)
-    rest = memory.resting(shape, model, Optim(), kept, reference=False)
-    update = memory.activations(shape.language, [case.tree], kept, checkpointing=case.checkpointing)
-    return counted, sum(rest.values()) + update + memory.passing(shape.language, [case.tree], kept)
+    kept = cost.storage(model, processes=1, sharding="none", gpu=False)
+    counted = cost.trained(shape, model, case.tree) + cost.looked(shape.vision, case.tree.case)
+    rest = cost.resting(shape, model, Optim(), kept, reference=False)
+    update = cost.activations(shape.language, [case.tree], kept, checkpointing=case.checkpointing)
+    return counted, sum(rest.values()) + update + cost.passing(shape.language, [case.tree], kept)
 
 
 def _run(name: str, environment: dict[str, str]) -> dict[str, Any]:
@@ -177,12 +176,12 @@ def _run(name: str, environment: dict[str, str]) -> dict[str, Any]:
 
 def compare(cases: dict[str, Case], log: Callable[[str], None]) -> dict[str, Any]:
     """Estimates beside measurements, each case in a process of its own."""
-    from unireason.train.estimate.shape import Language, Vision
+    from unireason.train.cost import Language, Vision
 
     rows, rate = {}, 0.0
     for name, case in cases.items():
         plain, returning = (_run(name, environment) for environment in ({}, RETURNING))
-        shape = Shape("random", Language(**plain["shape"]["language"]), Vision(**plain["shape"]["vision"]))
+        shape = CostShape("random", Language(**plain["shape"]["language"]), Vision(**plain["shape"]["vision"]))
         counted, size = predicted(case, shape)
         rate = rate or counted / plain["seconds"]
         rows[name] = {

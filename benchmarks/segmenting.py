@@ -34,14 +34,12 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from unireason.data.extract.keypoints import key_points
-from unireason.data.sources.phantom import EXAM_STREAM, Patient, generate
-from unireason.data.sources.phantom_slices import NAMES, busy_slices, image_case
-from unireason.metrics.intervals import bootstrap_mean
-from unireason.metrics.overlap import mask_dice
-from unireason.segment.catalogue import make_expert
-from unireason.segment.expert import Prompt
-from unireason.types import Box2D, Box3D, Case, Geometry, Source
+from unireason.core.types import Box2D, Box3D, Case, Geometry, Source
+from unireason.data.measure import key_points
+from unireason.data.sources.phantom import EXAM_STREAM, SLICE_NAMES, Patient, busy_slices, generate, image_case
+from unireason.metrics.boxes import mask_dice
+from unireason.metrics.statistics import bootstrap_mean
+from unireason.segment.expert import Prompt, make_expert
 
 SEED, JITTER = 2026, 0.15
 PATIENTS = {False: 150, True: 4}
@@ -67,7 +65,7 @@ def targets(kind: str, patients: int) -> Iterator[Target]:
     for index in range(patients):
         patient = generate(SEED, index, stream=EXAM_STREAM)
         for place, case, labels in _views(kind, patient, index):
-            for label, name in NAMES.items():
+            for label, name in SLICE_NAMES.items():
                 mask = labels == label
                 if mask.any():
                     yield Target(index, name, case, mask, (SEED, index, place, label))
@@ -150,7 +148,7 @@ def dice_of(kind: str, how: str, patients: int) -> dict[str, Any]:
     if score.std() > 0:
         whole["mean_score"] = round(float(score.mean()), 3)
         whole["correlation_of_score_and_dice"] = round(float(np.corrcoef(score, dice)[0, 1]), 2)
-    return {**whole, "by_structure": {name: _row(by[name]) for name in NAMES.values() if name in by}}
+    return {**whole, "by_structure": {name: _row(by[name]) for name in SLICE_NAMES.values() if name in by}}
 
 
 def _row(pairs: list[tuple[int, float]]) -> dict[str, Any]:

@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from unireason.data.annotate.template import TemplateAnnotator
-from unireason.data.build.config import BuildConfig
-from unireason.data.build.gather import write_table
-from unireason.data.build.run import build
+from unireason.core.store import sha256
+from unireason.data.build_store import BuildConfig, write_table
 from unireason.data.dataset import MANIFEST, Dataset
 from unireason.data.frames import FrameRule
+from unireason.data.pipeline import build
+from unireason.data.rationale.template import TemplateAnnotator
 from unireason.data.records import SPLITS, CaseRecord, SampleRecord, case_row, sample_row
-from unireason.files import sha256
 
 SMALL = FrameRule(name="small", volume_shape=(16, 84, 84), image_size=(84, 84))
 """A frame that keeps tests quick."""

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from unireason.evaluate.scoring.predictors import calibration
-from unireason.evaluate.scoring.table import TAGS, Row, breakdown
+from unireason.core.types import AnswerStep, Frame, LookStep, TextStep, Trace
+from unireason.evaluate.scoring import TAGS, ScoredRow, breakdown, calibration
 from unireason.grounding.trace import to_json
-from unireason.types import AnswerStep, Frame, LookStep, TextStep, Trace
 
 OPTIONS = ("left kidney", "right kidney", "spleen", "liver")
 
@@ -87,7 +86,9 @@ def rows_of(pattern: Iterable[bool]) -> list[dict[str, Any]]:
 def results_of(rows: Sequence[Mapping[str, Any]], *, name: str = "phantom", **changes: Any) -> dict[str, Any]:
     """The results of a run over these rows by the model ``name``."""
     scored = [
-        Row(r["id"], r["patient"], {**r["tags"], "kind": r["kind"]}, len(r["options"]), r["said"], r["right"], r["published"])
+        ScoredRow(
+            r["id"], r["patient"], {**r["tags"], "kind": r["kind"]}, len(r["options"]), r["said"], r["right"], r["published"]
+        )
         for r in rows
     ]
     right = [r["right"] for r in rows]

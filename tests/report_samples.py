@@ -7,10 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.grounding.crop import cut, plan
-from unireason.imaging.geometry import model_to_voxel, volume_geometry, voxel_to_world_bounds
-from unireason.imaging.serialize import serialize
-from unireason.types import (
+from unireason.core.types import (
     AnswerStep,
     Box2D,
     Box3D,
@@ -25,6 +22,9 @@ from unireason.types import (
     TextStep,
     Trace,
 )
+from unireason.grounding.crop import cut, plan
+from unireason.imaging.geometry import model_to_voxel, volume_geometry, voxel_to_world_bounds
+from unireason.imaging.present import serialize
 
 HOSTILE = (
     "</script></style></title><img src=x onerror=\"document.title='owned'\"><svg onload=alert(1)>'\" $title ${x} \u202e&amp;"

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from transformers import Sam2VideoConfig, Sam2VideoModel, SamConfig, SamModel
 
+from unireason.core.types import Case, Geometry, Source
 from unireason.imaging.geometry import volume_geometry
-from unireason.segment.networks.sam_med2d import SamMed2DModel
-from unireason.types import Case, Geometry, Source
+from unireason.segment.sam import SamMed2DModel
 
 SIZE = 64
 _DECODER = {"hidden_size": 128, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 16}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 import tiny
+from unireason.core.errors import ImageReadError
+from unireason.core.types import Box2D, Case, Geometry, Look, Source
 from unireason.engine.case import prepare_case, start_session
 from unireason.engine.reasoner import Reasoner
 from unireason.engine.session import Inject
-from unireason.errors import ImageReadError
-from unireason.evaluate.evidence.run import evaluate
-from unireason.evaluate.settings import Settings
-from unireason.evaluate.suites.suite import Entry
-from unireason.types import Box2D, Case, Geometry, Look, Source
+from unireason.evaluate.evidence import evaluate
+from unireason.evaluate.store import AskSettings
+from unireason.evaluate.suites.base import Entry
 
 SIDE, SPOT = 56, 8
 OPTIONS = ("dark", "grey", "bright", "white")
@@ -114,4 +114,4 @@ def run(policy, folder, suite=None, *, progress=None, **how):
     """A check of a scripted model, with the engine that was asked."""
     engine = Engine(policy)
     reasoner = Reasoner(engine.checkpoint, engine=engine)
-    return evaluate(reasoner, suite or Spots(), folder, settings=Settings(**how), progress=progress), engine
+    return evaluate(reasoner, suite or Spots(), folder, settings=AskSettings(**how), progress=progress), engine

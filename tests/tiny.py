@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from unireason.grounding.prompts import Profile
+from unireason.core.types import Stack
+from unireason.grounding.profile import Profile
 from unireason.model.checkpoint import Checkpoint, assemble
-from unireason.model.processor import make_processor
-from unireason.types import Stack
+from unireason.model.files import make_processor
 
 torch.set_num_threads(1)
 

@@ -15,26 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 import datasets
+from unireason.core.types import Look
 from unireason.data.dataset import Dataset
 from unireason.data.frames import rule
 from unireason.data.records import SampleRecord
-from unireason.grounding.prompts import load_profile
+from unireason.grounding.profile import load_profile
 from unireason.model import files
 from unireason.model.checkpoint import assemble
-from unireason.model.processor import make_processor
+from unireason.model.files import make_processor
 from unireason.model.save import save
-from unireason.model.scratch import Shape, make_network, make_tokenizer
-from unireason.model.vocabulary import frequent_phrases
-from unireason.train.feed.cases import Cases, CaseSamples
-from unireason.train.feed.disk import DiskCache
-from unireason.train.runs.journal import read
-from unireason.train.settings.grpo import Grpo, Policy, Rollout
-from unireason.train.settings.sft import Sft
-from unireason.train.settings.shared import Data, Lora, Model, Optim, Run
+from unireason.model.scratch import NetworkShape, frequent_phrases, make_network, make_tokenizer
+from unireason.train.cases import Cases, CaseSamples
+from unireason.train.config import Data, Grpo, Lora, Model, Optim, PolicySettings, Rollout, Run, Sft
+from unireason.train.features import DiskCache
+from unireason.train.log import read
 from unireason.train.sft import train
-from unireason.types import Look
 
-SHAPE = Shape(width=64, layers=2, heads=4, kv_heads=2, mlp=128, vision_width=32, vision_layers=1, vision_heads=2)
+SHAPE = NetworkShape(width=64, layers=2, heads=4, kv_heads=2, mlp=128, vision_width=32, vision_layers=1, vision_heads=2)
 
 
 def make_phantoms(folder: Path) -> Dataset:
@@ -74,7 +71,7 @@ def grpo(start: Path, dataset: Dataset, **tables: Mapping[str, Any]) -> Grpo:
         optim=Optim(rate=1e-3, warmup=0.0, schedule="constant"),
         run=Run(steps=2, save_every=1, eval_samples=2, tokens=4096, threads=1, device="cpu"),
         rollout=Rollout(prompts=2, samples=4, max_new_tokens=24, rows=8),
-        policy=Policy(),
+        policy=PolicySettings(),
         traces_every=0,
     )
     return changed(base, tables)

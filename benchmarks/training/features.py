@@ -22,15 +22,14 @@ import torch
 from benchmarks.engine import Size, make_checkpoint
 from benchmarks.training.process import Log, child
 from benchmarks.training.sizes import SIZES
-from unireason.data.annotate.template import TemplateAnnotator
-from unireason.data.build.config import BuildConfig
-from unireason.data.build.run import build
+from unireason.data.build_store import BuildConfig
 from unireason.data.frames import rule
+from unireason.data.pipeline import build
+from unireason.data.rationale.template import TemplateAnnotator
 from unireason.model.save import save
-from unireason.train.settings.sft import Sft
-from unireason.train.settings.shared import Cache, Data, Model, Run
+from unireason.train.config import Cache, Data, Model, Run, Sft
+from unireason.train.course import Silent
 from unireason.train.sft import Tuning
-from unireason.train.watch import Silent
 
 TURNS = ("off", "cold", "warm")
 _SHARED = {"depth": 6, "hidden_size": 192, "intermediate_size": 512, "num_heads": 4, "fullatt_block_indexes": [2, 5]}

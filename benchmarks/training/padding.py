@@ -20,20 +20,18 @@ from PIL import Image
 from benchmarks.engine import make_checkpoint
 from benchmarks.training.process import Log
 from benchmarks.training.sizes import SIZES
-from unireason.data.annotate.template import TemplateAnnotator
-from unireason.data.build.config import BuildConfig
-from unireason.data.build.run import build
+from unireason.data.build_store import BuildConfig
 from unireason.data.frames import FrameRule, rule
-from unireason.data.sources.phantom import generate
-from unireason.data.sources.phantom_slices import NAMES
+from unireason.data.pipeline import build
+from unireason.data.rationale.template import TemplateAnnotator
+from unireason.data.sources.phantom import SLICE_NAMES, generate
 from unireason.model.checkpoint import Checkpoint, load
-from unireason.train.feed.cases import Cases
-from unireason.train.feed.disk import DiskCache
-from unireason.train.feed.plan import Plan, bins
-from unireason.train.network.encode import Encoder
-from unireason.train.network.sequence import Tree, pack
-from unireason.train.settings.sft import Sft
-from unireason.train.settings.shared import Data, Model, Run
+from unireason.train.cases import Cases
+from unireason.train.config import Data, Model, Run, Sft
+from unireason.train.features import DiskCache
+from unireason.train.packing import PrefixTree, pack
+from unireason.train.policy import Encoder
+from unireason.train.sampler import BatchPlan, bins
 
 TARGET = 0.10
 BATCH, SORTED = 8, 50
@@ -53,7 +51,7 @@ def make_pictures(folder: Path, patients: int) -> Path:
         Image.fromarray(made.labels[k]).resize((width, height), Image.Resampling.NEAREST).save(
             folder / "masks" / f"p{patient}.png"
         )
-    (folder / "labels.json").write_text(json.dumps({"0": "background"} | {str(v): name for v, name in NAMES.items()}))
+    (folder / "labels.json").write_text(json.dumps({"0": "background"} | {str(v): name for v, name in SLICE_NAMES.items()}))
     return folder
 
 
@@ -64,10 +62,10 @@ def built(folder: Path, frame: FrameRule, source: str, root: Path | None, option
     return str(folder)
 
 
-def trees(checkpoint: Checkpoint, frame: FrameRule, folders: Sequence[str], settings: Sft) -> Iterator[list[list[Tree]]]:
+def trees(checkpoint: Checkpoint, frame: FrameRule, folders: Sequence[str], settings: Sft) -> Iterator[list[list[PrefixTree]]]:
     """The trees of every unit of every step of an epoch; pictures are blank, only sizes matter."""
     cases, encoder = Cases(Data(tuple(folders)), frame, DiskCache(None, 0)), Encoder.of(checkpoint)
-    plan = Plan(cases.cases("train"), samples=settings.samples, together=settings.together, run=Run(epochs=1.0))
+    plan = BatchPlan(cases.cases("train"), samples=settings.samples, together=settings.together, run=Run(epochs=1.0))
     for number in range(plan.steps):
         units = []
         for unit in plan.step(number):
@@ -77,7 +75,7 @@ def trees(checkpoint: Checkpoint, frame: FrameRule, folders: Sequence[str], sett
         yield units
 
 
-def shares(steps: Sequence[list[list[Tree]]], limit: int) -> dict[str, Any]:
+def shares(steps: Sequence[list[list[PrefixTree]]], limit: int) -> dict[str, Any]:
     """Padding of packed rows and of padded batches."""
     tokens = slots = rows = 0
     for units in steps:

@@ -26,10 +26,11 @@ from benchmarks.engine import make_checkpoint
 from benchmarks.training.plain import response_logits
 from benchmarks.training.process import Log, child
 from benchmarks.training.sizes import SIZES
-from unireason.data.annotate.template import TemplateAnnotator
-from unireason.data.build.config import BuildConfig
-from unireason.data.build.run import build
+from unireason.core.types import Box3D, Frame, Stack
+from unireason.data.build_store import BuildConfig
 from unireason.data.frames import rule
+from unireason.data.pipeline import build
+from unireason.data.rationale.template import TemplateAnnotator
 from unireason.engine.case import Request, prepare_case
 from unireason.engine.local import LocalEngine
 from unireason.engine.reasoner import Question, make_trace
@@ -37,19 +38,17 @@ from unireason.engine.reference import ReferenceEngine
 from unireason.engine.sampling import Picker, Sampling, forbidden_ids
 from unireason.engine.session import Session
 from unireason.grounding.grammar import write
-from unireason.grounding.steps import Execution
+from unireason.grounding.trace import Execution
 from unireason.model import tokens, vision
 from unireason.model.checkpoint import Checkpoint
 from unireason.model.save import save
-from unireason.train.groups import Group
+from unireason.train import config as settings
+from unireason.train.config import Cache, Data, Model, Run
+from unireason.train.course import Silent
 from unireason.train.grpo import Optimisation
-from unireason.train.objective.policy import SampledTokens, loss_denominator, policy_loss
-from unireason.train.objective.tokens import log_probs
-from unireason.train.rollout import Asked, Rolled
-from unireason.train.settings import grpo as settings
-from unireason.train.settings.shared import Cache, Data, Model, Run
-from unireason.train.watch import Silent
-from unireason.types import Box3D, Frame, Stack
+from unireason.train.loss import SampledTokens, log_probs, loss_denominator, policy_loss
+from unireason.train.rollout import Rolled, RolloutPrompt
+from unireason.train.update import RolloutGroup
 
 TARGET = 5.0
 GROUP = 8
@@ -92,7 +91,7 @@ def opened(folder: Path, place: Path) -> Optimisation:
         run=Run(steps=1, threads=1, eval_samples=0, device="cpu"),
         cache=Cache("off"),
         rollout=settings.Rollout(prompts=1, samples=GROUP, rows=GROUP, max_new_tokens=256),
-        policy=settings.Policy(kl=0.0, updates=1),
+        policy=settings.PolicySettings(kl=0.0, updates=1),
         traces_every=0,
     )
     return Optimisation(chosen, place, Silent())
@@ -121,7 +120,7 @@ def plain(run: Optimisation) -> dict[str, Any]:
     learner = run.learner
     [asked] = [question for unit in run.plan.step(0) for question in learner.questions(unit)]
     times = [time.process_time()]
-    group = Group([_rolled(run, asked, row) for row in range(GROUP)])
+    group = RolloutGroup([_rolled(run, asked, row) for row in range(GROUP)])
     times.append(time.process_time())
     run.score([group], 1)
     _backward(run, group)
@@ -130,7 +129,7 @@ def plain(run: Optimisation) -> dict[str, Any]:
     return _told(group, times, norm)
 
 
-def _rolled(run: Optimisation, asked: Asked, row: int) -> Rolled:
+def _rolled(run: Optimisation, asked: RolloutPrompt, row: int) -> Rolled:
     """One response by the reference back end."""
     checkpoint = run.learner.checkpoint
     slices = np.stack(list(asked.pictures))
@@ -145,7 +144,7 @@ def _rolled(run: Optimisation, asked: Asked, row: int) -> Rolled:
     return Rolled(asked, session, make_trace(checkpoint, session, question, executions=executions))
 
 
-def _backward(run: Optimisation, group: Group) -> None:
+def _backward(run: Optimisation, group: RolloutGroup) -> None:
     """Gradients of the padded batch."""
     checkpoint, policy = run.learner.checkpoint, run.settings.policy
     sessions: list[Session] = [r.session for r in group.rolled]
@@ -168,7 +167,7 @@ def _backward(run: Optimisation, group: Group) -> None:
     torch.autograd.backward(loss)
 
 
-def _told(group: Group, times: list[float], norm: float) -> dict[str, Any]:
+def _told(group: RolloutGroup, times: list[float], norm: float) -> dict[str, Any]:
     rollout, rest = (b - a for a, b in pairwise(times))
     return {
         "seconds": {"rollouts": rollout, "rewards and update": rest, "step": rollout + rest},

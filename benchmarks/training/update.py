@@ -25,13 +25,11 @@ from benchmarks.training.plain import response_logits
 from benchmarks.training.process import Log, available_mb, child, measured
 from benchmarks.training.sizes import PROMPT_TEXT, SIZES, SLICE
 from unireason.engine.sampling import forbidden_ids
-from unireason.model import parts
-from unireason.train.network.attention import packed_attention
-from unireason.train.network.policy import Policy
-from unireason.train.network.sequence import Run, Tree, pack
-from unireason.train.objective.policy import SampledTokens, loss_denominator, policy_loss
-from unireason.train.objective.tokens import log_probs
-from unireason.train.settings import grpo as settings
+from unireason.model import adapters
+from unireason.train import config as settings
+from unireason.train.loss import SampledTokens, log_probs, loss_denominator, policy_loss
+from unireason.train.packing import PrefixTree, TokenRun, pack, packed_attention
+from unireason.train.policy import Policy
 
 TARGETS = {
     "small, 8: padded : shared, seconds": 7.0,
@@ -56,7 +54,7 @@ class Work:
     """
 
     network: Any
-    tree: Tree
+    tree: PrefixTree
     features: list[torch.Tensor]
     forbidden: torch.Tensor
 
@@ -69,7 +67,7 @@ class Work:
         advantage = torch.randn(len(counts), generator=random)
         reference = -8.3 + 0.3 * torch.randn(len(owner), generator=random)
         sampled = SampledTokens(logp.detach(), advantage[owner[here]], owner[here], counts, ref_logp=reference[here])
-        policy = settings.Policy()
+        policy = settings.PolicySettings()
         return policy_loss(logp, sampled, policy, denominator=loss_denominator(counts, policy, 0))[0]
 
     def measure(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -84,29 +82,29 @@ def make_work(size: str, group: int) -> Work:
     random, ids = np.random.default_rng(0), checkpoint.ids
     side = min(SLICE, chosen.side // 14)
 
-    def text(run: Run, count: int, *, label: bool) -> None:
+    def text(run: TokenRun, count: int, *, label: bool) -> None:
         run.text(random.integers(0, 256, count).tolist(), label=label)
 
-    def picture(run: Run, patches: int) -> None:
+    def picture(run: TokenRun, patches: int) -> None:
         run.picture(np.zeros((14 * patches, 14 * patches), np.uint8), (1, patches, patches), ids)
 
-    prefix = Run()
+    prefix = TokenRun()
     text(prefix, 20, label=False)
     for _ in range(chosen.depth):
         picture(prefix, side)
     text(prefix, PROMPT_TEXT - 20, label=False)
     rows = []
     for _ in range(group):
-        rows.append(Run(next=prefix.next))
+        rows.append(TokenRun(next=prefix.next))
         free = int(random.integers(52, 62))
         text(rows[-1], free, label=True)
         picture(rows[-1], 6)
         text(rows[-1], free, label=True)
-    parts.choose(checkpoint.network, tower=False, projector=False, language=True)
+    adapters.choose(checkpoint.network, tower=False, projector=False, language=True)
     generator = torch.Generator().manual_seed(0)
     counts = [run.ids.count(ids.image_pad) for run in (prefix, *rows)]
     features = [0.05 * torch.randn(count, chosen.text["hidden_size"], generator=generator) for count in counts]
-    return Work(checkpoint.network, Tree(prefix, tuple(rows)), features, forbidden_ids(checkpoint))
+    return Work(checkpoint.network, PrefixTree(prefix, tuple(rows)), features, forbidden_ids(checkpoint))
 
 
 def shared(work: Work) -> tuple[torch.Tensor, float]:

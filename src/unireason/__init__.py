@@ -8,19 +8,23 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .moved import install
+
 if TYPE_CHECKING:
-    from .engine.reasoner import Reasoner, load
-    from .errors import UniReasonError
-    from .imaging import read, serialize
-    from .types import Case, Trace
+    from unireason.core.errors import UniReasonError
+    from unireason.core.types import Case, Trace
+    from unireason.engine.reasoner import Reasoner, load
+    from unireason.imaging import read, serialize
+
+install()
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Case": "types",
+    "Case": "core.types",
     "Reasoner": "engine.reasoner",
-    "Trace": "types",
-    "UniReasonError": "errors",
+    "Trace": "core.types",
+    "UniReasonError": "core.errors",
     "load": "engine.reasoner",
     "read": "imaging",
     "serialize": "imaging",

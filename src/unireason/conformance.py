@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unireason.errors import FormatError, UniReasonError
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.types import Box2D, Box3D
 from unireason.grounding import crop, grammar
-from unireason.metrics import answers, circles, overlap
+from unireason.metrics import answers
+from unireason.metrics import boxes as circles
+from unireason.metrics import boxes as overlap
 from unireason.rewards import outcome, spatial
-from unireason.types import Box2D, Box3D
 
 Case = Mapping[str, Any]
 
@@ -26,14 +28,8 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """How one key is checked.
-
-    Attributes:
-        compute: From a case to our values, by name.
-        expected: The names of a case that hold the expected values.
-        tolerance: Largest difference of two numbers that still passes.
-    """
+class ConformanceCheck:
+    """How one key is checked."""
 
     compute: Callable[[Case], Mapping[str, Any]]
     expected: tuple[str, ...]
@@ -42,14 +38,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came out for one key.
-
-    Attributes:
-        key: The key.
-        passed: Cases without a difference.
-        total: Cases.
-        differences: The first few differences, in words.
-    """
+    """What came out for one key."""
 
     key: str
     passed: int
@@ -184,7 +173,7 @@ def _published_mcq_reward(case: Case) -> dict[str, Any]:
 def _published_serialize(case: Case) -> dict[str, Any]:
     import numpy as np
 
-    from unireason.imaging.serialize import published_serialize
+    from unireason.imaging.present import published_serialize
 
     if math.prod(case["target_dhw"]) > _MAX_VOXELS:
         raise ValueError(f"target_dhw {case['target_dhw']} asks for more than {_MAX_VOXELS} voxels")
@@ -196,15 +185,15 @@ def _answer_choice(case: Case) -> dict[str, Any]:
     return {"choice": answers.answer_choice(case["response"], case["letters"])}
 
 
-CHECKS: Mapping[str, Check] = {
-    "box_parse": Check(_box_parse, ("boxes",)),
-    "crop_2d": Check(_crop_2d, ("crop",)),
-    "crop_3d_slice_range": Check(_crop_3d, ("first", "last_exclusive")),
-    "smart_resize": Check(_smart_resize, ("resized",)),
-    "umrg_reward": Check(_umrg_reward, ("reward",), 1e-6),
-    "metrics": Check(_metrics, ("iou", "pdice"), 1e-6),
-    "published_choice": Check(_published_choice, ("inference_choice", "reward_choice")),
-    "published_mcq_reward": Check(_published_mcq_reward, ("reward",), 1e-6),
-    "published_serialize": Check(_published_serialize, ("slices_uint8",), 1.0),
-    "answer_choice": Check(_answer_choice, ("choice",)),
+CHECKS: Mapping[str, ConformanceCheck] = {
+    "box_parse": ConformanceCheck(_box_parse, ("boxes",)),
+    "crop_2d": ConformanceCheck(_crop_2d, ("crop",)),
+    "crop_3d_slice_range": ConformanceCheck(_crop_3d, ("first", "last_exclusive")),
+    "smart_resize": ConformanceCheck(_smart_resize, ("resized",)),
+    "umrg_reward": ConformanceCheck(_umrg_reward, ("reward",), 1e-6),
+    "metrics": ConformanceCheck(_metrics, ("iou", "pdice"), 1e-6),
+    "published_choice": ConformanceCheck(_published_choice, ("inference_choice", "reward_choice")),
+    "published_mcq_reward": ConformanceCheck(_published_mcq_reward, ("reward",), 1e-6),
+    "published_serialize": ConformanceCheck(_published_serialize, ("slices_uint8",), 1.0),
+    "answer_choice": ConformanceCheck(_answer_choice, ("choice",)),
 }

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from report_samples import Sample
-from unireason.report import page
+from unireason.report import trace as page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [

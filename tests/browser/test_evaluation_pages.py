@@ -10,10 +10,10 @@ import pytest
 
 import evaluation_samples as samples
 from report_samples import HOSTILE
-from unireason.cli.eval.compare import answers_of
+from unireason.cli.compare import answers_of
 from unireason.evaluate.comparison import compare, read_run, shared
 from unireason.report.comparison import write_comparison
-from unireason.report.evaluation import write_run
+from unireason.report.run import write_run
 
 pytestmark = pytest.mark.browser
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import report_samples as samples
-from unireason.report import page
-from unireason.report.index import Entry, write_index
+from unireason.report import trace as page
+from unireason.report.folder import IndexEntry, write_index
 
 pytestmark = pytest.mark.browser
 
@@ -21,7 +21,7 @@ Opener = Callable[..., Any]
 def index(tmp_path: Path) -> Path:
     made = [samples.image(), samples.volume(), samples.hostile()]
     entries = [
-        Entry(s.trace, s.case, s.stack, f"{n}.html", correct=(True, False, None)[n], family=f"family {n}")
+        IndexEntry(s.trace, s.case, s.stack, f"{n}.html", correct=(True, False, None)[n], family=f"family {n}")
         for n, s in enumerate(made)
     ]
     for n, sample in enumerate(made):

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 import report_samples as samples
-from unireason.engine.pointing import Marked, Place, Target
-from unireason.report import page
-from unireason.report.findings import Findings
-from unireason.report.regions import measured
+from unireason.core.types import Box3D
+from unireason.engine.masks import GroundPlace, GroundTarget, Marked
+from unireason.report import trace as page
+from unireason.report.trace import PageFindings, measured
 from unireason.segment.expert import Prompt, finished
-from unireason.types import Box3D
 
 pytestmark = pytest.mark.browser
 
@@ -40,9 +39,9 @@ def masked(opened, tmp_path):
         masks[2, depth // 2, 3:6, 3:6] = True
         prompt = Prompt(Box3D(0, 0, 0, 1, 1, 1))
         marked = [Marked(n, f"look {n}", prompt, finished(m, 0.5)) for n, m in zip((1, 2, 0), masks, strict=True)]
-        place = Place((10.0, 8.0, 30.0, 24.0), ((14.0, 12.0), (20.0, 18.0)))
-        target = Target(place, place, Place((0,) * 6, ()), None, slice=depth // 2)
-        findings = Findings(target, measured(marked, sample.case))
+        place = GroundPlace((10.0, 8.0, 30.0, 24.0), ((14.0, 12.0), (20.0, 18.0)))
+        target = GroundTarget(place, place, GroundPlace((0,) * 6, ()), None, slice=depth // 2)
+        findings = PageFindings(target, measured(marked, sample.case))
         path = page.write(sample.trace, sample.case, sample.stack, tmp_path / "masks.html", findings=findings)
         return opened(path, **options)
 

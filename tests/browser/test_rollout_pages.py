@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 import report_samples as samples
+from unireason.core.types import Scored
 from unireason.report.rollouts import write_rollouts
-from unireason.types import Scored
 
 pytestmark = pytest.mark.browser
 

@@ -273,7 +273,7 @@ def test_hostile_text_is_inert(opened: Opener) -> None:
 
 
 def test_policy_stops_script_and_network_even_if_markup_slipped_in(browser: Any, tmp_path: Any) -> None:
-    from unireason.report import page
+    from unireason.report import trace as page
 
     sample = samples.volume()
     text = page.build(sample.trace, sample.case, sample.stack)

@@ -7,7 +7,7 @@ import torch
 
 import training
 from unireason.train import grpo, sft
-from unireason.train.runs.journal import read
+from unireason.train.log import read
 
 pytestmark = pytest.mark.gpu
 

@@ -11,10 +11,10 @@ import unireason
 from unireason.cli import main
 from unireason.evaluate.card import KINDS, SEED, measure_grounding
 from unireason.evaluate.heldout import evaluate, make_exam, make_grounding_exam, summary
-from unireason.metrics.overlap import mask_dice
-from unireason.model.files import BUILT_IN, CARD, locate
+from unireason.metrics.boxes import mask_dice
+from unireason.model.files import BUILT_IN_CHECKPOINT, CARD, locate
 
-FOLDER = locate(BUILT_IN)
+FOLDER = locate(BUILT_IN_CHECKPOINT)
 FRESH = 60  # questions of each kind
 
 

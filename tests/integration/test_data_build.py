@@ -14,13 +14,12 @@ from pathlib import Path
 import pytest
 
 from unireason.cli import main
-from unireason.data.annotate.template import TemplateAnnotator
-from unireason.data.build.config import BuildConfig
-from unireason.data.build.pool import LocalPool
-from unireason.data.build.run import STAGES, Hands, build
+from unireason.core.errors import UniReasonError
+from unireason.data.build_store import BuildConfig
 from unireason.data.dataset import Dataset
 from unireason.data.frames import rule
-from unireason.errors import UniReasonError
+from unireason.data.pipeline import STAGES, Hands, LocalPool, build
+from unireason.data.rationale.template import TemplateAnnotator
 
 CONFIG = BuildConfig("phantom", None, {"patients": "9", "seed": "4"}, rule("phantom"), seed=4, slices=1, embed=True, unit_items=2)
 

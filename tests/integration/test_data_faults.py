@@ -16,15 +16,13 @@ import pytest
 import trees
 from datasets import SMALL
 from unireason.cli import main
-from unireason.data.annotate.template import TemplateAnnotator
-from unireason.data.build.config import BuildConfig
-from unireason.data.build.gather import command
-from unireason.data.build.pool import LocalPool
-from unireason.data.build.run import Hands, build
+from unireason.core.errors import UniReasonError
+from unireason.data.build_store import BuildConfig, command
 from unireason.data.dataset import MANIFEST, Dataset
-from unireason.data.extract.slices import axial
 from unireason.data.item import Loaded
-from unireason.errors import UniReasonError
+from unireason.data.pipeline import Hands, LocalPool, build
+from unireason.data.rationale.template import TemplateAnnotator
+from unireason.data.regions import axial
 
 STAGES = ("draft", "survey", "ask", "select", "write", "gather")
 
@@ -145,7 +143,7 @@ def test_damaged_work_files_are_clear_errors(damage: str, stage: str, name: str,
 
 @pytest.mark.parametrize("values", [{}, [], {"identity": "x", "units": 3, "skipped": [], "place": ""}])
 def test_a_plan_of_another_shape_is_a_clear_error(values: Any, tree: Path, tmp_path: Path) -> None:
-    from unireason.data.build.work import write_json
+    from unireason.data.build_store import write_json
 
     write_json(tmp_path / "set" / ".work" / "plan.json.gz", values)
     with pytest.raises(UniReasonError, match=r"plan\.json\.gz"):
@@ -250,7 +248,7 @@ def test_implicit_questions_alone(tree: Path, tmp_path: Path) -> None:
 
 
 def test_a_slice_that_fails_costs_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from unireason.data.build import units
+    from unireason.data import pipeline
 
     root = trees.pair_tree(tmp_path / "volumes", 1, volumes=True)
     cut, asked = axial, list[int]()
@@ -261,7 +259,7 @@ def test_a_slice_that_fails_costs_nothing_else(tmp_path: Path, monkeypatch: pyte
             raise UniReasonError("no such slice")
         return cut(loaded, k)
 
-    monkeypatch.setattr(units, "axial", failing)
+    monkeypatch.setattr(pipeline, "axial", failing)
     make(config(root, slices=3), tmp_path / "set")
     skipped = [json.loads(line) for line in (tmp_path / "set" / "skipped.jsonl").read_text().splitlines()]
     assert skipped == [{"id": f"p1:z{asked[0]:04d}", "reason": "no such slice."}]

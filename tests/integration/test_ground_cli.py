@@ -10,11 +10,11 @@ import SimpleITK
 
 import tiny
 from unireason.cli import main
+from unireason.core.types import Frame
 from unireason.engine import reasoner as reasoners
 from unireason.engine.local import LocalEngine
 from unireason.imaging import read
 from unireason.imaging.geometry import model_to_voxel, to_source, voxel_to_canonical, voxel_to_world_bounds
-from unireason.types import Frame
 
 SIDE = 112  # model pixels of a phantom slice
 KEYS = {

@@ -14,10 +14,10 @@ import pytest
 
 import training
 from training import log_of
-from unireason.errors import Interrupted, postponed, terminable
-from unireason.files import Scratch
+from unireason.core.errors import Interrupted, postponed, terminable
+from unireason.core.store import Scratch
 from unireason.train import grpo, sft
-from unireason.train.settings.load import to_toml
+from unireason.train.config_file import to_toml
 
 _PATIENCE = 240.0  # seconds
 
@@ -181,9 +181,7 @@ def test_an_evaluation_keeps_its_answers_and_leaves_no_examination(tmp_path, mon
 def test_only_what_a_dead_owner_left_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / "exam-of-another-program").mkdir()
-    made = (
-        "import os, sys, tempfile\ntempfile.tempdir = sys.argv[1]\nfrom unireason.files import Scratch\nkept = Scratch('exam')\n"
-    )
+    made = "import os, sys, tempfile\ntempfile.tempdir = sys.argv[1]\nfrom unireason.core.store import Scratch\nkept = Scratch('exam')\n"
     for end in ("pass", "os._exit(1)"):
         subprocess.run([sys.executable, "-c", made + end, str(tmp_path)], check=False)
     assert len(list(tmp_path.iterdir())) == 2  # what the second left, which had no time to clean up

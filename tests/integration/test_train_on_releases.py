@@ -13,17 +13,17 @@ import pytest
 from datasets import edited
 from training import grpo, opened, sft
 from unireason.data.dataset import Dataset
+from unireason.data.formats.exporters import export
+from unireason.data.formats.importer import Wanted, take_in
 from unireason.data.frames import rule
-from unireason.data.layouts.export import export
-from unireason.data.layouts.intake import Wanted, take_in
 from unireason.data.records import SampleRecord
 from unireason.model.checkpoint import load
 from unireason.train import grpo as grpo_trainer
 from unireason.train import sft as sft_trainer
-from unireason.train.estimate.at_hand import sizes
-from unireason.train.network.encode import Encoder
-from unireason.train.runs.journal import read
-from unireason.train.settings.planned import Planned
+from unireason.train.config import Planned
+from unireason.train.estimate import sizes
+from unireason.train.log import read
+from unireason.train.policy import Encoder
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ import pytest
 
 import training
 from training import LORA, log_of
+from unireason.core.errors import FormatError
 from unireason.engine import reasoner
-from unireason.errors import FormatError
 from unireason.train import grpo, sft
-from unireason.train.settings.load import read, to_toml
-from unireason.train.settings.sft import Sft
+from unireason.train.config import Sft
+from unireason.train.config_file import read, to_toml
 
 TWO = ["--nproc_per_node", "2", "--master_addr", "127.0.0.1"]
 DRIVER = (

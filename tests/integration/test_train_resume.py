@@ -14,7 +14,7 @@ import pytest
 import training
 from training import log_of
 from unireason.train import grpo, sft
-from unireason.train.settings.load import to_toml
+from unireason.train.config_file import to_toml
 
 pytestmark = pytest.mark.slow
 

@@ -13,15 +13,15 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from unireason import files
-from unireason.errors import UniReasonError
-from unireason.files import LOCK, json_text, lock_folder
+from unireason.core import store
+from unireason.core.errors import UniReasonError
+from unireason.core.store import LOCK, json_text, lock_folder
 
 
 def test_write_bytes_makes_folders_replaces_and_leaves_no_scrap(tmp_path: Path) -> None:
     path = tmp_path / "new" / "page.html"
-    files.write_bytes(path, b"one")
-    assert files.write_bytes(path, b"two") == path
+    store.write_bytes(path, b"one")
+    assert store.write_bytes(path, b"two") == path
     assert path.read_bytes() == b"two"
     assert [p.name for p in path.parent.iterdir()] == ["page.html"]
 
@@ -35,8 +35,8 @@ os.umask({umask})
 import torch
 from pathlib import Path
 from unireason.cli import main
-from unireason.files import write_bytes
-from unireason.model.weights import write
+from unireason.core.store import write_bytes
+from unireason.model.files import write
 out = Path("out")
 write_bytes(out / "page.html", b"new")
 write_bytes(out / "page.html", b"again")
@@ -59,10 +59,10 @@ if {umask} == 0o077:
 def test_write_bytes_says_why_it_cannot(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UniReasonError, match="cannot be written"):
-        files.write_bytes(tmp_path / "file" / "page.html", b"")
+        store.write_bytes(tmp_path / "file" / "page.html", b"")
     (tmp_path / "folder").mkdir()
     with pytest.raises(UniReasonError, match="cannot be written"):
-        files.write_bytes(tmp_path / "folder", b"")
+        store.write_bytes(tmp_path / "folder", b"")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
 
 
@@ -73,7 +73,7 @@ def folder_of(path: Path) -> dict[str, str]:
 def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "folder"
     for text in ("one", "two"):
-        with files.replaced_folder(target) as partial:
+        with store.replaced_folder(target) as partial:
             (partial / text).write_text(text)
             assert text not in ([p.name for p in target.iterdir()] if target.exists() else [])
         assert folder_of(target) == {text: text}
@@ -88,7 +88,7 @@ def test_a_folder_that_was_not_finished_leaves_the_old_one(tmp_path: Path, error
     expected = UniReasonError if isinstance(error, OSError) else type(error)
 
     def interrupted() -> None:
-        with files.replaced_folder(target) as partial:
+        with store.replaced_folder(target) as partial:
             (partial / "new").write_text("")
             raise error
 
@@ -102,7 +102,7 @@ def test_a_folder_that_was_not_finished_leaves_the_old_one(tmp_path: Path, error
 def test_a_folder_that_was_cut_off_between_two_renames_comes_back(tmp_path: Path) -> None:
     (tmp_path / ".folder.old").mkdir()
     (tmp_path / ".folder.old" / "old").write_text("old")
-    with pytest.raises(ValueError), files.replaced_folder(tmp_path / "folder"):
+    with pytest.raises(ValueError), store.replaced_folder(tmp_path / "folder"):
         raise ValueError
     assert folder_of(tmp_path / "folder") == {"old": "old"}
 
@@ -119,7 +119,7 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path: Path, 
         return rename(path, goal)
 
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(UniReasonError, match="Permission denied"), files.replaced_folder(target):
+    with pytest.raises(UniReasonError, match="Permission denied"), store.replaced_folder(target):
         pass
     assert folder_of(target) == {"old": "old"}
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
@@ -129,7 +129,7 @@ def test_left_overs_of_an_interrupted_attempt_are_cleaned(tmp_path: Path) -> Non
     for name in ("folder", ".folder.partial", ".folder.old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "left-over").write_text("")
-    with files.replaced_folder(tmp_path / "folder") as partial:
+    with store.replaced_folder(tmp_path / "folder") as partial:
         (partial / "new").write_text("new")
     assert folder_of(tmp_path / "folder") == {"new": "new"}
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
@@ -138,7 +138,7 @@ def test_left_overs_of_an_interrupted_attempt_are_cleaned(tmp_path: Path) -> Non
 def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    with files.replaced_folder(tmp_path / "link") as partial:
+    with store.replaced_folder(tmp_path / "link") as partial:
         (partial / "a").write_text("a")
     assert (tmp_path / "link").is_symlink()
     assert folder_of(tmp_path / "real") == {"a": "a"}
@@ -148,9 +148,9 @@ def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
 def test_sha256_is_that_of_the_bytes_and_a_missing_file_is_a_clear_error(tmp_path: Path) -> None:
     content = b"abc" * 700_000
     (tmp_path / "a").write_bytes(content)
-    assert files.sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+    assert store.sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
     with pytest.raises(UniReasonError, match="'b' cannot be read"):
-        files.sha256(tmp_path / "b")
+        store.sha256(tmp_path / "b")
 
 
 HOLDING = "import fcntl, sys; f = open(sys.argv[1], 'wb'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); input()"

@@ -3,20 +3,149 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unireason.engine.asking import Question, options_from
-from unireason.errors import FormatError, UniReasonError
-from unireason.types import Case, Trace
+import numpy as np
+from numpy.typing import NDArray
 
-from .pictures import case_of
-from .prompts import read_prompt
+from unireason import imaging
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.types import Case, Geometry, Source, Trace
+from unireason.engine.reasoner import Question, options_from
+from unireason.imaging.raster import picture_case, pillow_case
+from unireason.imaging.reader import ReadOptions, decoding, sha256
 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
+
+
+# --- From the pictures that a kit hands over to a case.
+
+
+ASSUMED = "several pictures taken for the slices of one volume, feet to head; spacing and orientation unknown"
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+_GREYS = (127.5, 255.0)  # level and width that leave 8-bit values as they are
+
+
+def case_of(pictures: Sequence[Any]) -> Case:
+    """The case that pictures show."""
+    if not pictures:
+        raise FormatError("a question without a picture", "one picture, or the slices of a volume", "leave such questions out")
+    cases = [_grey_if_equal(_read(picture)) for picture in pictures]
+    return cases[0] if len(cases) == 1 else _volume(cases)
+
+
+def _read(picture: Any) -> Case:
+    if isinstance(picture, str | os.PathLike):
+        return imaging.read(picture)
+    if isinstance(picture, np.ndarray):
+        grey_or_colour = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)
+        if picture.dtype != np.uint8 or not grey_or_colour:
+            raise FormatError(f"an array of shape {picture.shape} and type {picture.dtype}", "uint8 (Y, X) or (Y, X, 3)")
+        return _hashed(picture_case(picture, Source("picture", "array", ""), ReadOptions()))
+    from PIL import Image
+
+    if isinstance(picture, Image.Image):
+        with decoding(Path("picture"), "a picture"):
+            return _hashed(pillow_case(picture, Source("picture", "pillow", ""), ReadOptions()))
+    raise FormatError(f"a picture of type {type(picture).__name__}", "a path, a Pillow picture or an array")
+
+
+def _hashed(case: Case) -> Case:
+    """The case of pixels in memory, its provenance completed by their hash."""
+    content = f"{case.pixels.shape} {case.pixels.dtype.str} ".encode() + np.ascontiguousarray(case.pixels).tobytes()
+    return replace(case, source=replace(case.source, sha256=sha256(content)))
+
+
+def _grey_if_equal(case: Case) -> Case:
+    """Kits turn grey pictures into colour; this turns them back."""
+    pixels = case.pixels
+    if case.kind != "image" or pixels.ndim != 3 or not (pixels == pixels[..., :1]).all():
+        return case
+    return replace(case, pixels=np.ascontiguousarray(pixels[..., 0]))
+
+
+def _volume(cases: Sequence[Case]) -> Case:
+    if any(case.kind != "image" for case in cases):
+        raise FormatError("several files, one of them a volume", "one volume, or pictures alone")
+    slices = [_grey(case.pixels) for case in cases]
+    found = sorted({(*(str(n) for n in s.shape), s.dtype.name) for s in slices})
+    if len(found) > 1:
+        said = ", ".join(" x ".join(parts) for parts in found[:4])
+        raise FormatError(
+            f"pictures of different size or type ({said})",
+            "the slices of one volume, all alike",
+            "ask about one picture at a time, or skip such questions",
+        )
+    pixels = np.stack(slices)
+    depth, height, width = pixels.shape
+    geometry = Geometry((depth, height, width), (width, height, depth), (0, 1, 2), (False, False, False))
+    modalities, marks = {case.modality for case in cases}, {case.source.made_by for case in cases}
+    return Case(
+        pixels,
+        "volume",
+        geometry,
+        modalities.pop() if len(modalities) == 1 else "",
+        Source(
+            "pictures",
+            "slices",
+            sha256(" ".join(case.source.sha256 for case in cases).encode()),
+            marks.pop() if len(marks) == 1 else "",
+        ),
+        _GREYS if pixels.dtype == np.uint8 else None,
+        (ASSUMED,),
+    )
+
+
+def _grey(pixels: NDArray[Any]) -> NDArray[Any]:
+    return pixels if pixels.ndim == 2 else np.rint(pixels @ _LUMA).astype(np.uint8)
+
+
+# --- From the prompt of a kit back to a question and its options.
+
+
+_LABELLED = re.compile(r"[ \t]{0,4}(?P<open>\(?)(?P<letter>[A-Z])(?P<close>[.:)])[ \t]{0,4}(?P<text>\S.*)")
+_REQUEST = re.compile(
+    r"(?:please|answer|select|choose|pick|respond|reply|give|output|put|write|think|your answer)\b|[请請]", re.IGNORECASE
+)
+_QUESTION = re.compile(r"(?:question|问题|問題)[ \t]{0,4}[:：][ \t]{0,4}", re.IGNORECASE)
+_OPTIONS = re.compile(r"(?:(?:answer )?(?:options|choices)|选项|選項)[ \t]{0,4}[:：]?", re.IGNORECASE)
+
+
+def read_prompt(text: str) -> Question:
+    """The question of a prompt."""
+    lines = [line.rstrip() for line in text.strip().splitlines()]
+    found = {n: match for n, line in enumerate(lines) if (match := _LABELLED.fullmatch(line))}
+    as_it_is = Question(text.strip())
+    if len(found) < 2:
+        return as_it_is
+    first, last = min(found), max(found)
+    letters = "".join(match["letter"] for match in found.values())
+    styles = {(match["open"], match["close"]) for match in found.values()}
+    whole = last - first + 1 == len(found) and letters == "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(found)] and len(styles) == 1
+    if not whole or not all(_REQUEST.match(line.strip()) for line in lines[last + 1 :] if line.strip()):
+        return as_it_is
+    question = _bare(lines[:first])
+    return Question(question, tuple(match["text"].strip() for match in found.values())) if question else as_it_is
+
+
+def _bare(lines: list[str]) -> str:
+    """The question without the words that announce it and the options."""
+    kept = list(lines)
+    while kept and (not kept[-1].strip() or _OPTIONS.fullmatch(kept[-1].strip())):
+        kept.pop()
+    text = "\n".join(kept).strip()
+    return _QUESTION.sub("", text, count=1) if _QUESTION.match(text) else text
+
+
+# --- What all bridges share: pictures and a prompt in, the text of an answer out.
+
 
 Asked = tuple[Sequence[Any], str]
 """Pictures (see `pictures.case_of`) and the prompt."""
@@ -25,11 +154,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Answerer:
-    """Answers what kits ask.
-
-    Attributes:
-        skipped: Questions that could not be asked and were answered with an empty text.
-    """
+    """Answers what kits ask."""
 
     def __init__(
         self,
@@ -41,21 +166,7 @@ class Answerer:
         device: Any = None,
         **how: Any,
     ) -> None:
-        """Load the model.
-
-        Args:
-            model: "phantom", a checkpoint folder, a hub id, or a reasoner at hand.
-            full: Answer with the whole response, reasoning and boxes included, instead of the answer alone.
-            letter: Answer a question with options with the letter alone, where the answer names one and ``full`` is off.
-            skip: Answer a question that cannot be asked (no picture, pictures of different size, too long) with an empty text and count
-                it, instead of ending the kit's run.
-            device: See ``engine.reasoner.load``.
-            **how: Fields of ``AskOptions`` except ``samples``.
-
-        Raises:
-            ModelError: If the checkpoint cannot be found or used.
-            FormatError: If a setting is unknown or out of range.
-        """
+        """Load the model."""
         from unireason.engine.reasoner import Reasoner, load
 
         if options_from(how).samples != 1:
@@ -66,17 +177,7 @@ class Answerer:
         self.skipped = 0
 
     def answers(self, asked: Iterable[Asked]) -> list[str]:
-        """Answer questions; those in a row about the same pictures share their encoding and are generated together.
-
-        Args:
-            asked: Pictures and prompts. None gives an empty list.
-
-        Returns:
-            One text a question, in order; an empty one where the model left the question unanswered.
-
-        Raises:
-            UniReasonError: If a question cannot be asked and ``skip`` is off.
-        """
+        """Answer questions; those in a row about the same pictures share their encoding and are generated together."""
         said: list[str] = []
         for case, questions in self._by_case(asked):
             said += [""] * len(questions) if case is None else self._told(case, questions)

@@ -14,15 +14,14 @@ from importlib import resources
 from itertools import groupby, islice
 from pathlib import Path
 
-from unireason.data.frames import FrameRule
-from unireason.data.layouts.folders import stem, whole
-from unireason.data.layouts.vlmevalkit import Row, Table
-from unireason.data.pictures import png
-from unireason.errors import FormatError, UniReasonError
-from unireason.evaluate.suites.suite import Entry, Suite
-from unireason.files import json_text
-from unireason.imaging.serialize import serialize
-from unireason.types import Case, Kind
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.store import json_text
+from unireason.core.types import Case, Kind
+from unireason.data.formats.exporters import VlmEvalRow, VlmEvalTable
+from unireason.data.formats.tables import stem, whole
+from unireason.data.frames import FrameRule, png
+from unireason.evaluate.suites.base import Entry, Suite
+from unireason.imaging.present import serialize
 
 from . import KITS
 
@@ -71,15 +70,8 @@ metadata:
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
-    """What an export wrote.
-
-    Attributes:
-        kit: One of KITS.
-        name: Name of the task or, in front of "_openended" for open questions, of the table.
-        questions: Questions written, by table ("choice", "open").
-        pictures: Pictures written.
-    """
+class ExportedSuite:
+    """What an export wrote."""
 
     kit: str
     name: str
@@ -88,7 +80,7 @@ class Exported:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
+class _ExportShown:
     """A case as it is written: its pictures with their file names, and its questions."""
 
     kind: Kind
@@ -104,7 +96,7 @@ def export(
     frame: FrameRule,
     count: int | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Exported:
+) -> ExportedSuite:
     """Write the questions of a suite for another kit.
 
     Args:
@@ -129,7 +121,7 @@ def export(
     with whole(out) as folder:
         pictures = done = 0
 
-        def cases() -> Iterator[_Shown]:
+        def cases() -> Iterator[_ExportShown]:
             nonlocal pictures, done
             for shown in _shown(suite, entries, frame):
                 yield shown
@@ -140,7 +132,7 @@ def export(
         write(folder, out.resolve(), name, suite, (entries, cases()))
     choices = sum(bool(entry.options) for entry in entries)
     found = {"choice": choices, "open": len(entries) - choices}
-    return Exported(kit, name, {key: number for key, number in found.items() if number}, pictures)
+    return ExportedSuite(kit, name, {key: number for key, number in found.items() if number}, pictures)
 
 
 def _split(suite: Suite) -> str:
@@ -153,10 +145,10 @@ def _name(suite: Suite) -> str:
     return "_".join("".join(c if c.isalnum() else "_" for c in part) for part in ("unireason", suite.name, _split(suite)) if part)
 
 
-def _shown(suite: Suite, entries: list[Entry], frame: FrameRule) -> Iterator[_Shown]:
+def _shown(suite: Suite, entries: list[Entry], frame: FrameRule) -> Iterator[_ExportShown]:
     for case, together in groupby(entries, key=lambda entry: entry.case):
         read = suite.read(case)
-        yield _Shown(read.kind, _pictures(read, stem(case), frame), list(together))
+        yield _ExportShown(read.kind, _pictures(read, stem(case), frame), list(together))
 
 
 def _pictures(case: Case, name: str, frame: FrameRule) -> list[tuple[str, bytes]]:
@@ -170,7 +162,7 @@ def _pictures(case: Case, name: str, frame: FrameRule) -> list[tuple[str, bytes]
     return [(f"{name}-{z:03d}-{hashlib.sha256(data).hexdigest()[:8]}.png", data) for z, data in enumerate(files)]
 
 
-def _write_tables(folder: Path, _: Path, name: str, suite: Suite, asked: tuple[list[Entry], Iterator[_Shown]]) -> None:
+def _write_tables(folder: Path, _: Path, name: str, suite: Suite, asked: tuple[list[Entry], Iterator[_ExportShown]]) -> None:
     """A table of the questions with options, and one of the open ones, as far as there are any."""
     entries, cases = asked
     widths = {bool(entry.options): 0 for entry in entries}
@@ -181,7 +173,7 @@ def _write_tables(folder: Path, _: Path, name: str, suite: Suite, asked: tuple[l
         tables = {}
         for choice, options in widths.items():
             file = stack.enter_context((folder / f"{names[choice]}.tsv").open("w", encoding="utf-8", newline=""))
-            tables[choice] = Table(file, options)
+            tables[choice] = VlmEvalTable(file, options)
         for shown in cases:
             for choice, table in tables.items():
                 table.add(
@@ -191,12 +183,12 @@ def _write_tables(folder: Path, _: Path, name: str, suite: Suite, asked: tuple[l
     (folder / "README.md").write_text(_VLMEVALKIT.format(name=name, tables=said, rule=suite.rule), encoding="utf-8")
 
 
-def _row(entry: Entry, kind: Kind, split: str) -> Row:
+def _row(entry: Entry, kind: Kind, split: str) -> VlmEvalRow:
     answer = entry.letter or entry.answers[0]
-    return Row(entry.question, entry.options, answer, entry.tags.get("family", _ANY), kind, split or _HELD_OUT)
+    return VlmEvalRow(entry.question, entry.options, answer, entry.tags.get("family", _ANY), kind, split or _HELD_OUT)
 
 
-def _write_task(folder: Path, place: Path, name: str, suite: Suite, asked: tuple[list[Entry], Iterator[_Shown]]) -> None:
+def _write_task(folder: Path, place: Path, name: str, suite: Suite, asked: tuple[list[Entry], Iterator[_ExportShown]]) -> None:
     """Task file, its functions, questions and pictures."""
     (folder / "images").mkdir()
     with (folder / QUESTIONS).open("w", encoding="utf-8") as out:

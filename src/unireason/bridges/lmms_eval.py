@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from unireason.errors import UniReasonError
+from unireason.core.errors import UniReasonError
 
 from .answering import Answerer, Asked
 
@@ -24,30 +24,12 @@ class UniReason(lmms):  # type: ignore[misc]  # the kit has no types
     is_simple = True
 
     def __init__(self, model: str = "phantom", *, batch_size: Any = None, max_batch_size: Any = None, **options: Any) -> None:
-        """Load the model.
-
-        Args:
-            model: "phantom", a checkpoint folder or a hub id.
-            batch_size: Given by the kit; not used, the questions on one case are a batch.
-            max_batch_size: As ``batch_size``.
-            **options: See ``Answerer``: ``full``, ``skip``, ``device`` and fields of ``AskOptions``.
-
-        Raises:
-            UniReasonError: See ``Answerer``.
-        """
+        """Load the model."""
         super().__init__()
         self.answerer = Answerer(model, **options)
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """Answer requests in order.
-
-        Args:
-            requests: Instances whose ``args`` are the prompt, generation settings (not used: they are made for answers without
-                reasoning), a function that gives the pictures of a document, and the document's number, task and split.
-
-        Raises:
-            UniReasonError: If a question cannot be asked and ``skip`` is off.
-        """
+        """Answer requests in order."""
         return self.answerer.answers(self._asked(requests))
 
     def _asked(self, requests: Sequence[Any]) -> Iterator[Asked]:
@@ -56,19 +38,11 @@ class UniReason(lmms):  # type: ignore[misc]  # the kit has no types
             yield pictures_of(self.task_dict[task][split][number]) or [], text
 
     def loglikelihood(self, requests: Sequence[Any]) -> NoReturn:
-        """Refused: what would follow is not known before the model has reasoned.
-
-        Raises:
-            UniReasonError: Always.
-        """
+        """Refused: what would follow is not known before the model has reasoned."""
         raise UniReasonError("the task compares probabilities of given answers", "a task of type generate_until")
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> NoReturn:
-        """Refused: a question is asked once.
-
-        Raises:
-            UniReasonError: Always.
-        """
+        """Refused: a question is asked once."""
         raise UniReasonError("the task asks in several rounds", "a task of type generate_until")
 
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unireason.evaluate.scoring.answers import judge_text
-from unireason.evaluate.suites.suite import Entry
-from unireason.grounding.prompts import letters_of
+from unireason.evaluate.scoring import judge_text
+from unireason.evaluate.suites.base import Entry
+from unireason.grounding.profile import letters_of
 
 FOLDER = Path(__file__).parent
 REQUESTS = {

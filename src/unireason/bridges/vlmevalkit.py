@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from unireason.errors import UniReasonError
+from unireason.core.errors import UniReasonError
 
 from .answering import Answerer
 
@@ -26,29 +26,12 @@ class UniReason(BaseModel):  # type: ignore[misc]  # the kit has no types
     allowed_types = ("text", "image")
 
     def __init__(self, model: str = "phantom", **options: Any) -> None:
-        """Load the model.
-
-        Args:
-            model: "phantom", a checkpoint folder or a hub id.
-            **options: See ``Answerer``: ``full``, ``letter``, ``skip``, ``device`` and fields of ``AskOptions``. ``letter`` is on unless
-                told otherwise: the kit's exact matching overlooks a letter with more than four words behind it.
-
-        Raises:
-            UniReasonError: See ``Answerer``.
-        """
+        """Load the model."""
         super().__init__()
         self.answerer = Answerer(model, **{"letter": True, **options})
 
     def generate_inner(self, message: list[dict[str, str]], dataset: str | None = None) -> str:
-        """Answer one message.
-
-        Args:
-            message: Items with "type" ("image" or "text") and "value"; texts are joined by line ends, pictures are taken in order.
-            dataset: Name of the data set; not used.
-
-        Raises:
-            UniReasonError: If it cannot be asked and ``skip`` is off.
-        """
+        """Answer one message."""
         pictures = [item["value"] for item in message if item["type"] == "image"]
         text = "\n".join(item["value"] for item in message if item["type"] == "text")
         return self.answerer.answers([(pictures, text)])[0]

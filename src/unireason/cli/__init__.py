@@ -15,25 +15,25 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from unireason import __version__
-from unireason.errors import UniReasonError, terminable
+from unireason.core.errors import UniReasonError, terminable
 
-from .asking import in_words_of
+from .ask import in_words_of
 
-COMMANDS = (
-    "ask",
-    "ground",
-    "segment",
-    "demo",
-    "phantom",
-    "data",
-    "train",
-    "eval",
-    "ablate",
-    "plan",
-    "weights",
-    "doctor",
-    "conformance",
-)
+COMMANDS = {
+    "ask": ("ask", "add_parser"),
+    "ground": ("ground", "add_parser"),
+    "segment": ("segment", "add_parser"),
+    "demo": ("tools", "add_demo"),
+    "phantom": ("tools", "add_phantom"),
+    "data": ("data", "add_parser"),
+    "train": ("train", "add_parser"),
+    "eval": ("eval", "add_parser"),
+    "ablate": ("compare", "add_ablate"),
+    "plan": ("tools", "add_plan"),
+    "weights": ("tools", "add_weights"),
+    "doctor": ("tools", "add_doctor"),
+    "conformance": ("tools", "add_conformance"),
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,20 +45,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"unireason {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
-        import_module(f".{name}", __name__).add_parser(subparsers)
+    for module, add in COMMANDS.values():
+        getattr(import_module(f".{module}", __name__), add)(subparsers)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command.
-
-    Args:
-        argv: Arguments without the program's name; None takes those of the process.
-
-    Returns:
-        The exit code: 0 done, 1 negative finding, 2 bad input, 130 ended by Ctrl-C, 143 ended by SIGTERM.
-    """
+    """Runs one command."""
     args = build_parser().parse_args(argv)
     try:
         with terminable():

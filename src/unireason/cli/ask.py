@@ -3,31 +3,299 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from unireason.files import json_text
-
-from .asking import (
-    add_machine,
-    add_read,
-    add_sampling,
-    add_window,
-    asking_options,
-    read_options,
-    tell_copies,
-    tell_model,
-    thinking,
-)
-from .experts import EXPERTS, add_expert, expert_of
+from unireason.core.errors import FormatError, GeometryError
+from unireason.core.store import json_text
 
 if TYPE_CHECKING:
+    from unireason.core.types import Case, Frame, Trace
     from unireason.engine.reasoner import Question, Reasoner
-    from unireason.report.findings import Findings
-    from unireason.segment.expert import Expert
-    from unireason.types import Case, Trace
+    from unireason.report.trace import PageFindings
+    from unireason.segment.expert import Expert, Prompt
+
+
+# --- Places as people type them, in voxels, in the model frame or in millimetres, made into the prompt of an expert.
+
+
+Space = Literal["voxel", "model", "world"]
+SPACES: tuple[Space, ...] = ("voxel", "model", "world")
+Numbers = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What was typed."""
+
+    box: Numbers | None
+    points: tuple[Numbers, ...]
+    space: Space
+    slice: int | None = None
+    propagate: bool = False
+
+
+def numbers(text: str, what: str) -> Numbers:
+    """Numbers with commas between them."""
+    from math import isfinite
+
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(isfinite(v) for v in found):
+        raise FormatError(f"the {what} is {text!r}", "numbers with commas between them")
+    return found
+
+
+def prompt_of(case: Case, typed: Typed, *, frame: Frame) -> Prompt:
+    """The prompt that a case's expert understands."""
+    from unireason.core.types import Box2D, Box3D
+    from unireason.segment.expert import Prompt
+
+    flat = case.kind == "image" or typed.slice is not None
+    _check(case, typed, flat)
+    on = () if typed.slice is None else (typed.slice + 0.5,)
+    half = len(typed.box or ()) // 2
+    boxes = [] if typed.box is None else [(typed.box[:half] + on, typed.box[half:] + on)]
+    corners = [_mapped(low, high, typed.space, case, frame) for low, high in boxes]
+    points = [_mapped(p + on, p + on, typed.space, case, frame)[0] for p in typed.points]
+    index = None if typed.slice is None else _slice(typed.slice, typed.space, case, frame)
+    dims = 2 if flat else 3
+    shape = Box2D if dims == 2 else Box3D
+    box = shape(*(*corners[0][0][:dims], *corners[0][1][:dims])) if corners else None
+    return Prompt(box, tuple(p[:dims] for p in points), index, typed.propagate)
+
+
+def _check(case: Case, typed: Typed, flat: bool) -> None:
+    if typed.slice is not None and (case.kind == "image" or typed.space == "world"):
+        came = "an image" if case.kind == "image" else "places in millimetres"
+        raise FormatError(
+            f"{came} with --slice", "none", "give a cuboid, or the rectangle in voxels" if case.kind != "image" else ""
+        )
+    if typed.propagate and typed.slice is None:
+        raise FormatError("--propagate without --slice", "the slice on which the box lies")
+    dims = 3 if typed.space == "world" or not flat else 2
+    hint = "give --slice for a rectangle" if case.kind == "volume" and not flat and typed.space != "world" else ""
+    if typed.box is not None and len(typed.box) != 2 * dims:
+        raise FormatError(f"a box of {len(typed.box)} numbers", f"{2 * dims}", hint)
+    wrong = [p for p in typed.points if len(p) != dims]
+    if wrong:
+        raise FormatError(f"a point of {len(wrong[0])} numbers", f"{dims}", hint)
+    if typed.box is not None and any(b <= a for a, b in zip(typed.box[:dims], typed.box[dims:], strict=True)):
+        raise FormatError(f"the box {list(typed.box)}", "the lower corner first, then the upper one")
+
+
+def _mapped(low: Numbers, high: Numbers, space: Space, case: Case, frame: Frame) -> tuple[Numbers, Numbers]:
+    """Canonical bounds of what lies between two corners."""
+    from unireason.imaging import geometry as maps
+
+    def canonical(corner: Sequence[float]) -> Numbers:
+        if space == "model":
+            return maps.model_to_canonical(corner, frame, case.geometry)
+        voxel = maps.world_to_voxel(corner, case.geometry) if space == "world" else corner
+        return maps.voxel_to_canonical(voxel, case.geometry)
+
+    corners = [canonical(corner) for corner in product(*zip(low, high, strict=True))]
+    return tuple(map(min, zip(*corners, strict=True))), tuple(map(max, zip(*corners, strict=True)))
+
+
+def _slice(typed: int, space: Space, case: Case, frame: Frame) -> int:
+    """The canonical slice of a typed one."""
+    depth = case.geometry.shape[0]
+    count = frame.depth if space == "model" else depth
+    if not 0 <= typed < count:
+        raise FormatError(f"{space} slice {typed}", f"0 to {count - 1}")
+    if space == "model":
+        return int((typed + 0.5) * depth / frame.depth)
+    if case.geometry.order[2] != 2:
+        raise GeometryError(
+            "slices of this file do not run from the feet to the head", "axial slices", "give a cuboid, or --space model"
+        )
+    return depth - 1 - typed if case.geometry.flips[2] else typed
+
+
+# --- Options of the commands that outline places with a frozen expert.
+
+
+# What `segment.catalogue` offers; written out so that help loads nothing, and held against it by a test.
+EXPERTS = ("classical", "medsam", "sam", "sam2", "medsam2", "sam-med2d")
+
+
+def add_expert(group: Any) -> None:
+    """Which expert, and its weights; ``expert_of`` understands them."""
+    group.add_argument("--expert", metavar="NAME", default=EXPERTS[0], help=f"{', '.join(EXPERTS)} (default {EXPERTS[0]})")
+    group.add_argument("--weights", metavar="REF", help="folder or hub id of the expert's weights; classical has none")
+
+
+def expert_of(args: argparse.Namespace) -> Expert:
+    """The expert that was asked for."""
+    from unireason.segment.expert import make_expert
+
+    return make_expert(args.expert, weights=args.weights, device=args.device)
+
+
+# --- What a waiting person sees: a spinner with a line of text, a bar for counted work; nothing when quiet or not a terminal.
+
+
+@contextmanager
+def status(text: str, *, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A spinner on standard error; yields a function that changes its text."""
+    if quiet:
+        yield lambda text: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text) as spinner:
+        yield spinner.update
+
+
+@contextmanager
+def bar(text: str, total: int | None = None, *, quiet: bool) -> Iterator[Callable[..., None]]:
+    """A progress bar on standard error; yields a function that takes the number done and, where it was not known before, that of all."""
+    if quiet:
+        yield lambda done, total=None: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(text, total=total)
+        yield lambda done, total=None: progress.update(task, completed=done, total=total)
+
+
+# --- Options that all commands share which ask a model about a file, and what a waiting person sees of its answer.
+
+
+_INTENDED = re.compile(r"If that is intended, read it with limits=Limits\(\w+=\d+\)")
+_CHOICE = re.compile(
+    r"Choose (?:one,? (?:for instance )?with )?{0}(?: (?:to|or) {0})?".format(r"(?:series|frame)=(?:\d+|'[^']*')")
+)
+TAIL = 70  # characters of the model's text shown while it thinks
+
+
+def add_window(group: Any) -> None:
+    """How intensities become grey levels."""
+    group.add_argument(
+        "--window", default="auto", help="auto, soft-tissue, lung, bone, brain, stored, minmax, percentile or LEVEL,WIDTH"
+    )
+
+
+def add_sampling(group: Any) -> None:
+    """How tokens are chosen; ``asking_options`` understands them, and the window."""
+    group.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default)")
+    group.add_argument("--top-p", type=float, default=1.0, help="nucleus sampling")
+    group.add_argument("--seed", type=int, default=0, help="seed of the first sample")
+    group.add_argument("--max-new-tokens", metavar="N", type=int, help="tokens at most")
+
+
+def asking_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Sampling, window and token limit as keyword arguments of ``Reasoner.ask`` and ``ground``."""
+    from unireason.engine.sampling import Sampling
+
+    sampling = Sampling(temperature=args.temperature, top_p=args.top_p, seed=args.seed)
+    return {"sampling": sampling, "window": args.window, "max_new_tokens": args.max_new_tokens}
+
+
+def tell_model(reasoner: Reasoner, doing: str, *, quiet: bool) -> None:
+    """The head of what a command shows, on standard error: the model, its device, and how much it is asked."""
+    if not quiet:
+        print(f"{reasoner.about}: {doing}", file=sys.stderr)
+
+
+def tell_copies(samples: int, temperature: float) -> None:
+    """Say on standard error that several samples are one, which they are where nothing is drawn."""
+    if samples > 1 and temperature == 0:
+        print(
+            f"note: at temperature 0 the {samples} samples of a question are the same; give --temperature 0.7 for others",
+            file=sys.stderr,
+        )
+
+
+def add_machine(group: Any) -> None:
+    """On what the model runs."""
+    group.add_argument("--device", help="torch device (default: CUDA where there is one)")
+    group.add_argument("--dtype", choices=("bf16", "fp32"), help="number type of the weights")
+    group.add_argument("--threads", metavar="N", type=int, help="torch threads")
+
+
+def add_read(group: Any) -> None:
+    """Options of reading a file; ``read_options`` understands them."""
+    group.add_argument("--modality", help="DICOM modality code that replaces the file's, such as CT or MR")
+    group.add_argument("--axes", help="axes of an npy array, slowest first, such as zyx or xyz")
+    group.add_argument("--spacing", metavar="X,Y[,Z]", help="voxel size in mm, for files that carry none")
+    group.add_argument("--series", help="which volume of a DICOM folder or file: number, words or UID of the list")
+    group.add_argument("--frame", metavar="N", type=int, help="which frame of a 4-D volume, cine or enhanced DICOM file")
+    group.add_argument("--max-voxels", metavar="N", type=int, help="raise or lower the size limit of a volume")
+    group.add_argument(
+        "--limit", metavar="NAME=N", action="append", default=[], help="raise or lower another limit that an error names"
+    )
+
+
+def read_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of ``unireason.read`` from the parsed arguments."""
+    from dataclasses import fields
+
+    from unireason.core.errors import FormatError
+    from unireason.imaging import Limits
+
+    found: dict[str, Any] = {"modality": args.modality, "axes": args.axes, "series": args.series, "frame": args.frame}
+    if args.spacing:
+        try:
+            found["spacing_mm"] = tuple(float(v) for v in args.spacing.split(","))
+        except ValueError as error:
+            raise FormatError(f"the spacing is {args.spacing!r}", "numbers in mm such as 0.7,0.7,2.5") from error
+    limits: dict[str, int] = {} if args.max_voxels is None else {"max_voxels": args.max_voxels}
+    for text in args.limit:
+        name, _, number = text.partition("=")
+        if name not in {field.name for field in fields(Limits)} or not number.isdecimal():
+            raise FormatError(f"the limit is {text!r}", f"NAME=N with a name of {', '.join(f.name for f in fields(Limits))}")
+        limits[name] = int(number)
+    if limits:
+        found["limits"] = Limits(**limits)
+    return {k: v for k, v in found.items() if v is not None}
+
+
+def in_words_of(args: argparse.Namespace, message: str) -> str:
+    """An error of reading with the options of the command in place of the keyword arguments of ``unireason.read``."""
+    if not hasattr(args, "max_voxels"):
+        return without_options(message)
+    message = re.sub(r"limits=Limits\(max_voxels=(\d+)\)", r"--max-voxels \1", message)
+    message = re.sub(r"limits=Limits\((\w+=\d+)\)", r"--limit \1", message)
+    message = re.sub(r"\blimits\.(?=max_)", "--limit ", message)
+    message = re.sub(r"\bspacing_mm\b", "--spacing", message)
+    return re.sub(r"\b(modality|axes|series|frame)=(?=['\w])", r"--\1 ", message)
+
+
+def without_options(message: str) -> str:
+    """An error of reading, where a command reads many files alike: what is to be done to the file, for there is no option for it."""
+    message = _INTENDED.sub("Make it smaller or leave it out", message)
+    return _CHOICE.sub("Save the one that is meant as a file of its own", message)
+
+
+@contextmanager
+def thinking(*, quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
+    """A spinner with the last words of the first answer; yields what takes tokens as ``on_token``."""
+    with status("thinking", quiet=quiet) as say:
+        written = ""
+
+        def on_token(row: int, token: int, text: str) -> None:
+            nonlocal written
+            if row == 0:
+                written = (written + text)[-TAIL:]
+                say(f"thinking: {' '.join(written.split()).replace('[', '(').replace(']', ')')}")
+
+        yield on_token
+
+
+# --- ``unireason ask FILE -q TEXT``: ask a scan and see the evidence.
 
 
 class _Question(argparse.Action):
@@ -94,10 +362,10 @@ def _add_how(group: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when every question got an answer, 1 when one stayed without."""
+    from unireason.core.errors import FormatError
     from unireason.engine.reasoner import Question, load
-    from unireason.errors import FormatError
     from unireason.imaging import read
-    from unireason.report.markup import plural
+    from unireason.report.html import plural
 
     if not args.questions:
         raise FormatError("there is no question", "at least one -q TEXT")
@@ -106,10 +374,9 @@ def run(args: argparse.Namespace) -> int:
     questions = [Question(text, tuple(options)) for text, options in args.questions]
     profile = None
     if args.prompts:
-        from unireason.grounding.prompts import load_profile
+        from unireason.grounding.profile import load_profile
 
         profile = load_profile(args.prompts)
-    from .progress import status
 
     with status("reading", quiet=args.json):
         case = read(args.file, **read_options(args))
@@ -134,26 +401,23 @@ def _ask(reasoner: Reasoner, case: Case, questions: Sequence[Question], args: ar
         return reasoner.ask_many(case, questions, on_token=on_token, **how, **asking_options(args))
 
 
-def _outline(traces: Sequence[Trace], case: Case, expert: Expert, args: argparse.Namespace) -> list[Findings]:
+def _outline(traces: Sequence[Trace], case: Case, expert: Expert, args: argparse.Namespace) -> list[PageFindings]:
     """Masks of every trace, written if a folder was named."""
-    from unireason.engine.pointing import masks_of
-    from unireason.report.findings import Findings
+    from unireason.engine.masks import masks_of
     from unireason.report.folder import save_masks
-    from unireason.report.regions import measured
-
-    from .progress import status
+    from unireason.report.trace import PageFindings, measured
 
     with status("outlining", quiet=args.json):
         found = [measured(masks_of(trace, case, expert), case) for trace in traces]
     if args.save:
         found = [save_masks(args.save, f"trace-{n}-mask", regions, case) for n, regions in enumerate(found, start=1)]
-    return [Findings(regions=regions) for regions in found]
+    return [PageFindings(regions=regions) for regions in found]
 
 
-def _print(traces: Sequence[Trace], case: Case, findings: Sequence[Findings] | None, args: argparse.Namespace) -> None:
-    from unireason.report.caution import of_traces, tell
-    from unireason.report.regions import region_json
+def _print(traces: Sequence[Trace], case: Case, findings: Sequence[PageFindings] | None, args: argparse.Namespace) -> None:
+    from unireason.report.html import of_traces, tell
     from unireason.report.text import lines, region_lines
+    from unireason.report.trace import region_json
 
     found = [f.regions for f in findings] if findings else [()] * len(traces)
     tell(of_traces(traces))
@@ -176,7 +440,7 @@ def _print(traces: Sequence[Trace], case: Case, findings: Sequence[Findings] | N
 
 
 def _write(
-    reasoner: Reasoner, case: Case, traces: Sequence[Trace], findings: Sequence[Findings] | None, args: argparse.Namespace
+    reasoner: Reasoner, case: Case, traces: Sequence[Trace], findings: Sequence[PageFindings] | None, args: argparse.Namespace
 ) -> None:
     from unireason.report.folder import save_report, save_traces
 

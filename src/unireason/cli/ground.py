@@ -8,15 +8,25 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unireason.files import json_text
+from unireason.core.store import json_text
 
-from .asking import add_machine, add_read, add_sampling, add_window, asking_options, read_options, tell_model, thinking
-from .experts import add_expert, expert_of
+from .ask import (
+    add_expert,
+    add_machine,
+    add_read,
+    add_sampling,
+    add_window,
+    asking_options,
+    expert_of,
+    read_options,
+    tell_model,
+    thinking,
+)
 
 if TYPE_CHECKING:
+    from unireason.core.types import Case
     from unireason.engine.reasoner import Reasoner
-    from unireason.report.grounded import Grounded
-    from unireason.types import Case
+    from unireason.report.grounded import GroundedPage
 
 
 def add_parser(subparsers: Any) -> None:
@@ -56,12 +66,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when a place was found, 1 when the answer holds no usable box."""
+    from unireason.core.errors import FormatError
     from unireason.engine.reasoner import load
-    from unireason.errors import FormatError
-    from unireason.grounding.prompts import load_profile
+    from unireason.grounding.profile import load_profile
     from unireason.imaging import read
 
-    from .progress import status
+    from .ask import status
 
     if args.dicom and not args.out:
         raise FormatError("--dicom without a folder to write to", "--out DIR")
@@ -83,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _slice(case: Case, args: argparse.Namespace) -> tuple[int | None, list[str]]:
     """The canonical slice of a volume that is asked about, and what is to be said of it."""
-    from unireason.errors import FormatError
+    from unireason.core.errors import FormatError
 
     if case.kind == "image":
         if args.slice is not None or args.propagate:
@@ -98,14 +108,14 @@ def _slice(case: Case, args: argparse.Namespace) -> tuple[int | None, list[str]]
     return depth - 1 - wanted if flipped else wanted, [f"asked about slice {axis} = {wanted} of 0 to {depth - 1}{chosen}"]
 
 
-def _ground(reasoner: Reasoner, case: Case, k: int | None, expert: Any, args: argparse.Namespace) -> Grounded:
+def _ground(reasoner: Reasoner, case: Case, k: int | None, expert: Any, args: argparse.Namespace) -> GroundedPage:
     """Ask, read the answer, outline it."""
-    from unireason.data.extract.slices import picture
-    from unireason.engine.pointing import masks_of, target
-    from unireason.report.grounded import Grounded
-    from unireason.report.regions import measured
+    from unireason.data.regions import picture
+    from unireason.engine.masks import masks_of, target
+    from unireason.report.grounded import GroundedPage
+    from unireason.report.trace import measured
 
-    from .progress import status
+    from .ask import status
 
     begun = time.perf_counter()
     shown = case if k is None else picture(case, k)
@@ -115,10 +125,10 @@ def _ground(reasoner: Reasoner, case: Case, k: int | None, expert: Any, args: ar
     with status("outlining", quiet=args.json):
         marked = masks_of(trace, case, expert, slice=k, propagate=args.propagate)
     seconds = {"answer": round(answered - begun, 3), "mask": round(time.perf_counter() - answered, 3)}
-    return Grounded(trace, case, target(trace, case, slice=k), measured(marked, case), expert.name, seconds)
+    return GroundedPage(trace, case, target(trace, case, slice=k), measured(marked, case), expert.name, seconds)
 
 
-def _save(found: Grounded, notes: list[str], args: argparse.Namespace) -> Grounded:
+def _save(found: GroundedPage, notes: list[str], args: argparse.Namespace) -> GroundedPage:
     from unireason.report.grounded import save, save_dicom
 
     saved = save(found, args.out, window=args.window, notes=notes)
@@ -127,14 +137,14 @@ def _save(found: Grounded, notes: list[str], args: argparse.Namespace) -> Ground
     return saved
 
 
-def _print(found: Grounded, notes: list[str], args: argparse.Namespace) -> None:
-    from unireason.report.caution import of_traces, tell
-    from unireason.report.grounded import to_json
+def _print(found: GroundedPage, notes: list[str], args: argparse.Namespace) -> None:
+    from unireason.report.grounded import grounded_json
+    from unireason.report.html import of_traces, tell
     from unireason.report.text import lines, region_lines, target_lines
 
     tell(of_traces([found.trace]))
     if args.json:
-        print(json_text(to_json(found, folder=args.out, notes=notes)))
+        print(json_text(grounded_json(found, folder=args.out, notes=notes)))
         return
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

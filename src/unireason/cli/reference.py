@@ -6,9 +6,20 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import inspect
+import re
 from collections.abc import Iterator
+from typing import Any, get_args, get_origin, get_type_hints
 
-from unireason.cli import build_parser
+from unireason.core.store import json_text
+from unireason.train.config import Grpo, Planned, Sft
+from unireason.train.config_file import KIND, PLAN
+
+from . import build_parser
+
+# --- The reference page of the command line, made from the parsers themselves.
+
 
 HEAD = """# Command line
 
@@ -43,3 +54,94 @@ def markdown() -> str:
 
 if __name__ == "__main__":
     print(markdown(), end="")
+
+
+# --- The reference page of run files, made from the settings' own docstrings.
+
+
+CONFIG_HEAD = f"""# Run files
+
+Made by `python -m unireason.cli.reference`; do not edit.
+
+`unireason train sft`, `unireason train grpo` and `unireason plan` read a TOML file. It says `{KIND} = "sft"` or `{KIND} = "grpo"` at its
+top; every other key is one of the fields below, tables by their names. Unknown keys and values out of range are errors. What is left out
+has its default; `model.start` and `data.folders` must be given. `--set optim.rate=2e-5` comes in place of the file's value. Folders are
+relative to the working directory. Ready files lie in `configs/`.
+"""
+
+
+def config_markdown() -> str:
+    """The whole page."""
+    parts = [CONFIG_HEAD, *_section(Sft, f'`{KIND} = "sft"`', ""), *_section(Grpo, f'`{KIND} = "grpo"`', "")]
+    parts += ["\n# What both share\n"]
+    tables = {name: (hint, _default_of(Sft, name)) for name, hint in _hints(Sft).items() if dataclasses.is_dataclass(hint)}
+    for name, (hint, default) in tables.items():
+        parts += _section(hint, f"`[{name}]`", name, default)
+    own = {name: hint for name, hint in _hints(Grpo).items() if dataclasses.is_dataclass(hint) and name not in tables}
+    parts += ["\n# Of GRPO alone\n"]
+    for name, hint in own.items():
+        parts += _section(hint, f"`[{name}]`", name)
+    optim = _default_of(Grpo, "optim")
+    other = [
+        f"`{f.name} = {_value(getattr(optim, f.name))}`" for f in dataclasses.fields(optim) if getattr(optim, f.name) != f.default
+    ]
+    parts += [f"\nIn a GRPO file the defaults of `[optim]` are other ones: {', '.join(other)}.\n"]
+    return "".join([*parts, "\n# For planning alone\n", *_section(Planned, f"`[{PLAN}]`", PLAN)])
+
+
+def _section(kind: Any, title: str, table: str, default: Any = None) -> Iterator[str]:
+    """A heading, the class's own words and one row a field; tables inside a table follow as sections of their own."""
+    told, meanings = _told(kind)
+    yield f"\n## {title}\n\n{told}\n\n| key | value | default | meaning |\n|---|---|---|---|\n"
+    inner = []
+    for field in dataclasses.fields(kind):
+        hint = _hints(kind)[field.name]
+        if dataclasses.is_dataclass(hint):
+            if table:
+                inner.append((field.name, hint))
+            yield f"| `{field.name}` | table | | {meanings[field.name]} |\n"
+        else:
+            shown = _default_of(kind, field.name) if default in (None, dataclasses.MISSING) else getattr(default, field.name)
+            said = "required" if shown is dataclasses.MISSING else f"`{_value(shown)}`"
+            yield f"| `{field.name}` | {_kind(hint)} | {said} | {meanings[field.name]} |\n"
+    for name, hint in inner:
+        yield from _section(hint, f"`[{table}.{name}]`", f"{table}.{name}")
+
+
+def _told(kind: Any) -> tuple[str, dict[str, str]]:
+    """A docstring as (what stands before the attributes, meaning of each attribute), each in one line."""
+    before, _, rest = inspect.cleandoc(kind.__doc__).partition("\nAttributes:\n")
+    attributes, _, source = rest.partition("\n\nSource: ")
+    # An attribute opens a line at one indent; what goes on is indented further.
+    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", attributes, flags=re.MULTILINE)
+    meanings = {name: " ".join(text.split()).replace("|", "\\|") for name, text in found}
+    told = " ".join(before.split()) + (f" Source: {' '.join(source.split())}" if source else "")
+    return told, meanings
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _default_of(kind: Any, name: str) -> Any:
+    field = next(f for f in dataclasses.fields(kind) if f.name == name)
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _kind(hint: Any) -> str:
+    words = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+    if hint in words:
+        return words[hint]
+    inner = get_args(hint)
+    if get_origin(hint) is tuple:
+        return f"list of {words[inner[0]]}s" if inner[-1] is Ellipsis else f"{len(inner)} {words[inner[0]]}s"
+    return " or ".join(f'`"{v}"`' for v in inner)
+
+
+def _value(value: Any) -> str:
+    """A default as it stands in TOML."""
+    return json_text(list(value) if isinstance(value, tuple) else value)
+
+
+if __name__ == "__main__":
+    print(config_markdown(), end="")

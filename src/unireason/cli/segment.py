@@ -7,15 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unireason.files import json_text
+from unireason.core.store import json_text
 
-from .asking import add_read, read_options
-from .experts import add_expert, expert_of
-from .places import SPACES, Typed, numbers, prompt_of
+from .ask import SPACES, Typed, add_expert, add_read, expert_of, numbers, prompt_of, read_options
 
 if TYPE_CHECKING:
+    from unireason.core.types import Case
     from unireason.segment.expert import Prompt, Segmentation
-    from unireason.types import Case
 
 
 def add_parser(subparsers: Any) -> None:
@@ -60,12 +58,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0 if a mask was found, 1 if it is empty."""
+    from unireason.core.errors import FormatError
     from unireason.data.frames import rule
-    from unireason.errors import FormatError
     from unireason.imaging import read
     from unireason.segment.expert import checked
 
-    from .progress import status
+    from .ask import status
 
     if args.dicom and args.out is None:
         raise FormatError("--dicom without a place to write to", "--out MASK")
@@ -78,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     with status(f"outlining with {args.expert}", quiet=args.json):
         (found,) = expert_of(args).segment(case, [prompt])
     if args.out is not None:
-        from unireason.imaging.saving import write_mask
+        from unireason.imaging.write_masks import write_mask
 
         write_mask(args.out, found.mask, case)
     result = _result(case, prompt, found, args)
@@ -138,7 +136,7 @@ def _mask_box(found: Segmentation, case: Case) -> tuple[float, ...] | None:
 
 def _lines(result: dict[str, Any]) -> list[str]:
     """The result as text."""
-    from unireason.report.markup import plural
+    from unireason.report.html import plural
 
     size = result["statistics"]
     measures = {"volume_ml": "ml", "area_mm2": "mm2", "diameter_mm": "mm across", "mean": "mean intensity"}

@@ -11,27 +11,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from unireason.data.build.pool import UnitFunction
-from unireason.data.build.work import Unit
-from unireason.errors import MissingExtraError, UniReasonError
+from unireason.core.errors import MissingExtraError, UniReasonError
+from unireason.data.build_store import BuildUnit
+from unireason.data.pipeline import UnitFunction
 
 
 class RayData:
     """Runs units as Ray Data tasks: on the cluster of ``RAY_ADDRESS``, or on a local Ray of ``workers`` processes."""
 
     def __init__(self, workers: int) -> None:
-        """Set the number of units in flight.
-
-        Raises:
-            UniReasonError: If it is below 1.
-            MissingExtraError: If Ray is not installed.
-        """
+        """Set the number of units in flight."""
         if workers < 1:
             raise UniReasonError(f"{workers} workers were asked for", "at least 1")
         self.workers = workers
         _ray()
 
-    def __call__(self, function: UnitFunction, units: Iterable[Unit]) -> Iterator[int]:
+    def __call__(self, function: UnitFunction, units: Iterable[BuildUnit]) -> Iterator[int]:
         """See ``data.build.pool.Engine``."""
         ray = _ray()
         listed = [asdict(unit) for unit in units]
@@ -40,7 +35,7 @@ class RayData:
         _start(ray, self.workers)
 
         def one(row: dict[str, Any]) -> dict[str, int]:
-            return {"items": function(Unit(**row))}
+            return {"items": function(BuildUnit(**row))}
 
         # A block a unit: the scheduler hands out units one by one, and a lost machine costs no more than what it held.
         planned = ray.data.from_items(listed, override_num_blocks=len(listed))

@@ -6,18 +6,31 @@ processor resizes. A test holds this against the frame of the tensors really fed
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from unireason.errors import FormatError
-from unireason.files import json_text
+import numpy as np
+from numpy.typing import NDArray
+
+from unireason.core.errors import FormatError
+from unireason.core.store import json_text
+from unireason.core.types import Case, Frame, Stack
 from unireason.grounding.crop import MAX_PIXELS, MIN_PIXELS, PATCH_FACTOR, fitted_size
-from unireason.grounding.prompts import load_profile
-from unireason.types import Frame
+from unireason.grounding.profile import load_profile
+from unireason.imaging.present import serialize
+from unireason.imaging.reader import decoding
+
+from .item import Loaded
+from .records import ImageRecord
+from .scene import Scene, readable
+
+# --- The model frame of a case, known without loading a network.
+
 
 PREPROCESSOR = "preprocessor_config.json"
 _MAX_JSON_BYTES = 1 << 20
@@ -47,11 +60,7 @@ class FrameRule:
     window: str = "auto"
 
     def __post_init__(self) -> None:
-        """Check types and ranges.
-
-        Raises:
-            FormatError: If a value makes no sense.
-        """
+        """Check types and ranges."""
         good = {
             "name": isinstance(self.name, str),
             "volume_shape": _is_size(self.volume_shape, 3),
@@ -165,3 +174,111 @@ def _limits(values: dict[str, Any]) -> tuple[int, int]:
     least = values.get("min_pixels") or size.get("shortest_edge") or MIN_PIXELS
     most = values.get("max_pixels") or size.get("longest_edge") or MAX_PIXELS
     return int(least), int(most)
+
+
+# --- The pictures of a case at the size of the model frame, and masks on the same grid.
+
+
+V = TypeVar("V", np.bool_, np.uint8)
+
+
+def model_pictures(case: Case, rule: FrameRule) -> list[NDArray[np.uint8]]:
+    """What the network is shown.
+
+    Args:
+        case: Image or volume.
+        rule: How pictures become the model frame.
+
+    Returns:
+        uint8 (H, W) or (H, W, 3) pictures of the model frame's size, one a model slice; one for an image.
+
+    Raises:
+        FormatError: If the window or a size cannot be used.
+    """
+    from PIL import Image
+
+    stack = model_stack(case, rule)
+    frame = rule.frame(case.geometry.shape)
+    if stack.slices.shape[1:3] == (frame.height, frame.width):
+        return list(stack.slices)
+    size = (frame.width, frame.height)
+    return [np.asarray(Image.fromarray(s).resize(size, Image.Resampling.BICUBIC)) for s in stack.slices]
+
+
+def model_stack(case: Case, rule: FrameRule) -> Stack:
+    """A case as serialised for a model frame, before the image processor resizes it.
+
+    Args:
+        case: Image or volume.
+        rule: How pictures become the model frame.
+
+    Raises:
+        FormatError: If the window or a size cannot be used.
+    """
+    if case.kind == "volume":
+        depth, *size = rule.volume_shape
+        return serialize(case, depth=depth, size=(size[0], size[1]), window=rule.window)
+    return serialize(case, size=rule.image_size, window=rule.window)
+
+
+def mask_on_frame(mask: NDArray[V], frame: Frame) -> NDArray[V]:
+    """A mask or label map at the centres of the model frame's pixels.
+
+    Args:
+        mask: (Y, X) or (Z, Y, X), canonical.
+        frame: Target frame.
+
+    Returns:
+        (height, width) or (depth, height, width).
+    """
+    grid = (frame.depth, frame.height, frame.width)[-mask.ndim :]
+    picks = [((np.arange(n) + 0.5) * size / n).astype(int) for n, size in zip(grid, mask.shape, strict=True)]
+    return mask[np.ix_(*picks)]
+
+
+def structure_mask(loaded: Loaded, name: str) -> NDArray[np.bool_]:
+    """The mask of one structure on the canonical grid; all False if there is none.
+
+    Args:
+        loaded: An item in memory.
+        name: Structure name.
+    """
+    shape = loaded.case.geometry.shape
+    mask: NDArray[np.bool_] = np.zeros(shape, bool)
+    for layer in loaded.layers:
+        for value in (v for v, n in layer.names.items() if readable(n) == name):
+            mask |= layer.labels == value
+    return mask
+
+
+def embedded(loaded: Loaded, scene: Scene, rule: FrameRule) -> list[ImageRecord]:
+    """Pictures and, for images, masks of a case as they are stored in a data set."""
+    pictures = model_pictures(loaded.case, rule)
+    if scene.kind == "volume":
+        return [ImageRecord(scene.case, z, png(p)) for z, p in enumerate(pictures)]
+    names = tuple(scene.structures)
+    masks = [mask_on_frame(structure_mask(loaded, n), scene.frame).astype(np.uint8) * 255 for n in names]
+    return [ImageRecord(scene.case, 0, png(pictures[0]), tuple(png(m) for m in masks), names)]
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """A PNG file of uint8 (H, W) or (H, W, 3)."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "png", compress_level=6)
+    return stream.getvalue()
+
+
+def from_png(data: bytes) -> NDArray[np.uint8]:
+    """The inverse of :func:`png`.
+
+    Raises:
+        UniReasonError: If it is damaged or no PNG file, or does not fit into memory.
+    """
+    from PIL import Image
+
+    remedy = "check the data set, and build or import it again"
+    with decoding(Path("embedded picture"), "a PNG file", remedy), Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        pixels: NDArray[np.uint8] = np.asarray(image)
+    return pixels

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.errors import FormatError, ImageReadError
-from unireason.types import Case, Kind
+from unireason.core.errors import FormatError, ImageReadError
+from unireason.core.types import Case, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class UnnamedError(FormatError):
     values: Mapping[tuple[int, str | None], bool] = MappingProxyType({})
 
 
-class Source(Protocol):
+class CaseSource(Protocol):
     """Where items come from. Instances are small, picklable and read nothing until asked.
 
     Attributes:

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.core.types import Crop, Frame, Kind, Stack
 from unireason.grounding import crop
-from unireason.grounding.prompts import CropSource
+from unireason.grounding.profile import CropSource
 from unireason.model import tokens, vision
 from unireason.model.checkpoint import Checkpoint
-from unireason.types import Crop, Frame, Kind, Stack
 
-from .session import Budget, Scene, Session
+from .session import Budget, Session, SessionScene
 
 Regions = Callable[[crop.Plan], crop.Plan]
 
@@ -64,11 +64,7 @@ class Request:
 
 
 def prepare_case(checkpoint: Checkpoint, stack: Stack) -> EncodedCase:
-    """Resize and cut the pictures of a stack; the vision tower is not run.
-
-    Raises:
-        ModelError: If the stack has no slices or they cannot be fed.
-    """
+    """Resize and cut the pictures of a stack; the vision tower is not run."""
     prepared = vision.prepare(checkpoint, list(stack.slices))
     return EncodedCase(stack, prepared, prepared.frame(stack.kind))
 
@@ -105,12 +101,7 @@ def known_case(
 
 
 def start_session(checkpoint: Checkpoint, request: Request) -> Session:
-    """The state machine of a request.
-
-    Raises:
-        FormatError: If the crop source is unknown.
-        ModelError: If the prompt is empty or longer than the context.
-    """
+    """The state machine of a request."""
     if request.crop_source not in get_args(CropSource):
         raise FormatError(f"the crop source is {request.crop_source!r}", f"one of {', '.join(get_args(CropSource))}")
 
@@ -123,7 +114,7 @@ def start_session(checkpoint: Checkpoint, request: Request) -> Session:
     def decode(ids: Sequence[int]) -> str:
         return tokens.readable(checkpoint, ids)
 
-    scene = Scene(request.case.frame, cut, decode, checkpoint.merge)
+    scene = SessionScene(request.case.frame, cut, decode, checkpoint.merge)
     return Session(request.prompt, scene, ids=checkpoint.ids, budget=request.budget)
 
 

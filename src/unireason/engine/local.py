@@ -14,17 +14,44 @@ from typing import Any
 
 import torch
 
-from unireason.errors import ModelError
+from unireason.core.errors import ModelError
+from unireason.core.types import Stack
 from unireason.model import vision
 from unireason.model.checkpoint import Checkpoint
-from unireason.types import Stack
+from unireason.model.tokens import decode
 
-from .attention import use_cached_attention
+from .cache import Chunk, PackedRow, Prefix, compute_prefix, step, use_cached_attention
 from .case import EncodedCase, Request, prepare_case, start_session
-from .packed import Chunk, PackedRow, Prefix, compute_prefix, step
 from .sampling import Picker, PickerFactory, Sampling, forbidden_ids, make_sampler
 from .session import Finished, Inject, Session
-from .stream import TextStream
+
+# --- Text of a growing row of token ids, piece by piece, never in the middle of a character.
+
+
+_UNFINISHED = "\ufffd"
+_LONGEST = 8  # ids; a character of more pieces than this is broken and will not become whole
+
+
+class TextStream:
+    """Turns ids into text as they come."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        """Start with nothing."""
+        self._checkpoint = checkpoint
+        self._waiting: list[int] = []
+
+    def push(self, token: int) -> str:
+        """Take one id."""
+        self._waiting.append(token)
+        text = decode(self._checkpoint, self._waiting)
+        if text.endswith(_UNFINISHED) and len(self._waiting) < _LONGEST:
+            return ""
+        self._waiting = []
+        return text
+
+
+# --- The local back end: cached continuation, shared prefixes and packed rows, exact.
+
 
 OnToken = Callable[[int, int, str], None]
 
@@ -37,17 +64,7 @@ class LocalEngine:
     def __init__(
         self, checkpoint: Checkpoint, *, picker: PickerFactory = make_sampler, max_rows: int = 16, max_joined: int = 48
     ) -> None:
-        """Prepare a checkpoint for generation.
-
-        Args:
-            checkpoint: The checkpoint; its weights are used in place and never changed.
-            picker: Makes what chooses the tokens of a row.
-            max_rows: Responses on one case packed together at most.
-            max_joined: Responses on several cases fed together at most; 1 keeps cases apart.
-
-        Raises:
-            ModelError: If ``max_rows`` or ``max_joined`` is below 1.
-        """
+        """Prepare a checkpoint for generation."""
         for name, value in (("max_rows", max_rows), ("max_joined", max_joined)):
             if value < 1:
                 raise ModelError(f"{name} is {value}", "at least 1")

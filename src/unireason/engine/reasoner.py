@@ -2,31 +2,151 @@
 
 from __future__ import annotations
 
+import reprlib
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from unireason.errors import FormatError
-from unireason.grounding import crop, umrg
+import torch
+
+from unireason.core.errors import FormatError, ModelError
+from unireason.core.types import Case, Problem, Source, Stack, Trace
+from unireason.grounding import answer as umrg
+from unireason.grounding import crop
 from unireason.grounding import trace as traces
-from unireason.grounding.prompts import Profile, letters_of
+from unireason.grounding.profile import CropSource, Profile, letters_of
 from unireason.imaging import geometry, serialize
-from unireason.imaging.array import content
+from unireason.imaging.raster import content
 from unireason.metrics.answers import answer_choice, contradicts
 from unireason.model import checkpoint as checkpoints
 from unireason.model import tokens
-from unireason.types import Case, Problem, Source, Stack, Trace
+from unireason.model.checkpoint import Checkpoint
 
-from .asking import AskOptions, Question, options_from
 from .case import EncodedCase, Regions, Request
 from .local import LocalEngine, OnToken
+from .sampling import Sampling
 from .session import Budget, Session
-from .threads import set_threads
 
-__all__ = ["AskOptions", "Question", "Reasoner", "load", "make_trace"]
+# --- What is asked, and how: a question, and the settings that all questions of one call share.
+
+
+@dataclass(frozen=True, slots=True)
+class AskOptions:
+    """How to ask, apart from the question.
+
+    Attributes:
+        sampling: How tokens are chosen; greedy by default.
+        samples: Responses a question; sample n uses the seed ``sampling.seed + n``, or that of its question plus n.
+        window: See ``imaging.window.choose``.
+        slices: Model slices of a volume; None takes the profile's.
+        crop_source: What looks show: "model", "native" or "none"; None takes the profile's.
+        max_looks: Looks at most; None takes the profile's.
+        max_new_tokens: Sampled tokens at most, in one round or many; None takes the profile's limits, of all rounds and of each.
+    """
+
+    sampling: Sampling = field(default_factory=Sampling)
+    samples: int = 1
+    window: str = "auto"
+    slices: int | None = None
+    crop_source: CropSource | None = None
+    max_looks: int | None = None
+    max_new_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            FormatError: If there are no samples, or slices are not a positive whole number.
+        """
+        for name in ("samples", "slices"):
+            value = getattr(self, name)
+            if (value is not None or name == "samples") and (type(value) is not int or value < 1):
+                raise FormatError(f"{name} is {value!r}", "a whole number of at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with its options.
+
+    Attributes:
+        text: The question.
+        options: Option texts in order A, B, ...; none for an open question.
+        seed: Seed of its first sample; None takes that of the sampling, which all questions of a call share.
+    """
+
+    text: str
+    options: tuple[str, ...] = ()
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the types; a bare text would be taken letter by letter, and a set has no order.
+
+        Raises:
+            FormatError: If the question is no text, or the options are no list of texts.
+        """
+        if not isinstance(self.text, str):
+            raise FormatError(f"a question of the type {type(self.text).__name__}", "a text")
+        options: Any = self.options
+        if isinstance(options, str | bytes | Set | Mapping) or not isinstance(options, Iterable):
+            raise FormatError(
+                f"options={reprlib.repr(options)}",
+                "a list of texts in order",
+                'write options=["yes", "no"], or none for an open question',
+            )
+        object.__setattr__(self, "options", tuple(options))
+        wrong = [option for option in self.options if not isinstance(option, str)]
+        if wrong:
+            raise FormatError(f"the option {reprlib.repr(wrong[0])} is of the type {type(wrong[0]).__name__}", "a text")
+
+    def seed_of(self, sample: int, sampling: Sampling) -> int:
+        """The seed of one of its samples, counted from 0."""
+        return (sampling.seed if self.seed is None else self.seed) + sample
+
+
+def options_from(how: Mapping[str, Any]) -> AskOptions:
+    """Settings from keyword arguments; ``sampling=None`` takes the default.
+
+    Raises:
+        FormatError: If a name is unknown or a value out of range.
+    """
+    try:
+        return replace(AskOptions(), **{**how, "sampling": how.get("sampling") or Sampling()})
+    except TypeError as error:
+        raise FormatError(f"unknown setting: {error}", f"some of: {', '.join(AskOptions.__dataclass_fields__)}") from error
+
+
+# --- How many threads torch uses.
+
+
+_TINY = 30_000_000  # parameters
+
+
+def set_threads(checkpoint: Checkpoint, threads: int | None = None) -> int:
+    """Set the threads of this process.
+
+    Args:
+        checkpoint: What will run.
+        threads: How many; None takes one for a network below 30 million parameters on a CPU and leaves torch alone else.
+
+    Returns:
+        The threads that torch uses now.
+
+    Raises:
+        ModelError: If ``threads`` is below 1.
+    """
+    if threads is not None and threads < 1:
+        raise ModelError(f"{threads} threads", "at least 1")
+    tiny = checkpoint.device.type == "cpu" and sum(p.numel() for p in checkpoint.network.parameters()) < _TINY
+    if threads is not None or tiny:
+        torch.set_num_threads(threads or 1)
+    return torch.get_num_threads()
+
+
+# --- Ask a case: from file pixels and a question to a trace with every look in model, voxel and patient coordinates.
+
 
 _KEPT_CASES = 2
 Readable = Any  # what `unireason.read` reads: a path, or an image in memory

@@ -12,36 +12,26 @@ from typing import Any
 
 import torch
 
+from unireason.core.types import Stack
 from unireason.model import vision
 from unireason.model.checkpoint import Checkpoint
-from unireason.types import Stack
 
 from .case import EncodedCase, Request, prepare_case, start_session
-from .local import OnToken
+from .local import OnToken, TextStream
 from .sampling import Picker, PickerFactory, Sampling, forbidden_ids, make_sampler
 from .session import Finished, Inject, Session
-from .stream import TextStream
 
 
 class ReferenceEngine:
     """Generates responses the slow and simple way."""
 
     def __init__(self, checkpoint: Checkpoint, *, picker: PickerFactory = make_sampler) -> None:
-        """Use a checkpoint.
-
-        Args:
-            checkpoint: The checkpoint; its weights are used in place and never changed.
-            picker: Makes what chooses the tokens of a row.
-        """
+        """Use a checkpoint."""
         self.checkpoint, self._picker = checkpoint, picker
         self._forbidden = forbidden_ids(checkpoint)
 
     def encode(self, stack: Stack) -> EncodedCase:
-        """Prepare the pictures of a stack; the vision tower runs anew in every round.
-
-        Raises:
-            ModelError: If the stack cannot be fed.
-        """
+        """Prepare the pictures of a stack; the vision tower runs anew in every round."""
         return prepare_case(self.checkpoint, stack)
 
     @torch.inference_mode()

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-from unireason.errors import FormatError, ModelError
+from unireason.core.errors import FormatError, ModelError
 from unireason.model.checkpoint import Checkpoint
 
 
@@ -30,11 +30,7 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            FormatError: If a value is out of range.
-        """
+        """Check the ranges."""
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             raise FormatError(f"the temperature is {self.temperature}", "a number from 0 upwards")
         if not 0 < self.top_p <= 1:
@@ -56,38 +52,19 @@ class Sampler:
     """Draws the tokens of one row."""
 
     def __init__(self, sampling: Sampling, seed: int, forbidden: torch.Tensor) -> None:
-        """Start a row.
-
-        Args:
-            sampling: Parameters.
-            seed: Seed of this row's own random numbers.
-            forbidden: bool (vocabulary,), True where a token must never be chosen.
-        """
+        """Start a row."""
         self._sampling, self._forbidden = sampling, forbidden
         self._random = torch.Generator().manual_seed(seed)
 
     def pick(self, logits: torch.Tensor) -> tuple[int, float]:
-        """Choose the next token.
-
-        Args:
-            logits: (vocabulary,) on any device and in any float type.
-
-        Returns:
-            (token, its natural log-probability under the network at temperature 1, forbidden tokens left out).
-
-        Raises:
-            ModelError: If the logits are not finite.
-        """
+        """Choose the next token."""
         scores = logits.float().masked_fill(self._forbidden.to(logits.device), -math.inf)
         total = checked_sum(scores)
         token = int(scores.argmax()) if self._sampling.temperature == 0 else self._draw(scores)
         return token, float(scores[token] - total)
 
     def _draw(self, scores: torch.Tensor) -> int:
-        """Inverse of the cumulative distribution, in float64 for the sake of long tails.
-
-        Over the tokens in their own order, or in falling order of probability where only the first of these may be drawn.
-        """
+        """Inverse of the cumulative distribution, in float64 for the sake of long tails."""
         chances = (scores.double() / self._sampling.temperature).softmax(0)
         order = None
         if self._sampling.top_k or self._sampling.top_p < 1:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from unireason.errors import FormatError, ModelError
+from unireason.core.errors import FormatError, ModelError
+from unireason.core.types import Box, Crop, Frame, Problem, Tokens
 from unireason.grounding import crop, grammar
 from unireason.model.checkpoint import SpecialIds
 from unireason.model.tokens import picture_ids
-from unireason.types import Box, Crop, Frame, Problem, Tokens
 
 Finish = Literal["end_of_turn", "invalid_box", "token_budget", "round_budget", "context"]
 
@@ -48,7 +48,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class SessionScene:
     """What a session needs to know of a case.
 
     Attributes:
@@ -98,7 +98,7 @@ Decision = GoOn | Inject | Finished
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class SessionLook:
     """One executed look.
 
     Attributes:
@@ -123,7 +123,7 @@ class Session:
         finish: Why it ended; None while it goes on.
     """
 
-    def __init__(self, prompt: Sequence[int], scene: Scene, *, ids: SpecialIds, budget: Budget) -> None:
+    def __init__(self, prompt: Sequence[int], scene: SessionScene, *, ids: SpecialIds, budget: Budget) -> None:
         """Start a response.
 
         Args:
@@ -145,7 +145,7 @@ class Session:
         self.response: list[int] = []
         self.sampled: list[bool] = []
         self.logprobs: list[float] = []
-        self.looks: list[Look] = []
+        self.looks: list[SessionLook] = []
         self.problems: list[Problem] = []
         self.finish: Finish | None = None
         self._scene, self._ids, self._budget = scene, ids, budget
@@ -232,7 +232,7 @@ class Session:
         self._rounds += 1
         if not crops:  # the box was not executed, but it used up its round
             return GoOn()
-        self.looks.append(Look(found.box, crops))
+        self.looks.append(SessionLook(found.box, crops))
         return Inject(tuple(ids), crops)
 
     def _span(self) -> list[int]:

@@ -13,18 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from unireason.data.checks.shortcut import Texts, audit
+from unireason.core.store import Scratch, json_text, write_bytes
+from unireason.core.types import Kind
+from unireason.data.checks.text import AuditTexts, audit
 from unireason.data.dataset import Dataset
 from unireason.data.frames import rule
-from unireason.data.question import FAMILIES
+from unireason.data.scene import FAMILIES
 from unireason.engine.reasoner import Reasoner, load
-from unireason.files import Scratch, json_text, write_bytes
-from unireason.model.files import CARD, locate
-from unireason.model.scope import PHANTOM_SCOPE
-from unireason.segment.catalogue import DEFAULT, make_expert
-from unireason.types import Kind
+from unireason.model.files import CARD, PHANTOM_SCOPE, locate
+from unireason.segment.expert import DEFAULT, make_expert
 
-from . import grounding
+from . import pointing
 from .heldout import EXAM, evaluate, make_exam, make_grounding_exam, summary
 
 SEED = 20_260  # the card's patients
@@ -60,20 +59,7 @@ class Training:
 def measure(
     reasoner: Reasoner, dataset: Dataset, *, count: int, progress: Callable[[int], None] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Scores of both kinds, with the accuracy of a reader without pictures beside each family.
-
-    Args:
-        reasoner: The model.
-        dataset: An examination (``heldout.make_exam``).
-        count: Questions of each kind.
-        progress: Called with the number of questions done, of both kinds.
-
-    Returns:
-        Under "2d" and "3d" what ``heldout.summary`` gives, and ``text_only`` for each family and, weighted as asked, for all.
-
-    Raises:
-        UniReasonError: If there are no questions or a case cannot be read.
-    """
+    """Scores of both kinds, with the accuracy of a reader without pictures beside each family."""
     reader, before = _reader(dataset), 0
     found: dict[str, dict[str, Any]] = {}
 
@@ -97,21 +83,10 @@ def measure(
 def measure_grounding(
     reasoner: Reasoner, dataset: Dataset, *, count: int, progress: Callable[[int], None] | None = None
 ) -> dict[str, Any]:
-    """Scores of implicit questions, masks made by the expert without weights.
-
-    Args:
-        reasoner: The model.
-        dataset: An examination (``heldout.make_grounding_exam``).
-        count: Questions.
-        progress: Called with the number of questions done.
-
-    Returns:
-        ``n``, ``expert``, for each of ``GROUNDED`` its ``mean`` and ``ci95``, and under ``by_category`` the same.
-
-    Raises:
-        UniReasonError: If there are no questions or a case cannot be read.
-    """
-    found = grounding.summary(grounding.evaluate(reasoner, dataset, make_expert(DEFAULT), count=count, progress=progress))
+    """Scores of implicit questions, masks made by the expert without weights."""
+    found = pointing.implicit_summary(
+        pointing.ask_implicit(reasoner, dataset, make_expert(DEFAULT), count=count, progress=progress)
+    )
     parts = {name: _grounded(part) for name, part in found["by_category"].items()}
     return {**_grounded(found), "expert": DEFAULT, "by_category": parts}
 
@@ -171,7 +146,7 @@ def write_card(
 
 def _reader(dataset: Dataset) -> dict[tuple[str, str], float]:
     """Accuracy of a reader without pictures by family and kind, over all questions of the data set."""
-    texts = Texts()
+    texts = AuditTexts()
     for sample in dataset.samples():
         texts.add(sample)
     found = {family: audit(entries)["by_kind"] for family, entries in texts.families().items()}

@@ -14,13 +14,17 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from unireason.errors import FormatError, UniReasonError
-from unireason.evaluate.benchmark.rows import Answered, answered
-from unireason.evaluate.journal import RESULTS, ROWS, read_rows
-from unireason.evaluate.scoring.table import TAGS, Row, breakdown, compare_runs
-from unireason.files import json_text
-from unireason.metrics.intervals import over_patients, too_few
-from unireason.metrics.paired import holm
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.store import json_text
+from unireason.data.dataset_card import harmless
+from unireason.metrics.statistics import holm, over_patients, too_few
+
+from .benchmark import Answered, answered
+from .scoring import TAGS, ScoredRow, breakdown, compare_runs
+from .store import RESULTS, ROWS, read_rows
+
+# --- Runs over the same questions side by side: accuracy of each, and every one against a baseline. Plain JSON values.
+
 
 BY = ("kind", *TAGS)
 """What results are broken down by."""
@@ -29,13 +33,8 @@ _COMPARED = ("question", "options", "letter", "answers")  # rows of one identifi
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A row of a run without its traces.
-
-    Attributes:
-        asked: Digest of the words of the question and its truth.
-        answer: What is summed up.
-    """
+class ComparedReply:
+    """A row of a run without its traces."""
 
     asked: bytes
     answer: Answered
@@ -47,7 +46,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Run:
+class ComparedRun:
     """A finished run.
 
     Attributes:
@@ -60,10 +59,10 @@ class Run:
     name: str
     folder: Path
     results: Mapping[str, Any]
-    rows: tuple[Reply, ...]
+    rows: tuple[ComparedReply, ...]
 
 
-def read_run(folder: Path, name: str = "") -> Run:
+def read_run(folder: Path, name: str = "") -> ComparedRun:
     """Read the folder of a run.
 
     Args:
@@ -80,10 +79,10 @@ def read_run(folder: Path, name: str = "") -> Run:
         raise FormatError(f"the run '{folder}' has {len(rows)} rows", "at least one, each of another question", "run it anew")
     if len(rows) != results["n"]:
         raise FormatError(f"the run '{folder}' has {len(rows)} rows", f"the {results['n']} of its results", "run it anew")
-    return Run(name or folder.resolve().name, folder, results, rows)
+    return ComparedRun(name or folder.resolve().name, folder, results, rows)
 
 
-def compare(runs: Sequence[Run], *, baseline: int = 0, seed: int = 0, resamples: int = 2000) -> dict[str, Any]:
+def compare(runs: Sequence[ComparedRun], *, baseline: int = 0, seed: int = 0, resamples: int = 2000) -> dict[str, Any]:
     """Compare runs on the questions that all of them were asked.
 
     Args:
@@ -121,7 +120,7 @@ def compare(runs: Sequence[Run], *, baseline: int = 0, seed: int = 0, resamples:
     }
 
 
-def shared(runs: Sequence[Run]) -> list[Run]:
+def shared(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
     """The runs with the rows of those questions alone that all of them were asked in the same words, in the order of the first.
 
     Raises:
@@ -136,7 +135,7 @@ def shared(runs: Sequence[Run]) -> list[Run]:
     return [replace(run, rows=tuple(table[name] for name in same)) for run, table in zip(runs, tables, strict=True)]
 
 
-def whole_rows(run: Run, wanted: Collection[str]) -> Iterator[Mapping[str, Any]]:
+def whole_rows(run: ComparedRun, wanted: Collection[str]) -> Iterator[Mapping[str, Any]]:
     """The rows of some questions as ``rows.jsonl`` has them, with their traces, one at a time in the order of the file.
 
     Args:
@@ -175,17 +174,17 @@ def _results(folder: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def reply(row: Any) -> Reply:
+def reply(row: Any) -> ComparedReply:
     """What is kept of a row, from one on disk; a ValueError, TypeError, LookupError or AttributeError says that it is none."""
     if not isinstance(row, dict) or not isinstance(row["tags"], dict) or not isinstance(row["published"], dict):
         raise TypeError("not a row of a run")
     for key in ("case", "picture"):
         row[key]
     asked = json_text([row[key] for key in _COMPARED], sort_keys=True)
-    return Reply(blake2b(asked.encode(), digest_size=16).digest(), answered(row))
+    return ComparedReply(blake2b(asked.encode(), digest_size=16).digest(), answered(row))
 
 
-def _check(runs: Sequence[Run], baseline: int) -> None:
+def _check(runs: Sequence[ComparedRun], baseline: int) -> None:
     names = [run.name for run in runs]
     if len(runs) < 2:
         raise FormatError(f"a comparison of {', '.join(names) or 'no run'} with nothing", "at least two runs")
@@ -201,7 +200,7 @@ def _check(runs: Sequence[Run], baseline: int) -> None:
             )
 
 
-def _run(run: Run, scored: Sequence[Row], seed: int, resamples: int) -> dict[str, Any]:
+def _run(run: ComparedRun, scored: Sequence[ScoredRow], seed: int, resamples: int) -> dict[str, Any]:
     """What the table of runs says of one."""
     results, made = run.results, run.results["manifest"]
     scores = breakdown(scored, seed=seed, by=BY, resamples=resamples)
@@ -225,7 +224,7 @@ def _run(run: Run, scored: Sequence[Row], seed: int, resamples: int) -> dict[str
     }
 
 
-def _overlap(run: Run, seed: int, resamples: int) -> dict[str, Any]:
+def _overlap(run: ComparedRun, seed: int, resamples: int) -> dict[str, Any]:
     """Mean over the questions with true looks."""
     found = [(row.answer.predictors["overlap"], row.answer.scored.patient) for row in run.rows]
     known = [(value, patient) for value, patient in found if value is not None]
@@ -235,3 +234,61 @@ def _overlap(run: Run, seed: int, resamples: int) -> dict[str, Any]:
         "mean": fmean(values) if known else None,
         "ci95_patients": over_patients(values, patients, seed=seed, resamples=resamples),
     }
+
+
+# --- Grounding results side by side, in the form of the published leaderboard: a model a row, a score a column.
+
+
+COLUMNS: Mapping[str, str] = {
+    "iou": "IoU",
+    "pdice": "pDice",
+    "pdice_released": "pDice (released)",
+    "dice_points": "Dice, points",
+    "dice_box": "Dice, box",
+    "dice_both": "Dice, both",
+    "nsd": "NSD",
+    "hd95_mm": "HD95, mm",
+    "found": "mask found",
+}
+"""Scores of ``evaluate.grounding.summary`` and how they are headed; shares in percent, distances in millimetres."""
+
+_MILLIMETRES = ("hd95_mm",)
+
+
+def table(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """All scores of several models over all questions, each with its 95% interval.
+
+    Source: MedReasoner, arXiv 2508.08177, form of the table of results.
+    """
+    rows = [[name, str(found["questions"]), *(_interval(found[c], c) for c in COLUMNS)] for name, found in models.items()]
+    return _markdown(["Model", "Questions", *COLUMNS.values()], rows)
+
+
+def table_by(models: Mapping[str, Mapping[str, Any]], key: str) -> str:
+    """The means of several models for each super-category or category."""
+    groups = sorted({group for found in models.values() for group in found[f"by_{key}"]})
+    rows = []
+    for group in groups:
+        for name, found in models.items():
+            of = found[f"by_{key}"].get(group)
+            means = [_number(of[c]["mean"], c) if of else "-" for c in COLUMNS]
+            rows.append([group, name, str(of["questions"]) if of else "0", *means])
+    return _markdown([key.capitalize().replace("Super", "Super-"), "Model", "Questions", *COLUMNS.values()], rows)
+
+
+def _markdown(head: list[str], rows: list[list[str]]) -> str:
+    if not rows:
+        raise UniReasonError("a table of no models", "at least one summary")
+    lines = [head, ["---"] * len(head), *(list(map(harmless, row)) for row in rows)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _interval(found: Mapping[str, Any], column: str) -> str:
+    if found["ci95"] is None:  # one patient tells nothing of others
+        return _number(found["mean"], column)
+    low, high = (_number(v, column) for v in found["ci95"])
+    return f"{_number(found['mean'], column)} ({low} to {high})"
+
+
+def _number(value: float, column: str) -> str:
+    return f"{value:.2f}" if column in _MILLIMETRES else f"{100 * value:.2f}"

@@ -19,21 +19,21 @@ from typing import Any
 
 import numpy as np
 
-from unireason.data.annotate.template import TemplateAnnotator
-from unireason.data.build.config import BuildConfig
-from unireason.data.build.run import build
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.types import Case, Frame, Kind, Trace, is_mismatch
+from unireason.data.build_store import BuildConfig
 from unireason.data.dataset import Dataset
-from unireason.data.extract.slices import axial
 from unireason.data.frames import FrameRule, rule
 from unireason.data.item import Item, Loaded
-from unireason.data.question import FAMILIES, IMPLICIT
+from unireason.data.pipeline import build
+from unireason.data.rationale.template import TemplateAnnotator
 from unireason.data.records import CaseRecord, SampleRecord
+from unireason.data.regions import axial
+from unireason.data.scene import FAMILIES, IMPLICIT
 from unireason.data.sources.phantom import EXAM_STREAM
 from unireason.engine.reasoner import Question, Reasoner
-from unireason.errors import FormatError, UniReasonError
-from unireason.metrics.intervals import over_patients, too_few, wilson
-from unireason.rewards.measures import looks_iou
-from unireason.types import Case, Frame, Kind, Trace, is_mismatch
+from unireason.metrics.statistics import over_patients, too_few, wilson
+from unireason.rewards.outcome import looks_iou
 
 EXAM = "unireason-exam"  # what temporary folders of examinations are called
 PATIENTS_A_QUESTION = 0.6  # an image gives two to three questions, a volume three; some families are rare
@@ -42,7 +42,7 @@ GROUNDING_PATIENTS_A_QUESTION = 0.5  # eight questions each, so that rare struct
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class HeldOutAnswer:
     """One held-out question and what the model made of it.
 
     Attributes:
@@ -66,7 +66,7 @@ class Asked:
         return any(look.executed for look in self.trace.looks)
 
     def ious(self) -> list[float]:
-        """See :func:`unireason.rewards.measures.looks_iou`."""
+        """See :func:`unireason.rewards.outcome.looks_iou`."""
         return looks_iou(self.trace, self.sample.looks)
 
 
@@ -88,41 +88,13 @@ def make_exam(seed: int, questions: int, folder: Path, *, frame: FrameRule | Non
 
 
 def make_grounding_exam(seed: int, questions: int, folder: Path, *, frame: FrameRule | None = None) -> Dataset:
-    """Build a data set of implicit questions about slices of phantom patients; the same arguments give the same one.
-
-    Args:
-        seed: As for :func:`make_exam`; the same seed draws the same patients.
-        questions: Questions that it should hold at least; it holds several times as many, so that rare structures are among them.
-        folder: As for :func:`make_exam`.
-        frame: As for :func:`make_exam`.
-
-    Raises:
-        FormatError: If the seed is negative or there are to be no questions.
-        UniReasonError: If the folder cannot be used.
-    """
+    """Build a data set of implicit questions about slices of phantom patients; the same arguments give the same one."""
     patients = math.ceil(GROUNDING_PATIENTS_A_QUESTION * questions)
     return _built(seed, patients, folder, frame=frame or rule("phantom"), slices=2, questions=0, implicit=4)
 
 
 def held_out(dataset: Dataset, kind: Kind, count: int, split: str | None = None) -> list[SampleRecord]:
-    """Choose questions, with equal shares of the six families as far as the data set has them.
-
-    Where a family has too few, the others get more; if there are not enough questions in all, fewer come back. Cases are gone through
-    in an order that tells nothing, and each is asked all that is still wanted: many questions on one case cost little more than one.
-
-    Args:
-        dataset: The data set.
-        kind: "image" or "volume".
-        count: Questions, at least 1.
-        split: "train", "validation" or "test"; None for all, as in an examination that nothing is trained on.
-
-    Returns:
-        The questions in the order of the data set, those on one case together.
-
-    Raises:
-        FormatError: If the count is below 1, the split unknown or the data set damaged.
-        UniReasonError: If there is not one question with options of this kind.
-    """
+    """Choose questions, with equal shares of the six families as far as the data set has them."""
     if count < 1:
         raise FormatError(f"{count} questions", "at least 1")
     samples = [s for s in dataset.samples(split) if s.kind == kind and s.task == "vqa"]
@@ -132,17 +104,7 @@ def held_out(dataset: Dataset, kind: Kind, count: int, split: str | None = None)
 
 
 def held_out_implicit(dataset: Dataset, count: int, split: str | None = None) -> list[SampleRecord]:
-    """Choose implicit questions, with equal shares of the categories as far as the data set has them; else as :func:`held_out`.
-
-    Args:
-        dataset: The data set.
-        count: Questions, at least 1.
-        split: As for :func:`held_out`.
-
-    Raises:
-        FormatError: If the count is below 1, the split unknown or the data set damaged.
-        UniReasonError: If there is not one implicit question.
-    """
+    """Choose implicit questions, with equal shares of the categories as far as the data set has them; else as :func:`held_out`."""
     if count < 1:
         raise FormatError(f"{count} questions", "at least 1")
     samples = [s for s in dataset.samples(split) if s.kind == "image" and s.question.family == IMPLICIT]
@@ -188,18 +150,7 @@ def read_cases(dataset: Dataset, names: Sequence[str]) -> Iterator[tuple[CaseRec
 
 
 def read_items(dataset: Dataset, names: Sequence[str]) -> Iterator[tuple[CaseRecord, Loaded]]:
-    """Read cases with their masks through the source of their data set, in its order.
-
-    Args:
-        dataset: The data set.
-        names: Identifiers of cases; those that share an item read it once.
-
-    Yields:
-        What the data set says of a case, and the case with its masks.
-
-    Raises:
-        UniReasonError: If the source cannot be opened, lacks an item or cannot read it.
-    """
+    """Read cases with their masks through the source of their data set, in its order."""
     wanted = set(names)
     records = [record for record in dataset.cases() if record.scene.case in wanted]
     source = dataset.source()
@@ -221,7 +172,7 @@ def evaluate(
     count: int,
     split: str | None = None,
     progress: Callable[[int], None] | None = None,
-) -> list[Asked]:
+) -> list[HeldOutAnswer]:
     """Ask held-out questions greedily, with injected crops; the questions on one case share its encoding.
 
     Args:
@@ -242,23 +193,19 @@ def evaluate(
     by_case: defaultdict[str, list[SampleRecord]] = defaultdict(list)
     for sample in held_out(dataset, kind, count, split):
         by_case[sample.case].append(sample)
-    done: list[Asked] = []
+    done: list[HeldOutAnswer] = []
     for record, case in read_cases(dataset, list(by_case)):
         samples = by_case[record.scene.case]
-        check_frame(record, reasoner.encode(case).frame)
+        check_heldout_frame(record, reasoner.encode(case).frame)
         traces = reasoner.ask_many(case, [Question(s.question.text, s.question.options) for s in samples])
-        done += [Asked(case, sample, found[0]) for sample, found in zip(samples, traces, strict=True)]
+        done += [HeldOutAnswer(case, sample, found[0]) for sample, found in zip(samples, traces, strict=True)]
         if progress:
             progress(len(done))
     return done
 
 
-def check_frame(record: CaseRecord, frame: Frame) -> None:
-    """Refuse a case whose boxes are written in another frame than the model's.
-
-    Raises:
-        FormatError: If the frames differ.
-    """
+def check_heldout_frame(record: CaseRecord, frame: Frame) -> None:
+    """Refuse a case whose boxes are written in another frame than the model's."""
     if frame != record.scene.frame:
         raise FormatError(
             f"the data set was built for {record.scene.frame} and the model sees {frame}",
@@ -267,7 +214,7 @@ def check_frame(record: CaseRecord, frame: Frame) -> None:
         )
 
 
-def summary(asked: Sequence[Asked]) -> dict[str, Any]:
+def summary(asked: Sequence[HeldOutAnswer]) -> dict[str, Any]:
     """Scores as plain JSON values.
 
     Returns:
@@ -293,7 +240,7 @@ def _shown(loaded: Loaded, record: CaseRecord) -> Loaded:
     return loaded if record.slice < 0 else axial(loaded, record.slice)
 
 
-def _scores(asked: Sequence[Asked]) -> dict[str, Any]:
+def _scores(asked: Sequence[HeldOutAnswer]) -> dict[str, Any]:
     right = sum(a.right for a in asked)
     ious = [value for a in asked for value in a.ious()]
     patients = [a.sample.patient for a in asked]

@@ -11,8 +11,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from unireason.errors import FormatError
-from unireason.types import Box, Box2D, Box3D, Crop, Frame, Kind, Problem
+from unireason.core.errors import FormatError
+from unireason.core.types import Box, Box2D, Box3D, Crop, Frame, Kind, Problem
 
 Rect = tuple[int, int, int, int]
 Plan = tuple[tuple[int, Rect], ...]

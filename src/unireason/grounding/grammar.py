@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
-from unireason.errors import FormatError
-from unireason.types import Box, Box2D, Box3D, Problem
+from unireason.core.errors import FormatError
+from unireason.core.types import Box, Box2D, Box3D, Problem
 
 BOX_START, BOX_END = "<|box_start|>", "<|box_end|>"
 THINK_START, THINK_END = "<think>", "</think>"

@@ -7,20 +7,259 @@ import binascii
 import io
 import json
 import math
+import re
 import reprlib
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.errors import FormatError
-from unireason.grounding.schema import SCHEMA, SCHEMA_ID
-from unireason.grounding.steps import Execution, steps_from_text
-from unireason.types import AnswerStep, Crop, Frame, LookStep, Problem, ScopeCheck, Source, Step, TextStep, Tokens, Trace
+from unireason.core.errors import FormatError
+from unireason.core.types import AnswerStep, Crop, Frame, LookStep, Problem, ScopeCheck, Source, Step, TextStep, Tokens, Trace
 
-__all__ = ["SCHEMA", "SCHEMA_ID", "Execution", "from_json", "steps_from_text", "to_json"]
+from . import crop, grammar
+
+# --- Turns the text of a response, with what was executed, into the steps of a trace.
+
+
+VISION_START = "<|vision_start|>"
+
+_TAGS = re.compile(r"<\|[a-z_]{1,40}\|>|</?(?i:think)>")
+_CLAUSE = re.compile(r"[.;!?\n,]")
+_ARTICLES = {"the", "a", "an", "this", "that", "its", "another"}
+_CONNECTORS = {
+    "at",
+    "in",
+    "on",
+    "is",
+    "are",
+    "lies",
+    "seen",
+    "here",
+    "located",
+    "see",
+    "look",
+    "looking",
+    "shown",
+    "within",
+    "to",
+}
+_LABEL_CHARS, _LABEL_WORDS = 200, 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Execution:
+    """What came of one box whose region was shown to the model.
+
+    Attributes:
+        crops: The regions, in slice order; at least one.
+        box_voxel: What they show together, in the file's own index space.
+        box_world_mm: Axis-aligned LPS bounds in millimetres; None without geometry.
+    """
+
+    crops: tuple[Crop, ...]
+    box_voxel: tuple[float, ...] | None = None
+    box_world_mm: tuple[float, ...] | None = None
+
+
+def steps_from_text(
+    text: str,
+    *,
+    executions: Sequence[Execution] = (),
+    choose: Callable[[str], str | None],
+    opened: bool = False,
+    frame: Frame | None = None,
+) -> tuple[tuple[Step, ...], tuple[Problem, ...]]:
+    """Read a response as text, looks and an answer.
+
+    A box was executed if injected pictures stand right behind it, that is ``<|vision_start|>``: those tokens cannot be sampled,
+    so the text itself says which boxes they are. Looks behind ``</think>`` come first; the text of the answer step
+    leaves them out.
+
+    Args:
+        text: The response, special tokens kept, image pads collapsed or not.
+        executions: What was executed, in order; one for each box with pictures behind it.
+        choose: Names the option letter of an answer text, or None (see ``metrics.answers``).
+        opened: True if the prompt already opened the think block.
+        frame: The model frame, so that boxes that leave it are told ("box_outside_frame"); None where it is not known.
+
+    Returns:
+        (steps, problems). A response whose think block never closes has no answer step; the empty text has no steps. Boxes with
+        more picture tags behind them than were executed (a model may spell a tag letter by letter) give "spelled_tag".
+
+    Raises:
+        FormatError: If there are more executions than boxes with pictures behind them.
+    """
+    parsed = grammar.parse(text)
+    shown = [found.end for found in parsed.boxes if text.startswith(VISION_START, found.end)]
+    if len(shown) < len(executions):
+        raise FormatError(
+            f"{len(executions)} executed looks for a text with {len(shown)}", "one for each box with pictures behind it"
+        )
+    spelled = [Problem("spelled_tag", VISION_START, end) for end in shown[len(executions) :]]
+    _, answer, think_problems = grammar.split_think(text, opened=opened)
+    answer_start = len(text) - len(answer) if answer else len(text)
+    steps: list[Step] = []
+    executed, last_end = dict(zip(shown, executions, strict=False)), 0
+    for found in parsed.boxes:
+        _add_text(steps, text[last_end : min(found.start, answer_start)])
+        clause_start = max(last_end, answer_start) if found.start >= answer_start else last_end
+        steps.append(_look(found, _label(text[clause_start : found.start]), executed.get(found.end)))
+        last_end = found.end
+    _add_text(steps, text[last_end:answer_start])
+    if answer:
+        said = _clean(_without_boxes(answer, [f for f in parsed.boxes if f.start >= answer_start], answer_start))
+        steps.append(AnswerStep(said, choose(said)))
+    outside = [
+        Problem(code, found.text, found.start) for found in parsed.boxes if frame for code in crop.frame_flaws(found.box, frame)
+    ]
+    problems = sorted([*parsed.problems, *think_problems, *spelled, *outside], key=lambda p: p.start)
+    return tuple(steps), tuple(problems)
+
+
+def _look(found: grammar.FoundBox, label: str, execution: Execution | None) -> LookStep:
+    if execution is None:
+        return LookStep(found.text, found.box.coords, label=label)
+    return LookStep(
+        found.text,
+        found.box.coords,
+        box_voxel=execution.box_voxel,
+        box_world_mm=execution.box_world_mm,
+        slices=tuple(crop.slice_index for crop in execution.crops),
+        crops=execution.crops,
+        executed=True,
+        label=label,
+    )
+
+
+def _add_text(steps: list[Step], raw: str) -> None:
+    said = _clean(raw)
+    if said:
+        steps.append(TextStep(said))
+
+
+def _clean(raw: str) -> str:
+    return _TAGS.sub("", raw).strip()
+
+
+def _without_boxes(answer: str, boxes: Sequence[grammar.FoundBox], offset: int) -> str:
+    pieces, position = [], 0
+    for found in boxes:
+        pieces.append(answer[position : found.start - offset])
+        position = found.end - offset
+    return "".join([*pieces, answer[position:]])
+
+
+def _label(before: str) -> str:
+    """The words that name what a box shows: those behind the last article of the clause in front of it, at most six."""
+    said = _clean(before[-_LABEL_CHARS:]).rstrip(" :(-\u2013")
+    words = _CLAUSE.split(said)[-1].replace(":", " ").split()
+    while words and words[-1].lower() in _CONNECTORS:
+        words.pop()
+    articles = [i for i, word in enumerate(words) if word.lower() in _ARTICLES]
+    return " ".join(words[articles[-1] + 1 if articles else 0 :][-_LABEL_WORDS:])
+
+
+# --- JSON Schema (draft 2020-12) of a trace. The reference text is docs/reference/trace.md.
+
+
+SCHEMA_ID = "unireason.trace/1"
+
+_TEXT = {"type": "string"}
+_INDEX = {"type": "integer", "minimum": 0}
+_IDS = {"type": "array", "items": _INDEX}
+
+
+def _object(properties: dict[str, Any], *, optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _numbers(*sizes: int, of: str = "number") -> dict[str, Any]:
+    fixed = [{"type": "array", "items": {"type": of}, "minItems": n, "maxItems": n} for n in sizes]
+    return fixed[0] if len(fixed) == 1 else {"anyOf": fixed}
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+_CROP = _object(
+    {
+        "slice": _INDEX,
+        "box_model": _numbers(4, of="integer"),
+        "origin": {"enum": ["model", "native"]},
+        "grid_thw": _or_null(_numbers(3, of="integer")),
+        "size": _numbers(2, of="integer"),
+        "png": {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"},
+    },
+    optional=("png",),
+)
+_TEXT_STEP = _object({"type": {"const": "text"}, "text": _TEXT})
+_LOOK_STEP = _object(
+    {
+        "type": {"const": "look"},
+        "text": _TEXT,
+        "label": _TEXT,
+        "box_model": _numbers(4, 6),
+        "box_voxel": _or_null(_numbers(4, 6)),
+        "box_world_mm": _or_null(_numbers(6)),
+        "slices": _IDS,
+        "crops": {"type": "array", "items": _CROP},
+        "executed": {"type": "boolean"},
+    }
+)
+_ANSWER = {"choice": _or_null(_TEXT), "text": _TEXT}
+_ANSWER_STEP = _object({"type": {"const": "answer"}, **_ANSWER})
+_SIDE = {"type": "integer", "minimum": 1}
+
+SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "$id": SCHEMA_ID,
+    "title": "One question, what the model looked at, and its answer",
+    **_object(
+        {
+            "schema": {"const": SCHEMA_ID},
+            "question": _TEXT,
+            "options": {"type": "array", "items": _TEXT},
+            "answer": _object(_ANSWER),
+            "steps": {"type": "array", "items": {"oneOf": [_TEXT_STEP, _LOOK_STEP, _ANSWER_STEP]}},
+            "frame": _object({"width": _SIDE, "height": _SIDE, "depth": _SIDE, "kind": {"enum": ["image", "volume"]}}),
+            "finish": _TEXT,
+            "problems": {
+                "type": "array",
+                "items": _object({"code": _TEXT, "text": _TEXT, "start": {"type": "integer", "minimum": -1}}),
+            },
+            "source": _or_null(_object({"name": _TEXT, "format": _TEXT, "sha256": _TEXT})),
+            "provenance": {"type": "object"},
+            "tokens": _or_null(
+                _object(
+                    {
+                        "prompt": _IDS,
+                        "response": _IDS,
+                        "sampled": {"type": "array", "items": {"type": "boolean"}},
+                        "logprobs": {"type": "array", "items": {"type": "number"}},
+                    }
+                )
+            ),
+            "raw_text": _TEXT,
+            "scope": _object(
+                {
+                    "stated": _TEXT,
+                    "inside": _or_null({"type": "boolean"}),
+                    "remarks": {"type": "array", "items": _TEXT},
+                }
+            ),
+        },
+        optional=("scope",),
+    ),
+}
+
+
+# --- A trace as JSON and back, without loss. The layout is versioned: ``SCHEMA`` here, the text in docs/reference/trace.md.
+
 
 _MAX_SIDE = 16384
 

@@ -16,10 +16,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.errors import ImageReadError, SizeLimitError
-from unireason.types import PHANTOM
+from unireason.core.errors import ImageReadError, SizeLimitError
+from unireason.core.types import PHANTOM
 
-from .limits import Limits
+from .reader import Limits
 
 REMEDY = "check the file with another program, or decompress it (e.g. with dcmdjpeg or gdcmconv --raw)"
 _STORE = "check the file with another program, or store it again without compression"
@@ -45,12 +45,7 @@ for _name in ("pydicom", "libjpeg", "openjpeg"):
 
 
 class FrameHeader:
-    """What a data set says of one frame: the frame's own functional groups, then the shared ones, then the data set itself.
-
-    Args:
-        dataset: Single image, cine or enhanced object.
-        index: Frame from 0.
-    """
+    """What a data set says of one frame: the frame's own functional groups, then the shared ones, then the data set itself."""
 
     __slots__ = ("_groups", "dataset")
 
@@ -76,13 +71,8 @@ class FrameHeader:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Table:
-    """A look-up table: values below ``first`` get its first entry, those behind its end the last.
-
-    Attributes:
-        entries: (n,) unsigned.
-        first: The stored value that gets entry 0.
-    """
+class LookupTable:
+    """A look-up table: values below ``first`` get its first entry, those behind its end the last."""
 
     entries: NDArray[Any]
     first: int
@@ -95,20 +85,12 @@ class Table:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scale:
-    """How stored values become real ones.
-
-    Attributes:
-        slope: Factor.
-        intercept: Added after it.
-        mirror: None, or the sum of the smallest and largest possible real value, from which values are subtracted because they
-            were meant to be shown inverted (MONOCHROME1).
-        table: Modality LUT, in place of slope and intercept.
-    """
+    """How stored values become real ones."""
 
     slope: float = 1.0
     intercept: float = 0.0
     mirror: float | None = None
-    table: Table | None = None
+    table: LookupTable | None = None
 
     def apply(self, stored: NDArray[Any]) -> NDArray[Any]:
         """Real values, as stored if nothing is to be done, else in the narrowest type that holds them; see `linear`."""
@@ -125,11 +107,7 @@ class Scale:
 
 
 def linear(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
-    """``stored * slope + intercept``, computed without wrapping, in a type chosen by the range that really occurs.
-
-    Whole numbers become int16 or int32, or float64 if neither holds them. Fractions become float32, or float64 where float32 would
-    make neighbouring levels equal.
-    """
+    """``stored * slope + intercept``, computed without wrapping, in a type chosen by the range that really occurs."""
     if (slope, intercept) == (1.0, 0.0):
         return stored
     ends = [int(stored.min()), int(stored.max())] if stored.dtype.kind in "iu" else []
@@ -154,21 +132,13 @@ def _narrowest(values: list[int], kinds: tuple[Any, ...]) -> Any:
 
 
 class Slices:
-    """An array of slices, filled one by one, that becomes wider when a slice needs it.
-
-    Args:
-        count: How many there will be.
-    """
+    """An array of slices, filled one by one, that becomes wider when a slice needs it."""
 
     def __init__(self, count: int) -> None:
         self._count, self._array = count, np.empty((0, 0, 0), np.uint8)
 
     def put(self, k: int, values: NDArray[Any], name: str) -> None:
-        """Slice ``k``.
-
-        Raises:
-            ImageReadError: If it is in colour or of another shape than the first.
-        """
+        """Slice ``k``."""
         if not self._array.size and values.ndim == 2:
             self._array = np.empty((self._count, *values.shape), values.dtype)
         if values.shape != self._array.shape[1:]:
@@ -185,18 +155,7 @@ class Slices:
 
 
 def load(file: BinaryIO, name: str, limits: Limits, **options: Any) -> Any:
-    """A pydicom data set; the one place where a file is given to pydicom.
-
-    Args:
-        file: Open at its beginning, with or without its preamble. A deflated one is unpacked within bounds first.
-        name: For messages.
-        limits: Bounds.
-        **options: Of ``pydicom.dcmread``.
-
-    Raises:
-        SizeLimitError: If a deflated file unpacks to more than ``limits`` allow or its header declares.
-        ImageReadError: If a deflated file is damaged. pydicom's own errors pass through.
-    """
+    """A pydicom data set; the one place where a file is given to pydicom."""
     import pydicom
     from pydicom.filereader import read_dataset
 
@@ -236,20 +195,7 @@ def _inflated(packed: bytes, name: str, limits: Limits) -> bytes:
 
 
 def parse(content: bytes, name: str, limits: Limits) -> Any:
-    """A pydicom data set from the bytes of an image file.
-
-    Args:
-        content: The whole file, with or without its preamble.
-        name: For messages.
-        limits: Bounds.
-
-    Returns:
-        The data set; it has Rows, Columns and pixel data.
-
-    Raises:
-        ImageReadError: If it is no DICOM image.
-        SizeLimitError: If it unpacks to too much.
-    """
+    """A pydicom data set from the bytes of an image file."""
     import pydicom
 
     dataset = load(io.BytesIO(content), name, limits)
@@ -265,12 +211,7 @@ def parse(content: bytes, name: str, limits: Limits) -> Any:
 
 
 def frame_count(dataset: Any, name: str, limits: Limits) -> int:
-    """Frames of a file, after checking sizes against the limits and against the length of the pixel data.
-
-    Raises:
-        ImageReadError: If sizes are not positive or the data cannot hold them, or functional groups do not fit them.
-        SizeLimitError: If there are too many pixels or voxels.
-    """
+    """Frames of a file, after checking sizes against the limits and against the length of the pixel data."""
     frames = _sizes(dataset, name, limits)[-1]
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if groups is not None and frames > 1 and len(groups) != frames:
@@ -356,15 +297,7 @@ def _check_runs(stream: bytes, pixels: int, name: str) -> None:
 
 
 def frame_values(dataset: Any, index: int) -> tuple[NDArray[Any], Scale]:
-    """Real values of one frame.
-
-    Args:
-        dataset: A parsed image, its sizes checked.
-        index: Frame from 0; 0 for a single image.
-
-    Returns:
-        (rows, columns), or (rows, columns, 3) as uint8 RGB; and the scale, as it was applied to grey values.
-    """
+    """Real values of one frame."""
     stored = _stored_values(dataset, index)
     scale = scale_of(FrameHeader(dataset, index)) if stored.ndim == 2 else Scale()
     return scale.apply(stored), scale
@@ -391,15 +324,7 @@ def _stored_values(dataset: Any, index: int) -> NDArray[Any]:
 
 
 def plain_values(header: Any, content: bytes, data_at: int) -> NDArray[Any] | None:
-    """Grey values that lie in a file as they are, with no bits beside them; None for everything else, which needs `parse`.
-
-    Parsing 200 slices a second time would cost as much as all the rest.
-
-    Args:
-        header: Elements of a single image, without pixel data.
-        content: The whole file.
-        data_at: Where its pixel data element begins.
-    """
+    """Grey values that lie in a file as they are, with no bits beside them; None for everything else, which needs `parse`."""
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     allocated, bits, high = (header.get(key) for key in ("BitsAllocated", "BitsStored", "HighBit"))
@@ -459,12 +384,8 @@ def display_notes(scale: Scale) -> tuple[str, ...]:
     return ("MONOCHROME1: values turned round so that high means bright",) if scale.mirror is not None else ()
 
 
-def _table(descriptor: Any, data: Any, dataset: Any, segmented: bool = False) -> Table:
-    """A look-up table: its entries as stored, whatever their number of bits.
-
-    Entries are bytes where the data have no room for 16-bit words, whatever the descriptor says; in a segmented table, which can
-    have any length, the descriptor decides.
-    """
+def _table(descriptor: Any, data: Any, dataset: Any, segmented: bool = False) -> LookupTable:
+    """A look-up table: its entries as stored, whatever their number of bits."""
     count, first, bits = (int(v) for v in descriptor)
     count = count % 2**16 or 2**16
     signed = int(dataset.get("PixelRepresentation") or 0)
@@ -482,7 +403,7 @@ def _table(descriptor: Any, data: Any, dataset: Any, segmented: bool = False) ->
         entries = np.array(_expanded(entries.tolist(), count, 1 if as_bytes else 2))
     if len(entries) < count:
         raise ImageReadError(f"a look-up table holds {len(entries)} entries", f"{count}, as its descriptor says")
-    return Table(entries[:count].astype(np.uint16), first)
+    return LookupTable(entries[:count].astype(np.uint16), first)
 
 
 def _expanded(codes: list[int], count: int, size: int) -> list[int]:

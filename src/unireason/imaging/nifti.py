@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.errors import GeometryError, ImageReadError
-from unireason.types import PHANTOM, Affine
+from unireason.core.errors import GeometryError, ImageReadError
+from unireason.core.types import PHANTOM, Affine
 
-from .decode import unpacked
-from .limits import Limits, file_size
+from .reader import Limits, file_size, unpacked
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Data type code to numpy's.
@@ -50,20 +49,7 @@ _PLACEMENT = ("version", "dim", "pixdim", "units", "codes", "quatern", "srow")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NiftiHeader:
-    """What matters of a header.
-
-    Attributes:
-        sizes: (i, j, k); missing axes are 1.
-        frames: Product of the axes behind the third.
-        affine_lps: (4, 4) source index to LPS millimetres.
-        notes: What had to be assumed.
-        stored: The type of the values as they are stored, byte order included.
-        scale: (slope, intercept) of the real values, if they are not those stored.
-        placement: The fields that place the grid, word for word, and "step", as in ``Geometry.header``.
-        offset: Where the values begin, once unpacked.
-        files: The files to be read, header first; the last one holds the values.
-        made_by: As in ``Source``.
-    """
+    """What matters of a header."""
 
     sizes: tuple[int, int, int]
     frames: int
@@ -78,20 +64,7 @@ class NiftiHeader:
 
 
 def read_header(path: Path, limits: Limits) -> NiftiHeader:
-    """Read and judge the header of a file, or of the pair that it belongs to.
-
-    Args:
-        path: A single file, or either one of a pair ``.hdr`` and ``.img``; each may be gzip.
-        limits: Bounds on file and volume.
-
-    Returns:
-        The header, whose sizes are within the bounds and agree with the length of the file.
-
-    Raises:
-        ImageReadError: If it is no NIfTI, is damaged, or holds colour or complex values.
-        GeometryError: If the orientation is unusable.
-        SizeLimitError: If it is too large.
-    """
+    """Read and judge the header of a file, or of the pair that it belongs to."""
     head = _partner(path, ".img", ".hdr") or path
     raw = _first_bytes(head, limits)
     fields = _unpack(raw, path.name)
@@ -119,18 +92,7 @@ def read_header(path: Path, limits: Limits) -> NiftiHeader:
 
 
 def parsed(fields: dict[str, Any], name: str, limits: Limits) -> NiftiHeader:
-    """The header that fields make, where its values lie left open.
-
-    Args:
-        fields: As `fields_of` gives them.
-        name: For messages.
-        limits: Bounds on the volume.
-
-    Raises:
-        ImageReadError: If sizes, type or scale cannot be used.
-        GeometryError: If the orientation is unusable.
-        SizeLimitError: If it is too large.
-    """
+    """The header that fields make, where its values lie left open."""
     dim = fields["dim"]
     if not 1 <= dim[0] <= 7 or any(not 1 <= n < 2**31 for n in dim[1 : dim[0] + 1]):
         raise ImageReadError(f"'{name}' declares sizes {list(dim[1:])} on {dim[0]} axes", "1 to 7 axes of at least 1")
@@ -154,11 +116,7 @@ def parsed(fields: dict[str, Any], name: str, limits: Limits) -> NiftiHeader:
 
 
 def read_values(header: NiftiHeader, frame: int) -> NDArray[Any]:
-    """The real values of one frame, (k, j, i), read-only.
-
-    Raises:
-        ImageReadError: If a compressed file is damaged.
-    """
+    """The real values of one frame, (k, j, i), read-only."""
     path, count = header.files[-1], int(np.prod(header.sizes))
     start = header.offset + frame * count * header.stored.itemsize
     end = start + count * header.stored.itemsize
@@ -173,10 +131,7 @@ def read_values(header: NiftiHeader, frame: int) -> NDArray[Any]:
 
 
 def rescaled(stored: NDArray[Any], scale: tuple[float, float] | None) -> NDArray[Any]:
-    """Real values of stored ones, flat: as they are without a scale, else floats that hold all that the type can say.
-
-    Computed in 64 bits; kept in 32 where the values stored have at most 16.
-    """
+    """Real values of stored ones, flat: as they are without a scale, else floats that hold all that the type can say."""
     if scale is None:
         return stored.astype(stored.dtype.newbyteorder("="), copy=False)
     largest = 2.0**16 * abs(scale[0]) + abs(scale[1])

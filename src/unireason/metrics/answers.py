@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
 
 THINK_START, THINK_END = "<think>", "</think>"
 
@@ -298,7 +298,7 @@ def _named(response: str, letters: str, options: Sequence[str]) -> tuple[_Named,
     answer = answer_part(response)
     if not letters or answer is None:
         return None
-    reader = _Reader(letters.upper(), options)
+    reader = _AnswerReader(letters.upper(), options)
     if len(answer) > 2 * _MOST_READ:
         answer = f"{answer[:_MOST_READ]}\n{answer[-_MOST_READ:]}"
     for text in (*_set_apart(answer), answer):
@@ -349,7 +349,7 @@ def _json_answer(value: Any) -> str | None:
     return ". ".join(dict.fromkeys(found)) if found else None
 
 
-class _Reader:
+class _AnswerReader:
     """Reads what a plain text names out of given options."""
 
     def __init__(self, letters: str, options: Sequence[str]) -> None:

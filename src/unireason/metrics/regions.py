@@ -7,15 +7,12 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.errors import FormatError
-from unireason.types import Case, Geometry
+from unireason.core.errors import FormatError
+from unireason.core.types import Case, Geometry
 
 
 class Intensity(TypedDict):
-    """Values inside a region, None if there are none: mean, sd (with the count as divisor), min and max.
-
-    They are the case's own values (Hounsfield units in CT); of a colour, the mean of its three channels.
-    """
+    """Values inside a region, None if there are none: mean, sd (with the count as divisor), min and max."""
 
     mean: float | None
     sd: float | None
@@ -131,10 +128,7 @@ def _diameter(mask: NDArray[np.bool_], axes: NDArray[np.float64]) -> tuple[float
 
 
 def _longest(plane: NDArray[np.bool_], axes: NDArray[np.float64]) -> float:
-    """Longest line between border points of one plane; 0 if it is empty.
-
-    The farthest two points are corners of the hull, and those are ends of rows or columns.
-    """
+    """Longest line between border points of one plane; 0 if it is empty."""
     from scipy.spatial import ConvexHull
     from scipy.spatial.distance import pdist
 

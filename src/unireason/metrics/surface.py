@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
 
 Corner = tuple[int, ...]
 Floats = NDArray[np.float64]

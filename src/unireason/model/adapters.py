@@ -18,12 +18,64 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from unireason.errors import ModelError
-from unireason.files import json_text, replaced_folder
+from unireason.core.errors import ModelError
+from unireason.core.store import json_text, read_json, replaced_folder
 
-from .files import read_json
-from .parts import adapter_parameters
-from .weights import whole, write
+from .files import whole, write
+
+# --- Which parts of a network learn: vision tower, projector, language model.
+
+
+LANGUAGE = ("model.language_model.", "lm_head.")
+_PROJECTOR = "model.visual.merger."
+_ADAPTER = ".lora_"  # in the name of every adapter weight
+
+
+def choose(network: Any, *, tower: bool, projector: bool, language: bool) -> None:
+    """Let the chosen parts learn and freeze all others.
+
+    Tied input and output embeddings are one parameter, which belongs to the language model. In a network with adapters the language
+    model means its adapters: the weights underneath stay frozen.
+
+    Args:
+        network: ``Qwen2_5_VLForConditionalGeneration``, with adapters or without.
+        tower: True trains the vision tower without its merger.
+        projector: True trains the merger, which brings visual tokens to the width of the language model.
+        language: True trains the language model and its output layer.
+
+    Raises:
+        ModelError: If nothing would be trained, or the network has a weight that belongs to none of the parts.
+    """
+    adapted = any(True for _ in adapter_parameters(network))
+    for name, parameter in network.named_parameters():
+        if name.startswith(LANGUAGE):
+            parameter.requires_grad_(language and (not adapted or _ADAPTER in name))
+        elif name.startswith("model.visual."):
+            parameter.requires_grad_(projector if name.startswith(_PROJECTOR) else tower)
+        else:
+            raise ModelError(f"the network has the weight {name}", "a Qwen2.5-VL: model.visual, model.language_model and lm_head")
+    trainable(network)
+
+
+def trainable(network: Any) -> dict[str, torch.nn.Parameter]:
+    """What learns, by name, in the order of the network's modules; a tied parameter is named once.
+
+    Raises:
+        ModelError: If nothing is trained.
+    """
+    chosen = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    if not chosen:
+        raise ModelError("nothing is trained", "tower, projector or language", "set one of them to true in the table 'model'")
+    return chosen
+
+
+def adapter_parameters(network: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    """Name and weight of every adapter matrix; none in a network without adapters."""
+    return ((name, parameter) for name, parameter in network.named_parameters() if _ADAPTER in name)
+
+
+# --- Low-rank adapters (LoRA) in the linear layers of the language model, by peft, which is imported here only.
+
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _NAME = "default"  # peft's name of an adapter that got none
@@ -96,11 +148,7 @@ def reference(network: Any) -> Iterator[None]:
 
 
 def adapter_state(network: Any) -> dict[str, torch.Tensor]:
-    """The weights of the adapters under peft's names; sharded ones are gathered, so that all processes must call this together.
-
-    Raises:
-        ModelError: If the network has no adapters.
-    """
+    """The weights of the adapters under peft's names; sharded ones are gathered, so that all processes must call this together."""
     _layers(network)
     return {_saved_name(name): whole(parameter.detach()) for name, parameter in adapter_parameters(network)}
 
@@ -131,15 +179,7 @@ def save_adapter(network: Any, folder: Path, *, start: str, state: Mapping[str, 
 
 
 def load_adapter(network: Any, folder: Path) -> None:
-    """Put saved adapters into a network, or their values into adapters of the same form that it has already.
-
-    Args:
-        network: The checkpoint that the adapters were made for, changed in place.
-        folder: From ``save_adapter``, or any plain LoRA that peft wrote.
-
-    Raises:
-        ModelError: If the folder is incomplete, holds another kind of adapter, or does not fit the network.
-    """
+    """Put saved adapters into a network, or their values into adapters of the same form that it has already."""
     table = read_json(folder / CONFIG)
     config = _config(table, folder)
     try:

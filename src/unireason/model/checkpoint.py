@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from unireason.errors import ModelError
-from unireason.files import unloadable
-from unireason.grounding.prompts import BUILT_IN, GROUNDING_FILE, PROFILE_FILE, Profile, load_profile
+from unireason.core.errors import ModelError
+from unireason.core.store import read_json, unloadable
+from unireason.grounding.profile import BUILT_IN, GROUNDING_FILE, PROFILE_FILE, Profile, load_profile
 
 from . import files
-from .processor import limits, load_processor
-from .scope import Scope, scope_of
+from .files import Scope, limits, load_processor, scope_of
 
 _SMALL_BYTES = 4 << 30  # weights below this are computed in float32 on a CPU unless told otherwise
 _DTYPES = {"bf16": "bfloat16", "bfloat16": "bfloat16", "fp32": "float32", "float32": "float32"}
@@ -143,7 +142,7 @@ def load(ref: str | Path, *, device: Any = None, dtype: Any = None, profile: Pro
     target = _device(device)
     kind = _dtype(dtype, target, sum(p.stat().st_size for p in weights))
     sha256, hashed = files.fingerprint(folder, weights)
-    known = str(ref) == files.BUILT_IN or not Path(ref).expanduser().is_dir()
+    known = str(ref) == files.BUILT_IN_CHECKPOINT or not Path(ref).expanduser().is_dir()
     return assemble(
         _network(folder, config, target, kind),
         load_tokenizer(folder),
@@ -204,11 +203,7 @@ def assemble(
 
 
 def special_ids(tokenizer: Any) -> SpecialIds:
-    """Look up the special tokens.
-
-    Raises:
-        ModelError: If one of them is not a single token of this tokenizer.
-    """
+    """Look up the special tokens."""
     vocabulary = tokenizer.get_vocab()
     names = ("box_start", "box_end", "vision_start", "image_pad", "vision_end", "video_pad", "im_start", "im_end")
     missing = [f"<|{n}|>" for n in names if f"<|{n}|>" not in vocabulary]
@@ -225,11 +220,7 @@ def special_ids(tokenizer: Any) -> SpecialIds:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """Load the fast tokenizer of a checkpoint folder, with its chat template if it has one.
-
-    Raises:
-        ModelError: If there is none or it cannot be read.
-    """
+    """Load the fast tokenizer of a checkpoint folder, with its chat template if it has one."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
@@ -249,17 +240,13 @@ def load_tokenizer(folder: Path) -> Any:
 
 def _declared(path: Path) -> str | None:
     """The class that a tokenizer's settings name; servers choose by it, so that it must survive saving."""
-    named = files.read_json(path).get("tokenizer_class") if path.exists() else None
+    named = read_json(path).get("tokenizer_class") if path.exists() else None
     return named if isinstance(named, str) else None
 
 
 def read_template(path: Path) -> str:
-    """The chat template of an older checkpoint, which keeps it in a JSON file of its own.
-
-    Raises:
-        ModelError: If the file holds none.
-    """
-    text = files.read_json(path).get("chat_template")
+    """The chat template of an older checkpoint, which keeps it in a JSON file of its own."""
+    text = read_json(path).get("chat_template")
     if not isinstance(text, str):
         raise ModelError(f"{path.name} holds no chat template", '{"chat_template": "..."}')
     return text

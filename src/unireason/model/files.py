@@ -5,15 +5,28 @@ Nothing here imports torch or transformers.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from unireason.errors import ModelError
-from unireason.files import hub_folder, is_hub_id, no_folder
-from unireason.files import read_json as read_json
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
-BUILT_IN = "phantom"
+from unireason.core.errors import FormatError, ModelError
+from unireason.core.store import hub_folder, is_hub_id, json_text, no_folder, read_json, share_as_usual
+from unireason.core.types import PHANTOM, ScopeCheck, Source
+
+# --- Where a checkpoint lies and whether its files are what they should be, before anything of it is read into a network.
+
+
+BUILT_IN_CHECKPOINT = "phantom"
 ARCHITECTURE = "qwen2_5_vl"
 CARD = "card.json"
 _WANTED = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.toml")
@@ -34,8 +47,8 @@ def locate(ref: str | Path) -> Path:
     Raises:
         ModelError: If there is no such folder, it holds no checkpoint, the hub cannot be reached, or it has no such repository.
     """
-    if str(ref) == BUILT_IN:
-        folder = Path(__file__).parents[1] / "assets" / BUILT_IN
+    if str(ref) == BUILT_IN_CHECKPOINT:
+        folder = Path(__file__).parents[1] / "assets" / BUILT_IN_CHECKPOINT
         if not folder.is_dir():
             raise ModelError("the built-in checkpoint 'phantom' is not installed", remedy="reinstall the package")
         return folder
@@ -63,17 +76,7 @@ def _empty(folder: Path) -> ModelError:
 
 
 def check(folder: Path) -> tuple[dict[str, Any], list[Path]]:
-    """Read the configuration and list the weight files.
-
-    Args:
-        folder: A checkpoint folder.
-
-    Returns:
-        (config.json as a dictionary, safetensors files in name order, at least one).
-
-    Raises:
-        ModelError: If the architecture is another, or the weights are missing, incomplete or not safetensors.
-    """
+    """Read the configuration and list the weight files."""
     config = read_json(folder / "config.json")
     if config.get("model_type") != ARCHITECTURE:
         raise ModelError(
@@ -104,18 +107,7 @@ def _shards(folder: Path, index: dict[str, Any]) -> list[Path]:
 
 
 def fingerprint(folder: Path, weights: list[Path]) -> tuple[str, Literal["files", "headers"]]:
-    """Hash a checkpoint.
-
-    Args:
-        folder: Its folder.
-        weights: Its safetensors files.
-
-    Returns:
-        (sha256, what was hashed). Always the name and bytes of every JSON, text, template and TOML file, except a card, which
-        tells about the checkpoint and is no part of it. Of the weights: all
-        bytes when they are 64 MiB together or less ("files"); else name, size and safetensors header, which says tensor names,
-        types and shapes but not their values ("headers").
-    """
+    """Hash a checkpoint."""
     digest = hashlib.sha256()
     for path in sorted(p for pattern in _WANTED[1:] for p in folder.glob(pattern) if p.name != CARD):
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
@@ -134,3 +126,219 @@ def _header(path: Path) -> bytes:
         if length > path.stat().st_size:
             raise ModelError(f"{path.name} is not a safetensors file or is cut short", remedy="download it again")
         return file.read(length)
+
+
+# --- Tensors on disk: safetensors files, one or several, under the names of the published checkpoints.
+
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Write one safetensors file.
+
+    Args:
+        path: The file.
+        tensors: By name; no two may share memory.
+        metadata: Kept in the header.
+
+    Raises:
+        OSError: If it cannot be written, such as on a full disk; the library itself raises an error of its own.
+    """
+    try:
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, str(path), metadata=dict(metadata))
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number.group(1)) if number else errno.EIO
+        raise OSError(code, os.strerror(code) if number else str(error)) from error
+    share_as_usual(path)
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())  # a rename must not reach the disk before the bytes
+
+
+def write_shards(folder: Path, state: Mapping[str, torch.Tensor], *, dtype: torch.dtype, shard: str) -> None:
+    """Write the weights of a network into a folder, in one file or, above a limit, in numbered files with an index."""
+    limit = _bytes(shard)
+    groups: list[list[str]] = [[]]
+    sizes = {name: tensor.numel() * dtype.itemsize for name, tensor in state.items()}
+    filled = 0
+    for name in sorted(state):
+        if groups[-1] and filled + sizes[name] > limit:
+            groups.append([])
+            filled = 0
+        groups[-1].append(name)
+        filled += sizes[name]
+    count = len(groups)
+    files = [SINGLE] if count == 1 else [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
+    for file, names in zip(files, groups, strict=True):
+        write(folder / file, {n: state[n].to("cpu", dtype) for n in names}, {"format": "pt"})
+    if count > 1:
+        where = {name: file for file, names in zip(files, groups, strict=True) for name in names}
+        table = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": where}
+        (folder / INDEX).write_text(json_text(table, indent=2, sort_keys=True) + "\n")
+
+
+def published(name: str) -> str:
+    """The published name of a weight; a name that is published already stays."""
+    for inside, outside in (("model.language_model.", "model."), ("model.visual.", "visual.")):
+        if name.startswith(inside):
+            return outside + name.removeprefix(inside)
+    return name
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A sharded tensor gathered from all processes (all must call this together); any other as it is."""
+    gather = getattr(tensor, "full_tensor", None)
+    return tensor if gather is None else gather()
+
+
+def _bytes(size: str) -> int:
+    number = re.fullmatch(r"(\d+(?:\.\d+)?) ?(KB|MB|GB)", size)
+    if number is None or not float(number.group(1)):
+        raise ModelError(f"the largest weight file is {size!r}", "a size such as '5GB'")
+    return int(float(number.group(1)) * _UNITS[number.group(2)])
+
+
+# --- The image processor of a checkpoint, assembled from its configuration without torchvision.
+
+
+_PLAIN = ("image_mean", "image_std", "rescale_factor", "patch_size", "temporal_patch_size", "merge_size")
+
+
+def load_processor(folder: Path) -> Any:
+    """Build the image processor of a checkpoint folder."""
+    plain, joint = folder / "preprocessor_config.json", folder / "processor_config.json"
+    if plain.exists():
+        return make_processor(read_json(plain))
+    table = read_json(joint).get("image_processor") if joint.exists() else None
+    if not isinstance(table, dict):
+        raise ModelError("the checkpoint has no image-processor configuration", "preprocessor_config.json")
+    return make_processor(table)
+
+
+def make_processor(table: dict[str, Any]) -> Any:
+    """Build an image processor from a configuration in any of its published forms.
+
+    Args:
+        table: Keys of ``preprocessor_config.json``; those left out take the defaults of transformers.
+
+    Returns:
+        A ``Qwen2VLImageProcessorPil`` that resizes (bicubic unless configured otherwise), rescales and normalises.
+
+    Raises:
+        ModelError: If a limit or a size is not a positive whole number.
+    """
+    from transformers import Qwen2VLImageProcessorPil
+
+    options = {key: table[key] for key in _PLAIN if table.get(key) is not None}
+    for key in ("patch_size", "temporal_patch_size", "merge_size"):
+        if key in options:
+            _positive(key, options[key])
+    if table.get("resample") is not None:
+        options["resample"] = table["resample"]
+    default = Qwen2VLImageProcessorPil.size
+    low, high = (_limit(table, *names) for names in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")))
+    size = {"shortest_edge": low or default["shortest_edge"], "longest_edge": high or default["longest_edge"]}
+    if size["shortest_edge"] > size["longest_edge"]:
+        raise ModelError(
+            f"the image processor's smallest area {size['shortest_edge']} exceeds its largest {size['longest_edge']}"
+        )
+    try:
+        return Qwen2VLImageProcessorPil(size=size, **options)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"the image-processor configuration cannot be used: {error}") from error
+
+
+def limits(processor: Any) -> tuple[int, int]:
+    """(smallest, largest) picture area in pixels; transformers 5 keeps them in ``size``, whose names speak of edges."""
+    return int(processor.size["shortest_edge"]), int(processor.size["longest_edge"])
+
+
+def _limit(table: dict[str, Any], pixels: str, edge: str) -> int | None:
+    """An area limit: the key beside ``size`` wins over those inside it, as in transformers."""
+    inside = table.get("size")
+    inside = inside if isinstance(inside, dict) else {}
+    found = next((v for v in (table.get(pixels), inside.get(pixels), inside.get(edge)) if v is not None), None)
+    return None if found is None else _positive(pixels, found)
+
+
+def _positive(key: str, value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ModelError(f"the image processor's {key} is {value!r}", "a positive whole number")
+    return value
+
+
+# --- What a checkpoint says that it was made for, and whether a question lies inside of it.
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a checkpoint was made for."""
+
+    stated: str
+    made_by: str = ""
+    open_questions: bool = True
+
+    def check(self, source: Source | None, options: Sequence[str], *, implicit: bool = False) -> ScopeCheck:
+        """Whether a question lies inside."""
+        remarks = []
+        if self.made_by and (source is None or source.made_by != self.made_by):
+            remarks.append(
+                f"The case is outside what the model was made for: it does not bear the mark of {self.made_by}. "
+                "The answer says nothing about it."
+            )
+        if not (options or implicit or self.open_questions):
+            remarks.append(
+                "The question is outside what the model was made for: it has no answer options. "
+                "The answer is an option that the model made up."
+            )
+        return ScopeCheck(self.stated, not remarks, tuple(remarks))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; ``from_json`` reads them back equal."""
+        return asdict(self)
+
+
+def from_json(table: Any) -> Scope:
+    """Read a statement."""
+    kinds = {"stated": str, "made_by": str, "open_questions": bool}
+    good = isinstance(table, Mapping) and set(table) <= set(kinds) and bool(table.get("stated"))
+    if not good or not all(isinstance(value, kinds[key]) for key, value in table.items()):
+        raise FormatError(
+            f"the scope in {CARD} is {table!r}", '{"stated": "...", "made_by": "...", "open_questions": true}', "repair the card"
+        )
+    return Scope(**table)
+
+
+def scope_of(folder: Path) -> Scope | None:
+    """The statement of a checkpoint folder; None where it states nothing."""
+    card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
+    return from_json(card["scope"]) if isinstance(card, Mapping) and card.get("scope") is not None else None
+
+
+def told(scope: Scope | None, remarks: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """The ``scope`` of an evaluation's results: how many questions lay outside, and why.
+
+    Args:
+        scope: Of the checkpoint.
+        remarks: For every question the remarks of its answer (``ScopeCheck.remarks``).
+    """
+    counts = Counter(remark for own in remarks for remark in dict.fromkeys(own))
+    return {
+        "stated": scope.stated if scope else "",
+        "questions": len(remarks),
+        "outside": sum(map(bool, remarks)) if scope else None,
+        "remarks": dict(counts),
+    }
+
+
+PHANTOM_SCOPE = Scope(
+    stated=(
+        "Axial slices and volumes of the synthetic patients that `unireason phantom` makes, asked with answer options. The model knows "
+        "nothing of real patients."
+    ),
+    made_by=PHANTOM,
+    open_questions=False,
+)
+"""Of the built-in checkpoint and of what is made like it."""

@@ -12,14 +12,13 @@ from typing import Any, Literal
 
 import torch
 
-from unireason.errors import ModelError
-from unireason.files import json_text, replaced_folder
-from unireason.grounding.prompts import GROUNDING_FILE, PROFILE_FILE
+from unireason.core.errors import ModelError
+from unireason.core.store import json_text, replaced_folder
+from unireason.grounding.profile import GROUNDING_FILE, PROFILE_FILE
 
 from .adapters import merged_state
 from .checkpoint import Checkpoint
-from .files import CARD
-from .weights import published, write_shards
+from .files import CARD, published, write_shards
 
 _NOT_SETTINGS = {"backend", "is_local", "local_files_only", "name_or_path"}  # transformers 5 writes how it loaded
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -86,10 +85,7 @@ def _weights(network: Any, state: Mapping[str, torch.Tensor]) -> dict[str, torch
 
 
 def _config(network: Any, dtype: torch.dtype) -> dict[str, Any]:
-    """config.json as published: sizes of the language model at the top, rotary sections under ``rope_scaling``.
-
-    transformers 4 and 5 and the servers built on them read this form; that of transformers 5 is read by transformers 5 alone.
-    """
+    """config.json as published: sizes of the language model at the top, rotary sections under ``rope_scaling``."""
     table: dict[str, Any] = json.loads(network.config.to_json_string())
     text = table.pop("text_config")
     rope = text.pop("rope_parameters")

@@ -9,10 +9,15 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from unireason.errors import ModelError
-from unireason.grounding.prompts import Message, Picture, render
+import torch
+
+from unireason.core.errors import ModelError
+from unireason.grounding.profile import Message, Picture, render
 
 from .checkpoint import Checkpoint, SpecialIds
+
+# --- Token ids of prompts and pictures, and text of token ids. Images are ids from the start, never text that is read again.
+
 
 Grid = tuple[int, int, int]
 _PLACE = "<|vision_start|><|image_pad|><|vision_end|>"
@@ -113,3 +118,29 @@ def _text(checkpoint: Checkpoint, messages: Sequence[Message]) -> str:
 
 def _content(part: str | Picture) -> dict[str, Any]:
     return {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
+
+
+# --- Rotary positions of a piece of a sequence, so that it can be computed on top of what is already cached.
+
+
+def chunk_positions(network: Any, ids: Sequence[int], grids: Sequence[Grid], start: int) -> tuple[torch.Tensor, int]:
+    """Positions of the next piece of a sequence.
+
+    Args:
+        network: ``Qwen2_5_VLForConditionalGeneration``.
+        ids: Ids of the piece, at least one; pictures only whole.
+        grids: (t, h, w) in patches of the pictures in the piece, in order.
+        start: The next free position, 0 at the beginning of a sequence.
+
+    Returns:
+        (int64 (3, 1, n): time, row and column positions on the CPU; the next free position).
+
+    Source: Qwen2-VL, arXiv 2409.12191, section 2.1 (multimodal rotary positions).
+    """
+    if not grids:
+        return torch.arange(start, start + len(ids)).view(1, 1, -1).expand(3, 1, -1), start + len(ids)
+    row = torch.tensor([list(ids)])
+    types = (row == network.config.image_token_id).int()
+    local, _ = network.model.get_rope_index(row, mm_token_type_ids=types, image_grid_thw=torch.tensor([list(g) for g in grids]))
+    positions = local + start
+    return positions, int(positions.max()) + 1

@@ -14,14 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.errors import FormatError
-from unireason.files import write_bytes
+from unireason.core.errors import FormatError
+from unireason.core.store import write_bytes
 
-from .bars import bar, percent
-from .caution import banner, of_results
-from .markup import escape, number, plural, render, static
-from .pixels import addresses, check, fit
-from .unread import left_out
+from .html import addresses, banner, bar, check, escape, fit, number, of_results, percent, plural, render, static
+from .run_tables import left_out
 
 _LONGEST, _BYTES = 336, 600_000  # pixels of a picture's longer side, bytes of all pictures
 _SLICE, _VOLUME = 1, 7  # tones of the boxes

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from unireason import imaging
-from unireason.data.extract.slices import axial
 from unireason.data.item import Loaded
+from unireason.data.regions import axial
 from unireason.data.sources.labels import occurring
 
-from .markup import clean
+from .html import clean
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -81,10 +81,7 @@ def tile(loaded: Loaded) -> Tile:
 
 
 def fullest(loaded: Loaded) -> int:
-    """The canonical slice of a volume that shows most structures; of equals the one with most mask voxels, then the lowest.
-
-    Without any mask voxel it is the middle one.
-    """
+    """The canonical slice of a volume that shows most structures; of equals the one with most mask voxels, then the lowest."""
     depth = loaded.case.geometry.shape[0]
     kinds, voxels = np.zeros(depth, np.intp), np.zeros(depth, np.intp)
     for layer in loaded.layers:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,205 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from unireason.files import json_text, write_bytes
+from unireason.core.store import json_text, write_bytes
+from unireason.core.types import Case, Stack, Trace
 from unireason.grounding.trace import to_json
-from unireason.imaging.saving import write_mask
-from unireason.imaging.serialize import serialize
-from unireason.types import Case, Stack, Trace
+from unireason.imaging.present import serialize
+from unireason.imaging.write_masks import write_mask
 
-from .figures import write_overlay
-from .findings import Findings
-from .index import Entry, write_index
-from .page import write
-from .pixels import fit, png
-from .regions import Region, region_json, region_name
+from .html import (
+    addresses,
+    banner,
+    bar,
+    escape,
+    fit,
+    interval_text,
+    is_share,
+    of_results,
+    of_traces,
+    percent,
+    plural,
+    png,
+    render,
+    static,
+)
+from .pictures import thumbnail, write_overlay
+from .trace import PageFindings, PageRegion, badge, region_json, region_name, write
+
+# --- One page over many traces: how often the answers were right, by family with intervals, and a card for each trace.
+
+
+_NAMES = {"2d": "2D images", "3d": "3D volumes"}
+_THUMBNAIL = 240  # pixels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndexEntry:
+    """One trace of an index.
+
+    Attributes:
+        trace: The trace.
+        case: Its case.
+        stack: Its stack.
+        href: Address of its own page, relative to the index; "" if it has none.
+        correct: Whether the answer was right; None if unknown.
+        family: Family of the question; "" if none.
+    """
+
+    trace: Trace
+    case: Case
+    stack: Stack
+    href: str = ""
+    correct: bool | None = None
+    family: str = ""
+
+
+def write_index(
+    entries: Sequence[IndexEntry],
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    summary: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the index of many traces.
+
+    Args:
+        entries: The traces, in the order of the page; none gives a page with the summary alone.
+        path: The HTML file to write.
+        title: Heading of the page.
+        summary: Scores as ``unireason demo --json`` prints them: under "2d" and "3d" the keys "n", "accuracy",
+            "accuracy_ci95" (two fractions), "mean_box_iou", "crop_rate", "mismatch_rate", optionally "chance", and "by_family" with the
+            same keys a family; beside them "checkpoint" and "seconds". What is missing is left out of the page.
+
+    Returns:
+        The path written.
+
+    Raises:
+        FormatError: An entry does not belong together.
+        UniReasonError: The file cannot be written.
+    """
+    scores = summary or {}
+    values = {
+        "title": escape(title),
+        "facts": _facts(entries, scores),
+        "scores": "".join(_panel(key, scores[key]) for key in _NAMES if isinstance(scores.get(key), Mapping)),
+        "filters": _filters(entries),
+        "cards": "".join(_card(n, entry) for n, entry in enumerate(entries)),
+    }
+    style = f"{static('base.css')}\n{static('index.css')}"
+    head = banner([*of_traces(entry.trace for entry in entries), *_few(scores)])
+    page = render("index.html", about="report", style=style, script="", values=values, head=head)
+    return write_bytes(path, page.encode("utf-8"))
+
+
+def _few(scores: Mapping[str, Any]) -> list[str]:
+    """The caution of few patients, once for both kinds."""
+    parts = [scores[key] for key in _NAMES if isinstance(scores.get(key), Mapping)]
+    return list(dict.fromkeys(text for part in parts for text in of_results({**part, "scope": None})))
+
+
+def _facts(entries: Sequence[IndexEntry], scores: Mapping[str, Any]) -> str:
+    facts = [f"{len(entries)} trace{'' if len(entries) == 1 else 's'} below"]
+    checkpoint = scores.get("checkpoint")
+    if isinstance(checkpoint, Mapping):
+        checkpoint = f"{checkpoint.get('name', '')} {str(checkpoint.get('sha256', ''))[:12]}".strip()
+    if checkpoint:
+        facts.append(f"checkpoint {escape(checkpoint)}")
+    if isinstance(scores.get("seconds"), int | float):
+        facts.append(f"{scores['seconds']:.0f} s")
+    return " · ".join(facts)
+
+
+def _panel(key: str, score: Mapping[str, Any]) -> str:
+    """The scores of one kind: the whole in large figures, the families as a table with bars."""
+    families = score.get("by_family")
+    rows = "".join(_row(name, part, score) for name, part in families.items()) if isinstance(families, Mapping) else ""
+    chance = '<span class="dash"></span>chance' if 'class="chance"' in rows else ""
+    table = (
+        '<table><thead><tr><th scope="col">Family</th><th scope="col" colspan="2">Accuracy</th>'
+        f'<th scope="col">IoU</th><th scope="col">n</th></tr></thead><tbody>{rows}</tbody></table>'
+        f'<p class="legend"><span class="whisker"></span>95% interval{chance}</p>'
+    )
+    figures = [
+        ("Accuracy", percent(score.get("accuracy")), interval_text(_ends(score))),
+        ("Mean box IoU", _fraction(score.get("mean_box_iou")), ""),
+        ("With a crop", percent(score.get("crop_rate")), ""),
+    ]
+    if "mismatch_rate" in score:
+        figures.append(("Letter against text", percent(score["mismatch_rate"]), "of answers contradict themselves"))
+    large = "".join(
+        f"<div><dt>{name}</dt><dd>{value}{f'<small>{more}</small>' if more else ''}</dd></div>" for name, value, more in figures
+    )
+    count = f" · {plural(score['n'], 'question')}" if isinstance(score.get("n"), int) else ""
+    head = f'<h2>{_NAMES[key]}{count}</h2><dl class="large">{large}</dl>'
+    return f'<section class="card panel">{head}{table if rows else ""}</section>'
+
+
+def _ends(part: Mapping[str, Any]) -> Any:
+    """The interval over patients; that over questions where no patient is known."""
+    return part.get("accuracy_ci95_patients", part.get("accuracy_ci95"))
+
+
+def _row(name: str, part: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
+    drawn = bar(part.get("accuracy"), _ends(part), part.get("chance", whole.get("chance")))
+    return (
+        f'<tr><th scope="row">{escape(str(name).replace("_", " "))}</th><td class="chart">{drawn}</td>'
+        f'<td class="value" title="{interval_text(_ends(part))}">{percent(part.get("accuracy"))}</td>'
+        f"<td>{_fraction(part.get('mean_box_iou'))}</td><td>{_count(part.get('n'))}</td></tr>"
+    )
+
+
+def _fraction(value: Any) -> str:
+    return f"{value:.2f}" if is_share(value) else "\u2013"
+
+
+def _count(value: Any) -> str:
+    return str(value) if isinstance(value, int) else "\u2013"
+
+
+def _filters(entries: Sequence[IndexEntry]) -> str:
+    """Radio buttons that hide cards by style alone; only the choices that there are cards for."""
+    kinds = [("right", "Right"), ("wrong", "Wrong"), ("image", "2D"), ("volume", "3D")]
+    present = {word for entry in entries for word in _classes(entry)}
+    choices = [("all", "All"), *(k for k in kinds if k[0] in present)]
+    if len(choices) < 3:
+        return ""
+    boxes = "".join(
+        f'<label><input type="radio" name="show" id="show-{key}"{" checked" if key == "all" else ""}><span>{name}</span></label>'
+        for key, name in choices
+    )
+    return f'<fieldset class="filters"><legend class="unseen">Show</legend>{boxes}</fieldset>'
+
+
+def _classes(entry: IndexEntry) -> list[str]:
+    verdict = {True: ["right"], False: ["wrong"], None: []}[entry.correct]
+    return [entry.trace.frame.kind, *verdict]
+
+
+def _card(number: int, entry: IndexEntry) -> str:
+    picture = np.asarray(thumbnail(entry.trace, entry.case, entry.stack, height=_THUMBNAIL))
+    link = addresses([picture], budget=60_000)[0]
+    verdict = {True: '<b class="good">right</b>', False: '<b class="bad">wrong</b>', None: ""}[entry.correct]
+    kind = "3D" if entry.trace.frame.kind == "volume" else "2D"
+    words = " · ".join(w for w in (kind, escape(entry.family.replace("_", " "))) if w)
+    question = escape(entry.trace.question)
+    head = f'<a href="{escape(_relative(entry.href))}">{question}</a>' if entry.href else question
+    answer = escape(entry.trace.answer.text.strip()) or '<span class="none">no answer</span>'
+    answer += badge(entry.trace)
+    return (
+        f'<li class="card entry {" ".join(_classes(entry))}"><div class="shot"><img src="{link}" alt="" '
+        f'width="{picture.shape[1]}" height="{picture.shape[0]}"></div><div class="text"><p class="kind">{words}{verdict}</p>'
+        f'<h3 id="entry-{number}">{head}</h3><p class="answer">{answer}</p></div></li>'
+    )
+
+
+def _relative(href: str) -> str:
+    """The address as a relative one: a leading "./" keeps any scheme inside it from being read as one."""
+    return "./" + href.lstrip("/")
+
+
+# --- Traces into files: JSON, page, still picture and the crops themselves.
+
 
 MAX_SIDE, MAX_SLICES = 384, 96
 
@@ -43,24 +231,12 @@ def shown_pictures(stack: Stack) -> NDArray[np.uint8]:
 
 
 def write_json(path: Path, value: Any) -> Path:
-    """Write plain JSON values for people and programs to read; returns the path.
-
-    Raises:
-        UniReasonError: If the file cannot be written.
-    """
+    """Write plain JSON values for people and programs to read; returns the path."""
     return write_bytes(path, (json_text(value, indent=1) + "\n").encode())
 
 
 def shown_stack(case: Case, window: str) -> Stack:
-    """A case for people, whether or not a model saw it like this: all slices of a volume, or as many as a page can hold.
-
-    Args:
-        case: An image or a volume.
-        window: See ``imaging.window.choose``.
-
-    Raises:
-        FormatError: If the window cannot be used.
-    """
+    """A case for people, whether or not a model saw it like this: all slices of a volume, or as many as a page can hold."""
     if case.kind == "image":
         return serialize(case, window=window)
     depth, *plane = case.geometry.shape
@@ -68,7 +244,7 @@ def shown_stack(case: Case, window: str) -> Stack:
     return serialize(case, depth=min(depth, MAX_SLICES), size=(height, width), window=window)
 
 
-def save_masks(folder: Path, stem: str, regions: Sequence[Region], case: Case) -> list[Region]:
+def save_masks(folder: Path, stem: str, regions: Sequence[PageRegion], case: Case) -> list[PageRegion]:
     """Write masks on the grid of the source as ``STEM.nii.gz``, for pictures ``STEM.png``; those of looks as ``STEM-look-M``.
 
     Returns:
@@ -87,7 +263,7 @@ def save_masks(folder: Path, stem: str, regions: Sequence[Region], case: Case) -
 
 
 def save_report(
-    path: Path, traces: Sequence[Trace], case: Case, stack: Stack, *, findings: Sequence[Findings] | None = None
+    path: Path, traces: Sequence[Trace], case: Case, stack: Stack, *, findings: Sequence[PageFindings] | None = None
 ) -> Path:
     """One page for one trace; an index with pages beside it for several.
 
@@ -102,19 +278,19 @@ def save_report(
         UniReasonError: If a file cannot be written.
     """
     pictures = shown_pictures(stack)
-    found = findings or [Findings()] * len(traces)
+    found = findings or [PageFindings()] * len(traces)
     if len(traces) == 1:
         return write(traces[0], case, stack, path, frame_pictures=pictures, findings=found[0])
     entries = []
     for number, trace in enumerate(traces, start=1):
         name = path.with_name(f"{path.stem}-{number}{path.suffix}")
         page = write(trace, case, stack, name, frame_pictures=pictures, findings=found[number - 1])
-        entries.append(Entry(trace, case, stack, href=page.name))
+        entries.append(IndexEntry(trace, case, stack, href=page.name))
     return write_index(entries, path, title=case.source.name)
 
 
 def save_traces(
-    folder: Path, traces: Sequence[Trace], case: Case, stack: Stack, *, findings: Sequence[Findings] | None = None
+    folder: Path, traces: Sequence[Trace], case: Case, stack: Stack, *, findings: Sequence[PageFindings] | None = None
 ) -> Path:
     """For every trace ``trace-N.json``, ``trace-N.html``, ``trace-N.png`` and its crops as ``trace-N-look-M-slice-Z.png``.
 
@@ -131,7 +307,7 @@ def save_traces(
         UniReasonError: If a file cannot be written.
     """
     pictures = shown_pictures(stack)
-    found = findings or [Findings()] * len(traces)
+    found = findings or [PageFindings()] * len(traces)
     for number, trace in enumerate(traces, start=1):
         stem = f"trace-{number}"
         write_json(folder / f"{stem}.json", to_json(trace, crops="png"))

@@ -11,26 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from unireason.engine.pointing import Place, Target
-from unireason.files import write_bytes
+from unireason.core.store import write_bytes
+from unireason.core.types import Box, Box2D, Box3D, Case, Trace
+from unireason.engine.masks import GroundPlace, GroundTarget
+from unireason.grounding.answer import read
 from unireason.grounding.trace import to_json as trace_json
-from unireason.grounding.umrg import read
-from unireason.imaging.saving.masks import ENDINGS
-from unireason.types import Box, Box2D, Box3D, Case, Trace
+from unireason.imaging.write_masks import ENDINGS
 
-from .findings import Findings
 from .folder import save_masks, shown_pictures, shown_stack, write_json
-from .masks import mask_montage, mask_picture
-from .page import write
-from .pixels import png
-from .regions import Region
+from .html import png
+from .pictures import mask_montage, mask_picture
+from .trace import PageFindings, PageRegion, write
 
 MASK, OVERLAY, PAGE, TRACE, STATISTICS = "mask", "overlay.png", "page.html", "trace.json", "statistics.json"
 SEGMENTATION, MEASUREMENTS = "segmentation.dcm", "measurements.dcm"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Grounded:
+class GroundedPage:
     """One implicit question and what came of it.
 
     Attributes:
@@ -44,18 +42,18 @@ class Grounded:
 
     trace: Trace
     case: Case
-    target: Target
-    regions: Sequence[Region]
+    target: GroundTarget
+    regions: Sequence[PageRegion]
     expert: str
     seconds: Mapping[str, float]
 
     @property
-    def region(self) -> Region | None:
+    def region(self) -> PageRegion | None:
         """The outline of the answer; None if there is no usable box."""
         return next((region for region in self.regions if not region.marked.look), None)
 
 
-def to_json(found: Grounded, *, folder: Path | None = None, notes: Sequence[str] = ()) -> dict[str, Any]:
+def grounded_json(found: GroundedPage, *, folder: Path | None = None, notes: Sequence[str] = ()) -> dict[str, Any]:
     """Everything that was found as plain JSON values; docs/how-to/ground.md lists the keys.
 
     Args:
@@ -85,7 +83,7 @@ def to_json(found: Grounded, *, folder: Path | None = None, notes: Sequence[str]
     }
 
 
-def save(found: Grounded, folder: Path, *, window: str = "auto", notes: Sequence[str] = ()) -> Grounded:
+def save(found: GroundedPage, folder: Path, *, window: str = "auto", notes: Sequence[str] = ()) -> GroundedPage:
     """Write the mask on the grid of the source, and ``overlay.png`` with it; ``page.html``, ``trace.json``, ``statistics.json``.
 
     Without a usable box there is neither mask nor overlay.
@@ -104,17 +102,17 @@ def save(found: Grounded, folder: Path, *, window: str = "auto", notes: Sequence
     """
     saved = replace(found, regions=save_masks(folder, MASK, found.regions, found.case))
     stack = shown_stack(found.case, window)
-    findings = Findings(saved.target, saved.regions)
+    findings = PageFindings(saved.target, saved.regions)
     noted = replace(found.case, notes=tuple(dict.fromkeys((*found.case.notes, *notes))))
     write(found.trace, noted, stack, folder / PAGE, frame_pictures=shown_pictures(stack), findings=findings)
     write_json(folder / TRACE, trace_json(found.trace))
-    write_json(folder / STATISTICS, to_json(saved, notes=notes))
+    write_json(folder / STATISTICS, grounded_json(saved, notes=notes))
     if saved.region is not None:
         write_bytes(folder / OVERLAY, png(Image.fromarray(_overlay(saved, saved.region, window))))
     return saved
 
 
-def save_dicom(found: Grounded, folder: Path, *, source: Path) -> None:
+def save_dicom(found: GroundedPage, folder: Path, *, source: Path) -> None:
     """Write ``segmentation.dcm`` (DICOM-SEG) and ``measurements.dcm`` (TID 1500); nothing without a usable box.
 
     Args:
@@ -162,13 +160,14 @@ def write_dicom(
 def _write_dicom(
     places: tuple[Path, Path], label: str, mask: NDArray[np.bool_], statistics: Mapping[str, Any], case: Case, source: Path
 ) -> None:
-    from unireason.imaging.saving import write_dicom_report, write_dicom_seg
+    from unireason.imaging.dicom_seg import write_dicom_seg
+    from unireason.imaging.dicom_sr import write_dicom_report
 
     segmentation = write_dicom_seg(places[0], {label: mask}, case, source=source)
     write_dicom_report(places[1], {label: statistics}, case, source=source, segmentation=segmentation)
 
 
-def _overlay(found: Grounded, region: Region, window: str) -> NDArray[np.uint8]:
+def _overlay(found: GroundedPage, region: PageRegion, window: str) -> NDArray[np.uint8]:
     """The mask where the question was asked, with what asked for it; several slices of a mask that was followed."""
     case, place = found.case, found.target.canonical
     box: list[Box] = [] if place.box is None else [Box3D(*place.box) if case.kind == "volume" else Box2D(*place.box)]
@@ -178,11 +177,11 @@ def _overlay(found: Grounded, region: Region, window: str) -> NDArray[np.uint8]:
     return mask_picture(case, mask, boxes=box, points=place.points, at=found.target.slice, window=window)
 
 
-def _box(place: Place | None) -> list[float] | None:
+def _box(place: GroundPlace | None) -> list[float] | None:
     return None if place is None or place.box is None else list(place.box)
 
 
-def _slice(found: Grounded) -> dict[str, Any] | None:
+def _slice(found: GroundedPage) -> dict[str, Any] | None:
     """The slice that was asked about: the file's axis and index, and the canonical index."""
     k, geometry = found.target.slice, found.case.geometry
     if k is None:

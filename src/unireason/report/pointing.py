@@ -14,16 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.errors import FormatError
-from unireason.files import write_bytes
-from unireason.types import Frame, Stack
+from unireason.core.errors import FormatError
+from unireason.core.store import write_bytes
+from unireason.core.types import Frame, Stack
 
-from .bars import bar
-from .caution import banner, of_results
-from .evaluation_markdown import cell
-from .markup import RESEARCH_ONLY, escape, plural, render, static
-from .outlines import outlines
-from .pixels import addresses, fit
+from .html import RESEARCH_ONLY, addresses, banner, bar, escape, fit, of_results, plural, render, static
+from .pictures import outlines
+from .run_tables import cell
 
 _LONGEST, _BYTES = 420, 160_000  # pixels of a picture's longer side, bytes of the picture of a question
 _TRUE, _ANSWER = 2, 1  # tones

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from unireason.engine.pointing import Target
-from unireason.types import AnswerStep, Case, LookStep, TextStep, Trace
+from unireason.core.types import AnswerStep, Case, LookStep, TextStep, Trace
+from unireason.engine.masks import GroundTarget
 
-from .regions import Region, expert_score, region_name, words
-from .scene import executed
+from .pictures import executed
+from .trace import PageRegion, expert_score, region_name, words
 
 
 def _numbers(values: Sequence[float], digits: int = 1) -> str:
@@ -53,7 +53,7 @@ def lines(trace: Trace) -> list[str]:
     return out
 
 
-def target_lines(target: Target) -> list[str]:
+def target_lines(target: GroundTarget) -> list[str]:
     """Box and points of an implicit answer in every space that is known, one printed line each; says so if there is no usable box."""
     spaces = [("model", "px", target.model), ("voxel", "", target.voxel), ("world", "mm LPS", target.world_mm)]
     out = [] if target.model.box else ["box: none that can be used"]
@@ -65,7 +65,7 @@ def target_lines(target: Target) -> list[str]:
     return out
 
 
-def region_lines(region: Region, case: Case) -> list[str]:
+def region_lines(region: PageRegion, case: Case) -> list[str]:
     """What was measured of a region, and remarks of the expert, one printed line each."""
     found = region.marked.segmentation
     said = ", ".join(words(region, case))

@@ -10,12 +10,12 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import get_args
 
-from unireason.errors import FormatError
-from unireason.types import Trace
+from unireason.core.errors import FormatError
+from unireason.core.types import Trace
 
-from . import spatial, spatial3d
-from .measures import Measures, measure
-from .outcome import open_outcome, outcome
+from . import spatial
+from . import spatial as spatial3d
+from .outcome import Measures, measure, open_outcome, outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class RewardTexts:
     """The truth of an open question.
 
     Attributes:
@@ -82,7 +82,7 @@ class Texts:
     texts: tuple[str, ...]
 
 
-Truth = Letter | Texts | spatial.Gold | spatial3d.Gold3D
+Truth = Letter | RewardTexts | spatial.Gold | spatial3d.Gold3D
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def score(trace: Trace, truth: Truth, weights: Weights | None = None, *, grounde
     """
     weights = weights or Weights()
     measured = measure(trace)
-    if isinstance(truth, Letter | Texts):
+    if isinstance(truth, Letter | RewardTexts):
         terms, parts = _outcome_terms(trace, truth, weights, grounded)
         bonus = weights.looks * parts["looked"] * grounded
     else:
@@ -173,7 +173,7 @@ def with_mask(scores: Scores, dice: float, weights: Weights) -> Scores:
 
 
 def _outcome_terms(
-    trace: Trace, truth: Letter | Texts, weights: Weights, grounded: bool
+    trace: Trace, truth: Letter | RewardTexts, weights: Weights, grounded: bool
 ) -> tuple[dict[str, float], dict[str, float]]:
     asked = weights.must_look and grounded
     if isinstance(truth, Letter):
@@ -189,7 +189,7 @@ def _spatial_terms(
     if isinstance(truth, spatial.Gold):
         parts, most = spatial.umrg_reward(trace.raw_text, truth, mode=weights.spatial), spatial.MAXIMUM[weights.spatial]
     elif weights.spatial == "soft":
-        parts, most = spatial3d.umrg_reward_3d(trace.raw_text, truth), spatial3d.MAXIMUM
+        parts, most = spatial3d.umrg_reward_3d(trace.raw_text, truth), spatial3d.MAXIMUM_3D
     else:
         raise FormatError(f"the reward mode {weights.spatial!r} for a volume", "soft", "set spatial = 'soft'")
     return {"spatial": parts["score"] / most}, parts

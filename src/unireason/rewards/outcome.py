@@ -6,14 +6,24 @@ reward on plain text and serves comparisons only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
 
-from unireason.errors import FormatError
-from unireason.grounding import grammar
+import numpy as np
+
+from unireason.core.errors import FormatError
+from unireason.core.types import Box, Box2D, Box3D, Frame, Look, LookStep, Problem, Trace
+from unireason.grounding import crop, grammar
+from unireason.grounding.crop import plan
 from unireason.grounding.grammar import BOX_END, BOX_START, THINK_END, THINK_START
-from unireason.grounding.prompts import letters_of
+from unireason.grounding.profile import letters_of
 from unireason.metrics.answers import published_reward_choice, same_text
-from unireason.types import LookStep, Trace
+from unireason.metrics.boxes import box_iou
+
+# --- Outcome rewards: the right answer in the right form, 0.8 and 0.2.
+
 
 ANSWER_WEIGHT, FORMAT_WEIGHT = 0.8, 0.2
 
@@ -163,3 +173,204 @@ def published_outcome(solution: str, ground_truth: str) -> dict[str, float | str
         "pred_choice": chosen,
         "gt_choice": gold,
     }
+
+
+# --- The evidence contrast: does an answer still come out when the model is shown another place than it asked for?
+
+
+MAX_IOU = 0.1
+_TRIES = 256
+
+
+def elsewhere(region: Box | crop.Plan, frame: Frame, rng: np.random.Generator, *, max_iou: float = MAX_IOU) -> Box | None:
+    """Draw a random region of the same size in the same frame that hardly overlaps the given one.
+
+    A cuboid is moved along x, y and z. The place is drawn evenly from all places that qualify; where those are so few that 256 draws
+    miss them, a farthest corner of the frame is taken.
+
+    Args:
+        region: What was looked at: a box in the model frame (the crop rule says what it really cuts), or a plan.
+        frame: Sizes of that frame.
+        rng: Source of chance; the same state gives the same place.
+        max_iou: Largest IoU of the two regions, in [0, 1).
+
+    Returns:
+        An integer box inside the frame that the crop rule leaves as it is: a rectangle for an image, a cuboid for a volume. None when
+        the region fills so much of the frame that every other place overlaps it more.
+
+    Raises:
+        FormatError: If the box does not fit the kind of frame, the plan is empty or leaves the frame, or ``max_iou`` is out of range.
+    """
+    if not 0 <= max_iou < 1:
+        raise FormatError(f"the largest IoU is {max_iou}", "a number from 0 to 1, 1 excluded")
+    lows, highs = _cut(region, frame)
+    sizes = [high - low for low, high in zip(lows, highs, strict=True)]
+    bounds = (frame.width, frame.height, frame.depth)
+    rooms = [bound - size for bound, size in zip(bounds, sizes, strict=True)]
+    corner = _farthest(lows, rooms, rng)
+    if _iou(lows, corner, sizes) > max_iou:
+        return None
+    place = corner
+    for _ in range(_TRIES):
+        drawn = [int(rng.integers(room + 1)) for room in rooms]
+        if _iou(lows, drawn, sizes) <= max_iou:
+            place = drawn
+            break
+    x, y, z = place
+    width, height, depth = sizes
+    return Box2D(x, y, x + width, y + height) if frame.kind == "image" else Box3D(x, y, z, x + width, y + height, z + depth)
+
+
+class Elsewhere:
+    """Shows a random region of the same size, hardly overlapping, in place of each region that a response asks for.
+
+    Attributes:
+        moved: True once a region was replaced; False as long as none was, or none could be.
+    """
+
+    def __init__(self, frame: Frame, rng: np.random.Generator) -> None:
+        """Draw from a source of chance in a frame."""
+        self.moved = False
+        self._frame, self._rng = frame, rng
+
+    def __call__(self, plan: crop.Plan) -> crop.Plan:
+        """The plan of another region; the same plan where the region fills too much of the frame."""
+        box = elsewhere(plan, self._frame, self._rng)
+        other = None if box is None else crop.plan(box, self._frame)
+        if other is None or isinstance(other, Problem):
+            return plan
+        self.moved = True
+        return other
+
+
+def contrast(score_true: float, score_elsewhere: float) -> float:
+    """What the evidence term earns: by how much the look that was asked for beats the random one.
+
+    Args:
+        score_true: Score of the answer as given, in [0, 1]; 1 or 0 for right or wrong.
+        score_elsewhere: Score of the answer that the same trajectory leads to with the random region, in [0, 1]; the mean of several.
+
+    Returns:
+        max(0, score_true - score_elsewhere), in [0, 1]. A wrong answer earns nothing, and is never punished for a lucky second one.
+
+    Raises:
+        FormatError: If a score is out of range.
+    """
+    for value in (score_true, score_elsewhere):
+        if not 0 <= value <= 1:
+            raise FormatError(f"a score of {value}", "a number from 0 to 1")
+    return max(0.0, float(score_true) - float(score_elsewhere))
+
+
+def _cut(region: Box | crop.Plan, frame: Frame) -> tuple[list[int], list[int]]:
+    """Lower and upper ends (x, y, z) of what is really cut; z is [0, 1) on an image."""
+    plan = crop.plan(region, frame) if isinstance(region, Box2D | Box3D) else region
+    if isinstance(plan, Problem):
+        raise FormatError(
+            f"a box of {plan.text} in a frame of kind {frame.kind}", "a rectangle on an image, a cuboid in a volume"
+        )
+    if not plan:
+        raise FormatError("the plan is empty", "at least one slice")
+    slices, rects = [index for index, _ in plan], {rect for _, rect in plan}
+    (x1, y1, x2, y2), *others = rects
+    first, stop = min(slices), max(slices) + 1
+    inside = 0 <= x1 < x2 <= frame.width and 0 <= y1 < y2 <= frame.height and 0 <= first < stop <= frame.depth
+    if others or sorted(slices) != list(range(first, stop)) or not inside:
+        raise FormatError(f"the plan {plan}", "one rectangle on consecutive slices inside the frame")
+    return [x1, y1, first], [x2, y2, stop]
+
+
+def _farthest(lows: list[int], rooms: list[int], rng: np.random.Generator) -> list[int]:
+    """The place that overlaps least: on every axis the end that is farther away, a drawn one if both are as far."""
+    ends = []
+    for low, room in zip(lows, rooms, strict=True):
+        to_end = room - low
+        ends.append(0 if low > to_end or (low == to_end and rng.integers(2)) else room)
+    return ends
+
+
+def _iou(lows: list[int], others: list[int], sizes: list[int]) -> float:
+    """IoU of two regions of one size at two places."""
+    shared = math.prod(max(0, size - abs(a - b)) for a, b, size in zip(lows, others, sizes, strict=True))
+    return shared / (2 * math.prod(sizes) - shared)
+
+
+# --- What a trainer logs of every response beside its reward: whether and how it looked, and whether it came to an end.
+
+
+_CUT_OFF = {"token_budget", "context"}
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """Measured quantities of one response. None of them is a score.
+
+    Attributes:
+        looked: True if a look was executed before ``</think>``.
+        looks: Executed looks.
+        crops: Regions injected; a look in a volume injects one a slice.
+        invalid_boxes: Boxes that do not read well, do not fit the frame or could not be cut.
+        box_area: Mean share of the picture (x-y plane) that an executed look showed, in (0, 1]; None without one.
+        slices: Mean share of the slices that an executed look showed, in (0, 1]; 1 for images, None without a look.
+        sampled_tokens: Tokens that the model sampled; 0 in a trace without tokens.
+        truncated: True if the token budget or the context ended the response.
+        answered: True if it names an option; for a question without options, if text stands behind ``</think>``.
+    """
+
+    looked: bool
+    looks: int
+    crops: int
+    invalid_boxes: int
+    box_area: float | None
+    slices: float | None
+    sampled_tokens: int
+    truncated: bool
+    answered: bool
+
+
+def measure(trace: Trace) -> Measures:
+    """Measure one response. A trace without steps gives zeros, False and None."""
+    executed = [look for look in trace.looks if look.executed and look.crops]
+    plane = trace.frame.width * trace.frame.height
+    areas = [
+        fmean((c.box_model[2] - c.box_model[0]) * (c.box_model[3] - c.box_model[1]) / plane for c in k.crops) for k in executed
+    ]
+    answer = trace.answer
+    return Measures(
+        looked=any(look.executed for look in looks_in_reasoning(trace)),
+        looks=len(executed),
+        crops=sum(len(look.crops) for look in executed),
+        invalid_boxes=sum(problem.code in BOX_PROBLEMS for problem in trace.problems),
+        box_area=fmean(areas) if areas else None,
+        slices=fmean(len(look.crops) / trace.frame.depth for look in executed) if executed else None,
+        sampled_tokens=0 if trace.tokens is None else sum(trace.tokens.sampled),
+        truncated=trace.finish in _CUT_OFF,
+        answered=answer.choice is not None if trace.options else bool(answer.text.strip()),
+    )
+
+
+def looks_iou(trace: Trace, true: Iterable[Look]) -> list[float]:
+    """How well the boxes of a response fit the true looks, whatever their order.
+
+    Boxes are given to true looks one to one, so that the sum of IoU is largest. A box counts where it stands in the reasoning and could be
+    cut, also if nothing was shown for it: this measures where the model looks, not what it got to see.
+
+    Args:
+        trace: The response.
+        true: The true looks.
+
+    Returns:
+        For every true look that shows its structure, in order, the IoU with its box; 0 where none is left for it, or only one of another
+        kind. Places where an absent structure would lie are no truth and are left out.
+    """
+    seen = [look.box for look in true if look.seen]
+    boxes = [(Box2D if len(look.box_model) == 4 else Box3D)(*look.box_model) for look in looks_in_reasoning(trace)]
+    usable = [box for box in boxes if not isinstance(plan(box, trace.frame), Problem)]
+    overlap = np.array([[box_iou(one, box) if type(one) is type(box) else 0.0 for box in usable] for one in seen])
+    best = [0.0] * len(seen)
+    if overlap.size:
+        from scipy.optimize import linear_sum_assignment
+
+        for row, column in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
+            best[row] = float(overlap[row, column])
+    return best

@@ -1,7 +1,8 @@
 """What every segmentation expert is given and gives back. An expert is frozen: it turns a box and points into a mask and never learns.
 
-All places are canonical continuous indices (``unireason.types``): element ``n`` covers ``[n, n + 1)``, x before y before z. Masks lie on
-the canonical grid of the case; ``imaging.geometry.to_source`` lays them on the file's own. It knows nothing of models that reason.
+All places are canonical continuous indices (``unireason.core.types``): element ``n`` covers ``[n, n + 1)``,
+x before y before z. Masks lie on the canonical grid of the case; ``imaging.geometry.to_source`` lays them on the file's own.
+It knows nothing of models that reason.
 """
 
 from __future__ import annotations
@@ -9,14 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unireason.errors import FormatError, ModelError
-from unireason.types import Box, Box2D, Box3D, Case
+from unireason.core.errors import FormatError, ModelError
+from unireason.core.types import Box, Box2D, Box3D, Case
+
+# --- What every segmentation expert is given and gives back. An expert is frozen: it turns a box and points into a mask and
+# never learns.
+
 
 Point = tuple[float, ...]
 
@@ -154,3 +160,74 @@ def largest(mask: NDArray[np.bool_], score: float, notes: Sequence[str] = ()) ->
     kept = np.zeros_like(mask)
     kept[block] = labels == 1 + int(np.bincount(labels.ravel())[1:].argmax())
     return finished(kept, score, (*found.notes, f"{count - 1} smaller components were left out"))
+
+
+# --- Experts by name. Nothing heavy is imported before a network is asked for.
+
+
+DEFAULT = "classical"
+EXPERTS = (DEFAULT, "medsam", "sam", "sam2", "medsam2", "sam-med2d")
+"""Names that `make_expert` knows; all but the first need weights."""
+
+
+def make_expert(name: str, *, weights: str | Path | None = None, device: Any = None) -> Expert:
+    """An expert by its name.
+
+    Args:
+        name: One of `EXPERTS`.
+        weights: A folder or a hub id; none for "classical".
+        device: Torch device of a network; None takes CUDA where there is one, else the CPU.
+
+    Raises:
+        ModelError: If there is no such expert, weights are missing or given in vain, or they cannot be used.
+    """
+    if name not in EXPERTS:
+        raise ModelError(f"there is no expert '{name}'", f"one of {', '.join(EXPERTS)}")
+    if name != DEFAULT:
+        return make_network_expert(name, weights=weights, device=device)
+    if weights is not None:
+        raise ModelError(f"the expert '{name}' was given the weights '{weights}'", "none: it has learned nothing")
+    from .classical import Classical
+
+    return Classical()
+
+
+# --- Experts with learned weights by name. Nothing heavy is imported before one is made.
+
+
+WHERE: dict[str, str] = {
+    "sam": "facebook/sam-vit-base",
+    "medsam": "wanglab/medsam-vit-base",
+    "sam2": "facebook/sam2.1-hiera-tiny",
+    "medsam2": "MedSAM2_latest.pt of wanglab/MedSAM2, converted by: unireason weights convert --kind medsam2",
+    "sam-med2d": "sam-med2d_b.pth of OpenGVLab/SAM-Med2D, converted by: unireason weights convert --kind sam-med2d",
+}
+"""Names of the experts, and for each a hub id, or the original file and how it is converted."""
+
+
+def make_network_expert(name: str, *, weights: str | Path | None, device: Any = None) -> Expert:
+    """A frozen expert with learned weights.
+
+    Args:
+        name: One of :data:`WHERE`.
+        weights: A folder with config.json and safetensors, or a hub id, which is fetched once.
+        device: Torch device; None takes CUDA where there is one, else the CPU.
+
+    Raises:
+        ModelError: If the name is unknown, no weights are given, or they cannot be used.
+    """
+    if name not in WHERE:
+        raise ModelError(f"there is no expert '{name}'", f"one of {', '.join(WHERE)}")
+    if weights is None:
+        raise ModelError(f"the expert '{name}' has no weights", "a folder or a hub id", f"take {WHERE[name]}")
+    from .networks import NetworkExpert, Recipe, load_network
+
+    recipes = {
+        "sam": Recipe("pad", "bilinear", "imagenet", "point"),
+        "medsam": Recipe("squash", "bicubic", "minmax", "never"),
+        "sam2": Recipe("squash", "bilinear", "imagenet", "point"),
+        "medsam2": Recipe("squash", "bicubic", "imagenet", "point"),
+        "sam-med2d": Recipe("squash", "nearest", "imagenet", "always"),
+    }
+    kinds = {"medsam": "sam", "medsam2": "sam2"}
+    return NetworkExpert(name, load_network(weights, kinds.get(name, name), device), recipes[name])

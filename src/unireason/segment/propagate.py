@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unireason.types import Box2D, Case, Geometry
+from unireason.core.types import Box2D, Case, Geometry
 
 from .expert import Expert, Prompt, Segmentation, finished, largest
 
@@ -32,20 +32,7 @@ _RING = 3  # pixels
 
 
 def follow(expert: Expert, case: Case, prompt: Prompt) -> Segmentation:
-    """Segment one slice and follow the structure from there.
-
-    Args:
-        expert: Any expert that takes images.
-        case: A volume.
-        prompt: Box or points on ``prompt.slice``, as `expert.checked` gives it.
-
-    Returns:
-        The largest part over all slices; its score is the mean over the slices. Empty if nothing was found on the first slice.
-
-    Raises:
-        FormatError: If the prompt does not fit the slice.
-        ModelError: If the expert cannot take it.
-    """
+    """Segment one slice and follow the structure from there."""
     key = prompt.slice or 0
     first = _flat(expert, case, key, prompt)
     mask = np.zeros(case.geometry.shape, bool)
@@ -61,20 +48,7 @@ def follow(expert: Expert, case: Case, prompt: Prompt) -> Segmentation:
 
 
 def on_slice(expert: Expert, case: Case, prompt: Prompt) -> Segmentation:
-    """Segment one slice of a volume as an image.
-
-    Args:
-        expert: Any expert that takes images.
-        case: A volume.
-        prompt: Box or points on ``prompt.slice``, as `expert.checked` gives it.
-
-    Returns:
-        A mask of the volume, empty on all other slices.
-
-    Raises:
-        FormatError: If the prompt does not fit the slice.
-        ModelError: If the expert cannot take it.
-    """
+    """Segment one slice of a volume as an image."""
     key = prompt.slice or 0
     found = _flat(expert, case, key, prompt)
     mask = np.zeros(case.geometry.shape, bool)
@@ -83,15 +57,7 @@ def on_slice(expert: Expert, case: Case, prompt: Prompt) -> Segmentation:
 
 
 def slice_case(case: Case, index: int) -> Case:
-    """A canonical slice of a volume as an image.
-
-    Args:
-        case: A volume.
-        index: Which slice.
-
-    Returns:
-        An image with the slice's spacing and without a place in the patient; its pixels are a view.
-    """
+    """A canonical slice of a volume as an image."""
     height, width = case.geometry.shape[1:]
     spacing = case.geometry.spacing_mm
     flat = Geometry((height, width), (width, height), (0, 1), (False, False), spacing_mm=None if spacing is None else spacing[:2])

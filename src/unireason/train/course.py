@@ -9,23 +9,166 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import nn
 
 from unireason import __version__
-from unireason.errors import FormatError, Interrupted, Stop, UniReasonError, postponed
-from unireason.files import json_text, lock_folder, write_bytes
+from unireason.core.errors import FormatError, Interrupted, Stop, UniReasonError, postponed
+from unireason.core.store import json_text, lock_folder, write_bytes
+from unireason.core.types import Scored
 
-from .optimisers import share
-from .runs import state
-from .runs.journal import Journal
-from .settings.load import resolved
+from . import run_state
+from .config import Optim
+from .config_file import resolved
+from .log import MetricsLog
 
 if TYPE_CHECKING:
-    from .learner import Learner
+    from .context import Learner
+
+
+# --- Who is told what a run does: the trainers call a watcher, and know nothing of progress bars, pages and pictures.
+
+
+class TrainWatcher(Protocol):
+    """What a trainer tells while it goes on. Every process has one; only the main one should show anything."""
+
+    def begun(self, facts: str) -> None:
+        """Called once when everything is loaded.
+
+        Args:
+            facts: Device, weights and samples, in words.
+        """
+
+    def step(self, stage: str, step: int, total: int, values: Mapping[str, float]) -> None:
+        """Called after every optimiser step, when its line is in the log.
+
+        Args:
+            stage: What kind of step, such as "sft" or "grpo".
+            step: Steps done, from 1.
+            total: Steps in all.
+            values: What was measured; names that begin with ``eval_`` come from an evaluation after this step.
+        """
+
+    def resumed(self, stage: str, step: int, total: int, remark: str) -> None:
+        """Called once if the run goes on from a saved state.
+
+        Args:
+            stage: What kind of step.
+            step: Steps that the state has done.
+            total: Steps in all.
+            remark: What a person should know, such as a jump of the learning rate; "" for nothing.
+        """
+
+    def skipped(self, case: str, reason: str) -> None:
+        """Called for a case that cannot be read and is left out.
+
+        Args:
+            case: Its identifier.
+            reason: Why, in words.
+        """
+
+    def traces(self, step: int, scored: Sequence[Scored]) -> None:
+        """Called with sample responses to look at, those of one group in a row.
+
+        Args:
+            step: The step whose rollouts they are.
+            scored: The responses; empty is allowed.
+        """
+
+    def done(self, checkpoint: Path) -> None:
+        """Called once at the end.
+
+        Args:
+            checkpoint: The folder of the finished checkpoint.
+        """
+
+
+class Silent:
+    """A watcher that does nothing."""
+
+    def begun(self, facts: str) -> None:
+        """Does nothing."""
+
+    def step(self, stage: str, step: int, total: int, values: Mapping[str, float]) -> None:
+        """Does nothing."""
+
+    def resumed(self, stage: str, step: int, total: int, remark: str) -> None:
+        """Does nothing."""
+
+    def skipped(self, case: str, reason: str) -> None:
+        """Does nothing."""
+
+    def traces(self, step: int, scored: Sequence[Scored]) -> None:
+        """Does nothing."""
+
+    def done(self, checkpoint: Path) -> None:
+        """Does nothing."""
+
+
+# --- Learning rates and optimiser steps.
+
+
+def make(parameters: Mapping[str, nn.Parameter], optim: Optim) -> list[torch.optim.Optimizer]:
+    """The optimisers of a run.
+
+    Source: AdamW, arXiv 1711.05101; Muon, arXiv 2502.16982.
+    """
+    matrices = {n for n, p in parameters.items() if optim.matrices == "muon" and p.ndim == 2 and ".layers." in n}
+    others = [p for n, p in parameters.items() if n not in matrices]
+    made: list[torch.optim.Optimizer] = []
+    if matrices:
+        made.append(
+            torch.optim.Muon(
+                [p for n, p in parameters.items() if n in matrices],
+                lr=2 * optim.rate,
+                weight_decay=optim.decay,
+                momentum=0.95,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+    if others:
+        made.append(torch.optim.AdamW(others, lr=optim.rate, betas=optim.betas, weight_decay=optim.decay))
+    for group in (g for o in made for g in o.param_groups):
+        group["peak"] = group["lr"]
+    return made
+
+
+def share(optim: Optim, step: int, total: int) -> float:
+    """Share of the peak rate at a step, counted from 1 to ``total``: a linear rise, then the schedule."""
+    warm = math.ceil(optim.warmup * total)
+    if step <= warm:
+        return step / warm
+    if optim.schedule == "constant":
+        return 1.0
+    done = (step - warm) / max(1, total - warm)
+    return optim.floor + (1 - optim.floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def advance(optimizers: Sequence[torch.optim.Optimizer], *, rate: float, clip: float) -> float:
+    """Step all optimisers and clear the gradients."""
+    parameters = [p for o in optimizers for g in o.param_groups for p in g["params"]]
+    found = torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf)
+    norm = float(found.full_tensor() if hasattr(found, "full_tensor") else found)
+    if not math.isfinite(norm):
+        raise UniReasonError(
+            f"the gradient has the norm {norm}", "a finite number", "lower the learning rate, or look for broken samples"
+        )
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * rate
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return norm
+
+
+# --- The course of a run in its folder: what it is, where it goes on, its log, its states, its best checkpoint.
+
 
 STOPPING = "the run ends behind this step and saves it; a second Ctrl-C ends it at once and loses the step"
 """What a person is told who asks a run to end."""
@@ -41,24 +184,10 @@ or shorter follows the schedule of its new length from there on."""
 
 
 class Course:
-    """A run that goes on; a context manager, inside which Ctrl-C and SIGTERM wait for the end of the step.
-
-    Attributes:
-        done: Steps done when it was opened.
-    """
+    """A run that goes on; a context manager, inside which Ctrl-C and SIGTERM wait for the end of the step."""
 
     def __init__(self, learner: Learner, stage: str, total: int) -> None:
-        """Open a run folder: a new run, or one that goes on, which the watcher is told.
-
-        Args:
-            learner: Its weights and optimisers are set to the last state.
-            stage: Name of the steps in the log.
-            total: Steps of the run.
-
-        Raises:
-            FormatError: If the folder holds a run of other settings, data or number of processes.
-            UniReasonError: If it cannot be read or written, or another run is at work in it.
-        """
+        """Open a run folder: a new run, or one that goes on, which the watcher is told."""
         self._learner, self._stage, self._total = learner, stage, total
         self._signals, self._stop = ExitStack(), Stop()
         busy = f"another process trains in '{learner.out}'"
@@ -68,17 +197,13 @@ class Course:
             self._hash = hashlib.sha256(json_text(_bound(table), sort_keys=True).encode()).hexdigest()
             self._begin(table | {"sha256": self._hash})
             self.done = self._restored()
-            self._journal = Journal(learner.out, {stage: self.done}, active=learner.crew.main)
+            self._journal = MetricsLog(learner.out, {stage: self.done}, active=learner.crew.main)
         except BaseException:
             self._unlock()
             raise
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Log a step, tell the watcher, save a state when it is time, and end the run if a process was asked to end.
-
-        Raises:
-            Interrupted: If one was: all processes end behind the same step, whose state is saved.
-        """
+        """Log a step, tell the watcher, save a state when it is time, and end the run if a process was asked to end."""
         learner, total = self._learner, self._total
         if learner.crew.main:
             told = {**values, "skipped": float(len(learner.skips.seen))}
@@ -87,21 +212,13 @@ class Course:
         stop = int(learner.crew.largest([self._stop.number])[0])
         if stop or step == total or step % learner.settings.run.save_every == 0:
             [skipped] = learner.crew.sums([float(len(learner.skips.seen))])
-            progress = state.Progress(step, self._hash, {"skipped": int(skipped), "total": total})
-            saved = state.save(learner.out / STATES, progress, learner.trained, learner.optimizers, crew=learner.crew)
+            progress = run_state.Progress(step, self._hash, {"skipped": int(skipped), "total": total})
+            saved = run_state.save(learner.out / STATES, progress, learner.trained, learner.optimizers, crew=learner.crew)
         if stop:
             raise Interrupted(stop, f"step {step} of {total} is saved in '{saved}'; the same command goes on from there")
 
     def best(self, step: int, score: float) -> None:
-        """Keep the weights as ``best`` if no evaluation so far scored higher.
-
-        Args:
-            step: Where the run is.
-            score: Higher is better.
-
-        Raises:
-            UniReasonError: If the score is not finite.
-        """
+        """Keep the weights as ``best`` if no evaluation so far scored higher."""
         if not math.isfinite(score):
             raise UniReasonError(
                 f"the evaluation behind step {step} scored {score}", "a finite number", "lower the learning rate"
@@ -144,15 +261,15 @@ class Course:
 
     def _restored(self) -> int:
         learner = self._learner
-        found = state.latest(learner.out / STATES)
+        found = run_state.latest(learner.out / STATES)
         if found is None:
             return 0
-        progress = state.restore(found, learner.trained, learner.optimizers, settings=self._hash, crew=learner.crew)
+        progress = run_state.restore(found, learner.trained, learner.optimizers, settings=self._hash, crew=learner.crew)
         if learner.crew.main:
             learner.watch.resumed(self._stage, progress.step, self._total, self._jump(progress))
         return progress.step
 
-    def _jump(self, progress: state.Progress) -> str:
+    def _jump(self, progress: run_state.Progress) -> str:
         """What is to be said of the learning rate if the run has another length than when its state was saved; else ""."""
         step, total, optim = progress.step, self._total, self._learner.settings.optim
         before = progress.counters.get("total", total)

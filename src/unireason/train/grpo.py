@@ -16,26 +16,23 @@ from pathlib import Path
 import numpy as np
 
 from unireason.engine.sampling import Sampling
-from unireason.rewards import evidence
+from unireason.rewards import outcome
 from unireason.rewards.compose import Weights, score, with_evidence, with_mask
 
-from .examine import Examiner
-from .feed.plan import Plan
-from .groups import Group, measure, shown
-from .learner import Learner
-from .objective.advantage import advantages
-from .outlines import Outliner
-from .rollout import seeds
-from .scoring import looks, truth
-from .settings.grpo import Grpo
-from .update import Updater
-from .watch import Silent, Watcher
+from .config import Grpo
+from .context import Learner
+from .course import Silent, TrainWatcher
+from .loss import advantages
+from .rollout import Outliner, looks, seeds, truth
+from .sampler import BatchPlan
+from .update import RolloutGroup, Updater, measure, shown
+from .validate import Examiner
 
 STAGE = "grpo"
 _SHOWN = 2  # groups of a step kept for looking at
 
 
-def train(settings: Grpo, out: Path, watch: Watcher | None = None) -> Path:
+def train(settings: Grpo, out: Path, watch: TrainWatcher | None = None) -> Path:
     """Run, or go on with, policy optimisation.
 
     Args:
@@ -57,12 +54,12 @@ def train(settings: Grpo, out: Path, watch: Watcher | None = None) -> Path:
 class Optimisation:
     """One GRPO run."""
 
-    def __init__(self, settings: Grpo, out: Path, watch: Watcher) -> None:
+    def __init__(self, settings: Grpo, out: Path, watch: TrainWatcher) -> None:
         """Load everything; see :func:`train`."""
         self.settings, self.watch = settings, watch
         self.learner = Learner(settings, out, watch)
         rollout, reward = settings.rollout, asdict(settings.reward)
-        self.plan = Plan(
+        self.plan = BatchPlan(
             self.learner.training,
             samples=rollout.prompts,
             together=max(1, rollout.rows // rollout.samples),
@@ -108,7 +105,7 @@ class Optimisation:
             "seconds_update": done - scored,
         }
 
-    def rollouts(self, number: int) -> list[Group]:
+    def rollouts(self, number: int) -> list[RolloutGroup]:
         """Responses to this process's questions of a step, one group a question."""
         learner, rollout, parts = self.learner, self.settings.rollout, self.settings.policy.updates
         units = self.plan.step(number - 1)
@@ -119,9 +116,9 @@ class Optimisation:
         drawn = seeds(self.settings.run.seed, number, [name for unit in units for name in unit.samples], rollout.samples)
         with learner.serving(rows=rollout.rows, max_new_tokens=rollout.max_new_tokens) as roller:
             made = roller.roll(asked, self.sampling, [drawn[place] for place, _ in placed]) if asked else []
-        return [Group(responses, place % parts) for (place, _), responses in zip(placed, made, strict=True)]
+        return [RolloutGroup(responses, place % parts) for (place, _), responses in zip(placed, made, strict=True)]
 
-    def score(self, groups: Sequence[Group], number: int) -> list[Group]:
+    def score(self, groups: Sequence[RolloutGroup], number: int) -> list[RolloutGroup]:
         """Fill in scores and advantages; returns the groups without those whose true mask cannot be read."""
         kept = []
         for group in groups:
@@ -138,18 +135,18 @@ class Optimisation:
             group.advantage = advantages([group.rewards], self.settings.policy.scale).tolist()
         return kept
 
-    def contrast(self, groups: Sequence[Group], number: int) -> None:
+    def contrast(self, groups: Sequence[RolloutGroup], number: int) -> None:
         """Add the evidence term: right responses again, with a random low-overlap region in place of what they looked at."""
         chosen, regions = [], []
         for group in groups:
             for place, (rolled, scores) in enumerate(zip(group.rolled, group.scores, strict=True)):
                 if scores.right and scores.measures.looked:
                     chosen.append((group, place))
-                    regions.append(evidence.Elsewhere(rolled.session.frame, np.random.default_rng([rolled.seed, number])))
+                    regions.append(outcome.Elsewhere(rolled.session.frame, np.random.default_rng([rolled.seed, number])))
         # Every process takes part, even without a response: serving gathers sharded weights.
         with self.learner.serving(rows=self.settings.rollout.rows, max_new_tokens=self.settings.rollout.max_new_tokens) as roller:
             others = roller.again([g.rolled[p] for g, p in chosen], regions) if chosen else []
         for (group, place), other, region in zip(chosen, others, regions, strict=True):
             second = score(other.trace, truth(other.asked.sample), self.weights)
-            value = evidence.contrast(1.0, second.parts["answer"]) if region.moved else 0.0
+            value = outcome.contrast(1.0, second.parts["answer"]) if region.moved else 0.0
             group.scores[place] = with_evidence(group.scores[place], value, self.weights)

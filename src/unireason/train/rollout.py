@@ -9,32 +9,36 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from unireason.core.errors import FormatError
+from unireason.core.types import Stack, Trace
+from unireason.data.frames import structure_mask
 from unireason.data.records import SampleRecord
 from unireason.engine.case import EncodedCase, Regions, Request, known_case
 from unireason.engine.local import LocalEngine
+from unireason.engine.masks import masks_of
 from unireason.engine.reasoner import Question, make_trace
 from unireason.engine.sampling import Picker, Sampling, checked_sum, make_sampler
 from unireason.engine.session import Budget, Session
-from unireason.grounding.steps import Execution
+from unireason.grounding import answer
+from unireason.grounding.trace import Execution
+from unireason.metrics.boxes import box_iou, mask_dice
 from unireason.model.checkpoint import Checkpoint
-from unireason.types import Stack, Trace
+from unireason.rewards.compose import Letter, RewardTexts, Truth
+from unireason.rewards.spatial import Gold
 
-from .feed.cases import CaseSamples
-from .network.encode import Encoder, Pictures
+from .cases import Cases, CaseSamples, Unreadable
+from .config import Outline
+from .policy import Encoder, Pictures
+
+# --- The policy asked by the serving engine: the same crops, the same budgets, the same token ids.
+
 
 Look = Callable[[Pictures], list[torch.Tensor]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
-    """A question to be rolled out.
-
-    Attributes:
-        case: Its case.
-        sample: The question with its truth.
-        pictures: Pictures of the case, uint8 (H, W) or (H, W, 3).
-        stack: The case as serialised, where the profile shows native crops; else None.
-    """
+class RolloutPrompt:
+    """A question to be rolled out."""
 
     case: CaseSamples
     sample: SampleRecord
@@ -44,37 +48,22 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rolled:
-    """One response.
+    """One response."""
 
-    Attributes:
-        asked: The question.
-        session: The finished trajectory.
-        trace: The same as steps.
-        seed: What its tokens were drawn with; no other response of a step has it.
-    """
-
-    asked: Asked
+    asked: RolloutPrompt
     session: Session
     trace: Trace
     seed: int = 0
 
 
 class Roller:
-    """Asks the policy.
-
-    Args:
-        checkpoint: The policy's weights, used in place.
-        encoder: Writes prompts.
-        look: Visual features of pictures.
-        rows: Responses generated together at most.
-        max_new_tokens: Sampled tokens at most a response; 0 takes the profile's.
-    """
+    """Asks the policy."""
 
     def __init__(self, checkpoint: Checkpoint, encoder: Encoder, look: Look, *, rows: int, max_new_tokens: int = 0) -> None:
         self.checkpoint, self.encoder = checkpoint, encoder
         self._look, self._rows, self._most = look, rows, max_new_tokens
 
-    def budget(self, asked: Asked) -> Budget:
+    def budget(self, asked: RolloutPrompt) -> Budget:
         """Limits of a response."""
         profile = self.encoder.profile(asked.sample)
         return Budget(
@@ -84,17 +73,8 @@ class Roller:
             max_context=self.checkpoint.max_context,
         )
 
-    def roll(self, questions: Sequence[Asked], sampling: Sampling, seeds: Sequence[Sequence[int]]) -> list[list[Rolled]]:
-        """Sample responses.
-
-        Args:
-            questions: Questions; those on one case share its prefix.
-            sampling: How tokens are chosen.
-            seeds: For every question the seed of each of its responses.
-
-        Returns:
-            For every question its responses.
-        """
+    def roll(self, questions: Sequence[RolloutPrompt], sampling: Sampling, seeds: Sequence[Sequence[int]]) -> list[list[Rolled]]:
+        """Sample responses."""
         encoded: dict[str, EncodedCase] = {}
         requests = []
         for asked, own in zip(questions, seeds, strict=True):
@@ -106,12 +86,7 @@ class Roller:
         return [[self._rolled(asked, next(sessions), one) for one in own] for asked, own in zip(questions, seeds, strict=True)]
 
     def again(self, rolled: Sequence[Rolled], regions: Sequence[Regions]) -> list[Rolled]:
-        """Repeat trajectories up to their first look, show another region there, and let the policy go on greedily.
-
-        Args:
-            rolled: Responses with at least one executed look.
-            regions: For each, where to cut in place of what its boxes say.
-        """
+        """Repeat trajectories up to their first look, show another region there, and let the policy go on greedily."""
         encoded: dict[str, EncodedCase] = {}
         requests, opening = [], []
         for one, where in zip(rolled, regions, strict=True):
@@ -125,10 +100,7 @@ class Roller:
         return [self._rolled(one.asked, session) for one, session in zip(rolled, sessions, strict=True)]
 
     def _sessions(self, requests: Sequence[Request], sampling: Sampling, openings: Sequence[Sequence[int]] = ()) -> list[Session]:
-        """Responses, case after case: only one prompt's cache is in memory at a time, and none when the policy is updated.
-
-        A finished session still holds its case, and the cache of a long prompt is larger than all that is said about it.
-        """
+        """Responses, case after case: only one prompt's cache is in memory at a time, and none when the policy is updated."""
         by_case: dict[int, list[int]] = {}
         for place, request in enumerate(requests):
             by_case.setdefault(id(request.case), []).append(place)
@@ -137,7 +109,7 @@ class Roller:
             own = [openings[place] for place in places] if openings else [()] * len(places)
 
             def picker(row: int, how: Sampling, seed: int, forbidden: torch.Tensor, own: Sequence[Sequence[int]] = own) -> Picker:
-                return Opened(make_sampler(row, how, seed, forbidden), own[row])
+                return OpenedCase(make_sampler(row, how, seed, forbidden), own[row])
 
             engine = LocalEngine(self.checkpoint, picker=picker, max_rows=self._rows)
             made |= zip(places, engine.generate([requests[place] for place in places], sampling), strict=True)
@@ -145,27 +117,22 @@ class Roller:
             case.prefix = case.features = None
         return [made[place] for place in range(len(requests))]
 
-    def _encode(self, asked: Asked) -> EncodedCase:
+    def _encode(self, asked: RolloutPrompt) -> EncodedCase:
         seen = self._look(asked.pictures)
         return known_case(self.checkpoint, asked.pictures, asked.case.kind, seen, stack=asked.stack)
 
-    def _rolled(self, asked: Asked, session: Session, seed: int = 0) -> Rolled:
+    def _rolled(self, asked: RolloutPrompt, session: Session, seed: int = 0) -> Rolled:
         question = Question(asked.sample.question.text, asked.sample.question.options)
         executions = [Execution(look.crops) for look in session.looks]
         asking = replace(self.checkpoint, profile=self.encoder.profile(asked.sample))
         return Rolled(asked, session, make_trace(asking, session, question, executions=executions), seed)
 
 
-class Opened:
+class OpenedCase:
     """Takes given tokens first and chooses only what follows."""
 
     def __init__(self, inner: Picker, opening: Sequence[int]) -> None:
-        """Wrap a picker.
-
-        Args:
-            inner: Chooses behind the opening.
-            opening: Sampled tokens to repeat.
-        """
+        """Wrap a picker."""
         self._inner, self._left = inner, list(reversed(opening))
 
     def pick(self, logits: torch.Tensor) -> tuple[int, float]:
@@ -177,11 +144,7 @@ class Opened:
 
 
 def seeds(seed: int, step: int, questions: Sequence[str], samples: int) -> list[list[int]]:
-    """Seeds of the responses to all questions of a step, of which each process takes those of its own.
-
-    They follow from the run's seed, the step, the question and the place in the group. A question that a step holds again has others each
-    time: a group must not repeat another.
-    """
+    """Seeds of the responses to all questions of a step, of which each process takes those of its own."""
     out, seen = [], Counter[str]()
     for question in questions:
         entropy = [seed, step, *question.encode(), *([_AGAIN + seen[question]] if seen[question] else [])]
@@ -191,3 +154,64 @@ def seeds(seed: int, step: int, questions: Sequence[str], samples: int) -> list[
 
 
 _AGAIN = 256  # above every byte of a name
+
+
+# --- What a sample of a data set expects of a response.
+
+
+def truth(sample: SampleRecord) -> Truth:
+    """The truth of a sample."""
+    if sample.task == "umrg":
+        if sample.box is None or sample.points is None:
+            raise FormatError(f"sample {sample.id} has no box and points", "both, for implicit grounding")
+        return Gold(sample.box, sample.points)
+    question = sample.question
+    return Letter(question.letter) if question.options else RewardTexts((question.right,))
+
+
+def looks(sample: SampleRecord) -> bool:
+    """True if the reasoning of a sample looks at something: only then is a response asked to look too."""
+    return any(not isinstance(part, str) for part in sample.reasoning)
+
+
+def answer_iou(trace: Trace, sample: SampleRecord) -> float | None:
+    """IoU of the box of an implicit answer with the true one, 0 without a usable box; None for other questions."""
+    if sample.task != "umrg" or sample.box is None:
+        return None
+    box = answer.read(trace.raw_text, way="strict").box
+    return 0.0 if box is None else box_iou(box, sample.box)
+
+
+def gold(sample: SampleRecord) -> str:
+    """The truth in words, for people."""
+    if sample.task == "umrg":
+        return f"{sample.category} {list(sample.box.coords) if sample.box else ''}".strip()
+    question = sample.question
+    return f"{question.letter}. {question.right}" if question.options else question.right
+
+
+# --- A frozen segmentation expert in the loop: what the mask is worth that it makes of a response's box and points.
+
+
+class Outliner:
+    """Outlines the answers of implicit questions. The expert never learns; what it makes of a case once serves all responses to it."""
+
+    def __init__(self, cases: Cases, settings: Outline) -> None:
+        """Prepare the expert."""
+        from unireason.segment.expert import make_expert
+
+        self._cases = cases
+        self._expert = make_expert(settings.expert, weights=settings.weights or None)
+
+    def dice(self, rolled: Sequence[Rolled]) -> list[float]:
+        """Dice of the mask of each response to one implicit question with the true mask, 0 where there is no usable box."""
+        if not rolled:
+            return []
+        asked = rolled[0].asked
+        loaded = self._cases.loaded(asked.case)
+        true = structure_mask(loaded, asked.sample.target)
+        if not true.any():
+            raise Unreadable(asked.case.id, "the mask of what is asked about is empty")
+        marked = [masks_of(one.trace, loaded.case, self._expert) for one in rolled]
+        answers = [next((m.segmentation.mask for m in found if m.look == 0), None) for found in marked]
+        return [0.0 if mask is None else mask_dice(mask, true) for mask in answers]

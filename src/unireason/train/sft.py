@@ -14,21 +14,21 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from unireason.errors import UniReasonError
+from unireason.core.errors import UniReasonError
 
-from .examine import Examiner
-from .feed.lengths import unit_length
-from .feed.plan import Plan, Unit, bins
-from .learner import Learner
-from .network.policy import Head
-from .network.sequence import Pack
-from .settings.sft import Sft
-from .watch import Silent, Watcher
+from .cases import unit_length
+from .config import Sft
+from .context import Learner
+from .course import Silent, TrainWatcher
+from .packing import Pack
+from .policy import Head
+from .sampler import BatchPlan, PackUnit, bins
+from .validate import Examiner
 
 STAGE = "sft"
 
 
-def train(settings: Sft, out: Path, watch: Watcher | None = None) -> Path:
+def train(settings: Sft, out: Path, watch: TrainWatcher | None = None) -> Path:
     """Run, or go on with, a fine-tuning.
 
     Args:
@@ -50,11 +50,11 @@ def train(settings: Sft, out: Path, watch: Watcher | None = None) -> Path:
 class Tuning:
     """One fine-tuning run."""
 
-    def __init__(self, settings: Sft, out: Path, watch: Watcher) -> None:
+    def __init__(self, settings: Sft, out: Path, watch: TrainWatcher) -> None:
         """Load everything; see :func:`train`."""
         self.settings = settings
         self.learner = Learner(settings, out, watch)
-        self.plan = Plan(
+        self.plan = BatchPlan(
             self.learner.training,
             samples=settings.samples,
             together=settings.together,
@@ -112,15 +112,8 @@ class Tuning:
             "seconds_update": time.perf_counter() - ready,
         }
 
-    def share(self, units: Sequence[Unit]) -> tuple[list[Pack], float]:
-        """This process's part of a step.
-
-        One process reads everything and packs by the lengths that it finds. Several lay out the step by lengths that need no pictures, and
-        each reads only its own part.
-
-        Returns:
-            Packed sequences, as many in every process, and the number of samples in them.
-        """
+    def share(self, units: Sequence[PackUnit]) -> tuple[list[Pack], float]:
+        """This process's part of a step."""
         learner, crew = self.learner, self.learner.crew
         if crew.world == 1:
             trees = {place: learner.trees(unit) for place, unit in enumerate(units)}
@@ -147,12 +140,7 @@ class Tuning:
 
 
 def head(learner: Learner, sigma: float) -> Head:
-    """Loss and rightness (m, 2) of every target.
-
-    Args:
-        learner: Whose tokenizer knows the numbers.
-        sigma: Width of the number smoothing; 0 for plain cross-entropy.
-    """
+    """Loss and rightness (m, 2) of every target."""
     smooth = learner.smoothing(sigma) if sigma else None
 
     def measure(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

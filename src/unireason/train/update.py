@@ -4,38 +4,121 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
+import numpy as np
 import torch
 
+from unireason.core.errors import UniReasonError
+from unireason.core.types import Scored
 from unireason.engine.sampling import forbidden_ids
-from unireason.errors import UniReasonError
+from unireason.rewards.compose import Scores
 
-from .feed.plan import bins
-from .groups import Group
-from .learner import Learner
-from .network.policy import Head
-from .network.sequence import Pack, Run, Tree
-from .objective.policy import Measured, SampledTokens, loss_denominator, policy_loss
-from .objective.tokens import log_probs
-from .rollout import Rolled
-from .settings.grpo import Grpo
+from .config import Grpo
+from .context import Crew, Learner
+from .loss import LossMeasured, SampledTokens, log_probs, loss_denominator, policy_loss
+from .packing import Pack, PrefixTree, TokenRun
+from .policy import Head
+from .rollout import Rolled, answer_iou, gold
+from .sampler import bins
+
+# --- Groups of responses to one question: what they earned, and what a run logs of them.
+
+
+@dataclass(slots=True, eq=False)
+class RolloutGroup:
+    """The responses to one question."""
+
+    rolled: list[Rolled]
+    part: int = 0
+    scores: list[Scores] = field(default_factory=list)
+    advantage: list[float] = field(default_factory=list)
+
+    @property
+    def rewards(self) -> list[float]:
+        """One number a response."""
+        return [s.reward for s in self.scores]
+
+
+def shown(groups: Sequence[RolloutGroup]) -> list[Scored]:
+    """Responses for people to look at, those of one group in a row."""
+    return [
+        Scored(
+            trace=rolled.trace,
+            reward=scores.reward,
+            parts=scores.terms,
+            gold=gold(rolled.asked.sample),
+            case=rolled.asked.case.id,
+            pictures=np.stack(list(rolled.asked.pictures)),
+            advantage=advantage,
+        )
+        for group in groups
+        for rolled, scores, advantage in zip(group.rolled, group.scores, group.advantage, strict=True)
+    ]
+
+
+def measure(groups: Sequence[RolloutGroup], crew: Crew) -> dict[str, float]:
+    """What is logged of the rollouts of a step, over all processes."""
+    values: dict[str, list[float]] = {}
+    for group in groups:
+        values.setdefault("zero_advantage", []).append(float(not any(group.advantage)))
+        for rolled, scores in zip(group.rolled, group.scores, strict=True):
+            for name, value in _of(rolled, scores).items():
+                values.setdefault(name, []).append(value)
+    sums = crew.sums([f for name in _LOGGED for f in (sum(values.get(name, ())), len(values.get(name, ())))])
+    pairs = dict(zip(_LOGGED, zip(sums[::2], sums[1::2], strict=True), strict=True))
+    return {name: total / count for name, (total, count) in pairs.items() if count} | {"responses": pairs["reward"][1]}
+
+
+_TERMS = ("answer", "format", "spatial", "mask", "looks", "length", "evidence")
+_LOGGED = (
+    "reward",
+    *(f"reward_{term}" for term in _TERMS),
+    "accuracy",
+    "accuracy_2d",
+    "accuracy_3d",
+    "answer_iou",
+    "mask_dice",
+    "crop_rate",
+    "crops_a_sample",
+    "invalid_boxes",
+    "box_area",
+    "overflow",
+    "response_tokens",
+    "zero_advantage",
+)
+
+
+def _of(rolled: Rolled, scores: Scores) -> dict[str, float]:
+    found, parts = scores.measures, scores.parts
+    out = {
+        "reward": scores.reward,
+        **{f"reward_{term}": value for term, value in scores.terms.items()},
+        "crop_rate": float(found.looked),
+        "crops_a_sample": float(found.crops),
+        "invalid_boxes": float(found.invalid_boxes),
+        "overflow": float(found.truncated),
+        "response_tokens": float(found.sampled_tokens),
+    }
+    if "answer" in parts:
+        out["accuracy"] = out["accuracy_2d" if rolled.asked.sample.kind == "image" else "accuracy_3d"] = parts["answer"]
+    if "mask_dice" in parts:
+        out["mask_dice"] = parts["mask_dice"]
+    overlap = answer_iou(rolled.trace, rolled.asked.sample)
+    if overlap is not None:
+        out["answer_iou"] = overlap
+    return out if found.box_area is None else out | {"box_area": found.box_area}
+
+
+# --- The policy update on groups of responses: the pictures and the prompt of a group once, its responses as rows behind them.
+
 
 _CUT_OFF = ("token_budget", "context")
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """A packed sequence of responses and what the objective needs of it.
-
-    Attributes:
-        packed: The sequence.
-        advantage: float (rows,).
-        counts: int64 (rows,), tokens in the loss.
-        sampled_logp: float (n,), log-probabilities at temperature 1 when the tokens were drawn.
-        old_logp: float (n,), under the policy before the update, computed as in the update; None while that is the present policy.
-        ref_logp: float (n,), under the frozen reference; None without a divergence.
-    """
+    """A packed sequence of responses and what the objective needs of it."""
 
     packed: Pack
     advantage: torch.Tensor
@@ -49,38 +132,20 @@ class Updater:
     """Steps the policy on scored groups."""
 
     def __init__(self, learner: Learner, settings: Grpo) -> None:
-        """Prepare for a policy.
-
-        Args:
-            learner: The policy.
-            settings: Clips, divergence, mini-batches, tokens a row.
-        """
+        """Prepare for a policy."""
         self._learner, self._settings = learner, settings
         self._head = head(learner, settings.rollout.temperature)
         self._most = settings.rollout.max_new_tokens or learner.checkpoint.profile.max_new_tokens
 
-    def update(self, groups: Sequence[Group], step: int, total: int) -> dict[str, float]:
-        """All optimiser steps on the groups of this process.
-
-        Args:
-            groups: Scored groups with advantages; may be empty if other processes have some.
-            step: Step of the run, for the learning rate.
-            total: Steps of the run.
-
-        Returns:
-            ``loss``, the means of ``Measured``, ``rate``, ``gradient``, ``padding``, ``tokens``, and at temperature 1 ``sampler_gap``: the
-            mean distance in nats between log-probabilities when sampled and before the update.
-
-        Raises:
-            UniReasonError: If the loss or the gradient is not finite.
-        """
+    def update(self, groups: Sequence[RolloutGroup], step: int, total: int) -> dict[str, float]:
+        """All optimiser steps on the groups of this process."""
         learner, policy = self._learner, self._settings.policy
         together = [[group for group in groups if group.part == part] for part in range(policy.updates)]
         denominators = learner.crew.sums([self._denominator(part) for part in together])
         parts = [self.batches(part) for part in together]
         for part in parts:
             self._known(part)
-        measured, loss, rate = Measured(), 0.0, dict[str, float]()
+        measured, loss, rate = LossMeasured(), 0.0, dict[str, float]()
         for part, denominator in list(zip(parts, denominators, strict=True)) * policy.passes:
             if part and denominator:
                 value, sums = self._accumulate(part, denominator)
@@ -88,12 +153,12 @@ class Updater:
                 rate = learner.step(step, total)
         return self._told(loss, measured) | rate | self._sizes([b for part in parts for b in part])
 
-    def _denominator(self, groups: Sequence[Group]) -> float:
+    def _denominator(self, groups: Sequence[RolloutGroup]) -> float:
         """What the losses of a mini-batch are divided by; groups that would not move the policy count too."""
         counts = torch.tensor([sum(self._kept(rolled)) for group in groups for rolled in group.rolled], dtype=torch.long)
         return loss_denominator(counts, self._settings.policy, self._most)
 
-    def batches(self, groups: Sequence[Group]) -> list[Batch]:
+    def batches(self, groups: Sequence[RolloutGroup]) -> list[Batch]:
         """Packed sequences of a mini-batch, as many in every process."""
         learner, crew = self._learner, self._learner.crew
         trees = self._trees(groups)
@@ -108,10 +173,10 @@ class Updater:
             out.append(Batch(packed, torch.tensor([a for _, a in members] or [0.0]), counts, torch.tensor(logps)))
         return out
 
-    def _trees(self, groups: Sequence[Group]) -> list[tuple[Tree, list[tuple[Rolled, float]]]]:
+    def _trees(self, groups: Sequence[RolloutGroup]) -> list[tuple[PrefixTree, list[tuple[Rolled, float]]]]:
         """Trees and their rows' responses with advantages. Groups that would not move the policy are left out."""
         chosen = [g for g in groups if self._settings.policy.kl or any(g.advantage)]
-        by_case: dict[str, list[Group]] = {}
+        by_case: dict[str, list[RolloutGroup]] = {}
         for group in chosen:
             by_case.setdefault(group.rolled[0].asked.case.id, []).append(group)
         out = []
@@ -120,13 +185,15 @@ class Updater:
                 out += self._bounded(*self._tree(batch))
         return out
 
-    def _bounded(self, tree: Tree, members: Sequence[tuple[Rolled, float]]) -> list[tuple[Tree, list[tuple[Rolled, float]]]]:
+    def _bounded(
+        self, tree: PrefixTree, members: Sequence[tuple[Rolled, float]]
+    ) -> list[tuple[PrefixTree, list[tuple[Rolled, float]]]]:
         """A tree of more tokens than may go through the network at once as several, each with the prefix and some of the rows."""
         room = self._settings.run.tokens - len(tree.prefix.ids)
         parts = bins([len(row.ids) for row in tree.rows], max(1, room))
-        return [(Tree(tree.prefix, tuple(tree.rows[i] for i in part)), [members[i] for i in part]) for part in parts]
+        return [(PrefixTree(tree.prefix, tuple(tree.rows[i] for i in part)), [members[i] for i in part]) for part in parts]
 
-    def _saves(self, groups: Sequence[Group]) -> bool:
+    def _saves(self, groups: Sequence[RolloutGroup]) -> bool:
         """True if sharing the pictures of several questions takes fewer tokens than sharing each question's whole prompt."""
         prompts = [g.rolled[0].session.prompt for g in groups]
         cuts = [self._pictures_end(p) for p in prompts]
@@ -139,20 +206,20 @@ class Updater:
         """Ids up to and including the last picture."""
         return len(prompt) - prompt[::-1].index(self._learner.checkpoint.ids.vision_end)
 
-    def _tree(self, groups: Sequence[Group]) -> tuple[Tree, list[tuple[Rolled, float]]]:
+    def _tree(self, groups: Sequence[RolloutGroup]) -> tuple[PrefixTree, list[tuple[Rolled, float]]]:
         checkpoint, first = self._learner.checkpoint, groups[0].rolled[0]
         prompt = first.session.prompt
         cut = len(prompt) if len(groups) == 1 else self._pictures_end(prompt)
         prefix = self._learner.encoder.run(prompt[:cut], first.asked.pictures)
         rows, members = [], []
         for rolled, advantage in ((r, a) for g in groups for r, a in zip(g.rolled, g.advantage, strict=True)):
-            row, session = Run(next=prefix.next), rolled.session
+            row, session = TokenRun(next=prefix.next), rolled.session
             row.text(session.prompt[cut:], label=False)
             shown = [(c.pixels, c.grid_thw or (0, 0, 0)) for c in session.crops]
             row.tokens(session.response, self._kept(rolled), pictures=shown, special=checkpoint.ids, merge=checkpoint.merge)
             rows.append(row)
             members.append((rolled, advantage))
-        return Tree(prefix, tuple(rows)), members
+        return PrefixTree(prefix, tuple(rows)), members
 
     def _kept(self, rolled: Rolled) -> Sequence[bool]:
         """Which tokens of a response are in the loss: the sampled ones, or none of one that was cut off and is to be masked."""
@@ -169,9 +236,9 @@ class Updater:
             if policy.kl:
                 batch.ref_logp = self._learner.measure_reference(batch.packed, self._head)[:, 0]
 
-    def _accumulate(self, part: Sequence[Batch], denominator: float) -> tuple[float, Measured]:
+    def _accumulate(self, part: Sequence[Batch], denominator: float) -> tuple[float, LossMeasured]:
         """Gradients of one mini-batch; its loss and sums in this process."""
-        learner, loss, measured = self._learner, 0.0, Measured()
+        learner, loss, measured = self._learner, 0.0, LossMeasured()
         for batch in part:
             found = learner.measure(batch.packed, self._head)
             logp, entropy = found[:, 0], found[:, 1].detach()
@@ -191,14 +258,14 @@ class Updater:
             loss, measured = loss + value.item(), measured + sums
         return loss, measured
 
-    def _told(self, loss: float, measured: Measured) -> dict[str, float]:
+    def _told(self, loss: float, measured: LossMeasured) -> dict[str, float]:
         crew, sums = self._learner.crew, asdict(measured)
         totals = dict(zip(sums, crew.sums(list(sums.values())), strict=True))
         totals["ratio_max"] = crew.largest([measured.ratio_max])[0]
         [loss] = crew.sums([loss])
         if not math.isfinite(loss):
             raise UniReasonError(f"the loss is {loss}", "a finite number", "lower the learning rate")
-        return {"loss": loss, **Measured(**totals).means()}
+        return {"loss": loss, **LossMeasured(**totals).means()}
 
     def _sizes(self, batches: Sequence[Batch]) -> dict[str, float]:
         """Tokens, padding and the distance between sampler and policy."""
@@ -212,12 +279,7 @@ class Updater:
 
 
 def head(learner: Learner, temperature: float) -> Head:
-    """Log-probability and entropy (m, 2) of every target, as the sampler draws them.
-
-    Args:
-        learner: Whose sampler never draws some tokens.
-        temperature: Of the sampler.
-    """
+    """Log-probability and entropy (m, 2) of every target, as the sampler draws them."""
     forbidden = forbidden_ids(learner.checkpoint)
 
     def measure(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import pytest
 import recorded_kits
 
 from unireason.engine.reasoner import load
-from unireason.evaluate.suites.catalogue import open_suite
+from unireason.evaluate.suites.base import open_suite
 
 
 @pytest.fixture(scope="session")

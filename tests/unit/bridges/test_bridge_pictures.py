@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 from tests.trees import write_picture, write_volume
 
-from unireason.bridges.pictures import ASSUMED, case_of
-from unireason.errors import FormatError, ImageReadError
-from unireason.imaging.serialize import serialize
+from unireason.bridges.answering import ASSUMED, case_of
+from unireason.core.errors import FormatError, ImageReadError
+from unireason.imaging.present import serialize
 
 GREY = np.random.default_rng(0).integers(40, 90, (4, 6, 5), dtype=np.uint8)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from unireason.bridges.prompts import read_prompt
-from unireason.engine.asking import Question
+from unireason.bridges.answering import read_prompt
+from unireason.engine.reasoner import Question
 
 LIVER = Question("Which organ is it?", ("liver", "left kidney"))
 

@@ -13,10 +13,10 @@ from PIL import Image
 from unireason.bridges.answering import Answerer
 from unireason.bridges.export import export
 from unireason.bridges.medevalkit import UniReason as MedEvalKitModel
+from unireason.core.errors import FormatError, UniReasonError
 from unireason.data.frames import rule
-from unireason.engine.asking import Question
-from unireason.errors import FormatError, UniReasonError
-from unireason.evaluate.suites.catalogue import open_suite
+from unireason.engine.reasoner import Question
+from unireason.evaluate.suites.base import open_suite
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ from tests.trees import write_json, write_picture
 
 from unireason.bridges.export import export
 from unireason.cli import main
+from unireason.core.errors import FormatError, UniReasonError
 from unireason.data.frames import rule
-from unireason.errors import FormatError, UniReasonError
-from unireason.evaluate.suites.catalogue import open_suite
-from unireason.imaging.serialize import serialize
+from unireason.evaluate.suites.base import open_suite
+from unireason.imaging.present import serialize
 
 FRAME = rule("phantom")
 

@@ -9,8 +9,8 @@ import pytest
 from unireason.cli import main
 from unireason.evaluate import card
 from unireason.train.base.recipe import Base
-from unireason.train.runs.journal import Journal
-from unireason.train.settings.load import read
+from unireason.train.config_file import read
+from unireason.train.log import MetricsLog
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def written(monkeypatch):
 def run_folder(folder, stage):
     folder.mkdir()
     (folder / "run.json").write_text(json.dumps({"settings": {"kind": stage}, "versions": {}}))
-    with Journal(folder, tensorboard=False) as journal:
+    with MetricsLog(folder, tensorboard=False) as journal:
         for step in (1, 2, 3):
             journal.write(stage, step, {"loss": 1 / step})
     return folder

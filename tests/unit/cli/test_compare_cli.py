@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import evaluation_samples as samples
-from unireason.cli.eval import compare
-from unireason.errors import FormatError
+from unireason.cli import compare
+from unireason.core.errors import FormatError
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def folders(tmp_path: Path) -> list[str]:
 
 def told(*words: str) -> int:
     parser = argparse.ArgumentParser()
-    compare.add_parser(parser.add_subparsers())
+    compare.add_compare(parser.add_subparsers())
     args = parser.parse_args(["compare", *words])
     result: Any = args.run(args)
     return int(result)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from unireason.cli import main
-from unireason.evaluate.grounding import SCORES
+from unireason.evaluate.pointing import SCORES
 
 
 def test_phantoms(tmp_path, capsys):

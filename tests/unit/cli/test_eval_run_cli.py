@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from unireason.cli import main
-from unireason.cli.eval.suite import add_suite, opened
+from unireason.cli.eval import add_suite, opened
 from unireason.evaluate.suites.built import BuiltSuite
 
 

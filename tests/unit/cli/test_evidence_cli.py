@@ -9,14 +9,14 @@ import pytest
 
 import tiny
 from unireason.cli import main
+from unireason.core.errors import ImageReadError
+from unireason.core.types import Box2D, Case, Geometry, Look, Source
 from unireason.engine import reasoner as reasoners
 from unireason.engine.local import LocalEngine
 from unireason.engine.reasoner import Reasoner
-from unireason.errors import ImageReadError
-from unireason.evaluate.evidence.conditions import CONDITIONS
-from unireason.evaluate.suites import catalogue
-from unireason.evaluate.suites.suite import Entry
-from unireason.types import Box2D, Case, Geometry, Look, Source
+from unireason.evaluate.evidence import CONDITIONS
+from unireason.evaluate.suites import base
+from unireason.evaluate.suites.base import Entry
 
 
 class Pictures:
@@ -46,7 +46,7 @@ def scripted(monkeypatch):
     engine = LocalEngine(made, picker=lambda *rest: tiny.Scripted(tiny.spell(text)))
     monkeypatch.setattr(reasoners, "load", lambda ref: Reasoner(made, engine=engine))
     suite = Pictures()
-    monkeypatch.setattr(catalogue, "open_suite", lambda name, root, **how: suite)
+    monkeypatch.setattr(base, "open_suite", lambda name, root, **how: suite)
     return suite
 
 

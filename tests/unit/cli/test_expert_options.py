@@ -7,9 +7,9 @@ import argparse
 import pytest
 
 from unireason.cli import main
-from unireason.cli.experts import EXPERTS, add_expert, expert_of
-from unireason.errors import ModelError
-from unireason.segment import catalogue
+from unireason.cli.ask import EXPERTS, add_expert, expert_of
+from unireason.core.errors import ModelError
+from unireason.segment import expert as catalogue
 
 
 def parsed(*arguments: str) -> argparse.Namespace:

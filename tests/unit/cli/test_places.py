@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unireason.cli.places import Typed, numbers, prompt_of
-from unireason.errors import FormatError, GeometryError
+from unireason.cli.ask import Typed, numbers, prompt_of
+from unireason.core.errors import FormatError, GeometryError
+from unireason.core.types import Box2D, Box3D, Case, Frame, Geometry, Source
 from unireason.imaging.geometry import volume_geometry, voxel_to_world
-from unireason.types import Box2D, Box3D, Case, Frame, Geometry, Source
 
 # Axis i runs to the right, j to the front, k to the feet: everything mirrored. 1, 2 and 3 mm; 20 x 30 x 12 voxels.
 MIRRORED = np.array([[-1.0, 0, 0, 50], [0, -2, 0, 60], [0, 0, -3, 70], [0, 0, 0, 1]])

@@ -11,9 +11,9 @@ import pytest
 
 import datasets
 from unireason.cli import build_parser, main
-from unireason.cli.config_reference import markdown
-from unireason.cli.plan import MARK, with_header
-from unireason.train.settings.load import read_any
+from unireason.cli.reference import config_markdown
+from unireason.cli.tools import MARK, with_header
+from unireason.train.config_file import read_any
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = sorted(p for p in (ROOT / "configs").glob("*.toml") if re.search(r'^kind = "(sft|grpo)"', p.read_text(), re.MULTILINE))
@@ -176,5 +176,5 @@ def test_a_data_set_without_the_tasks_asked_for_is_refused(config, capsys, datas
 
 
 def test_the_reference_page_of_run_files_is_what_the_settings_say():
-    """Remade by ``python -m unireason.cli.config_reference > docs/reference/config.md``."""
-    assert (ROOT / "docs" / "reference" / "config.md").read_text() == markdown()
+    """Remade by ``python -m unireason.cli.reference > docs/reference/config.md``."""
+    assert (ROOT / "docs" / "reference" / "config.md").read_text() == config_markdown()

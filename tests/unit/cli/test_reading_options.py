@@ -13,7 +13,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from unireason.cli import main
-from unireason.cli.asking import without_options
+from unireason.cli.ask import without_options
 
 
 def two_echoes(folder: Path) -> Path:

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from unireason.cli import main
-from unireason.cli.train.watcher import Terminal
-from unireason.errors import FormatError
-from unireason.train.settings.grpo import Grpo
-from unireason.train.settings.load import read
-from unireason.train.settings.sft import Sft
+from unireason.cli.train import TrainTerminal
+from unireason.core.errors import FormatError
+from unireason.train.config import Grpo, Sft
+from unireason.train.config_file import read
 
 ROOT = Path(__file__).parents[3]
 
@@ -55,8 +54,8 @@ def test_segment_writes_dicom_beside_the_mask(patient, tmp_path, capsys):
 
 
 def test_an_evaluation_is_told_only_behind_the_step_that_was_evaluated(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("unireason.cli.train.watcher.EVERY", 0.0)
-    with Terminal(tmp_path) as watch:
+    monkeypatch.setattr("unireason.cli.train.EVERY", 0.0)
+    with TrainTerminal(tmp_path) as watch:
         watch.begun("on cpu: phantom")
         watch.step("sft", 1, 3, {"loss": 2.0, "eval_accuracy": 0.5})
         watch.step("sft", 2, 3, {"loss": 1.0})

@@ -14,10 +14,10 @@ import pytest
 
 import report_samples as samples
 from unireason.cli import main
-from unireason.cli.train import watcher
-from unireason.errors import UniReasonError
-from unireason.train.runs.journal import Journal
-from unireason.types import Scored
+from unireason.cli import train as watcher
+from unireason.core.errors import UniReasonError
+from unireason.core.types import Scored
+from unireason.train.log import MetricsLog
 
 CONFIG = 'kind = "{kind}"\n[model]\nstart = "phantom"\n[data]\nfolders = ["data"]\n'
 
@@ -46,7 +46,7 @@ def steps(kind, values, *, first=1, last=4, total=4):
     """A trainer that logs and tells steps; ``values`` is a function of the step."""
 
     def train(settings, out, watch):
-        with Journal(out, first - 1, tensorboard=False) as journal:
+        with MetricsLog(out, first - 1, tensorboard=False) as journal:
             for step in range(first, last + 1):
                 journal.write(kind, step, values(step))
                 watch.step(kind, step, total, values(step))
@@ -213,8 +213,8 @@ def test_a_folder_that_holds_something_else_is_left_alone(run, tmp_path, capsys,
 
 
 def test_dry_run_prints_toml_that_is_read_back(run, tmp_path, capsys):
-    from unireason.train.settings.grpo import Grpo
-    from unireason.train.settings.load import read
+    from unireason.train.config import Grpo
+    from unireason.train.config_file import read
 
     assert run("grpo", "--dry-run", "--set", "rollout.samples=4", train=None) == 0
     again = tmp_path / "again.toml"
@@ -231,9 +231,8 @@ def test_a_wrong_setting_is_exit_code_2(run, capsys):
 
 @pytest.mark.parametrize("kind", ["sft", "grpo"])
 def test_the_files_of_the_guide_are_valid(tmp_path, kind):
-    from unireason.train.settings.grpo import Grpo
-    from unireason.train.settings.load import read
-    from unireason.train.settings.sft import Sft
+    from unireason.train.config import Grpo, Sft
+    from unireason.train.config_file import read
 
     guide = (Path(__file__).parents[3] / "docs" / "how-to" / "train.md").read_text()
     (shown,) = [block for block in re.findall(r"^```toml\n(.*?)^```", guide, flags=re.M | re.S) if f'"{kind}"' in block]
@@ -256,7 +255,7 @@ def test_dry_run_loads_no_torch(tmp_path):
 def test_time_left_counts_the_steps_of_this_process_alone(tmp_path, monkeypatch, capsys):
     clock = iter([1000.0, 1020.0])  # 20 s for two steps: 10 s each, 88 to go
     monkeypatch.setattr(watcher.time, "monotonic", lambda: next(clock))
-    with watcher.Terminal(tmp_path) as watch:
+    with watcher.TrainTerminal(tmp_path) as watch:
         watch.step("sft", 10, 100, {"loss": 1.0})
         watch.step("sft", 12, 100, {"loss": 1.0})
     first, second = capsys.readouterr().err.splitlines()
@@ -266,7 +265,7 @@ def test_time_left_counts_the_steps_of_this_process_alone(tmp_path, monkeypatch,
 
 def test_a_terminal_shows_a_bar(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with watcher.Terminal(tmp_path) as watch:
+    with watcher.TrainTerminal(tmp_path) as watch:
         watch.step("sft", 50, 100, {"loss": 1.5})
         watch.skipped("case-[1]", "no [such] file")
         watch.step("sft", 51, 100, {"loss": 1.25})

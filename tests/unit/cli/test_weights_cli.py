@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import original_networks
-from unireason.cli import main, weights
-from unireason.segment.networks.convert import KINDS
+from unireason.cli import main, tools
+from unireason.segment.convert import KINDS
 
 
 def test_the_command_knows_every_kind():
-    assert weights.KINDS == KINDS
+    assert tools.KINDS == KINDS
 
 
 def test_a_checkpoint_is_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -8,7 +8,7 @@ import re
 import pytest
 import yaml
 
-from unireason.data.card import write_card
+from unireason.data.dataset_card import write_card
 
 MANIFEST = {
     "schema": "unireason.dataset/2",

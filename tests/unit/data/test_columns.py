@@ -13,10 +13,10 @@ import pytest
 
 import datasets
 from unireason.cli import main
+from unireason.core.errors import FormatError
 from unireason.data.checks.facts import SceneFacts
 from unireason.data.checks.run import check
 from unireason.data.dataset import Dataset
-from unireason.errors import FormatError
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unireason.data.frames import FrameRule, rule
-from unireason.data.pictures import from_png, mask_on_frame, model_pictures, png
-from unireason.data.sources.phantom import generate
-from unireason.data.sources.phantom_slices import image_case
+from unireason.core.errors import FormatError
+from unireason.core.types import Frame
+from unireason.data.frames import FrameRule, from_png, mask_on_frame, model_pictures, png, rule
+from unireason.data.sources.phantom import generate, image_case
 from unireason.engine.reasoner import Reasoner, load
-from unireason.errors import FormatError
-from unireason.types import Frame
 
 
 @pytest.fixture(scope="module")

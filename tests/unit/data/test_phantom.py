@@ -3,15 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unireason.data.sources.phantom import (
-    BY_NAME,
-    LESION_LABEL,
-    ORGANS,
-    SPINE_LABEL,
-    TRAINING_STREAM,
-    generate,
-    radiograph,
-)
+from unireason.data.sources.phantom import BY_NAME, LESION_LABEL, ORGANS, SPINE_LABEL, TRAINING_STREAM, generate, radiograph
 
 
 @pytest.fixture(scope="module")

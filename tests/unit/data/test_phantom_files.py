@@ -7,8 +7,7 @@ import pytest
 import SimpleITK
 
 import unireason
-from unireason.data.sources.phantom import generate
-from unireason.data.sources.phantom_files import AXIS_CODES, write_patients
+from unireason.data.sources.phantom import AXIS_CODES, generate, write_patients
 from unireason.imaging import geometry
 
 

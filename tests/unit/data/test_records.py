@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from unireason.data.question import IMPLICIT, Question
+from unireason.core.errors import FormatError
+from unireason.core.types import Box2D, Box3D, Frame, Look
 from unireason.data.records import (
     CaseRecord,
     ImageRecord,
@@ -22,10 +23,8 @@ from unireason.data.records import (
     sample_row,
     sample_schema,
 )
-from unireason.data.scene import Part, Scene, Structure
-from unireason.errors import FormatError
-from unireason.grounding import grammar, umrg
-from unireason.types import Box2D, Box3D, Frame, Look
+from unireason.data.scene import IMPLICIT, DataQuestion, Part, Scene, Structure
+from unireason.grounding import answer, grammar
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "records.md"
 
@@ -63,7 +62,9 @@ SCENE = Scene(
     unclear=("lesion",),
 )
 CASE = CaseRecord(SCENE, "nnunet", "a", "imagesTr/a_0000.nii.gz", -1, "ab" * 32, "0f" * 32, "train", "auto")
-QUESTION = Question("size_comparison", "largest", (), "Which is larger?", ("spleen", "liver"), 1, ("2 ml", "4 ml"), ("liver",))
+QUESTION = DataQuestion(
+    "size_comparison", "largest", (), "Which is larger?", ("spleen", "liver"), 1, ("2 ml", "4 ml"), ("liver",)
+)
 SAMPLE = SampleRecord(
     "00ff",
     "nnunet:a",
@@ -77,7 +78,7 @@ SAMPLE = SampleRecord(
 TARGET = replace(
     SAMPLE,
     kind="image",
-    question=Question(IMPLICIT, "segment", ("liver",), "Which one?", (), -1, ("large",), ("liver",)),
+    question=DataQuestion(IMPLICIT, "segment", ("liver",), "Which one?", (), -1, ("large",), ("liver",)),
     reasoning=("It is large.",),
     box=Box2D(1, 2, 30, 40),
     points=((5, 6), (20, 30)),
@@ -106,7 +107,7 @@ def test_images_survive_parquet() -> None:
 
 def test_the_response_is_what_the_model_should_write() -> None:
     assert SAMPLE.response == f"<think>The liver {grammar.write(LIVER.box_model)} is larger.</think>B. liver"
-    reading = umrg.read(TARGET.response)
+    reading = answer.read(TARGET.response)
     assert (reading.box, reading.points, reading.think) == (TARGET.box, TARGET.points, "It is large.")
 
 

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 import tiny
-from unireason.engine.attention import cached_attention, read_only_at, use_cached_attention
-from unireason.engine.cache import GrowingCache
-from unireason.errors import ModelError
+from unireason.core.errors import ModelError
+from unireason.engine.cache import GrowingCache, cached_attention, read_only_at, use_cached_attention
 
 
 def plain(query, key, value, mask, scale):

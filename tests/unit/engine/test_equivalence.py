@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import tiny
-from unireason.engine import packed
+from unireason.engine import cache
 from unireason.engine.case import Request
 from unireason.engine.local import LocalEngine
 from unireason.engine.reference import ReferenceEngine
@@ -64,7 +64,7 @@ def late_positions(network, ids, grids, start):
     return positions, following + 1
 
 
-REAL = packed.chunk_positions
+REAL = cache.chunk_positions
 
 
 @pytest.mark.parametrize("wrong", [flat_positions, late_positions])
@@ -72,7 +72,7 @@ def test_wrong_positions_are_seen(monkeypatch, wrong):
     """The comparison above has teeth."""
     stack, plans = tiny.stack(), [tiny.plan(BOXES_3D[:2])]
     _, right = run(ReferenceEngine, [stack], plans)
-    monkeypatch.setattr(packed, "chunk_positions", wrong)
+    monkeypatch.setattr(cache, "chunk_positions", wrong)
     _, bad = run(LocalEngine, [stack], plans)
     assert worst(right, bad, 1) > 100 * TOLERANCE
 
@@ -97,14 +97,14 @@ def test_missing_owner_mask_is_seen(monkeypatch):
     """Rows that see each other's tokens give other logits."""
     plans = [tiny.plan(BOXES_3D[:1], free=3), tiny.plan(BOXES_3D[1:2], free=6)]
     _, right = run(ReferenceEngine, [tiny.stack()] * 2, plans)
-    real = packed.PackedRow.add
+    real = cache.PackedRow.add
 
     def everyone(self, parent):
         node = real(self, parent)
         self._sees[:] = True
         return node
 
-    monkeypatch.setattr(packed.PackedRow, "add", everyone)
+    monkeypatch.setattr(cache.PackedRow, "add", everyone)
     _, bad = run(LocalEngine, [s := tiny.stack()] and [s] * 2, plans)
     assert worst(right, bad, 2) > 100 * TOLERANCE
 
@@ -136,11 +136,11 @@ def test_packed_equals_single(kind):
 
 
 def test_dropping_finished_rows_changes_nothing(monkeypatch):
-    monkeypatch.setattr(packed, "_DEAD_SLOTS", 1)
+    monkeypatch.setattr(cache, "_DEAD_SLOTS", 1)
     dropped = []
-    real = packed.GrowingCache.keep
+    real = cache.GrowingCache.keep
     monkeypatch.setattr(
-        packed.GrowingCache, "keep", lambda self, start, kept: (dropped.append(len(kept)), real(self, start, kept))
+        cache.GrowingCache, "keep", lambda self, start, kept: (dropped.append(len(kept)), real(self, start, kept))
     )
     stack, plans = tiny.stack(), ragged("volume")
     together, a = run(LocalEngine, [stack] * 5, plans)
@@ -151,7 +151,7 @@ def test_dropping_finished_rows_changes_nothing(monkeypatch):
 
 
 def test_many_tokens_at_once_are_fed_in_passes(monkeypatch):
-    monkeypatch.setattr(packed, "_TOKENS_AT_ONCE", 20)
+    monkeypatch.setattr(cache, "_TOKENS_AT_ONCE", 20)
     stack, plans = tiny.stack(), ragged("volume")
     together, a = run(LocalEngine, [stack] * 5, plans)
     alone, b = run(ReferenceEngine, [stack] * 5, plans)

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 import tiny
+from unireason.core.errors import FormatError
+from unireason.core.types import AnswerStep, Case, Geometry, Source, TextStep
 from unireason.engine.local import LocalEngine
 from unireason.engine.reasoner import Reasoner
 from unireason.engine.reference import ReferenceEngine
 from unireason.engine.sampling import Sampling
-from unireason.errors import FormatError
 from unireason.grounding import trace as traces
-from unireason.grounding.prompts import BUILT_IN
+from unireason.grounding.profile import BUILT_IN
 from unireason.imaging.geometry import volume_geometry
-from unireason.types import AnswerStep, Case, Geometry, Source, TextStep
 
 END = "<|im_end|>"
 GOOD = '<think>dark and round</think><answer>{"bbox": [7,14,21,42], "points_1": [10,20], "points_2": [14,35]}</answer>' + END

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 import tiny
+from unireason.core.errors import ModelError
+from unireason.core.types import Case, Geometry, Source
 from unireason.engine import local
 from unireason.engine.local import LocalEngine
 from unireason.engine.reasoner import Question, Reasoner
 from unireason.engine.sampling import Sampling
-from unireason.errors import ModelError
-from unireason.types import Case, Geometry, Source
 
 QUESTIONS = (Question("what?"), Question("where is it?", ("left", "right"), seed=7))
 

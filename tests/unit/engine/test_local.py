@@ -5,12 +5,12 @@ import pytest
 import torch
 
 import tiny
+from unireason.core.errors import FormatError, ModelError
 from unireason.engine.case import Request, prepare_case, start_session
 from unireason.engine.local import LocalEngine
 from unireason.engine.reference import ReferenceEngine
 from unireason.engine.sampling import Sampling
 from unireason.engine.session import Budget
-from unireason.errors import FormatError, ModelError
 from unireason.imaging import native_region
 from unireason.model import tokens
 

@@ -6,12 +6,12 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from unireason.data.extract.slices import picture
-from unireason.engine.pointing import masks_of, target
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.core.types import Box2D, Box3D, Case, Crop, Frame, Geometry, LookStep, Source, TextStep, Trace
+from unireason.data.regions import picture
+from unireason.engine.masks import masks_of, target
 from unireason.imaging.geometry import volume_geometry, voxel_to_world, voxel_to_world_bounds
 from unireason.segment.expert import Prompt, checked, finished
-from unireason.types import Box2D, Box3D, Case, Crop, Frame, Geometry, LookStep, Source, TextStep, Trace
 
 FRAME = Frame(28, 56, 1, "image")
 ANSWER = '<think>x</think><answer>{"bbox": [7,14,21,42], "points_1": [10,20.25], "points_2": [14,35.25]}</answer>'

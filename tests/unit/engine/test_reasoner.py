@@ -11,18 +11,17 @@ import torch
 
 import tiny
 import unireason
+from unireason.core.errors import FormatError, ModelError
+from unireason.core.types import AnswerStep, Case, Geometry, LookStep, Source, TextStep, is_mismatch
 from unireason.engine.local import LocalEngine
-from unireason.engine.reasoner import Question, Reasoner
+from unireason.engine.reasoner import Question, Reasoner, set_threads
 from unireason.engine.reference import ReferenceEngine
 from unireason.engine.sampling import Sampling
-from unireason.engine.threads import set_threads
-from unireason.errors import FormatError, ModelError
 from unireason.grounding import trace as traces
 from unireason.grounding.crop import extent
 from unireason.imaging.geometry import model_to_voxel, volume_geometry
 from unireason.report.text import lines
 from unireason.rewards.outcome import form
-from unireason.types import AnswerStep, Case, Geometry, LookStep, Source, TextStep, is_mismatch
 
 END = "<|im_end|>"
 

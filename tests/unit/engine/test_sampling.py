@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 import torch
 
+from unireason.core.errors import FormatError, ModelError
 from unireason.engine.sampling import Sampler, Sampling
-from unireason.errors import FormatError, ModelError
 
 LOGITS = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
 FREE = torch.zeros(4, dtype=torch.bool)

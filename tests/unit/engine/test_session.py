@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.engine.session import Budget, Finished, GoOn, Inject, Scene, Session
-from unireason.errors import FormatError, ModelError
+from unireason.core.errors import FormatError, ModelError
+from unireason.core.types import Box2D, Box3D, Crop, Frame
+from unireason.engine.session import Budget, Finished, GoOn, Inject, Session, SessionScene
 from unireason.model.checkpoint import SpecialIds
-from unireason.types import Box2D, Box3D, Crop, Frame
 
 IDS = SpecialIds(
     box_start=200, box_end=201, vision_start=202, image_pad=203, vision_end=204, video_pad=205, im_start=206, im_end=207,
@@ -31,7 +31,7 @@ def cut(plan):
 
 def start(kind="volume", prompt=(1, 2, 3), cutter=cut, **budget):
     depth = 1 if kind == "image" else 8
-    return Session(prompt, Scene(Frame(50, 40, depth, kind), cutter, decode), ids=IDS, budget=Budget(**budget))
+    return Session(prompt, SessionScene(Frame(50, 40, depth, kind), cutter, decode), ids=IDS, budget=Budget(**budget))
 
 
 def box(text):

@@ -6,10 +6,9 @@ import pytest
 from ablation_program import CONFIG, write_config
 
 from unireason.cli import build_parser, main
-from unireason.errors import FormatError
-from unireason.evaluate.ablation.config import parse
-from unireason.evaluate.ablation.jobs import plan
-from unireason.train.settings.load import read_any, read_table, resolved
+from unireason.core.errors import FormatError
+from unireason.evaluate.ablation import parse, plan
+from unireason.train.config_file import read_any, read_table, resolved
 
 
 def planned(tmp_path, text=CONFIG, out="out"):

@@ -10,13 +10,13 @@ from ablation_program import CONFIG, answer, train, write_config
 from test_ablation_plan import planned
 
 from unireason.cli import build_parser, main
-from unireason.cli.ablate import Terminal
-from unireason.errors import FormatError, UniReasonError
-from unireason.evaluate.ablation import schedule
-from unireason.evaluate.ablation.config import parse
-from unireason.evaluate.ablation.results import summary, verdict
-from unireason.metrics.crossed import crossed_difference, crossed_mean
-from unireason.train.settings.load import read_table
+from unireason.cli.compare import AblationTerminal
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.evaluate import ablation_results
+from unireason.evaluate.ablation import parse
+from unireason.evaluate.ablation_results import summary, verdict
+from unireason.metrics.statistics import crossed_difference, crossed_mean
+from unireason.train.config_file import read_table
 
 PATIENTS = ["p0", "p0", "p1", "p1", "p2", "p2"]
 
@@ -169,10 +169,10 @@ def test_a_missing_or_broken_file_is_named(tmp_path, name):
 
 def test_the_command_writes_everything(tmp_path, monkeypatch, capsys):
     program = (sys.executable, "-S", ablation_program.__file__)
-    monkeypatch.setattr(schedule, "run", partial(schedule.run, program=program))
-    monkeypatch.setattr(schedule, "_POLL", 0.01)
+    monkeypatch.setattr(ablation_results, "run", partial(ablation_results.run, program=program))
+    monkeypatch.setattr(ablation_results, "_POLL", 0.01)
     build_parser()  # every command is imported before the name is patched, so that none keeps the stand-in
-    monkeypatch.setattr("unireason.cli.eval.suite.suite_of", lambda args: None)  # the stand-in needs no data
+    monkeypatch.setattr("unireason.cli.eval.suite_of", lambda args: None)  # the stand-in needs no data
     path, out = write_config(tmp_path / "configs"), tmp_path / "o"
     assert main(["ablate", str(path), "--out", str(out)]) == 0
     told = capsys.readouterr()
@@ -213,7 +213,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path, capsys):
     ],
 )
 def test_what_the_evaluations_would_refuse_is_refused_before_training(tmp_path, monkeypatch, capsys, old, new, words):
-    monkeypatch.setattr(schedule, "run", lambda *args, **how: pytest.fail("trained"))
+    monkeypatch.setattr(ablation_results, "run", lambda *args, **how: pytest.fail("trained"))
     assert CONFIG.count(old) == 1
     path = write_config(tmp_path, CONFIG.replace(old, new))
     assert main(["ablate", str(path), "--out", str(tmp_path / "o")]) == 2
@@ -223,10 +223,10 @@ def test_what_the_evaluations_would_refuse_is_refused_before_training(tmp_path, 
 def test_a_bar_for_those_who_wait(tmp_path, monkeypatch, capsys):
     """On a terminal: one bar over all jobs, and under it each job that runs with its last printed line or its answers."""
     jobs = planned(tmp_path, out=tmp_path / "o")[:2]
-    monkeypatch.setattr("unireason.cli.ablate._EVERY", 0.0)
+    monkeypatch.setattr("unireason.cli.compare._EVERY", 0.0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     shown = []
-    with Terminal(2, quiet=False) as watch:
+    with AblationTerminal(2, quiet=False) as watch:
         watch.begun(jobs[0])
         watch.running(jobs[:1], 0)
         shown.append([task.fields["said"] for task in watch._bar.tasks])

@@ -4,15 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from unireason.errors import FormatError
-from unireason.evaluate.scoring.answers import judge, judge_text
-from unireason.evaluate.scoring.published import EXTRACTORS
-from unireason.evaluate.scoring.table import breakdown, make_row
-from unireason.evaluate.suites.suite import Entry
-from unireason.grounding.prompts import letters_of
+from unireason.core.errors import FormatError
+from unireason.core.types import Frame, Trace
+from unireason.evaluate.scoring import EXTRACTORS, breakdown, judge, judge_text, make_row
+from unireason.evaluate.suites.base import Entry
+from unireason.grounding.profile import letters_of
 from unireason.grounding.trace import steps_from_text
 from unireason.metrics.answers import answer_choice
-from unireason.types import Frame, Trace
 
 OPTIONS = ("left kidney", "spleen", "liver", "right kidney")
 

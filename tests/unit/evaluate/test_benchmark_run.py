@@ -8,16 +8,14 @@ import numpy as np
 import pytest
 
 import tiny
+from unireason.core.errors import FormatError, ImageReadError, UniReasonError
+from unireason.core.types import Box2D, Case, Geometry, Look, Source
 from unireason.engine.case import prepare_case, start_session
 from unireason.engine.reasoner import Reasoner
-from unireason.errors import FormatError, ImageReadError, UniReasonError
-from unireason.evaluate import together
-from unireason.evaluate.benchmark.run import lines, run
-from unireason.evaluate.benchmark.settings import Settings
-from unireason.evaluate.benchmark.summary import summary
-from unireason.evaluate.suites.suite import Entry
-from unireason.metrics.intervals import wilson
-from unireason.types import Box2D, Case, Geometry, Look, Source
+from unireason.evaluate import store
+from unireason.evaluate.benchmark import RunSettings, lines, run, summary
+from unireason.evaluate.suites.base import Entry
+from unireason.metrics.statistics import wilson
 
 OPTIONS = ("dark", "grey", "bright")
 TRUE = Look("spot", Box2D(0, 0, 28, 28))
@@ -92,7 +90,7 @@ def by_seed(name, seed):
 
 def start(policy, folder, suite=None, *, stop=None, **how):
     engine = Engine(policy, stop)
-    results = run(Reasoner(engine.checkpoint, engine=engine), suite or Quiz(), folder, settings=Settings.filled(**how))
+    results = run(Reasoner(engine.checkpoint, engine=engine), suite or Quiz(), folder, settings=RunSettings.filled(**how))
     return results, engine
 
 
@@ -192,10 +190,10 @@ def test_without_a_vote_the_first_sample_stands(tmp_path):
 
 
 def test_a_vote_alone_means_as_many_samples():
-    assert Settings.filled(vote=5).samples == 5
-    assert Settings.filled(vote=5).sampling.temperature == 0.7
-    assert Settings.filled().sampling.temperature == 0
-    assert Settings.filled(samples=3, vote=2).vote == 2
+    assert RunSettings.filled(vote=5).samples == 5
+    assert RunSettings.filled(vote=5).sampling.temperature == 0.7
+    assert RunSettings.filled().sampling.temperature == 0
+    assert RunSettings.filled(samples=3, vote=2).vote == 2
 
 
 @pytest.mark.parametrize(
@@ -204,11 +202,11 @@ def test_a_vote_alone_means_as_many_samples():
 )
 def test_settings_out_of_range(how):
     with pytest.raises(FormatError):
-        Settings.filled(**how)
+        RunSettings.filled(**how)
 
 
 def test_a_killed_run_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(together, "TOGETHER", 12)  # two questions' samples: a case at a time
+    monkeypatch.setattr(store, "TOGETHER", 12)  # two questions' samples: a case at a time
     how = {"samples": 4, "vote": 3, "seed": 2}
     whole, _ = start(by_seed, tmp_path / "whole", **how)
     with pytest.raises(HaltError):
@@ -349,21 +347,21 @@ def test_progress_ends_at_the_number_of_questions(tmp_path):
     told = []
     engine = Engine(right_on_even)
     reasoner = Reasoner(engine.checkpoint, engine=engine)
-    run(reasoner, Quiz(3), tmp_path, settings=Settings(count=5), progress=lambda *done: told.append(done))
+    run(reasoner, Quiz(3), tmp_path, settings=RunSettings(count=5), progress=lambda *done: told.append(done))
     assert (told[0], told[-1]) == ((0, 5), (5, 5))
     assert len(plain(tmp_path)) == 5
 
 
 def test_figures_do_not_depend_on_where_a_run_was_broken_off(tmp_path, monkeypatch):
     """Case 0 cannot be read at first, so that its rows come late; the bootstrap draws patients in the order of the suite all the same."""
-    monkeypatch.setattr(together, "TOGETHER", 3)
+    monkeypatch.setattr(store, "TOGETHER", 3)
     summed = []
 
     def spy(rows, settings):
         summed.append([row.scored.id for row in rows])
         return summary(rows, settings)
 
-    monkeypatch.setattr("unireason.evaluate.benchmark.run.summary", spy)
+    monkeypatch.setattr("unireason.evaluate.benchmark.summary", spy)
     with pytest.raises(HaltError):
         start(right_on_even, tmp_path, Quiz(4, broken=["c0"]), skip=0.5, stop=2)
     start(right_on_even, tmp_path, Quiz(4), skip=0.5)
@@ -374,7 +372,7 @@ def test_figures_do_not_depend_on_where_a_run_was_broken_off(tmp_path, monkeypat
 @pytest.mark.parametrize(("bound", "value"), [("PATCHES", 2 * 16), ("BYTES", 2 * 2 * 56 * 56)])
 def test_large_cases_do_not_wait_for_many_questions(tmp_path, monkeypatch, bound, value):
     """A case of 56 x 56 pixels has 16 patches, and as many pixels in the file as at full resolution."""
-    monkeypatch.setattr(together, bound, value)
+    monkeypatch.setattr(store, bound, value)
     _, engine = start(right_on_even, tmp_path)
     assert engine.calls == [6, 6]
 
@@ -385,7 +383,7 @@ def test_seeds_depend_on_run_and_question_alone(tmp_path, monkeypatch):
 
     one = seeds("one")
     assert seeds("few", count=3).items() <= one.items()
-    monkeypatch.setattr(together, "TOGETHER", 1)
+    monkeypatch.setattr(store, "TOGETHER", 1)
     assert seeds("alone") == one
     other = seeds("other", seed=1)
     assert not set(other.values()) & set(one.values())
@@ -410,7 +408,7 @@ def test_a_tied_vote_takes_what_was_said_first(tmp_path):
     def tied(name, seed):
         return f"<think>so</think>{'BCCB'[(seed - base[name]) % 4]}.<|im_end|>"
 
-    base = {f"0{part}": Settings(seed=3).seed_of(f"0{part}") for part in "abc"}
+    base = {f"0{part}": RunSettings(seed=3).seed_of(f"0{part}") for part in "abc"}
     start(tied, tmp_path, Quiz(1), samples=4, vote=4, seed=3)
     for row in plain(tmp_path).values():
         assert (row["said"], row["right"], row["tied"], row["agreement"], row["sample"]) == ("B", True, True, 0.5, 0)

@@ -9,17 +9,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from unireason.errors import FormatError, UniReasonError
-from unireason.evaluate.journal import Journal, held, make_manifest, read_rows
-from unireason.evaluate.suites.suite import Entry
-from unireason.types import Box2D, Look
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.types import Box2D, Look
+from unireason.evaluate.store import ResultStore, held, make_manifest, read_rows
+from unireason.evaluate.suites.base import Entry
 
 SAID = {"kind": "run", "seed": 1, "versions": {"torch": "1"}}
 LATER = {"truth_sha256": "ab", "split": "test", "suite_options": {"kind": "volume"}}
 
 
 def written(folder, **more):
-    journal = Journal(folder, {**SAID, **more})
+    journal = ResultStore(folder, {**SAID, **more})
     journal.add([{"n": 1}])
     return journal
 
@@ -27,35 +27,35 @@ def written(folder, **more):
 def test_what_a_later_version_adds_does_not_bar_an_older_folder(tmp_path):
     with held(tmp_path):
         written(tmp_path)
-        Journal(tmp_path, {**SAID, **LATER, "data": "slake", "versions": {"torch": "2"}}).add([{"n": 2}])
+        ResultStore(tmp_path, {**SAID, **LATER, "data": "slake", "versions": {"torch": "2"}}).add([{"n": 2}])
     assert list(read_rows(tmp_path / "rows.jsonl", lambda row: row["n"])) == [1, 2]
 
 
 @pytest.mark.parametrize("name", [*LATER, "seed", "kind"])
 def test_what_a_folder_says_binds(tmp_path, name):
     written(tmp_path, **LATER, data="slake")
-    Journal(tmp_path, {**SAID, **LATER, "data": "moved"})
+    ResultStore(tmp_path, {**SAID, **LATER, "data": "moved"})
     with pytest.raises(FormatError, match=f"with another {name}"):
-        Journal(tmp_path, {**SAID, **LATER, name: "other"})
+        ResultStore(tmp_path, {**SAID, **LATER, name: "other"})
 
 
 def test_what_differs_is_told_with_its_values_but_for_hashes(tmp_path):
     written(tmp_path, questions=4, questions_sha256="a" * 64)
     with pytest.raises(FormatError, match=r"another questions \(4 there, 5 now\) and questions_sha256\. Expected the same"):
-        Journal(tmp_path, {**SAID, "questions": 5, "questions_sha256": "b" * 64})
+        ResultStore(tmp_path, {**SAID, "questions": 5, "questions_sha256": "b" * 64})
 
 
 def test_what_an_older_folder_must_not_lack(tmp_path):
     written(tmp_path)
     with pytest.raises(FormatError, match="with another samples"):
-        Journal(tmp_path, {**SAID, "samples": 3})
+        ResultStore(tmp_path, {**SAID, "samples": 3})
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(FormatError, match="with another kind and seed"):
-        Journal(tmp_path, SAID)
+        ResultStore(tmp_path, SAID)
 
 
 def test_rows_are_taken_out_and_the_others_stay_as_they_are(tmp_path):
-    journal = Journal(tmp_path, SAID)
+    journal = ResultStore(tmp_path, SAID)
     journal.add([{"n": n, "text": "é", "share": 0.1 * n} for n in range(4)])
     before = (tmp_path / "rows.jsonl").read_bytes().splitlines(keepends=True)
     journal.drop(lambda row: row["n"] > 9)
@@ -75,17 +75,17 @@ def test_rows_of_which_nothing_is_known_are_not_written_over(tmp_path):
     (tmp_path / "manifest.json").unlink()
     before = (tmp_path / "rows.jsonl").read_bytes()
     with pytest.raises(FormatError, match=r"has a rows\.jsonl and no manifest\.json"):
-        Journal(tmp_path, SAID)
+        ResultStore(tmp_path, SAID)
     assert (tmp_path / "rows.jsonl").read_bytes() == before
     (tmp_path / "rows.jsonl").write_bytes(b"")
-    Journal(tmp_path, SAID)
+    ResultStore(tmp_path, SAID)
 
 
 def test_a_torn_line_is_cut_off_and_a_broken_one_is_told(tmp_path):
     written(tmp_path)
     with open(tmp_path / "rows.jsonl", "ab") as stream:
         stream.write(b'{"n": 2')
-    journal = Journal(tmp_path, SAID)
+    journal = ResultStore(tmp_path, SAID)
     journal.add([{"n": 3}])
     assert [row["n"] for row in journal.read(lambda row: row)] == [1, 3]
     for broken in ("[" * 100_000, "[]", '{"m": 1}', "\ufffd"):

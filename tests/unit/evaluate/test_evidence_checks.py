@@ -10,17 +10,15 @@ import pytest
 
 import tiny
 from spots import SPOT, Spots, box_of, letter_of, picture, place, reads_region, run
-from unireason.cli.eval.evidence import _tell
-from unireason.errors import FormatError
-from unireason.evaluate.evidence import conditions
-from unireason.evaluate.evidence.reliance import reliance, summary
-from unireason.evaluate.evidence.rows import Row, RowFile
-from unireason.evaluate.questions import choose
-from unireason.evaluate.suites.suite import Entry
+from unireason.cli.evidence import _tell
+from unireason.core.errors import FormatError
+from unireason.core.types import Box2D, Box3D, Frame, Look, Stack
+from unireason.evaluate import evidence as conditions
+from unireason.evaluate.evidence import EvidenceRow, EvidenceRows, reliance, summary
+from unireason.evaluate.store import choose
+from unireason.evaluate.suites.base import Entry
 from unireason.grounding import crop
-from unireason.report.evidence import write_evidence
-from unireason.report.evidence_figure import write_evidence_figure
-from unireason.types import Box2D, Box3D, Frame, Look, Stack
+from unireason.report.evidence import write_evidence, write_evidence_figure
 
 FRAME = Frame(56, 56, 1, "image")
 
@@ -255,7 +253,7 @@ def test_one_case_has_no_other_and_suites_without_places_give_none(tmp_path):
 def row(n, condition, right, *, patient="p", chance=0.25, looks=1, replaced=1):
     asked = (((0, (0, 0, 4, 4)),),) * looks
     seen = ((),) * replaced + asked[replaced:]
-    return Row(str(n), condition, "c", patient, chance, right, "A", FRAME, asked, seen, "c", None)
+    return EvidenceRow(str(n), condition, "c", patient, chance, right, "A", FRAME, asked, seen, "c", None)
 
 
 def test_reliance_by_hand():
@@ -365,10 +363,10 @@ def test_given_regions_of_a_volume():
 
 
 def test_rows_survive_the_file(tmp_path):
-    file = RowFile(tmp_path, {"seed": 1, "versions": {"torch": "1"}})
+    file = EvidenceRows(tmp_path, {"seed": 1, "versions": {"torch": "1"}})
     one = row(1, "true", True)
     file.add([one])
-    assert RowFile(tmp_path, {"seed": 1, "versions": {"torch": "2"}}).rows == {one.key: one}
+    assert EvidenceRows(tmp_path, {"seed": 1, "versions": {"torch": "2"}}).rows == {one.key: one}
 
 
 def test_other_pictures_are_of_another_patient(tmp_path):

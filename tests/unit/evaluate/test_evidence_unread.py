@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from spots import Spots, reads_region, run
-from unireason.errors import FormatError, UniReasonError
-from unireason.evaluate import settings
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.evaluate import store
 
 HALF = 0.5
 
@@ -168,4 +168,4 @@ def test_progress_counts_answers_of_all(tmp_path):
 def test_settings_out_of_range_are_refused():
     for wrong in ({"skip": 1.5}, {"skip": -0.1}, {"seed": -1}, {"count": 0}, {"count": True}):
         with pytest.raises(FormatError):
-            settings.Settings(**wrong)
+            store.AskSettings(**wrong)

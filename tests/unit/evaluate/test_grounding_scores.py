@@ -12,17 +12,17 @@ import pytest
 from benchmarks.grounding import compare
 from benchmarks.paired import gains
 
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.types import Box2D, Case, Frame, Geometry, Source, Trace
 from unireason.data.frames import rule
 from unireason.data.item import Item, Layer, Loaded
-from unireason.data.question import IMPLICIT, Question
 from unireason.data.records import SampleRecord
-from unireason.errors import FormatError, UniReasonError
-from unireason.evaluate.grounding import SCORES, evaluate, score, summary
+from unireason.data.scene import IMPLICIT, DataQuestion
+from unireason.evaluate.comparison import table, table_by
 from unireason.evaluate.heldout import held_out_implicit, make_grounding_exam, read_items
-from unireason.evaluate.leaderboard import table, table_by
-from unireason.grounding import umrg
+from unireason.evaluate.pointing import SCORES, ask_implicit, implicit_summary, score
+from unireason.grounding import answer as umrg
 from unireason.segment.expert import checked, finished
-from unireason.types import Box2D, Case, Frame, Geometry, Source, Trace
 
 FRAME = Frame(20, 10, 1, "image")
 SHAPE = (20, 40)  # two canonical pixels for each of the model
@@ -67,7 +67,7 @@ def loaded(*, spacing=STEPS):
 
 
 def sample(*, category="liver", group="abdomen", patient="p", name="q"):
-    question = Question(IMPLICIT, "segment", (category,), "Which?", (), -1, (), (category,))
+    question = DataQuestion(IMPLICIT, "segment", (category,), "Which?", (), -1, (), (category,))
     return SampleRecord(
         name, "case", patient, "test", "image", question, ("It is.",), "template/2", TRUE, POINTS, category, group
     )
@@ -205,7 +205,7 @@ FOUR = [
 
 
 def test_means_by_category_and_super_category():
-    found = summary(graded(FOUR))
+    found = implicit_summary(graded(FOUR))
     assert (found["questions"], found["patients"]) == (4, 3)
     assert found["iou"]["mean"] == pytest.approx(0.6)
     assert list(found["by_supercategory"]) == ["abdomen", "skeleton"]
@@ -222,8 +222,8 @@ def test_means_by_category_and_super_category():
 
 def test_intervals_resample_patients_and_hold_the_mean():
     values = [(f"p{n // 4}", "liver", "abdomen", float(n // 4 % 2)) for n in range(80)]
-    by_patient = summary(graded(values))["iou"]
-    single = summary(graded([(str(n), *v[1:]) for n, v in enumerate(values)]))["iou"]
+    by_patient = implicit_summary(graded(values))["iou"]
+    single = implicit_summary(graded([(str(n), *v[1:]) for n, v in enumerate(values)]))["iou"]
     for found in (by_patient, single):
         assert found["ci95"][0] < found["mean"] == 0.5 < found["ci95"][1]
     # Four like answers a patient tell no more than one: the interval is about twice as wide.
@@ -233,19 +233,19 @@ def test_intervals_resample_patients_and_hold_the_mean():
 
 def test_nothing_asked_is_an_error():
     with pytest.raises(UniReasonError):
-        summary([])
+        implicit_summary([])
 
 
 def test_rows_hold_what_a_summary_needs():
     done = score(loaded(), [(sample(), answer()), (sample(patient="q"), trace("no"))], Literal())
     rows = json.loads(json.dumps([one.row() for one in done], allow_nan=False))
-    assert summary(rows) == summary(done)
+    assert implicit_summary(rows) == implicit_summary(done)
     assert rows[1]["text"] == "no"
-    assert summary(done)["dice_both"]["mean"] == 0.5
+    assert implicit_summary(done)["dice_both"]["mean"] == 0.5
 
 
 def test_tables():
-    models = {"ours | new": summary(graded(FOUR)), "start": summary(graded(FOUR[:1]))}
+    models = {"ours | new": implicit_summary(graded(FOUR)), "start": implicit_summary(graded(FOUR[:1]))}
     lines = table(models).splitlines()
     assert lines[0].startswith("| Model | Questions | IoU | pDice |")
     assert lines[2].startswith("| ours \\| new | 4 | 60.00 (")
@@ -342,8 +342,8 @@ def test_items_bring_the_mask_of_the_slice(exam):
 
 def test_one_that_knows_the_truth(exam):
     reasoner, done = Knowing(exam), []
-    asked = evaluate(reasoner, exam, Literal(), count=20, progress=done.append)
-    found = summary(asked)
+    asked = ask_implicit(reasoner, exam, Literal(), count=20, progress=done.append)
+    found = implicit_summary(asked)
     assert found["questions"] == 20 == done[-1]
     assert len(reasoner.calls) == len({a.sample.case for a in asked}) == len(done)
     assert (found["iou"]["mean"], found["pdice"]["mean"], found["found"]["mean"]) == (1, pytest.approx(1), 1)
@@ -352,18 +352,18 @@ def test_one_that_knows_the_truth(exam):
 
 
 def test_several_samples_of_a_question_come_in_a_row(exam):
-    asked = evaluate(Knowing(exam), exam, Literal(), count=5, samples=3)
+    asked = ask_implicit(Knowing(exam), exam, Literal(), count=5, samples=3)
     ids = [one.sample.id for one in asked]
     assert len(asked) == 15
     assert ids == [name for name in dict.fromkeys(ids) for _ in range(3)]
 
 
 def test_one_that_says_nothing(exam):
-    found = summary(evaluate(Knowing(exam, silent=True), exam, Literal(), count=20))
+    found = implicit_summary(ask_implicit(Knowing(exam, silent=True), exam, Literal(), count=20))
     assert [found[name]["mean"] for name in SCORES if name != "hd95_mm"] == [0] * 8
     assert found["hd95_mm"]["mean"] > 300
 
 
 def test_a_model_of_another_frame_is_refused(exam):
     with pytest.raises(FormatError, match="built for"):
-        evaluate(Knowing(exam, frame=Frame(56, 56, 1, "image")), exam, Literal(), count=5)
+        ask_implicit(Knowing(exam, frame=Frame(56, 56, 1, "image")), exam, Literal(), count=5)

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from unireason.data.question import FAMILIES, IMPLICIT, Question
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.types import AnswerStep, Box2D, Box3D, Crop, Frame, Look, LookStep, Trace
 from unireason.data.records import SampleRecord
+from unireason.data.scene import FAMILIES, IMPLICIT, DataQuestion
 from unireason.data.sources.phantom import EXAM_STREAM, TRAINING_STREAM, generate
-from unireason.errors import FormatError, UniReasonError
-from unireason.evaluate.heldout import Asked, evaluate, held_out, make_exam, read_cases, summary
-from unireason.types import AnswerStep, Box2D, Box3D, Crop, Frame, Look, LookStep, Trace
+from unireason.evaluate.heldout import HeldOutAnswer, evaluate, held_out, make_exam, read_cases, summary
 
 IMAGE, VOLUME = Frame(112, 112, 1, "image"), Frame(56, 56, 16, "volume")
 CROP = Crop((0, 0, 4, 4), 0, np.zeros((4, 4), np.uint8))
@@ -22,7 +22,7 @@ NUMBERS = itertools.count()
 
 
 def sample(family, looks=(), answer=0, options=("yes", "no"), kind="image", name=""):
-    question = Question(family, "present", ("x",), "Is it?", options, answer, (), ("liver", "heart", "spleen"))
+    question = DataQuestion(family, "present", ("x",), "Is it?", options, answer, (), ("liver", "heart", "spleen"))
     name = name or f"{next(NUMBERS):04d}"
     return SampleRecord(name, f"case of {name}", "p", "train", kind, question, (*looks, "It is."), "template/2")
 
@@ -69,13 +69,15 @@ def test_hand_computed_scores():
     unseen, lead = Look("spleen", Box2D(0, 0, 5, 5), seen=False), Look("stomach", Box2D(40, 40, 50, 50))
     asked = [
         # right, both looks there in another order, after a false lead that nobody must follow: IoU 1 and 0.5
-        Asked(None, sample(FAMILIES[0], [lead, liver, heart]), trace("A", [((20, 20, 30, 25), True), ((0, 0, 10, 10), True)])),
+        HeldOutAnswer(
+            None, sample(FAMILIES[0], [lead, liver, heart]), trace("A", [((20, 20, 30, 25), True), ((0, 0, 10, 10), True)])
+        ),
         # wrong, second look missing: IoU 1 and 0
-        Asked(None, sample(FAMILIES[0], [liver, heart]), trace("B", [((0, 0, 10, 10), True)])),
+        HeldOutAnswer(None, sample(FAMILIES[0], [liver, heart]), trace("B", [((0, 0, 10, 10), True)])),
         # right, the place of a missing structure is no truth
-        Asked(None, sample(FAMILIES[2], [unseen]), trace("A", [((0, 0, 5, 5), True)])),
+        HeldOutAnswer(None, sample(FAMILIES[2], [unseen]), trace("A", [((0, 0, 5, 5), True)])),
         # no answer, nothing shown for the box: IoU 0.5, no crop; a box outside of the frame cannot be cut
-        Asked(
+        HeldOutAnswer(
             None,
             sample(FAMILIES[2], [liver], options=("a", "b", "c", "d")),
             trace(None, [((0, 0, 10, 5), False), ((500, 0, 510, 10), False)]),
@@ -94,7 +96,7 @@ def test_hand_computed_scores():
 
 
 def test_a_flat_box_on_a_volume_scores_nothing():
-    asked = Asked(None, sample(FAMILIES[0], [Look("liver", Box3D(0, 0, 0, 4, 4, 2))]), trace("A", [((0, 0, 4, 4), True)]))
+    asked = HeldOutAnswer(None, sample(FAMILIES[0], [Look("liver", Box3D(0, 0, 0, 4, 4, 2))]), trace("A", [((0, 0, 4, 4), True)]))
     assert asked.ious() == [0.0]
 
 

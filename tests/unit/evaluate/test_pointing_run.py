@@ -10,16 +10,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from unireason.core.errors import FormatError, ImageReadError, UniReasonError
+from unireason.core.types import Box2D, Case, Frame, Geometry, Source, Tokens, Trace
 from unireason.engine.sampling import Sampling
-from unireason.errors import FormatError, ImageReadError, UniReasonError
-from unireason.evaluate.grounding import SCORES
-from unireason.evaluate.pointing.run import Settings, evaluate, shown
-from unireason.evaluate.suites.pointing import RULE, Truth
-from unireason.evaluate.suites.suite import Entry
-from unireason.grounding import umrg
-from unireason.metrics.intervals import bootstrap_mean
+from unireason.evaluate.pointing import SCORES, GroundingSettings, evaluate, shown
+from unireason.evaluate.suites.base import Entry
+from unireason.evaluate.suites.grounding import RULE, Truth
+from unireason.grounding import answer as umrg
+from unireason.metrics.statistics import bootstrap_mean
 from unireason.segment.expert import checked, finished
-from unireason.types import Box2D, Case, Frame, Geometry, Source, Tokens, Trace
 
 FRAME = Frame(20, 10, 1, "image")
 SHAPE = (20, 40)  # two canonical pixels for each of the model
@@ -209,7 +208,12 @@ def test_going_on_after_a_kill(tmp_path, torn):
 def test_a_folder_of_something_else_is_refused(tmp_path):
     evaluate(Model(mixed), Suite(), Boxes(), tmp_path)
     before = (tmp_path / "rows.jsonl").read_bytes()
-    for how in (Settings(seed=1), Settings(weights="f" * 64), Settings(temperature=0.5), Settings(count=2)):
+    for how in (
+        GroundingSettings(seed=1),
+        GroundingSettings(weights="f" * 64),
+        GroundingSettings(temperature=0.5),
+        GroundingSettings(count=2),
+    ):
         with pytest.raises(FormatError, match="another"):
             evaluate(Model(mixed), Suite(), Boxes(), tmp_path, settings=how)
     other = Boxes()
@@ -240,7 +244,7 @@ def test_what_cannot_be_read_is_counted_and_scored_by_nobody(tmp_path):
     again = Model(right)
     assert evaluate(again, Suite(broken=("a",), blind=("q2",)), Boxes(), tmp_path).results == results
     assert again.asked == []
-    mended = Settings(again=True)
+    mended = GroundingSettings(again=True)
     whole = evaluate(again, Suite(), Boxes(), tmp_path, settings=mended).results
     assert [(case, texts) for case, texts, *_ in again.asked] == [("a", ["Which, 0?", "Which, 1?"]), ("b", ["Which, 2?"])]
     assert whole == evaluate(Model(right), Suite(), Boxes(), tmp_path / "whole").results
@@ -256,7 +260,7 @@ def test_several_answers_are_means_and_tell_how_they_agree(tmp_path):
         return right() if n < 2 else half() if question == "Which, 0?" else right()
 
     model = Model(drawn)
-    how = Settings(samples=3, temperature=0.7, seed=5)
+    how = GroundingSettings(samples=3, temperature=0.7, seed=5)
     results = evaluate(model, Suite(cases=1), Boxes(), tmp_path, settings=how).results
     assert (model.asked[0][2], model.asked[0][3]) == (3, Sampling(temperature=0.7))
     first, _ = rows_of(tmp_path)
@@ -273,13 +277,13 @@ def test_several_answers_are_means_and_tell_how_they_agree(tmp_path):
     assert probability["bins"][0]["accuracy"] == pytest.approx(5 / 6)
     for samples, temperature in ((2, 0.0), (0, 0.0)):
         with pytest.raises(FormatError):
-            Settings(samples=samples, temperature=temperature)
+            GroundingSettings(samples=samples, temperature=temperature)
 
 
 def test_every_sample_has_random_numbers_of_its_own_whatever_else_is_asked(tmp_path):
     def seeds(name, cases, seed):
         model = Model(right)
-        evaluate(model, Suite(cases), Boxes(), tmp_path / name, settings=Settings(samples=2, temperature=1.0, seed=seed))
+        evaluate(model, Suite(cases), Boxes(), tmp_path / name, settings=GroundingSettings(samples=2, temperature=1.0, seed=seed))
         return model.seeds
 
     many = seeds("many", 3, 5)
@@ -294,7 +298,7 @@ def test_a_missing_box_agrees_with_none(tmp_path):
         Suite(1),
         Boxes(),
         tmp_path,
-        settings=Settings(samples=2, temperature=1.0),
+        settings=GroundingSettings(samples=2, temperature=1.0),
     ).results
     assert [own["mean"] for own in results["calibration"]["agreement"]["bins"]] == [0]
     assert (results["malformed"], results["found"]) == (0.5, 0.5)
@@ -303,7 +307,7 @@ def test_a_missing_box_agrees_with_none(tmp_path):
 
 def test_fewer_questions(tmp_path):
     model = Model(right)
-    found = evaluate(model, Suite(8), Boxes(), tmp_path, settings=Settings(count=4, seed=3))
+    found = evaluate(model, Suite(8), Boxes(), tmp_path, settings=GroundingSettings(count=4, seed=3))
     assert found.results["n"] == len(found.entries) == found.results["manifest"]["questions"] == 4
     assert [len(texts) for _, texts, *_ in model.asked] == [2, 2]  # whole pictures
 
@@ -340,7 +344,7 @@ def test_questions_are_shown_with_their_masks(tmp_path):
 
 
 def test_the_tokens_of_an_answer_are_passed_on_and_kept_in_mind():
-    assert Settings(max_new_tokens=700).asking["max_new_tokens"] == 700
-    assert "max_new_tokens" not in Settings().asking  # the profile's own
+    assert GroundingSettings(max_new_tokens=700).asking["max_new_tokens"] == 700
+    assert "max_new_tokens" not in GroundingSettings().asking  # the profile's own
     with pytest.raises(FormatError, match="tokens"):
-        Settings(max_new_tokens=0)
+        GroundingSettings(max_new_tokens=0)

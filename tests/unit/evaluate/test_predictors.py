@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from unireason.errors import FormatError
-from unireason.evaluate.scoring.predictors import answer_probability, box_overlap, calibration
-from unireason.evaluate.suites.suite import Entry
-from unireason.types import Box2D, Box3D, Crop, Frame, Look, LookStep, Tokens, Trace
+from unireason.core.errors import FormatError
+from unireason.core.types import Box2D, Box3D, Crop, Frame, Look, LookStep, Tokens, Trace
+from unireason.evaluate.scoring import answer_probability, box_overlap, calibration
+from unireason.evaluate.suites.base import Entry
 
 END, IMAGE = 7, Frame(100, 100, 1, "image")
 

@@ -8,10 +8,10 @@ from statistics import fmean
 
 import pytest
 
-from unireason.errors import FormatError
-from unireason.evaluate.questions import choose
-from unireason.evaluate.suites.suite import Entry
-from unireason.types import Case
+from unireason.core.errors import FormatError
+from unireason.core.types import Case
+from unireason.evaluate.store import choose
+from unireason.evaluate.suites.base import Entry
 
 
 @dataclass

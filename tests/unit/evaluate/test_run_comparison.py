@@ -11,21 +11,21 @@ from typing import Any
 import pytest
 
 import evaluation_samples as samples
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
 from unireason.evaluate import comparison
-from unireason.evaluate.comparison import Run, compare, read_run, reply, shared, whole_rows
+from unireason.evaluate.comparison import ComparedRun, compare, read_run, reply, shared, whole_rows
 
 BASE = [n < 10 for n in range(20)]
 BETTER = [n < 9 or 10 <= n < 16 for n in range(20)]  # 6 won, 1 lost
 SAME = [n < 11 for n in range(20)]  # 1 won
 
 
-def run_of(name: str, pattern: list[bool]) -> Run:
+def run_of(name: str, pattern: list[bool]) -> ComparedRun:
     return run_over(name, samples.rows_of(pattern))
 
 
-def run_over(name: str, rows: Sequence[Mapping[str, Any]]) -> Run:
-    return Run(name, Path(name), samples.results_of(rows, name=name), tuple(map(reply, rows)))
+def run_over(name: str, rows: Sequence[Mapping[str, Any]]) -> ComparedRun:
+    return ComparedRun(name, Path(name), samples.results_of(rows, name=name), tuple(map(reply, rows)))
 
 
 def test_two_by_two_by_hand() -> None:
@@ -57,7 +57,7 @@ def test_only_questions_in_the_same_words_are_compared() -> None:
     """Question 3 is worded otherwise in the second run, 0 to 2 are asked in one only: 16 of 20 stay, by the order of the first."""
     first, second = run_of("a", BASE), run_of("b", BASE)
     rows = (reply(samples.row(3, True, question="Another?")), *reversed(second.rows[4:]))
-    cut = Run("b", Path("b"), second.results, rows)
+    cut = ComparedRun("b", Path("b"), second.results, rows)
     both = shared([first, cut])
     assert [row.id for row in both[1].rows] == [f"q{n:04d}" for n in range(4, 20)]
     assert [row.id for row in both[0].rows] == [row.id for row in both[1].rows]
@@ -65,7 +65,7 @@ def test_only_questions_in_the_same_words_are_compared() -> None:
     assert (found["n"], found["runs"][0]["asked"]) == (16, 20)
     assert found["runs"][0]["accuracy"] == pytest.approx(6 / 16)
     with pytest.raises(FormatError, match="share no question"):
-        compare([first, Run("b", Path("b"), second.results, rows[:1])])
+        compare([first, ComparedRun("b", Path("b"), second.results, rows[:1])])
 
 
 def test_questions_without_an_answer_count_as_wrong() -> None:
@@ -106,7 +106,7 @@ def test_the_overlap_of_questions_without_an_answer_counts() -> None:
     rows = [samples.row(0, True), samples.row(2, True, overlap=None), samples.row(4, False, said="", overlap=0.0)]
     rows[2] |= {"samples": [], "problem": "no such file", "picture": ""}
     one = run_over("a", rows)
-    found = compare([one, Run("b", Path("b"), one.results, one.rows)], resamples=50)["runs"][0]
+    found = compare([one, ComparedRun("b", Path("b"), one.results, one.rows)], resamples=50)["runs"][0]
     assert (found["overlap"]["n"], found["overlap"]["mean"]) == (2, pytest.approx(0.375))
     assert found["looked"] == pytest.approx(2 / 3)
 
@@ -117,13 +117,13 @@ def test_looked_is_said_of_the_response_that_stands() -> None:
     for row, index in zip(rows, (0, 1), strict=True):
         row |= {"samples": [row["samples"][0], {**row["samples"][0], "looks": 0}], "sample": index}
     one = run_over("a", rows)
-    assert compare([one, Run("b", Path("b"), one.results, one.rows)], resamples=50)["runs"][0]["looked"] == 0.5
+    assert compare([one, ComparedRun("b", Path("b"), one.results, one.rows)], resamples=50)["runs"][0]["looked"] == 0.5
 
 
 def test_one_patient_has_no_interval_over_patients() -> None:
     rows = [samples.row(n, n == 0, patient="p") for n in range(3)]
     one = run_over("a", rows)
-    found = compare([one, Run("b", Path("b"), one.results, one.rows)], resamples=50)
+    found = compare([one, ComparedRun("b", Path("b"), one.results, one.rows)], resamples=50)
     assert found["comparisons"][0]["interval"] is None
     assert (found["runs"][0]["accuracy_ci95_patients"], found["runs"][0]["overlap"]["ci95_patients"]) == (None, None)
 
@@ -135,7 +135,7 @@ def test_runs_that_are_no_match() -> None:
     with pytest.raises(FormatError, match="different names"):
         compare([one, one])
     for key, value in (("suite", "slake"), ("rule", "another")):
-        other = Run("b", Path("b"), {**one.results, key: value}, one.rows)
+        other = ComparedRun("b", Path("b"), {**one.results, key: value}, one.rows)
         with pytest.raises(FormatError, match=f"one {key}"):
             compare([one, other])
 

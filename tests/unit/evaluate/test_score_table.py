@@ -4,15 +4,14 @@ import json
 
 import pytest
 
-from unireason.errors import FormatError
-from unireason.evaluate.scoring.answers import judge_text
-from unireason.evaluate.scoring.table import Row, breakdown, compare_runs, make_row
-from unireason.evaluate.suites.suite import Entry
-from unireason.metrics.intervals import bootstrap_mean, wilson
+from unireason.core.errors import FormatError
+from unireason.evaluate.scoring import ScoredRow, breakdown, compare_runs, judge_text, make_row
+from unireason.evaluate.suites.base import Entry
+from unireason.metrics.statistics import bootstrap_mean, wilson
 
 
 def row(number, right, *, patient=None, family="size", published=None, said="A", **tags):
-    return Row(f"q{number}", patient or f"p{number}", {"family": family, **tags}, 4, said, right, published or {})
+    return ScoredRow(f"q{number}", patient or f"p{number}", {"family": family, **tags}, 4, said, right, published or {})
 
 
 # Two patients with three questions each and one with two: 5 of 8 right.
@@ -59,7 +58,7 @@ def test_published_readings_count_what_they_count():
 
 
 def test_chance_of_mixed_questions():
-    rows = [Row("a", "p", {}, 2, "A", True, {}), Row("b", "p", {}, 0, "x", True, {})]
+    rows = [ScoredRow("a", "p", {}, 2, "A", True, {}), ScoredRow("b", "p", {}, 0, "x", True, {})]
     assert breakdown(rows, seed=0)["all"]["chance"] == 0.25
 
 

@@ -10,22 +10,17 @@ import numpy as np
 import pytest
 
 import tiny
+from unireason.core.errors import FormatError, ImageReadError, UniReasonError
+from unireason.core.types import Box2D, Box3D, Case, Frame, Geometry, Look, LookStep, Source, Trace
 from unireason.data.frames import FrameRule
 from unireason.data.item import Item, Layer, Loaded
 from unireason.engine.case import prepare_case, start_session
 from unireason.engine.reasoner import Reasoner
-from unireason.errors import FormatError, ImageReadError, UniReasonError
-from unireason.evaluate.consistency.agreement import OTHERS, pairs, summary
-from unireason.evaluate.consistency.ask import place
-from unireason.evaluate.consistency.rows import Row
-from unireason.evaluate.consistency.run import evaluate
-from unireason.evaluate.consistency.slices import targets
-from unireason.evaluate.consistency.volumes import Volumes, structures
-from unireason.evaluate.settings import Settings
+from unireason.evaluate.consistency import OTHERS, ConsistencyRow, Volumes, evaluate, pairs, place, structures, summary, targets
+from unireason.evaluate.store import AskSettings
+from unireason.evaluate.suites.base import Entry
 from unireason.evaluate.suites.built import BuiltSuite
-from unireason.evaluate.suites.suite import Entry
 from unireason.imaging.geometry import volume_geometry
-from unireason.types import Box2D, Box3D, Case, Frame, Geometry, Look, LookStep, Source, Trace
 
 KIDNEY, SPECK = "left kidney", "lesion"
 RULE = FrameRule(volume_shape=(4, 56, 56))
@@ -137,7 +132,7 @@ class Engine:
 
 def run(folder, suite=None, *, halt="", progress=None, **how):
     engine, suite = Engine(halt), suite or Suite()
-    found = evaluate(Reasoner(engine.checkpoint, engine=engine), suite, folder, settings=Settings(**how), progress=progress)
+    found = evaluate(Reasoner(engine.checkpoint, engine=engine), suite, folder, settings=AskSettings(**how), progress=progress)
     return found, engine, suite
 
 
@@ -302,7 +297,7 @@ def row(patient, **more):
         "size": (10, 10), "true_rectangle": (0, 0, 4, 4), "true_cuboid": (0, 0, 0, 4, 4, 4), "rectangle": (0, 0, 4, 4),
         "cuboid": (0, 0, 0, 4, 4, 4), "said": "", "slice_said": "",
     }  # fmt: skip
-    return Row(**{**values, **more})
+    return ConsistencyRow(**{**values, **more})
 
 
 def test_an_atlas_agrees_with_itself_and_has_nothing_beyond_other_patients():

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from tests.datasets import built
 
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.types import Look
 from unireason.data.dataset import Dataset
-from unireason.errors import FormatError, UniReasonError
 from unireason.evaluate.heldout import held_out, read_cases
-from unireason.evaluate.suites.catalogue import open_suite
-from unireason.types import Look
+from unireason.evaluate.suites.base import open_suite
 
 
 @pytest.fixture(scope="module")

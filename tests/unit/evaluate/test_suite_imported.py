@@ -7,15 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from unireason.core.types import Box2D
 from unireason.data.dataset import Dataset
-from unireason.data.frames import FrameRule
-from unireason.data.layouts import umrg
-from unireason.data.layouts.intake import Wanted, take_in
-from unireason.data.layouts.umrg import Stored, UmrgRow
-from unireason.data.pictures import png
-from unireason.evaluate.suites import implicit
-from unireason.evaluate.suites.implicit import BuiltImplicitSuite
-from unireason.types import Box2D
+from unireason.data.formats import umrg
+from unireason.data.formats.importer import Wanted, take_in
+from unireason.data.formats.umrg import Stored, UmrgRow
+from unireason.data.frames import FrameRule, png
+from unireason.evaluate.suites import grounding
+from unireason.evaluate.suites.grounding import BuiltImplicitSuite
 
 
 def row(number, mask):
@@ -38,7 +37,7 @@ def suite(tmp_path, monkeypatch):
         replace(s, question=replace(s.question, about=())) if s.question.text == "What 1?" else s
         for s in made.dataset.samples("test")
     ]
-    monkeypatch.setattr(implicit, "held_out_implicit", lambda dataset, count, split: asked)
+    monkeypatch.setattr(grounding, "held_out_implicit", lambda dataset, count, split: asked)
     return made
 
 

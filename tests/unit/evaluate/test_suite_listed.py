@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from tests.trees import write_json, write_picture
 
+from unireason.core.errors import FormatError, UniReasonError
 from unireason.data.item import Skipped
-from unireason.errors import FormatError, UniReasonError
-from unireason.evaluate.suites.catalogue import NAMES, open_suite
+from unireason.evaluate.suites.base import NAMES, open_suite
 from unireason.evaluate.suites.listed import About, cell, choice, short
 
 ABOUT = About("a.png", tags={"family": "x", "modality": ""})

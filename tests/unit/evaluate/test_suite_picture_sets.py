@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from tests.trees import write_json, write_picture
 
-from unireason.errors import FormatError, UniReasonError
-from unireason.evaluate.suites.catalogue import open_suite
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.evaluate.suites.base import open_suite
 
 
 def write_csv(path, rows):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tests.trees import write_json, write_picture
 
-from unireason.errors import FormatError
-from unireason.evaluate.suites.catalogue import open_suite
+from unireason.core.errors import FormatError
+from unireason.evaluate.suites.base import open_suite
 
 
 def slake_tree(folder):

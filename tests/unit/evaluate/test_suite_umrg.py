@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from unireason.data.layouts import umrg
-from unireason.errors import FormatError, ImageReadError, UniReasonError
-from unireason.evaluate.suites.catalogue import open_suite
-from unireason.evaluate.suites.pointing import NAMES, Truth, open_pointing
-from unireason.types import Box2D, Frame
+from unireason.core.errors import FormatError, ImageReadError, UniReasonError
+from unireason.core.types import Box2D, Frame
+from unireason.data.formats import umrg
+from unireason.evaluate.suites.base import open_suite
+from unireason.evaluate.suites.grounding import NAMES, Truth, open_pointing
 
 
 def png(pixels):

@@ -13,11 +13,11 @@ from PIL import Image
 from test_suite_picture_sets import write_csv
 from tests.trees import write_json, write_picture, write_volume
 
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.data.formats.importer import Wanted, take_in
 from unireason.data.frames import FrameRule
-from unireason.data.layouts.intake import Wanted, take_in
-from unireason.errors import FormatError, UniReasonError
-from unireason.evaluate.suites.catalogue import open_suite
-from unireason.evaluate.suites.deeptumorvqa import divided
+from unireason.evaluate.suites.base import open_suite
+from unireason.evaluate.suites.listed import divided
 
 CHOICES = {f"Choice {letter}": text for letter, text in zip("ABCD", ("Axial", "Coronal", "Sagittal", "Oblique"), strict=True)}
 

@@ -1,7 +1,7 @@
 import pytest
 
-from unireason.errors import FormatError
-from unireason.evaluate.scoring.voting import Vote, vote
+from unireason.core.errors import FormatError
+from unireason.evaluate.scoring import Vote, vote
 
 
 def test_the_majority_wins():

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.core.types import Box2D, Box3D, Frame, Problem
 from unireason.grounding import crop
-from unireason.types import Box2D, Box3D, Frame, Problem
 
 side = st.integers(1, 3000)
 number = st.floats(-5000, 5000) | st.floats(-1e300, 1e300)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.core.types import Box2D, Box3D
 from unireason.grounding import grammar
-from unireason.types import Box2D, Box3D
 
 PIECES = [
     "<|box_start|>",

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
-from unireason.grounding import prompts
-from unireason.grounding.prompts import Picture, Profile
+from unireason.core.errors import FormatError
+from unireason.grounding import profile as prompts
+from unireason.grounding.profile import Picture, Profile
 
 PLAIN = Profile(
     name="plain",

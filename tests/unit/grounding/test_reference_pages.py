@@ -9,9 +9,10 @@ from pathlib import Path
 import jsonschema
 
 from unireason.conformance import CHECKS
-from unireason.grounding import crop, grammar, prompts, steps, umrg
+from unireason.core.types import Crop, LookStep
+from unireason.grounding import answer, crop, grammar, profile
+from unireason.grounding import trace as steps
 from unireason.grounding.trace import SCHEMA, from_json, steps_from_text
-from unireason.types import Crop, LookStep
 
 PAGES = Path(__file__).parents[3] / "docs" / "reference"
 
@@ -42,7 +43,7 @@ def property_names(schema):
 
 
 def test_every_problem_code_is_explained():
-    found = {code for module in (grammar, crop, steps, umrg) for code in codes(module)}
+    found = {code for module in (grammar, crop, steps, answer) for code in codes(module)} - {*property_names(SCHEMA)}
     assert {"unclosed_box", "box_2d_on_volume", "spelled_tag", "bad_points"} <= found
     assert [code for code in sorted(found) if f"`{code}`" not in page("grammar")] == []
 
@@ -52,8 +53,8 @@ def test_every_conformance_key_is_explained():
 
 
 def test_every_profile_field_is_explained_and_the_example_loads():
-    assert [f.name for f in fields(prompts.Profile) if f"`{f.name}`" not in page("profiles")] == []
-    assert prompts.from_toml(example("profiles", "toml")).max_rounds == 4
+    assert [f.name for f in fields(profile.Profile) if f"`{f.name}`" not in page("profiles")] == []
+    assert profile.from_toml(example("profiles", "toml")).max_rounds == 4
 
 
 def test_every_key_of_a_trace_is_explained_and_the_example_is_one():

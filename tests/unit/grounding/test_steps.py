@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.core.types import AnswerStep, Crop, LookStep, TextStep
 from unireason.grounding.trace import Execution, steps_from_text
-from unireason.types import AnswerStep, Crop, LookStep, TextStep
 
 SHOWN = "<|vision_start|><|image_pad|><|vision_end|>"
 PIECES = ["<|box_start|>[1,2,3,4]<|box_end|>", "<|box_start|>[1,2,3,4]<|box_end|>" + SHOWN, "<|box_start|>[1,2]<|box_end|>"]

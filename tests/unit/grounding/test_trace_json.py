@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.core.types import AnswerStep, Crop, Frame, LookStep, Problem, Source, TextStep, Tokens, Trace
 from unireason.grounding import trace as trace_json
-from unireason.types import AnswerStep, Crop, Frame, LookStep, Problem, Source, TextStep, Tokens, Trace
 
 VALIDATOR = jsonschema.Draft202012Validator(trace_json.SCHEMA)
 

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
-from unireason.grounding import umrg
-from unireason.types import Box2D, Box3D
+from unireason.core.errors import FormatError
+from unireason.core.types import Box2D, Box3D
+from unireason.grounding import answer as umrg
 
 coordinate = st.integers(-5000, 5000).map(float) | st.floats(-1e5, 1e5).filter(lambda v: v == 0 or abs(v) > 1e-6)
 point = st.tuples(coordinate, coordinate)

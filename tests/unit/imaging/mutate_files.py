@@ -25,7 +25,7 @@ from imaging_samples import bundled_dicom, ramp, write_dicom, write_enhanced, wr
 from PIL import Image
 
 import unireason.imaging as imaging
-from unireason.errors import UniReasonError
+from unireason.core.errors import UniReasonError
 
 FORMATS = ("nifti", "nii.gz", "nrrd", "mha", "png", "jpeg", "tiff", "bmp", "dicom", "dicom-compressed", "npy", "npz")
 LIMITS = imaging.Limits(max_voxels=2**22, max_pixels=2**22)

@@ -8,7 +8,7 @@ import pytest
 from imaging_samples import ramp
 
 import unireason.imaging as imaging
-from unireason.errors import FormatError, GeometryError, ImageReadError, SizeLimitError
+from unireason.core.errors import FormatError, GeometryError, ImageReadError, SizeLimitError
 from unireason.imaging.geometry import canonical_to_voxel, voxel_to_canonical, world_to_voxel
 
 

@@ -8,7 +8,7 @@ from imaging_samples import bundled_dicom, dicom_dataset, ramp, write_dicom, wri
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 import unireason.imaging as imaging
-from unireason.errors import FormatError, GeometryError, ImageReadError, SizeLimitError
+from unireason.core.errors import FormatError, GeometryError, ImageReadError, SizeLimitError
 from unireason.imaging.geometry import voxel_to_world, voxel_to_world_bounds
 
 PIXELS = ramp((4, 5), np.uint16)

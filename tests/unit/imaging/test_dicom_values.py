@@ -24,8 +24,8 @@ from pydicom.pixels import apply_color_lut
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless, generate_uid
 
 import unireason.imaging as imaging
-from unireason.errors import FormatError, GeometryError, ImageReadError, SizeLimitError, UniReasonError
-from unireason.imaging.saving import write_dicom_seg
+from unireason.core.errors import FormatError, GeometryError, ImageReadError, SizeLimitError, UniReasonError
+from unireason.imaging.dicom_seg import write_dicom_seg
 
 VOLUME = ramp((5, 6, 7), np.uint16)
 REAL = VOLUME.astype(int)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from imaging_samples import ramp, write_nifti
 
 import unireason.imaging as imaging
-from unireason.errors import GeometryError
+from unireason.core.errors import GeometryError
+from unireason.core.types import Box2D, Box3D, Frame, Geometry
 from unireason.imaging import geometry as geo
-from unireason.types import Box2D, Box3D, Frame, Geometry
 
 AXIS_CODES = [
     tuple("RL"[f] if a == 0 else "AP"[f] if a == 1 else "SI"[f] for a, f in zip(order, flips, strict=True))

@@ -15,8 +15,8 @@ from imaging_samples import dicom_dataset, ramp, write_dicom, write_enhanced
 from pydicom.dataset import Dataset
 
 import unireason.imaging as imaging
-from unireason.errors import FormatError, GeometryError, ImageReadError
-from unireason.types import Case
+from unireason.core.errors import FormatError, GeometryError, ImageReadError
+from unireason.core.types import Case
 
 SIZE = (3, 4, 5)
 VOLUMES = [ramp(SIZE, np.uint16) + 100 * n for n in range(3)]

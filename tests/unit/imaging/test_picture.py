@@ -12,9 +12,9 @@ from imaging_samples import ramp, write_tiff
 from PIL import Image
 
 import unireason.imaging as imaging
-from unireason.errors import FormatError, ImageReadError, SizeLimitError
+from unireason.core.errors import FormatError, ImageReadError, SizeLimitError
+from unireason.core.types import Frame
 from unireason.imaging.geometry import model_to_voxel
-from unireason.types import Frame
 
 GREY = (ramp((6, 8), np.uint16) * 5).astype(np.uint8)
 COLOUR = np.stack([GREY, 255 - GREY, GREY // 2], -1)

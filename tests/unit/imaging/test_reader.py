@@ -14,9 +14,9 @@ from mutate_files import FORMATS
 from PIL import Image
 
 import unireason.imaging as imaging
-from unireason.errors import FormatError, GeometryError, ImageReadError, SizeLimitError, UniReasonError
+from unireason.core.errors import FormatError, GeometryError, ImageReadError, SizeLimitError, UniReasonError
+from unireason.core.types import Case
 from unireason.imaging.geometry import voxel_to_world
-from unireason.types import Case
 
 
 def test_content_counts_not_the_name(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_too_little_memory_and_a_missing_decoder_are_not_blamed_on_the_file(tmp_
         def fail(*_: object, error: Exception = error) -> None:
             raise error
 
-        monkeypatch.setattr("unireason.imaging.volume.read_values", fail)
+        monkeypatch.setattr("unireason.imaging.itk.read_values", fail)
         with pytest.raises(UniReasonError, match=word) as told:
             imaging.read(path)
         assert type(told.value) is kind

@@ -15,11 +15,12 @@ from imaging_samples import dicom_dataset, ramp, write_dicom, write_enhanced, wr
 from pydicom.uid import DigitalXRayImageStorageForPresentation, UltrasoundMultiFrameImageStorage, generate_uid
 from scipy.spatial.transform import Rotation
 
-from unireason.errors import FormatError, GeometryError, ImageReadError, MissingExtraError, SizeLimitError
+from unireason.core.errors import FormatError, GeometryError, ImageReadError, MissingExtraError, SizeLimitError
+from unireason.core.types import Case
 from unireason.imaging import read
+from unireason.imaging.dicom_seg import write_dicom_seg
+from unireason.imaging.dicom_sr import write_dicom_report
 from unireason.imaging.geometry import to_source, voxel_to_world
-from unireason.imaging.saving import write_dicom_report, write_dicom_seg
-from unireason.types import Case
 
 highdicom = pytest.importorskip("highdicom")
 

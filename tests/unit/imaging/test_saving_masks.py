@@ -17,11 +17,11 @@ from imaging_samples import patch, ramp, write_dicom, write_nifti, write_series
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from unireason.errors import FormatError, UniReasonError
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.types import Case
 from unireason.imaging import read
 from unireason.imaging.geometry import to_source, voxel_to_world, world_to_voxel
-from unireason.imaging.saving import write_mask
-from unireason.types import Case
+from unireason.imaging.write_masks import write_mask
 
 PLACING = (
     *("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from test_window import case_of
 
-from unireason.errors import FormatError, GeometryError
+from unireason.core.errors import FormatError, GeometryError
+from unireason.core.types import Frame, Stack
 from unireason.imaging import native_region, published_serialize, serialize
-from unireason.imaging.serialize import coverage
-from unireason.types import Frame, Stack
+from unireason.imaging.present import coverage
 
 
 def test_shrinking_averages_exactly_what_is_covered() -> None:

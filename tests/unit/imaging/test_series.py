@@ -7,7 +7,7 @@ import pytest
 from imaging_samples import ramp, write_dicom, write_enhanced, write_series
 
 import unireason.imaging as imaging
-from unireason.errors import FormatError, GeometryError, ImageReadError, SizeLimitError
+from unireason.core.errors import FormatError, GeometryError, ImageReadError, SizeLimitError
 from unireason.imaging.geometry import canonical_to_voxel, voxel_to_world
 
 VOLUME = ramp((6, 4, 5), np.uint16)

@@ -13,7 +13,7 @@ import SimpleITK
 from imaging_samples import patch, ramp, write_nifti
 
 import unireason.imaging as imaging
-from unireason.errors import FormatError, GeometryError, ImageReadError, SizeLimitError
+from unireason.core.errors import FormatError, GeometryError, ImageReadError, SizeLimitError
 from unireason.imaging.geometry import canonical_to_voxel, voxel_to_world
 
 SHEAR = np.array([[2, 0.8, 0, 5], [0, 2, 0, 6], [0, 0, 3, 7], [0, 0, 0, 1.0]])

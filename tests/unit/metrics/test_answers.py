@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
 from unireason.metrics.answers import answer_choice, published_inference_choice, published_reward_choice, same_text
 
 

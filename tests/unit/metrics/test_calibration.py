@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
-from unireason.metrics.calibration import auroc, calibration_error, reliability_bins
-from unireason.metrics.intervals import wilson
+from unireason.core.errors import FormatError
+from unireason.metrics.statistics import auroc, calibration_error, reliability_bins, wilson
 
 VALUES = [0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9]
 RIGHT = [False, False, True, False, True, True, False, True]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.metrics.circles import circle_overlap, pdice, pdice_released
+from unireason.metrics.boxes import circle_overlap, pdice, pdice_released
 
 number = st.integers(-500, 500).map(float)
 pair = st.tuples(st.tuples(number, number), st.tuples(number, number))

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
-from unireason.metrics.consistency import Consistency, projection, slice_volume
-from unireason.types import Box2D, Box3D
+from unireason.core.errors import FormatError
+from unireason.core.types import Box2D, Box3D
+from unireason.metrics.boxes import Consistency, projection, slice_volume
 
 TRUTH = {"true_rectangle": Box2D(2, 2, 8, 8), "true_cuboid": Box3D(0, 0, 3, 10, 10, 9), "slice_index": 4}
 

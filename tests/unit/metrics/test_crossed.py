@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from unireason.errors import FormatError
-from unireason.metrics.crossed import crossed_difference, crossed_mean
+from unireason.core.errors import FormatError
+from unireason.metrics.statistics import crossed_difference, crossed_mean
 
 TABLE = [[1, 0, 1, 1], [1, 0, 0, 0]]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unireason.metrics.intervals import bootstrap_mean, flip_interval, wilson
+from unireason.metrics.statistics import bootstrap_mean, flip_interval, wilson
 
 PATIENTS, TRIALS, MEAN = 60, 500, 0.6
 

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.stats import binomtest
 
-from unireason.errors import FormatError
-from unireason.metrics import intervals
-from unireason.metrics.intervals import bootstrap_mean, flip_interval, over_patients, wilson
+from unireason.core.errors import FormatError
+from unireason.metrics import statistics
+from unireason.metrics.statistics import bootstrap_mean, flip_interval, over_patients, wilson
 
 
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.sampled_from([0.8, 0.95, 0.99]))
@@ -47,7 +47,7 @@ def test_bootstrap_is_fixed_by_its_seed():
 def test_draws_made_in_parts_are_those_made_at_once(monkeypatch):
     values = np.random.default_rng(5).random(40)
     whole = bootstrap_mean(values, seed=3, resamples=50)
-    monkeypatch.setattr(intervals, "_CHUNK", 7 * 40)  # 50 is no multiple of 7
+    monkeypatch.setattr(statistics, "_CHUNK", 7 * 40)  # 50 is no multiple of 7
     assert bootstrap_mean(values, seed=3, resamples=50) == whole
 
 

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
-from unireason.metrics.overlap import PUBLISHED_EPS, box_iou, mask_dice, mask_iou
-from unireason.types import Box2D, Box3D
+from unireason.core.errors import FormatError
+from unireason.core.types import Box2D, Box3D
+from unireason.metrics.boxes import PUBLISHED_EPS, box_iou, mask_dice, mask_iou
 
 number = st.floats(-1e3, 1e3)
 

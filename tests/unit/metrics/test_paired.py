@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from unireason.errors import FormatError
-from unireason.metrics.paired import compare, holm
+from unireason.core.errors import FormatError
+from unireason.metrics.statistics import compare, holm
 
 
 @pytest.mark.parametrize(

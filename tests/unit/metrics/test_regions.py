@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.core.types import Case, Geometry, Source
 from unireason.metrics.regions import region_statistics
-from unireason.types import Case, Geometry, Source
 
 SOURCE = Source("a", "test", "")
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.metrics.spheres import sphere_dice, sphere_overlap
+from unireason.metrics.boxes import sphere_dice, sphere_overlap
 
 number = st.integers(-300, 300).map(float)
 point = st.tuples(number, number, number)

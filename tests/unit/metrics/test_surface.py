@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
 from unireason.metrics.surface import SurfaceDistances, hd95, nsd, surface_distances
 
 MASKS = array_shapes(min_dims=2, max_dims=3, min_side=1, max_side=6).flatmap(

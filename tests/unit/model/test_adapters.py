@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tiny
-from unireason.errors import ModelError
+from unireason.core.errors import ModelError
 from unireason.model import adapters
 
 TARGETS = ("q_proj", "v_proj", "gate_proj", "down_proj")

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import tiny
-from unireason.errors import ModelError
-from unireason.grounding.prompts import BUILT_IN
+from unireason.core.errors import ModelError
+from unireason.grounding.profile import BUILT_IN
 from unireason.model import checkpoint as checkpoints
 from unireason.model import files, tokens, vision
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import tiny
-from unireason.errors import ModelError
-from unireason.model import adapters, parts
+from unireason.core.errors import ModelError
+from unireason.model import adapters
+from unireason.model import adapters as parts
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 import tiny
-from unireason.model.positions import chunk_positions
-from unireason.model.tokens import picture_ids
+from unireason.model.tokens import chunk_positions, picture_ids
 
 
 def test_one_picture_by_hand():

@@ -13,8 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import tiny
-from unireason.errors import ModelError, UniReasonError
-from unireason.model import adapters, checkpoint, weights
+from unireason.core.errors import ModelError, UniReasonError
+from unireason.model import adapters, checkpoint
+from unireason.model import files as weights
 from unireason.model.save import save
 
 IDS = torch.tensor([[65, 66, 67, 68]])

@@ -12,15 +12,14 @@ from PIL import Image
 
 from unireason import imaging
 from unireason.cli import main
-from unireason.data.extract.slices import picture
-from unireason.data.sources.phantom import generate
-from unireason.data.sources.phantom_files import write_patients
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.core.types import PHANTOM, Frame, ScopeCheck, Source, Trace
+from unireason.data.regions import picture
+from unireason.data.sources.phantom import generate, write_patients
 from unireason.grounding.trace import from_json, to_json
-from unireason.model.scope import PHANTOM_SCOPE, Scope, scope_of, told
-from unireason.model.scope import from_json as scope_from_json
-from unireason.report.caution import banner, of_results, of_traces
-from unireason.types import PHANTOM, Frame, ScopeCheck, Source, Trace
+from unireason.model.files import PHANTOM_SCOPE, Scope, scope_of, told
+from unireason.model.files import from_json as scope_from_json
+from unireason.report.html import banner, of_results, of_traces
 
 MADE, REAL = Source("a", "nifti", "", PHANTOM), Source("a", "nifti", "")
 

@@ -5,11 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from unireason.model import checkpoint, patches, scratch, vision
-from unireason.model.processor import make_processor
+from unireason.model import checkpoint, scratch, vision
+from unireason.model import vision as patches
+from unireason.model.files import make_processor
 from unireason.model.save import save
 
-SHAPE = scratch.Shape(width=64, layers=1, heads=4, kv_heads=2, mlp=64, vision_width=32, vision_layers=1, vision_heads=2)
+SHAPE = scratch.NetworkShape(width=64, layers=1, heads=4, kv_heads=2, mlp=64, vision_width=32, vision_layers=1, vision_heads=2)
 
 
 @pytest.fixture(scope="module")
@@ -66,4 +67,4 @@ def test_training_resizes_as_serving_does(tmp_path, tokenizer):
         picture = rng.integers(0, 256, size, dtype=np.uint8)
         height, width = vision.model_size(loaded, *size)
         prepared = vision.prepare(loaded, [picture])
-        assert np.array_equal(prepared.pictures[0], patches.resized(picture, height, width))
+        assert np.array_equal(prepared.pictures[0], patches.resized_picture(picture, height, width))

@@ -3,8 +3,8 @@
 import pytest
 
 import tiny
-from unireason.errors import ModelError
-from unireason.grounding.prompts import Picture, Profile
+from unireason.core.errors import ModelError
+from unireason.grounding.profile import Picture, Profile
 from unireason.model import tokens
 from unireason.model.checkpoint import assemble
 

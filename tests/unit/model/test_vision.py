@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
-from unireason.errors import FormatError, ModelError
+from unireason.core.errors import FormatError, ModelError
+from unireason.core.types import Frame
 from unireason.grounding.crop import smart_resize
 from unireason.model import vision
 from unireason.model.checkpoint import assemble
-from unireason.model.processor import make_processor
-from unireason.types import Frame
+from unireason.model.files import make_processor
 
 
 def test_frame_is_grid_times_patch():
@@ -79,8 +79,7 @@ def test_features_do_not_depend_on_company(monkeypatch):
 def test_embedded_features_equal_pictures_given_to_the_network():
     made = tiny.checkpoint()
     prepared = vision.prepare(made, list(tiny.stack().slices))
-    from unireason.model.positions import chunk_positions
-    from unireason.model.tokens import prompt_ids
+    from unireason.model.tokens import chunk_positions, prompt_ids
 
     ids = prompt_ids(made, tiny.PROFILE.parts("volume", "q", n_slices=4), prepared.grid_thw)
     row = torch.tensor([ids])

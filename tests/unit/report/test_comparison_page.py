@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 import evaluation_samples as samples
-from unireason.cli.eval.compare import answers_of
-from unireason.errors import FormatError
+from unireason.cli.compare import answers_of
+from unireason.core.errors import FormatError
 from unireason.evaluate.comparison import compare, read_run, shared
-from unireason.report import comparison_questions
-from unireason.report.comparison import p_value, points, write_comparison
-from unireason.report.comparison_questions import Answers
-from unireason.report.evaluation_cards import Row
+from unireason.report import comparison as comparison_questions
+from unireason.report.comparison import Answers, p_value, points, write_comparison
+from unireason.report.run import Row
 
 HOSTILE = "<script>alert(1)</script>'\""
 

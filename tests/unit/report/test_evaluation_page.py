@@ -15,12 +15,10 @@ import pytest
 from PIL import Image
 
 import evaluation_samples as samples
-from unireason.errors import FormatError
-from unireason.report import evaluation
-from unireason.report.evaluation import choose, write_run
-from unireason.report.evaluation_cards import card, family, fitting, pick, pictures, standing
-from unireason.report.evaluation_dots import dot
-from unireason.report.evaluation_tables import command
+from unireason.core.errors import FormatError
+from unireason.report import run
+from unireason.report.run import card, choose, family, fitting, pick, pictures, standing, write_run
+from unireason.report.run_tables import command, dot
 
 HOSTILE = "<script>alert(1)</script> `a` | b\n# c"
 
@@ -196,7 +194,7 @@ def test_lists_share_the_room_of_a_page() -> None:
 
 def test_long_texts_do_not_make_a_long_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cards have more than 60,000 characters each, and there is room for 300,000: four at most, and how many is said."""
-    monkeypatch.setattr(evaluation, "_TEXT", 300_000)
+    monkeypatch.setattr(run, "_TEXT", 300_000)
     page, _ = written(tmp_path, [samples.row(n, n % 2 == 0, question="why " * 15_000, look=False) for n in range(20)])
     assert len(page) < 400_000
     assert 2 <= page.count("data-card data-verdict") <= 4

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unireason.errors import FormatError
-from unireason.report.evidence_figure import write_evidence_figure
+from unireason.core.errors import FormatError
+from unireason.report.evidence import write_evidence_figure
 
 
 def part(accuracy: float, lost: float | None = None, *, removed: bool = True) -> dict:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unireason.errors import FormatError
-from unireason.report import reliability
-from unireason.report.reliability import write_reliability
+from unireason.core.errors import FormatError
+from unireason.report import run_tables
+from unireason.report.run_tables import write_reliability
 
 GOOD = {
     "n": 1200,
@@ -23,8 +23,8 @@ NOTHING = {"n": 0, "auroc": None, "ece": None, "bins": []}
 def drawn(predictors, path, monkeypatch, **options):
     """Every panel's title, summary and axes."""
     found = []
-    real = reliability._dress
-    monkeypatch.setattr(reliability, "_dress", lambda axes, *words: (found.append((axes, *words)), real(axes, *words)))
+    real = run_tables._dress
+    monkeypatch.setattr(run_tables, "_dress", lambda axes, *words: (found.append((axes, *words)), real(axes, *words)))
     write_reliability(predictors, path, **options)
     return found
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unireason.report.ablation import claim_texts, table, write_ablation
-from unireason.report.arms import draw
+from unireason.report.ablation import claim_texts, draw, table, write_ablation
 
 
 def scores(accuracy, *, looked=1.0, iou=0.5):

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
 from unireason.report.consistency import Example, Point, write_consistency
 
 NAMES = ("agreement", "slice_to_truth", "volume_to_truth", "cuboid_to_truth", "other_patient", "ceiling")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
+from unireason.core.types import Case, Geometry, Source
 from unireason.data.item import Item, Layer, Loaded, MaskRef
 from unireason.report import contact
 from unireason.report.contact import SIDE, TONES, Tile, fullest, sheet, tile
-from unireason.types import Case, Geometry, Source
 
 
 def loaded(labels: np.ndarray, names: dict[int, str], spacing: tuple[float, ...] | None = None, affine: bool = False) -> Loaded:

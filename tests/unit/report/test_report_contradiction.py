@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 import report_samples as samples
-from unireason.report import page
-from unireason.report.index import Entry, write_index
-from unireason.report.markup import CONTRADICTS
-from unireason.report.rollout_cards import section
-from unireason.types import Problem, Scored
+from unireason.core.types import Problem, Scored
+from unireason.report import trace as page
+from unireason.report.folder import IndexEntry, write_index
+from unireason.report.html import CONTRADICTS
+from unireason.report.rollouts import section
 
 
 @pytest.mark.parametrize("against", [True, False])
@@ -18,6 +18,6 @@ def test_a_badge_on_every_page(against, tmp_path):
     problems = (Problem("choice_text_mismatch", "A. liver"),) if against else ()
     trace = replace(sample.trace, problems=problems)
     scored = Scored(trace, 1.0, {"answer": 1.0}, "A", "case", sample.stack.slices)
-    index = write_index([Entry(trace, sample.case, sample.stack)], tmp_path / "index.html", title="x").read_text()
+    index = write_index([IndexEntry(trace, sample.case, sample.stack)], tmp_path / "index.html", title="x").read_text()
     for html in (page.build(trace, sample.case, sample.stack), section(0, [scored, scored]), index):
         assert (CONTRADICTS in html) is against

@@ -10,8 +10,7 @@ import pytest
 import datasets
 from unireason.data.checks.run import Report, check
 from unireason.data.dataset import Dataset
-from unireason.report.dataset import write
-from unireason.report.dataset_cards import choose
+from unireason.report.dataset import choose, write
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.core.types import Frame
 from unireason.report.evidence import Flip, write_evidence
-from unireason.types import Frame
 
 
 def part(accuracy, **more):

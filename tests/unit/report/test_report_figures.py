@@ -8,9 +8,9 @@ import pytest
 from PIL import Image, ImageColor
 
 import report_samples as samples
-from unireason.errors import FormatError
-from unireason.report import figures
-from unireason.report.scene import TONES
+from unireason.core.errors import FormatError
+from unireason.report import pictures
+from unireason.report.pictures import TONES
 
 FIRST = ImageColor.getrgb(TONES[0])
 
@@ -21,7 +21,7 @@ def parts(sample: samples.Sample) -> tuple:  # type: ignore[type-arg]
 
 def test_thumbnail_draws_the_box_where_box_model_says() -> None:
     # frame 84 x 56 drawn at 168 x 112: factor 2; box 28,19..56,37 covers pixels 56..111 x 38..73
-    pixels = np.asarray(figures.thumbnail(*parts(samples.image()), height=112))
+    pixels = np.asarray(pictures.thumbnail(*parts(samples.image()), height=112))
     assert pixels.shape == (112, 168, 3)
     line = np.all(pixels == FIRST, axis=2)
     line[:37] = False  # the number stands above the box
@@ -31,12 +31,12 @@ def test_thumbnail_draws_the_box_where_box_model_says() -> None:
 
 
 def test_thumbnail_of_a_volume_keeps_true_proportions() -> None:
-    assert figures.thumbnail(*parts(samples.volume()), height=100).size == (96, 100)
+    assert pictures.thumbnail(*parts(samples.volume()), height=100).size == (96, 100)
 
 
 def test_overlay_shows_slices_crops_and_grows_with_its_content(tmp_path: Path) -> None:
     sample = samples.volume()
-    path = figures.write_overlay(*parts(sample), tmp_path / "trace.png", width=900)
+    path = pictures.write_overlay(*parts(sample), tmp_path / "trace.png", width=900)
     with Image.open(path) as picture:
         assert picture.format == "PNG"
         assert picture.width == 900
@@ -45,13 +45,13 @@ def test_overlay_shows_slices_crops_and_grows_with_its_content(tmp_path: Path) -
     assert ImageColor.getrgb(TONES[0]) in colours
     assert ImageColor.getrgb(TONES[1]) in colours
     longer = replace(sample.trace, question=sample.trace.question * 8)
-    assert figures.overlay(longer, sample.case, sample.stack, width=900).height > height
+    assert pictures.overlay(longer, sample.case, sample.stack, width=900).height > height
 
 
 def test_overlay_without_looks_shows_the_middle_slice() -> None:
     sample = samples.volume()
     bare = replace(sample.trace, steps=())
-    picture = np.asarray(figures.overlay(bare, sample.case, sample.stack, width=600))
+    picture = np.asarray(pictures.overlay(bare, sample.case, sample.stack, width=600))
     assert picture.shape[1] == 600
     assert not any(np.all(picture == ImageColor.getrgb(tone), axis=2).any() for tone in TONES)
 
@@ -59,14 +59,14 @@ def test_overlay_without_looks_shows_the_middle_slice() -> None:
 def test_hostile_text_and_endless_words_are_drawn_inside_the_picture() -> None:
     sample = samples.hostile()
     trace = replace(sample.trace, question="w" * 3000)
-    pixels = np.asarray(figures.overlay(trace, sample.case, sample.stack, width=500))
+    pixels = np.asarray(pictures.overlay(trace, sample.case, sample.stack, width=500))
     assert (pixels[:, 474:] == 255).all(), "the right margin stays empty"
 
 
 def test_montage_lays_slices_out_in_reading_order() -> None:
     sample = samples.volume()
     flat = np.repeat(np.arange(10, dtype=np.uint8) * 20, 56 * 56).reshape(10, 56, 56)
-    sheet = np.asarray(figures.montage(replace(sample.stack, slices=flat), columns=4, tile=56))
+    sheet = np.asarray(pictures.montage(replace(sample.stack, slices=flat), columns=4, tile=56))
     assert sheet.shape == (3 * 58 - 2, 4 * 58 - 2, 3)
     for z in range(10):
         assert sheet[(z // 4) * 58 + 40, (z % 4) * 58 + 40, 0] == z * 20
@@ -75,11 +75,11 @@ def test_montage_lays_slices_out_in_reading_order() -> None:
 def test_senseless_sizes_are_refused() -> None:
     sample = samples.volume()
     with pytest.raises(FormatError, match="at least 400"):
-        figures.overlay(*parts(sample), width=100)
+        pictures.overlay(*parts(sample), width=100)
     with pytest.raises(FormatError, match="at least 32"):
-        figures.thumbnail(*parts(sample), height=3)
+        pictures.thumbnail(*parts(sample), height=3)
     for options in ({"columns": 0}, {"tile": 3}):
         with pytest.raises(FormatError, match="contact sheet"):
-            figures.montage(sample.stack, **options)
+            pictures.montage(sample.stack, **options)
     with pytest.raises(FormatError, match="0 slices"):
-        figures.montage(replace(sample.stack, slices=sample.stack.slices[:0]))
+        pictures.montage(replace(sample.stack, slices=sample.stack.slices[:0]))

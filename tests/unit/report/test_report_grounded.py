@@ -9,19 +9,18 @@ import pytest
 from PIL import Image
 
 import report_samples as samples
-from unireason.data.extract.slices import picture
-from unireason.engine.pointing import masks_of, target
+from unireason.core.types import AnswerStep, Box2D, Case, Frame, Geometry, Source, TextStep, Trace
+from unireason.data.regions import picture
+from unireason.engine.masks import masks_of, target
 from unireason.imaging import read
 from unireason.imaging.geometry import volume_geometry
-from unireason.imaging.serialize import serialize
-from unireason.report import page
-from unireason.report.findings import Findings, shown
+from unireason.imaging.present import serialize
+from unireason.report import trace as page
 from unireason.report.folder import MAX_SLICES, save_masks, save_report, save_traces, shown_stack
-from unireason.report.grounded import Grounded, save, to_json
-from unireason.report.regions import measured, region_json, words
+from unireason.report.grounded import GroundedPage, grounded_json, save
 from unireason.report.text import region_lines, target_lines
+from unireason.report.trace import PageFindings, measured, region_json, shown, words
 from unireason.segment.expert import finished
-from unireason.types import AnswerStep, Box2D, Case, Frame, Geometry, Source, TextStep, Trace
 
 ANSWER = '<answer>{"bbox": [2,4,10,12], "points_1": [4,6], "points_2": [8,10]}</answer>'
 QUESTION = "Which thing is bright?"
@@ -76,11 +75,11 @@ def grounded(case, text=ANSWER, *, slice=None, propagate=False):
     trace = asked(text, source=case.source.name)
     marked = masks_of(trace, case, Filler(), slice=slice, propagate=propagate)
     found = target(trace, case, slice=slice)
-    return Grounded(trace, case, found, measured(marked, case), "filler", {"answer": 0.5, "mask": 0.25})
+    return GroundedPage(trace, case, found, measured(marked, case), "filler", {"answer": 0.5, "mask": 0.25})
 
 
 def test_json_of_a_picture_word_for_word():
-    assert to_json(grounded(flat()), notes=["a note"]) == {
+    assert grounded_json(grounded(flat()), notes=["a note"]) == {
         "question": QUESTION,
         "reasoning": "It shines.",
         "box": {"model": [2, 4, 10, 12], "voxel": [4, 8, 20, 24], "world": None},
@@ -114,7 +113,7 @@ def test_json_of_a_picture_word_for_word():
 
 
 def test_json_of_a_slice_names_it_in_the_file():
-    found = to_json(grounded(deep(), slice=3))
+    found = grounded_json(grounded(deep(), slice=3))
     assert found["slice"] == {"axis": "k", "voxel": 4, "canonical": 3}
     assert found["box"]["voxel"] == [36, 8, 4, 52, 24, 5]
     # x = 10 - 0.5 (i - 0.5), y = 20 + 0.5 (j - 0.5), z = 30 - 2 (k - 0.5)
@@ -124,7 +123,7 @@ def test_json_of_a_slice_names_it_in_the_file():
 
 
 def test_json_without_a_usable_box():
-    found = to_json(grounded(flat(), "<answer>[]</answer>"))
+    found = grounded_json(grounded(flat(), "<answer>[]</answer>"))
     assert (found["box"], found["mask"], found["score"], found["statistics"]) == (None, None, None, None)
     assert found["points"] == {"model": [], "voxel": [], "world": None}
     json.dumps(found, allow_nan=False)
@@ -138,7 +137,7 @@ def test_a_folder_of_a_picture(tmp_path):
     mask = np.asarray(Image.open(tmp_path / "deep" / "er" / "mask.png"))
     assert np.array_equal(mask == 255, flat().pixels == 200)
     assert json.loads((tmp_path / "deep" / "er" / "statistics.json").read_text())["mask"] == "mask.png"
-    assert to_json(saved, folder=tmp_path)["mask"] == str(tmp_path / "mask.png")
+    assert grounded_json(saved, folder=tmp_path)["mask"] == str(tmp_path / "mask.png")
     assert json.loads((tmp_path / "deep" / "er" / "trace.json").read_text())["raw_text"].endswith("</answer><|im_end|>")
 
 
@@ -166,7 +165,7 @@ def planes(html, kind):
 def test_the_page_of_a_slice_is_the_page_of_its_volume():
     case = deep()
     found = grounded(case, slice=3, propagate=True)
-    html = page.build(found.trace, case, shown_stack(case, "auto"), findings=Findings(found.target, found.regions))
+    html = page.build(found.trace, case, shown_stack(case, "auto"), findings=PageFindings(found.target, found.regions))
     assert html.count("<img src=") == 8
     assert planes(html, "mask") == list(range(8))
     assert planes(html, "point") == [3]
@@ -182,7 +181,7 @@ def test_the_page_of_a_slice_is_the_page_of_its_volume():
 def test_the_page_of_a_picture():
     found = grounded(flat())
     stack = shown_stack(flat(), "auto")
-    html = page.build(found.trace, flat(), stack, findings=Findings(found.target, found.regions))
+    html = page.build(found.trace, flat(), stack, findings=PageFindings(found.target, found.regions))
     assert planes(html, "mask") == planes(html, "point") == [0]
     assert "M2,4 10,4 10,12 2,12Z" in html  # 16 pixels of the file are 8 of the model
     assert "M4 6h0M8 10h0" in html
@@ -191,7 +190,7 @@ def test_the_page_of_a_picture():
     plain = page.build(found.trace, flat(), stack)
     assert 'id="masks"' not in plain
     assert "<h2>Masks</h2>" not in plain
-    empty = page.build(found.trace, flat(), stack, findings=Findings())
+    empty = page.build(found.trace, flat(), stack, findings=PageFindings())
     assert empty == plain
 
 
@@ -199,7 +198,7 @@ def test_a_thick_stack_shows_the_slice_where_it_lies():
     case = deep()
     trace = asked()
     stack = serialize(case, depth=4, size=(28, 28))
-    look = shown(trace, Findings(target(trace, case, slice=5)), stack).looks[-1]
+    look = shown(trace, PageFindings(target(trace, case, slice=5)), stack).looks[-1]
     assert look.slices == (2,)
     assert look.box_model == (2, 4, 2, 10, 12, 3)
 
@@ -209,7 +208,7 @@ def test_looks_with_masks_are_saved_with_their_numbers(tmp_path):
     regions = measured(masks_of(sample.trace, sample.case, Filler()), sample.case)
     assert [r.marked.look for r in regions] == [1, 2]
     regions = save_masks(tmp_path, "trace-1-mask", regions, sample.case)
-    findings = [Findings(regions=regions)]
+    findings = [PageFindings(regions=regions)]
     save_traces(tmp_path, [sample.trace], sample.case, sample.stack, findings=findings)
     saved = json.loads((tmp_path / "trace-1-masks.json").read_text())
     assert [m["mask"] for m in saved] == ["trace-1-mask-look-1.nii.gz", "trace-1-mask-look-2.nii.gz"]
@@ -229,7 +228,7 @@ def test_the_answer_is_numbered_behind_the_looks():
     answer = replace(found.regions[0].marked.segmentation, mask=np.ones(size[::-1], bool))
     (look,) = measured(masks_of(sample.trace, sample.case, Filler()), sample.case)
     regions = [look, replace(found.regions[0], marked=replace(found.regions[0].marked, segmentation=answer))]
-    html = page.build(sample.trace, sample.case, sample.stack, findings=Findings(found.target, regions))
+    html = page.build(sample.trace, sample.case, sample.stack, findings=PageFindings(found.target, regions))
     assert re.findall(r'<g class="mask tone-(\d)[^"]*" data-plane="0" data-look="(\d)"', html) == [("0", "0"), ("1", "1")]
     assert '<b class="badge tone-1">2</b><span class="label">answer</span>' in html
 
@@ -239,7 +238,7 @@ def test_hostile_words_stay_words():
     (first, *_) = masks_of(sample.trace, sample.case, Filler())
     found = replace(first.segmentation, notes=(samples.HOSTILE,))
     regions = measured([replace(first, label=samples.HOSTILE, segmentation=found)], sample.case)
-    html = page.build(sample.trace, sample.case, sample.stack, findings=Findings(regions=regions))
+    html = page.build(sample.trace, sample.case, sample.stack, findings=PageFindings(regions=regions))
     assert samples.HOSTILE not in html
     assert "<svg onload" not in html
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import report_samples as samples
 from report_samples import HOSTILE
-from unireason.report.index import Entry, write_index
+from unireason.report.folder import IndexEntry, write_index
 
 
-def entry(sample: samples.Sample, **more: object) -> Entry:
-    return Entry(sample.trace, sample.case, sample.stack, **more)  # type: ignore[arg-type]
+def entry(sample: samples.Sample, **more: object) -> IndexEntry:
+    return IndexEntry(sample.trace, sample.case, sample.stack, **more)  # type: ignore[arg-type]
 
 
 def test_scores_families_and_cards(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_scores_families_and_cards(tmp_path: Path) -> None:
 
 
 def test_missing_or_odd_scores_leave_a_dash() -> None:
-    from unireason.report.index import _panel
+    from unireason.report.folder import _panel
 
     text = _panel("3d", {"accuracy": "high", "accuracy_ci95": [0.2], "n": None, "by_family": {"x": {}}})
     assert text.count("<dd>\u2013</dd>") == 3

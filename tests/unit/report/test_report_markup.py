@@ -8,21 +8,21 @@ import re
 import pytest
 
 from report_samples import HOSTILE
-from unireason.report import markup
+from unireason.report import html
 
 
 def test_escape_leaves_nothing_that_html_would_read() -> None:
-    assert markup.escape('<a href="x">&\'') == "&lt;a href=&quot;x&quot;&gt;&amp;&#x27;"
-    assert not set("<>\"'") & set(markup.escape(HOSTILE))
+    assert html.escape('<a href="x">&\'') == "&lt;a href=&quot;x&quot;&gt;&amp;&#x27;"
+    assert not set("<>\"'") & set(html.escape(HOSTILE))
 
 
 def test_clean_replaces_what_cannot_be_shown_and_keeps_the_rest() -> None:
-    assert markup.clean("a\x00b\ud800c\u202ed\u2066\n\té漢") == "a\ufffdb\ufffdc\ufffdd\ufffd\n\té漢"
+    assert html.clean("a\x00b\ud800c\u202ed\u2066\n\té漢") == "a\ufffdb\ufffdc\ufffdd\ufffd\n\té漢"
 
 
 def test_inline_json_cannot_end_its_element_and_keeps_its_value() -> None:
     value = {"a": HOSTILE, "b": ["<!--", "\u2028"]}
-    text = markup.inline_json(value)
+    text = html.inline_json(value)
     assert "<" not in text
     assert ">" not in text
     assert "&" not in text
@@ -31,18 +31,18 @@ def test_inline_json_cannot_end_its_element_and_keeps_its_value() -> None:
 
 
 def test_inline_json_has_null_where_json_has_no_number() -> None:
-    assert json.loads(markup.inline_json([float("nan"), float("inf"), 1.5])) == [None, None, 1.5]
+    assert json.loads(html.inline_json([float("nan"), float("inf"), 1.5])) == [None, None, 1.5]
 
 
 def test_json_link_holds_the_value() -> None:
-    head, body = markup.json_link({"x": "é<"}).split(",", 1)
+    head, body = html.json_link({"x": "é<"}).split(",", 1)
     assert head == "data:application/json;base64"
     assert json.loads(base64.b64decode(body)) == {"x": "é<"}
 
 
 def test_policy_names_the_very_style_and_script_and_refuses_the_network() -> None:
     values = dict.fromkeys(("title", "facts", "scores", "filters", "cards"), "$style")
-    page = markup.render("index.html", about="report", style="b{}", script="let a", values=values)
+    page = html.render("index.html", about="report", style="b{}", script="let a", values=values)
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
     assert policy is not None
     for text in ("b{}", "let a"):
@@ -51,12 +51,12 @@ def test_policy_names_the_very_style_and_script_and_refuses_the_network() -> Non
     assert "img-src data:;" in policy[1]
     assert "unsafe" not in policy[1]
     assert page.count("b{}") == 1, "a $ inside a value must stay as it is"
-    assert page.count(markup.RESEARCH_ONLY) == 2
+    assert page.count(html.RESEARCH_ONLY) == 2
 
 
 def test_a_page_without_script_allows_none() -> None:
     values = dict.fromkeys(("title", "facts", "scores", "filters", "cards"), "")
-    page = markup.render("index.html", about="report", style="b{}", script="", values=values)
+    page = html.render("index.html", about="report", style="b{}", script="", values=values)
     assert "script-src 'none'" in page
     assert "<script" not in page
 
@@ -75,4 +75,4 @@ def test_a_page_without_script_allows_none() -> None:
     ],
 )
 def test_number_is_short_and_has_a_true_minus(value: float, text: str) -> None:
-    assert markup.number(value) == text
+    assert html.number(value) == text

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unireason.errors import FormatError, UniReasonError
-from unireason.report.masks import SIDE, mask_montage, mask_picture, write_mask_picture
-from unireason.types import Box2D, Box3D, Case, Geometry, Source
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.types import Box2D, Box3D, Case, Geometry, Source
+from unireason.report.pictures import SIDE, mask_montage, mask_picture, write_mask_picture
 
 BLUE, AMBER = (76, 194, 255), (255, 176, 46)
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from unireason.report.outlines import outlines
-from unireason.types import Frame, Stack
+from unireason.core.types import Frame, Stack
+from unireason.report.pictures import outlines
 
 
 def stack(shape, coverage=((0, 1),)):

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 import report_samples as samples
-from unireason.errors import FormatError, UniReasonError
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.types import LookStep, TextStep
 from unireason.grounding.trace import from_json
-from unireason.report import page
-from unireason.report.figures import overlay
-from unireason.types import LookStep, TextStep
+from unireason.report import trace as page
+from unireason.report.pictures import overlay
 
 
 class _Reader(HTMLParser):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unireason.errors import FormatError
-from unireason.report.pixels import addresses, fit
+from unireason.core.errors import FormatError
+from unireason.report.html import addresses, fit
 
 
 def decoded(link: str) -> np.ndarray:  # type: ignore[type-arg]

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.core.types import Frame, Stack
 from unireason.report.pointing import Pointed, pointing_markdown, write_pointing
-from unireason.types import Frame, Stack
 
 TITLES = {"iou": "IoU", "pdice_released": "pDice (released)", "dice_both": "Dice, both", "hd95_mm": "HD95, mm"}
 MEANS = {"iou": 0.5, "pdice_released": 1.25, "dice_both": 0.75, "hd95_mm": 3.5}

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import report_samples as samples
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.core.types import Frame, LookStep
 from unireason.imaging.geometry import model_to_voxel, voxel_to_world
-from unireason.report.scene import TONES, compose
-from unireason.types import Frame, LookStep
+from unireason.report.pictures import TONES, compose
 
 
 def test_maps_agree_with_the_geometry_at_random_points_of_an_oblique_volume() -> None:

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 import report_samples as samples
-from unireason.errors import FormatError
-from unireason.report.rollout_cards import is_right
-from unireason.report.rollouts import write_rollouts
-from unireason.types import AnswerStep, Scored
+from unireason.core.errors import FormatError
+from unireason.core.types import AnswerStep, Scored
+from unireason.report.rollouts import is_right, write_rollouts
 
 
 def scored(sample, reward, *, gold="B", case="knee", **more):

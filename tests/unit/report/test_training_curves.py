@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unireason.errors import UniReasonError
+from unireason.core.errors import UniReasonError
 from unireason.report import curves as drawing
-from unireason.report.curve_series import curves, running, stages
-from unireason.report.curves import PANELS, write_curves
+from unireason.report.curves import PANELS, curves, running, stages, write_curves
 
 
 def rows(stage, count, **values):

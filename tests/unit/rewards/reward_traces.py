@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from unireason.core.types import Crop, Frame, Tokens, Trace
 from unireason.grounding.grammar import parse
 from unireason.grounding.trace import Execution, steps_from_text
 from unireason.metrics.answers import answer_choice
-from unireason.types import Crop, Frame, Tokens, Trace
 
 SHOWN = "<|vision_start|><|image_pad|><|vision_end|>"
 FRAMES = {"image": Frame(200, 100, 1, "image"), "volume": Frame(200, 100, 10, "volume")}

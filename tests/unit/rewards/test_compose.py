@@ -5,12 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reward_traces import SHOWN, make_trace
 
-from unireason.errors import FormatError
-from unireason.grounding import umrg
-from unireason.rewards.compose import Letter, Scores, Texts, Weights, score, with_evidence, with_mask
-from unireason.rewards.spatial import Gold, umrg_reward
-from unireason.rewards.spatial3d import Gold3D
-from unireason.types import Box2D, Box3D
+from unireason.core.errors import FormatError
+from unireason.core.types import Box2D, Box3D
+from unireason.grounding import answer as umrg
+from unireason.rewards.compose import Letter, RewardTexts, Scores, Weights, score, with_evidence, with_mask
+from unireason.rewards.spatial import Gold, Gold3D, umrg_reward
 
 BOX = "<|box_start|>[0,0,20,50]<|box_end|>" + SHOWN
 LOOKED, BLIND = f"<think>see {BOX}</think>B", "<think>see</think>B"
@@ -51,8 +50,8 @@ def test_a_question_that_needs_no_look_is_not_asked_for_one():
 
 def test_open_questions():
     trace = make_trace(f"<think>{BOX}</think>The left kidney.", options=())
-    assert score(trace, Texts(("spleen", "left kidney"))).reward == pytest.approx(1)
-    assert score(trace, Texts(("spleen",))).reward == pytest.approx(0.2)
+    assert score(trace, RewardTexts(("spleen", "left kidney"))).reward == pytest.approx(1)
+    assert score(trace, RewardTexts(("spleen",))).reward == pytest.approx(0.2)
 
 
 def test_all_weights():
@@ -94,7 +93,7 @@ def test_implicit_grounding_in_a_volume():
 
 def test_bad_truths_and_missing_tokens():
     trace = make_trace(LOOKED)
-    for truth in (Letter("E"), Letter(""), Texts(()), Texts(("",))):
+    for truth in (Letter("E"), Letter(""), RewardTexts(()), RewardTexts(("",))):
         with pytest.raises(FormatError):
             score(trace, truth)
     with pytest.raises(FormatError, match="tokens"):
@@ -117,7 +116,7 @@ def test_bad_contrast(value):
 
 
 def test_the_weights_are_those_of_a_run():
-    from unireason.train.settings.grpo import Reward
+    from unireason.train.config import Reward
 
     assert [f.name for f in fields(Reward)] == [f.name for f in fields(Weights)]
     assert Weights(**asdict(Reward())) == Weights()
@@ -126,7 +125,9 @@ def test_the_weights_are_those_of_a_run():
 PIECES = ("<think>", "</think>", BOX, "B", " ", "x", "<answer>", "</answer>", "{'bbox': [0,0,9,9]}", TRUE, TRUE_3D, "<|box_end|>")
 
 
-@given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join), st.sampled_from([Letter("B"), Texts(("b",)), GOLD, GOLD_3D]))
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=9).map("".join), st.sampled_from([Letter("B"), RewardTexts(("b",)), GOLD, GOLD_3D])
+)
 def test_the_default_reward_lies_between_0_and_1(text, truth):
     try:
         trace = make_trace(text, options="abcd" if isinstance(truth, Letter) else ())

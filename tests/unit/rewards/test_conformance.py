@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from unireason.cli import conformance as command
 from unireason.cli import main
+from unireason.cli import tools as command
 from unireason.conformance import CHECKS, check, check_file
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
 from unireason.grounding import grammar
 from unireason.metrics import answers
 
@@ -18,7 +18,7 @@ CASES = json.loads(GOLDEN.read_text(encoding="utf-8"))
 
 def run(path, *flags):
     parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
+    command.add_conformance(parser.add_subparsers())
     args = parser.parse_args(["conformance", str(path), *flags])
     return args.run(args)
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.core.types import Box2D, Box3D, Frame
 from unireason.grounding import crop
-from unireason.metrics.overlap import box_iou
-from unireason.rewards.evidence import contrast, elsewhere
-from unireason.types import Box2D, Box3D, Frame
+from unireason.metrics.boxes import box_iou
+from unireason.rewards.outcome import contrast, elsewhere
 
 IMAGE, VOLUME = Frame(252, 252, 1, "image"), Frame(252, 252, 32, "volume")
 end = st.integers(-20, 140)

@@ -1,7 +1,7 @@
 import pytest
 from reward_traces import SHOWN, make_trace
 
-from unireason.rewards.measures import Measures, measure
+from unireason.rewards.outcome import Measures, measure
 
 SMALL, HALF = "<|box_start|>[0,0,20,50]<|box_end|>", "<|box_start|>[0,0,100,100]<|box_end|>"
 CUBOID = "<|box_start|>[0,0,2,100,50,5]<|box_end|>"

@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.core.types import Crop, Frame, Problem, Trace
 from unireason.grounding.trace import Execution, steps_from_text
 from unireason.metrics.answers import answer_choice
 from unireason.rewards.outcome import form, looks_in_reasoning, open_outcome, outcome, published_outcome
-from unireason.types import Crop, Frame, Problem, Trace
 
 SHOWN = "<|vision_start|><|image_pad|><|vision_end|>"
 BOX = "<|box_start|>[1,2,30,40]<|box_end|>"

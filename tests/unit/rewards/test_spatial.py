@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
-from unireason.grounding import umrg
+from unireason.core.errors import FormatError
+from unireason.core.types import Box2D
+from unireason.grounding import answer as umrg
 from unireason.rewards.spatial import MAXIMUM, Gold, read_gold, umrg_reward
-from unireason.types import Box2D
 
 GOLD = Gold(Box2D(0, 0, 100, 100), ((20, 20), (80, 80)))
 number = st.integers(-300, 300).map(float)

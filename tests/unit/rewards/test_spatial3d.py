@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
-from unireason.grounding import umrg
-from unireason.rewards.spatial3d import MAXIMUM, Gold3D, umrg_reward_3d
-from unireason.types import Box2D, Box3D
+from unireason.core.errors import FormatError
+from unireason.core.types import Box2D, Box3D
+from unireason.grounding import answer as umrg
+from unireason.rewards.spatial import MAXIMUM_3D, Gold3D, umrg_reward_3d
 
 GOLD = Gold3D(Box3D(0, 0, 0, 100, 100, 20), ((20, 20, 5), (80, 80, 15)))
 number = st.integers(-200, 200).map(float)
@@ -24,7 +24,7 @@ def smooth(value):
 
 
 def test_the_truth_itself_scores_full():
-    assert score(GOLD.box.coords, GOLD.points)["score"] == MAXIMUM == 4
+    assert score(GOLD.box.coords, GOLD.points)["score"] == MAXIMUM_3D == 4
 
 
 def test_cuboid_by_hand():
@@ -100,7 +100,7 @@ def test_an_inverted_cuboid_overlaps_nothing():
 @given(st.tuples(*[number] * 6), st.tuples(point, point))
 def test_bounds_and_order_of_points(box, points):
     found = score(box, points)
-    assert 0 <= found["score"] <= MAXIMUM
+    assert 0 <= found["score"] <= MAXIMUM_3D
     assert all(0 <= value <= 1 for name, value in found.items() if name != "score")
     assert score(box, points[::-1]) == found
     assert score(box, points, replace(GOLD, points=GOLD.points[::-1])) == found
@@ -117,7 +117,7 @@ def test_the_unit_of_the_scale_does_not_matter(box, points, factor):
     st.text(max_size=40) | st.lists(st.sampled_from(["<answer>", "</answer>", "{'bbox': [0,0,0,9,9,9]}", "<think>"])).map("".join)
 )
 def test_any_text_has_a_score(text):
-    assert 0 <= umrg_reward_3d(text, GOLD)["score"] <= MAXIMUM
+    assert 0 <= umrg_reward_3d(text, GOLD)["score"] <= MAXIMUM_3D
 
 
 @pytest.mark.parametrize(

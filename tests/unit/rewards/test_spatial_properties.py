@@ -4,11 +4,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from unireason.grounding import umrg
-from unireason.metrics.overlap import box_iou
-from unireason.rewards.spatial import MAXIMUM, Gold, umrg_reward
-from unireason.rewards.spatial3d import Gold3D, umrg_reward_3d
-from unireason.types import Box2D, Box3D
+from unireason.core.types import Box2D, Box3D
+from unireason.grounding import answer
+from unireason.metrics.boxes import box_iou
+from unireason.rewards.spatial import MAXIMUM, Gold, Gold3D, umrg_reward, umrg_reward_3d
 
 number = st.floats(-300, 300).filter(lambda v: v == 0 or abs(v) > 1e-6)
 flat, solid = st.tuples(number, number), st.tuples(number, number, number)
@@ -30,7 +29,7 @@ def rounded(values):
 
 
 def reward(box, points, gold, mode):
-    text = umrg.write("x", type(gold.box)(*rounded(box)), tuple(rounded(p) for p in points))
+    text = answer.write("x", type(gold.box)(*rounded(box)), tuple(rounded(p) for p in points))
     return umrg_reward(text, gold, mode=mode) if isinstance(gold, Gold) else umrg_reward_3d(text, gold)
 
 
@@ -109,7 +108,7 @@ WILD = (
 def test_wild_numbers_have_a_score(values, mode):
     for axes in (2, 3):
         box, first, second = values[: 2 * axes], values[:axes], values[-axes:]
-        fields = ", ".join(f"'{k}': [{','.join(v)}]" for k, v in zip(umrg.KEYS, (box, first, second), strict=True))
+        fields = ", ".join(f"'{k}': [{','.join(v)}]" for k, v in zip(answer.KEYS, (box, first, second), strict=True))
         text = f"<think>x</think><answer>{{{fields}}}</answer>"
         if axes == 2:
             found = umrg_reward(text, Gold(Box2D(0, 0, 9, 9), ((1, 1), (8, 8))), mode=mode)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.types import Box2D, Box3D, Case, Geometry, Source
+from unireason.core.types import Box2D, Box3D, Case, Geometry, Source
 
 Array = NDArray[Any]
 

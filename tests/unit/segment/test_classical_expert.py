@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from segment_cases import box_of, dice, ellipse, image, painted, volume
 
-from unireason.errors import FormatError
-from unireason.segment.classical import search as searching
-from unireason.segment.classical.expert import Classical
+from unireason.core.errors import FormatError
+from unireason.core.types import Box2D, Box3D
+from unireason.segment import classical as searching
+from unireason.segment.classical import Classical
 from unireason.segment.expert import Prompt
-from unireason.types import Box2D, Box3D
 
 DISC = ellipse((80, 90), (40, 45), (14, 18))
 BALL = ellipse((20, 60, 64), (10, 30, 32), (5, 15, 15))
@@ -261,7 +261,7 @@ def test_a_thinned_region_gives_nearly_the_same(monkeypatch):
 
 def test_no_network_is_loaded():
     code = (
-        "import sys; from unireason.segment.catalogue import make_expert; make_expert('classical'); "
+        "import sys; from unireason.segment.expert import make_expert; make_expert('classical'); "
         "print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from segment_cases import ellipse, painted
 
-from unireason.segment.classical.cleaning import component, expected_dice
-from unireason.segment.classical.fit import Ellipse, Settings, judge, learn, neighbours
-from unireason.segment.classical.region import cut
+from unireason.segment.classical import ClassicalSettings, Ellipse, component, cut, expected_dice, judge, learn, neighbours
 
 NONE = np.zeros((0, 2), np.intp)
 
@@ -46,7 +44,7 @@ def test_borders_count_as_continued():
 
 def test_grey_levels_of_the_inside_get_positive_logits():
     mask, region = disc_region()
-    learned = learn(region, NONE, Settings())
+    learned = learn(region, NONE, ClassicalSettings())
     table, levels = learned.model.tables[0], region.levels[0]
     block = mask[region.block]
     assert table[levels[block]].mean() > 2
@@ -58,15 +56,15 @@ def test_the_ellipse_moves_towards_the_structure():
     mask = ellipse((40, 40), (20, 20), (9, 9))
     low, high = np.array([13.0, 11.0]), np.array([31.0, 29.0])  # two rows too low
     region = cut(painted(mask), low, high, spacing=np.ones(2), margin=0.5, most=1 << 20)
-    centre = learn(region, NONE, Settings(follow=1.0)).model.ellipse.centre[0] + region.block[0].start
+    centre = learn(region, NONE, ClassicalSettings(follow=1.0)).model.ellipse.centre[0] + region.block[0].start
     assert 20.0 <= centre < 20.6
 
 
 def test_nothing_lies_beyond_the_reach_or_where_nothing_is_known():
     _, region = disc_region()
     region.known[18, 18] = False
-    found = learn(region, NONE, Settings())
-    far = found.model.ellipse.distance(region.shape) > Settings().reach
+    found = learn(region, NONE, ClassicalSettings())
+    far = found.model.ellipse.distance(region.shape) > ClassicalSettings().reach
     assert far.any()
     assert not found.inside[far].any()
     assert found.inside[18, 18] == 0
@@ -75,10 +73,10 @@ def test_nothing_lies_beyond_the_reach_or_where_nothing_is_known():
 def test_seeds_are_inside_whatever_else_is_said():
     _, region = disc_region()
     corner = np.array([[1, 1]])
-    found = learn(region, corner, Settings())
+    found = learn(region, corner, ClassicalSettings())
     assert found.inside[1, 1] == 1
-    assert judge(region, found.model, corner, Settings())[1, 1] == 1
-    assert judge(region, found.model, NONE, Settings())[1, 1] == 0
+    assert judge(region, found.model, corner, ClassicalSettings())[1, 1] == 1
+    assert judge(region, found.model, NONE, ClassicalSettings())[1, 1] == 0
 
 
 def parts() -> np.ndarray:

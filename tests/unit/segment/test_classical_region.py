@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unireason.segment.classical.region import cut, strides_for
+from unireason.segment.classical import cut, strides_for
 
 ONES = np.ones(2)
 

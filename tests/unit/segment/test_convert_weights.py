@@ -12,14 +12,11 @@ from safetensors.torch import load_file
 
 import original_networks
 from segment_networks import image_case
-from unireason.errors import ModelError, SizeLimitError
-from unireason.segment.catalogue import make_expert
-from unireason.segment.expert import Prompt
-from unireason.segment.networks import convert as conversion
-from unireason.segment.networks.convert import convert, read_original
-from unireason.segment.networks.convert_sam import sam_model, sam_tensors
-from unireason.segment.networks.convert_sam2 import medsam2_model, sam2_tensors
-from unireason.types import Box2D
+from unireason.core.errors import ModelError, SizeLimitError
+from unireason.core.types import Box2D
+from unireason.segment import convert as conversion
+from unireason.segment.convert import convert, medsam2_model, read_original, sam2_tensors, sam_model, sam_tensors
+from unireason.segment.expert import Prompt, make_expert
 
 SMALL = {"width": 64, "depth": 3, "grid": 16, "channels": 32}
 STORED = "model.safetensors"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from unireason.cli.experts import EXPERTS as SHOWN
-from unireason.errors import ModelError
-from unireason.segment.catalogue import DEFAULT, EXPERTS, make_expert
-from unireason.segment.networks.catalogue import WHERE
+from unireason.cli.ask import EXPERTS as SHOWN
+from unireason.core.errors import ModelError
+from unireason.segment.expert import DEFAULT, EXPERTS, WHERE, make_expert
 
 
 def test_the_default_needs_nothing():

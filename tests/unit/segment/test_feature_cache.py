@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from unireason.imaging.window import Window
-from unireason.segment.networks.features import FeatureCache
+from unireason.imaging.present import Window
+from unireason.segment.sam import FeatureCache
 
 WINDOW = Window(0.0, 1.0, "")
 

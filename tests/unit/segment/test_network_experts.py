@@ -11,11 +11,9 @@ import pytest
 import torch
 
 from segment_networks import MODELS, SIZE, image_case, saved, volume_case
-from unireason.errors import FormatError, ModelError
-from unireason.segment.catalogue import make_expert
-from unireason.segment.expert import Prompt
-from unireason.segment.networks.catalogue import WHERE, make_network_expert
-from unireason.types import Box2D, Box3D
+from unireason.core.errors import FormatError, ModelError
+from unireason.core.types import Box2D, Box3D
+from unireason.segment.expert import WHERE, Prompt, make_expert, make_network_expert
 
 BOX = Box2D(10, 12, 50, 30)
 PLACES = ((20.0, 20.0), (30.0, 24.5))

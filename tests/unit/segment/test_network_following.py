@@ -13,14 +13,11 @@ from torch.nn.functional import max_pool2d
 from transformers import Sam2Model, Sam2VideoInferenceSession
 
 from segment_networks import SIZE, sam2_model, sam_model, volume_case
-from unireason.errors import ModelError
+from unireason.core.errors import ModelError
+from unireason.core.types import Box2D, Box3D
 from unireason.segment.expert import Prompt
-from unireason.segment.networks.expert import NetworkExpert
-from unireason.segment.networks.features import Features
-from unireason.segment.networks.recipe import Recipe
-from unireason.segment.networks.sam import Ask, Found
-from unireason.segment.networks.sam2 import Sam2Network
-from unireason.types import Box2D, Box3D
+from unireason.segment.networks import NetworkExpert, Recipe
+from unireason.segment.sam import Features, Sam2Network, SamMasks, SamPrompt
 
 RECIPE = Recipe("squash", "bilinear", "minmax", "never")
 
@@ -30,12 +27,12 @@ class Bright:
 
     def __init__(self) -> None:
         self.size, self.model = 96, torch.nn.Identity()
-        self.asked: list[Ask] = []
+        self.asked: list[SamPrompt] = []
 
     def encode(self, pixels: torch.Tensor) -> Features:
         return (pixels[0],)
 
-    def decode(self, features: Features, ask: Ask) -> Found:
+    def decode(self, features: Features, ask: SamPrompt) -> SamMasks:
         self.asked.append(ask)
         bright = features[0] > 0.5
         inside = torch.zeros_like(bright)
@@ -45,7 +42,7 @@ class Bright:
         elif ask.points is not None:
             x, y = (int(v + 0.5) for v in ask.points[0, 0])
             inside[max(y - 20, 0) : y + 20, max(x - 20, 0) : x + 20] = True
-        return Found(torch.where(bright & inside, 1.0, -1.0)[None], torch.tensor([0.75]))
+        return SamMasks(torch.where(bright & inside, 1.0, -1.0)[None], torch.tensor([0.75]))
 
 
 class Following(Bright):
@@ -56,7 +53,7 @@ class Following(Bright):
         self.orders: list[list[int]] = []
 
     def follow(
-        self, features: Callable[[int], Features], order: Sequence[int], *, frames: int, ask: Ask
+        self, features: Callable[[int], Features], order: Sequence[int], *, frames: int, ask: SamPrompt
     ) -> Iterator[torch.Tensor]:
         self.orders.append([])
         last = self.decode(features(order[0]), ask).logits > 0
@@ -196,7 +193,7 @@ def test_the_real_network_follows_as_its_own_session_does():
     network = Sam2Network(model)
     film = torch.randn(6, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     corners, inside = [[10.0, 12.0], [40.0, 44.0]], [[20.0, 22.0]]
-    ask = Ask(torch.tensor(corners).view(1, 4), torch.tensor([inside]), False)
+    ask = SamPrompt(torch.tensor(corners).view(1, 4), torch.tensor([inside]), False)
     with torch.inference_mode():
         held = [network.encode(frame) for frame in film]
         for order in (range(2, 6), range(2, -1, -1)):
@@ -227,7 +224,7 @@ def test_a_network_without_a_memory_says_so():
 
 
 def test_a_real_network_without_memory_on_a_cuboid():
-    from unireason.segment.networks.sam import SamNetwork
+    from unireason.segment.sam import SamNetwork
 
     (found,) = expert(SamNetwork(sam_model())).segment(disc_volume()[0], [Prompt(CUBOID)])
     assert set(np.flatnonzero(found.mask.any((1, 2)))) <= set(range(4, 16))

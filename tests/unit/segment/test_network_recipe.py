@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import grid_sample
 
-from unireason.segment.networks.recipe import Placement, Recipe, place, prepare
+from unireason.segment.networks import Placement, Recipe, place, prepare
 
 PAD = Recipe("pad", "bilinear", "imagenet", "point")
 SQUASH = Recipe("squash", "bicubic", "minmax", "never")

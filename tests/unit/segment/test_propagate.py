@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from segment_cases import box_of, dice, ellipse, image, painted, volume
 
-from unireason.errors import ModelError
-from unireason.segment.classical.expert import Classical
+from unireason.core.errors import ModelError
+from unireason.core.types import Box2D, Case
+from unireason.segment.classical import Classical
 from unireason.segment.expert import Prompt, Segmentation, finished
 from unireason.segment.propagate import follow, on_slice, slice_case
-from unireason.types import Box2D, Case
 
 SHAPE = (24, 64, 70)
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import layer_norm
 
 from segment_networks import sam_med2d_model
-from unireason.segment.networks.sam_med2d import AdaptedPerceptron, Adapter
+from unireason.segment.sam import AdaptedPerceptron, Adapter
 
 CHANNELS = 4
 

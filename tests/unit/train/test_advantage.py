@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
-from unireason.train.objective.advantage import advantages
+from unireason.core.errors import FormatError
+from unireason.train.loss import advantages
 
 
 def test_group_by_hand():

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from unireason.train import allocator
-from unireason.train.allocator import give_back
+from unireason.train import context
+from unireason.train.context import give_back
 
 
 def resident() -> int:
@@ -28,5 +28,5 @@ def test_what_lies_between_living_pieces_is_returned():
 
 
 def test_a_library_that_cannot_do_it_is_left_alone(monkeypatch):
-    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: object())
+    monkeypatch.setattr(context.ctypes, "CDLL", lambda name: object())
     assert give_back() is False

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unireason.data.question import Question
+from unireason.data.scene import DataQuestion
 from unireason.model import scratch
 from unireason.model.checkpoint import assemble
-from unireason.model.processor import make_processor
+from unireason.model.files import make_processor
 from unireason.model.tokens import decode, encode_text
 from unireason.train.base.cohort import VOLUME, views
 from unireason.train.base.lessons import NAMES, drill_tree, phrases, shuffled, view_tree
 from unireason.train.base.recipe import MAX_PIXELS, MIN_PIXELS, PROFILE
-from unireason.train.network.encode import Encoder
+from unireason.train.policy import Encoder
 
-SHAPE = scratch.Shape(width=64, layers=1, heads=4, kv_heads=2, mlp=64, vision_width=32, vision_layers=1, vision_heads=2)
+SHAPE = scratch.NetworkShape(width=64, layers=1, heads=4, kv_heads=2, mlp=64, vision_width=32, vision_layers=1, vision_heads=2)
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +109,11 @@ def test_words_of_the_lessons_are_single_tokens(encoder, cohort):
 
 
 def test_shuffling_moves_facts_and_looks_along():
-    asked = Question("size_comparison", "largest", (), "Which?", ("a", "b", "c"), 1, ("1", "3", "2"), ("a", "b", "c"))
+    asked = DataQuestion("size_comparison", "largest", (), "Which?", ("a", "b", "c"), 1, ("1", "3", "2"), ("a", "b", "c"))
     for seed in range(6):
         turned = shuffled(asked, np.random.default_rng(seed))
         assert turned.right == "b"
         assert turned.needs == turned.options
         assert dict(zip(turned.options, turned.facts, strict=True)) == {"a": "1", "b": "3", "c": "2"}
-    fixed = Question("spatial_relation", "direction", (), "Where?", ("left", "right"), 0, ("left",), ("heart", "liver"))
+    fixed = DataQuestion("spatial_relation", "direction", (), "Where?", ("left", "right"), 0, ("left",), ("heart", "liver"))
     assert shuffled(fixed, np.random.default_rng(1)).needs == ("heart", "liver")

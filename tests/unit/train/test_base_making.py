@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from unireason.errors import FormatError
-from unireason.model.scratch import Shape
+from unireason.core.errors import FormatError
+from unireason.model.scratch import NetworkShape
+from unireason.train import log
 from unireason.train.base.making import train
 from unireason.train.base.recipe import Base
-from unireason.train.runs import journal
-from unireason.train.settings.load import read
-from unireason.train.watch import Silent
+from unireason.train.config_file import read
+from unireason.train.course import Silent
 
 ROOT = Path(__file__).parents[3]
-SHAPE = Shape(width=64, layers=1, heads=4, kv_heads=2, mlp=64, vision_width=32, vision_layers=1, vision_heads=2)
+SHAPE = NetworkShape(width=64, layers=1, heads=4, kv_heads=2, mlp=64, vision_width=32, vision_layers=1, vision_heads=2)
 SMALL = Base(
     patients=5, rounds=1, shape=SHAPE, tower_steps=4, drill_steps=2, steps=4, together_steps=3, volumes=1, images=1, save_every=2
 )  # fmt: skip
@@ -74,7 +74,7 @@ def test_the_log_of_a_resumed_run_has_every_step_once(tmp_path):
     with pytest.raises(PowerCutError):
         train(SMALL, tmp_path, Cut("language", 5))
     train(SMALL, tmp_path, Silent())
-    lines = [(line["stage"], line["step"]) for line in journal.read(tmp_path)]
+    lines = [(line["stage"], line["step"]) for line in log.read(tmp_path)]
     stages = (("tower", 4), ("language", 6), ("together", 3))
     assert lines == [(stage, step) for stage, total in stages for step in range(1, total + 1)]
 

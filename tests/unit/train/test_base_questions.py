@@ -6,14 +6,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from unireason.data.question import FAMILIES, Question
-from unireason.data.sources.phantom import generate
-from unireason.data.sources.phantom_slices import busy_slices
+from unireason.core.types import Box2D, Frame, Look
+from unireason.data.scene import FAMILIES, DataQuestion
+from unireason.data.sources.phantom import busy_slices, generate
 from unireason.train.base.balance import Balancer, draw, draw_all
 from unireason.train.base.questions import ASK, PHRASES
 from unireason.train.base.reasoning import write
-from unireason.train.base.scene import Region, Scene, image_scene, volume_scene
-from unireason.types import Box2D, Frame, Look
+from unireason.train.base.scene import LessonRegion, LessonScene, image_scene, volume_scene
 
 IMAGE, VOLUME = Frame(112, 112, 1, "image"), Frame(56, 56, 16, "volume")
 
@@ -22,7 +21,7 @@ BOX = Box2D(1, 2, 3, 4)
 
 
 def region(name, x, y, area, box=BOX):
-    return Region(name=name, box=box, centre_mm=(x, y), measure_mm=area, size=round(area**0.5), voxels=int(area))
+    return LessonRegion(name=name, box=box, centre_mm=(x, y), measure_mm=area, size=round(area**0.5), voxels=int(area))
 
 
 @pytest.fixture
@@ -32,7 +31,9 @@ def drawn():
         region("liver", -60, -40, 4000), region("spleen", 70, 50, 1500), region("heart", 60, -60, 2500), region("lesion", -60, -40, 200),
     ]  # fmt: skip
     absent = {n: Box2D(50, 50, 60, 60) for n in ("stomach", "left kidney", "bladder")}
-    return Scene("p", IMAGE, (300.0, 300.0), {r.name: r for r in found}, absent, lesion_organ="liver", lesion_brighter=False)
+    return LessonScene(
+        "p", IMAGE, (300.0, 300.0), {r.name: r for r in found}, absent, lesion_organ="liver", lesion_brighter=False
+    )
 
 
 def plain(question):
@@ -100,7 +101,9 @@ def test_lesion(drawn):
 
 
 def test_too_close_sizes_are_not_compared(drawn):
-    twins = Scene("p", IMAGE, (300.0, 300.0), {r.name: r for r in (region("liver", 0, 0, 1000), region("heart", 0, 0, 1390))}, {})
+    twins = LessonScene(
+        "p", IMAGE, (300.0, 300.0), {r.name: r for r in (region("liver", 0, 0, 1000), region("heart", 0, 0, 1390))}, {}
+    )
     assert ASK["size_comparison"](twins, np.random.default_rng(0)) is None
 
 
@@ -131,12 +134,12 @@ def test_phantom_questions_are_answerable_and_balanced(kind):
 
 def test_balancer_uses_up_constant_answers():
     text = "Where does the bladder lie relative to the heart?"
-    same = Question(FAMILIES[4], "direction", (), text, ("below", "above"), 0, (), ())
+    same = DataQuestion(FAMILIES[4], "direction", (), text, ("below", "above"), 0, (), ())
     balancer = Balancer()
     kept = [balancer.pick([same]) for _ in range(20)]
     assert sum(k is not None for k in kept) <= 3
 
 
 def test_no_candidates():
-    scene = Scene("p", IMAGE, (300.0, 300.0), {}, {})
+    scene = LessonScene("p", IMAGE, (300.0, 300.0), {}, {})
     assert draw(scene, "spatial_relation", np.random.default_rng(0), Balancer()) is None

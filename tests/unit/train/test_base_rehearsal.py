@@ -6,9 +6,9 @@ from itertools import groupby
 import pytest
 
 from datasets import built
+from unireason.core.errors import FormatError
 from unireason.data.dataset import Dataset
 from unireason.data.sources.phantom import EXAM_STREAM
-from unireason.errors import FormatError
 from unireason.train.base.rehearsal import rehearse
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unireason.errors import ModelError
-from unireason.train.crew import Crew
-from unireason.train.settings.shared import Run
+from unireason.core.errors import ModelError
+from unireason.train.config import Run
+from unireason.train.context import Crew
 
 
 def refusal(**settings):

@@ -10,21 +10,21 @@ import torch
 
 import tiny
 from training import opened, shown
-from unireason.data.question import IMPLICIT, Question
+from unireason.core.errors import FormatError, ModelError
+from unireason.core.types import Box2D, Box3D, Frame, Look
 from unireason.data.records import SampleRecord
+from unireason.data.scene import IMPLICIT, DataQuestion
 from unireason.engine.case import Request, known_case, prepare_case
 from unireason.engine.local import LocalEngine
 from unireason.engine.sampling import make_sampler
 from unireason.engine.session import Budget
-from unireason.errors import FormatError, ModelError
 from unireason.imaging import serialize
 from unireason.model import vision
 from unireason.model.checkpoint import load
-from unireason.train.feed.cases import CaseSamples
-from unireason.train.network.encode import Encoder
-from unireason.train.network.sequence import Run, Tree
-from unireason.train.rollout import Opened
-from unireason.types import Box2D, Box3D, Frame, Look
+from unireason.train.cases import CaseSamples
+from unireason.train.packing import PrefixTree, TokenRun
+from unireason.train.policy import Encoder
+from unireason.train.rollout import OpenedCase
 
 IMAGE = Frame(84, 56, 1, "image")
 VOLUME = Frame(56, 56, 3, "volume")
@@ -34,7 +34,7 @@ def sample(
     kind: str, *reasoning: str | Look, options: tuple[str, ...] = ("L", "R"), family: str = "lesion_analysis"
 ) -> SampleRecord:
     implicit = family == IMPLICIT
-    question = Question(family, "side", (), "Side?", () if implicit else options, -1 if implicit else 1, (), ("x",))
+    question = DataQuestion(family, "side", (), "Side?", () if implicit else options, -1 if implicit else 1, (), ("x",))
     return SampleRecord(
         "s1", "c1", "p1", "train", kind, question, reasoning, "template",
         box=Box2D(1, 2, 30, 40) if implicit else None, points=((3, 4), (5, 6)) if implicit else None,
@@ -55,7 +55,7 @@ def picture(pads: int) -> list[tuple[str, bool]]:
     return [("<|vision_start|>", False), *[("<|image_pad|>", False)] * pads, ("<|vision_end|>", False)]
 
 
-def written(tree: Tree) -> list[tuple[str, bool]]:
+def written(tree: PrefixTree) -> list[tuple[str, bool]]:
     """Tokens of the first row with their flags, prefix included."""
     tokenizer = tiny.make_tokenizer()
     ids = tree.prefix.ids + tree.rows[0].ids
@@ -166,14 +166,14 @@ def test_a_frame_that_the_network_would_resize_is_refused():
     [(0, False, "do not fit its ids"), (2, False, "1 pictures too many"), (1, True, "do not fit its ids")],
 )
 def test_ids_that_do_not_fit_their_pictures_are_refused(pictures, label, came):
-    ids, run = tiny.checkpoint().ids, Run()
+    ids, run = tiny.checkpoint().ids, TokenRun()
     shown_ids = [5, ids.vision_start, ids.image_pad, ids.vision_end, 6]
     given = [(np.zeros((28, 28), np.uint8), (1, 2, 2))] * pictures
     with pytest.raises(ModelError, match=came):
         run.tokens(shown_ids, [True, False, label, False, True], pictures=given, special=ids)
 
 
-def forced(checkpoint, tree: Tree, case: CaseSamples, pictures: list[np.ndarray], stack=None):
+def forced(checkpoint, tree: PrefixTree, case: CaseSamples, pictures: list[np.ndarray], stack=None):
     """The engine's sessions when it is made to write what the rows say the assistant wrote."""
     encoder = Encoder.of(checkpoint)
     seen = vision.encode(checkpoint, vision.prepare(checkpoint, pictures))
@@ -184,7 +184,7 @@ def forced(checkpoint, tree: Tree, case: CaseSamples, pictures: list[np.ndarray]
     responses = [[i for i, label in zip(row.ids, row.labels, strict=True) if label] for row in tree.rows]
 
     def picker(row, sampling, seed, forbidden):
-        return Opened(make_sampler(row, sampling, seed, forbidden), responses[row])
+        return OpenedCase(make_sampler(row, sampling, seed, forbidden), responses[row])
 
     return LocalEngine(checkpoint, picker=picker).generate(requests)
 

@@ -9,18 +9,13 @@ import sys
 
 import pytest
 
-from unireason.errors import FormatError, ModelError
-from unireason.train.estimate import memory, operations
-from unireason.train.estimate.machine import KNOWN, Machine, machine
-from unireason.train.estimate.plan import plan
-from unireason.train.estimate.shape import Language, Shape, Vision, find, of_config
-from unireason.train.estimate.text import lines
-from unireason.train.estimate.workload import Pictures, Tree, workload
-from unireason.train.settings.grpo import Grpo
-from unireason.train.settings.load import build
-from unireason.train.settings.planned import Planned
-from unireason.train.settings.sft import Sft
-from unireason.train.settings.shared import Lora, Model, Optim
+from unireason.core.errors import FormatError, ModelError
+from unireason.train import cost as memory
+from unireason.train import cost as operations
+from unireason.train.config import Grpo, Lora, Model, Optim, Planned, Sft
+from unireason.train.config_file import build
+from unireason.train.cost import CostShape, Language, Pictures, Vision, WorkloadTree, find, of_config, workload
+from unireason.train.estimate import KNOWN, Machine, lines, machine, plan
 
 Q7 = "Qwen/Qwen2.5-VL-7B-Instruct"
 TINY = Language(layers=2, width=8, heads=2, key_heads=1, hidden=16, vocabulary=10)
@@ -83,7 +78,7 @@ def test_the_phantom_is_read_from_its_folder():
 
 
 def test_forward_operations_by_hand():
-    tree = Tree(count=1, prefix=4, rows=2, row=3, written=2, case=NONE, crops=NONE)
+    tree = WorkloadTree(count=1, prefix=4, rows=2, row=3, written=2, case=NONE, crops=NONE)
     one = operations.passed(TINY, tree)
     assert one.matrices == 2 * 2 * LAYER * 10
     # pairs: 1 + 2 + 3 + 4 in the prefix; two rows of three tokens look at seven places
@@ -93,15 +88,15 @@ def test_forward_operations_by_hand():
 
 def test_a_prefix_counts_once_however_many_rows_share_it():
     def cost(rows):
-        return operations.passed(TINY, Tree(1, 1000, rows, 10, 10, NONE, NONE)).forward
+        return operations.passed(TINY, WorkloadTree(1, 1000, rows, 10, 10, NONE, NONE)).forward
 
     assert cost(8) < 1.4 * cost(1)
     assert cost(8) - cost(7) == pytest.approx(cost(2) - cost(1))
 
 
 def test_backward_operations_by_hand():
-    tree = Tree(1, 4, 2, 3, 2, NONE, NONE)
-    one, shape = operations.passed(TINY, tree), Shape("", TINY, EYE)
+    tree = WorkloadTree(1, 4, 2, 3, 2, NONE, NONE)
+    one, shape = operations.passed(TINY, tree), CostShape("", TINY, EYE)
     full = operations.trained(shape, Model("x"), tree)
     assert full == pytest.approx(3 * (one.matrices + one.output) + 3.5 * one.attention)
     again = operations.trained(shape, Model("x", checkpointing=True), tree)
@@ -126,7 +121,7 @@ def test_vision_operations_by_hand():
 
 
 def test_reading_a_prompt_and_writing_rows_make_a_whole_pass():
-    tree = Tree(1, 40, 3, 7, 5, NONE, NONE)
+    tree = WorkloadTree(1, 40, 3, 7, 5, NONE, NONE)
     both = operations.prefilled(TINY, tree) + operations.decoded(TINY, tree)
     assert both == pytest.approx(operations.passed(TINY, tree).forward + 2 * TINY.output)
 
@@ -181,7 +176,7 @@ def test_how_numbers_are_kept():
 
 
 def test_resting_bytes_by_hand():
-    shape, kept = Shape("", TINY, EYE), memory.storage(Model("x", precision="fp32"), processes=1, sharding="none", gpu=False)
+    shape, kept = CostShape("", TINY, EYE), memory.storage(Model("x", precision="fp32"), processes=1, sharding="none", gpu=False)
     rest = memory.resting(shape, Model("x", precision="fp32"), Optim(), kept, reference=True)
     weights = TINY.parameters
     assert rest == {
@@ -203,7 +198,7 @@ def test_resting_bytes_by_hand():
 
 def test_activations_by_hand():
     kept = memory.storage(Model("x", precision="fp32"), processes=1, sharding="none", gpu=False)
-    tree = Tree(1, 10, 2, 5, 3, NONE, NONE)
+    tree = WorkloadTree(1, 10, 2, 5, 3, NONE, NONE)
     # a token keeps 36 bytes a value of the width, keys and values, and 16 a hidden value; rows copy the keys they see and their queries
     layer = 20 * (36 * 8 + 2 * 4 * 4 + 16 * 16) + 2 * (15 * 2 * 4 * 4 + 5 * 8 * 4)
     assert memory.activations(TINY, [tree], kept, checkpointing=False) == 2 * layer
@@ -215,24 +210,24 @@ def test_activations_are_what_autograd_keeps():
     """The coefficients, against every tensor that a packed sequence keeps for its backward pass."""
     import torch
 
-    from unireason.model import parts, scratch
-    from unireason.train.network.attention import packed_attention
-    from unireason.train.network.policy import Policy, recompute
-    from unireason.train.network.sequence import Run, pack
-    from unireason.train.network.sequence import Tree as Sequence
+    from unireason.model import adapters as parts
+    from unireason.model import scratch
+    from unireason.train.packing import PrefixTree as Sequence
+    from unireason.train.packing import TokenRun, pack, packed_attention
+    from unireason.train.policy import Policy, recompute
 
     def kept_bytes(layers, checkpointing):
-        shape = scratch.Shape(
+        shape = scratch.NetworkShape(
             width=64, layers=layers, heads=4, kv_heads=2, mlp=160, vision_width=32, vision_layers=1, vision_heads=2
         )
         network = scratch.make_network(shape, scratch.make_tokenizer([]), seed=0)
         parts.choose(network, tower=False, projector=False, language=True)
         if checkpointing:
             recompute(network)
-        prefix, rows = Run(), []
+        prefix, rows = TokenRun(), []
         prefix.text([5] * 120, label=False)
         for _ in range(3):
-            rows.append(Run(next=prefix.next))
+            rows.append(TokenRun(next=prefix.next))
             rows[-1].text([7] * 40, label=True)
         own = {p.untyped_storage().data_ptr() for p in network.parameters()}
         seen = {}
@@ -251,7 +246,7 @@ def test_activations_are_what_autograd_keeps():
 
     language = Language(layers=2, width=64, heads=4, key_heads=2, hidden=160, vocabulary=272)
     kept = memory.storage(Model("x", precision="fp32"), processes=1, sharding="none", gpu=False)
-    tree = Tree(1, 120, 3, 40, 40, NONE, NONE)
+    tree = WorkloadTree(1, 120, 3, 40, 40, NONE, NONE)
     measured = 2 * (kept_bytes(3, False) - kept_bytes(2, False))
     assert memory.activations(language, [tree], kept, checkpointing=False) == pytest.approx(measured, rel=0.05)
     again = kept_bytes(3, True) - kept_bytes(2, True)
@@ -348,8 +343,5 @@ def test_an_estimate_is_plain_json_and_readable_lines(kind):
 
 
 def test_planning_needs_no_torch():
-    code = (
-        "import sys, unireason.train.estimate.plan, unireason.train.estimate.at_hand; "
-        "print({'torch', 'transformers'} & set(sys.modules))"
-    )
+    code = "import sys, unireason.train.estimate, unireason.train.estimate; print({'torch', 'transformers'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"

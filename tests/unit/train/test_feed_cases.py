@@ -17,17 +17,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from datasets import SMALL, built, edited
-from unireason.data.build.gather import write_table
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.data.build_store import write_table
 from unireason.data.dataset import MANIFEST, Dataset, rows
-from unireason.data.extract.slices import axial
-from unireason.data.pictures import from_png, model_pictures, png
-from unireason.data.sources.phantom_source import PhantomSource
-from unireason.errors import FormatError, UniReasonError
-from unireason.train.feed import cases as cases_module
-from unireason.train.feed.cases import Cases, Unreadable
-from unireason.train.feed.disk import DiskCache
-from unireason.train.feed.plan import Plan, Unit
-from unireason.train.settings.shared import Data, Run
+from unireason.data.frames import from_png, model_pictures, png
+from unireason.data.regions import axial
+from unireason.data.sources.phantom import PhantomSource
+from unireason.train import cases as cases_module
+from unireason.train.cases import Cases, Unreadable
+from unireason.train.config import Data, Run
+from unireason.train.features import DiskCache
+from unireason.train.sampler import BatchPlan, PackUnit
 
 OFF = DiskCache(None, 0)
 
@@ -130,9 +130,7 @@ def test_pictures_from_a_source_are_made_once_an_item(plain, tmp_path, monkeypat
 def test_without_a_disk_no_sibling_is_made(plain, monkeypatch):
     made = []
     make = model_pictures
-    monkeypatch.setattr(
-        "unireason.train.feed.pictures.model_pictures", lambda case, rule: made.append(case.kind) or make(case, rule)
-    )
+    monkeypatch.setattr("unireason.train.cases.model_pictures", lambda case, rule: made.append(case.kind) or make(case, rule))
     cases = opened(plain)
     cases.pictures(cases.cases("train")[0])
     assert len(made) == 1
@@ -194,7 +192,7 @@ def test_splits_are_read_once_and_apart(plain):
 def test_units_of_a_plan_find_their_samples(plain):
     cases = opened(plain)
     listed = cases.cases("train")
-    plan = Plan(listed, samples=5, together=3, run=Run())
+    plan = BatchPlan(listed, samples=5, together=3, run=Run())
     seen = []
     for n in range(plan.steps):
         for unit in plan.step(n):
@@ -205,7 +203,7 @@ def test_units_of_a_plan_find_their_samples(plain):
             seen += [s.id for s in samples]
     assert sorted(seen) == sorted(s.id for s in plain.samples("train"))
     backwards = tuple(s.id for s in listed[0].samples[::-1])
-    assert cases.asked(Unit(listed[0].id, backwards))[1] == listed[0].samples[::-1]
+    assert cases.asked(PackUnit(listed[0].id, backwards))[1] == listed[0].samples[::-1]
 
 
 def test_name_and_window_of_the_rule_do_not_matter(plain):

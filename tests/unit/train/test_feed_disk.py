@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from unireason.train.feed import disk
-from unireason.train.feed.disk import DiskCache
-from unireason.train.feed.recent import Recent
+from unireason.train import features
+from unireason.train.features import DiskCache, Recent
 
 BIG = 1 << 30
 
@@ -71,7 +70,7 @@ def test_off(cache, tmp_path, monkeypatch):
 
 
 def test_the_least_recently_used_go_until_a_tenth_is_free(tmp_path):
-    size = len(disk._packed(values()))
+    size = len(features._packed(values()))
     cache = DiskCache(tmp_path, 10 * size)
     keys = [f"k{i}" for i in range(10)]
     for key in keys:
@@ -86,7 +85,7 @@ def test_the_least_recently_used_go_until_a_tenth_is_free(tmp_path):
 
 
 def test_what_others_write_counts(tmp_path):
-    size = len(disk._packed(values()))
+    size = len(features._packed(values()))
     one, two = (DiskCache(tmp_path, 40 * size) for _ in range(2))
     for i in range(60):
         one.put(f"one{i}", values())
@@ -98,7 +97,7 @@ def test_the_folder_is_measured_anew_only_now_and_then(tmp_path, monkeypatch):
     counted = []
     measure = DiskCache._cleared
     monkeypatch.setattr(DiskCache, "_cleared", lambda self: counted.append(1) or measure(self))
-    size = len(disk._packed(values()))
+    size = len(features._packed(values()))
     cache = DiskCache(tmp_path, 1000 * size)
     for i in range(102):
         cache.put(f"k{i}", values())
@@ -130,7 +129,7 @@ def test_a_damaged_entry_goes_and_counts_as_a_miss(tmp_path, damage):
 
 
 def test_files_that_vanish_are_no_error(tmp_path, monkeypatch):
-    size = len(disk._packed(values()))
+    size = len(features._packed(values()))
     cache = DiskCache(tmp_path, 3 * size)
     entries = DiskCache._entries
 

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import tiny
-from unireason.errors import ModelError
-from unireason.model import patches, vision
+from unireason.core.errors import ModelError
+from unireason.model import vision
+from unireason.model import vision as patches
 from unireason.model.checkpoint import Checkpoint
-from unireason.model.processor import make_processor
-from unireason.train.feed import features as module
-from unireason.train.feed.disk import DiskCache
-from unireason.train.feed.features import Features
+from unireason.model.files import make_processor
+from unireason.train import features as module
+from unireason.train.features import DiskCache, Features
 
 OFF = DiskCache(None, 0)
 

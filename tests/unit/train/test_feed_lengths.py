@@ -5,11 +5,10 @@ from __future__ import annotations
 from datasets import built
 from unireason.data.frames import FrameRule
 from unireason.model.checkpoint import load
-from unireason.train.feed.cases import Cases
-from unireason.train.feed.disk import DiskCache
-from unireason.train.feed.lengths import unit_length
-from unireason.train.network.encode import Encoder
-from unireason.train.settings.shared import Data
+from unireason.train.cases import Cases, unit_length
+from unireason.train.config import Data
+from unireason.train.features import DiskCache
+from unireason.train.policy import Encoder
 
 
 def test_lengths_are_those_of_the_trees(tmp_path):

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
-from unireason.train.feed.plan import Plan, Unit, bins
-from unireason.train.settings.shared import Run
+from unireason.core.errors import FormatError
+from unireason.train.config import Run
+from unireason.train.sampler import BatchPlan, PackUnit, bins
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,16 @@ def cases(images: list[int], volumes: list[int]) -> list[Case]:
     return made
 
 
-def drawn(units: tuple[Unit, ...]) -> list[str]:
+def drawn(units: tuple[PackUnit, ...]) -> list[str]:
     return [sample for unit in units for sample in unit.samples]
 
 
-def whole(plan: Plan) -> list[tuple[Unit, ...]]:
+def whole(plan: BatchPlan) -> list[tuple[PackUnit, ...]]:
     return [plan.step(n) for n in range(plan.steps)]
 
 
 def test_a_small_plan_by_hand():
-    plan = Plan(cases([2], [2, 2]), samples=3, together=2, run=Run(seed=1))
+    plan = BatchPlan(cases([2], [2, 2]), samples=3, together=2, run=Run(seed=1))
     first, second = whole(plan)
     assert plan.steps == 2
     assert plan.epoch == 6
@@ -65,7 +65,7 @@ def test_a_small_plan_by_hand():
 def test_every_sample_comes_once_an_epoch(images, volumes, samples, together, seed):
     listed = cases(images, volumes)
     epochs = 2
-    plan = Plan(listed, samples=samples, together=together, run=Run(seed=seed, epochs=epochs))
+    plan = BatchPlan(listed, samples=samples, together=together, run=Run(seed=seed, epochs=epochs))
     steps = whole(plan)
     count = Counter(s for step in steps for s in drawn(step))
     assert count == {s.id: epochs for c in listed for s in c.samples}
@@ -79,7 +79,7 @@ def test_every_sample_comes_once_an_epoch(images, volumes, samples, together, se
 
 @given(st.floats(0, 1), st.integers(1, 16), st.integers(1, 12), st.integers(1, 12))
 def test_every_step_holds_the_share(share, samples, images, volumes):
-    plan = Plan(cases([1] * images, [2] * volumes), samples=samples, images=share, run=Run(steps=12))
+    plan = BatchPlan(cases([1] * images, [2] * volumes), samples=samples, images=share, run=Run(steps=12))
     so_far = 0
     for n in range(plan.steps):
         twos = sum(s.startswith("image") for s in drawn(plan.step(n)))
@@ -89,7 +89,7 @@ def test_every_step_holds_the_share(share, samples, images, volumes):
 
 
 def test_the_scarcer_kind_comes_again_and_no_sample_is_preferred():
-    plan = Plan(cases([1] * 3, [1] * 9), samples=4, images=0.5, run=Run(epochs=3.0))
+    plan = BatchPlan(cases([1] * 3, [1] * 9), samples=4, images=0.5, run=Run(epochs=3.0))
     assert plan.epoch == 12
     assert plan.steps == 9
     count = Counter(s for step in whole(plan) for s in drawn(step))
@@ -98,45 +98,45 @@ def test_the_scarcer_kind_comes_again_and_no_sample_is_preferred():
 
 
 def test_a_share_of_one_leaves_the_other_kind_out_of_the_epoch():
-    plan = Plan(cases([1] * 3, [1] * 9), samples=2, images=1.0)
+    plan = BatchPlan(cases([1] * 3, [1] * 9), samples=2, images=1.0)
     assert (plan.epoch, plan.steps) == (3, 2)
     assert all(s.startswith("image") for step in whole(plan) for s in drawn(step))
-    assert Plan(cases([], [1] * 9), samples=2, images=0.0).epoch == 9
+    assert BatchPlan(cases([], [1] * 9), samples=2, images=0.0).epoch == 9
 
 
 def test_a_step_does_not_depend_on_what_was_asked_before():
     listed = cases([3, 2, 4], [5, 1, 2, 2])
     run = Run(seed=5, epochs=7)
-    forward = whole(Plan(listed, samples=4, together=2, images=0.4, run=run))
-    plan = Plan(listed, samples=4, together=2, images=0.4, run=run)
+    forward = whole(BatchPlan(listed, samples=4, together=2, images=0.4, run=run))
+    plan = BatchPlan(listed, samples=4, together=2, images=0.4, run=run)
     assert [plan.step(n) for n in reversed(range(plan.steps))] == forward[::-1]
-    assert Plan(listed, samples=4, together=2, images=0.4, run=Run(seed=5, steps=40)).step(3) == forward[3]
+    assert BatchPlan(listed, samples=4, together=2, images=0.4, run=Run(seed=5, steps=40)).step(3) == forward[3]
 
 
 def test_passes_and_seeds_differ():
     listed = cases([1] * 20, [])
-    plan = Plan(listed, samples=20, run=Run(seed=0, epochs=2))
-    other = Plan(listed, samples=20, run=Run(seed=1))
+    plan = BatchPlan(listed, samples=20, run=Run(seed=0, epochs=2))
+    other = BatchPlan(listed, samples=20, run=Run(seed=1))
     assert len({tuple(drawn(s)) for s in (plan.step(0), plan.step(1), other.step(0))}) == 3
 
 
 def test_samples_of_a_case_are_grouped_anew_in_every_pass():
-    plan = Plan(cases([4], []), samples=4, together=2, run=Run(epochs=30))
+    plan = BatchPlan(cases([4], []), samples=4, together=2, run=Run(epochs=30))
     groups = {frozenset(u.samples) for step in whole(plan) for u in step}
     assert len(groups) == 6  # all pairs of four
 
 
 def test_the_number_of_steps():
     listed = cases([5], [5])
-    assert Plan(listed, samples=4).steps == 3
-    assert len(drawn(Plan(listed, samples=4).step(2))) == 2
-    assert Plan(listed, samples=4, run=Run(epochs=0.5)).steps == 2
-    assert Plan(listed, samples=4, run=Run(steps=11, epochs=1)).steps == 11
-    assert len(drawn(Plan(listed, samples=64).step(0))) == 10
+    assert BatchPlan(listed, samples=4).steps == 3
+    assert len(drawn(BatchPlan(listed, samples=4).step(2))) == 2
+    assert BatchPlan(listed, samples=4, run=Run(epochs=0.5)).steps == 2
+    assert BatchPlan(listed, samples=4, run=Run(steps=11, epochs=1)).steps == 11
+    assert len(drawn(BatchPlan(listed, samples=64).step(0))) == 10
 
 
 def test_steps_outside_the_run():
-    plan = Plan(cases([5], [5]), samples=4)
+    plan = BatchPlan(cases([5], [5]), samples=4)
     for n in (-1, 3):
         with pytest.raises(IndexError):
             plan.step(n)
@@ -157,7 +157,7 @@ def test_steps_outside_the_run():
 )
 def test_what_cannot_be_planned(listed, options, words):
     with pytest.raises(FormatError, match=words):
-        Plan(listed, **{"samples": 2, **options})
+        BatchPlan(listed, **{"samples": 2, **options})
 
 
 def test_bins_by_hand():

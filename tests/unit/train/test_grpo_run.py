@@ -14,25 +14,22 @@ from safetensors.torch import load_file
 
 import training
 from training import LORA, log_of
-from unireason.data.pictures import structure_mask
+from unireason.core.errors import FormatError, ModelError, UniReasonError
+from unireason.data.frames import structure_mask
 from unireason.engine import reasoner
 from unireason.engine.sampling import forbidden_ids
-from unireason.errors import FormatError, ModelError, UniReasonError
-from unireason.grounding import umrg
-from unireason.metrics.overlap import box_iou
+from unireason.grounding import answer as umrg
+from unireason.metrics.boxes import box_iou
 from unireason.model import vision
 from unireason.rewards.compose import score
-from unireason.segment import catalogue
+from unireason.segment import expert as catalogue
 from unireason.segment.expert import Segmentation
-from unireason.train.feed.cases import Cases
-from unireason.train.feed.pictures import Shelf
-from unireason.train.groups import Group, measure
+from unireason.train import run_state
+from unireason.train.cases import Cases, PictureShelf
+from unireason.train.course import Silent
 from unireason.train.grpo import Optimisation, train
-from unireason.train.rollout import Roller, seeds
-from unireason.train.runs import state
-from unireason.train.scoring import truth
-from unireason.train.update import Updater
-from unireason.train.watch import Silent
+from unireason.train.rollout import Roller, seeds, truth
+from unireason.train.update import RolloutGroup, Updater, measure
 
 STEP = {"steps": 1, "save_every": 1, "eval_samples": 0}
 
@@ -64,7 +61,7 @@ def opened(settings, folder: Path) -> Optimisation:
     return Optimisation(settings, folder, Silent())
 
 
-def rolled(run: Optimisation, number: int = 1) -> list[Group]:
+def rolled(run: Optimisation, number: int = 1) -> list[RolloutGroup]:
     groups = run.rollouts(number)
     run.score(groups, number)
     return groups
@@ -78,7 +75,7 @@ def moved(run: Optimisation, before: dict[str, torch.Tensor]) -> bool:
     return any(not torch.equal(p, before[name]) for name, p in run.learner.checkpoint.network.named_parameters())
 
 
-def update(run: Optimisation, groups: list[Group], number: int = 1) -> dict[str, float]:
+def update(run: Optimisation, groups: list[RolloutGroup], number: int = 1) -> dict[str, float]:
     with run.learner.training_mode():
         return run.updater.update(groups, number, 10)
 
@@ -360,10 +357,10 @@ def test_the_mask_of_a_frozen_expert_is_a_reward(warm, phantoms, tmp_path, monke
     answer = '<think>x</think><answer>{"bbox": [%s], "points_1": [1, 1], "points_2": [2, 2]}</answer>'
     texts = [answer % ", ".join(map(str, tight)), answer % "0, 0, 112, 112", answer % "5, 5, 5, 9", "<think>x</think>"]
     rolled = [replace(r, trace=replace(r.trace, raw_text=text)) for r, text in zip(group.rolled, texts, strict=True)]
-    run.score([Group(rolled), other], 1)
+    run.score([RolloutGroup(rolled), other], 1)
     filled = true.sum()
     half = 2 * filled / (filled + (xs.max() + 1 - xs.min()) * (ys.max() + 1 - ys.min()))
-    scored = Group(rolled)
+    scored = RolloutGroup(rolled)
     run.score([scored], 1)
     assert scored.rewards == pytest.approx([half, 2 * filled / (filled + true.size), 0, 0])
     assert [s.terms["mask"] for s in scored.scores] == scored.rewards
@@ -447,14 +444,14 @@ def test_a_mask_that_cannot_be_read_is_left_out_and_counted(warm, phantoms, tmp_
         data={"tasks": ("umrg",), "skip": 0.9},
     )
     names = {g.rolled[0].asked.case.id for g in opened(settings, tmp_path / "all").rollouts(1)}
-    lost, load = min(names), Shelf.loaded
+    lost, load = min(names), PictureShelf.loaded
 
     def torn(self, place):
         if place.case == lost:
             raise fault
         return load(self, place)
 
-    monkeypatch.setattr(Shelf, "loaded", torn)
+    monkeypatch.setattr(PictureShelf, "loaded", torn)
     told = Told()
     train(settings, tmp_path / "run", told)
     [line] = log_of(tmp_path / "run")
@@ -467,13 +464,13 @@ def test_a_mask_that_cannot_be_read_is_left_out_and_counted(warm, phantoms, tmp_
 
 def test_a_mask_that_lost_what_is_asked_about_is_no_truth(warm, phantoms, tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, "make_expert", lambda name, *, weights: Filler())
-    load = Shelf.loaded
+    load = PictureShelf.loaded
 
     def emptied(self, place):
         found = load(self, place)
         return replace(found, layers=tuple(replace(layer, labels=layer.labels * 0) for layer in found.layers))
 
-    monkeypatch.setattr(Shelf, "loaded", emptied)
+    monkeypatch.setattr(PictureShelf, "loaded", emptied)
     told = Told()
     settings = training.grpo(warm, phantoms, run=STEP, reward={"mask": 0.5}, data={"tasks": ("umrg",), "skip": 1.0})
     train(settings, tmp_path, told)
@@ -505,7 +502,7 @@ def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_last_state(warm
         patch.setattr(Optimisation, "rollouts", poisoned)
         with pytest.raises(UniReasonError, match="a finite number"):
             train(settings, tmp_path / "hurt")
-    last = state.latest(tmp_path / "hurt" / "state")
+    last = run_state.latest(tmp_path / "hurt" / "state")
     assert last is not None
     assert last.name == "step-0000001"
     assert not (tmp_path / "hurt" / "checkpoint").exists()

@@ -11,8 +11,8 @@ import signal
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from unireason.errors import FormatError, UniReasonError
-from unireason.train.runs.journal import Journal, read
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.train.log import MetricsLog, read
 
 
 def without_time(folder):
@@ -25,13 +25,13 @@ def scalars(folder, stage, name):
 
 
 def fill(folder, steps, start=0, **options):
-    with Journal(folder, start, **options) as journal:
+    with MetricsLog(folder, start, **options) as journal:
         for step in steps:
             journal.write("sft", step, {"loss": 1 / step})
 
 
 def test_lines_and_scalars_hold_what_was_given(tmp_path):
-    with Journal(tmp_path / "run") as journal:
+    with MetricsLog(tmp_path / "run") as journal:
         journal.write("sft", 1, {"loss": 0.1 + 0.2, "samples": 3})
     (line,) = read(tmp_path / "run")
     assert list(line) == ["stage", "step", "time", "loss", "samples"]
@@ -41,7 +41,7 @@ def test_lines_and_scalars_hold_what_was_given(tmp_path):
 
 
 def test_every_line_is_on_disk_before_write_returns(tmp_path):
-    journal = Journal(tmp_path)
+    journal = MetricsLog(tmp_path)
     for step in (1, 2, 3):
         journal.write("sft", step, {"loss": 1.0})
         assert len(read(tmp_path)) == step
@@ -59,7 +59,7 @@ def test_a_resumed_log_is_that_of_an_uninterrupted_run(tmp_path):
 
 
 def test_a_run_from_the_beginning_begins_the_log_anew(tmp_path):
-    with Journal(tmp_path) as journal:
+    with MetricsLog(tmp_path) as journal:
         journal.write("sft", 0, {"eval_loss": 3.0})
         journal.write("sft", 1, {"loss": 2.0})
     fill(tmp_path, [1])
@@ -68,11 +68,11 @@ def test_a_run_from_the_beginning_begins_the_log_anew(tmp_path):
 
 
 def test_only_named_stages_lose_lines(tmp_path):
-    with Journal(tmp_path, tensorboard=False) as journal:
+    with MetricsLog(tmp_path, tensorboard=False) as journal:
         for step in (1, 2, 3):
             journal.write("tower", step, {"loss": 1.0})
             journal.write("language", step, {"loss": 1.0})
-    Journal(tmp_path, {"language": 1}, tensorboard=False).close()
+    MetricsLog(tmp_path, {"language": 1}, tensorboard=False).close()
     assert [(line["stage"], line["step"]) for line in read(tmp_path)] == [
         ("tower", 1), ("language", 1), ("tower", 2), ("tower", 3),
     ]  # fmt: skip
@@ -107,7 +107,7 @@ def test_a_broken_line_in_the_middle_is_told(tmp_path, broken):
 
 
 def test_numbers_that_are_not_finite_become_null_and_are_named(tmp_path):
-    with Journal(tmp_path) as journal:
+    with MetricsLog(tmp_path) as journal:
         journal.write("grpo", 1, {"loss": math.nan, "kl": -math.inf, "reward": 0.5})
     raw = (tmp_path / "log.jsonl").read_text()
     assert "NaN" not in raw
@@ -116,12 +116,12 @@ def test_numbers_that_are_not_finite_become_null_and_are_named(tmp_path):
 
 
 def test_names_of_the_log_itself_are_refused(tmp_path):
-    with Journal(tmp_path, tensorboard=False) as journal, pytest.raises(FormatError, match="step"):
+    with MetricsLog(tmp_path, tensorboard=False) as journal, pytest.raises(FormatError, match="step"):
         journal.write("sft", 1, {"step": 2.0})
 
 
 def test_other_processes_write_nothing(tmp_path):
-    with Journal(tmp_path / "run", active=False) as journal:
+    with MetricsLog(tmp_path / "run", active=False) as journal:
         journal.write("sft", 1, {"loss": 1.0})
     assert not (tmp_path / "run").exists()
     assert read(tmp_path / "run") == []
@@ -134,7 +134,7 @@ def test_tensorboard_can_be_left_out(tmp_path):
 
 def test_a_full_disk_names_the_folder_and_the_way_on(tmp_path):
     """A limit on the size of files stands for the full disk: the write stops in the middle of a line."""
-    journal = Journal(tmp_path, tensorboard=False)
+    journal = MetricsLog(tmp_path, tensorboard=False)
     journal.write("sft", 1, {"loss": 1.0})
     size = (tmp_path / "log.jsonl").stat().st_size
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -157,4 +157,4 @@ def test_a_full_disk_names_the_folder_and_the_way_on(tmp_path):
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UniReasonError, match="file"):
-        Journal(tmp_path / "file" / "run")
+        MetricsLog(tmp_path / "file" / "run")

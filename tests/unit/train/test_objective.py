@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from unireason.train.objective import NumberSmoothing
+from unireason.train.loss import NumberSmoothing
 
 
 def test_plain_tokens_have_plain_cross_entropy():

@@ -12,15 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training import LORA, shown
-from unireason.errors import ModelError
+from unireason.core.errors import ModelError
 from unireason.model import adapters, vision
 from unireason.model.checkpoint import Checkpoint, load
-from unireason.model.positions import chunk_positions
-from unireason.train.network.attention import packed_attention
-from unireason.train.network.encode import Encoder
-from unireason.train.network.layout import MOST_PADDING, make_layout
-from unireason.train.network.policy import Patches, Policy, recompute
-from unireason.train.network.sequence import Pack, Run, Tree, pack
+from unireason.model.tokens import chunk_positions
+from unireason.train.packing import MOST_PADDING, Pack, PrefixTree, TokenRun, make_layout, pack, packed_attention
+from unireason.train.policy import Encoder, Patches, Policy, recompute
 
 
 def fresh(start) -> Checkpoint:
@@ -39,7 +36,7 @@ def checkpoint(start):
 
 
 @pytest.fixture(scope="module")
-def forest(start, phantoms) -> list[Tree]:
+def forest(start, phantoms) -> list[PrefixTree]:
     """Three trees of several rows with crops: two volumes and an image."""
     encoder = Encoder.of(fresh(start))
     cases = shown(start, phantoms)
@@ -69,13 +66,13 @@ def features(checkpoint: Checkpoint, packed: Pack) -> torch.Tensor:
     return torch.cat(vision.encode(checkpoint, vision.prepare(checkpoint, flat(packed))))
 
 
-def together(checkpoint: Checkpoint, trees: Sequence[Tree], *, learn_tower: bool = False) -> torch.Tensor:
+def together(checkpoint: Checkpoint, trees: Sequence[PrefixTree], *, learn_tower: bool = False) -> torch.Tensor:
     packed = pack(trees)
     seen = patches(checkpoint, packed) if learn_tower else features(checkpoint, packed)
     return Policy(checkpoint.network, autocast=False)(packed, seen, log_prob)
 
 
-def alone(checkpoint: Checkpoint, trees: Sequence[Tree]) -> torch.Tensor:
+def alone(checkpoint: Checkpoint, trees: Sequence[PrefixTree]) -> torch.Tensor:
     """One plain forward pass of the library for every row, pictures and all."""
     out = []
     for tree, row in ((t, r) for t in trees for r in t.rows):
@@ -123,7 +120,7 @@ def test_a_pack_gives_log_probabilities_and_gradients_of_plain_sequences(checkpo
         recompute(network)
         network.train()
     if variant == "pieces":
-        monkeypatch.setattr("unireason.train.network.policy._LOGITS_AT_ONCE", 7 * network.config.get_text_config().vocab_size)
+        monkeypatch.setattr("unireason.train.policy._LOGITS_AT_ONCE", 7 * network.config.get_text_config().vocab_size)
     with packed_attention(network):
         mine = together(checkpoint, forest, learn_tower=variant == "tower")
         gradients_mine = gradients(checkpoint, weighed(mine))
@@ -151,7 +148,7 @@ def test_recomputation_happens(checkpoint, forest):
 
 
 def test_positions_are_those_of_the_network(checkpoint, forest):
-    def grids(run: Run) -> list[tuple[int, int, int]]:
+    def grids(run: TokenRun) -> list[tuple[int, int, int]]:
         return [vision.grid_of(checkpoint, *p.shape[:2]) for p in run.pictures]
 
     for tree in forest:
@@ -165,11 +162,11 @@ def test_positions_are_those_of_the_network(checkpoint, forest):
 
 
 def test_places_of_targets_by_hand():
-    def run(ids: list[int], labels: list[int]) -> Run:
-        return Run(ids, [bool(x) for x in labels], [(0, 0, 0)] * len(ids))
+    def run(ids: list[int], labels: list[int]) -> TokenRun:
+        return TokenRun(ids, [bool(x) for x in labels], [(0, 0, 0)] * len(ids))
 
-    one = Tree(run([1, 2, 3], [0, 0, 0]), (run([4, 5], [1, 1]), run([6, 7, 8], [1, 0, 1])), ("a", "b"))
-    two = Tree(run([9], [0]), (run([10], [1]),), ("c",))
+    one = PrefixTree(run([1, 2, 3], [0, 0, 0]), (run([4, 5], [1, 1]), run([6, 7, 8], [1, 0, 1])), ("a", "b"))
+    two = PrefixTree(run([9], [0]), (run([10], [1]),), ("c",))
     packed = pack([one, two])
     assert packed.ids.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
     assert packed.targets.tolist() == [3, 4, 5, 7, 9]
@@ -179,14 +176,14 @@ def test_places_of_targets_by_hand():
     assert (one.length, one.labelled, two.length) == (8, 4, 2)
 
 
-def perturbed(tree: Tree, row: int, special: set[int]) -> Tree:
+def perturbed(tree: PrefixTree, row: int, special: set[int]) -> PrefixTree:
     """The tree with other ids in the text of one row, or of its prefix (-1)."""
     runs = [tree.prefix, *tree.rows]
     old = runs[row + 1]
     other = [i if i in special else (i + 7) % 90 for i in old.ids]
     assert other != old.ids
-    runs[row + 1] = Run(other, old.labels, old.positions, old.next, old.pictures)
-    return Tree(runs[0], tuple(runs[1:]))
+    runs[row + 1] = TokenRun(other, old.labels, old.positions, old.next, old.pictures)
+    return PrefixTree(runs[0], tuple(runs[1:]))
 
 
 def test_a_row_sees_its_prefix_and_itself_alone(checkpoint, forest):
@@ -210,7 +207,9 @@ def test_a_token_does_not_see_what_follows(checkpoint, forest):
     tree = forest[0]
     old = tree.rows[0]
     last = len(old.ids) - 1
-    cut = Tree(tree.prefix, (Run([*old.ids[:-1], 5], old.labels, old.positions, old.next, old.pictures), *tree.rows[1:]))
+    cut = PrefixTree(
+        tree.prefix, (TokenRun([*old.ids[:-1], 5], old.labels, old.positions, old.next, old.pictures), *tree.rows[1:])
+    )
     with torch.no_grad(), packed_attention(checkpoint.network):
         before, after = together(checkpoint, [tree]), together(checkpoint, [cut])
     own = sum(old.labels)

@@ -9,14 +9,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
-from unireason.train.objective.policy import Measured, SampledTokens, loss_denominator, policy_loss
-from unireason.train.settings.grpo import Policy
+from unireason.core.errors import FormatError
+from unireason.train.config import PolicySettings
+from unireason.train.loss import LossMeasured, SampledTokens, loss_denominator, policy_loss
 
 F64 = torch.float64
 
 
-def one(ratio: float, advantage: float, policy: Policy, reference: float | None = None) -> tuple[float, float, Measured]:
+def one(
+    ratio: float, advantage: float, policy: PolicySettings, reference: float | None = None
+) -> tuple[float, float, LossMeasured]:
     """Loss, gradient and measurements of one token with that probability ratio; the reference as a ratio to the policy."""
     logp = torch.tensor([math.log(ratio) - 1.0], dtype=F64, requires_grad=True)
     ref = None if reference is None else logp.detach() + math.log(reference)
@@ -28,7 +30,7 @@ def one(ratio: float, advantage: float, policy: Policy, reference: float | None 
     return loss.item(), gradient.item(), measured
 
 
-FREE = Policy(clip_low=0.2, clip_high=0.3, kl=0.0)
+FREE = PolicySettings(clip_low=0.2, clip_high=0.3, kl=0.0)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +60,12 @@ def test_clipped_loss_by_hand(ratio, advantage, loss, gradient, low, high):
 def test_divergence_by_hand():
     # the reference is twice as likely: 2 - log 2 - 1; d/dlogp = 1 - 2
     k3 = 2 - math.log(2) - 1
-    value, slope, measured = one(1.0, 1.0, Policy(kl=0.1), reference=2.0)
+    value, slope, measured = one(1.0, 1.0, PolicySettings(kl=0.1), reference=2.0)
     assert value == pytest.approx(-1 + 0.1 * k3)
     assert slope == pytest.approx(-1 - 0.1)
     assert measured.kl == pytest.approx(k3)
     # and half as likely: 1/2 + log 2 - 1; d/dlogp = 1 - 1/2
-    value, slope, _ = one(1.0, 0.0, Policy(kl=0.1), reference=0.5)
+    value, slope, _ = one(1.0, 0.0, PolicySettings(kl=0.1), reference=0.5)
     assert (value, slope) == (pytest.approx(0.1 * (math.log(2) - 0.5)), pytest.approx(0.05))
 
 
@@ -92,7 +94,7 @@ def batch(counts=(3, 1), advantage=(1.0, -2.0)):
 )
 def test_averages_by_hand(average, denominator, loss, gradient):
     logp, sampled = batch()
-    policy = Policy(average=average)
+    policy = PolicySettings(average=average)
     assert loss_denominator(sampled.counts, policy, max_new_tokens=10) == denominator
     value, _ = policy_loss(logp, sampled, policy, denominator=denominator)
     assert value.item() == pytest.approx(loss)
@@ -102,8 +104,8 @@ def test_averages_by_hand(average, denominator, loss, gradient):
 
 def test_a_response_left_out_counts_as_a_response_without_tokens():
     counts = torch.tensor([3, 0, 2])
-    assert [loss_denominator(counts, Policy(average=a), 10) for a in ("token", "response", "constant")] == [5, 3, 30]
-    assert loss_denominator(counts[:0], Policy(), 10) == 0
+    assert [loss_denominator(counts, PolicySettings(average=a), 10) for a in ("token", "response", "constant")] == [5, 3, 30]
+    assert loss_denominator(counts[:0], PolicySettings(), 10) == 0
 
 
 def random_step(seed: int, n: int = 40, responses: int = 6):
@@ -130,11 +132,11 @@ def part(sampled: SampledTokens, where: torch.Tensor) -> SampledTokens:
 @given(st.integers(0, 10**6), st.sampled_from(["token", "response", "constant"]), st.lists(st.integers(0, 40), max_size=4))
 def test_micro_batches_add_up_to_the_whole(seed, average, cuts):
     logp, sampled = random_step(seed)
-    policy = Policy(average=average, kl=0.05, clip_high=0.28)
+    policy = PolicySettings(average=average, kl=0.05, clip_high=0.28)
     denominator = loss_denominator(sampled.counts, policy, 50)
     whole, measured = policy_loss(logp, sampled, policy, denominator=denominator)
     (expected,) = torch.autograd.grad(whole, logp)
-    loss, summed = torch.zeros((), dtype=F64), Measured()
+    loss, summed = torch.zeros((), dtype=F64), LossMeasured()
     for where in torch.tensor_split(torch.arange(40), sorted(cuts)):
         value, sums = policy_loss(logp[where], part(sampled, where), policy, denominator=denominator)
         loss, summed = loss + value, summed + sums
@@ -149,7 +151,7 @@ def test_micro_batches_add_up_to_the_whole(seed, average, cuts):
 def test_denominators_of_processes_add_up(seed):
     _, sampled = random_step(seed)
     for average in ("token", "response", "constant"):
-        policy = Policy(average=average)
+        policy = PolicySettings(average=average)
         parts = [loss_denominator(c, policy, 7) for c in sampled.counts.split(2)]
         assert sum(parts) == loss_denominator(sampled.counts, policy, 7)
 
@@ -165,7 +167,7 @@ def test_clipping_never_flatters(ratio, advantage):
 
 @given(st.floats(0.01, 100))
 def test_divergence_is_never_negative_and_pulls_towards_the_reference(reference):
-    value, slope, _ = one(1.0, 0.0, Policy(kl=1.0), reference=reference)
+    value, slope, _ = one(1.0, 0.0, PolicySettings(kl=1.0), reference=reference)
     assert value >= 0
     assert slope == pytest.approx(1 - reference, abs=1e-9)
 
@@ -176,7 +178,7 @@ def test_divergence_is_unbiased_over_samples():
     # each token as often as the policy samples it
     token = torch.repeat_interleave(torch.arange(3), torch.tensor([7, 2, 1]))
     sampled = SampledTokens(p.log()[token], torch.zeros(10), torch.zeros(10).long(), torch.tensor([10]), q.log()[token])
-    _, measured = policy_loss(p.log()[token], sampled, Policy(), denominator=10)
+    _, measured = policy_loss(p.log()[token], sampled, PolicySettings(), denominator=10)
     assert measured.means()["kl"] == pytest.approx(exact)
 
 
@@ -187,7 +189,7 @@ def test_extreme_ratios_stay_finite_without_a_wrong_gradient(gap):
         logp = torch.tensor([-1.0 if gap < 0 else -1.0 - gap], requires_grad=True)
         other = logp.detach() + gap
         sampled = SampledTokens(other, torch.tensor([advantage]), torch.tensor([0]), torch.tensor([1]), other)
-        loss, measured = policy_loss(logp, sampled, Policy(kl=0.04), denominator=1)
+        loss, measured = policy_loss(logp, sampled, PolicySettings(kl=0.04), denominator=1)
         (gradient,) = torch.autograd.grad(loss, logp)
         assert loss.isfinite()
         assert gradient.isfinite()
@@ -201,7 +203,7 @@ def test_gradient_goes_through_the_policy_alone():
     assert sampled.ref_logp is not None
     for tensor in (sampled.old_logp, sampled.advantage, sampled.ref_logp):
         tensor.requires_grad_()
-    loss, _ = policy_loss(logp, sampled, Policy(), denominator=40)
+    loss, _ = policy_loss(logp, sampled, PolicySettings(), denominator=40)
     loss.backward()
     assert sampled.old_logp.grad is sampled.advantage.grad is sampled.ref_logp.grad is None
     assert logp.grad is not None
@@ -210,7 +212,7 @@ def test_gradient_goes_through_the_policy_alone():
 def test_bfloat16_is_computed_in_float32():
     logp, old = torch.tensor([-1.0]).bfloat16(), torch.tensor([-1.1]).bfloat16()
     rest = torch.ones(1).bfloat16(), torch.tensor([0]), torch.tensor([1])
-    loss, _ = policy_loss(logp, SampledTokens(old, *rest), Policy(kl=0), denominator=1)
+    loss, _ = policy_loss(logp, SampledTokens(old, *rest), PolicySettings(kl=0), denominator=1)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(-math.exp(-1.0 - old.item()), rel=1e-6)
 
@@ -218,19 +220,19 @@ def test_bfloat16_is_computed_in_float32():
 def test_no_tokens_give_a_differentiable_zero():
     logp, sampled = random_step(0)
     none = torch.arange(0)
-    loss, measured = policy_loss(logp[none], part(sampled, none), Policy(), denominator=0)
+    loss, measured = policy_loss(logp[none], part(sampled, none), PolicySettings(), denominator=0)
     loss.backward()
     assert loss.item() == 0
-    assert measured == Measured()
+    assert measured == LossMeasured()
     assert set(measured.means().values()) == {0.0}
     assert logp.grad.abs().sum() == 0
 
 
 def test_measured_travels_and_takes_the_larger_maximum():
-    a = Measured(tokens=2, kl=1.0, ratio=3.0, ratio_max=2.5)
-    b = Measured(tokens=6, kl=3.0, ratio=5.0, ratio_max=1.5)
+    a = LossMeasured(tokens=2, kl=1.0, ratio=3.0, ratio_max=2.5)
+    b = LossMeasured(tokens=6, kl=3.0, ratio=5.0, ratio_max=1.5)
     both = pickle.loads(pickle.dumps(a)) + b
-    assert both == b + a == Measured(tokens=8, kl=4.0, ratio=8.0, ratio_max=2.5)
+    assert both == b + a == LossMeasured(tokens=8, kl=4.0, ratio=8.0, ratio_max=2.5)
     assert both.means() == {
         "kl": 0.5, "approx_kl": 0, "clipped_low": 0, "clipped_high": 0, "ratio": 1.0, "entropy": 0, "ratio_max": 2.5,
     }  # fmt: skip
@@ -239,11 +241,11 @@ def test_measured_travels_and_takes_the_larger_maximum():
 def test_wrong_arguments_are_refused():
     logp, sampled = random_step(0)
     with pytest.raises(FormatError, match="advantage of shape"):
-        policy_loss(logp, dataclasses.replace(sampled, advantage=sampled.advantage[:, None]), Policy(), denominator=1)
+        policy_loss(logp, dataclasses.replace(sampled, advantage=sampled.advantage[:, None]), PolicySettings(), denominator=1)
     with pytest.raises(FormatError, match="shape"):
-        policy_loss(logp[:, None], sampled, Policy(), denominator=1)
+        policy_loss(logp[:, None], sampled, PolicySettings(), denominator=1)
     with pytest.raises(FormatError, match="without a reference"):
-        policy_loss(logp, dataclasses.replace(sampled, ref_logp=None), Policy(kl=0.01), denominator=1)
+        policy_loss(logp, dataclasses.replace(sampled, ref_logp=None), PolicySettings(kl=0.01), denominator=1)
     for bad in (0.0, -1.0, math.nan):
         with pytest.raises(FormatError, match="divided by"):
-            policy_loss(logp, sampled, Policy(), denominator=bad)
+            policy_loss(logp, sampled, PolicySettings(), denominator=bad)

@@ -9,19 +9,19 @@ import torch
 
 import training
 from training import LORA, log_of
+from unireason.core.errors import FormatError
 from unireason.engine.local import LocalEngine
-from unireason.errors import FormatError
 from unireason.model import checkpoint
 from unireason.rewards.compose import Weights, score
-from unireason.train import learner as learners
+from unireason.train import context as learners
 from unireason.train import sft
-from unireason.train.feed.cases import Cases
+from unireason.train.cases import Cases
+from unireason.train.config import check
+from unireason.train.course import Silent
 from unireason.train.grpo import Optimisation, train
-from unireason.train.scoring import looks, truth
-from unireason.train.settings.limits import check
+from unireason.train.rollout import looks, truth
 from unireason.train.sft import Tuning
 from unireason.train.update import Updater
-from unireason.train.watch import Silent
 
 STEP = {"steps": 1, "save_every": 1, "eval_samples": 0}
 DROPPING = replace(LORA, dropout=0.5)
@@ -143,7 +143,7 @@ def test_a_question_answered_without_looking_is_not_examined_for_looks(warm, qui
     assert all(looks(sample) for sample in samples)
     assert not looks(replace(samples[0], reasoning=("It is so.",)))
     seen = []
-    monkeypatch.setattr("unireason.train.examine.looks", lambda sample: seen.append(sample.id) or False)
+    monkeypatch.setattr("unireason.train.validate.looks", lambda sample: seen.append(sample.id) or False)
     again = run.examiner.ask()
     assert sorted(seen) == sorted(sample.id for sample in samples)
     assert again["eval_reward"] >= told["eval_reward"]

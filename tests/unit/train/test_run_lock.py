@@ -6,8 +6,8 @@ import sys
 import pytest
 
 import training
-from unireason.errors import UniReasonError
-from unireason.files import LOCK
+from unireason.core.errors import UniReasonError
+from unireason.core.store import LOCK
 from unireason.train import sft
 
 

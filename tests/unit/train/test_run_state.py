@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unireason.errors import FormatError, UniReasonError
-from unireason.train.runs import contents
-from unireason.train.runs.state import Progress, latest, restore, save
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.train import run_state
+from unireason.train.run_state import Progress, latest, restore, save
 
 SETTINGS = "c0ffee"
 
@@ -237,7 +237,7 @@ def test_a_full_disk_leaves_the_old_state(tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(contents, "write", full)
+    monkeypatch.setattr(run_state, "write", full)
     with pytest.raises(UniReasonError, match=r"step-0000005 cannot be written \(No space left on device\)"):
         kept(tmp_path, 5)
     assert bytes_of(latest(tmp_path)) == before

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.errors import FormatError
-from unireason.train.settings.grpo import Grpo
-from unireason.train.settings.load import build, read, resolved, to_toml
-from unireason.train.settings.sft import Sft
+from unireason.core.errors import FormatError
+from unireason.train.config import Grpo, Sft
+from unireason.train.config_file import build, read, resolved, to_toml
 
 LEAST = 'kind = "sft"\n[model]\nstart = "phantom"\n[data]\nfolders = ["runs/a"]\n'
 LEAST_GRPO = LEAST.replace("sft", "grpo")
@@ -259,5 +258,5 @@ def test_any_dataclass_may_be_read(write):
 
 
 def test_reading_needs_no_torch():
-    code = "import sys, unireason.train.settings.load, unireason.train.settings.grpo; print('torch' in sys.modules)"
+    code = "import sys, unireason.train.config_file, unireason.train.config; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"

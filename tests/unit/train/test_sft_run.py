@@ -13,15 +13,14 @@ from safetensors.torch import load_file
 
 import training
 from training import LORA, log_of
+from unireason.core.errors import FormatError, UniReasonError
 from unireason.engine import reasoner
-from unireason.errors import FormatError, UniReasonError
 from unireason.model import adapters
 from unireason.model.checkpoint import load
-from unireason.train import optimisers
-from unireason.train.feed.cases import Cases
-from unireason.train.runs import state
+from unireason.train import course, run_state
+from unireason.train.cases import Cases
+from unireason.train.course import Silent
 from unireason.train.sft import Tuning, train
-from unireason.train.watch import Silent
 
 
 class Told(Silent):
@@ -293,7 +292,7 @@ def test_a_step_without_a_readable_case_is_skipped_if_others_can_be_read(start, 
 def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_last_state(start, lessons, tmp_path, monkeypatch, where):
     settings = training.sft(start, lessons, run={"steps": 4, "save_every": 2, "eval_every": 2})
     train(settings, tmp_path / "whole")
-    step, advance = Tuning.step, optimisers.advance
+    step, advance = Tuning.step, course.advance
 
     def poisoned(self, number):
         if number == 3:
@@ -310,12 +309,12 @@ def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_last_state(star
         if where == "weight":
             patch.setattr(Tuning, "step", poisoned)
         else:
-            patch.setattr(optimisers, "advance", torn)
+            patch.setattr(course, "advance", torn)
         with pytest.raises(
             UniReasonError, match="the loss of step 3 is nan" if where == "weight" else "the gradient has the norm"
         ):
             train(settings, tmp_path / "hurt")
-    last = state.latest(tmp_path / "hurt" / "state")
+    last = run_state.latest(tmp_path / "hurt" / "state")
     assert last is not None
     assert last.name == "step-0000002"
     assert raw(tmp_path / "hurt", "best")
@@ -326,7 +325,7 @@ def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_last_state(star
 def test_a_full_disk_spares_the_last_state(start, lessons, tmp_path, monkeypatch):
     settings = training.sft(start, lessons, run={"steps": 4, "save_every": 2, "eval_samples": 0})
     train(settings, tmp_path / "whole")
-    write, count = state.write_contents, 0
+    write, count = run_state.write_contents, 0
 
     def full(path, *rest):
         nonlocal count
@@ -336,7 +335,7 @@ def test_a_full_disk_spares_the_last_state(start, lessons, tmp_path, monkeypatch
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(state, "write_contents", full)
+        patch.setattr(run_state, "write_contents", full)
         with pytest.raises(UniReasonError, match="cannot be written"):
             train(settings, tmp_path / "full")
     assert [p.name for p in (tmp_path / "full" / "state").iterdir()] == ["step-0000002"]

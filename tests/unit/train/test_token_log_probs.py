@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unireason.core.errors import FormatError
 from unireason.engine.sampling import Sampler, Sampling
-from unireason.errors import FormatError
-from unireason.train.objective import tokens
-from unireason.train.objective.tokens import log_probs
+from unireason.train import loss
+from unireason.train.loss import log_probs
 
 
 def plain(logits, targets, temperature=1.0, forbidden=None):
@@ -47,7 +47,7 @@ def test_by_hand():
 @pytest.mark.parametrize("closed", [False, True])
 @pytest.mark.parametrize("chunk", [1, 25, 2**24])
 def test_equals_log_softmax_with_its_gradient(monkeypatch, temperature, closed, chunk):
-    monkeypatch.setattr(tokens, "CHUNK", chunk)
+    monkeypatch.setattr(loss, "CHUNK", chunk)
     logits, targets = make()
     forbidden = torch.arange(11) >= 8 if closed else None
     weights = torch.linspace(-2, 3, 7)

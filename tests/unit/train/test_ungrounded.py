@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from training import opened
-from unireason.data.question import Question
+from unireason.core.types import Box2D, Look
 from unireason.data.records import SampleRecord
-from unireason.train.feed.ungrounded import without_looks
-from unireason.types import Box2D, Look
+from unireason.data.scene import DataQuestion
+from unireason.train.cases import without_looks
 
 LOOK = Look("liver", Box2D(1, 2, 30, 40))
 
 
 def sample(*reasoning: str | Look) -> SampleRecord:
-    question = Question("lesion_analysis", "side", (), "Side?", ("L", "R"), 1, (), ("x",))
+    question = DataQuestion("lesion_analysis", "side", (), "Side?", ("L", "R"), 1, (), ("x",))
     return SampleRecord("s1", "c1", "p1", "train", "image", question, reasoning, "template")
 
 

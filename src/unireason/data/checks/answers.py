@@ -9,15 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from unireason.data import names
-from unireason.data.question import IMPLICIT, LETTERS, Question
+from unireason.core.types import Box, Box2D, Box3D
+from unireason.data import scene as names
 from unireason.data.records import CaseRecord, SampleRecord
+from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion
 from unireason.grounding import grammar
-from unireason.metrics.overlap import box_iou
-from unireason.types import Box, Box2D, Box3D
+from unireason.metrics.boxes import box_iou
 
-from .facts import Facts, rounded_like
-from .findings import Findings
+from .facts import CheckFindings, Facts, rounded_like
 
 CHECK = "answers"
 SAME, OTHER = 0.99, 0.5
@@ -48,15 +47,8 @@ class CannotTellError(Exception):
     """The question, its arguments or an option is not what its kind should have."""
 
 
-def check_answer(case: CaseRecord, sample: SampleRecord, facts: Facts, found: Findings) -> None:
-    """Judge the answer of one sample.
-
-    Args:
-        case: Its case.
-        sample: The sample.
-        facts: What the case holds.
-        found: Takes what is wrong.
-    """
+def check_answer(case: CaseRecord, sample: SampleRecord, facts: Facts, found: CheckFindings) -> None:
+    """Judge the answer of one sample."""
     found.count(CHECK, "answers")
     question = sample.question
     try:
@@ -70,19 +62,15 @@ def check_answer(case: CaseRecord, sample: SampleRecord, facts: Facts, found: Fi
         found.add(CHECK, detail, sample=sample.id)
 
 
-def judge(question: Question, facts: Facts) -> Verdicts:
-    """Whether each option of a question is right.
-
-    Raises:
-        CannotTellError: If the kind is unknown, or a name, a number or a word in it cannot be used.
-    """
+def judge(question: DataQuestion, facts: Facts) -> Verdicts:
+    """Whether each option of a question is right."""
     rule = RULES.get((question.family, question.ask))
     if rule is None:
         raise CannotTellError(f"no such kind of question in {question.family}")
     return rule(question, facts)
 
 
-def _options(question: Question, facts: Facts) -> list[str]:
+def _options(question: DataQuestion, facts: Facts) -> list[str]:
     """What is wrong with a question with options."""
     details = _form(question)
     if details:
@@ -101,7 +89,7 @@ def _options(question: Question, facts: Facts) -> list[str]:
     return details
 
 
-def _form(question: Question) -> list[str]:
+def _form(question: DataQuestion) -> list[str]:
     """What is wrong with the options and the place of the right one; it can be told of any question."""
     size = len(question.options)
     if question.family == IMPLICIT:
@@ -131,11 +119,7 @@ def _named(name: str, facts: Facts) -> bool:
 
 
 def _there(name: str, facts: Facts) -> str:
-    """The name of a structure that is there and clear.
-
-    Raises:
-        CannotTellError: If it is not.
-    """
+    """The name of a structure that is there and clear."""
     if name not in facts.scene.structures or name not in facts.present():
         raise CannotTellError(f"'{name}' is not there")
     return name
@@ -148,7 +132,7 @@ def _exists(name: str, facts: Facts) -> bool:
     return name in facts.present()
 
 
-def _argument(question: Question, place: int = 0) -> str:
+def _argument(question: DataQuestion, place: int = 0) -> str:
     if len(question.about) <= place:
         raise CannotTellError("an argument is missing")
     return question.about[place]
@@ -171,11 +155,11 @@ def _lies_in(name: str, part: str, facts: Facts) -> bool:
     return all(centre[axis] * sign > 0 for axis, sign in sides)
 
 
-def _quadrant(question: Question, facts: Facts) -> Verdicts:
+def _quadrant(question: DataQuestion, facts: Facts) -> Verdicts:
     return [_lies_in(_argument(question), option, facts) for option in question.options]
 
 
-def _which_in_quadrant(question: Question, facts: Facts) -> Verdicts:
+def _which_in_quadrant(question: DataQuestion, facts: Facts) -> Verdicts:
     return [_lies_in(option, _argument(question), facts) for option in question.options]
 
 
@@ -187,7 +171,7 @@ def _is_box_of(name: str, box: Box, facts: Facts) -> bool | None:
     return True if overlap >= SAME else False if overlap < OTHER else None
 
 
-def _box(question: Question, facts: Facts) -> Verdicts:
+def _box(question: DataQuestion, facts: Facts) -> Verdicts:
     verdicts: Verdicts = []
     for option in question.options:
         numbers = [int(n) for n in re.findall(r"\d+", option)]
@@ -198,7 +182,7 @@ def _box(question: Question, facts: Facts) -> Verdicts:
     return verdicts
 
 
-def _which_at_box(question: Question, facts: Facts) -> Verdicts:
+def _which_at_box(question: DataQuestion, facts: Facts) -> Verdicts:
     found = grammar.parse(_argument(question))
     if len(found.boxes) != 1 or found.problems:
         raise CannotTellError("the argument is no box")
@@ -208,7 +192,7 @@ def _which_at_box(question: Question, facts: Facts) -> Verdicts:
     return [_is_box_of(option, found.boxes[0].box, facts) for option in question.options]
 
 
-def _slices(question: Question, facts: Facts) -> Verdicts:
+def _slices(question: DataQuestion, facts: Facts) -> Verdicts:
     box = facts.slices(_there(_argument(question), facts))
     verdicts: Verdicts = []
     for option in question.options:
@@ -219,18 +203,18 @@ def _slices(question: Question, facts: Facts) -> Verdicts:
     return verdicts
 
 
-def _present(question: Question, facts: Facts) -> Verdicts:
+def _present(question: DataQuestion, facts: Facts) -> Verdicts:
     exists = _exists(_argument(question), facts)
     if set(question.options) != {"yes", "no"}:
         raise CannotTellError("the options are not yes and no")
     return [(option == "yes") == exists for option in question.options]
 
 
-def _which_present(question: Question, facts: Facts) -> Verdicts:
+def _which_present(question: DataQuestion, facts: Facts) -> Verdicts:
     return [_exists(option, facts) for option in question.options]
 
 
-def _which_absent(question: Question, facts: Facts) -> Verdicts:
+def _which_absent(question: DataQuestion, facts: Facts) -> Verdicts:
     return [not _exists(option, facts) for option in question.options]
 
 
@@ -240,17 +224,17 @@ def _best(values: Sequence[float], best: float) -> Verdicts:
     return [None if w and sum(winners) > 1 else w for w in winners]
 
 
-def _largest(question: Question, facts: Facts) -> Verdicts:
+def _largest(question: DataQuestion, facts: Facts) -> Verdicts:
     sizes = [facts.measure(_there(option, facts)) for option in question.options]
     return _best(sizes, max(sizes))
 
 
-def _smallest(question: Question, facts: Facts) -> Verdicts:
+def _smallest(question: DataQuestion, facts: Facts) -> Verdicts:
     sizes = [facts.measure(_there(option, facts)) for option in question.options]
     return _best(sizes, min(sizes))
 
 
-def _how_large(question: Question, facts: Facts) -> Verdicts:
+def _how_large(question: DataQuestion, facts: Facts) -> Verdicts:
     size, unit = facts.measure(_there(_argument(question), facts)), facts.scene.unit
     fitting = {"mm2": ("mm2", "cm2"), "mm3": ("mm3", "ml")}.get(unit, ())
     verdicts: Verdicts = []
@@ -263,7 +247,7 @@ def _how_large(question: Question, facts: Facts) -> Verdicts:
     return verdicts
 
 
-def _direction(question: Question, facts: Facts) -> Verdicts:
+def _direction(question: DataQuestion, facts: Facts) -> Verdicts:
     a, b = (facts.centre(_there(_argument(question, i), facts)) for i in (0, 1))
     offset = [p - q for p, q in zip(a, b, strict=True)]
     axis = max(range(len(offset)), key=lambda i: abs(offset[i]))
@@ -271,7 +255,7 @@ def _direction(question: Question, facts: Facts) -> Verdicts:
     return [where == axis and sign * offset[axis] > 0 for where, sign in sides]
 
 
-def _which_direction(question: Question, facts: Facts) -> Verdicts:
+def _which_direction(question: DataQuestion, facts: Facts) -> Verdicts:
     axis, sign = _side(_argument(question), facts)
     start = facts.centre(_there(_argument(question, 1), facts))
     if axis >= len(start):
@@ -279,7 +263,7 @@ def _which_direction(question: Question, facts: Facts) -> Verdicts:
     return [sign * (facts.centre(_there(option, facts))[axis] - start[axis]) > 0 for option in question.options]
 
 
-def _nearest(question: Question, facts: Facts) -> Verdicts:
+def _nearest(question: DataQuestion, facts: Facts) -> Verdicts:
     start = facts.centre(_there(_argument(question), facts))
     if _argument(question) in question.options:
         raise CannotTellError("the structure itself is among the options")
@@ -290,21 +274,21 @@ def _nearest(question: Question, facts: Facts) -> Verdicts:
     return _best(ways, min(ways))
 
 
-def _lesion(question: Question, facts: Facts) -> str:
+def _lesion(question: DataQuestion, facts: Facts) -> str:
     name = _there(_argument(question), facts)
     if not names.is_lesion(name):
         raise CannotTellError(f"'{name}' is no lesion")
     return name
 
 
-def _host(question: Question, facts: Facts) -> Verdicts:
+def _host(question: DataQuestion, facts: Facts) -> Verdicts:
     organs = [n for n in facts.around(_lesion(question, facts)) if not names.is_lesion(n)]
     for option in question.options:
         _there(option, facts)
     return [organs[:1] == [option] for option in question.options]
 
 
-def _brightness(question: Question, facts: Facts) -> Verdicts:
+def _brightness(question: DataQuestion, facts: Facts) -> Verdicts:
     contrast = facts.contrast(_lesion(question, facts))
     if set(question.options) != {"brighter", "darker"}:
         raise CannotTellError("the options are not brighter and darker")
@@ -313,14 +297,14 @@ def _brightness(question: Question, facts: Facts) -> Verdicts:
     return [(option == "brighter") == (contrast > 0) for option in question.options]
 
 
-def _count(question: Question, facts: Facts) -> Verdicts:
+def _count(question: DataQuestion, facts: Facts) -> Verdicts:
     number = facts.components(_lesion(question, facts))
     if not all(option.isdecimal() for option in question.options):
         raise CannotTellError("an option is no number")
     return [int(option) == number for option in question.options]
 
 
-def _lesion_side(question: Question, facts: Facts) -> Verdicts:
+def _lesion_side(question: DataQuestion, facts: Facts) -> Verdicts:
     centre = facts.centre(_lesion(question, facts))
     sides = [_side(option, facts) for option in question.options]
     if any(axis != 0 for axis, _ in sides):
@@ -328,17 +312,17 @@ def _lesion_side(question: Question, facts: Facts) -> Verdicts:
     return [sign * centre[0] > 0 for _, sign in sides]
 
 
-def _lesion_quadrant(question: Question, facts: Facts) -> Verdicts:
+def _lesion_quadrant(question: DataQuestion, facts: Facts) -> Verdicts:
     _lesion(question, facts)
     return _quadrant(question, facts)
 
 
-def _lesion_extent(question: Question, facts: Facts) -> Verdicts:
+def _lesion_extent(question: DataQuestion, facts: Facts) -> Verdicts:
     _lesion(question, facts)
     return _how_large(question, facts)
 
 
-RULES: Mapping[tuple[str, str], Callable[[Question, Facts], Verdicts]] = {
+RULES: Mapping[tuple[str, str], Callable[[DataQuestion, Facts], Verdicts]] = {
     ("structure_localisation", "quadrant"): _quadrant,
     ("structure_localisation", "box"): _box,
     ("structure_localisation", "slices"): _slices,

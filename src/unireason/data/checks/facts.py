@@ -1,12 +1,10 @@
-"""What a case holds, told twice: by its record, and by its masks in plain slow code that shares nothing with ``data/extract``.
-
-Both tell the same things, so that an answer can be judged by either.
-"""
+"""What checks find, gathered in bounded memory: every finding counts, the first ones of each check are kept."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Protocol
 
@@ -14,11 +12,71 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unireason.data import names
+from unireason.core.types import Box, Box2D, Box3D, Frame
+from unireason.data import scene as names
 from unireason.data.item import Loaded
 from unireason.data.scene import Scene
-from unireason.imaging import window as windows
-from unireason.types import Box, Box2D, Box3D, Frame
+from unireason.imaging import present as windows
+
+# --- What checks find, gathered in bounded memory: every finding counts, the first ones of each check are kept.
+
+
+MOST_KEPT = 50
+"""Problems of one check that are kept with their words; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong."""
+
+    check: str
+    about: str
+    id: str
+    detail: str
+
+    def to_json(self) -> dict[str, str]:
+        """``{"check", <about>, "detail"}`` as plain values; without the middle one for the whole data set."""
+        return {"check": self.check, **({self.about: self.id} if self.about else {}), "detail": self.detail}
+
+
+@dataclass(slots=True)
+class CheckFindings:
+    """Gathers what the checks find."""
+
+    kept: list[Finding] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    checked: dict[str, dict[str, int]] = field(default_factory=dict)
+    remarks: list[Finding] = field(default_factory=list)
+
+    def start(self, check: str) -> None:
+        """Note that a check runs, so that it is listed even if it finds nothing."""
+        self.counts[check] += 0
+        self.checked.setdefault(check, {})
+
+    def count(self, check: str, what: str, number: int = 1) -> None:
+        """Add to what a check looked at."""
+        seen = self.checked.setdefault(check, {})
+        seen[what] = seen.get(what, 0) + number
+
+    def add(self, check: str, detail: str, **about: str) -> None:
+        """Add one problem."""
+        self.counts[check] += 1
+        if self.counts[check] <= MOST_KEPT:
+            self.kept.append(_finding(check, detail, about))
+
+    def remark(self, check: str, detail: str, **about: str) -> None:
+        """Add something worth knowing that is no fault; the first of each check are kept."""
+        if sum(r.check == check for r in self.remarks) < MOST_KEPT:
+            self.remarks.append(_finding(check, detail, about))
+
+
+def _finding(check: str, detail: str, about: dict[str, str]) -> Finding:
+    kind, name = next(iter(about.items()), ("", ""))
+    return Finding(check, kind, name, detail)
+
+
+# --- What a case holds, told twice: by its record, and by its masks in plain slow code that shares nothing with ``data/extract``.
+
 
 Numbers = tuple[float, ...]
 Corner = tuple[int, ...]
@@ -122,14 +180,7 @@ class MaskFacts:
     """Facts recomputed from a loaded item. What is asked twice is kept; masks themselves are not."""
 
     def __init__(self, loaded: Loaded, k: int, scene: Scene, *, window: str = "auto") -> None:
-        """Take an item, or one axial slice of it.
-
-        Args:
-            loaded: The item with its masks.
-            k: Canonical slice; -1 for the whole.
-            scene: What the record says; only its space of directions and its frame are taken over, both are checked elsewhere.
-            window: Intensity window of the data set.
-        """
+        """Take an item, or one axial slice of it."""
         cut: Any = slice(None) if k < 0 else k
         self.scene = scene
         self.pixels = loaded.case.pixels[cut]
@@ -276,25 +327,14 @@ class MaskFacts:
 
 
 def to_model(low: Sequence[float], high: Sequence[float], shape: Sequence[int], frame: Frame) -> Box:
-    """A canonical box in the model frame, not rounded.
-
-    Args:
-        low: Lower corner (x, y[, z]), canonical index.
-        high: Upper corner, exclusive.
-        shape: Canonical shape, (Z, Y, X) or (Y, X).
-        frame: The model frame.
-    """
+    """A canonical box in the model frame, not rounded."""
     sizes = (frame.width, frame.height, frame.depth)
     ends = [[v * m / n for v, m, n in zip(corner, sizes, tuple(shape)[::-1], strict=False)] for corner in (low, high)]
     return Box2D(*ends[0], *ends[1]) if len(low) == 2 else Box3D(*ends[0], *ends[1])
 
 
 def rounded_like(exact: Box, frame: Frame, written: Box) -> Box:
-    """The exact box on whole pixels: nearest, at least one pixel a side, inside the frame.
-
-    Where a coordinate lies half-way between two pixels, either counts as nearest, and the one that is written is taken: on which side
-    half falls is a matter of arithmetic, not of truth.
-    """
+    """The exact box on whole pixels: nearest, at least one pixel a side, inside the frame."""
     half = len(exact.coords) // 2
     sizes = (frame.width, frame.height, frame.depth)[:half]
     low, high = [], []

@@ -11,16 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from unireason.data.item import Item, Loaded, Skipped, Source
-from unireason.data.names import readable
+from unireason.core.errors import UniReasonError
+from unireason.core.types import Look
+from unireason.data.item import CaseSource, Item, Loaded, Skipped
 from unireason.data.records import CaseRecord, SampleRecord
-from unireason.data.scene import Structure
-from unireason.errors import UniReasonError
-from unireason.metrics.overlap import box_iou
-from unireason.types import Look
+from unireason.data.scene import Structure, readable
+from unireason.metrics.boxes import box_iou
 
-from .facts import MaskFacts, rounded_like, to_model
-from .findings import Findings
+from .facts import CheckFindings, MaskFacts, rounded_like, to_model
 
 CHECK = "masks"
 LEAST_IOU = 0.99
@@ -41,22 +39,18 @@ BORDERS = {
 _MIDLINE = 0.02  # of the width: nearer to the middle a centre lies on neither side
 
 
-class Opened:
+class OpenedMasks:
     """A source read along with the cases: items are found in order, and an item that gives several cases is loaded once."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: CaseSource) -> None:
         self._source = source
         self._items = self._listed()
         self._loaded: Loaded | None = None
         self._failed = ""
         self._missing = 0
 
-    def facts(self, case: CaseRecord, found: Findings) -> MaskFacts | None:
-        """The facts of a case from its masks; None if it cannot be loaded, which is then a problem.
-
-        Raises:
-            UniReasonError: If the source as a whole cannot be read, or does not hold the items of this data set.
-        """
+    def facts(self, case: CaseRecord, found: CheckFindings) -> MaskFacts | None:
+        """The facts of a case from its masks; None if it cannot be loaded, which is then a problem."""
         if self._failed == case.item:
             return None
         if self._loaded is None or self._loaded.item.id != case.item:
@@ -121,14 +115,8 @@ def _frame(case: CaseRecord, facts: MaskFacts, loaded: Loaded) -> Iterator[str]:
             yield f"'{name}' is listed as absent, but the source does not annotate it"
 
 
-def check_case(case: CaseRecord, facts: MaskFacts, found: Findings) -> None:
-    """Hold the structures of a case against their masks.
-
-    Args:
-        case: The case.
-        facts: The same from the masks.
-        found: Takes what is wrong.
-    """
+def check_case(case: CaseRecord, facts: MaskFacts, found: CheckFindings) -> None:
+    """Hold the structures of a case against their masks."""
     found.count(CHECK, "cases")
     scene = case.scene
     there = facts.present()
@@ -188,15 +176,8 @@ def _shapes(structure: Structure, facts: MaskFacts) -> Iterator[str]:
         yield f"the record has the contrast {structure.contrast:g}, the pixels {contrast:.1f}"
 
 
-def check_sample(case: CaseRecord, sample: SampleRecord, facts: MaskFacts, found: Findings) -> None:
-    """Hold the looks, and the box and points of a boxed answer, against the masks.
-
-    Args:
-        case: The case of the sample.
-        sample: The sample.
-        facts: Of the case, from its masks.
-        found: Takes what is wrong.
-    """
+def check_sample(case: CaseRecord, sample: SampleRecord, facts: MaskFacts, found: CheckFindings) -> None:
+    """Hold the looks, and the box and points of a boxed answer, against the masks."""
     there = facts.present()
     for look in (p for p in sample.reasoning if isinstance(p, Look)):
         found.count(CHECK, "looks")

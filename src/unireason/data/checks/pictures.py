@@ -1,25 +1,301 @@
-"""Check "pictures": embedded pictures are whole, as large as the model frame, and their masks are those of the structures.
+"""Check "boxes": what the response says about boxes is well-formed, inside the frame, and stands in the case.
 
-Data sets that refer to their source have no pictures and nothing to check here.
+It reads the response as a trainer would, by the one grammar, and holds it against the looks and the structures of the records. Whether
+the structures themselves are right is the matter of check "masks".
 """
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.data.pictures import from_png
-from unireason.data.records import CaseRecord, ImageRecord, SampleRecord
-from unireason.errors import ImageReadError
+from unireason.core.errors import FormatError, ImageReadError
+from unireason.core.types import Box, Box2D, Frame, Look
+from unireason.data.frames import FrameRule, from_png
+from unireason.data.records import SPLITS, CaseRecord, ImageRecord, SampleRecord
+from unireason.data.scene import Structure
+from unireason.grounding import answer, grammar
+from unireason.metrics.boxes import box_iou
 
-from .boxes import off_mask
-from .facts import LUMA, MaskFacts
-from .findings import Findings
+from .facts import LUMA, CheckFindings, MaskFacts
 
-CHECK = "pictures"
-LEAST_IOU = 0.99
+# --- Check "boxes": what the response says about boxes is well-formed, inside the frame, and stands in the case.
+
+
+CHECK = "boxes"
+MOST_LOOKS = 3
+"""Looks of a question with options, as annotators promise."""
+LEAST_IOU = 0.75
+"""Least overlap of a published box with the tight box of its mask: one drawn with some margin has it, one on another scale has not."""
+LOOSE = 2
+"""Pixels by which each side may be off besides, as where the last pixel is counted in or out."""
+
+
+def check_frame(case: CaseRecord, rule: FrameRule, found: CheckFindings) -> None:
+    """Check that the frame of a case is the one that the data set's rule gives, and that pictures of its size are fed as they are."""
+    scene = case.scene
+    found.count(CHECK, "frames")
+    try:
+        right = rule.frame(scene.shape)
+        held = rule.holds(scene.frame)
+    except FormatError as error:
+        found.add(CHECK, f"the picture fits no model frame: {error}", case=scene.case)
+        return
+    if right != scene.frame:
+        found.add(CHECK, f"the frame is {_size(scene.frame)}, the configuration gives {_size(right)}", case=scene.case)
+    if not held:
+        found.add(CHECK, f"pictures of the frame {_size(scene.frame)} would be resized before they are fed", case=scene.case)
+
+
+def check_boxes(case: CaseRecord, sample: SampleRecord, found: CheckFindings) -> None:
+    """Check the boxes of one sample."""
+    found.start(CHECK)
+    looks = [p for p in sample.reasoning if isinstance(p, Look)]
+    found.count(CHECK, "looks", len(looks))
+    for detail in (*_response(case, sample, looks), *_looks(case, sample, looks), *_target(case, sample)):
+        found.add(CHECK, detail, sample=sample.id)
+
+
+def _response(case: CaseRecord, sample: SampleRecord, looks: list[Look]) -> Iterator[str]:
+    """What is wrong with the response as text; there is none to a question without reasoning."""
+    response = sample.response
+    if not sample.annotator:
+        return
+    parsed = grammar.parse(response)
+    for problem in (*parsed.problems, *grammar.tag_problems(response)):
+        yield f"the response cannot be read: {problem.code} {problem.text[:60]!r}"
+    read = [b.box.coords for b in parsed.boxes]
+    if read != [tuple(map(float, look.box.coords)) for look in looks]:
+        yield f"the response holds {len(read)} boxes that are not the {len(looks)} looks of the reasoning"
+    if sample.task == "vqa" and case.scene.described and not 1 <= len(looks) <= MOST_LOOKS:
+        yield f"{len(looks)} looks, expected 1 to {MOST_LOOKS}"
+
+
+def _looks(case: CaseRecord, sample: SampleRecord, looks: list[Look]) -> Iterator[str]:
+    """What is wrong with the looks against frame and structures."""
+    scene = case.scene
+    for look in looks:
+        fault = box_fault(look.box, scene.frame)
+        if fault:
+            yield f"the box of '{look.label}' {fault}"
+        if not scene.described:
+            continue
+        structure = scene.structures.get(look.label)
+        if look.seen and structure is None:
+            yield f"the look at '{look.label}' is at no structure of the case"
+        elif look.seen and structure is not None and look.box not in _boxes(structure):
+            yield f"the look at '{look.label}' has {_text(look.box)}, the case has {_text(structure.box_model)}"
+        elif not look.seen and structure is not None:
+            yield f"'{look.label}' is called missing, but the case holds it"
+    for name in sample.question.needs if scene.described else ():
+        if name not in scene.structures:
+            yield f"the answer needs '{name}', which is no structure of the case"
+
+
+def _target(case: CaseRecord, sample: SampleRecord) -> Iterator[str]:
+    """What is wrong with the box and the points of a boxed answer."""
+    if sample.task != "umrg" or sample.box is None or sample.points is None:
+        if sample.task == "umrg":
+            yield "the boxed answer lacks its box or its points"
+        return
+    reading = answer.read(sample.response, way="strict")
+    if sample.annotator and (reading.box != sample.box or reading.points != sample.points):
+        yield "the answer as written is not the box and the points of the record"
+    fault = box_fault(sample.box, case.scene.frame)
+    if fault:
+        yield f"the box of the answer {fault}"
+    structure = case.scene.structures.get(sample.category)
+    if case.scene.described and structure is None:
+        yield f"the target '{sample.category}' is no structure of the case"
+    elif structure is not None and sample.box != structure.box_model:
+        yield f"the answer has {_text(sample.box)}, '{sample.category}' has {_text(structure.box_model)}"
+    x1, y1, x2, y2 = sample.box.coords
+    for x, y in sample.points:
+        if not (x1 <= x < x2 and y1 <= y < y2):
+            yield f"the point ({x}, {y}) lies outside the box {_text(sample.box)}"
+    if sample.points[0] == sample.points[1]:
+        yield "the two points are one"
+
+
+def off_mask(box: Box2D, mask: NDArray[np.bool_]) -> str:
+    """What parts a box from its mask, as the rest of a sentence; "" if they agree."""
+    rows, columns = np.nonzero(mask)
+    tight = Box2D(int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
+    near = all(abs(a - b) <= LOOSE for a, b in zip(box.coords, tight.coords, strict=True))
+    overlap = box_iou(box, tight)
+    return "" if near or overlap >= LEAST_IOU else f"is {_text(box)}, its mask fills {_text(tight)}: IoU {overlap:.2f}"
+
+
+def box_fault(box: Box, frame: Frame) -> str:
+    """What is wrong with a box in a frame, as the rest of a sentence; "" if it is whole, not empty, inside and of the right kind."""
+    sizes = (frame.width, frame.height) if isinstance(box, Box2D) else (frame.width, frame.height, frame.depth)
+    if isinstance(box, Box2D) != (frame.kind == "image"):
+        return f"{_text(box)} does not fit the {frame.kind}"
+    half = len(sizes)
+    if any(v != int(v) for v in box.coords):
+        return f"{_text(box)} is not made of whole numbers"
+    if any(high <= low for low, high in zip(box.coords[:half], box.coords[half:], strict=True)):
+        return f"{_text(box)} is empty or inverted"
+    if min(box.coords[:half]) < 0 or any(v > size for v, size in zip(box.coords[half:], sizes, strict=True)):
+        return f"{_text(box)} leaves the frame of {' x '.join(map(str, sizes))}"
+    return ""
+
+
+def _boxes(structure: Structure) -> list[Box]:
+    """Boxes that a look at a structure may have: the whole, or one of its parts."""
+    return [structure.box_model, *(p.box_model for p in structure.parts)]
+
+
+def _size(frame: Frame) -> str:
+    return " x ".join(str(n) for n in (frame.width, frame.height, frame.depth)[: 2 if frame.kind == "image" else 3])
+
+
+def _text(box: Box) -> str:
+    return f"[{','.join(f'{v:g}' for v in box.coords)}]"
+
+
+# --- Check "leakage": nothing of a patient, a case or a picture stands in two splits, and no question is asked twice.
+
+
+LEAKAGE = "leakage"
+NEAR = 12
+"""Distance in bits up to which two pictures count as one, unless the manifest's configuration names another."""
+REPEATS = 5
+"""A whole response, boxes included, may come so many times, or in one percent of the samples."""
+
+_BLOCK = 1 << 22  # bytes compared at once
+_ONES = np.array([bin(v).count("1") for v in range(256)], np.uint8)
+
+
+@dataclass(slots=True)
+class Register:
+    """Who stands where; a few dozen bytes a case and sixteen a sample."""
+
+    patients: dict[str, str] = field(default_factory=dict)
+    cases: dict[str, str] = field(default_factory=dict)
+    hashes: dict[str, dict[str, str]] = field(default_factory=dict)
+    strangers: int = 0
+    _questions: array[int] = field(default_factory=lambda: array("Q"))
+    _responses: array[int] = field(default_factory=lambda: array("Q"))
+
+    def add_case(self, case: CaseRecord, found: CheckFindings) -> None:
+        """Take one case in, and report a patient or a case that was in another split before."""
+        scene, split = case.scene, case.split
+        found.count(LEAKAGE, "cases")
+        before = self.patients.setdefault(scene.patient, split) if scene.patient else split
+        self.strangers += not scene.patient
+        if before != split:
+            found.add(LEAKAGE, f"the patient {scene.patient} is in {before} and in {split}", case=scene.case)
+        if scene.case in self.cases:
+            found.add(LEAKAGE, f"the case stands in {self.cases[scene.case]} and again in {split}", case=scene.case)
+        self.cases[scene.case] = split
+        if case.phash:
+            self.hashes.setdefault(case.phash, {}).setdefault(split, scene.case)
+
+    def add_sample(self, sample: SampleRecord, found: CheckFindings) -> None:
+        """Take one sample in, and report one whose patient or case is in another split."""
+        found.count(LEAKAGE, "samples")
+        if self.cases.get(sample.case, sample.split) != sample.split:
+            found.add(LEAKAGE, f"the sample is in {sample.split}, its case in {self.cases[sample.case]}", sample=sample.id)
+        if self.patients.get(sample.patient, sample.split) != sample.split:
+            where = self.patients[sample.patient]
+            found.add(LEAKAGE, f"the sample is in {sample.split}, its patient {sample.patient} in {where}", sample=sample.id)
+        question = sample.question
+        self._questions.append(_number(sample.case, question.text, *sorted(question.options)))
+        if sample.response:
+            self._responses.append(_number(sample.response))
+
+    def repeats(self, found: CheckFindings) -> None:
+        """Report questions asked twice of one case and responses that come suspiciously often."""
+        again = _counts(self._questions)
+        if (again > 1).any():
+            found.add(LEAKAGE, f"{int((again[again > 1] - 1).sum())} questions are asked again of the same case")
+        most = int(_counts(self._responses).max(initial=0))
+        if most > max(REPEATS, len(self._responses) // 100):
+            found.add(LEAKAGE, f"one response, boxes included, comes {most} times in {len(self._responses)} samples")
+
+
+def check_pictures(register: Register, near: int, found: CheckFindings) -> None:
+    """Report pictures that are the same to the eye and stand in different splits."""
+    found.start(LEAKAGE)
+    for size in sorted({len(h) for h in register.hashes}):
+        texts = sorted(h for h in register.hashes if len(h) == size)
+        found.count(LEAKAGE, "pictures compared", len(texts))
+        for text in texts:
+            places = register.hashes[text]
+            if len(places) > 1:
+                _report(places, places, 0, found)
+        for a, b, apart in _near_pairs(texts, register, near):
+            _report(register.hashes[texts[a]], register.hashes[texts[b]], apart, found)
+
+
+def _report(first: dict[str, str], second: dict[str, str], apart: int, found: CheckFindings) -> None:
+    """One finding for a pair of pictures: the earliest pair of different splits."""
+    one, other = next((a, b) for a in SPLITS for b in SPLITS if a in first and b in second and a != b)
+    detail = f"looks like {second[other]} of {other}, and is in {one}: {apart} bits apart"
+    found.add(LEAKAGE, detail, case=first[one])
+
+
+def _near_pairs(texts: list[str], register: Register, near: int) -> Iterator[tuple[int, int, int]]:
+    """Pairs of different hashes within ``near`` bits whose splits are not one and the same: indices and distance, sorted."""
+    try:
+        codes = np.frombuffer(bytes.fromhex("".join(texts)), np.uint8).reshape(len(texts), -1)
+    except ValueError:
+        return
+    # A hash seen in one split has one bit set; two hashes of equal single bits cannot leak.
+    held = np.array([sum(1 << SPLITS.index(s) for s in register.hashes[t] if s in SPLITS) for t in texts], np.uint8)
+    seen: set[tuple[int, int]] = set()
+    bits = np.unpackbits(codes, axis=1)
+    for band in np.array_split(np.arange(bits.shape[1]), min(near + 1, bits.shape[1])):
+        keys = np.packbits(bits[:, band], axis=1)
+        order = np.lexsort(keys.T)
+        edges = np.flatnonzero((keys[order][1:] != keys[order][:-1]).any(axis=1)) + 1
+        for members in np.split(order, edges):
+            if len(members) > 1 and np.bitwise_or.reduce(held[members]) & (np.bitwise_or.reduce(held[members]) - 1):
+                for a, b in _compared(codes, held, np.sort(members), near):
+                    seen.add((a, b))
+    for a, b in sorted(seen):
+        yield a, b, int(_ONES[codes[a] ^ codes[b]].sum())
+
+
+def _compared(
+    codes: NDArray[np.uint8], held: NDArray[np.uint8], members: NDArray[np.intp], near: int
+) -> Iterator[tuple[int, int]]:
+    """Close pairs of different splits among hashes that share a band, a bounded block at a time."""
+    rows = max(1, _BLOCK // (len(members) * codes.shape[1]))
+    for start in range(0, len(members), rows):
+        left = members[start : start + rows]
+        apart = _ONES[codes[left][:, None] ^ codes[members][None]].sum(axis=2, dtype=np.int32)
+        both = held[left][:, None] | held[members][None]
+        crossing = (both & (both - 1)) > 0  # more than one split between the two
+        close: NDArray[Any] = (apart <= near) & crossing & (left[:, None] < members[None])
+        for a, b in zip(*np.nonzero(close), strict=True):
+            yield int(left[a]), int(members[b])
+
+
+def _number(*texts: str) -> int:
+    """64 bits that stand for a list of texts, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b("\0".join(texts).encode(), digest_size=8).digest(), "big")
+
+
+def _counts(numbers: array[int]) -> NDArray[np.intp]:
+    """How often each number comes."""
+    values = np.sort(np.frombuffer(numbers, np.uint64)) if numbers else np.zeros(0, np.uint64)
+    edges = np.flatnonzero(values[1:] != values[:-1]) + 1
+    return np.diff(np.concatenate(([0], edges, [len(values)]))).astype(np.intp) if len(values) else np.zeros(0, np.intp)
+
+
+# --- Check "pictures": embedded pictures are whole, as large as the model frame, and their masks are those of the structures.
+
+
+PICTURES = "pictures"
+LEAST_DUPLICATE_IOU = 0.99
 """Least overlap of an embedded mask with the source's mask at the centres of the model pixels."""
 MOST_APART = 10.0
 """Grey levels by which a picture may differ from the source on average: resizing may be done in several ways, but another picture lies
@@ -27,36 +303,28 @@ further away."""
 _CELLS, _CELL_SIDE = 16, 4  # cells along an axis at most, and pixels along a cell at least
 
 
-def check_pictures(
+def check_picture_files(
     case: CaseRecord,
     images: Sequence[ImageRecord],
     samples: Sequence[SampleRecord],
     facts: MaskFacts | None,
-    found: Findings,
+    found: CheckFindings,
 ) -> None:
-    """Check the embedded pictures of one case.
-
-    Args:
-        case: The case.
-        images: Its pictures; a data set with pictures must have them for every case.
-        samples: Those about it; boxes that they ask for are held against the masks of their targets.
-        facts: The same from its masks; None holds the masks against the boxes of the record alone.
-        found: Takes what is wrong.
-    """
-    found.count(CHECK, "pictures", len(images))
+    """Check the embedded pictures of one case."""
+    found.count(PICTURES, "pictures", len(images))
     frame = case.scene.frame
     if [i.slice for i in images] != list(range(frame.depth)):
-        found.add(CHECK, f"{len(images)} pictures, expected one for each of {frame.depth} model slices", case=case.scene.case)
+        found.add(PICTURES, f"{len(images)} pictures, expected one for each of {frame.depth} model slices", case=case.scene.case)
     for image in images:
         for detail in _faults(case, image, facts):
-            found.add(CHECK, detail, case=case.scene.case)
+            found.add(PICTURES, detail, case=case.scene.case)
         for sample in samples:
             mask = _read(dict(zip(image.mask_names, image.masks, strict=False)).get(sample.target, b""))
             if sample.box is not None and mask is not None and mask.ndim == 2 and mask.any():
-                found.count(CHECK, "boxed answers")
+                found.count(PICTURES, "boxed answers")
                 apart = off_mask(sample.box, mask > 0)
                 if apart:
-                    found.add(CHECK, f"the box of the answer {apart}", sample=sample.id)
+                    found.add(PICTURES, f"the box of the answer {apart}", sample=sample.id)
 
 
 def _faults(case: CaseRecord, image: ImageRecord, facts: MaskFacts | None) -> Iterator[str]:
@@ -124,7 +392,7 @@ def _against(case: CaseRecord, name: str, mask: NDArray[np.bool_], facts: MaskFa
     rows, columns = ([int((p + 0.5) * n / m) for p in range(m)] for n, m in zip(facts.shape, mask.shape, strict=True))
     truth = facts.mask(name)[rows][:, columns]
     overlap = int(np.count_nonzero(truth & mask)) / max(int(np.count_nonzero(truth | mask)), 1)
-    if overlap < LEAST_IOU:
+    if overlap < LEAST_DUPLICATE_IOU:
         yield f"the mask of '{name}' has an IoU of {overlap:.3f} with the source's"
 
 

@@ -6,22 +6,104 @@ and, where the source is at hand, opens it again and recomputes from the masks.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+import hashlib
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from unireason.data.dataset import MANIFEST, Dataset
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.store import json_text, sha256
+from unireason.data.dataset import MANIFEST, ORIGIN, Dataset
 from unireason.data.frames import FrameRule
-from unireason.data.item import Source
-from unireason.data.records import SPLITS, CaseRecord, ImageRecord, SampleRecord
-from unireason.errors import FormatError, UniReasonError
+from unireason.data.item import CaseSource, inside
+from unireason.data.records import READABLE, SPLITS, CaseRecord, ImageRecord, SampleRecord
 
-from . import answers, boxes, files, leakage, masks, pictures
-from .balance import Tally, check_balance
-from .facts import Facts, MaskFacts, SceneFacts
-from .findings import Finding, Findings
-from .shortcut import Texts, check_shortcut
+from . import answers, masks, pictures
+from . import pictures as boxes
+from . import pictures as leakage
+from .facts import CheckFindings, Facts, Finding, MaskFacts, SceneFacts
+from .text import AuditTexts, BalanceTally, check_balance, check_shortcut
+
+# --- Check "files": the manifest lists every file, every file is as listed, and the counts agree.
+
+
+CHECK = "files"
+REPORTS = ("check.json", "check.html")
+"""Written by the check itself beside the data; no part of the manifest."""
+CARD = "README.md"
+"""The card tells of the data and may be edited by hand."""
+
+KEYS = ("schema", "version", "config", "title", "licence", "command", "counts", "files", "content_sha256", "skipped")
+_OWN = {MANIFEST, ORIGIN, CARD, *REPORTS}
+
+
+def check_files(folder: Path, manifest: Mapping[str, Any], found: CheckFindings) -> None:
+    """Hold the folder against its manifest."""
+    found.start(CHECK)
+    missing = [key for key in KEYS if key not in manifest]
+    if missing:
+        found.add(CHECK, f"the manifest lacks {', '.join(missing)}", file=MANIFEST)
+    if manifest.get("schema") not in READABLE:
+        found.add(CHECK, f"the schema is {manifest.get('schema')!r}, not {READABLE[0]!r}", file=MANIFEST)
+    listed = manifest.get("files")
+    if not isinstance(listed, Mapping):
+        found.add(CHECK, "the manifest lists no files", file=MANIFEST)
+        return
+    for name in sorted(listed):
+        _check_one(folder, name, listed[name], found)
+    content = hashlib.sha256(json_text(dict(listed), sort_keys=True).encode()).hexdigest()
+    if manifest.get("content_sha256") != content:
+        found.add(CHECK, "the content hash does not follow from the listed files", file=MANIFEST)
+    for name in sorted(set(_present(folder)) - set(listed) - _OWN):
+        found.add(CHECK, "the file is not listed in the manifest", file=name)
+    for table in ("cases", "samples"):
+        if not any(name.startswith(f"{table}/") for name in listed):
+            found.add(CHECK, f"the manifest lists no file of {table}", file=MANIFEST)
+
+
+def check_counts(manifest: Mapping[str, Any], tally: BalanceTally, found: CheckFindings) -> None:
+    """Hold the counts of the manifest against what was read."""
+    counts = manifest.get("counts")
+    if not isinstance(counts, Mapping):
+        found.add(CHECK, "the manifest has no counts", file=MANIFEST)
+        return
+    by_family: Counter[str] = Counter()
+    for (family, _, _), n in tally.table.items():
+        by_family[family] += n
+    read = {
+        "cases": sum(tally.cases.values()),
+        "samples": sum(tally.table.values()),
+        "by_family": dict(by_family),
+        "by_split_kind_family": {f"{split}/{kind}/{family}": n for (family, kind, split), n in tally.table.items()},
+    }
+    for name, value in read.items():
+        if counts.get(name, {} if isinstance(value, dict) else None) != value:
+            found.add(CHECK, f"the manifest counts {name} as {counts.get(name)}, there are {value}", file=MANIFEST)
+
+
+def _check_one(folder: Path, name: str, digest: Any, found: CheckFindings) -> None:
+    found.count(CHECK, "files")
+    try:
+        actual = sha256(inside(folder, name))
+    except UniReasonError as error:
+        found.add(CHECK, f"listed in the manifest, but: {error}", file=name)
+        return
+    if actual != digest:
+        found.add(CHECK, f"its SHA-256 is {actual[:12]}…, the manifest says {str(digest)[:12]}…", file=name)
+
+
+def _present(folder: Path) -> Iterator[str]:
+    """Relative names of all files below, with forward slashes; links are not followed."""
+    for base, _, names in os.walk(folder):
+        for name in names:
+            yield (Path(base) / name).relative_to(folder).as_posix()
+
+
+# --- All checks of a data set in two passes over its rows, in memory that grows by a few dozen bytes a case.
+
 
 VERSION = "unireason.check/1"
 Progress = Callable[[int, int], None]
@@ -80,7 +162,7 @@ class Report:
         }
 
 
-def check(dataset: Dataset, source: Source | None, *, samples: int | None = None, progress: Progress | None = None) -> Report:
+def check(dataset: Dataset, source: CaseSource | None, *, samples: int | None = None, progress: Progress | None = None) -> Report:
     """Check a data set.
 
     Args:
@@ -96,12 +178,12 @@ def check(dataset: Dataset, source: Source | None, *, samples: int | None = None
     Raises:
         UniReasonError: If the source as a whole cannot be read.
     """
-    found, source = Findings(), None if dataset.layout else source
-    files.check_files(dataset.folder, dataset.manifest, found)
-    register, tally, texts = leakage.Register(), Tally(), Texts()
+    found, source = CheckFindings(), None if dataset.layout else source
+    check_files(dataset.folder, dataset.manifest, found)
+    register, tally, texts = leakage.Register(), BalanceTally(), AuditTexts()
     embedded = bool(dataset.files("images"))
-    optional = [masks.CHECK] * (source is not None) + [pictures.CHECK] * embedded
-    for check_name in (boxes.CHECK, *optional, answers.CHECK, leakage.CHECK):
+    optional = [masks.CHECK] * (source is not None) + [pictures.PICTURES] * embedded
+    for check_name in (boxes.CHECK, *optional, answers.CHECK, leakage.LEAKAGE):
         found.start(check_name)
     whole = _first_pass(dataset, register, tally, found)
     if whole:
@@ -111,7 +193,7 @@ def check(dataset: Dataset, source: Source | None, *, samples: int | None = None
     register.repeats(found)
     _unknown(register, tally, found)
     check_balance(tally, len(register.patients), found)
-    files.check_counts(dataset.manifest, tally, found)
+    check_counts(dataset.manifest, tally, found)
     results = check_shortcut(texts, found)
     return Report(
         dataset=dataset.folder.name,
@@ -126,46 +208,46 @@ def check(dataset: Dataset, source: Source | None, *, samples: int | None = None
     )
 
 
-def _near(dataset: Dataset, found: Findings) -> int:
+def _near(dataset: Dataset, found: CheckFindings) -> int:
     """Bits within which pictures count as the same, as the builder was told."""
     near = dataset.manifest.get("config", {}).get("near", leakage.NEAR)
     if type(near) is int and 0 <= near < 128:
         return near
-    found.add(files.CHECK, f"near is {near!r}, not a number of bits from 0 to 127", file=MANIFEST)
+    found.add(CHECK, f"near is {near!r}, not a number of bits from 0 to 127", file=MANIFEST)
     return leakage.NEAR
 
 
-def _rule(dataset: Dataset, found: Findings) -> FrameRule | None:
+def _rule(dataset: Dataset, found: CheckFindings) -> FrameRule | None:
     """The frame rule of a data set; None if it cannot be read, which is then a problem."""
     try:
         return FrameRule.from_json(dataset.manifest.get("config", {}).get("frame"))
     except FormatError as error:
-        found.add(files.CHECK, f"the frame cannot be read: {error}", file=MANIFEST)
+        found.add(CHECK, f"the frame cannot be read: {error}", file=MANIFEST)
         return None
 
 
-def _unknown(register: leakage.Register, tally: Tally, found: Findings) -> None:
+def _unknown(register: leakage.Register, tally: BalanceTally, found: CheckFindings) -> None:
     """Say what could not be checked because the data set does not tell what it takes."""
     if tally.undescribed:
         came = f"of {tally.undescribed} cases it is not known what they show"
         found.remark(answers.CHECK, f"{came}: their answers and boxes cannot be worked out again")
     if register.strangers:
         found.remark(
-            leakage.CHECK, f"the patients of {register.strangers} cases are not known: only pictures and names were compared"
+            leakage.LEAKAGE, f"the patients of {register.strangers} cases are not known: only pictures and names were compared"
         )
 
 
-def _first_pass(dataset: Dataset, register: leakage.Register, tally: Tally, found: Findings) -> bool:
+def _first_pass(dataset: Dataset, register: leakage.Register, tally: BalanceTally, found: CheckFindings) -> bool:
     """Read all cases; False if they cannot all be read."""
     try:
         for split in SPLITS:
             for case in dataset.cases(split):
                 if case.split != split:
-                    found.add(files.CHECK, f"a case of {case.split} lies in a file of {split}", case=case.scene.case)
+                    found.add(CHECK, f"a case of {case.split} lies in a file of {split}", case=case.scene.case)
                 register.add_case(case, found)
                 tally.add_case(case)
     except UniReasonError as error:
-        found.add(files.CHECK, f"the cases cannot be read: {error}")
+        found.add(CHECK, f"the cases cannot be read: {error}")
         return False
     return True
 
@@ -175,17 +257,17 @@ class _Walk:
     """The second pass: cases and samples side by side."""
 
     dataset: Dataset
-    source: Source | None
-    found: Findings
-    tally: Tally
-    texts: Texts
+    source: CaseSource | None
+    found: CheckFindings
+    tally: BalanceTally
+    texts: AuditTexts
     register: leakage.Register
 
     def run(self, samples: int | None, progress: Progress) -> None:
         """Walk through all splits."""
         total = len(self.register.cases)
         chosen = spread(total, samples)
-        opened = masks.Opened(self.source) if self.source else None
+        opened = masks.OpenedMasks(self.source) if self.source else None
         number, rule = 0, _rule(self.dataset, self.found)
         try:
             for split in SPLITS:
@@ -197,12 +279,12 @@ class _Walk:
                     if rule is not None:
                         boxes.check_frame(case, rule, self.found)
                     self._case(case, own, measured)
-                    if pictures.CHECK in self.found.counts:
-                        pictures.check_pictures(case, images.of(case), own, measured, self.found)
+                    if pictures.PICTURES in self.found.counts:
+                        pictures.check_picture_files(case, images.of(case), own, measured, self.found)
                     number += 1
                     progress(number, total)
         except UniReasonError as error:
-            self.found.add(files.CHECK, f"the samples cannot be read: {error}")
+            self.found.add(CHECK, f"the samples cannot be read: {error}")
 
     def _case(self, case: CaseRecord, samples: list[SampleRecord], measured: MaskFacts | None) -> None:
         facts: Facts = measured or SceneFacts(case.scene)
@@ -240,7 +322,7 @@ class _Walk:
         """A sample that does not stand with its case."""
         case = next((c for c in recent if c.scene.case == sample.case), None)
         if case is None:
-            self.found.add(files.CHECK, "the samples do not stand in the order of their cases", sample=sample.id)
+            self.found.add(CHECK, "the samples do not stand in the order of their cases", sample=sample.id)
         else:
             self._case(case, [sample], None)
 
@@ -251,10 +333,10 @@ class _Walk:
             self.texts.add(sample)
             self.register.add_sample(sample, self.found)
             if sample.split != split:
-                self.found.add(files.CHECK, f"a sample of {sample.split} lies in a file of {split}", sample=sample.id)
+                self.found.add(CHECK, f"a sample of {sample.split} lies in a file of {split}", sample=sample.id)
             where = self.register.cases.get(sample.case)
             if where is None:
-                self.found.add(files.CHECK, f"there is no case {sample.case}", sample=sample.id)
+                self.found.add(CHECK, f"there is no case {sample.case}", sample=sample.id)
             elif where == split:
                 yield sample
 
@@ -276,11 +358,7 @@ class _Images:
 
 
 def spread(total: int, wanted: int | None) -> range | set[int]:
-    """Numbers of ``wanted`` cases spread evenly over ``total``; all if None or more than there are.
-
-    One is taken out of each of ``wanted`` equal stretches, at a place that moves by the golden ratio, because the cases of one volume
-    follow each other and a fixed step would always meet the same kind.
-    """
+    """Numbers of ``wanted`` cases spread evenly over ``total``; all if None or more than there are."""
     if wanted is None or wanted >= total:
         return range(total)
     return {min(int((i + i * _GOLDEN % 1) * total / wanted), total - 1) for i in range(wanted)}

@@ -7,6 +7,7 @@ called absent. Masks that do not overlap share one layer; a structure lies in ex
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,86 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason import imaging
+from unireason.core.errors import FormatError, GeometryError, ImageReadError
+from unireason.core.types import Affine, Case, Geometry
 from unireason.data.item import Item, Layer, Loaded, MaskRef, UnnamedError, check_masks, inside
-from unireason.errors import FormatError, ImageReadError
-from unireason.imaging.limits import Limits, file_size
-from unireason.imaging.picture import read_stored
-from unireason.imaging.reader import sniff
-from unireason.types import Case
+from unireason.imaging.geometry import canonical_to_voxel, to_canonical, to_source, voxel_to_world
+from unireason.imaging.raster import read_stored
+from unireason.imaging.reader import Limits, file_size, sniff
 
-from .grids import on_grid
+# --- Masks are laid onto the grid of their image by what both files say about the patient, not by the order of their bytes.
+
+
+TOLERANCE = 0.5
+"""Largest distance between a mask voxel and its image voxel, in voxels, anywhere in the volume: headers round."""
+
+
+def on_grid(case: Case, mask: Case, values: NDArray[Any], what: str) -> NDArray[Any]:
+    """The values of a mask in the axis order of its image."""
+    if case.kind == "volume" and mask.kind == "volume" and _placed(case) and _placed(mask):
+        values = _turned(case.geometry, mask.geometry, values, what)
+    elif case.kind == "image" and mask.kind == "image" and _turn(case) != _turn(mask):
+        values = _turned_like(case.geometry, mask.geometry, values, what)
+    check_masks(case, values, what)
+    return values
+
+
+def _placed(case: Case) -> bool:
+    return case.geometry.affine_lps is not None
+
+
+def _turn(case: Case) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    return (case.geometry.order, case.geometry.flips)
+
+
+def _turned_like(image: Geometry, mask: Geometry, values: NDArray[Any], what: str) -> NDArray[Any]:
+    """A mask that is turned otherwise than its picture: drawn on the pixels that the picture stores, or on those that it shows."""
+    stored = to_source(values, mask)
+    on_stored, on_shown = stored.shape == image.source_shape[::-1], values.shape == image.shape
+    if on_stored == on_shown:
+        raise ImageReadError(
+            f"the image of {what} and the mask are turned differently by EXIF", "the same turn", "save both upright"
+        )
+    return to_canonical(stored, image) if on_stored else values
+
+
+def canonical_affine(geometry: Geometry) -> Affine:
+    """(4, 4) canonical index (x, y, z) at voxel centres to LPS millimetres."""
+    corners = [(0.5, 0.5, 0.5), (1.5, 0.5, 0.5), (0.5, 1.5, 0.5), (0.5, 0.5, 1.5)]
+    world = np.array([voxel_to_world(canonical_to_voxel(c, geometry), geometry) for c in corners])
+    affine = np.eye(4)
+    affine[:3, :3] = (world[1:] - world[0]).T
+    affine[:3, 3] = world[0]
+    return affine
+
+
+def _turned(image: Geometry, mask: Geometry, values: NDArray[Any], what: str) -> NDArray[Any]:
+    """Mask values along the image's canonical axes, after checking that both describe the same voxels."""
+    between = np.linalg.solve(canonical_affine(image), canonical_affine(mask))
+    turn = np.rint(between[:3, :3])
+    sizes = np.array(values.shape[::-1], float)
+    if np.array_equal(np.abs(turn).sum(0), [1, 1, 1]) and np.array_equal(np.abs(turn).sum(1), [1, 1, 1]):
+        axes = [int(np.abs(row).argmax()) for row in turn]  # image axis x, y, z -> mask axis
+        view = values.transpose([2 - a for a in reversed(axes)])
+        flips = [turn[n, a] < 0 for n, a in enumerate(axes)]
+        view = view[tuple(slice(None, None, -1 if f else 1) for f in reversed(flips))]
+        shift = np.where(turn.sum(1) < 0, np.array(view.shape[::-1]) - 1.0, 0.0)
+        corners = np.array(list(product(*((0.0, n - 1.0) for n in sizes))))
+        apart = corners @ between[:3, :3].T + between[:3, 3] - (corners @ turn.T + shift)
+        if view.shape != image.shape or np.abs(apart).max() <= TOLERANCE:
+            return view  # another shape is told by the caller, in the words of shapes
+        far = f"up to {np.abs(apart).max():.3g} voxels apart"
+    else:
+        far = "along other axes"
+    raise GeometryError(
+        f"the mask {what} lies elsewhere in the patient than its image ({far})",
+        f"voxels at most {TOLERANCE} apart",
+        "resample the mask onto the image, or repair the header that is wrong",
+    )
+
+
+# --- Mask files become label maps on the grid of their image, with values exactly as stored.
+
 
 Labels = NDArray[np.unsignedinteger[Any]]
 Values = dict[tuple[int, str | None], bool]
@@ -41,21 +114,7 @@ def load_files(
     ignore_unnamed: bool = False,
     correct: Callable[[MaskRef, NDArray[Any]], NDArray[Any]] | None = None,
 ) -> Loaded:
-    """Read an item whose image and masks are files that ``imaging.read`` knows.
-
-    Args:
-        root: The source's folder.
-        item: The item.
-        ignore_unnamed: True to take values without a name for background.
-        correct: What the source must do to the values of a mask before they are judged, such as turning black and white.
-
-    Returns:
-        The case with its layers.
-
-    Raises:
-        UnnamedError: If a label map holds a value without a name.
-        UniReasonError: If a file is missing, damaged, or lies on another grid than the image.
-    """
+    """Read an item whose image and masks are files that ``imaging.read`` knows."""
     case = read_case(root, item)
     cache: dict[str, Labels] = {}
     known: Values = {}
@@ -74,11 +133,7 @@ def load_files(
 
 
 def read_case(root: Path, item: Item) -> Case:
-    """The image of an item.
-
-    Raises:
-        UniReasonError: If it cannot be read or is not of the kind that the item says.
-    """
+    """The image of an item."""
     case = imaging.read(inside(root, item.image), **_options(item))
     if case.kind != item.kind:
         raise ImageReadError(f"'{case.source.name}' holds one {case.kind}", f"one {item.kind}")
@@ -95,20 +150,7 @@ def _options(item: Item) -> dict[str, Any]:
 
 
 def read_mask(case: Case, path: Path, item: Item) -> NDArray[Any]:
-    """The values of a mask file on the grid of the case.
-
-    Args:
-        case: The image.
-        path: The mask file.
-        item: Whose reading options for bare arrays ("axes") hold for the mask too.
-
-    Returns:
-        Whole numbers or booleans, (Z, Y, X) or (Y, X). Colours of a palette picture are taken by their index, greys of a few bits as
-        they are stored; grey stored as colour is grey; lossy pictures become 0 and 255.
-
-    Raises:
-        UniReasonError: If it cannot be read, holds colours, or lies on another grid.
-    """
+    """The values of a mask file on the grid of the case."""
     options = {k: v for k, v in item.read if k == "axes"} if path.suffix.lower() in (".npy", ".npz") else {}
     mask = read_as_stored(path, **options)
     pixels = mask.pixels
@@ -125,30 +167,14 @@ def read_mask(case: Case, path: Path, item: Item) -> NDArray[Any]:
 
 
 def read_as_stored(path: Path, **options: Any) -> Case:
-    """A file as ``imaging.read`` gives it, a picture with the values that it stores: indices of a palette, greys of a few bits.
-
-    Raises:
-        UniReasonError: If the file is missing, damaged or too large.
-    """
+    """A file as ``imaging.read`` gives it, a picture with the values that it stores: indices of a palette, greys of a few bits."""
     file_size(path, Limits())
     stored = read_stored(path, imaging.ReadOptions.of(**options)) if sniff(path) == "picture" else None
     return stored or imaging.read(path, **options)
 
 
 def whole(values: NDArray[Any], what: str, step: float = 0.0) -> Labels:
-    """Label values as the smallest unsigned integers that hold them.
-
-    Programs that store floats as scaled integers give labels back a little off (0.996 for 1). They are rounded if no value is
-    further from a whole number than half a step of that scale; without a scale of steps below a half, than a thousandth.
-
-    Args:
-        values: Numbers of any real type.
-        what: The file, for messages.
-        step: Distance of two values that the file can tell apart; 0 if it stores its values as they are.
-
-    Raises:
-        FormatError: If a value is negative, fractional, not finite or above 2^32 - 1.
-    """
+    """Label values as the smallest unsigned integers that hold them."""
     if values.dtype == np.bool_:
         return values.astype(np.uint8)
     if values.dtype.kind == "f":
@@ -187,25 +213,7 @@ def occurring(labels: Labels) -> list[int]:
 
 
 def named(labels: Labels, names: Mapping[int, str], what: str, *, binary: bool, ignore: bool) -> tuple[Labels, Values]:
-    """A label map in which every value has a name.
-
-    Where there is one label, white (255, in 16 bits 65535) stands for it if its own value does not occur; the one value of a mask of one
-    structure stands for it whatever it is.
-
-    Args:
-        labels: Values as stored.
-        names: Value to name, "" for what is no structure.
-        what: The file, for messages.
-        binary: True for a mask of one structure.
-        ignore: True to take values without a name for background.
-
-    Returns:
-        The values by their names, and what those of the file mean, as in ``Loaded``.
-
-    Raises:
-        UnnamedError: If a label map holds a value without a name.
-        FormatError: If a mask of one structure holds several values.
-    """
+    """A label map in which every value has a name."""
     present = occurring(labels)
     meant = {value: value for value in names}
     if len(names) == 1 and not names.keys() & set(present):
@@ -249,22 +257,7 @@ def _few(values: Sequence[object]) -> str:
 
 
 def layers(case: Case, refs: Iterable[MaskRef], values: Callable[[MaskRef], Labels]) -> tuple[Layer, ...]:
-    """Label maps of an item.
-
-    A label map whose names occur nowhere else is kept as it is. All else (binary masks, one name for several values or files,
-    overlapping regions) is taken apart by name and packed: each structure into the first layer where its voxels are free.
-
-    Args:
-        case: The image, whose grid all masks share.
-        refs: The masks, with names in readable spelling.
-        values: Gives the values of one mask on that grid, by their names.
-
-    Returns:
-        The layers, in the order of the masks; () if there are none.
-
-    Raises:
-        ImageReadError: If a mask has another shape.
-    """
+    """Label maps of an item."""
     owners: dict[str, list[MaskRef]] = {}
     known = tuple(refs)
     for ref in known:
@@ -300,23 +293,14 @@ def _union(name: str, refs: list[MaskRef], values: Callable[[MaskRef], Labels]) 
 
 
 class Packer:
-    """Puts structures into as few label maps as first-come, first-served needs.
-
-    Args:
-        shape: Shape of every map.
-    """
+    """Puts structures into as few label maps as first-come, first-served needs."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._shape = shape
         self._maps: list[tuple[NDArray[Any], dict[int, str]]] = []
 
     def add(self, name: str, where: NDArray[np.intp]) -> None:
-        """Put one structure into the first map where its voxels are free.
-
-        Args:
-            name: Its name, new to the packer.
-            where: Flat indices of its voxels; none for a structure that is absent.
-        """
+        """Put one structure into the first map where its voxels are free."""
         index = next((n for n, (flat, _) in enumerate(self._maps) if not flat[where].any()), len(self._maps))
         if index == len(self._maps):
             self._maps.append((np.zeros(int(np.prod(self._shape)), np.uint8), {}))

@@ -9,13 +9,25 @@ The generator knows nothing of questions or models; ``phantom_files`` writes pat
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unireason.types import PHANTOM, Affine, Case, Geometry, Source
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.store import json_text
+from unireason.core.types import PHANTOM, Affine, Case, Geometry, Source
+from unireason.data.item import Item, Layer, Loaded, MaskRef, Skipped
+
+from .base import check, number
+
+# --- Phantom patients: anatomically arranged, CT-like, deterministic by seed, with exact masks.
+
 
 LESION_LABEL = 20
 SPINE_LABEL = 30
@@ -24,17 +36,7 @@ BODY_HU, MUSCLE_HU, AIR_HU, BONE_HU = -95.0, 45.0, -1000.0, 650.0
 
 @dataclass(frozen=True, slots=True)
 class Organ:
-    """One kind of organ.
-
-    Attributes:
-        name: Field-standard English name.
-        label: Value in the label map.
-        centre: Position in body half-axes (x to patient left, y to the back, z to the head), each in -1..1.
-        radii_mm: Semi-axes along x, y, z.
-        hu: Mean intensity.
-        sided: True if the name itself names a side, so that mirroring keeps it there.
-        lesions: True if a mass may grow in it.
-    """
+    """One kind of organ."""
 
     name: str
     label: int
@@ -299,11 +301,7 @@ def axial(patient: Patient, k: int) -> tuple[NDArray[np.int16], NDArray[np.uint8
 
 
 def radiograph(patient: Patient) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """A frontal X-ray-like projection, head up, patient left on the right of the picture.
-
-    Beer-Lambert attenuation along y, as uint8 (Z, X) with dense tissue bright, stretched to square pixels. The
-    label map keeps, for each ray, the organ of which it crosses most voxels among those not hidden by a longer path.
-    """
+    """A frontal X-ray-like projection, head up, patient left on the right of the picture."""
     density = np.clip(patient.voxels.astype(np.float32) + 1000.0, 0, 1800) / 1000.0
     depth = density.sum(axis=1) * (patient.spacing_mm[1] / 10.0)
     film = 1.0 - np.exp(-0.055 * depth)
@@ -315,3 +313,272 @@ def radiograph(patient: Patient) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     stretch = (grey.shape[1] / grey.shape[0], 1.0)
     smooth = ndimage.zoom(grey[::-1], stretch, order=1, grid_mode=True, mode="nearest")
     return smooth, ndimage.zoom(labels[::-1].astype(np.uint8), stretch, order=0, grid_mode=True, mode="nearest")
+
+
+# --- Phantom patients as a source: generated when loaded, nothing on disk, every organ and lesion annotated.
+
+
+NAMES: dict[int, str] = {o.label: o.name for o in ORGANS} | {LESION_LABEL: "lesion", SPINE_LABEL: "spine"}
+MAX_PATIENTS = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class PhantomSource:
+    """Synthetic patients."""
+
+    patients: int = 50
+    seed: int = 0
+    stream: int = 0
+
+    name = "phantom"
+    title = "UniReason phantoms"
+    licence = "CC0-1.0 (synthetic)"
+    root = Path()
+
+    @classmethod
+    def open(cls, root: Path | None, options: Mapping[str, str]) -> PhantomSource:
+        """The source for a command line; ``root`` must be None."""
+        if root is not None and root != Path():
+            raise FormatError(f"the folder '{root}' was given for phantoms", "no folder: they are generated")
+        check(cls.name, options, ("patients", "seed", "stream"))
+        return cls(
+            number(options, "patients", 50, least=1, most=MAX_PATIENTS),
+            number(options, "seed", 0),
+            number(options, "stream", 0, most=len(STREAMS) - 1),
+        )
+
+    def items(self) -> Iterator[Item | Skipped]:
+        """One volume a patient."""
+        if not 1 <= self.patients <= MAX_PATIENTS or self.seed < 0:
+            raise UniReasonError(
+                f"{self.patients} phantom patients with seed {self.seed}", f"1 to {MAX_PATIENTS:,} and a seed from 0"
+            )
+        annotated = tuple(sorted(NAMES.values()))
+        masks = (MaskRef("", NAMES),)
+        for index in range(self.patients):
+            case = f"{STREAMS[self.stream]}-{self.seed}-{index:05d}"
+            yield Item(case, case, "volume", f"{self.seed}/{index}", masks, annotated, modality="CT")
+
+    def load(self, item: Item) -> Loaded:
+        """Generate the patient."""
+        seed, _, index = item.image.partition("/")
+        if not (seed.isascii() and seed.isdigit() and index.isascii() and index.isdigit()):
+            raise FormatError(f"the phantom {item.image!r}", "seed/index")
+        patient = generate(int(seed), int(index), stream=self.stream)
+        return Loaded(item, patient.case(), (Layer(patient.labels, dict(NAMES)),))
+
+
+# --- Single axial slices of phantom patients, and the names of what their labels show.
+
+
+SLICE_NAMES = {o.label: o.name for o in ORGANS} | {LESION_LABEL: "lesion"}
+
+
+def image_case(patient: Patient, k: int) -> Case:
+    """Axial slice ``k`` as an image Case in Hounsfield units, placed in the patient."""
+    pixels, _ = axial(patient, k)
+    shift = np.eye(4)
+    shift[2, 3] = k
+    geometry = Geometry(
+        shape=pixels.shape,
+        source_shape=pixels.shape[::-1],
+        order=(0, 1),
+        flips=(False, False),
+        affine_lps=patient.affine_lps @ shift,
+        spacing_mm=patient.spacing_mm[:2],
+    )
+    return Case(pixels, "image", geometry, "CT", Source(f"{patient.id}-{k:03d}", "phantom", "", PHANTOM))
+
+
+def busy_slices(patient: Patient, rng: np.random.Generator, count: int) -> list[int]:
+    """Draws axial slices in favour of those that show many structures; at least three where there are such."""
+    shown = np.array([len(np.intersect1d(np.unique(s), list(SLICE_NAMES))) for s in patient.labels])
+    lesion = (patient.labels == LESION_LABEL).any(axis=(1, 2))
+    weight = np.where(shown >= min(3, shown.max()), shown + 2.0 * lesion, 0.0)
+    pick = min(count, int(np.count_nonzero(weight)))
+    return [int(k) for k in rng.choice(len(weight), size=pick, replace=False, p=weight / weight.sum())]
+
+
+# --- Phantom patients as files: NIfTI with masks, DICOM series, PNG.
+
+
+Format = Literal["nifti", "dicom", "png"]
+FORMATS: tuple[Format, ...] = ("nifti", "dicom", "png")
+AXIS_CODES = ("LPS", "RAS", "LAS", "RPI", "PIR", "SAL", "ASR", "LPI")  # storage orders that NIfTI patients take in turn
+WINDOW = (40.0, 400.0)
+
+
+def write_patients(folder: Path, *, count: int, seed: int, form: Format) -> list[Path]:
+    """Writes the first patients of a cohort.
+
+    Args:
+        folder: Created if missing; holds one folder a patient.
+        count: Number of patients, at least 1.
+        seed: Cohort seed.
+        form: "nifti", "dicom" or "png".
+
+    Returns:
+        The patients' folders. Folders that exist already are left as they are.
+
+    Raises:
+        UniReasonError: If the count is below 1, the seed negative, the form unknown or the folder cannot be written.
+    """
+    if count < 1:
+        raise UniReasonError(f"{count} patients were asked for", "at least 1")
+    if seed < 0:
+        raise UniReasonError(f"the seed is {seed}", "a whole number from 0")
+    if form not in FORMATS:
+        raise UniReasonError(f"the format {form!r} is not known", ", ".join(FORMATS))
+    done = []
+    for index in range(count):
+        patient = generate(seed, index)
+        target = folder / patient.id
+        if not target.exists():
+            _write_one(patient, target, index=index, form=form)
+        done.append(target)
+    return done
+
+
+def _write_one(patient: Patient, target: Path, *, index: int, form: Format) -> None:
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        if form == "nifti":
+            record = _write_nifti(patient, partial, AXIS_CODES[index % len(AXIS_CODES)])
+        elif form == "dicom":
+            record = _write_dicom(patient, partial)
+        else:
+            record = _write_png(patient, partial)
+        (partial / "structures.json").write_text(json_text(record, indent=2) + "\n")
+        partial.rename(target)
+    except OSError as error:
+        raise UniReasonError(f"cannot write {target}: {error.strerror}", remedy="choose a folder that can be written") from error
+
+
+def structures(labels: NDArray[np.uint8], voxel_mm: float, patient: Patient, *, unit: str) -> dict[str, Any]:
+    """What a label map holds, box by box."""
+    counts = np.bincount(labels.ravel(), minlength=256)
+    found = []
+    for value, block in enumerate(ndimage.find_objects(labels), start=1):
+        if block is None or value not in SLICE_NAMES:
+            continue
+        box = [int(s.start) for s in block[::-1]] + [int(s.stop) for s in block[::-1]]
+        found.append({"name": SLICE_NAMES[value], "label": value, "box_voxel": box, unit: float(counts[value]) * voxel_mm})
+    lesion = patient.lesion
+    lesions = [s | {"organ": lesion.organ, "brighter": lesion.brighter} for s in found if s["label"] == LESION_LABEL and lesion]
+    organs = [s for s in found if s["label"] != LESION_LABEL]
+    return {"patient": patient.id, "modality": "CT", "structures": organs, "lesions": lesions}
+
+
+def _image(array: NDArray[Any], patient: Patient) -> Any:
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(array)
+    matrix = patient.affine_lps[:3, :3]
+    spacing = np.linalg.norm(matrix, axis=0)
+    image.SetSpacing([float(s) for s in spacing])
+    image.SetDirection([float(d) for d in (matrix / spacing).ravel()])
+    image.SetOrigin([float(o) for o in patient.affine_lps[:3, 3]])
+    return image
+
+
+def _write_nifti(patient: Patient, folder: Path, axes: str) -> dict[str, Any]:
+    import SimpleITK as sitk
+
+    image, labels = (sitk.DICOMOrient(_image(a, patient), axes) for a in (patient.voxels, patient.labels))
+    image.SetMetaData("ITK_FileNotes", PHANTOM)  # becomes descrip
+    sitk.WriteImage(image, str(folder / "image.nii.gz"), useCompression=True)
+    sitk.WriteImage(labels, str(folder / "labels.nii.gz"), useCompression=True)
+    record = structures(sitk.GetArrayFromImage(labels), float(np.prod(patient.spacing_mm)), patient, unit="volume_mm3")
+    return record | {"axes": axes}
+
+
+def _write_dicom(patient: Patient, folder: Path) -> dict[str, Any]:
+    import SimpleITK as sitk
+
+    (folder / "dicom").mkdir()
+    write_series(patient, folder / "dicom")
+    sitk.WriteImage(_image(patient.labels, patient), str(folder / "labels.nii.gz"), useCompression=True)
+    return structures(patient.labels, float(np.prod(patient.spacing_mm)), patient, unit="volume_mm3")
+
+
+def _write_png(patient: Patient, folder: Path) -> dict[str, Any]:
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    k = busy_slices(patient, np.random.default_rng(0), 1)[0]
+    pixels, labels = axial(patient, k)
+    level, width = WINDOW
+    grey = np.clip((pixels.astype(np.float32) - (level - width / 2)) / width, 0, 1)
+    mark = PngInfo()
+    mark.add_text("Source", PHANTOM)
+    Image.fromarray((grey * 255).round().astype(np.uint8)).save(folder / "image.png", pnginfo=mark)
+    Image.fromarray(labels).save(folder / "labels.png")
+    film, film_labels = radiograph(patient)
+    Image.fromarray(film).save(folder / "radiograph.png")
+    Image.fromarray(film_labels).save(folder / "radiograph_labels.png")
+    record = structures(labels, float(np.prod(patient.spacing_mm[:2])), patient, unit="area_mm2")
+    return record | {"slice": k, "spacing_mm": list(patient.spacing_mm[:2])}
+
+
+# --- A phantom patient as a DICOM CT series, one file a slice, with positions, orientation, rescale and window.
+
+
+CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+INTERCEPT = -1024
+
+
+def _uid(patient: Patient, *parts: object) -> str:
+    from pydicom.uid import generate_uid
+
+    return str(generate_uid(prefix="1.2.826.0.1.3680043.8.498.", entropy_srcs=[patient.id, *map(str, parts)]))
+
+
+def _number(value: float) -> str:
+    """A decimal string of at most 16 characters (DICOM PS3.5 section 6.2, DS)."""
+    for digits in range(12, 0, -1):
+        text = f"{value:.{digits}g}"
+        if len(text) <= 16:
+            return text
+    return "0"
+
+
+def _slice(patient: Patient, k: int) -> Any:
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = CT_IMAGE_STORAGE
+    meta.MediaStorageSOPInstanceUID = _uid(patient, "slice", k)
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    affine = patient.affine_lps
+    columns = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    data.SOPClassUID, data.SOPInstanceUID = CT_IMAGE_STORAGE, meta.MediaStorageSOPInstanceUID
+    data.StudyInstanceUID, data.SeriesInstanceUID = _uid(patient, "study"), _uid(patient, "series")
+    data.FrameOfReferenceUID = _uid(patient, "frame")
+    data.PatientID, data.PatientName, data.Modality = patient.id, "PHANTOM^" + patient.id.upper(), "CT"
+    data.Manufacturer, data.ManufacturerModelName = "UniReason", PHANTOM
+    data.StudyDate, data.StudyTime, data.StudyID, data.AccessionNumber = "20260101", "120000", "1", ""
+    data.SeriesDescription, data.SeriesNumber, data.InstanceNumber = "synthetic phantom, not a patient", 1, k + 1
+    data.ImageOrientationPatient = [_number(v) for v in (*columns[:, 0], *columns[:, 1])]
+    data.ImagePositionPatient = [_number(v) for v in (affine @ np.array([0, 0, k, 1.0]))[:3]]
+    data.PixelSpacing = [_number(patient.spacing_mm[1]), _number(patient.spacing_mm[0])]
+    data.SliceThickness = _number(patient.spacing_mm[2])
+    data.WindowCenter, data.WindowWidth = "40", "400"
+    data.RescaleSlope, data.RescaleIntercept, data.RescaleType = "1", str(INTERCEPT), "HU"
+    data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
+    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
+    data.Rows, data.Columns = patient.voxels.shape[1:]
+    data.PixelData = (patient.voxels[k].astype(np.int32) - INTERCEPT).astype("<u2").tobytes()
+    return data
+
+
+def write_series(patient: Patient, folder: Path) -> None:
+    """Writes all slices into an existing folder, as ``slice-0000.dcm`` and so on.
+
+    Source: DICOM PS3.3 sections C.7.6.2 (Image Plane) and C.8.2.1 (CT Image).
+    """
+    for k in range(patient.voxels.shape[0]):
+        _slice(patient, k).save_as(folder / f"slice-{k:04d}.dcm", enforce_file_format=True)

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason import imaging
-from unireason.data.embedded import Embedded
+from unireason.core.errors import FormatError, ImageReadError
+from unireason.core.types import Case, Geometry, Kind, Source
+from unireason.data.dataset import Embedded
+from unireason.data.frames import from_png
 from unireason.data.item import Item, Layer, Loaded, check_masks, inside
-from unireason.data.pictures import from_png
 from unireason.data.records import CaseRecord
-from unireason.errors import FormatError, ImageReadError
-from unireason.types import Case, Geometry, Kind, Source
 
 _GREY = (127.5, 255.0)
 """Level and width of the window that passes grey levels on."""
@@ -55,12 +55,7 @@ class Imported(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReleaseSource:
-    """The pictures of an imported release.
-
-    Attributes:
-        dataset: The data set.
-        volumes: Folder of the volumes that it names; None if that is not known.
-    """
+    """The pictures of an imported release."""
 
     dataset: Imported
     volumes: Path | None
@@ -90,11 +85,7 @@ class ReleaseSource:
         return self.dataset.folder
 
     def items(self) -> Iterator[Item]:
-        """One item a case, in the order of the data set.
-
-        Raises:
-            FormatError: If a file of the data set is damaged.
-        """
+        """One item a case, in the order of the data set."""
         for case in self.dataset.cases():
             scene = case.scene
             yield Item(
@@ -102,11 +93,7 @@ class ReleaseSource:
             )  # fmt: skip
 
     def load(self, item: Item) -> Loaded:
-        """Read one case.
-
-        Raises:
-            UniReasonError: If its pictures are damaged, or its volume is not there.
-        """
+        """Read one case."""
         if item.kind == "volume" and item.image:
             if self.volumes is None:
                 raise ImageReadError(f"the volume '{item.image}' lies in no known folder", "the folder of the volumes", "name it")
@@ -124,16 +111,7 @@ class ReleaseSource:
 
 
 def case_of(pictures: Sequence[NDArray[np.uint8]], kind: Kind, source: Source) -> Case:
-    """A case of grey levels as they are shown: windows pass them on.
-
-    Args:
-        pictures: uint8 (H, W) or (H, W, 3) of one size; one for an image, the slices of a volume in order.
-        kind: "image" or "volume".
-        source: Where they come from.
-
-    Raises:
-        ImageReadError: If there is none, an image has several, or their sizes differ.
-    """
+    """A case of grey levels as they are shown: windows pass them on."""
     if not pictures or len({p.shape for p in pictures}) > 1 or (kind == "image" and len(pictures) > 1):
         raise ImageReadError(f"{len(pictures)} pictures of the sizes {sorted({p.shape for p in pictures})}", f"one {kind}")
     pixels = pictures[0] if kind == "image" else np.stack(pictures)

@@ -20,14 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unireason.core.errors import FormatError, UniReasonError
 from unireason.data.item import Item, Loaded, MaskRef, Skipped, inside
-from unireason.errors import FormatError, UniReasonError
+from unireason.data.survey import modality_code, structure, value_of
 
+from .base import check, folder, read_json, relative, streamed_pairs, subject, unique, yes
 from .labels import IGNORE, load_files
-from .listing import read_json, relative, subject, unique
-from .options import check, folder, yes
-from .streamed import pairs
-from .structures import modality_code, structure, value_of
 
 INDEX = "SAMed2D_v1.json"
 CLASSES = "SAMed2D_v1_class_mapping_id.json"
@@ -50,12 +48,7 @@ class _Name:
 
 @dataclass(frozen=True, slots=True)
 class SaMed2dSource:
-    """SA-Med2D-20M.
-
-    Attributes:
-        root: The folder with ``images``, ``masks`` and the two indexes (which may also lie in ``annotations``).
-        ignore_unnamed: True to take mask values without a name for background.
-    """
+    """SA-Med2D-20M."""
 
     root: Path
     ignore_unnamed: bool = False
@@ -66,23 +59,15 @@ class SaMed2dSource:
 
     @classmethod
     def open(cls, root: Path | None, options: Mapping[str, str]) -> SaMed2dSource:
-        """The source for a command line.
-
-        Raises:
-            FormatError: If no folder was given or an option cannot be used.
-        """
+        """The source for a command line."""
         check(cls.name, options, (IGNORE,))
         return cls(folder(cls.name, root, f"the folder with {INDEX}"), yes(options, IGNORE))
 
     def items(self) -> Iterator[Item | Skipped]:
-        """One item an image, in the order of the index, which is read entry by entry.
-
-        Raises:
-            UniReasonError: If an index is missing or broken, or lists no image.
-        """
+        """One item an image, in the order of the index, which is read entry by entry."""
         classes = _classes(read_json(self._index(CLASSES)))
         empty = True
-        for found in unique(_entry(image, masks, classes) for image, masks in pairs(self._index(INDEX))):
+        for found in unique(_entry(image, masks, classes) for image, masks in streamed_pairs(self._index(INDEX))):
             empty = False
             yield found
         if empty:
@@ -93,11 +78,7 @@ class SaMed2dSource:
         return beside if beside.is_file() else self.root / name
 
     def load(self, item: Item) -> Loaded:
-        """Read one image with its masks.
-
-        Raises:
-            UniReasonError: If a file is missing or damaged, or a mask has another shape than the image.
-        """
+        """Read one image with its masks."""
         for ref in item.masks:
             inside(self.root, ref.path)  # all paths are judged before any file is opened
         return load_files(self.root, item, ignore_unnamed=self.ignore_unnamed, correct=_upright)
@@ -133,11 +114,7 @@ def _parse(image: str) -> _Name:
 
 
 def patient_of(image: str) -> str:
-    """The patient behind the name of an image: data set and case, whatever the slice.
-
-    Raises:
-        FormatError: If it is not called as images of SA-Med2D are.
-    """
+    """The patient behind the name of an image: data set and case, whatever the slice."""
     said = _parse(image)
     return f"{said.dataset}--{subject(said.case)}"
 

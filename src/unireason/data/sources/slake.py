@@ -17,16 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unireason.core.errors import FormatError, ImageReadError, UniReasonError
+from unireason.core.types import Box2D, Case
 from unireason.data.item import Item, Loaded, MaskRef, Skipped, inside
-from unireason.errors import FormatError, ImageReadError, UniReasonError
-from unireason.metrics.overlap import box_iou
-from unireason.types import Box2D, Case
+from unireason.data.survey import modality_code, structure
+from unireason.metrics.boxes import box_iou
 
-from .grids import on_grid
-from .labels import Packer, occurring, read_as_stored, read_case
-from .listing import entries, read_json, relative
-from .options import check, folder
-from .structures import modality_code, structure
+from .base import check, entries, folder, read_json, relative
+from .labels import Packer, occurring, on_grid, read_as_stored, read_case
 
 _SPLITS = (("train.json", "train"), ("validate.json", "validation"), ("validation.json", "validation"), ("test.json", "test"))
 _MAX_BYTES = 16 << 20
@@ -37,11 +35,7 @@ _LEAST_OVERLAP = 0.5
 
 @dataclass(frozen=True, slots=True)
 class SlakeSource:
-    """SLAKE.
-
-    Attributes:
-        root: The folder with ``imgs``.
-    """
+    """SLAKE."""
 
     root: Path
 
@@ -51,20 +45,12 @@ class SlakeSource:
 
     @classmethod
     def open(cls, root: Path | None, options: Mapping[str, str]) -> SlakeSource:
-        """The source for a command line.
-
-        Raises:
-            FormatError: If no folder was given, or any option.
-        """
+        """The source for a command line."""
         check(cls.name, options, ())
         return cls(folder(cls.name, root, "the folder with imgs"))
 
     def items(self) -> Iterator[Item | Skipped]:
-        """One item a picture, by number.
-
-        Raises:
-            UniReasonError: If there is no folder ``imgs``, no picture in it, or a split file cannot be read.
-        """
+        """One item a picture, by number."""
         splits = self._splits()
         folders = [e for e in entries(self.root / "imgs", "the folder of pictures") if e.is_dir()]
         if not folders:
@@ -108,11 +94,7 @@ class SlakeSource:
         )
 
     def load(self, item: Item) -> Loaded:
-        """Read one picture and find the pixels of each detection; the item given back lists only organs that were found.
-
-        Raises:
-            UniReasonError: If a file is missing or damaged, the shapes differ, or no detection fits the mask.
-        """
+        """Read one picture and find the pixels of each detection; the item given back lists only organs that were found."""
         ref = item.masks[0]
         case = read_case(self.root, item)
         values = _values(case, inside(self.root, ref.path))

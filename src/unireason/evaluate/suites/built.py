@@ -7,42 +7,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.store import Scratch
+from unireason.core.types import Case, Kind
 from unireason.data.dataset import Dataset
+from unireason.data.frames import rule
 from unireason.data.records import SPLITS, CaseRecord, SampleRecord
-from unireason.data.sources.options import number
-from unireason.errors import FormatError, UniReasonError
-from unireason.evaluate.heldout import held_out, read_cases
-from unireason.types import Case, Kind
+from unireason.data.sources.base import number
+from unireason.evaluate.heldout import EXAM, held_out, make_exam, read_cases
 
+from .base import Entry
 from .listed import CHOICE_RULE, check_options
-from .suite import Entry
+
+# --- A data set made by ``unireason data build`` or ``data import``: the questions with options of a split, with true places to
+# look at.
+
 
 KINDS: dict[str, tuple[Kind, ...]] = {"both": ("image", "volume"), "image": ("image",), "volume": ("volume",)}
 _ALL = 10**9
 
 
 class BuiltSuite:
-    """Questions of a data set; those of the test split unless another is asked for.
-
-    Attributes:
-        dataset: The data set.
-        split: Split of the questions; None for all.
-    """
+    """Questions of a data set; those of the test split unless another is asked for."""
 
     name = "built"
     rule = CHOICE_RULE
 
     def __init__(self, dataset: Dataset, *, split: str | None, kind: str = "both", count: int = 0, stage: str = "") -> None:
-        """Set what to ask.
-
-        Args:
-            dataset: The data set.
-            split: "train", "validation" or "test"; None for all.
-            kind: "image", "volume" or "both".
-            count: Questions of each kind, as even over the families as the data set allows; 0 for all.
-            stage: "sft" or "grpo" for questions meant for that stage of training alone.
-        """
+        """Set what to ask."""
         self.dataset, self.split, self._stage = dataset, split, stage
         self._kinds, self._count = KINDS[kind], count or _ALL
         self._order: list[str] | None = None
@@ -50,16 +44,7 @@ class BuiltSuite:
 
     @classmethod
     def open(cls, root: Path | None, *, split: str, options: Mapping[str, str]) -> BuiltSuite:
-        """The suite for a command line.
-
-        Args:
-            root: Folder of the data set.
-            split: "" takes "test".
-            options: ``kind`` ("both", "image", "volume") and ``questions`` (of each kind; 0 for all).
-
-        Raises:
-            UniReasonError: If there is no data set, or the split or an option is unknown.
-        """
+        """The suite for a command line."""
         check_options(cls.name, options, {"kind": tuple(KINDS), "questions": ()})
         if root is None:
             raise FormatError(f"the suite '{cls.name}' was given no folder", "a data set made by unireason data build")
@@ -133,3 +118,59 @@ def _entry(sample: SampleRecord, record: CaseRecord) -> Entry:
         {key: value for key, value in tags.items() if value},
         sample.looks,
     )
+
+
+# --- An examination of phantom patients that nothing is trained on; see ``evaluate.heldout.make_exam``.
+
+
+_QUESTIONS = 250
+
+
+class PhantomSuite(BuiltSuite):
+    """Questions about phantom patients; without a folder they are made in a temporary one, which goes with the suite."""
+
+    name = "phantom"
+    scratch: Scratch | None = None  # goes with the suite
+
+    @classmethod
+    def open(cls, root: Path | None, *, split: str, options: Mapping[str, str]) -> PhantomSuite:
+        """The suite for a command line; the examination is made here, or found in the folder again."""
+        check_options(cls.name, options, {"seed": (), "questions": (), "kind": tuple(KINDS), "frame": ()})
+        if split not in ("", "test"):
+            raise FormatError(f"the suite '{cls.name}' has no split {split!r}", "test")
+        count = number(options, "questions", _QUESTIONS, least=1, most=100_000)
+        seed = number(options, "seed", 0)
+        frame = rule(options.get("frame", "phantom"))
+        scratch = None
+        if root is None:
+            scratch = Scratch(EXAM)
+            root = scratch.path / "exam"
+        dataset = make_exam(seed, count, root, frame=frame)
+        suite = cls(dataset, split=None, kind=options.get("kind", "both"), count=count)
+        suite.scratch = scratch
+        return suite
+
+
+# --- UniMed-CoT, as ``unireason data import unimed-cot`` takes it in.
+
+
+class UnimedCotSuite(BuiltSuite):
+    """UniMed-CoT; the split is the table, "rl" or "sft"."""
+
+    name = "unimed-cot"
+    stages: ClassVar = {"rl": "grpo", "sft": "sft"}
+
+    @classmethod
+    def open(cls, root: Path | None, *, split: str, options: Mapping[str, str]) -> UnimedCotSuite:
+        """The suite for a command line."""
+        check_options(cls.name, options, {})
+        if root is None or not root.is_dir():
+            given = "no folder" if root is None else f"'{root}', which is no folder"
+            raise FormatError(f"the suite '{cls.name}' was given {given}", "a folder made by unireason data import unimed-cot")
+        if split and split not in cls.stages:
+            raise FormatError(f"the suite '{cls.name}' has no split {split!r}", f"one of {', '.join(cls.stages)}")
+        dataset = Dataset.open(root)
+        if dataset.layout != cls.name:
+            came = f"'{root}' was {f'imported from {dataset.layout}' if dataset.layout else 'built'}"
+            raise FormatError(came, "a folder made by unireason data import unimed-cot")
+        return cls(dataset, split=None, stage=cls.stages[split or "rl"])

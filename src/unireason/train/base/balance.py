@@ -7,31 +7,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unireason.data.question import FAMILIES, Question
+from unireason.data.scene import FAMILIES, DataQuestion
 
 from .questions import ASK
-from .scene import Scene
+from .scene import LessonScene
 
 DRAWS = 10  # candidate questions a family and scene
 
 
 class Balancer:
-    """Chooses among candidate questions the one whose answer is rarest for its text so far.
-
-    Texts that always have the same answer ("is the bladder below the heart?") are used up after a few times, because every
-    further use makes them less welcome than any other candidate.
-    """
+    """Chooses among candidate questions the one whose answer is rarest for its text so far."""
 
     def __init__(self) -> None:
         self._seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
-    def lead(self, question: Question) -> int:
+    def lead(self, question: DataQuestion) -> int:
         """How much more often this answer was given for this text than the most frequent other one; smaller is better."""
         counts = self._seen[question.text]
         right = question.right
         return counts[right] - max((n for answer, n in counts.items() if answer != right), default=0)
 
-    def pick(self, candidates: Sequence[Question]) -> Question | None:
+    def pick(self, candidates: Sequence[DataQuestion]) -> DataQuestion | None:
         """Takes the best candidate and remembers it; None if there is none, or if even the best would tilt its text."""
         if not candidates:
             return None
@@ -42,13 +38,13 @@ class Balancer:
         return best
 
 
-def draw(scene: Scene, family: str, rng: np.random.Generator, balancer: Balancer) -> Question | None:
+def draw(scene: LessonScene, family: str, rng: np.random.Generator, balancer: Balancer) -> DataQuestion | None:
     """One balanced question of a family about a scene; None if the scene gives none."""
     candidates = [q for _ in range(DRAWS) if (q := ASK[family](scene, rng)) is not None]
     return balancer.pick(candidates)
 
 
-def draw_all(scene: Scene, rng: np.random.Generator, balancer: Balancer, *, rounds: int = 1) -> list[Question]:
+def draw_all(scene: LessonScene, rng: np.random.Generator, balancer: Balancer, *, rounds: int = 1) -> list[DataQuestion]:
     """Up to ``rounds`` questions of every family, without repeating a text with the same options."""
     seen: set[tuple[str, frozenset[str]]] = set()
     questions = []

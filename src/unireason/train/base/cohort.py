@@ -12,16 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.data.pictures import mask_on_frame
-from unireason.data.question import Question
+from unireason.core.types import Frame
+from unireason.data.frames import mask_on_frame
+from unireason.data.scene import DataQuestion
 from unireason.data.sources import phantom
-from unireason.data.sources.phantom_slices import busy_slices, image_case
-from unireason.imaging.serialize import serialize
-from unireason.model.patches import resized
-from unireason.types import Frame
+from unireason.data.sources.phantom import busy_slices, image_case
+from unireason.imaging.present import serialize
+from unireason.model.vision import resized_picture
 
 from .balance import Balancer, draw_all
-from .scene import Scene, image_scene, volume_scene
+from .scene import LessonScene, image_scene, volume_scene
 
 VOLUME = Frame(56, 56, 16, "volume")
 IMAGE = Frame(112, 112, 1, "image")
@@ -30,34 +30,17 @@ SLICES_A_PATIENT = 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """One volume or image as the network sees it.
-
-    Attributes:
-        frame: The model frame.
-        pictures: uint8 (D, H, W).
-        labels: uint8 (D, H, W) label map in the model frame, for dense pre-training.
-        scene: Structures, boxes, sizes.
-        questions: Questions with their facts.
-    """
+    """One volume or image as the network sees it."""
 
     frame: Frame
     pictures: NDArray[np.uint8]
     labels: NDArray[np.uint8]
-    scene: Scene
-    questions: tuple[Question, ...]
+    scene: LessonScene
+    questions: tuple[DataQuestion, ...]
 
 
 def views(seed: int, indices: Iterator[int] | range, *, rounds: int = 2) -> Iterator[View]:
-    """The views of phantom patients: one volume and two axial slices each.
-
-    Args:
-        seed: Cohort seed.
-        indices: Patient numbers.
-        rounds: Questions of each family drawn for a volume; an image gets half, at least one.
-
-    Yields:
-        Views in patient order; questions are balanced over all of them.
-    """
+    """The views of phantom patients: one volume and two axial slices each."""
     balance = {"volume": Balancer(), "image": Balancer()}
     for index in indices:
         patient = phantom.generate(seed, index, stream=phantom.TRAINING_STREAM)
@@ -68,7 +51,7 @@ def views(seed: int, indices: Iterator[int] | range, *, rounds: int = 2) -> Iter
         yield View(VOLUME, stack.slices, mask_on_frame(patient.labels, VOLUME), scene, tuple(drawn))
         for k in busy_slices(patient, rng, SLICES_A_PATIENT):
             stack = serialize(image_case(patient, k))
-            picture = resized(stack.slices[0], IMAGE.height, IMAGE.width)
+            picture = resized_picture(stack.slices[0], IMAGE.height, IMAGE.width)
             scene = image_scene(patient, k, IMAGE)
             drawn = draw_all(scene, rng, balance["image"], rounds=max(1, rounds // 2))
             yield View(IMAGE, picture[None], mask_on_frame(patient.labels[k], IMAGE)[None], scene, tuple(drawn))

@@ -14,13 +14,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from unireason.data.question import LETTERS, Question
+from unireason.core.types import Frame
+from unireason.data.scene import LETTERS, DataQuestion
 from unireason.data.sources.phantom import ORGANS
 from unireason.model.tokens import encode_text, prompt_ids
 from unireason.model.vision import grid_of
-from unireason.train.network.encode import Encoder
-from unireason.train.network.sequence import Run, Tree
-from unireason.types import Frame
+from unireason.train.packing import PrefixTree, TokenRun
+from unireason.train.policy import Encoder
 
 from .cohort import View
 from .questions import LESION, QUADRANTS, RELATIONS
@@ -32,15 +32,8 @@ OPTION_SETS = (NAMES, NAMES, QUADRANTS, RELATIONS, ("yes", "no"), ("brighter", "
 MOST_OPTIONS = 4
 
 
-def view_tree(encoder: Encoder, view: View, rng: np.random.Generator, *, most: int) -> Tree:
-    """Questions on one view and one survey, sharing the pictures.
-
-    Args:
-        encoder: Of the checkpoint in training.
-        view: The view; must show at least one structure.
-        rng: Draws the questions and the order of their options.
-        most: Questions at most.
-    """
+def view_tree(encoder: Encoder, view: View, rng: np.random.Generator, *, most: int) -> PrefixTree:
+    """Questions on one view and one survey, sharing the pictures."""
     chosen = [view.questions[i] for i in rng.permutation(len(view.questions))[:most]]
     beginning, rest = _prompt(encoder, view.frame, SURVEY)
     pictures = list(view.pictures)
@@ -48,22 +41,12 @@ def view_tree(encoder: Encoder, view: View, rng: np.random.Generator, *, most: i
     survey = _survey(encoder, view, _row(prefix, rest), rng)
     samples = [write(shuffled(question, rng), view.scene) for question in chosen]
     rows = [row for tree in encoder.trees(samples, view.frame, pictures) for row in tree.rows]
-    return Tree(prefix, (survey, *rows), ("survey", *(q.family for q in chosen)))
+    return PrefixTree(prefix, (survey, *rows), ("survey", *(q.family for q in chosen)))
 
 
-def drill_tree(encoder: Encoder, rng: np.random.Generator, *, rows: int = 16, queries: int = 10) -> Tree:
-    """Option lists with many bindings or comparisons each; loss on what follows from the list and the numbers only.
-
-    Two rows in three bind: an option's text, then its letter. The third compares: two structures with their sizes, then the larger one
-    and its letter.
-
-    Args:
-        encoder: Of the checkpoint in training.
-        rng: Draws everything.
-        rows: Option lists.
-        queries: Bindings a row; half as many comparisons.
-    """
-    prefix = Run()
+def drill_tree(encoder: Encoder, rng: np.random.Generator, *, rows: int = 16, queries: int = 10) -> PrefixTree:
+    """Option lists with many bindings or comparisons each; loss on what follows from the list and the numbers only."""
+    prefix = TokenRun()
     prefix.text(encode_text(encoder.checkpoint, "<|im_start|>user\n"), label=False)
     packed = []
     for number in range(rows):
@@ -77,10 +60,10 @@ def drill_tree(encoder: Encoder, rng: np.random.Generator, *, rows: int = 16, qu
             for text, label in zip(pieces, (False, True, False), strict=True):
                 row.text(encode_text(encoder.checkpoint, text), label=label)
         packed.append(row)
-    return Tree(prefix, tuple(packed), ("drill",) * rows)
+    return PrefixTree(prefix, tuple(packed), ("drill",) * rows)
 
 
-def shuffled(question: Question, rng: np.random.Generator) -> Question:
+def shuffled(question: DataQuestion, rng: np.random.Generator) -> DataQuestion:
     """The same question with its options in another order; facts and looks that belong to options move along."""
     order = rng.permutation(len(question.options))
     options = tuple(question.options[i] for i in order)
@@ -118,14 +101,14 @@ def _prompt(
     return ids[:split], ids[split:]
 
 
-def _row(prefix: Run, ids: Sequence[int]) -> Run:
+def _row(prefix: TokenRun, ids: Sequence[int]) -> TokenRun:
     """A row behind a prefix that begins with the rest of a prompt."""
-    row = Run(next=prefix.next)
+    row = TokenRun(next=prefix.next)
     row.text(ids, label=False)
     return row
 
 
-def _survey(encoder: Encoder, view: View, row: Run, rng: np.random.Generator) -> Run:
+def _survey(encoder: Encoder, view: View, row: TokenRun, rng: np.random.Generator) -> TokenRun:
     """Every structure with the numbers of its box, in random order; boxes are not looks here, so nothing is injected."""
     regions = list(view.scene.regions.values())
     order = rng.permutation(len(regions))

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from unireason.data.question import FAMILIES, Question
+from unireason.data.scene import FAMILIES, DataQuestion
 
-from .scene import Region, Scene
+from .scene import LessonRegion, LessonScene
 
 QUADRANTS = ("right anterior", "left anterior", "right posterior", "left posterior")
 RELATIONS = ("to the left", "to the right", "in front", "behind", "above", "below")
@@ -32,11 +32,11 @@ MIN_RATIO = 1.4  # sizes closer than this are not compared
 MIN_OFFSET = 0.035  # of the picture's width: centres nearer to a border between quadrants are not asked about
 
 
-def _organs(scene: Scene) -> list[Region]:
+def _organs(scene: LessonScene) -> list[LessonRegion]:
     return [r for r in scene.regions.values() if r.name != LESION]
 
 
-def quadrant(region: Region, scene: Scene) -> str | None:
+def quadrant(region: LessonRegion, scene: LessonScene) -> str | None:
     """The patient quadrant in which a structure's centre lies; None if too near to a border between two."""
     dx, dy = region.centre_mm[0] / scene.extent_mm[0], region.centre_mm[1] / scene.extent_mm[1]
     if abs(dx) < MIN_OFFSET or abs(dy) < MIN_OFFSET:
@@ -57,7 +57,7 @@ def _shuffled(rng: np.random.Generator, right: str, wrong: list[str]) -> tuple[t
     return tuple(options[i] for i in order), int(np.flatnonzero(order == 0)[0])
 
 
-def structure_localisation(scene: Scene, rng: np.random.Generator) -> Question | None:
+def structure_localisation(scene: LessonScene, rng: np.random.Generator) -> DataQuestion | None:
     """Where does a structure lie? Four quadrants. Never about structures whose name tells the side."""
     known = [(r, q) for r in _organs(scene) if not r.name.startswith(("left", "right")) and (q := quadrant(r, scene))]
     if not known:
@@ -65,10 +65,10 @@ def structure_localisation(scene: Scene, rng: np.random.Generator) -> Question |
     region, right = known[int(rng.integers(len(known)))]
     options, answer = _shuffled(rng, right, [q for q in QUADRANTS if q != right])
     name = (region.name,)
-    return Question(FAMILIES[0], "quadrant", name, _phrase(rng, FAMILIES[0], *name), options, answer, (right,), name)
+    return DataQuestion(FAMILIES[0], "quadrant", name, _phrase(rng, FAMILIES[0], *name), options, answer, (right,), name)
 
 
-def spatial_localisation(scene: Scene, rng: np.random.Generator) -> Question | None:
+def spatial_localisation(scene: LessonScene, rng: np.random.Generator) -> DataQuestion | None:
     """Which of four structures lies in a given quadrant? The other three lie elsewhere or are absent."""
     known = {r.name: quadrant(r, scene) for r in _organs(scene)}
     placed = [(n, q) for n, q in known.items() if q]
@@ -84,10 +84,10 @@ def spatial_localisation(scene: Scene, rng: np.random.Generator) -> Question | N
     wrong += list(rng.permutation([n for n in elsewhere if n not in known])[: 3 - len(wrong)])
     options, answer = _shuffled(rng, right, [str(w) for w in wrong])
     facts = tuple(str(known.get(o) or "absent") for o in options)
-    return Question(FAMILIES[1], "in_quadrant", (where,), _phrase(rng, FAMILIES[1], where), options, answer, facts, (right,))
+    return DataQuestion(FAMILIES[1], "in_quadrant", (where,), _phrase(rng, FAMILIES[1], where), options, answer, facts, (right,))
 
 
-def existence_verification(scene: Scene, rng: np.random.Generator) -> Question | None:
+def existence_verification(scene: LessonScene, rng: np.random.Generator) -> DataQuestion | None:
     """Is a structure there? Present and absent ones are asked about equally often; absent only if annotated by the source."""
     there = bool(rng.random() < 0.5)
     names = [r.name for r in _organs(scene)] if there else [n for n in scene.absent if n != LESION]
@@ -96,10 +96,10 @@ def existence_verification(scene: Scene, rng: np.random.Generator) -> Question |
     name = names[int(rng.integers(len(names)))]
     options, answer = _shuffled(rng, "yes" if there else "no", ["no" if there else "yes"])
     facts = ("present" if there else "absent",)
-    return Question(FAMILIES[2], "present", (name,), _phrase(rng, FAMILIES[2], name), options, answer, facts, (name,))
+    return DataQuestion(FAMILIES[2], "present", (name,), _phrase(rng, FAMILIES[2], name), options, answer, facts, (name,))
 
 
-def size_comparison(scene: Scene, rng: np.random.Generator) -> Question | None:
+def size_comparison(scene: LessonScene, rng: np.random.Generator) -> DataQuestion | None:
     """Which of two structures is larger, by area or volume? The ratio is at least MIN_RATIO and at most 4."""
     organs = _organs(scene)
     pairs = [
@@ -114,10 +114,10 @@ def size_comparison(scene: Scene, rng: np.random.Generator) -> Question | None:
     large, small = (a, b) if a.measure_mm > b.measure_mm else (b, a)
     options, answer = _shuffled(rng, large.name, [small.name])
     facts = tuple(str(scene.regions[o].size) for o in options)
-    return Question(FAMILIES[3], "largest", options, _phrase(rng, FAMILIES[3], *options), options, answer, facts, options)
+    return DataQuestion(FAMILIES[3], "largest", options, _phrase(rng, FAMILIES[3], *options), options, answer, facts, options)
 
 
-def _relation(a: Region, b: Region) -> str | None:
+def _relation(a: LessonRegion, b: LessonRegion) -> str | None:
     """Direction from b to a along the axis on which they differ most; None if no axis dominates by half or by 20 mm."""
     delta = np.array(a.centre_mm) - np.array(b.centre_mm)
     order = np.argsort(-np.abs(delta))
@@ -127,7 +127,7 @@ def _relation(a: Region, b: Region) -> str | None:
     return (("to the right", "to the left"), ("in front", "behind"), ("below", "above"))[axis][int(delta[axis] > 0)]
 
 
-def spatial_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
+def spatial_relation(scene: LessonScene, rng: np.random.Generator) -> DataQuestion | None:
     """Where does one structure lie relative to another? Four directions, the right one dominating."""
     organs = _organs(scene)
     pairs = [(a, b, d) for a in organs for b in organs if a is not b and (d := _relation(a, b))]
@@ -142,10 +142,10 @@ def spatial_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
     others = [r for r in RELATIONS[: 4 if len(a.centre_mm) == 2 else 6] if r not in (direction, opposite)]
     options, answer = _shuffled(rng, direction, [opposite, *(str(o) for o in rng.permutation(others)[:2])])
     names = (a.name, b.name)
-    return Question(FAMILIES[4], "direction", names, _phrase(rng, FAMILIES[4], *names), options, answer, (direction,), names)
+    return DataQuestion(FAMILIES[4], "direction", names, _phrase(rng, FAMILIES[4], *names), options, answer, (direction,), names)
 
 
-def lesion_analysis(scene: Scene, rng: np.random.Generator) -> Question | None:
+def lesion_analysis(scene: LessonScene, rng: np.random.Generator) -> DataQuestion | None:
     """Which organ holds the lesion, or is it brighter or darker than that organ?"""
     if LESION not in scene.regions or not scene.lesion_organ:
         return None
@@ -153,15 +153,15 @@ def lesion_analysis(scene: Scene, rng: np.random.Generator) -> Question | None:
         right, wrong = ("brighter", "darker") if scene.lesion_brighter else ("darker", "brighter")
         options, answer = _shuffled(rng, right, [wrong])
         text = _phrase(rng, "lesion_look")
-        return Question(FAMILIES[5], "lesion_look", (), text, options, answer, (right,), (LESION,))
+        return DataQuestion(FAMILIES[5], "lesion_look", (), text, options, answer, (right,), (LESION,))
     hosts = ["liver", "spleen", "left kidney", "right kidney", "left lung", "right lung"]
     wrong_hosts = [str(h) for h in rng.permutation([h for h in hosts if h != scene.lesion_organ])[:3]]
     options, answer = _shuffled(rng, scene.lesion_organ, wrong_hosts)
     text = _phrase(rng, "lesion_host")
-    return Question(FAMILIES[5], "lesion_host", (), text, options, answer, (scene.lesion_organ,), (LESION,))
+    return DataQuestion(FAMILIES[5], "lesion_host", (), text, options, answer, (scene.lesion_organ,), (LESION,))
 
 
-ASK: dict[str, Callable[[Scene, np.random.Generator], Question | None]] = {
+ASK: dict[str, Callable[[LessonScene, np.random.Generator], DataQuestion | None]] = {
     "structure_localisation": structure_localisation,
     "spatial_localisation": spatial_localisation,
     "existence_verification": existence_verification,

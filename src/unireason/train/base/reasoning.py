@@ -6,14 +6,14 @@ even a very small model binds option text and letter where that is easy.
 
 from __future__ import annotations
 
-from unireason.data.question import Question
+from unireason.core.types import Box, Look
 from unireason.data.records import SampleRecord
-from unireason.types import Box, Look
+from unireason.data.scene import DataQuestion
 
-from .scene import Scene
+from .scene import LessonScene
 
 
-def _look(scene: Scene, name: str) -> Look:
+def _look(scene: LessonScene, name: str) -> Look:
     if name in scene.regions:
         return Look(name, scene.regions[name].box)
     box: Box = scene.absent[name]
@@ -31,7 +31,7 @@ def _joined(parts: list[str | Look]) -> list[str | Look]:
     return merged
 
 
-def _body(question: Question, scene: Scene) -> list[str | Look]:
+def _body(question: DataQuestion, scene: LessonScene) -> list[str | Look]:
     """Everything between ``<think>`` and the conclusion."""
     looks = [_look(scene, t) for t in question.needs]
     first = question.needs[0]
@@ -54,16 +54,8 @@ def _body(question: Question, scene: Scene) -> list[str | Look]:
     return ["The lesion lies at", looks[0], f". It is {finding}."]
 
 
-def write(question: Question, scene: Scene) -> SampleRecord:
-    """Write the grounded reasoning of one question.
-
-    Args:
-        question: The question with its facts.
-        scene: The scene it was asked about; gives the boxes.
-
-    Returns:
-        A sample of the training split. It is never stored: one scene gives many samples of one identifier.
-    """
+def write(question: DataQuestion, scene: LessonScene) -> SampleRecord:
+    """Write the grounded reasoning of one question."""
     *body, last = _body(question, scene)
     reasoning = (*body, f"{last} So {question.right} {question.letter}.")
     name, kind = scene.patient, scene.frame.kind

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from unireason.errors import FormatError
-from unireason.grounding.prompts import Profile
-from unireason.model.scratch import Shape
-from unireason.train.settings.limits import check
+from unireason.core.errors import FormatError
+from unireason.grounding.profile import Profile
+from unireason.model.scratch import NetworkShape
+from unireason.train.config import check
 
 from .cohort import VOLUME
 
@@ -54,7 +54,7 @@ class Base:
     seed: int = 0
     patients: int = 4000
     rounds: int = 2
-    shape: Shape = field(default_factory=lambda: Shape(width=256, layers=6, heads=8, kv_heads=4, mlp=768))
+    shape: NetworkShape = field(default_factory=lambda: NetworkShape(width=256, layers=6, heads=8, kv_heads=4, mlp=768))
     tower_steps: int = 2400
     tower_rate: float = 2e-3
     drill_steps: int = 150
@@ -73,11 +73,7 @@ class Base:
 
 @check.register
 def _base(base: Base) -> None:
-    """Counts and rates that a run can be made with.
-
-    Raises:
-        FormatError: At the first value out of its range.
-    """
+    """Counts and rates that a run can be made with."""
     from_nothing = {"seed", "sigma", "drill_steps"}
     for name in (n for n in base.__slots__ if n != "shape"):
         value, least = getattr(base, name), 0 if name in from_nothing else 1

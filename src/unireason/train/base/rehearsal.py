@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from unireason.data.build.gather import write_table
+from unireason.core.errors import FormatError
+from unireason.core.store import json_text, sha256, write_bytes
+from unireason.data.build_store import write_table
 from unireason.data.dataset import MANIFEST, ORIGIN, Dataset
 from unireason.data.records import SPLITS, CaseRecord, SampleRecord, sample_row
 from unireason.data.sources.phantom import generate
-from unireason.errors import FormatError
-from unireason.files import json_text, sha256, write_bytes
 
 from .balance import Balancer, draw_all
 from .reasoning import write

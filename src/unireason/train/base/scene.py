@@ -12,26 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unireason.data.extract.boxes import model_box
-from unireason.data.sources.phantom import BY_NAME, Patient, axial
-from unireason.data.sources.phantom_slices import NAMES
-from unireason.types import Box, Frame
+from unireason.core.types import Box, Frame
+from unireason.data.regions import model_box
+from unireason.data.sources.phantom import BY_NAME, SLICE_NAMES, Patient, axial
 
 SMALLEST_IMAGE, SMALLEST_VOLUME = 30, 8  # model pixels, model voxels
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
-    """One structure as seen in one image or volume.
-
-    Attributes:
-        name: Structure name.
-        box: Tight integer box in the model frame.
-        centre_mm: Centre of the canonical box relative to the centre of the picture, along patient left, back (and head).
-        measure_mm: Area in mm2 (image) or volume in mm3 (volume) of the mask.
-        size: Twice the square root of the model pixels (image) or model voxels (volume), rounded: a number to compare by.
-        voxels: Number of mask voxels in the source.
-    """
+class LessonRegion:
+    """One structure as seen in one image or volume."""
 
     name: str
     box: Box
@@ -42,24 +32,13 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """One image or volume, described.
-
-    Attributes:
-        patient: Patient identifier.
-        frame: The model frame of all boxes.
-        extent_mm: Full size of the picture along x, y (and z).
-        regions: Structures present, by name; too small ones are in ``unclear``.
-        absent: Annotated structures without a single voxel, with the box where they would lie.
-        unclear: Names of structures too small to ask about.
-        lesion_organ: The organ that holds the lesion, "" if none.
-        lesion_brighter: Contrast of the lesion against its organ.
-    """
+class LessonScene:
+    """One image or volume, described."""
 
     patient: str
     frame: Frame
     extent_mm: tuple[float, ...]
-    regions: Mapping[str, Region]
+    regions: Mapping[str, LessonRegion]
     absent: Mapping[str, Box]
     unclear: tuple[str, ...] = ()
     lesion_organ: str = ""
@@ -68,20 +47,9 @@ class Scene:
 
 def regions(
     labels: NDArray[np.integer], names: Mapping[int, str], *, frame: Frame, spacing_mm: tuple[float, ...], smallest: int
-) -> tuple[dict[str, Region], tuple[str, ...]]:
-    """Finds all structures of a label map in one pass.
-
-    Args:
-        labels: (Z, Y, X) or (Y, X) integer label map, canonical axes; 0 is background.
-        names: Label value to structure name; other values are ignored.
-        frame: Model frame of the boxes.
-        spacing_mm: Voxel size along x, y (, z).
-        smallest: Structures below this many model pixels (image) or model voxels (volume) are only listed as unclear.
-
-    Returns:
-        Structures by name, and the names of those too small. Both empty for an empty map.
-    """
-    found: dict[str, Region] = {}
+) -> tuple[dict[str, LessonRegion], tuple[str, ...]]:
+    """Finds all structures of a label map in one pass."""
+    found: dict[str, LessonRegion] = {}
     unclear: list[str] = []
     sizes = np.array(labels.shape[::-1], float)
     spacing = np.array(spacing_mm[: labels.ndim], float)
@@ -96,7 +64,7 @@ def regions(
         if model_voxels < smallest:
             unclear.append(names[value])
             continue
-        found[names[value]] = Region(
+        found[names[value]] = LessonRegion(
             name=names[value],
             box=model_box(low, high, sizes, frame),
             centre_mm=tuple(float(c) for c in ((low + high) / 2 - sizes / 2) * spacing),
@@ -107,22 +75,22 @@ def regions(
     return found, tuple(unclear)
 
 
-def volume_scene(patient: Patient, frame: Frame) -> Scene:
+def volume_scene(patient: Patient, frame: Frame) -> LessonScene:
     """The whole volume of a patient, described in a model frame."""
     return _scene(patient, patient.labels, frame, SMALLEST_VOLUME)
 
 
-def image_scene(patient: Patient, k: int, frame: Frame) -> Scene:
+def image_scene(patient: Patient, k: int, frame: Frame) -> LessonScene:
     """Axial slice ``k`` of a patient, described in a model frame."""
     return _scene(patient, axial(patient, k)[1], frame, SMALLEST_IMAGE)
 
 
-def _scene(patient: Patient, labels: NDArray[np.uint8], frame: Frame, smallest: int) -> Scene:
+def _scene(patient: Patient, labels: NDArray[np.uint8], frame: Frame, smallest: int) -> LessonScene:
     spacing = patient.spacing_mm[: labels.ndim]
-    found, unclear = regions(labels, NAMES, frame=frame, spacing_mm=spacing, smallest=smallest)
+    found, unclear = regions(labels, SLICE_NAMES, frame=frame, spacing_mm=spacing, smallest=smallest)
     absent = {n: _expected(patient, n, frame) for n in BY_NAME if n not in found and n not in unclear}
     lesion = patient.lesion if "lesion" in found else None
-    return Scene(
+    return LessonScene(
         patient=patient.id,
         frame=frame,
         extent_mm=tuple(n * s for n, s in zip(labels.shape[::-1], spacing, strict=True)),

@@ -18,9 +18,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from unireason.data.sources.phantom import LESION_LABEL, ORGANS, SPINE_LABEL
-from unireason.model.patches import grid, patchify, resized
-from unireason.train import optimisers
-from unireason.train.settings.shared import Optim
+from unireason.model.vision import grid, patchify, resized_picture
+from unireason.train import course
+from unireason.train.config import Optim
 
 from .cohort import View
 
@@ -52,14 +52,7 @@ class DenseHead(nn.Module):
 
 
 def cell_targets(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Class of every cell of every token.
-
-    Args:
-        labels: uint8 (n, H, W), H and W multiples of 28.
-
-    Returns:
-        int64 (n * H/28 * W/28, 196), tokens in row order as the network lists them.
-    """
+    """Class of every cell of every token."""
     n, height, width = labels.shape
     centres = labels[:, CELL // 2 :: CELL, CELL // 2 :: CELL]
     rows, columns = height // TOKEN, width // TOKEN
@@ -82,23 +75,14 @@ def random_crops(views: Sequence[View], rng: np.random.Generator, count: int) ->
         size = view.pictures.shape[1:]
         h, w = (int(rng.integers(4, min(s, 42))) for s in size)
         y, x = int(rng.integers(size[0] - h + 1)), int(rng.integers(size[1] - w + 1))
-        pictures.append(resized(np.ascontiguousarray(view.pictures[z, y : y + h, x : x + w]), TOKEN, TOKEN))
+        pictures.append(resized_picture(np.ascontiguousarray(view.pictures[z, y : y + h, x : x + w]), TOKEN, TOKEN))
         rows, columns = ((np.arange(TOKEN) + 0.5) * h / TOKEN).astype(int), ((np.arange(TOKEN) + 0.5) * w / TOKEN).astype(int)
         labels.append(view.labels[z, y + rows[:, None], x + columns[None]])
     return np.stack(pictures), np.stack(labels)
 
 
 class TowerTrainer:
-    """Pre-trains the vision tower of a network in place.
-
-    Args:
-        network: Qwen2_5_VLForConditionalGeneration.
-        volumes: Volume views.
-        images: Image views.
-        seed: Seed of the head.
-        rate: Peak learning rate.
-        lesion_weight: Weight of lesion cells; organs weigh 1, everything else 0.4.
-    """
+    """Pre-trains the vision tower of a network in place."""
 
     def __init__(
         self,
@@ -113,7 +97,7 @@ class TowerTrainer:
         self.tower, self.volumes, self.images = network.model.visual, volumes, images
         torch.manual_seed(seed)
         self.head = DenseHead(network.config.text_config.hidden_size)
-        self.optimizers = optimisers.make(self.parameters, Optim(rate=rate, decay=0.01, betas=(0.9, 0.98)))
+        self.optimizers = course.make(self.parameters, Optim(rate=rate, decay=0.01, betas=(0.9, 0.98)))
         self.weight = torch.ones(CLASSES)
         self.weight[0], self.weight[len(ORGANS) + 1] = 0.4, lesion_weight
 
@@ -160,5 +144,5 @@ class TowerTrainer:
         rate = min(1.0, number / WARM) * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * number / total)))
         loss, shown = self.losses(self.pictures(rng))
         torch.autograd.backward(loss)
-        optimisers.advance(self.optimizers, rate=rate, clip=1.0)
+        course.advance(self.optimizers, rate=rate, clip=1.0)
         return shown

@@ -7,16 +7,15 @@ from functools import cache
 
 import numpy as np
 
-from unireason.data.annotate.protocol import Task
-from unireason.data.ask.families import candidates
-from unireason.data.ask.implicit import implicit
-from unireason.data.extract.describe import describe
-from unireason.data.extract.slices import axial, busy
+from unireason.core.types import Box2D, Box3D, Frame
 from unireason.data.frames import FrameRule
-from unireason.data.question import IMPLICIT, Question
-from unireason.data.scene import Scene, Structure
-from unireason.data.sources.catalogue import open_source
-from unireason.types import Box2D, Box3D, Frame
+from unireason.data.measure import describe
+from unireason.data.questions.families import candidates
+from unireason.data.questions.referring import implicit
+from unireason.data.rationale.template import Task
+from unireason.data.regions import axial, busy
+from unireason.data.scene import IMPLICIT, DataQuestion, Scene, Structure
+from unireason.data.sources.base import open_source
 
 IMAGE, VOLUME = Frame(112, 112, 1, "image"), Frame(56, 56, 16, "volume")
 
@@ -86,7 +85,7 @@ def volume_scene():
     )
 
 
-LARGEST = Question(
+LARGEST = DataQuestion(
     "size_comparison",
     "largest",
     (),
@@ -96,7 +95,7 @@ LARGEST = Question(
     ("it covers 13 cm2", "it covers 52 cm2", "they cover 9 cm2", "it covers 80 mm2"),
     ("liver", "spleen", "kidneys"),
 )
-QUADRANT = Question(
+QUADRANT = DataQuestion(
     "structure_localisation",
     "quadrant",
     ("spleen", "xy"),
@@ -106,7 +105,7 @@ QUADRANT = Question(
     ("", "its centre lies 50 mm to the left and 40 mm to the back", "", ""),
     ("spleen",),
 )
-IMPLICIT_SPLEEN = Question(
+IMPLICIT_SPLEEN = DataQuestion(
     IMPLICIT,
     "segment",
     ("spleen",),
@@ -116,7 +115,7 @@ IMPLICIT_SPLEEN = Question(
     ("it lies in the left posterior part", "it is darker than its surroundings", "it touches the kidneys"),
     ("spleen", "kidneys"),
 )
-NEAREST = Question(
+NEAREST = DataQuestion(
     "spatial_relation",
     "nearest",
     ("left kidney",),

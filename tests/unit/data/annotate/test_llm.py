@@ -14,14 +14,13 @@ import pytest
 from annotate_samples import IMPLICIT_SPLEEN, QUADRANT, image_scene, phantom_tasks, task
 from fake_endpoint import Act, FakeEndpoint, completion
 
-from unireason.data.annotate import prompt
-from unireason.data.annotate.llm import LlmAnnotator
-from unireason.data.annotate.protocol import Annotation, Dropped
-from unireason.data.annotate.settings import LlmSettings
-from unireason.data.annotate.template import TemplateAnnotator
-from unireason.data.question import Question
-from unireason.errors import FormatError, UniReasonError
-from unireason.files import sha256
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.store import sha256
+from unireason.data.rationale import prompt
+from unireason.data.rationale.llm import LlmAnnotator
+from unireason.data.rationale.prompt import LlmSettings
+from unireason.data.rationale.template import Annotation, Dropped, TemplateAnnotator
+from unireason.data.scene import DataQuestion
 from unireason.grounding import grammar
 
 BOX = "<|box_start|>[80,60,100,90]<|box_end|>"
@@ -621,7 +620,7 @@ def test_implicit_tasks_get_text_without_looks(settings):
 
 
 def test_a_task_without_its_structures_is_dropped_without_a_request(settings):
-    asked = Question("x", "y", (), "?", ("yes", "no"), 0, (), ("tail",))
+    asked = DataQuestion("x", "y", (), "?", ("yes", "no"), 0, (), ("tail",))
     with FakeEndpoint(scripted(Act(completion(GOOD)))).running() as server:
         (found,) = LlmAnnotator(server.url, "m", settings=settings).annotate([task(asked, image_scene())])
     assert found == Dropped("sample-0", "no_structure", "needs tail")

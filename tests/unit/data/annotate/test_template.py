@@ -6,14 +6,13 @@ from collections import Counter
 import pytest
 from annotate_samples import IMPLICIT_SPLEEN, LARGEST, NEAREST, QUADRANT, image_scene, phantom_tasks, task, volume_scene
 
-from unireason.data.annotate import phrases
-from unireason.data.annotate.protocol import Annotation, Dropped
-from unireason.data.annotate.template import TemplateAnnotator
-from unireason.data.annotate.verify import verify
-from unireason.data.question import FAMILIES, IMPLICIT, Question
+from unireason.core.types import Look
+from unireason.data.rationale import wording
+from unireason.data.rationale.template import Annotation, Dropped, TemplateAnnotator
+from unireason.data.rationale.verify import verify
+from unireason.data.scene import FAMILIES, IMPLICIT, DataQuestion
 from unireason.grounding import grammar
-from unireason.grounding.steps import steps_from_text
-from unireason.types import Look
+from unireason.grounding.trace import steps_from_text
 
 ANNOTATOR = TemplateAnnotator()
 
@@ -116,10 +115,10 @@ def test_texts_vary(annotated):
 
 
 def test_every_sentence_kind_has_at_least_four_phrasings():
-    banks = [v for v in vars(phrases).values() if isinstance(v, tuple)] + list(phrases.OPENINGS.values())
+    banks = [v for v in vars(wording).values() if isinstance(v, tuple)] + list(wording.OPENINGS.values())
     assert len(banks) > 15
     assert all(len(set(bank)) >= 4 for bank in banks)
-    assert set(phrases.OPENINGS) == set(FAMILIES)
+    assert set(wording.OPENINGS) == set(FAMILIES)
 
 
 def test_false_leads_are_corrected_and_about_one_in_eight(annotated):
@@ -188,7 +187,7 @@ def test_sizes_and_offsets_are_said_as_measured():
 
 
 def test_an_unknown_ask_gets_reasoning_from_facts_needs_and_options():
-    asked = Question(
+    asked = DataQuestion(
         "some_new_family",
         "something_new",
         (),
@@ -208,27 +207,27 @@ def test_an_unknown_ask_gets_reasoning_from_facts_needs_and_options():
 
 def test_bare_questions_without_facts_or_about_are_answered_too():
     for ask in ("largest", "how_large", "present", "direction", "nearest", "count", "host", "which_absent", "box", "unknown"):
-        asked = Question("size_comparison", ask, (), "What?", ("liver", "spleen"), 0, (), ("liver", "spleen"))
+        asked = DataQuestion("size_comparison", ask, (), "What?", ("liver", "spleen"), 0, (), ("liver", "spleen"))
         made = task(asked, image_scene())
         (found,) = ANNOTATOR.annotate([made])
         assert verify(made, found) == found
 
 
 def test_at_most_three_looks_however_many_structures_are_needed():
-    asked = Question("x", "y", (), "?", ("liver", "spleen"), 0, (), ("liver", "spleen", "kidneys", "lesion", "liver"))
+    asked = DataQuestion("x", "y", (), "?", ("liver", "spleen"), 0, (), ("liver", "spleen", "kidneys", "lesion", "liver"))
     (found,) = ANNOTATOR.annotate([task(asked, image_scene())])
     assert [s.label for s in looks_of(found)] == ["liver", "spleen", "kidneys"]
 
 
 def test_a_task_without_a_structure_to_look_at_is_dropped():
-    asked = Question("x", "y", (), "?", ("yes", "no"), 0, (), ("tail",))
+    asked = DataQuestion("x", "y", (), "?", ("yes", "no"), 0, (), ("tail",))
     (found,) = ANNOTATOR.annotate([task(asked, image_scene())])
     assert found == Dropped("sample-0", "no_structure", "needs tail")
     assert ANNOTATOR.annotate([]) == []
 
 
 def test_implicit_without_facts_still_says_where(annotated):
-    asked = Question(IMPLICIT, "segment", ("spleen",), "?", (), -1, (), ("spleen",))
+    asked = DataQuestion(IMPLICIT, "segment", ("spleen",), "?", (), -1, (), ("spleen",))
     (found,) = ANNOTATOR.annotate([task(asked, image_scene())])
     assert isinstance(found, Annotation)
     assert "spleen" in text_of(found)

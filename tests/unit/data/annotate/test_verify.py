@@ -5,11 +5,10 @@ from dataclasses import replace
 import pytest
 from annotate_samples import IMPLICIT_SPLEEN, LARGEST, QUADRANT, image_scene, phantom_tasks, scene, structure, task, volume_scene
 
-from unireason.data.annotate.protocol import Annotation, Dropped
-from unireason.data.annotate.template import TemplateAnnotator
-from unireason.data.annotate.verify import Rules, match, read, verify
-from unireason.data.question import Question
-from unireason.types import Box2D, Box3D, Look
+from unireason.core.types import Box2D, Box3D, Look
+from unireason.data.rationale.template import Annotation, Dropped, TemplateAnnotator
+from unireason.data.rationale.verify import Rules, match, read, verify
+from unireason.data.scene import DataQuestion
 
 RULES = Rules()
 SPLEEN = "<|box_start|>[80,60,100,90]<|box_end|>"
@@ -98,7 +97,7 @@ def test_own_thoughts_of_the_writer_are_left_out():
 
 
 def test_a_listed_box_may_be_named_in_the_conclusion():
-    asked = Question(
+    asked = DataQuestion(
         "structure_localisation",
         "box",
         ("spleen",),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from unireason.data.annotate.wording import (
+from unireason.data.rationale.wording import (
     Said,
     amount,
     capital,

@@ -8,15 +8,14 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from unireason.data.ask.families import candidates
-from unireason.data.extract.describe import describe
-from unireason.data.extract.slices import axial, busy
+from unireason.core.types import Box2D, Box3D, Frame
 from unireason.data.frames import rule
 from unireason.data.item import Loaded
-from unireason.data.question import Question
-from unireason.data.scene import Part, Scene, Structure
-from unireason.data.sources.phantom_source import PhantomSource
-from unireason.types import Box2D, Box3D, Frame
+from unireason.data.measure import describe
+from unireason.data.questions.families import candidates
+from unireason.data.regions import axial, busy
+from unireason.data.scene import DataQuestion, Part, Scene, Structure
+from unireason.data.sources.phantom import PhantomSource
 
 SIZE = 200
 
@@ -69,7 +68,7 @@ def scene(*structures, space="patient", kind="image", absent=(), unclear=(), uni
     )
 
 
-def asked(drawn: Scene, ask: str, *, seeds: int = 30) -> list[Question]:
+def asked(drawn: Scene, ask: str, *, seeds: int = 30) -> list[DataQuestion]:
     """All questions of one kind that many draws give."""
     return [q for seed in range(seeds) for q in candidates(drawn, np.random.default_rng(seed), each=60) if q.ask == ask]
 
@@ -160,7 +159,7 @@ WORDS = {
 }
 
 
-def right_options(question: Question, masks: Masks) -> list[int]:
+def right_options(question: DataQuestion, masks: Masks) -> list[int]:
     """Indices of all right options, recomputed from the masks by the rules of docs/reference/questions.md."""
     words, ask, about, options = WORDS[masks.scene.space], question.ask, question.about, question.options
 

@@ -7,11 +7,8 @@ import numpy as np
 import pytest
 from ask_scenes import scene, structure
 
-from unireason.data.ask.dice import Dice
-from unireason.data.ask.even import alike, evened, tally
-from unireason.data.ask.existence import which_absent
-from unireason.data.ask.peers import Peers
-from unireason.data.ask.place import Places
+from unireason.data.questions.distractors import Dice, Peers, Places, alike, evened, tally
+from unireason.data.questions.families import which_absent
 
 KNOWN = Peers([scene(structure("liver", (10, 20, 40, 60)))])
 

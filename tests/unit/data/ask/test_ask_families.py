@@ -5,11 +5,11 @@ import pytest
 from ask_scenes import Masks, phantoms, right_options, scene, structure
 from scipy import stats
 
-from unireason.data import names
-from unireason.data.ask.families import ASKS, candidates
-from unireason.data.ask.phrases import KINDS, PHRASES, TERMS
-from unireason.data.question import FAMILIES
-from unireason.grounding.prompts import load_profile
+from unireason.data import scene as names
+from unireason.data.questions.families import ASKS, candidates
+from unireason.data.questions.wording import KINDS, PHRASES, TERMS
+from unireason.data.scene import FAMILIES
+from unireason.grounding.profile import load_profile
 
 KINDS_OF_QUESTION = {ask.__name__ for asks in ASKS.values() for ask in asks}
 

@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 from ask_scenes import phantoms, scene, structure
 
-from unireason.data import names
-from unireason.data.ask.clauses import Clause, clauses
-from unireason.data.ask.dice import Dice
-from unireason.data.ask.functions import FUNCTIONS, SYNONYMS, function_of, gives_away
-from unireason.data.ask.implicit import OPENINGS, implicit
-from unireason.data.ask.place import Places
-from unireason.data.question import IMPLICIT
+from unireason.data import scene as names
+from unireason.data.questions.distractors import Dice, Places
+from unireason.data.questions.families import FUNCTIONS, SYNONYMS, function_of, gives_away
+from unireason.data.questions.referring import OPENINGS, Clause, clauses, implicit
+from unireason.data.scene import IMPLICIT
 
 LIVER = structure("liver", (20, 30, 80, 90), contrast=30.0, neighbours=("spine",), elongation=1.2)
 SPINE = structure("spine", (90, 150, 110, 170), contrast=60.0, neighbours=("liver",))

@@ -4,9 +4,9 @@ import re
 import pytest
 from ask_scenes import asked, rights, scene, structure
 
-from unireason.data.ask.localise import _box_fact
-from unireason.metrics.overlap import box_iou
-from unireason.types import Box2D, Box3D
+from unireason.core.types import Box2D, Box3D
+from unireason.data.questions.places import _box_fact
+from unireason.metrics.boxes import box_iou
 
 # Centres (mm from the middle): liver (-60, -50), left kidney (50, 50), bladder (2, -50).
 LIVER = structure("liver", (20, 30, 60, 70))

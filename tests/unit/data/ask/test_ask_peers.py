@@ -9,10 +9,9 @@ import pytest
 from ask_scenes import Masks, phantoms, right_options, scene, structure
 from scipy import stats
 
-from unireason.data.ask.families import candidates
-from unireason.data.ask.localise import exchanged, overlap
-from unireason.data.ask.peers import EACH, PeerChoice, Peers
-from unireason.data.ask.place import Places
+from unireason.data.questions.distractors import EACH, PeerChoice, Peers, Places
+from unireason.data.questions.families import candidates
+from unireason.data.questions.places import exchanged, overlap
 
 
 @pytest.fixture(scope="module")

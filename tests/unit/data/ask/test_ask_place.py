@@ -4,8 +4,7 @@ from ask_scenes import scene, structure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unireason.data.ask.dice import Dice
-from unireason.data.ask.place import Places, compact, held, kin, one_side, part_text, parts
+from unireason.data.questions.distractors import Dice, Places, compact, held, kin, one_side, part_text, parts
 
 
 @pytest.mark.parametrize(

@@ -9,28 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from unireason.data.build.pool import LocalPool
-from unireason.data.build.work import Unit
-from unireason.errors import FormatError, MissingExtraError, UniReasonError
+from unireason.core.errors import FormatError, MissingExtraError, UniReasonError
+from unireason.data.build_store import BuildUnit
+from unireason.data.pipeline import LocalPool
 
-UNITS = [Unit(n, 10 * n, n + 1) for n in range(9)]
+UNITS = [BuildUnit(n, 10 * n, n + 1) for n in range(9)]
 
 
-def count(unit: Unit) -> int:
+def count(unit: BuildUnit) -> int:
     return unit.count
 
 
-def refuse(unit: Unit) -> int:
+def refuse(unit: BuildUnit) -> int:
     if unit.number == 4:
         raise FormatError("unit four", "another")
     return 1
 
 
-def refuse_with_another_error(unit: Unit) -> int:
+def refuse_with_another_error(unit: BuildUnit) -> int:
     raise MissingExtraError("ray", "cluster")
 
 
-def die(unit: Unit) -> int:
+def die(unit: BuildUnit) -> int:
     os.kill(os.getpid(), signal.SIGKILL)
     return 0
 
@@ -61,14 +61,14 @@ def test_no_workers_are_refused() -> None:
 
 SLEEPER = """
 import os, sys, time
-from unireason.data.build.pool import LocalPool
-from unireason.data.build.work import Unit
+from unireason.data.pipeline import LocalPool
+from unireason.data.build_store import BuildUnit
 def wait(unit):
     open(os.path.join(sys.argv[1], f"{os.getpid()}.pid"), "w").close()
     time.sleep(60)
     return 1
 if __name__ == "__main__":
-    list(LocalPool(2)(wait, [Unit(0, 0, 1), Unit(1, 0, 1)]))
+    list(LocalPool(2)(wait, [BuildUnit(0, 0, 1), BuildUnit(1, 0, 1)]))
 """
 
 

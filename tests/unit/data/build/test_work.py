@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from unireason.data.build.work import Work, item_from_json, item_to_json, read_json, write_json
+from unireason.core.errors import UniReasonError
+from unireason.data.build_store import BuildFolder, item_from_json, item_to_json, read_json, write_json
 from unireason.data.item import Item, MaskRef, Skipped
-from unireason.errors import UniReasonError
 
 
 def item(name: str) -> Item:
@@ -35,7 +35,7 @@ def test_items_survive_json() -> None:
 
 
 def test_units_read_their_own_items(tmp_path: Path) -> None:
-    work = Work(tmp_path / "w")
+    work = BuildFolder(tmp_path / "w")
     items = [item(f"ü{i}") for i in range(7)]
     work.write_plan("id", [*items[:3], Skipped("bad", "broken"), *items[3:], items[0]], unit_items=3)
     plan, units = read_json(work.plan), work.units()
@@ -46,7 +46,7 @@ def test_units_read_their_own_items(tmp_path: Path) -> None:
 
 
 def test_eight_images_count_as_much_as_a_volume(tmp_path: Path) -> None:
-    work = Work(tmp_path / "w")
+    work = BuildFolder(tmp_path / "w")
     images = [replace(item(f"i{n}"), kind="image") for n in range(20)]
     work.write_plan("id", [*images, item("v"), item("w"), item("x")], unit_items=2)
     assert [u.count for u in work.units()] == [16, 5, 2]
@@ -54,8 +54,8 @@ def test_eight_images_count_as_much_as_a_volume(tmp_path: Path) -> None:
 
 def test_a_source_without_items_is_an_error_that_says_why(tmp_path: Path) -> None:
     with pytest.raises(UniReasonError, match=r"no usable item.*bad: broken"):
-        Work(tmp_path / "w").write_plan("id", [Skipped("bad", "broken")], unit_items=3)
-    assert not Work(tmp_path / "w").plan.exists()
+        BuildFolder(tmp_path / "w").write_plan("id", [Skipped("bad", "broken")], unit_items=3)
+    assert not BuildFolder(tmp_path / "w").plan.exists()
 
 
 def test_equal_values_give_equal_bytes(tmp_path: Path) -> None:

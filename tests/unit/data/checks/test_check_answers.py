@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from unireason.core.types import Box2D, Box3D, Case, Frame, Geometry, Source
 from unireason.data.checks.answers import RULES, CannotTellError, judge
 from unireason.data.checks.facts import MaskFacts, SceneFacts, rounded_like
-from unireason.data.extract.describe import describe
 from unireason.data.frames import FrameRule
 from unireason.data.item import Item, Layer, Loaded
-from unireason.data.question import Question
-from unireason.types import Box2D, Box3D, Case, Frame, Geometry, Source
+from unireason.data.measure import describe
+from unireason.data.scene import DataQuestion
 
 NAMES = {1: "Liver", 2: "spleen", 3: "liver_tumor", 4: "heart", 5: "kidney_left"}
 ANNOTATED = (*NAMES.values(), "pancreas", "bladder", "stomach")
@@ -69,7 +69,7 @@ def test_directions_follow_the_patient() -> None:
 
 
 def test_a_slice_is_measured_as_an_image() -> None:
-    from unireason.data.extract.slices import axial
+    from unireason.data.regions import axial
 
     loaded = drawn()
     found = MaskFacts(loaded, 4, describe(axial(loaded, 4), RULE, case="c"))
@@ -87,14 +87,14 @@ def test_a_slice_has_its_own_window() -> None:
     bright = case.pixels.astype(np.float32)
     bright[0] = 4000.0  # another plane, which sets the volume's percentiles
     magnetic = Loaded(loaded.item, Case(bright, "volume", case.geometry, "MR", case.source), loaded.layers)
-    from unireason.data.extract.slices import axial
+    from unireason.data.regions import axial
 
     scene = describe(axial(magnetic, 4), RULE, case="c")
     assert MaskFacts(magnetic, 4, scene).contrast("spleen") == pytest.approx(scene.structures["spleen"].contrast, abs=0.01)
 
 
-def asked(family: str, ask: str, about: tuple[str, ...], *options: str, text: str = "") -> Question:
-    return Question(family, ask, about, text or " ".join(about), options, 0, (), ("liver",))
+def asked(family: str, ask: str, about: tuple[str, ...], *options: str, text: str = "") -> DataQuestion:
+    return DataQuestion(family, ask, about, text or " ".join(about), options, 0, (), ("liver",))
 
 
 LOCAL, SPATIAL, SIZE = "structure_localisation", "spatial_localisation", "size_comparison"
@@ -139,8 +139,8 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("question", "expected"), CASES, ids=lambda v: v.ask if isinstance(v, Question) else "")
-def test_every_kind_by_hand(facts: MaskFacts, question: Question, expected: list[bool | None]) -> None:
+@pytest.mark.parametrize(("question", "expected"), CASES, ids=lambda v: v.ask if isinstance(v, DataQuestion) else "")
+def test_every_kind_by_hand(facts: MaskFacts, question: DataQuestion, expected: list[bool | None]) -> None:
     assert judge(question, facts) == expected
 
 
@@ -191,7 +191,7 @@ def test_records_and_masks_give_the_same_verdicts(facts: MaskFacts) -> None:
     ],
     ids=lambda q: f"{q.ask} {q.about} {q.options}",
 )
-def test_what_cannot_be_judged_is_said(facts: MaskFacts, question: Question) -> None:
+def test_what_cannot_be_judged_is_said(facts: MaskFacts, question: DataQuestion) -> None:
     with pytest.raises(CannotTellError):
         judge(question, facts)
 

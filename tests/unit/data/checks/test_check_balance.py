@@ -7,14 +7,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from unireason.data.checks.balance import Tally, check_balance, uneven
-from unireason.data.checks.findings import Findings
-from unireason.data.question import FAMILIES
+from unireason.data.checks.facts import CheckFindings
+from unireason.data.checks.text import BalanceTally, check_balance, uneven
+from unireason.data.scene import FAMILIES
 
 
-def tally(**letters: int) -> Tally:
+def tally(**letters: int) -> BalanceTally:
     """A sound tally of 600 questions with four options, in which ``letters`` (A to D) of the first family are replaced."""
-    counts = Tally()
+    counts = BalanceTally()
     for family in FAMILIES:
         counts.table[family, "image", "train"] = 100
         counts.allows[family] = 100
@@ -27,8 +27,8 @@ def tally(**letters: int) -> Tally:
     return counts
 
 
-def judged(counts: Tally, patients: int = 50) -> Findings:
-    found = Findings()
+def judged(counts: BalanceTally, patients: int = 50) -> CheckFindings:
+    found = CheckFindings()
     check_balance(counts, patients, found)
     return found
 
@@ -66,7 +66,7 @@ def test_yes_too_often_is_found() -> None:
     assert [p.detail for p in judged(counts).kept] == ["the right answer is yes 90 times and no 10 times"]
 
 
-def answered(counts: Tally, yes: int, no: int, *, each: int = 1) -> None:
+def answered(counts: BalanceTally, yes: int, no: int, *, each: int = 1) -> None:
     """So many questions answered by yes and by no, of each patient several with one answer."""
     family = "existence_verification"
     counts.yes[family, "yes"], counts.yes[family, "no"] = yes, no

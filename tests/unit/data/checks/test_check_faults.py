@@ -14,12 +14,12 @@ from PIL import Image
 
 import datasets
 from unireason.cli import main
+from unireason.core.types import Box2D, Box3D, Look
 from unireason.data.checks.run import Report, check, spread
 from unireason.data.dataset import MANIFEST, Dataset
-from unireason.data.item import Item, Layer, Loaded, Skipped, Source
-from unireason.data.question import IMPLICIT
+from unireason.data.item import CaseSource, Item, Layer, Loaded, Skipped
 from unireason.data.records import CaseRecord, SampleRecord
-from unireason.types import Box2D, Box3D, Look
+from unireason.data.scene import IMPLICIT
 
 Sample = SampleRecord
 
@@ -224,7 +224,7 @@ def test_points_outside_box_and_mask_are_found(sound: Dataset, place: Path) -> N
 class Painted:
     """A source whose masks are changed under the data set."""
 
-    def __init__(self, source: Source, change: Callable[[np.ndarray], None], item: str = "") -> None:
+    def __init__(self, source: CaseSource, change: Callable[[np.ndarray], None], item: str = "") -> None:
         self.source, self.change, self.item = source, change, item
         self.name, self.title, self.licence, self.root = source.name, source.title, source.licence, source.root
 
@@ -303,7 +303,7 @@ def test_every_measured_field_is_held_against_the_masks(
 
 
 def test_a_source_with_other_items_is_told_apart(sound: Dataset) -> None:
-    from unireason.data.sources.phantom_source import PhantomSource
+    from unireason.data.sources.phantom import PhantomSource
 
     few = check(sound, PhantomSource(patients=4, seed=3))
     assert any("no usable item" in p for p in problems(few, "masks"))
@@ -430,9 +430,8 @@ def test_thin_pictures_are_held_against_their_source(shape: tuple[int, int], tmp
 
 
 def test_a_picture_of_another_case_is_found(embedded: Dataset) -> None:
-    from unireason.data.checks.facts import MaskFacts
-    from unireason.data.checks.findings import Findings
-    from unireason.data.checks.pictures import check_pictures
+    from unireason.data.checks.facts import CheckFindings, MaskFacts
+    from unireason.data.checks.pictures import check_picture_files
 
     cases = {c.scene.case: c for c in embedded.cases() if c.scene.kind == "image"}
     images = {i.case: i for i in embedded.images() if i.case in cases}
@@ -440,15 +439,15 @@ def test_a_picture_of_another_case_is_found(embedded: Dataset) -> None:
     source = embedded.source()
     item = next(i for i in source.items() if isinstance(i, Item) and i.id == cases[first].item)
     facts = MaskFacts(source.load(item), cases[first].slice, cases[first].scene)
-    found = Findings()
-    check_pictures(cases[first], [images[first]], (), facts, found)
+    found = CheckFindings()
+    check_picture_files(cases[first], [images[first]], (), facts, found)
     assert found.kept == []
     swapped = replace(images[second], case=first, masks=images[first].masks, mask_names=images[first].mask_names)
-    check_pictures(cases[first], [swapped], (), facts, found)
+    check_picture_files(cases[first], [swapped], (), facts, found)
     assert any("grey levels" in p.detail for p in found.kept)
-    check_pictures(cases[first], [replace(images[first], masks=images[first].masks[::-1])], (), facts, found)
+    check_picture_files(cases[first], [replace(images[first], masks=images[first].masks[::-1])], (), facts, found)
     assert any("the mask of" in p.detail for p in found.kept)
-    check_pictures(cases[first], [replace(images[first], png=b"no png")], (), facts, found)
+    check_picture_files(cases[first], [replace(images[first], png=b"no png")], (), facts, found)
     assert any("cannot be read" in p.detail for p in found.kept)
-    check_pictures(cases[first], [], (), facts, found)
+    check_picture_files(cases[first], [], (), facts, found)
     assert "0 pictures" in found.kept[-1].detail

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unireason.data.checks.findings import Findings
-from unireason.data.checks.leakage import Register, check_pictures
+from unireason.data.checks.facts import CheckFindings
+from unireason.data.checks.pictures import Register, check_pictures
 from unireason.data.dataset import Dataset
 
 SPLITS = ("train", "validation", "test")
@@ -23,7 +23,7 @@ def register(hashes: list[str], splits: list[str]) -> Register:
 
 
 def pairs(known: Register, near: int) -> int:
-    found = Findings()
+    found = CheckFindings()
     check_pictures(known, near, found)
     return found.counts["leakage"]
 
@@ -62,7 +62,7 @@ def test_hashes_that_are_none_are_passed_over() -> None:
 
 def test_one_response_all_over_is_found(sound: Dataset) -> None:
     samples = list(sound.samples())
-    known, found = Register(), Findings()
+    known, found = Register(), CheckFindings()
     for n in range(30):
         known.add_sample(replace(samples[0], id=str(n), case=f"case {n}"), found)
     known.repeats(found)
@@ -70,7 +70,7 @@ def test_one_response_all_over_is_found(sound: Dataset) -> None:
 
 
 def test_different_responses_are_no_repeats(sound: Dataset) -> None:
-    known, found = Register(), Findings()
+    known, found = Register(), CheckFindings()
     for sample in sound.samples():
         known.add_sample(sample, found)
     known.repeats(found)

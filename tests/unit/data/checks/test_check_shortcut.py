@@ -7,17 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unireason.data.checks.clues import clues, describe
-from unireason.data.checks.findings import Findings
-from unireason.data.checks.shortcut import Entry, Texts, _interval, audit, check_shortcut
+from unireason.data.checks.facts import CheckFindings
+from unireason.data.checks.text import AuditEntry, AuditTexts, _interval, audit, check_shortcut, clues, describe
 from unireason.data.dataset import Dataset
-from unireason.metrics.intervals import wilson
+from unireason.metrics.statistics import wilson
 
 ORGANS = ("liver", "left kidney", "right kidney", "spleen", "heart", "bladder", "left lung", "right lung", "pancreas", "stomach")
 WORDINGS = ("Which of these is the largest?", "Which structure takes up most room?", "Of these, what has the biggest extent?")
 
 
-def questions(count: int, seed: int, leak: str = "") -> list[Entry]:
+def questions(count: int, seed: int, leak: str = "") -> list[AuditEntry]:
     """Random questions, three a patient; with a leak the right option is given away by it."""
     rng = np.random.default_rng(seed)
     made = []
@@ -31,7 +30,7 @@ def questions(count: int, seed: int, leak: str = "") -> list[Entry]:
         elif leak == "word":
             answer = next((i for i, o in enumerate(options) if o.startswith("left")), answer)
         text = f"{WORDINGS[int(rng.integers(3))]} Compare with the {ORGANS[int(rng.integers(10))]}."
-        made.append(Entry(f"p{n // 3}", "image" if n % 2 else "volume", text, options, answer))
+        made.append(AuditEntry(f"p{n // 3}", "image" if n % 2 else "volume", text, options, answer))
     return made
 
 
@@ -59,7 +58,7 @@ def test_a_pairing_of_question_and_option_is_found() -> None:
         side = int(rng.integers(2))
         options = ("lung", "heart") if rng.random() < 0.5 else ("heart", "lung")
         made.append(
-            Entry(
+            AuditEntry(
                 f"p{n}",
                 "image",
                 ("Which takes most room?", "Which is biggest?")[side],
@@ -78,7 +77,7 @@ def test_the_largest_number_is_found() -> None:
     for n in range(120):
         low = rng.permutation(np.arange(5, 900))[:4]
         options = tuple(f"{v} to {v + 7} ml" for v in low)
-        made.append(Entry(f"p{n}", "volume", "How large is it?", options, int(low.argmax())))
+        made.append(AuditEntry(f"p{n}", "volume", "How large is it?", options, int(low.argmax())))
     result = audit(made)
     assert result["accuracy"] > 0.9
     assert any("the largest number" in t["clue"] for t in result["telltale"])
@@ -104,7 +103,9 @@ def test_answers_that_patients_share_raise_no_alarm(patients: int) -> None:
     for seed in range(12):
         drawn = np.random.default_rng([seed, patients]).integers(0, 2, patients)
         asked = [
-            Entry(f"p{n}", "image", "Is there a lesion?", ("yes", "no"), int(a)) for n, a in enumerate(drawn) for _ in range(8)
+            AuditEntry(f"p{n}", "image", "Is there a lesion?", ("yes", "no"), int(a))
+            for n, a in enumerate(drawn)
+            for _ in range(8)
         ]
         result = audit(asked)
         assert result["ok"], seed
@@ -139,18 +140,18 @@ def test_a_family_is_cut_down_by_identifiers_alone(sound: Dataset) -> None:
     samples = [s for s in sound.samples() if s.task == "vqa"]
     kept = []
     for order in (samples, samples[::-1]):
-        texts = Texts(cap=4)
+        texts = AuditTexts(cap=4)
         for sample in order:
             texts.add(sample)
         kept.append(texts.families())
     assert kept[0] == kept[1]
     assert all(len(entries) <= 4 for entries in kept[0].values())
-    assert check_shortcut(texts, Findings())[next(iter(kept[0]))]["cap"] == 4
+    assert check_shortcut(texts, CheckFindings())[next(iter(kept[0]))]["cap"] == 4
 
 
 def test_a_leak_in_records_is_a_problem_that_names_family_and_words(sound: Dataset) -> None:
     base = next(s for s in sound.samples() if s.task == "vqa")
-    texts, found = Texts(), Findings()
+    texts, found = AuditTexts(), CheckFindings()
     for n, entry in enumerate(questions(90, 0, "letter")):
         question = replace(base.question, text=entry.question, options=entry.options, answer=entry.answer)
         texts.add(replace(base, id=str(n), patient=entry.patient, question=question))

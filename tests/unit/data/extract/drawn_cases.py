@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from unireason.core.types import Case, Geometry, Source
 from unireason.data.frames import FrameRule
 from unireason.data.item import Item, Layer, Loaded
 from unireason.imaging.geometry import to_canonical, volume_geometry
-from unireason.types import Case, Geometry, Source
 
 OBLIQUE_DEGREES = 20.0
 

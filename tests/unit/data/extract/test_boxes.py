@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unireason.data.extract.boxes import find, model_box
+from unireason.core.types import Box2D, Box3D, Frame
 from unireason.data.item import Layer
-from unireason.types import Box2D, Box3D, Frame
+from unireason.data.regions import find, model_box
 
 
 def box(low, high, sizes, frame):

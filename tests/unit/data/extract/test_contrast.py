@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unireason.data.extract.boxes import find
-from unireason.data.extract.contrast import contrast, padded, widened
 from unireason.data.item import Layer
+from unireason.data.measure import contrast, padded, widened
+from unireason.data.regions import find
 
 
 @settings(max_examples=40, deadline=None)

@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 from drawn_cases import loaded, same_size, stored, turned
 
-from unireason.data.extract.describe import describe
-from unireason.data.extract.slices import axial
-from unireason.data.frames import FrameRule, rule
-from unireason.data.pictures import mask_on_frame, structure_mask
-from unireason.data.sources.phantom import generate
-from unireason.data.sources.phantom_slices import NAMES
-from unireason.errors import GeometryError, ImageReadError
+from unireason.core.errors import GeometryError, ImageReadError
+from unireason.core.types import Box2D, Box3D, Case, Geometry, Source
+from unireason.data.frames import FrameRule, mask_on_frame, rule, structure_mask
+from unireason.data.measure import describe
+from unireason.data.regions import axial
+from unireason.data.sources.phantom import SLICE_NAMES, generate
 from unireason.train.base.scene import image_scene, volume_scene
-from unireason.types import Box2D, Box3D, Case, Geometry, Source
 
 
 def two_boxes() -> np.ndarray:
@@ -305,7 +303,7 @@ def test_masks_of_another_grid_are_refused():
 def test_phantoms_agree_with_the_lessons(name: str):
     """Boxes and sizes of whole patients and their slices are those the built-in checkpoint was taught with."""
     patient = generate(3, 1)
-    item = loaded((patient.labels, NAMES), geometry=patient.case().geometry, pixels=patient.voxels)
+    item = loaded((patient.labels, SLICE_NAMES), geometry=patient.case().geometry, pixels=patient.voxels)
     pairs = [(item, lambda frame: volume_scene(patient, frame))]
     pairs += [(axial(item, k), lambda frame, k=k: image_scene(patient, k, frame)) for k in (10, 20)]
     compared = 0
@@ -322,7 +320,7 @@ def test_phantoms_agree_with_the_lessons(name: str):
 
 def test_points_lie_in_the_mask_of_the_model_frame():
     patient = generate(3, 1)
-    item = loaded((patient.labels, NAMES), geometry=patient.case().geometry, pixels=patient.voxels)
+    item = loaded((patient.labels, SLICE_NAMES), geometry=patient.case().geometry, pixels=patient.voxels)
     for case in (item, axial(item, 15)):
         scene = describe(case, rule("published"), case="c")
         for name, found in scene.structures.items():

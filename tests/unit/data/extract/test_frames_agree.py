@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from drawn_cases import loaded
 
-from unireason.data.extract.describe import describe
 from unireason.data.frames import rule
+from unireason.data.measure import describe
 from unireason.engine.reasoner import Reasoner, load
 from unireason.model.vision import model_size
 

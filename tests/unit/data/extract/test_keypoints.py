@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unireason.data.extract.keypoints import APART, key_points
-from unireason.errors import GeometryError
-from unireason.grounding import umrg
+from unireason.core.errors import GeometryError
+from unireason.core.types import Box2D
+from unireason.data.measure import APART, key_points
+from unireason.grounding import answer
 from unireason.rewards.spatial import Gold, umrg_reward
-from unireason.types import Box2D
 
 
 def test_halves_of_a_bar():
@@ -123,7 +123,7 @@ def test_they_earn_the_full_reward_as_an_answer(size: tuple[int, int]):
     mask = ((x + 0.5 - w / 2) / (w / 2)) ** 2 + ((y + 0.5 - h / 2) / (h / 2)) ** 2 <= 1
     points = key_points(mask, (20, 30), (1.0, 1.0))
     box = Box2D(20, 30, 20 + w, 30 + h)
-    reward = umrg_reward(umrg.write("It lies there.", box, points), Gold(box, points), mode="hard")
+    reward = umrg_reward(answer.write("It lies there.", box, points), Gold(box, points), mode="hard")
     assert reward["points_position_valid"] == 1.0
     apart = max(w, h) > 11  # eleven pixels are ten from end to end
     assert reward["points_spread_valid"] == (1.0 if apart else 0.5)

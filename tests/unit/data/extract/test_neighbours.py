@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unireason.data.extract.boxes import find
-from unireason.data.extract.neighbours import MOST, NEAR, neighbours
 from unireason.data.item import Layer
+from unireason.data.measure import MOST, NEAR, neighbours
+from unireason.data.regions import find
 
 
 def near(labels: np.ndarray, steps: tuple[float, ...], *more: np.ndarray) -> dict[str, tuple[str, ...]]:

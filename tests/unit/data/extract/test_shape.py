@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unireason.data.extract.shape import components, elongation, main_axes, moments
+from unireason.data.measure import components, elongation, main_axes, moments
 
 
 @settings(max_examples=40, deadline=None)

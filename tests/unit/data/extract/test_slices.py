@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from drawn_cases import loaded, stored, turned
 
-from unireason.data.extract.slices import axial, busy, slice_geometry
-from unireason.errors import GeometryError
+from unireason.core.errors import GeometryError
+from unireason.data.regions import axial, busy, slice_geometry
 from unireason.imaging.geometry import canonical_to_voxel, to_source, volume_geometry, voxel_to_world
 
 

@@ -6,10 +6,9 @@ import json
 
 import numpy as np
 
+from unireason.core.types import Box2D, Box3D, Frame, Look
 from unireason.data.dataset import MANIFEST, Dataset
-from unireason.data.frames import FrameRule
-from unireason.data.pictures import png
-from unireason.data.question import IMPLICIT, Question
+from unireason.data.frames import FrameRule, png
 from unireason.data.records import (
     SCHEMA,
     CaseRecord,
@@ -22,8 +21,7 @@ from unireason.data.records import (
     sample_row,
     sample_schema,
 )
-from unireason.data.scene import Scene
-from unireason.types import Box2D, Box3D, Frame, Look
+from unireason.data.scene import IMPLICIT, DataQuestion, Scene
 
 GREY, COLOUR, DEEP = Frame(84, 56, 1, "image"), Frame(56, 56, 1, "image"), Frame(28, 56, 4, "volume")
 RULE = FrameRule(volume_shape=(4, 56, 28))
@@ -53,14 +51,14 @@ def mask():
 def sample(case, number, reasoning, *, options=("left kidney", "liver", "spleen", "heart"), answer=1, split="train", **question):
     kind = case.scene.kind
     values = {"family": "size_comparison", "ask": "largest", "about": ("liver",), "facts": (), "needs": ("liver",)} | question
-    asked = Question(text=f"Which is the largest, seen in {case.scene.case}?", options=options, answer=answer, **values)
+    asked = DataQuestion(text=f"Which is the largest, seen in {case.scene.case}?", options=options, answer=answer, **values)
     return SampleRecord(
         f"{case.scene.case}-{number}", case.scene.case, case.scene.patient, split, kind, asked, reasoning, "template/1"
     )
 
 
 def implicit(case, number=9):
-    asked = Question(IMPLICIT, "implicit", ("liver",), "What stores the bile's maker? Show it.", (), -1, (), ("liver",))
+    asked = DataQuestion(IMPLICIT, "implicit", ("liver",), "What stores the bile's maker? Show it.", (), -1, (), ("liver",))
     return SampleRecord(
         f"{case.scene.case}-{number}", case.scene.case, case.scene.patient, case.split, "image", asked,
         ("It is the large one on the right.",), "template/1", Box2D(20, 8, 30, 16), ((22, 10), (27, 13)), "liver", "abdomen",

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from layout_dataset import RULE
 from PIL import Image
 
+from unireason.data.formats.importer import Wanted
 from unireason.data.frames import FrameRule
-from unireason.data.layouts.intake import Wanted
 
 PUBLISHED = Wanted(FrameRule())
 DRAWN = Wanted(replace(RULE, min_pixels=784))

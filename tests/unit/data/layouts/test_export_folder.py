@@ -10,19 +10,17 @@ import pytest
 from layout_dataset import SCHEMAS, dataset, entries_of, implicit, sample, write_rows
 
 from unireason.cli import main
+from unireason.core.errors import FormatError, ImageReadError, UniReasonError
+from unireason.core.types import Look
 from unireason.data.dataset import Dataset
-from unireason.data.extract.describe import describe
-from unireason.data.extract.slices import axial
-from unireason.data.frames import FrameRule
-from unireason.data.layouts import WRITABLE, llamafactory, umrg, unimed_cot, verl, vlmevalkit
-from unireason.data.layouts.entries import entries
-from unireason.data.layouts.export import export
-from unireason.data.layouts.folders import base_name, stem, whole
-from unireason.data.pictures import embedded
+from unireason.data.formats import WRITABLE, exporters, umrg, unimed_cot
+from unireason.data.formats.exporters import export
+from unireason.data.formats.tables import base_name, entries, stem, whole
+from unireason.data.frames import FrameRule, embedded
+from unireason.data.measure import describe
 from unireason.data.records import SCHEMA, CaseRecord, case_row, image_row, sample_row
-from unireason.data.sources.phantom_source import PhantomSource
-from unireason.errors import FormatError, ImageReadError, UniReasonError
-from unireason.types import Look
+from unireason.data.regions import axial
+from unireason.data.sources.phantom import PhantomSource
 
 FRAME = FrameRule("tiny", (4, 56, 56), (112, 84))
 
@@ -150,9 +148,9 @@ def test_a_full_folder_is_never_touched_and_leftovers_are_thrown_away(tmp_path):
 
 def test_the_reference_page_names_every_column():
     page = (Path(__file__).parents[4] / "docs" / "reference" / "layouts.md").read_text()
-    schemas = [umrg.schema(), verl.schema(), *(unimed_cot.schema(table) for table in ("sft", "rl", "images"))]
-    names = {name for schema in schemas for name in schema.names} | {f.name for f in verl.schema().field("extra_info").type}
-    assert [name for name in sorted({*names, *vlmevalkit.COLUMNS, *llamafactory.TAGS}) if f"`{name}`" not in page] == []
+    schemas = [umrg.schema(), exporters.schema(), *(unimed_cot.schema(table) for table in ("sft", "rl", "images"))]
+    names = {name for schema in schemas for name in schema.names} | {f.name for f in exporters.schema().field("extra_info").type}
+    assert [name for name in sorted({*names, *exporters.COLUMNS, *exporters.TAGS}) if f"`{name}`" not in page] == []
 
 
 def test_names_of_files():

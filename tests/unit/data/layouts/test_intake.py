@@ -13,15 +13,14 @@ from releases import DRAWN, LOOKED, PUBLISHED, image, picture, reasons, release,
 
 from datasets import SMALL, built
 from unireason.cli import main
+from unireason.core.errors import FormatError, ImageReadError, UniReasonError
+from unireason.core.types import Box2D, Box3D, Frame, Look
 from unireason.data.checks.run import check
 from unireason.data.dataset import Dataset
-from unireason.data.frames import FrameRule
-from unireason.data.layouts.export import export
-from unireason.data.layouts.fitted import written_frame
-from unireason.data.layouts.intake import Wanted, rows_in, take_in
-from unireason.data.pictures import from_png
-from unireason.errors import FormatError, ImageReadError, UniReasonError
-from unireason.types import Box2D, Box3D, Frame, Look
+from unireason.data.formats.exporters import export
+from unireason.data.formats.importer import Wanted, rows_in, take_in
+from unireason.data.formats.rows import written_frame
+from unireason.data.frames import FrameRule, from_png
 
 
 def test_rows_of_both_tables_become_one_sample(tmp_path):

@@ -13,18 +13,18 @@ from releases import LOOKED, PUBLISHED, image, picture, reasons, release, rl, sf
 
 from datasets import SMALL, built
 from unireason.cli import main
-from unireason.data.checks.balance import FEW_PATIENTS
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.types import Box2D
 from unireason.data.checks.run import check
+from unireason.data.checks.text import BALANCE_FEW_PATIENTS
 from unireason.data.dataset import Dataset
+from unireason.data.formats import rows as shelving
+from unireason.data.formats.exporters import export
+from unireason.data.formats.importer import Wanted, rows_in, take_in
 from unireason.data.frames import FrameRule
-from unireason.data.layouts import shelving
-from unireason.data.layouts.export import export
-from unireason.data.layouts.intake import Wanted, rows_in, take_in
-from unireason.data.question import Question
 from unireason.data.records import SampleRecord, sample_row
-from unireason.errors import FormatError, UniReasonError
+from unireason.data.scene import DataQuestion
 from unireason.evaluate.suites.built import BuiltSuite
-from unireason.types import Box2D
 
 
 def test_a_picture_that_is_a_slice_as_well_is_another_case(tmp_path):
@@ -75,7 +75,7 @@ IMPLICIT = {"box": Box2D(1, 2, 30, 40), "points": ((3, 4), (5, 6)), "category": 
     ],
 )
 def test_a_kept_sample_that_was_tampered_with_is_left_out(family, how, change, tmp_path):
-    question = Question(family, "", (), "Where?", () if how else ("left", "right"), -1 if how else 1, (), ())
+    question = DataQuestion(family, "", (), "Where?", () if how else ("left", "right"), -1 if how else 1, (), ())
     kept = sample_row(SampleRecord("i", "c", "", "train", "image", question, ("So.",), "someone", **how)) | change
     rows = [rl(["p"], index="i", sample=kept), rl(["p"], how={"question": "And?"})]
     path = release(tmp_path / "in", rl=rows, images=[image("p", picture(84, 56))])
@@ -188,7 +188,7 @@ def test_a_split_that_was_not_published_is_no_fault(tmp_path):
     export(Dataset.open(tmp_path / "data"), "unimed-cot", tmp_path / "release")
     take_in("unimed-cot", tmp_path / "release", tmp_path / "out", wanted=Wanted(SMALL))
     data = Dataset.open(tmp_path / "out")
-    assert len({case.scene.patient for case in data.cases()}) >= FEW_PATIENTS
+    assert len({case.scene.patient for case in data.cases()}) >= BALANCE_FEW_PATIENTS
     report = check(data, None)
     assert not [problem for problem in report.problems if "empty" in problem.detail]
     assert [remark.detail for remark in report.remarks if "is empty, with" in remark.detail]

@@ -14,16 +14,15 @@ from layout_dataset import dataset, mask
 from PIL import Image
 
 from unireason.cli import main
+from unireason.core.errors import FormatError
+from unireason.core.types import Box2D
 from unireason.data.checks.run import check
 from unireason.data.dataset import Dataset
-from unireason.data.frames import FrameRule
-from unireason.data.layouts import umrg
-from unireason.data.layouts.export import export
-from unireason.data.layouts.intake import Wanted, rows_in, take_in
-from unireason.data.layouts.umrg import Stored, UmrgRow
-from unireason.data.pictures import from_png, structure_mask
-from unireason.errors import FormatError
-from unireason.types import Box2D
+from unireason.data.formats import umrg
+from unireason.data.formats.exporters import export
+from unireason.data.formats.importer import Wanted, rows_in, take_in
+from unireason.data.formats.umrg import Stored, UmrgRow
+from unireason.data.frames import FrameRule, from_png, structure_mask
 
 PUBLISHED = Wanted(FrameRule())
 

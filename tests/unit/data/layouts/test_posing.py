@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from layout_dataset import COLOUR, DEEP, GREY, case, implicit, sample
 
-from unireason.data.layouts.posing import IMAGE, picture_id, pose, with_crops
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.core.types import Box2D, Box3D, Frame, Look
+from unireason.data.formats.tables import IMAGE, picture_id, pose, with_crops
 from unireason.grounding import grammar
-from unireason.grounding.prompts import load_profile
-from unireason.types import Box2D, Box3D, Frame, Look
+from unireason.grounding.profile import load_profile
 
 
 def test_an_image_is_posed_in_the_words_of_the_default_profile():

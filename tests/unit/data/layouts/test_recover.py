@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 from layout_dataset import dataset
 
-from unireason.data.layouts.entries import entries
-from unireason.data.layouts.posing import pose
-from unireason.data.layouts.recover import from_rl, from_sft, read_prompt
-from unireason.data.layouts.unimed_cot import RlRow, SftRow, from_entry
-from unireason.errors import FormatError
-from unireason.types import Box2D, Box3D, Look
+from unireason.core.errors import FormatError
+from unireason.core.types import Box2D, Box3D, Look
+from unireason.data.formats.tables import entries, pose
+from unireason.data.formats.unimed_cot import RlRow, SftRow, from_entry, from_rl, from_sft, read_prompt
 
 ASKED = "<image>\nWhat is shown in the box?\nA. left kidney\nB. liver\nAnswer with the letter."
 

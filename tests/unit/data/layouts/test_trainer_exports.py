@@ -16,10 +16,10 @@ import pytest
 from layout_dataset import COLOUR, DEEP, GREY, dataset, pixels
 from PIL import Image
 
-from unireason.data.layouts import vlmevalkit
-from unireason.data.layouts.entries import entries
-from unireason.data.layouts.export import export
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.data.formats import exporters
+from unireason.data.formats.exporters import export
+from unireason.data.formats.tables import entries
 
 
 def picture(path):
@@ -133,7 +133,7 @@ def changed(entry, **values):
 def test_vlmevalkit_keeps_options_that_pandas_would_lose_and_lines_whole(tmp_path):
     entry = next(entries(dataset(tmp_path / "data"), "train"))
     odd = changed(entry, options=("None", "NA", 'a "quoted"\ttab', "nan"), text="Two\nlines?")
-    vlmevalkit.write(tmp_path, "train", [odd])
+    exporters.write_vlmevalkit(tmp_path, "train", [odd])
     (row,) = evalkit_rows(tmp_path / "unireason_train.tsv")
     assert row[1] == {"A": "None.", "B": "NA.", "C": 'a "quoted" tab', "D": "nan."}
     assert row[0]["question"] == "Two lines?"
@@ -144,4 +144,4 @@ def test_vlmevalkit_keeps_options_that_pandas_would_lose_and_lines_whole(tmp_pat
 def test_vlmevalkit_knows_four_options(tmp_path):
     entry = next(entries(dataset(tmp_path / "data"), "train"))
     with pytest.raises(FormatError, match="5 options"):
-        vlmevalkit.write(tmp_path, "train", [changed(entry, options=("a", "b", "c", "d", "e"))])
+        exporters.write_vlmevalkit(tmp_path, "train", [changed(entry, options=("a", "b", "c", "d", "e"))])

@@ -12,9 +12,9 @@ import pytest
 from layout_dataset import dataset, mask, pixels
 from PIL import Image
 
-from unireason.data.layouts import umrg
-from unireason.data.layouts.entries import Entry, entries
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.data.formats import umrg
+from unireason.data.formats.tables import FormatEntry, entries
 
 TRUTH = {"bbox_2d": [1, 2, 30.5, 40], "point_2d": [[3, 4], [20.5, 30]]}
 
@@ -115,7 +115,7 @@ def entry_frame(tmp_path):
 def test_a_target_without_its_mask_is_an_error(tmp_path):
     entry = next(entries(dataset(tmp_path), "train"))
     with pytest.raises(FormatError, match="no mask of 'liver'"):
-        list(umrg.from_entry(Entry(entry.case, entry.samples, entry.pngs)))
+        list(umrg.from_entry(FormatEntry(entry.case, entry.samples, entry.pngs)))
 
 
 def test_the_table_says_which_columns_are_pictures(tmp_path):

@@ -11,11 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from layout_dataset import dataset
 
-from unireason.data.layouts import unimed_cot as cot
-from unireason.data.layouts.entries import entries
-from unireason.data.layouts.posing import IMAGE
-from unireason.data.layouts.recover import from_rl
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.data.formats import unimed_cot as cot
+from unireason.data.formats.tables import IMAGE, entries
+from unireason.data.formats.unimed_cot import from_rl
 
 MESSAGES = [
     {"role": "user", "content": "<image>Where?\nA. left\nB. right"},

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unireason.data.layouts.unimed_cot import RlRow, SftRow
-from unireason.data.layouts.volumes import names_of, resolve_volumes
-from unireason.errors import ImageReadError, UniReasonError
+from unireason.core.errors import ImageReadError, UniReasonError
+from unireason.data.formats.unimed_cot import RlRow, SftRow, names_of, resolve_volumes
 
 ASKED = (("user", "Where?"),)
 

@@ -6,16 +6,18 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from unireason.data.question import FAMILIES, Question
-from unireason.data.select.balance import Balance, Selector, option_features
-from unireason.types import Frame
+from unireason.core.types import Frame
+from unireason.data.scene import FAMILIES, DataQuestion
+from unireason.data.select import Balance, Selector, option_features
 
 FRAME = Frame(112, 112, 1, "image")
 
 
-def question(right: str, wrong: str, *, family: str = "size_comparison", first: bool = True, ask: str = "largest") -> Question:
+def question(
+    right: str, wrong: str, *, family: str = "size_comparison", first: bool = True, ask: str = "largest"
+) -> DataQuestion:
     options = (right, wrong) if first else (wrong, right)
-    return Question(family, ask, tuple(sorted(options)), "Which is larger?", options, 0 if first else 1, (), (right,))
+    return DataQuestion(family, ask, tuple(sorted(options)), "Which is larger?", options, 0 if first else 1, (), (right,))
 
 
 def test_a_question_that_anatomy_answers_is_refused_until_the_contrary_comes() -> None:
@@ -54,7 +56,7 @@ def test_what_is_chosen_looks_like_fair_tossing(seed: int) -> None:
 def test_four_options_come_before_two() -> None:
     selector = Selector(("size_comparison",), each_case=1)
     two = question("a", "b")
-    four = Question("size_comparison", "largest", (), "Which is the largest?", ("a", "b", "c", "d"), 2, (), ("c",))
+    four = DataQuestion("size_comparison", "largest", (), "Which is the largest?", ("a", "b", "c", "d"), 2, (), ("c",))
     assert selector.choose([two, four], FRAME) == [1]
     assert selector.choose([two], FRAME) == [0]
 
@@ -85,7 +87,7 @@ def test_most_bounds_a_case_and_none_chooses_nothing() -> None:
 
 
 def test_numbers_are_known_by_their_rank() -> None:
-    asked = Question("lesion_analysis", "count", ("cyst",), "How many?", ("3", "1", "2"), 1, (), ("cyst",))
+    asked = DataQuestion("lesion_analysis", "count", ("cyst",), "How many?", ("3", "1", "2"), 1, (), ("cyst",))
     features = option_features(asked, FRAME)
     assert [next(f[1] for f in own if f[1].startswith("rank") and len(f) == 2) for own in features] == [
         "rank 2",
@@ -105,7 +107,7 @@ def test_cost_is_infinite_only_in_the_direction_of_the_lean() -> None:
 
 
 def test_a_box_in_the_question_is_known_by_its_place() -> None:
-    asked = Question(
+    asked = DataQuestion(
         "spatial_localisation", "which_at_box", ("<|box_start|>[0,90,20,110]<|box_end|>",), "?", ("a", "b"), 0, (), ("a",)
     )
     features = option_features(asked, FRAME)[0]
@@ -116,7 +118,7 @@ def test_a_box_in_the_question_is_known_by_its_place() -> None:
 
 def test_numbers_are_known_by_what_they_say_roughly() -> None:
     def said(*options: str) -> set[str]:
-        asked = Question("structure_localisation", "box", ("liver",), "?", options, 0, (), ("liver",))
+        asked = DataQuestion("structure_localisation", "box", ("liver",), "?", options, 0, (), ("liver",))
         return {f[1] for f in option_features(asked, Frame(112, 112, 16, "volume"))[0] if f[-1] == "liver"}
 
     assert said("[0,90,0,20,110,4]", "[1,1,1,2,2,2]") == {"rank 0", "x 0", "y 5", "z 0", "x 0 y 5 z 0"}

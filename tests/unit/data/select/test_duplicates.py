@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from unireason.data.select.duplicates import NEAR, grouped, near_pairs, pack, perceptual_hash
-from unireason.data.sources.phantom import generate
-from unireason.data.sources.phantom_slices import image_case
-from unireason.types import Case
+from unireason.core.types import Case
+from unireason.data.select import NEAR, grouped, near_pairs, pack, perceptual_hash
+from unireason.data.sources.phantom import generate, image_case
 
 
 def distance(a: str, b: str) -> int:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from unireason.data.select.splits import assign, position
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.data.select import assign, position
 
 PATIENTS = [f"p{i}" for i in range(400)]
 

@@ -10,15 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from unireason.core.errors import FormatError, ImageReadError, UniReasonError
+from unireason.core.types import Source
 from unireason.data.dataset import Dataset
-from unireason.data.frames import FrameRule
-from unireason.data.layouts import unimed_cot
-from unireason.data.layouts.intake import Wanted, take_in
-from unireason.data.layouts.unimed_cot import ImageRow, RlRow
-from unireason.data.pictures import from_png, model_pictures, png
+from unireason.data.formats import unimed_cot
+from unireason.data.formats.importer import Wanted, take_in
+from unireason.data.formats.unimed_cot import ImageRow, RlRow
+from unireason.data.frames import FrameRule, from_png, model_pictures, png
 from unireason.data.sources.release import case_of
-from unireason.errors import FormatError, ImageReadError, UniReasonError
-from unireason.types import Source
 
 RULE = FrameRule(volume_shape=(3, 28, 56), min_pixels=784)
 

@@ -14,10 +14,9 @@ from PIL import Image
 
 from trees import write_picture, write_volume
 from unireason import imaging
+from unireason.core.errors import FormatError, GeometryError, ImageReadError, UniReasonError
 from unireason.data.item import Item, Layer, MaskRef
-from unireason.data.sources.grids import canonical_affine
-from unireason.data.sources.labels import Packer, layers, load_files, read_mask, whole
-from unireason.errors import FormatError, GeometryError, ImageReadError, UniReasonError
+from unireason.data.sources.labels import Packer, canonical_affine, layers, load_files, read_mask, whole
 
 RNG = np.random.default_rng(3)
 

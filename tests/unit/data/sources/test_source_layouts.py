@@ -14,14 +14,13 @@ from PIL import Image
 from scipy import sparse
 
 import trees
-from unireason.data.item import Item, Loaded, Skipped, Source
-from unireason.data.sources.catalogue import NAMES, open_source
-from unireason.data.sources.m3d import patient_of
-from unireason.data.sources.m3d_arrays import axes_of
-from unireason.errors import FormatError, ImageReadError, UniReasonError
+from unireason.core.errors import FormatError, ImageReadError, UniReasonError
+from unireason.data.item import CaseSource, Item, Loaded, Skipped
+from unireason.data.sources.base import NAMES, open_source
+from unireason.data.sources.m3d import axes_of, patient_of
 
 
-def split(source: Source) -> tuple[list[Item], list[Skipped]]:
+def split(source: CaseSource) -> tuple[list[Item], list[Skipped]]:
     listed = list(source.items())
     return [i for i in listed if isinstance(i, Item)], [i for i in listed if isinstance(i, Skipped)]
 
@@ -478,7 +477,7 @@ def test_m3d_quiz_copies_are_the_same_patient() -> None:
     assert patient_of("0007/3/image.npy") == "0007--3"
 
 
-def m3d_case(root: Path) -> tuple[Source, Item, Path]:
+def m3d_case(root: Path) -> tuple[CaseSource, Item, Path]:
     source = open_source("m3d-seg", root)
     item = split(source)[0][0]
     return source, item, root / item.masks[0].path

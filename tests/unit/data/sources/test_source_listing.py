@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unireason.data.sources import streamed
-from unireason.data.sources.listing import entries, images, natural, read_json, relative, stem, subject
-from unireason.data.sources.streamed import pairs
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.data.sources import base
+from unireason.data.sources.base import entries, images, natural, read_json, relative, stem, streamed_pairs, subject
 
 
 def test_numbers_in_names_count_as_numbers() -> None:
@@ -98,11 +97,11 @@ def test_streamed_entries_are_those_of_json(
 ) -> None:
     path = tmp_path_factory.mktemp("s") / "x.json"
     path.write_text(json.dumps(table, indent=2 if wide else None))
-    old, streamed._CHUNK = streamed._CHUNK, 3  # every token is cut
+    old, base._CHUNK = base._CHUNK, 3  # every token is cut
     try:
-        assert dict(pairs(path)) == table
+        assert dict(streamed_pairs(path)) == table
     finally:
-        streamed._CHUNK = old
+        base._CHUNK = old
 
 
 @pytest.mark.parametrize(
@@ -111,17 +110,17 @@ def test_streamed_entries_are_those_of_json(
 def test_streamed_indexes_that_are_broken(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(FormatError):
-        list(pairs(tmp_path / "x.json"))
+        list(streamed_pairs(tmp_path / "x.json"))
 
 
 def test_an_entry_without_end_is_refused_in_bounded_memory(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"a": ["' + "x" * (6 << 20))
     with pytest.raises(FormatError, match="too long"):
-        list(pairs(tmp_path / "x.json"))
+        list(streamed_pairs(tmp_path / "x.json"))
 
 
 def test_indexes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_bytes(b'{"\xff": []}')
-    for read in (read_json, lambda p: list(pairs(p))):
+    for read in (read_json, lambda p: list(streamed_pairs(p))):
         with pytest.raises(FormatError, match="UTF-8"):
             read(tmp_path / "x.json")

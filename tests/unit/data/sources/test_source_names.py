@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unireason.cli import main
+from unireason.core.errors import FormatError
 from unireason.data.item import UnnamedError
-from unireason.data.sources.catalogue import open_source
+from unireason.data.sources.base import open_source
 from unireason.data.sources.labels import occurring
-from unireason.errors import FormatError
 
 Array = NDArray[Any]
 CLEAN = np.zeros((60, 60), np.uint8)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from unireason.data.sources.structures import legend, modality_code, structure
-from unireason.errors import FormatError
+from unireason.core.errors import FormatError
+from unireason.data.survey import legend, modality_code, structure
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from PIL import Image
 
 import trees
 from unireason.cli import main
-from unireason.cli.data.inspect import SOURCES
+from unireason.cli.data import SOURCES
 from unireason.data.item import Item, Loaded
-from unireason.data.sources.catalogue import NAMES, open_source
-from unireason.data.sources.survey import Even, listed, look_into
+from unireason.data.sources.base import NAMES, open_source
+from unireason.data.survey import Even, listed, look_into
 
 
 def test_help_names_the_sources_of_the_catalogue() -> None:
@@ -146,7 +146,7 @@ def test_listing_reads_no_pixel(tmp_path: Path) -> None:
 
 def test_opening_a_source_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from unireason.data.sources.catalogue import open_source, NAMES; from pathlib import Path; "
+        "import sys; from unireason.data.sources.base import open_source, NAMES; from pathlib import Path; "
         "[open_source(n, None if n == 'phantom' else Path('x')) for n in NAMES]; "
         "print([m for m in ('torch', 'SimpleITK', 'PIL', 'pyarrow', 'transformers', 'matplotlib') if m in sys.modules])"
     )

@@ -1,0 +1,515 @@
+"""``unireason eval``: measure a model on questions; one file a kind of measurement."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unireason.bridges import KITS
+from unireason.core.errors import keeping
+from unireason.core.store import json_text
+
+from .ask import add_expert, add_machine, expert_of, tell_model
+
+if TYPE_CHECKING:
+    from unireason.core.types import Case, Stack, Trace
+    from unireason.engine.reasoner import Reasoner
+    from unireason.evaluate.benchmark import RunSettings
+    from unireason.evaluate.pointing import GroundingFound, GroundingSettings
+    from unireason.evaluate.store import AskSettings
+    from unireason.evaluate.suites.base import Suite
+    from unireason.evaluate.suites.grounding import PointingSuite
+    from unireason.report.pointing import Pointed
+    from unireason.segment.expert import Expert
+
+
+# --- ``unireason eval``: measure a model on questions; one file a kind of measurement.
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command and its kinds to an ``argparse`` subparsers object; each kind sets ``run``."""
+    parser: argparse.ArgumentParser = subparsers.add_parser("eval", help="measure a model", description="Measure a model.")
+    below = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    from .compare import add_compare
+    from .evidence import add_consistency, add_evidence
+
+    for add in (add_run, add_evidence, add_export, add_consistency, add_ground, add_compare):
+        add(below)
+
+
+# --- The questions of an evaluation and the model that answers them: arguments that all kinds share.
+
+
+PHANTOM_QUESTIONS = 500
+
+
+def add_suite(group: Any) -> None:
+    """Which questions; ``suite_of`` understands them."""
+    group.add_argument("--suite", metavar="NAME", default="phantom", help="which questions (default phantom)")
+    group.add_argument("--data", metavar="DIR", type=Path, help="folder of the suite's files")
+    group.add_argument("--split", default="", help="split of the suite (default: the one meant for evaluation)")
+    group.add_argument(
+        "--option",
+        metavar="K=V",
+        action="append",
+        default=[],
+        help="an option of the suite, such as kind=volume; may be repeated",
+    )
+    group.add_argument("--questions", metavar="N", type=int, help="questions at most (phantom: default 500; else all)")
+    group.add_argument("--seed", metavar="S", type=int, default=0, help="seed of all that is drawn (default 0)")
+
+
+def add_model(group: Any) -> None:
+    """Which model."""
+    group.add_argument("--model", metavar="REF", default="phantom", help="phantom (built in), a folder or a hub id")
+
+
+def add_skip(group: Any) -> None:
+    """How many questions may stay without an answer."""
+    group.add_argument(
+        "--skip", metavar="SHARE", type=float, default=0.01, help="share of questions whose case may be unreadable (default 0.01)"
+    )
+
+
+def add_again(group: Any) -> None:
+    """Whether those are asked that could not be asked before."""
+    group.add_argument("--again", action="store_true", help="ask again what could not be read; what was answered stays")
+
+
+def kept_answers(args: argparse.Namespace) -> AbstractContextManager[None]:
+    """Around the asking: one who interrupts it is told what is kept."""
+    return keeping(f"the answers so far are kept in '{args.out}'; the same command goes on with the rest")
+
+
+def settings_of(args: argparse.Namespace, count: int | None) -> AskSettings:
+    """Settings of an evaluation that leaves out what cannot be read."""
+    from unireason.evaluate.store import AskSettings
+
+    return AskSettings(count=count, seed=args.seed, skip=args.skip, again=args.again)
+
+
+def tell_left_out(unreadable: Mapping[str, Any]) -> None:
+    """Print how many questions were left out because they could not be asked, and why; nothing without any."""
+    from unireason.report.html import plural
+    from unireason.report.run_tables import first
+
+    if unreadable["n"]:
+        print(
+            f"{plural(unreadable['n'], 'question')} could not be asked and were left out; results.json says why, --again asks again"
+        )
+        for name, why in first(unreadable):
+            print(f"  {name}: {why}")
+
+
+def suite_of(args: argparse.Namespace) -> tuple[Suite, int | None]:
+    """The suite, and questions at most. Phantoms are made for the model's frame, half of the questions of each kind."""
+    from unireason.core.errors import FormatError
+    from unireason.evaluate.suites.base import open_suite
+
+    if args.seed < 0 or (args.questions is not None and args.questions < 1):
+        raise FormatError(f"seed {args.seed} and {args.questions} questions", "a seed of at least 0 and at least 1 question")
+    options = _options(args.option)
+    if args.suite != "phantom":
+        return open_suite(args.suite, args.data, split=args.split, options=options), args.questions
+    count = args.questions or PHANTOM_QUESTIONS
+    return open_suite(args.suite, args.data, split=args.split, options={**_phantoms(args, options, count), **options}), count
+
+
+def opened(args: argparse.Namespace, suite: Suite) -> dict[str, Any]:
+    """How ``suite_of`` opened a suite, for a manifest; names of folders in place of whole paths."""
+    options = {key: Path(value).name if Path(value).is_absolute() else value for key, value in _options(args.option).items()}
+    return {
+        "data": args.data.resolve().name if args.data else "",
+        "split": getattr(suite, "split", None) or args.split,
+        "suite_options": options,
+    }
+
+
+def _phantoms(args: argparse.Namespace, options: Mapping[str, str], count: int) -> dict[str, str]:
+    from unireason.model.files import locate
+
+    each = count if options.get("kind", "both") != "both" else (count + 1) // 2
+    return {"seed": str(args.seed), "questions": str(each), "frame": str(locate(args.model))}
+
+
+def _options(given: list[str]) -> dict[str, str]:
+    from unireason.core.errors import FormatError
+
+    found = {}
+    for text in given:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise FormatError(f"the option {text!r}", "KEY=VALUE such as kind=volume")
+        found[key] = value
+    return found
+
+
+# --- ``unireason eval run``: how well does a model answer the questions of a suite?
+
+
+LONGEST = 256
+"""Pixels of a picture's longer side at most."""
+
+
+def add_run(subparsers: Any) -> None:
+    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "run",
+        help="ask the questions of a suite and say how many answers are right",
+        description="Ask the questions of a suite; write answers, accuracy with intervals, calibration, grounding and a page of failures.",
+        epilog="Started again with the same folder, it goes on where it stopped. Research only, not a medical device.",
+    )
+    add_suite(parser.add_argument_group("questions"))
+    model = parser.add_argument_group("model")
+    add_model(model)
+    add_machine(model)
+    _add_how(parser.add_argument_group("how to ask"))
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="DIR", type=Path, default=Path("run"), help="where to write (default run)")
+    add_again(output)
+    output.add_argument("--no-pictures", action="store_true", help="draw no picture of each question")
+    output.add_argument("--json", action="store_true", help="print one JSON object with the results")
+    parser.set_defaults(run=run_run)
+
+
+def _add_how(group: Any) -> None:
+    group.add_argument("--samples", metavar="N", type=int, help="answers a question (default 1, or as many as vote)")
+    group.add_argument("--vote", metavar="K", type=int, default=0, help="the most frequent of the first K answers stands")
+    group.add_argument("--temperature", type=float, help="0 is greedy (default 0 for one sample, 0.7 for several)")
+    group.add_argument("--top-p", type=float, default=1.0, help="nucleus sampling")
+    group.add_argument("--max-looks", metavar="N", type=int, help="looks at most")
+    group.add_argument("--max-new-tokens", metavar="N", type=int, help="tokens at most")
+    group.add_argument("--crop-source", choices=("model", "native", "none"), help="what a look shows (default: the profile's)")
+    add_skip(group)
+
+
+def run_run(args: argparse.Namespace) -> int:
+    """Run the command; 0 when everything is written."""
+    from unireason.engine.reasoner import load
+    from unireason.evaluate.benchmark import lines
+    from unireason.evaluate.benchmark import run as ask
+    from unireason.evaluate.scoring import EXTRACTORS
+    from unireason.report.html import of_results, plural, tell
+    from unireason.report.run import write_run
+
+    from .ask import bar, status
+
+    asked = _settings(args)
+    with status("opening model and questions", quiet=args.json):
+        suite, count = suite_of(args)
+        reasoner = load(args.model, device=args.device, dtype=args.dtype, threads=args.threads)
+    samples = f", {plural(asked.samples, 'sample')} each"
+    tell_model(
+        reasoner, f"{'all questions' if count is None else plural(count, 'question')} of {args.suite}{samples}", quiet=args.json
+    )
+    draw = None if args.no_pictures else picture
+    with kept_answers(args), bar("questions", quiet=args.json) as progress:
+        settings = replace(asked, count=count, opened=opened(args, suite))
+        results = ask(reasoner, suite, args.out, settings=settings, draw=draw, progress=progress)
+    with status("writing the page", quiet=args.json):
+        rules = {name: extractor.rule for name, extractor in EXTRACTORS.items()}
+        page = write_run(results, partial(lines, args.out), args.out, rules=rules)
+    tell(of_results(results))
+    if args.json:
+        print(json_text(results))
+    else:
+        _tell(results, page)
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> RunSettings:
+    from unireason.evaluate.benchmark import RunSettings
+
+    names = ("samples", "vote", "temperature", "top_p", "seed", "max_looks", "max_new_tokens", "crop_source", "skip", "again")
+    return RunSettings.filled(count=args.questions, **{name: getattr(args, name) for name in names})
+
+
+def picture(trace: Trace, case: Case, stack: Stack) -> bytes:
+    """The slice that a trace opens with and its boxes, as PNG of at most 256 pixels a side."""
+    from unireason.report.html import png
+    from unireason.report.pictures import thumbnail
+
+    drawn = thumbnail(trace, case, stack, height=LONGEST)
+    drawn.thumbnail((LONGEST, LONGEST))
+    return png(drawn)
+
+
+def _tell(results: Mapping[str, Any], page: Path) -> None:
+    """The results as a table."""
+    from unireason.report.html import interval_text, percent
+
+    def row(name: str, part: Mapping[str, Any]) -> str:
+        chance = percent(part["chance"]) if "chance" in part else ""
+        ends = interval_text(part["accuracy_ci95_patients"]) or "-"
+        return f"{name:<30}{percent(part['accuracy']):>9}{ends:>10}{chance:>8}{part['n']:>8,}"
+
+    scores = results["scores"]
+    print(f"{'':<30}{'accuracy':>9}{'95%':>10}{'chance':>8}{'n':>8}")
+    print(row("all", scores["all"]))
+    for value, part in scores["by"].get("family", {}).items():
+        print(row(f"  {value}"[:30], part))
+    for name, part in scores["all"]["published"].items():
+        print(row(f"read as {name}", part))
+    _tell_more(results, percent)
+    print(f"wrote {page}")
+
+
+def _tell_more(results: Mapping[str, Any], percent: Callable[[float], str]) -> None:
+    from unireason.report.html import plural
+
+    for name, part in results["calibration"].items():
+        told = [
+            f"{key.upper()} {part[key]:.2f}"
+            for key in ("auroc", "ece")
+            if part[key] is not None and (key, name) != ("ece", "overlap")
+        ]
+        print(f"{name} as a predictor of right answers: {', '.join(told) or 'undefined'}")
+    grounding, sampling = results["grounding"], results["sampling"]
+    if grounding["looks"]:
+        print(f"mean box IoU {grounding['mean_box_iou']:.2f} over {plural(grounding['looks'], 'true look')}")
+    if sampling:
+        mean, any_right = percent(sampling["mean_accuracy"]), percent(sampling["any_right"])
+        print(f"{sampling['samples']} samples: mean accuracy {mean}, any right {any_right}")
+    lost, unread = results["unreadable"], results["scores"]["all"]["unread"] - results["unreadable"]
+    if unread:
+        print(f"{plural(unread, 'answer')} said nothing that can be read and counted as wrong")
+    print(f"{percent(results['scores']['all']['mismatch_rate'])} of answers name an option by its letter and state another text")
+    if lost:
+        print(f"{plural(lost, 'question')} could not be asked and counted as wrong; the page says why, --again asks again")
+
+
+# --- ``unireason eval ground``: how well are implicit questions answered by a place, and outlined by a frozen expert?
+
+
+WORST, BEST, PAGE, TEXT = 12, 6, "report.html", "report.md"
+"""Questions on the page at most, and the names of the pages."""
+
+_OF_ONE_CATEGORY = 2
+
+
+def add_ground(subparsers: Any) -> None:
+    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "ground",
+        help="ask implicit questions, and score boxes, points and masks",
+        description="Ask the implicit questions of a suite, let a frozen expert outline the answers, and hold both against the truth.",
+        epilog="Started again with the same folder, it goes on where it stopped. Research only, not a medical device.",
+    )
+    parser.add_argument("--suite", metavar="NAME", default="phantom", help="phantom (default), built or u-mrg")
+    parser.add_argument("--data", metavar="DIR", type=Path, help="folder of the suite's files; for u-mrg also one Parquet file")
+    parser.add_argument("--split", default="", help="split of the suite (default: test)")
+    parser.add_argument("--model", metavar="REF", default="phantom", help="phantom (built in), a folder or a hub id")
+    parser.add_argument(
+        "--prompts", metavar="PROFILE", help="prompt profile of implicit questions: a TOML file or a built-in name"
+    )
+    parser.add_argument("--questions", metavar="N", type=int, help="questions at most (phantom: default 300; else all)")
+    parser.add_argument("--seed", metavar="S", type=int, default=0, help="seed of all that is drawn (default 0)")
+    parser.add_argument(
+        "--samples", metavar="N", type=int, default=1, help="answers a question (default 1); scores are their means"
+    )
+    parser.add_argument("--temperature", metavar="T", type=float, default=0.0, help="of sampling; 0 is greedy (default)")
+    parser.add_argument("--max-new-tokens", metavar="N", type=int, help="tokens at most an answer (default: the profile's)")
+    add_expert(parser.add_argument_group("expert"))
+    add_machine(parser.add_argument_group("machine"))
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("grounding"), help="where to write (default grounding)")
+    add_again(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object with the results")
+    parser.set_defaults(run=run_ground)
+
+
+def run_ground(args: argparse.Namespace) -> int:
+    """Run the command; 0 when everything is written."""
+    from unireason.core.errors import FormatError
+    from unireason.core.store import write_bytes
+    from unireason.evaluate.comparison import COLUMNS
+    from unireason.evaluate.pointing import evaluate
+    from unireason.report.html import of_results, plural, tell
+    from unireason.report.pointing import pointing_markdown, write_pointing
+
+    from .ask import bar, status
+
+    if args.seed < 0 or (args.questions is not None and args.questions < 1):
+        raise FormatError(f"seed {args.seed} and {args.questions} questions", "a seed of at least 0 and at least 1 question")
+    settings = _ground_settings(args)
+    expert = expert_of(args)
+    with status("opening model and questions", quiet=args.json):
+        suite = _suite(args)
+        total = settings.count or sum(1 for _ in suite.entries())
+        reasoner = _reasoner(args)
+    tell_model(reasoner, f"{plural(total, 'question')} of {args.suite}, {plural(args.samples, 'sample')} each", quiet=args.json)
+    with kept_answers(args), bar("questions", total, quiet=args.json) as progress:
+        found = evaluate(reasoner, suite, expert, args.out, settings=settings, progress=progress)
+    with status("writing the page", quiet=args.json):
+        worst, best = _pictures(found, reasoner, suite, expert)
+        page = write_pointing(found.results, args.out / PAGE, titles=COLUMNS, worst=worst, best=best)
+        write_bytes(args.out / TEXT, pointing_markdown(found.results, titles=COLUMNS).encode())
+    tell(of_results(found.results))
+    if args.json:
+        print(json_text(found.results))
+    else:
+        _ground_tell(found.results, COLUMNS, page)
+    return 0
+
+
+def _ground_settings(args: argparse.Namespace) -> GroundingSettings:
+    """How the suite is asked. Phantoms are made as many as are wanted, so that none has to be chosen."""
+    from unireason.evaluate.pointing import GroundingSettings
+
+    count = None if args.suite == "phantom" else args.questions
+    return GroundingSettings(count, args.seed, args.samples, args.temperature, _hash(args), args.again, args.max_new_tokens)
+
+
+def _hash(args: argparse.Namespace) -> str:
+    """SHA-256 over the hashes of the expert's files of weights; "" without weights."""
+    from hashlib import sha256
+
+    from unireason.core.store import sha256 as of_file
+
+    if args.expert == "classical" or args.weights is None:
+        return ""
+    from unireason.segment.networks import folder_of
+
+    files = sorted(folder_of(args.weights).glob("*.safetensors"))
+    return sha256("".join(of_file(path) for path in files).encode()).hexdigest()
+
+
+def _reasoner(args: argparse.Namespace) -> Reasoner:
+    from unireason.engine.reasoner import load
+    from unireason.grounding.profile import load_profile
+
+    grounding = load_profile(args.prompts) if args.prompts else None
+    return load(args.model, device=args.device, dtype=args.dtype, grounding=grounding, threads=args.threads)
+
+
+def _suite(args: argparse.Namespace) -> PointingSuite:
+    """The suite. Phantoms are made for the model's frame."""
+    from unireason.evaluate.suites.grounding import open_pointing
+    from unireason.model.files import locate
+
+    if args.suite != "phantom":
+        return open_pointing(args.suite, args.data, split=args.split)
+    options = {"seed": str(args.seed), "frame": str(locate(args.model))}
+    options |= {"questions": str(args.questions)} if args.questions else {}
+    return open_pointing(args.suite, args.data, split=args.split, options=options)
+
+
+def _pictures(
+    found: GroundingFound, reasoner: Reasoner, suite: PointingSuite, expert: Expert
+) -> tuple[list[Pointed], list[Pointed]]:
+    """The worst and the best answers by the mask, then by box and points, few of one category; of few answers half are worst."""
+    from unireason.evaluate.pointing import shown
+    from unireason.grounding import answer as umrg
+    from unireason.report.pictures import aspect_of
+    from unireason.report.pointing import Pointed
+
+    scored = [row for row in found.rows.values() if row["unreadable"] is None]
+    ranked = sorted(scored, key=lambda row: (*(row["answers"][0]["scores"][n] for n in ("dice_both", "iou", "pdice")), row["id"]))
+    best = _varied(ranked[::-1], min(BEST, len(ranked) // 2))
+    worst = [name for name in _varied(ranked, WORST + BEST) if name not in best][:WORST]
+    made = {}
+    for name, one in shown(suite, expert, found, [*worst, *best]).items():
+        trace, measured = one.answer
+        made[name] = Pointed(
+            row=one.row,
+            frame=trace.frame,
+            stack=reasoner.stack(one.case),
+            aspect=aspect_of(one.case.geometry),
+            truth=one.truth.mask,
+            mask=measured.mask,
+            thought=(umrg.read(trace.raw_text).think or trace.raw_text).strip(),
+        )
+    return [made[name] for name in worst], [made[name] for name in best]
+
+
+def _varied(rows: Sequence[Mapping[str, Any]], most: int) -> list[str]:
+    """The first so many, at most two of one category."""
+    taken: Counter[str] = Counter()
+    chosen: list[str] = []
+    for row in rows:
+        if len(chosen) < most and taken[row["category"]] < _OF_ONE_CATEGORY:
+            taken[row["category"]] += 1
+            chosen.append(row["id"])
+    return chosen
+
+
+def _ground_tell(results: Mapping[str, Any], titles: Mapping[str, str], page: Path) -> None:
+    """The results as a table."""
+    from unireason.report.html import plural
+
+    print(f"{'':<18}{'mean':>8}  95% over patients")
+    for name, title in titles.items():
+        own = results["scores"][name]
+        factor = 1 if name == "hd95_mm" else 100
+        ends = own["ci95_patients"]
+        interval = "" if ends is None else f"{factor * ends[0]:.2f} to {factor * ends[1]:.2f}"
+        print(f"{title:<18}{factor * own['mean']:>8.2f}  {interval}")
+    lost = results["unreadable"]["n"]
+    asked = f"{plural(results['n'], 'question')}, {plural(results['patients'], 'patient')}"
+    print(f"{asked}; shares in percent; malformed {100 * results['malformed']:.1f}%")
+    if lost:
+        print(f"{plural(lost, 'question')} could not be read and counted in no mean; results.json says why, --again asks again")
+    if results["left_out"]:
+        print("not asked: " + ", ".join(f"{n} because {reason}" for reason, n in results["left_out"].items()))
+    print(f"wrote {page}")
+
+
+# --- ``unireason eval export``: the questions of a suite for another evaluation kit.
+
+
+def add_export(subparsers: Any) -> None:
+    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "export",
+        help="write a suite for VLMEvalKit or lmms-eval",
+        description="Write the questions of a suite with their pictures for another evaluation kit.",
+        epilog="Research only, not a medical device.",
+    )
+    add_suite(parser)
+    parser.add_argument("--to", choices=KITS, required=True, help="the kit")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="a new or empty folder")
+    parser.add_argument(
+        "--frame",
+        metavar="REF",
+        help="slices and size of volumes: published, phantom or a checkpoint folder (default published; phantom: phantom)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run_export, model="phantom")  # whose frame phantoms have unless --frame says otherwise
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """Run the command; 0 when everything is written."""
+    from unireason.bridges.export import export
+    from unireason.data.frames import rule
+
+    from .ask import bar, status
+
+    frame = args.frame or ("phantom" if args.suite == "phantom" else "published")
+    if args.suite == "phantom":
+        args.option = [f"frame={frame}", *args.option]
+    with status("opening the questions", quiet=args.json):
+        suite, count = suite_of(args)
+        total = count or sum(1 for _ in suite.entries())
+    with bar("questions", total, quiet=args.json) as progress:
+        done = export(suite, args.to, args.out, frame=rule(frame), count=count, progress=progress)
+    if args.json:
+        print(
+            json_text(
+                {
+                    "folder": str(args.out),
+                    "kit": done.kit,
+                    "name": done.name,
+                    "questions": done.questions,
+                    "pictures": done.pictures,
+                }
+            )
+        )
+    else:
+        said = ", ".join(f"{number:,} {kind}" for kind, number in done.questions.items())
+        print(f"{args.out}: {done.name}, questions: {said}; {done.pictures:,} pictures")
+    return 0

@@ -1,0 +1,276 @@
+"""``unireason eval evidence``: does an answer come from the image?"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unireason.core.store import json_text
+
+from .ask import tell_model
+from .eval import PHANTOM_QUESTIONS, add_again, add_model, add_skip, add_suite, kept_answers, settings_of, suite_of, tell_left_out
+
+if TYPE_CHECKING:
+    from unireason.engine.reasoner import Reasoner
+    from unireason.evaluate.consistency import Pair, Volumes
+    from unireason.evaluate.evidence import EvidenceFound
+    from unireason.evaluate.suites.base import Entry, Suite
+    from unireason.report.consistency import Example
+    from unireason.report.evidence import Flip
+
+
+# --- ``unireason eval evidence``: does an answer come from the image?
+
+
+FLIPS, SURVIVORS, PAGE, FIGURE = 12, 6, "evidence.html", "evidence.png"
+"""Questions on the page at most, and names of page and figure."""
+
+
+def add_evidence(subparsers: Any) -> None:
+    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "evidence",
+        help="ask again without the evidence, and say how far answers rely on it",
+        description="Ask the questions of a suite with the true image, without it, and with other regions shown; say what is lost.",
+        epilog="Started again with the same folder, it goes on where it stopped. Research only, not a medical device.",
+    )
+    add_suite(parser)
+    add_model(parser)
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("evidence"), help="where to write (default evidence)")
+    add_skip(parser)
+    add_again(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object with the results")
+    parser.set_defaults(run=run_evidence)
+
+
+def run_evidence(args: argparse.Namespace) -> int:
+    """Run the command; 0 when everything is written."""
+    from unireason.engine.reasoner import load
+    from unireason.evaluate.evidence import evaluate
+    from unireason.report.evidence import write_evidence, write_evidence_figure
+    from unireason.report.html import of_results, plural, tell
+
+    from .ask import bar, status
+
+    with status("opening model and questions", quiet=args.json):
+        suite, count = suite_of(args)
+        settings = settings_of(args, count)
+        reasoner = load(args.model)
+    tell_model(reasoner, f"{'all questions' if count is None else plural(count, 'question')} of {args.suite}", quiet=args.json)
+    with kept_answers(args), bar("answers", quiet=args.json) as progress:
+        found = evaluate(reasoner, suite, args.out, settings=settings, progress=progress)
+    with status("writing the page", quiet=args.json):
+        flips, survivors = _flips(found, suite, reasoner)
+        page = write_evidence(found.results, args.out / PAGE, flips=flips, survivors=survivors)
+        write_evidence_figure(found.results, args.out / FIGURE)
+    tell(of_results(found.results))
+    if args.json:
+        print(json_text(found.results))
+    else:
+        _tell(found.results, page)
+    return 0
+
+
+def _flips(found: EvidenceFound, suite: Suite, reasoner: Reasoner) -> tuple[list[Flip], list[Flip]]:
+    """Questions that were right under "true" and wrong, or right again, under the headline condition; those that looked come first."""
+    from unireason.evaluate.evidence import HEADLINE
+
+    picked: dict[bool, list[Entry]] = {True: [], False: []}
+    for entry in found.entries:
+        once, again = found.rows[entry.id, "true"], found.rows.get((entry.id, HEADLINE))
+        if once.right and again is not None and once.looks:
+            picked[again.right].append(entry)
+    flips, survivors = _spread(picked[False], FLIPS), _spread(picked[True], SURVIVORS)
+    wanted = {entry.id for entry in (*flips, *survivors)}
+    made: dict[str, Flip] = {}
+    pictures: dict[str, Any] = {}
+    for entry in found.entries:
+        if entry.id in wanted:
+            if entry.case not in pictures:
+                pictures[entry.case] = reasoner.stack(suite.read(entry.case)).slices
+            made[entry.id] = _flip(entry, found, pictures[entry.case])
+    return [made[e.id] for e in flips], [made[e.id] for e in survivors]
+
+
+def _spread(entries: Sequence[Entry], count: int) -> list[Entry]:
+    """At most so many, evenly over the list."""
+    return [entries[n * len(entries) // count] for n in range(count)] if len(entries) > count else list(entries)
+
+
+def _flip(entry: Entry, found: EvidenceFound, pictures: Any) -> Flip:
+    from unireason.evaluate.evidence import CONDITIONS, HEADLINE
+    from unireason.report.evidence import Flip
+
+    rows = {name: found.rows[entry.id, name] for name in CONDITIONS if (entry.id, name) in found.rows}
+    return Flip(
+        question=entry.question,
+        options=entry.options,
+        gold=entry.letter or entry.answers[0],
+        case=entry.case,
+        answers={name: (row.said, row.right) for name, row in rows.items()},
+        frame=rows["true"].frame,
+        pictures=pictures,
+        mismatches=frozenset(name for name, row in rows.items() if row.mismatch),
+        asked=rows["true"].looks[0],
+        instead=rows[HEADLINE].seen[0] if rows[HEADLINE].seen else (),
+    )
+
+
+def _tell(results: Mapping[str, Any], page: Path) -> None:
+    """The results as a table."""
+    from unireason.report.html import interval_text, percent
+
+    print(f"{'condition':<15}{'accuracy':>9}{'95%':>10}{'n':>6}{'survival':>10}{'reliance':>10}")
+    for name, part in results["conditions"].items():
+        kept, lost = part.get("survival", {}).get("value"), part.get("reliance", {}).get("value")
+        told = "" if lost is None else f"{lost:.2f}"
+        row = f"{name:<15}{percent(part['accuracy']):>9}{interval_text(part['ci95_patients']) or '-':>10}{part['n']:>6}"
+        print(f"{row}{'' if kept is None else percent(kept):>10}{told:>10}")
+    print(f"chance {percent(results['conditions']['true']['chance'])}, answers with a look {percent(results['looked'])}")
+    print(
+        f"{percent(results['conditions']['true']['mismatch_rate'])} of answers name an option by its letter and state another text"
+    )
+    found = results["reliance"]
+    words = "undefined, accuracy is not above chance" if found["value"] is None else f"{found['value']:.2f}"
+    if found["ci95"]:
+        words += " (95% {:.2f}\u2013{:.2f})".format(*found["ci95"])
+    print(f"evidence reliance ({results['reliance_condition']}): {words}")
+    tell_left_out(results["unreadable"])
+    print(f"wrote {page}")
+
+
+# --- ``unireason eval consistency``: do looks at a slice and at its volume mean the same place?
+
+
+EXAMPLES, CONSISTENCY_PAGE = 12, "consistency.html"
+"""Slices on the page at most, and its name."""
+
+
+def add_consistency(subparsers: Any) -> None:
+    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "consistency",
+        help="hold boxes on slices against cuboids in their volumes",
+        description="Ask about volumes, then about one slice of each structure; compare the box with the projected cuboid and the truth.",
+        epilog="Started again with the same folder, it goes on where it stopped. Research only, not a medical device.",
+    )
+    add_suite(parser)
+    add_model(parser)
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path("consistency"), help="where to write (default consistency)"
+    )
+    add_skip(parser)
+    add_again(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object with the results")
+    parser.set_defaults(run=run_consistency)
+
+
+def run_consistency(args: argparse.Namespace) -> int:
+    """Run the command; 0 when everything is written."""
+    from unireason.engine.reasoner import load
+    from unireason.evaluate.consistency import evaluate
+    from unireason.report.consistency import Point, write_consistency
+    from unireason.report.html import of_results, tell
+
+    from .ask import bar, status
+
+    with status("opening model and questions", quiet=args.json):
+        volumes, count = _volumes(args)
+        settings = settings_of(args, count)
+        reasoner = load(args.model)
+    tell_model(reasoner, "questions about volumes and their slices", quiet=args.json)
+    with kept_answers(args), bar("looks", quiet=args.json) as progress:
+        found = evaluate(reasoner, volumes, args.out, settings=settings, progress=progress)
+    with status("writing the page", quiet=args.json):
+        points = [
+            Point(pair.agreement, min(pair.slice_to_truth, pair.volume_to_truth), pair.other_patient)
+            for pair in found.pairs
+            if pair.row.both
+        ]
+        page = write_consistency(
+            found.results, args.out / CONSISTENCY_PAGE, points=points, examples=_examples(found.pairs, volumes, reasoner)
+        )
+    tell(of_results(found.results))
+    if args.json:
+        print(json_text(found.results))
+    else:
+        _consistency_tell(found.results, page)
+    return 0
+
+
+def _volumes(args: argparse.Namespace) -> tuple[Volumes, int | None]:
+    """The questions, and how many at most. Of phantoms twice as many are made, since not all can be compared."""
+    from unireason.evaluate.consistency import Volumes
+
+    options = ["kind=volume"] if args.suite in ("phantom", "built") else []
+    if args.suite == "phantom":
+        options.append(f"questions={2 * (args.questions or PHANTOM_QUESTIONS)}")
+    suite, count = suite_of(argparse.Namespace(**{**vars(args), "option": [*options, *args.option]}))
+    return Volumes(suite), count
+
+
+def _examples(pairs: Sequence[Pair], volumes: Volumes, reasoner: Reasoner) -> list[Example]:
+    """Evenly over the pairs, from the least agreement to the most; a case with its structure comes once."""
+    from unireason.core.errors import UniReasonError
+    from unireason.data.regions import picture
+    from unireason.report.consistency import Example
+
+    single = {(pair.row.case, pair.row.structure): pair for pair in pairs}
+    order = sorted(single.values(), key=lambda pair: pair.agreement)
+    last = max(1, min(EXAMPLES, len(order)) - 1)
+    picked = [order[n * (len(order) - 1) // last] for n in range(min(EXAMPLES, len(order)))]
+    read = volumes.load(sorted({pair.row.case for pair in picked}))
+    cases = {name: loaded.case for name, loaded in read if not isinstance(loaded, UniReasonError)}
+    made = []
+    for pair in picked:
+        if pair.row.case not in cases:
+            continue  # it could be read when it was asked
+        row, case = pair.row, cases[pair.row.case]
+        shadow, spacing = row.shadow(), case.geometry.spacing_mm or (1.0, 1.0)
+        made.append(
+            Example(
+                structure=row.structure,
+                case=row.case,
+                slice=row.slice,
+                question=row.question,
+                picture=reasoner.stack(picture(case, row.slice)).slices[0],
+                size=row.size,
+                millimetres=(spacing[0], spacing[1]),
+                rectangle=row.rectangle,
+                shadow=None if shadow is None else shadow.coords,
+                truth=row.true_rectangle,
+                agreement=pair.agreement,
+            )
+        )
+    return made
+
+
+def _consistency_tell(results: Mapping[str, Any], page: Path) -> None:
+    """The results as a table."""
+    from unireason.evaluate.consistency import FIGURES
+    from unireason.report.html import percent, plural
+
+    print(f"{'mean IoU':<17}{'all pairs':>10}{'95%':>13}{'both looked':>13}{'95%':>13}")
+    for name in FIGURES:
+        strict, whole = (f"{_two(part[name]['mean_iou'])}{_range(part[name]['ci95_patients']):>13}" for part in _parts(results))
+        print(f"{name.replace('_', ' '):<17}{strict:>23}{whole:>26}")
+    looked, above = results["looked"], results["above_other_patient"]
+    print(f"{plural(results['n'], 'pair')}, {plural(results['patients'], 'patient')}, both looked {percent(looked['both'])}")
+    print(f"above other patients: {_two(above['difference'])} {_range(above['ci95_patients'])}")
+    print(f"{percent(results['mismatch_rate'])} of answers name an option by its letter and state another text")
+    tell_left_out(results["unreadable"])
+    print(f"wrote {page}")
+
+
+def _parts(results: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    return results, results["conditional"]
+
+
+def _two(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _range(ends: Sequence[float] | None) -> str:
+    return "" if ends is None else f"{ends[0]:.2f}\u2013{ends[1]:.2f}"

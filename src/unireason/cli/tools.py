@@ -1,0 +1,511 @@
+"""``unireason demo``: the main job on phantom patients, with the built-in checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import shutil
+import sys
+import time
+from dataclasses import asdict
+from importlib import metadata, util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from unireason.core.errors import FormatError
+from unireason.core.store import Scratch, json_text
+
+if TYPE_CHECKING:
+    from unireason.engine.reasoner import Reasoner
+    from unireason.evaluate.heldout import HeldOutAnswer
+
+
+# --- ``unireason demo``: the main job on phantom patients, with the built-in checkpoint.
+
+
+SHOWN = 6  # traces of each kind that get a page
+PARTS = ("right anterior", "left anterior", "right posterior", "left posterior")
+
+
+def add_demo(subparsers: Any) -> None:
+    """Add the command to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="ask and score phantom patients with the built-in checkpoint",
+        description="Read phantom patients from files, build an examination, ask 2D and 3D questions, score them, write pages.",
+        epilog="Research only, not a medical device.",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="which examination; nothing was trained on its patients (default 0)")
+    parser.add_argument("--questions", metavar="N", type=int, default=60, help="questions of each kind, 2D and 3D (default 60)")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("demo"), help="where to write (default demo)")
+    parser.add_argument("--model", metavar="REF", default="phantom", help="phantom (built in), a folder or a hub id")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with the scores")
+    parser.set_defaults(run=run_demo)
+
+
+def run_demo(args: argparse.Namespace) -> int:
+    """Run the command; 0 when everything is written."""
+    from unireason.core.errors import FormatError
+    from unireason.data.frames import rule
+    from unireason.engine.reasoner import load
+    from unireason.evaluate.card import KINDS
+    from unireason.evaluate.heldout import EXAM, evaluate, make_exam, summary
+    from unireason.model.files import locate, told
+    from unireason.report.html import of_results, tell
+
+    from .ask import bar, status
+
+    if args.questions < 1 or args.seed < 0:
+        raise FormatError(f"seed {args.seed} and {args.questions} questions", "a seed of at least 0 and at least 1 question")
+    begun = time.perf_counter()
+    with status("loading the model", quiet=args.json):
+        reasoner = load(args.model)
+    _files(reasoner, args)
+    found: dict[str, list[HeldOutAnswer]] = {}
+    with Scratch(EXAM) as folder:
+        with status("building the examination", quiet=args.json):
+            exam = make_exam(args.seed, args.questions, folder / "exam", frame=rule(str(locate(args.model))))
+        for key, kind in KINDS:
+            with bar(f"{key} questions", args.questions, quiet=args.json) as progress:
+                found[key] = evaluate(reasoner, exam, kind=kind, count=args.questions, progress=progress)
+    scores: dict[str, Any] = {key: summary(asked) for key, asked in found.items()}
+    scores["checkpoint"] = {"name": reasoner.checkpoint.name, "sha256": reasoner.checkpoint.sha256}
+    scores["seconds"] = round(time.perf_counter() - begun, 1)
+    scores["scope"] = told(reasoner.checkpoint.scope, [one.trace.scope.remarks for asked in found.values() for one in asked])
+    _pages(reasoner, found, scores, args.out)
+    tell(of_results({**scores["2d"], "scope": scores["scope"]}))
+    if args.json:
+        print(json_text(scores))
+    else:
+        _table(scores, args.out)
+    return 0
+
+
+def _files(reasoner: Reasoner, args: argparse.Namespace) -> None:
+    """One patient of each format, read back from its files and asked as a user would; prints the traces."""
+    from unireason.data.questions.wording import KINDS, PHRASES, TERMS
+    from unireason.data.sources.phantom import FORMATS, write_patients
+    from unireason.imaging import read
+    from unireason.report.text import lines
+
+    inside = {"nifti": "image.nii.gz", "dicom": "dicom", "png": "image.png"}
+    for form in FORMATS:
+        folder = write_patients(args.out / "patients" / form, count=1, seed=args.seed, form=form)[0]
+        name = _largest(json.loads((folder / "structures.json").read_text()))
+        case = read(folder / inside[form])
+        wording = {"kind": KINDS[case.kind][0], "x": f"the {name}", "terms": TERMS["patient"][0]}
+        trace = reasoner.ask(case, PHRASES["quadrant"][0].format(**wording), options=PARTS)
+        if not args.json:
+            print(f"{folder / inside[form]}\n" + "\n".join(lines(trace)) + "\n")
+
+
+def _largest(record: dict[str, Any]) -> str:
+    """The largest structure of a patient whose name does not tell its side."""
+    unsided = [s for s in record["structures"] if not s["name"].startswith(("left", "right"))]
+    return str(max(unsided or record["structures"], key=lambda s: s.get("volume_mm3") or s.get("area_mm2"))["name"])
+
+
+def _pages(reasoner: Reasoner, found: dict[str, list[HeldOutAnswer]], scores: dict[str, Any], out: Path) -> None:
+    from unireason.core.store import write_bytes
+    from unireason.grounding.trace import to_json
+    from unireason.report.folder import IndexEntry, shown_pictures, write_index
+    from unireason.report.pictures import write_overlay
+    from unireason.report.trace import write
+
+    entries, records = [], []
+    (out / "traces").mkdir(parents=True, exist_ok=True)
+    for key, asked in found.items():
+        for number, item in enumerate(asked):
+            question = item.sample.question
+            expected = {"letter": question.letter, "family": question.family, "patient": item.sample.patient}
+            records.append({"kind": key, "right": item.right, "expected": expected, "trace": to_json(item.trace)})
+            if number < SHOWN:
+                stack = reasoner.stack(item.case)
+                name = f"traces/{key}-{number:02d}"
+                pictures = shown_pictures(stack)
+                write(item.trace, item.case, stack, out / f"{name}.html", frame_pictures=pictures, expected=question.letter)
+                write_overlay(item.trace, item.case, stack, out / f"{name}.png")
+                entry = IndexEntry(item.trace, item.case, stack, href=f"{name}.html", correct=item.right, family=question.family)
+                entries.append(entry)
+    write_bytes(out / "traces.json", (json_text({"scores": scores, "traces": records}) + "\n").encode())
+    write_index(entries, out / "report.html", title="UniReason demo on phantom patients", summary=scores)
+
+
+def _table(scores: dict[str, Any], out: Path) -> None:
+    from unireason.report.html import interval_text
+
+    for key in ("2d", "3d"):
+        part = scores[key]
+        ends = interval_text(part["accuracy_ci95_patients"], 1)
+        iou = "-" if part["mean_box_iou"] is None else f"{part['mean_box_iou']:.2f}"
+        print(
+            f"{key}: {part['accuracy']:.1%} of {part['n']} right (95% {ends or 'unknown'}), "
+            f"box IoU {iou}, answers with a look {part['crop_rate']:.1%}, "
+            f"letter against text {part['mismatch_rate']:.1%}"
+        )
+        for family, row in part["by_family"].items():
+            print(f"    {family:24s} {row['accuracy']:6.1%} of {row['n']:3d}   chance {row['chance']:.0%}")
+    print(f"report: {out / 'report.html'}\ntraces: {out / 'traces.json'}\nseconds: {scores['seconds']}")
+    print(f"look at one yourself: {_next(out)}")
+    print("Research only, not a medical device.", file=sys.stderr)
+
+
+def _next(out: Path) -> str:
+    """The command that asks the demo's own patient, page included."""
+    image = next((out / "patients" / "nifti").glob("*/image.nii.gz"))
+    return shlex.join(
+        [
+            "unireason",
+            "ask",
+            str(image),
+            "-q",
+            "Is the spleen present?",
+            "-o",
+            "yes",
+            "-o",
+            "no",
+            "--report",
+            str(out / "spleen.html"),
+        ]
+    )
+
+
+# --- ``unireason doctor``: what is installed, what is missing, and the command that installs it.
+
+
+NAME = "unireason"
+
+
+def add_doctor(subparsers: Any) -> None:
+    """Add the command to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "doctor",
+        help="check this installation",
+        description="Versions, devices, threads, extras and the built-in checkpoint. Exit code 1 if the core cannot work.",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run_doctor)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _wanted(extra: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What this package's metadata asks for on this machine, by name: of the core for "", else of an extra; extras may hold extras."""
+    from packaging.requirements import Requirement
+
+    found: dict[str, Any] = {}
+    for line in metadata.requires(NAME) or []:
+        requirement = Requirement(line)
+        marker = requirement.marker
+        is_core = marker is None or marker.evaluate({"extra": ""})
+        belongs = is_core if not extra else not is_core and marker is not None and marker.evaluate({"extra": extra})
+        if not belongs:
+            continue
+        if requirement.name.lower() == NAME:
+            for inner in sorted(requirement.extras - {extra, *seen}):
+                found |= _wanted(inner, (*seen, extra))
+        else:
+            found[requirement.name] = requirement.specifier
+    return found
+
+
+def _install(extra: str) -> str:
+    """The command that installs the core or an extra, from where this installation came from."""
+    place, editable = NAME, ""
+    told = metadata.distribution(NAME).read_text("direct_url.json")
+    source = json.loads(told) if told else {}
+    if source.get("url", "").startswith("file://") and "dir_info" in source:
+        place = unquote(urlsplit(source["url"]).path)
+        editable = "-e " if source["dir_info"].get("editable") else ""
+    elif source:
+        place = f"{NAME} @ {source['url']}" if not extra else f"{NAME}[{extra}] @ {source['url']}"
+        return f"pip install '{place}'"
+    return f"pip install {editable}'{place}{f'[{extra}]' if extra else ''}'"
+
+
+def _requirements() -> tuple[dict[str, str | None], dict[str, dict[str, str | None]], list[str], list[str]]:
+    """Versions of the core and of the extras, commands for extras that are incomplete, problems of the core."""
+    try:
+        wanted = _wanted("")
+        extras = {extra: _wanted(extra) for extra in metadata.metadata(NAME).get_all("Provides-Extra") or []}
+    except metadata.PackageNotFoundError:
+        return {}, {}, [], [f"{NAME} runs from a folder and is not installed, so what it needs is not known; pip install it"]
+    except ImportError:
+        return {}, {}, [], ["packaging is missing, which reads what is needed; install it with: pip install packaging"]
+
+    def wrong(package: str, specifier: Any) -> str:
+        version = _version(package)
+        if version is None:
+            return f"{package} is missing"
+        return "" if specifier.contains(version, prereleases=True) else f"{package} is {version}, and {specifier} is needed"
+
+    problems = [f"{said}; install it with: {_install('')}" for p, s in wanted.items() if (said := wrong(p, s))]
+    commands = [_install(extra) for extra, needs in extras.items() if any(wrong(p, s) for p, s in needs.items())]
+    versions = {extra: {p: _version(p) for p in needs} for extra, needs in extras.items()}
+    return {p: _version(p) for p in wanted}, versions, commands, problems
+
+
+def _devices() -> list[str]:
+    if util.find_spec("torch") is None:
+        return []
+    import torch
+
+    return ["cpu", *(f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count()))]
+
+
+def _threads() -> int | None:
+    if util.find_spec("torch") is None:
+        return None
+    import torch
+
+    return torch.get_num_threads()
+
+
+def examine() -> dict[str, Any]:
+    """All findings as plain JSON values; ``problems`` lists what stops the core, each with a remedy."""
+    core, extras, commands, problems = _requirements()
+    from unireason.core.errors import ModelError
+    from unireason.model.files import BUILT_IN_CHECKPOINT, locate
+
+    try:
+        present = (locate(BUILT_IN_CHECKPOINT) / "config.json").is_file()
+    except ModelError:
+        present = False
+    if not present:
+        problems.append("the built-in checkpoint is missing; reinstall the package")
+    if _version("torchvision") is not None and "+cpu" in (_version("torch") or ""):
+        problems.append("torchvision stands beside a CPU torch and may break it; remove it with: pip uninstall torchvision")
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "core": core,
+        "extras": extras,
+        "missing_extras": commands,
+        "devices": _devices(),
+        "cpu_count": os.cpu_count(),
+        "torch_threads": _threads(),
+        "chromium": shutil.which("chromium") is not None,
+        "built_in_checkpoint": present,
+        "problems": problems,
+    }
+
+
+def run_doctor(args: argparse.Namespace) -> int:
+    """Run the command; 0 if the core can work, else 1."""
+    found = examine()
+    if args.json:
+        print(json_text(found))
+        return 1 if found["problems"] else 0
+    print(
+        f"Python {found['python']} on {found['system']}, {found['cpu_count']} cores, torch uses {found['torch_threads']} threads"
+    )
+    print("core:    " + ", ".join(f"{p} {v or 'MISSING'}" for p, v in found["core"].items()))
+    for name, packages in found["extras"].items():
+        print(f"extra {name}: " + ", ".join(f"{p} {v or 'missing'}" for p, v in packages.items()))
+    for command in found["missing_extras"]:
+        print(f"  to add: {command}")
+    print("devices: " + (", ".join(found["devices"]) or "none"))
+    print(f"built-in checkpoint: {'present' if found['built_in_checkpoint'] else 'MISSING'}")
+    for problem in found["problems"]:
+        print(f"problem: {problem}")
+    if not found["problems"]:
+        print("everything the core needs is here")
+    return 1 if found["problems"] else 0
+
+
+# --- ``unireason weights convert``: published checkpoints of segmentation networks in the form that the experts load.
+
+
+KINDS = ("medsam", "sam-med2d", "medsam2")  # those of segment.networks.convert, which would import torch
+
+
+def add_weights(subparsers: Any) -> None:
+    """Add the command and its subcommand to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "weights",
+        help="convert weights of segmentation networks",
+        description="Bring original checkpoints of segmentation networks into the form that the experts load.",
+    )
+    below = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
+    convert = below.add_parser(
+        "convert",
+        help="an original .pt file becomes a folder",
+        description=(
+            "Write config.json and model.safetensors from an original checkpoint. No code of the file is run: anything in it but tensors, "
+            "numbers and plain containers is refused. Every tensor must be known, present and of its shape."
+        ),
+    )
+    convert.add_argument("original", metavar="ORIGINAL.pt", type=Path, help="the published file (.pt, .pth)")
+    convert.add_argument("--kind", choices=KINDS, required=True, help="which network it is")
+    convert.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write; then: --weights DIR")
+    convert.add_argument("--json", action="store_true", help="print one JSON object")
+    convert.set_defaults(run=run_weights)
+
+
+def run_weights(args: argparse.Namespace) -> int:
+    """Run the command; 0 when the folder is written."""
+    from unireason.segment.convert import convert
+
+    done = convert(args.original, args.kind, args.out)
+    if args.json:
+        print(json_text({"kind": args.kind, **done}))
+    else:
+        print(f"{done['read']} tensors read, {done['written']} written ({done['parameters']:,} parameters): {done['folder']}")
+    return 0
+
+
+# --- ``unireason phantom DIR``: write phantom patients as files.
+
+
+FORMATS = ("nifti", "dicom", "png")
+
+
+def add_phantom(subparsers: Any) -> None:
+    """Add the command to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "phantom",
+        help="write synthetic patients with exact masks",
+        description="Write synthetic CT-like patients, one folder each: image, labels and structures.json.",
+    )
+    parser.add_argument("folder", metavar="DIR", type=Path, help="where to write; created if missing")
+    parser.add_argument("--patients", metavar="N", type=int, default=4, help="how many (default 4)")
+    parser.add_argument("--seed", metavar="S", type=int, default=0, help="cohort; the same seed gives the same files (default 0)")
+    parser.add_argument("--format", choices=FORMATS, default="nifti", help="nifti, dicom (a CT series) or png (one axial slice)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run_phantom)
+
+
+def run_phantom(args: argparse.Namespace) -> int:
+    """Run the command; 0 when all patients are there."""
+    from unireason.data.sources.phantom import write_patients
+    from unireason.report.html import plural
+
+    folders = write_patients(args.folder, count=args.patients, seed=args.seed, form=args.format)
+    if args.json:
+        print(
+            json_text(
+                {"folder": str(args.folder), "patients": [f.name for f in folders], "format": args.format, "seed": args.seed}
+            )
+        )
+    else:
+        names = ", ".join([*(f.name for f in folders[:3]), *(["..."] if len(folders) > 3 else [])])
+        print(f"{plural(len(folders), 'patient')} in {args.folder}: {names}")
+    return 0
+
+
+# --- ``unireason conformance FILE``: does this package still answer as the published systems do?
+
+
+def add_conformance(subparsers: Any) -> None:
+    """Add the command to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "conformance",
+        help="compare the package with a file of conformance cases",
+        description="Compare every case of a file and print one line a key. Exit code: 0 all pass, 1 differences, 2 bad file.",
+    )
+    parser.add_argument("file", metavar="FILE", help="JSON file of cases")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    parser.set_defaults(run=run_conformance)
+
+
+def run_conformance(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from unireason.conformance import check_file
+
+    results = check_file(args.file)
+    good = all(result.passed == result.total for result in results)
+    if args.json:
+        print(json_text({"passed": good, "keys": [asdict(result) for result in results]}))
+    else:
+        for result in results:
+            print(f"{result.key}: {result.passed}/{result.total}")
+            for difference in result.differences:
+                print(f"  {difference}")
+    return 0 if good else 1
+
+
+# --- ``unireason plan CONFIG``: what a run will cost, before it is started.
+
+
+MARK = "Estimate of `unireason plan"
+
+
+def add_plan(subparsers: Any) -> None:
+    """Add the command to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "plan",
+        help="tell what a training run will cost",
+        description=(
+            "Tokens, operations, memory and hours of a run of train sft or train grpo, from its run file alone. Sizes of the data come "
+            "from the data sets where they are at hand, else from the table [plan]. Exits 1 if the run does not fit the device."
+        ),
+    )
+    parser.add_argument("config", metavar="FILE.toml", type=Path, help="run file")
+    parser.add_argument("--gpu", metavar="NAME", help="A100-80, H100-80, H200 or cpu-core (default: plan.gpu of the file)")
+    parser.add_argument(
+        "--gpus", metavar="N", type=int, help="how many of them, one process each (default: plan.gpus of the file)"
+    )
+    parser.add_argument(
+        "--flops", metavar="TFLOPS", type=float, default=0.0, help="measured matrix products, 10^12 operations a second"
+    )
+    parser.add_argument("--memory", metavar="GB", type=float, default=0.0, help="memory of a device")
+    parser.add_argument("--bandwidth", metavar="GB/S", type=float, default=0.0, help="measured memory bandwidth of a device")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="one setting in place of the file's"
+    )
+    parser.add_argument("--assumed", action="store_true", help="take the sizes of [plan] even where data sets are at hand")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--write-header", action="store_true", help="write the assumed estimate into the comments at the file's head"
+    )
+    parser.set_defaults(run=run_plan)
+
+
+def run_plan(args: argparse.Namespace) -> int:
+    """Run the command; 0 if the run fits the device, 1 if it does not."""
+    from dataclasses import asdict
+
+    from unireason.train.config_file import read_any, resolved
+    from unireason.train.estimate import at_hand, lines, machine, plan, sizes
+
+    settings, planned = read_any(args.config, args.overrides)
+    here = not (args.assumed or args.write_header) and at_hand(settings)
+    planned = sizes(settings, planned) if here else planned
+    count = planned.gpus if args.gpus is None else args.gpus
+    on = machine(args.gpu or planned.gpu, count, teraflops=args.flops, gigabytes=args.memory, bandwidth=args.bandwidth)
+    estimate, origin = plan(settings, planned, on), "measured" if here else "assumed"
+    told = lines(estimate, planned, origin=origin)
+    if args.write_header:
+        if args.overrides or args.gpu or args.gpus or args.flops or args.memory or args.bandwidth:
+            raise FormatError("--write-header was given together with other values", "the file's own", "write them into the file")
+        write_header(args.config, told)
+    if args.json:
+        print(json_text({"settings": resolved(settings), "plan": asdict(planned), "sizes": origin, **estimate.to_json()}))
+    else:
+        print("\n".join(told))
+    return 0 if estimate.fits else 1
+
+
+def write_header(path: Path, told: list[str]) -> None:
+    """Put an estimate into the comments at the head of a run file, in place of an older one."""
+    from unireason.core.store import write_bytes
+
+    write_bytes(path, with_header(path.read_text(encoding="utf-8"), told, path.name).encode())
+
+
+def with_header(text: str, told: list[str], name: str) -> str:
+    """The text of a run file with an estimate at the end of its leading comments."""
+    lines = text.splitlines()
+    end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    start = next((i for i, line in enumerate(lines[:end]) if MARK in line), end)
+    head = [f"# {MARK} {name} --assumed`:", *(f"#   {line}" for line in told)]
+    return "\n".join([*lines[:start], *head, *lines[end:]]) + "\n"

@@ -1,0 +1,400 @@
+"""``unireason train``: make and tune checkpoints; one file a kind of training."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from unireason.core.errors import FormatError, UniReasonError, keeping
+from unireason.core.store import json_text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from unireason.core.types import Scored
+    from unireason.evaluate.card import Training
+    from unireason.train.course import TrainWatcher
+
+
+# --- ``unireason train``: make and tune checkpoints; one file a kind of training.
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command and its kinds to an ``argparse`` subparsers object; each kind sets ``run``."""
+    parser: argparse.ArgumentParser = subparsers.add_parser("train", help="train a model", description="Train a model.")
+    below = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    for add in (add_phantom, add_lessons, add_sft, add_grpo, add_card):
+        add(below)
+
+
+# --- ``unireason train lessons``: the base model's lessons as a data set, to be mixed into later training.
+
+
+def add_lessons(subparsers: Any) -> None:
+    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "lessons",
+        help="the base model's lessons as a data set",
+        description="Questions of the base of the built-in checkpoint about the patients of a phantom data set. Train on both folders, "
+        "and the model keeps what the base has learned.",
+    )
+    parser.add_argument("data", metavar="DATA", type=Path, help="data set made by: unireason data build phantom")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the new data set")
+    parser.add_argument("--seed", metavar="S", type=int, default=0, help="draws questions and wordings (default 0)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run_lessons)
+
+
+def run_lessons(args: argparse.Namespace) -> int:
+    """Run the command; 0 when the data set is written."""
+    from unireason.data.dataset import Dataset
+    from unireason.train.base.rehearsal import rehearse
+
+    from .ask import bar
+
+    dataset = Dataset.open(args.data)
+    total = int(dataset.manifest.get("counts", {}).get("cases", 0))
+    with bar("cases", total, quiet=args.quiet) as progress:
+        made = rehearse(dataset, args.out, seed=args.seed, progress=progress)
+    from unireason.report.html import plural
+
+    print(f"wrote {plural(made.manifest['counts']['samples'], 'sample')} to {args.out}")
+    return 0
+
+
+# --- ``unireason train card``: measure a checkpoint and write its card.
+
+
+def add_card(subparsers: Any) -> None:
+    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "card",
+        help="measure a checkpoint on held-out phantoms and write its card",
+        description="Build an examination of phantom patients, ask it, write card.json, README.md and curves.png.",
+        epilog="Research only, not a medical device.",
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="phantom (built in) or a checkpoint folder")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where to write; often the checkpoint's folder")
+    parser.add_argument("--base", metavar="RUN", type=Path, help="run folder of its base model")
+    parser.add_argument("--sft", metavar="RUN", type=Path, help="run folder of its supervised fine-tuning")
+    parser.add_argument("--grpo", metavar="RUN", type=Path, help="run folder of its policy optimisation")
+    parser.add_argument("--questions", metavar="N", type=int, default=600, help="questions of each kind (default 600)")
+    parser.add_argument("--seed", metavar="S", type=int, help="examination (default: the one of the shipped card)")
+    parser.add_argument("--json", action="store_true", help="print the card as one JSON object")
+    parser.set_defaults(run=run_card)
+
+
+def run_card(args: argparse.Namespace) -> int:
+    """Run the command; 0 when the card is written."""
+    from unireason.evaluate.card import CURVES, SEED, write_card
+    from unireason.report.curves import write_curves
+
+    from .ask import bar
+
+    folders = {"phantom": args.base, "sft": args.sft, "grpo": args.grpo}
+    training = [_training(name, folder) for name, folder in folders.items() if folder is not None]
+    if training:
+        write_curves([line for run in training for line in run.lines], args.out / CURVES)
+    seed = SEED if args.seed is None else args.seed
+    with bar("questions", 3 * args.questions, quiet=args.json) as progress:
+        card = write_card(args.checkpoint, args.out, questions=args.questions, seed=seed, training=training, progress=progress)
+    print(card.read_text(encoding="utf-8").strip() if args.json else f"wrote {card}")
+    return 0
+
+
+def _training(name: str, folder: Path) -> Training:
+    """What the folder of a run tells."""
+    from unireason.evaluate.card import Training
+    from unireason.train import log
+
+    try:
+        table = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        settings = table["settings"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"'{folder}' is no folder of a run ({error!r})", "run.json and log.jsonl in it") from error
+    return Training(name, settings, log.read(folder))
+
+
+# --- What the trainers share: their arguments, and a run from its settings to its last line.
+
+
+S = TypeVar("S")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a run that is described by a TOML file."""
+    parser.add_argument("--config", metavar="FILE.toml", type=Path, help="settings of the run; without one --set gives them")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="run folder; the checkpoint is DIR/checkpoint")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="one setting in place of the file's, such as run.steps=20; may be repeated",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved settings as TOML and stop")
+    parser.add_argument("--json", action="store_true", help="print one JSON object at the end, no progress")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def carry_out(args: argparse.Namespace, kind: type[S], train: Callable[[S, TrainWatcher], Path]) -> int:
+    """Read the settings, train, and say what came out."""
+    from unireason.train.config_file import read, to_toml
+
+    settings = read(args.config, kind, args.overrides)
+    if args.dry_run:
+        print(to_toml(settings), end="")
+        return 0
+    _refuse_taken(args.out)
+
+    with (
+        keeping("the same command goes on from the last saved state"),
+        TrainTerminal(args.out, quiet=args.quiet, as_json=args.json) as watch,
+    ):
+        checkpoint = train(settings, watch)
+    watch.summary(checkpoint)
+    return 0
+
+
+def _refuse_taken(out: Path) -> None:
+    """A run must not scatter its files over a data set, whose check would fail for them, or over a checkpoint."""
+    for name, what in (("manifest.json", "a data set"), ("config.json", "a checkpoint")):
+        if (out / name).exists():
+            raise FormatError(f"'{out}' holds {what}", "a new folder, or that of the same run", "choose another --out")
+
+
+# --- ``unireason train sft``: supervised fine-tuning on grounded reasoning.
+
+
+def add_sft(subparsers: Any) -> None:
+    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "sft",
+        help="fine-tune on grounded reasoning",
+        description="Supervised fine-tuning (SFT) on grounded reasoning. Started again, it continues where it stopped.",
+    )
+    add_arguments(parser)
+    parser.set_defaults(run=run_sft)
+
+
+def run_sft(args: argparse.Namespace) -> int:
+    """Run the command; 0 when the checkpoint is written."""
+    from unireason.train.config import Sft
+
+    def start(settings: Sft, watch: TrainWatcher) -> Path:
+        from unireason.train.sft import train
+
+        return train(settings, args.out, watch)
+
+    return carry_out(args, Sft, start)
+
+
+# --- ``unireason train grpo``: group-relative policy optimisation on grounded rollouts.
+
+
+def add_grpo(subparsers: Any) -> None:
+    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "grpo",
+        help="reinforce right answers on grounded rollouts",
+        description="Group-relative policy optimisation (GRPO) on grounded rollouts. Started again, it continues where it stopped.",
+    )
+    add_arguments(parser)
+    parser.set_defaults(run=run_grpo)
+
+
+def run_grpo(args: argparse.Namespace) -> int:
+    """Run the command; 0 when the checkpoint is written."""
+    from unireason.train.config import Grpo
+
+    def start(settings: Grpo, watch: TrainWatcher) -> Path:
+        from unireason.train.grpo import train
+
+        return train(settings, args.out, watch)
+
+    return carry_out(args, Grpo, start)
+
+
+# --- ``unireason train phantom``: make the base of the built-in checkpoint.
+
+
+def add_phantom(subparsers: Any) -> None:
+    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
+    parser = subparsers.add_parser(
+        "phantom",
+        help="make the base of the built-in checkpoint from nothing",
+        description="Cohort, vision tower, option drill, joint 2D and 3D grounded SFT. Started again, it continues where it stopped.",
+    )
+    add_arguments(parser)
+    parser.set_defaults(run=run_phantom)
+
+
+def run_phantom(args: argparse.Namespace) -> int:
+    """Run the command; 0 when the checkpoint is written."""
+    from unireason.train.base.recipe import Base
+
+    def start(settings: Base, watch: TrainWatcher) -> Path:
+        from unireason.train.base.making import train
+
+        return train(settings, args.out, watch)
+
+    return carry_out(args, Base, start)
+
+
+# --- What a person sees of a run: a bar with the numbers that matter, curves after each evaluation, pages of rollouts, the way
+# on.
+
+
+SHOWN = ("reward", "crop_rate", "loss", "tokens_right", "eval_accuracy")
+"""Values told beside the bar, where a run has them."""
+EVERY = 10.0  # seconds between two lines where there is no terminal
+MOST_SKIPPED = 5  # skipped cases told one by one
+
+
+class TrainTerminal:
+    """A watcher for the command line; a context manager, which ends the bar."""
+
+    def __init__(self, out: Path, *, quiet: bool = False, as_json: bool = False) -> None:
+        self._out, self._json = out, as_json
+        self._main = os.environ.get("RANK", "0") == "0"
+        self._loud = self._main and not quiet and not as_json
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._begun: tuple[int, float] | None = None  # first step of this process, and when it was done
+        self._told = -math.inf
+        self._steps, self._skipped, self._last = 0, 0, dict[str, float]()
+
+    def __enter__(self) -> TrainTerminal:
+        if self._loud and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            text = TextColumn("{task.fields[values]}")
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), text, TimeRemainingColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True))
+            self._task = self._bar.add_task("preparing", total=None, values="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def begun(self, facts: str) -> None:
+        """Says on what the run goes, from what and with what."""
+        if self._loud:
+            self._say(facts)
+
+    def step(self, stage: str, step: int, total: int, values: Mapping[str, float]) -> None:
+        """Moves the bar; after an evaluation the curves are drawn anew."""
+        self._steps = step
+        self._last |= values
+        if not self._main:
+            return
+        now = time.monotonic()
+        first = self._begun is None
+        self._begun = self._begun or (step, now)
+        evaluated = any(name.startswith("eval_") for name in values)
+        if self._bar is not None and self._task is not None:
+            if first:  # steps of an earlier process must not count as fast ones
+                self._bar.reset(self._task, total=total, completed=step, description=stage)
+            self._bar.update(self._task, completed=step, total=total, description=stage, values=_words(values))
+        elif self._loud and (first or evaluated or step == total or now - self._told >= EVERY):
+            self._told = now
+            self._say(f"{stage} {step}/{total}  {_words(values)}{self._left(step, total, now)}")
+        if evaluated:
+            self._curves()
+
+    def resumed(self, stage: str, step: int, total: int, remark: str) -> None:
+        """Says where the run goes on, also where no progress is shown."""
+        if self._main:
+            done = f"all {total} steps are done" if step >= total else f"goes on from step {step} of {total}"
+            self._say(f"{stage}: {done}")
+            if remark:
+                self._say(f"note: {remark}")
+
+    def skipped(self, case: str, reason: str) -> None:
+        """Counts the case; the first ones are told."""
+        self._skipped += 1
+        if self._loud and self._skipped <= MOST_SKIPPED:
+            more = "; further ones are only counted" if self._skipped == MOST_SKIPPED else ""
+            self._say(f"skipped {case}: {reason}{more}")
+
+    def traces(self, step: int, scored: Sequence[Scored]) -> None:
+        """Writes the page of these rollouts."""
+        if self._main:
+            from unireason.report.rollouts import write_rollouts
+
+            self._written(lambda: write_rollouts(scored, self._out / "rollouts", step))
+
+    def done(self, checkpoint: Path) -> None:
+        """Draws the curves of the whole run."""
+        if self._main:
+            self._curves()
+
+    def summary(self, checkpoint: Path) -> None:
+        """The last lines on standard output: where everything is and how to ask the checkpoint, or one JSON object."""
+        if not self._main:
+            return
+        if not self._steps:
+            self._recall()
+        if self._json:
+            last = {name: value if math.isfinite(value) else None for name, value in self._last.items()}
+            found = {"checkpoint": str(checkpoint), "steps": self._steps, "skipped": self._skipped, "last": last}
+            print(json_text(found))
+            return
+        from unireason.report.html import plural
+
+        if self._skipped:
+            print(f"{plural(self._skipped, 'case')} could not be read")
+        for name in ("curves.png", "rollouts/index.html"):
+            if (self._out / name).is_file():
+                print(f"wrote {self._out / name}")
+        print(f"wrote {checkpoint}\nask it: unireason ask FILE -q QUESTION --model {checkpoint}")
+
+    def _recall(self) -> None:
+        """The numbers of a run that had been finished before this process began."""
+        from unireason.train.log import RESERVED, read
+
+        for line in read(self._out):
+            self._steps = line["step"]
+            self._last |= {name: math.nan if value is None else value for name, value in line.items() if name not in RESERVED}
+
+    def _curves(self) -> None:
+        from unireason.report.curves import write_curves
+        from unireason.train.log import read
+
+        self._written(lambda: write_curves(read(self._out), self._out / "curves.png"))
+
+    def _written(self, write: Any) -> None:
+        """Pictures and pages are for looking at: one that cannot be written must not stop the run."""
+        try:
+            write()
+        except UniReasonError as error:
+            self._say(f"warning: {error}")
+
+    def _left(self, step: int, total: int, now: float) -> str:
+        begun, when = self._begun or (step, now)
+        if step == begun or step >= total:
+            return ""
+        seconds = round((now - when) / (step - begun) * (total - step))
+        return f"  {seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d} left"
+
+    def _say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _words(values: Mapping[str, float]) -> str:
+    return "  ".join(f"{name.replace('_', ' ')} {values[name]:.3f}" for name in SHOWN if name in values)

@@ -1,1 +1,0 @@
-"""Questions about scenes: six families with options, and implicit ones."""

@@ -1,1 +1,0 @@
-"""Building a data set: units of work that any worker may do, and two passes in order."""

@@ -1,0 +1,452 @@
+"""Output folders that are whole or not there, and file names made from identifiers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unireason.core.errors import FormatError, ImageReadError, UniReasonError
+from unireason.core.types import Frame, Problem
+from unireason.data.dataset import Dataset
+from unireason.data.frames import FrameRule, embedded, from_png, png
+from unireason.data.item import CaseSource, Item, Loaded
+from unireason.data.records import CaseRecord, ImageRecord, SampleRecord
+from unireason.grounding import crop, grammar
+from unireason.grounding.crop import Rect, plan
+from unireason.grounding.profile import Picture, Profile, load_profile
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+# --- Output folders that are whole or not there, and file names made from identifiers.
+
+
+_OTHER = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@contextmanager
+def whole(target: Path) -> Iterator[Path]:
+    """A folder to write into, which takes its place only when everything went well.
+
+    Args:
+        target: Where the result shall be; must not exist or be empty.
+
+    Yields:
+        A folder beside it. What a killed run left there is thrown away.
+
+    Raises:
+        UniReasonError: If the place is taken or cannot be written.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UniReasonError(f"'{target}' is there already and not empty", "a new or empty folder", "choose another --out")
+    partial = target.parent / f".{target.name}.partial"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        if target.exists():
+            target.rmdir()
+        os.replace(partial, target)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UniReasonError(f"'{target}' cannot be written ({reason})", "", "choose another place, or make room") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def stem(identifier: str) -> str:
+    """A file name for an identifier: its plain characters, and eight hex digits of its hash so that no two become one."""
+    plain = _OTHER.sub("-", identifier).strip("-.")[:80]
+    return f"{plain}-{hashlib.sha256(identifier.encode()).hexdigest()[:8]}"
+
+
+def base_name(path: str, fallback: str) -> str:
+    """The last part of an untrusted path, safe to be a file name."""
+    name = path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    if name in (".", "..") or "\0" in name or len(name) > 255:
+        raise FormatError(f"the picture path {path[:200]!r} in a data file", "a path that ends in a file name")
+    return name or f"{stem(fallback)}.png"
+
+
+# --- Parquet tables in pieces: rows streamed in bounded batches, rows written to shards of bounded size.
+
+
+R = TypeVar("R")
+MAX_ROWS = 50_000
+MAX_BYTES = 256 << 20
+_GROUP_ROWS, _GROUP_BYTES = 1024, 16 << 20
+
+
+def columns_of(path: Path) -> tuple[str, ...]:
+    """Column names of a Parquet file.
+
+    Raises:
+        FormatError: If it is not a Parquet file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return tuple(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def row_count(path: Path) -> int:
+    """Rows of a Parquet file, from its footer."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def stream(path: Path, columns: Sequence[str], *, batch: int = 256, start: int = 0) -> Iterator[dict[str, Any]]:
+    """Rows of a Parquet file as plain values.
+
+    Args:
+        path: The file.
+        columns: Which columns to read; all must be there.
+        batch: Rows in memory at a time.
+        start: Number of the first row; groups of rows that end before it are not read.
+
+    Raises:
+        FormatError: If the file is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            groups, skip = _from(file.metadata, start)
+            for piece in file.iter_batches(batch_size=batch, row_groups=groups, columns=list(columns), use_threads=False):
+                yield from piece.slice(skip).to_pylist()
+                skip = max(0, skip - piece.num_rows)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, error) from error
+
+
+def parsed(rows: Iterable[tuple[dict[str, Any], str]], parse: Callable[[dict[str, Any], str], R]) -> Iterator[R | FormatError]:
+    """Rows made of plain values; in place of one that cannot be read comes the reason, for whoever goes on without it."""
+    for values, where in rows:
+        try:
+            row: R | FormatError = parse(values, where)
+        except FormatError as error:
+            row = error
+        yield row
+
+
+def sound(rows: Iterable[R | FormatError]) -> Iterator[R]:
+    """Rows of :func:`parsed`, all of which can be read."""
+    for row in rows:
+        if isinstance(row, FormatError):
+            raise row
+        yield row
+
+
+class Shards:
+    """Writes rows to ``<stem>-00000.parquet``, ``<stem>-00001.parquet``, ..."""
+
+    def __init__(self, folder: Path, stem: str, schema: pa.Schema, *, max_bytes: int = MAX_BYTES, pictures: bool = False) -> None:
+        """Set where to write and how large a file may grow."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._stem, self._schema = folder, stem, schema
+        self._max_bytes = max_bytes
+        # Dictionaries and compression cost time and gain nothing on picture files.
+        self._how: dict[str, Any] = {"compression": "none", "use_dictionary": False} if pictures else {"compression": "zstd"}
+        self._group: list[Mapping[str, Any]] = []
+        self._group_bytes = self._file_rows = self._file_bytes = self._files = 0
+        self._writer: Any = None
+
+    def __enter__(self) -> Shards:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None and not self._files and self._writer is None:
+            self._flush()
+        self._close(failed=kind is not None)
+
+    def add(self, row: Mapping[str, Any], size: int = 0) -> None:
+        """Add one row."""
+        if self._file_rows >= MAX_ROWS or (self._file_rows and self._file_bytes + size > self._max_bytes):
+            self._close()
+        self._group.append(row)
+        self._file_rows += 1
+        self._file_bytes += size
+        self._group_bytes += size
+        if len(self._group) >= _GROUP_ROWS or self._group_bytes >= _GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if self._writer is None:
+            path = self._folder / f"{self._stem}-{self._files:05d}.parquet"
+            self._writer = pq.ParquetWriter(path, self._schema, **self._how)
+        try:
+            self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
+        except (pa.ArrowException, TypeError, OverflowError) as error:
+            raise FormatError(f"a row does not fit the columns of {self._stem} ({error})", str(self._schema.names)) from error
+        self._group, self._group_bytes = [], 0
+
+    def _close(self, *, failed: bool = False) -> None:
+        if self._group and not failed:
+            self._flush()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+            self._files += 1
+        self._group, self._file_rows, self._file_bytes, self._group_bytes = [], 0, 0, 0
+
+
+def _from(metadata: Any, start: int) -> tuple[list[int], int]:
+    """The groups of rows that reach a row or lie behind it, and how many rows of the first of them lie before it."""
+    before = 0
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group).num_rows
+        if before + rows > start:
+            return list(range(group, metadata.num_row_groups)), start - before
+        before += rows
+    return [], 0
+
+
+def _damaged(path: Path, error: Exception) -> FormatError:
+    return FormatError(
+        f"'{path.parent.name}/{path.name}' cannot be read ({error})", "a Parquet file", "download or build it again"
+    )
+
+
+# --- A sample as messages of text: ``<image>`` stands for a picture, in the prompt and behind every box that injects crops.
+
+
+IMAGE = "<image>"
+
+Message = tuple[str, str]
+"""Role and content."""
+
+Cut = tuple[int, Rect | None]
+"""A picture in the order of its placeholder: model slice and the rectangle cut from it; None for the whole slice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posed:
+    """A sample as it is asked and answered."""
+
+    prompt: tuple[Message, ...]
+    response: str
+    shown: tuple[Cut, ...]
+    cuts: tuple[Cut, ...]
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """Prompt and response."""
+        return (*self.prompt, ("assistant", self.response))
+
+    @property
+    def pictures(self) -> tuple[Cut, ...]:
+        """All pictures in the order of their placeholders."""
+        return (*self.shown, *self.cuts)
+
+
+def pose(sample: SampleRecord, frame: Frame, profile: Profile | None = None) -> Posed:
+    """Lay out a sample."""
+    profile = profile or load_profile("umrg" if sample.task == "umrg" else "default")
+    question = sample.question
+    texts = (question.text, *question.options, sample.response)
+    if any(IMAGE in text for text in texts):
+        raise FormatError(f"sample {sample.id} holds the text {IMAGE}", "a text without the placeholder of pictures")
+    prompt, shown = [], []
+    for role, parts in profile.parts(frame.kind, question.text, question.options, n_slices=frame.depth):
+        shown += [(part.index, None) for part in parts if isinstance(part, Picture)]
+        prompt.append((role, "".join(IMAGE if isinstance(part, Picture) else part for part in parts)))
+    response, cuts = with_crops(sample.response, frame) if profile.injects else (sample.response, ())
+    return Posed(tuple(prompt), response, tuple(shown), cuts)
+
+
+def with_crops(response: str, frame: Frame) -> tuple[str, tuple[Cut, ...]]:
+    """Put a placeholder a crop behind every box of the reasoning.
+
+    Args:
+        response: Text with boxes, think block closed.
+        frame: Model frame of the boxes.
+
+    Returns:
+        The text and the crops in order. Boxes behind ``</think>`` inject nothing.
+
+    Raises:
+        FormatError: If a box cannot be executed in the frame.
+    """
+    ends = response.rfind(grammar.THINK_END)
+    pieces: list[str] = []
+    cuts: list[Cut] = []
+    done = 0
+    for found in grammar.parse(response).boxes:
+        if found.start >= ends:
+            break
+        planned = plan(found.box, frame)
+        if isinstance(planned, Problem):
+            raise FormatError(f"the box {found.text} cannot be executed ({planned.code})", f"a box of a {frame.kind}")
+        pieces += [response[done : found.end], IMAGE * len(planned)]
+        cuts += planned
+        done = found.end
+    return "".join([*pieces, response[done:]]), tuple(cuts)
+
+
+def picture_id(case_stem: str, cut: Cut) -> str:
+    """Name of a picture without ending: case, model slice and, for a crop, its rectangle. Equal crops have equal names."""
+    index, rect = cut
+    corner = "" if rect is None else "-" + "-".join(str(v) for v in rect)
+    return f"{case_stem}-{index:03d}{corner}"
+
+
+def as_structs(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """Messages as ``{"role", "content"}``."""
+    return [{"role": role, "content": content} for role, content in messages]
+
+
+# --- The cases of a data set with their samples and pictures, one at a time: embedded pictures as they are, others made from
+# the source.
+
+
+T = TypeVar("T")
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FormatEntry:
+    """One case with its samples and pictures."""
+
+    case: CaseRecord
+    samples: tuple[SampleRecord, ...]
+    pngs: tuple[bytes, ...]
+    masks: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def frame(self) -> Frame:
+        """The model frame."""
+        return self.case.scene.frame
+
+    def png(self, cut: Cut) -> bytes:
+        """A whole slice, or the crop that a look at it injects, as a PNG file."""
+        index, rect = cut
+        if rect is None:
+            return self.pngs[index]
+        return png(np.ascontiguousarray(crop.cut(pixels(self.pngs[index], self.frame), rect)))
+
+
+def entries(dataset: Dataset, split: str, *, root: Path | None = None) -> Iterator[FormatEntry]:
+    """The cases of a split, in order, one in memory at a time."""
+    samples = _Groups(dataset.samples(split), lambda sample: sample.case, "samples")
+    images = _Groups(dataset.images(split), lambda image: image.case, "pictures")
+    inside = bool(dataset.files("images", split))
+    shelf: _Shelf | None = None
+    for case in dataset.cases(split):
+        asked, kept = samples.take(case.scene.case), images.take(case.scene.case)
+        if not inside:
+            shelf = shelf or _Shelf(dataset.source(root), FrameRule.from_json(dataset.manifest.get("config", {}).get("frame")))
+            kept = shelf.pictures(case)
+        yield _entry(case, asked, kept)
+    samples.end()
+    images.end()
+
+
+def _entry(case: CaseRecord, samples: tuple[SampleRecord, ...], images: tuple[ImageRecord, ...]) -> FormatEntry:
+    slices, depth = [image.slice for image in images], case.scene.frame.depth
+    if slices != list(range(depth)):
+        raise FormatError(
+            f"case {case.scene.case} has the pictures {slices[:8]}", f"0 to {depth - 1} in order", "build the data set again"
+        )
+    masks = dict(zip(images[0].mask_names, images[0].masks, strict=True)) if case.scene.kind == "image" else {}
+    return FormatEntry(case, samples, tuple(image.png for image in images), masks)
+
+
+def pixels(data: bytes, frame: Frame) -> NDArray[np.uint8]:
+    """The pixels of an embedded picture, its size judged before it is decoded (PNG, ISO/IEC 15948, 11.2.1: IHDR comes first).
+
+    Args:
+        data: A PNG file.
+        frame: The model frame of its case.
+
+    Returns:
+        The pixels as they are stored, (H, W) or (H, W, channels).
+
+    Raises:
+        UniReasonError: If it is no PNG file, of another size than the frame, or damaged.
+    """
+    size = struct.unpack(">II", data[16:24]) if data.startswith(_SIGNATURE) and len(data) > 24 else (0, 0)
+    if size != (frame.width, frame.height):
+        raise FormatError(
+            f"an embedded picture has {size[0]} x {size[1]} pixels",
+            f"a PNG file of {frame.width} x {frame.height}",
+            "build again",
+        )
+    return from_png(data)
+
+
+class _Groups(Generic[T]):
+    """Consecutive records of one case, taken case by case in one pass."""
+
+    def __init__(self, records: Iterator[T], case_of: Callable[[T], str], what: str) -> None:
+        self._records, self._case_of, self._what = records, case_of, what
+        self._next = next(records, None)
+
+    def take(self, case: str) -> tuple[T, ...]:
+        """The records of a case if they come next; else none."""
+        found = []
+        while self._next is not None and self._case_of(self._next) == case:
+            found.append(self._next)
+            self._next = next(self._records, None)
+        return tuple(found)
+
+    def end(self) -> None:
+        """Fail if a record is left over."""
+        if self._next is not None:
+            raise FormatError(
+                f"the {self._what} of case {self._case_of(self._next)} do not stand in the order of the cases",
+                "a data set as the builder writes it",
+                "build the data set again",
+            )
+
+
+class _Shelf:
+    """Items of a source, found in one pass as long as they are asked for in order; the last one stays loaded."""
+
+    def __init__(self, source: CaseSource, rule: FrameRule) -> None:
+        self._source, self._rule = source, rule
+        self._items = iter(source.items())
+        self._item: Item | None = None
+        self._loaded: Loaded | None = None
+
+    def pictures(self, case: CaseRecord) -> tuple[ImageRecord, ...]:
+        """The pictures of a case as if they were embedded."""
+        from unireason.data.regions import axial
+
+        if self._item is None or self._item.id != case.item:
+            self._item, self._loaded = self._find(case), None
+        self._loaded = self._loaded or self._source.load(self._item)
+        shown = self._loaded if case.slice < 0 else axial(self._loaded, case.slice)
+        return tuple(embedded(shown, case.scene, self._rule))
+
+    def _find(self, case: CaseRecord) -> Item:
+        for _ in range(2):  # once from here to the end, once from the start
+            for item in self._items:
+                if isinstance(item, Item) and item.id == case.item:
+                    return item
+            self._items = iter(self._source.items())
+        raise ImageReadError(f"the source has no item {case.item!r}", "the source of the data set", "check --root")

@@ -1,0 +1,523 @@
+"""Masks become a scene: the one place where structures are measured for questions.
+
+Structures are called unclear, and not described, if questions about them would be unfair or their boxes could not be looked into:
+
+* fewer than 24 model pixels (images) or 16 model voxels (volumes);
+* a side of the model box below 4 pixels in x or y, the least that a look cuts out;
+* a sliver: the tight box touches a border of the picture and reaches inwards less than 2% of the picture or less than 2 pixels or
+  slices (pictures of at most 4 pixels or slices along that axis left aside);
+* fewer than two pixels left where the model frame samples the mask.
+
+Borders of pictures without patient directions are "left", "right", "top", "bottom", and for volumes "first slice" and "last slice".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from unireason.core.errors import GeometryError
+from unireason.core.types import Box, Box3D, Case
+from unireason.grounding.crop import MIN_SIDE
+from unireason.imaging import present as windows
+
+from .frames import FrameRule
+from .item import Loaded, check_masks
+from .regions import Block, BoxFound, Grid, corners, find, grid_of
+from .scene import Part, Point, Scene, Structure, readable
+
+# --- Shape of one mask: centre of mass, main axes, connected components.
+
+
+_AT_ONCE = 2**22  # voxels counted at once: numpy widens them to 64 bit
+_SWEEPS = 50
+
+
+def moments(mask: Mask, steps: Sequence[float]) -> tuple[tuple[float, ...], NDArray[np.float64]]:
+    """Centre of mass and scatter of a mask whose voxels are filled boxes."""
+    n = mask.ndim
+    index = [np.arange(size, dtype=float) for size in mask.shape]
+    first, second = [0] * n, [[0] * n for _ in range(n)]
+    total = 0
+    for a, b in combinations(range(n), 2):
+        rest = tuple(axis for axis in range(n) if axis not in (a, b))
+        plane = mask.sum(axis=rest, dtype=np.int32).astype(float) if rest else mask.astype(float)
+        along_a, along_b = plane.sum(axis=1), plane.sum(axis=0)
+        total = int(along_a.sum())
+        first[a], first[b] = int(along_a @ index[a]), int(along_b @ index[b])
+        second[a][a], second[b][b] = int(along_a @ index[a] ** 2), int(along_b @ index[b] ** 2)
+        second[a][b] = second[b][a] = int(index[a] @ (plane @ index[b]))
+    order = range(n - 1, -1, -1)
+    scatter = np.array([[(total * second[a][b] - first[a] * first[b]) / total**2 for b in order] for a in order])
+    size = np.array(steps, float)
+    return tuple(first[a] / total + 0.5 for a in order), scatter * np.outer(size, size) + np.diag(size**2 / 12)
+
+
+def main_axes(scatter: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
+    """Eigenvalues of a symmetric 2 x 2 or 3 x 3 matrix, largest first, and their unit vectors.
+
+    Source: Golub and Van Loan, Matrix Computations, 4th edition, section 8.5.
+    """
+    a = [[float(v) for v in row] for row in scatter]
+    n = len(a)
+    vectors = [[float(i == j) for j in range(n)] for i in range(n)]
+    for _ in range(_SWEEPS):
+        if all(abs(a[p][q]) <= 1e-14 * (abs(a[p][p]) + abs(a[q][q])) for p, q in combinations(range(n), 2)):
+            break
+        for p, q in combinations(range(n), 2):
+            _rotate(a, vectors, p, q)
+    order = sorted(range(n), key=lambda i: -a[i][i])
+    columns = [[vectors[row][i] for row in range(n)] for i in order]
+    signed = (tuple(-v for v in c) if max(c, key=abs) < 0 else tuple(c) for c in columns)
+    return tuple(a[i][i] for i in order), tuple(signed)
+
+
+def _rotate(a: list[list[float]], vectors: list[list[float]], p: int, q: int) -> None:
+    """One rotation that makes ``a[p][q]`` vanish."""
+    if a[p][q] == 0.0:
+        return
+    theta = (a[q][q] - a[p][p]) / (2 * a[p][q])
+    t = (1.0 if theta >= 0 else -1.0) / (abs(theta) + math.sqrt(theta * theta + 1))
+    c = 1 / math.sqrt(t * t + 1)
+    s = t * c
+    for row in a:
+        row[p], row[q] = c * row[p] - s * row[q], s * row[p] + c * row[q]
+    a[p], a[q] = (
+        [c * x - s * y for x, y in zip(a[p], a[q], strict=True)],
+        [s * x + c * y for x, y in zip(a[p], a[q], strict=True)],
+    )
+    for row in vectors:
+        row[p], row[q] = c * row[p] - s * row[q], s * row[p] + c * row[q]
+
+
+def elongation(scatter: NDArray[np.float64]) -> float:
+    """Longest over shortest main axis (square roots of the eigenvalues), at least 1, four decimals."""
+    values, _ = main_axes(scatter)
+    return round(math.sqrt(values[0] / values[-1]), 4)
+
+
+def components(mask: Mask, most: int) -> tuple[list[tuple[Block, int]], NDArray[np.int64]]:
+    """Connected components (8 neighbours in an image, 26 in a volume), largest first, ties in index order."""
+    labels, count = ndimage.label(mask, np.ones((3,) * mask.ndim, bool))
+    if count == 1:
+        all_of_it = int(np.count_nonzero(mask))
+        return [(tuple(slice(0, n) for n in mask.shape), all_of_it)], np.array([all_of_it])
+    voxels = _counts(labels, count)
+    order = np.argsort(-voxels, kind="stable")
+    blocks = ndimage.find_objects(labels, max_label=count) if count else []
+    return [(blocks[i], int(voxels[i])) for i in order[:most]], voxels[order]
+
+
+def _counts(labels: NDArray[np.int32], count: int) -> NDArray[np.int64]:
+    """Voxels of labels 1 to ``count``, a few slices at a time to bound the memory."""
+    total = np.zeros(count + 1, np.int64)
+    rows = max(1, _AT_ONCE * len(labels) // max(1, labels.size))
+    for start in range(0, len(labels), rows):
+        total += np.bincount(labels[start : start + rows].ravel(), minlength=count + 1)
+    return total[1:]
+
+
+# --- How much brighter a structure is than what surrounds it on the screen.
+
+
+RING = 3
+"""Least width of the ring in canonical pixels; pictures above 384 pixels have one of 1/128 of their longer side."""
+
+_LUMA = (299, 587, 114)
+# Thousandths of red, green and blue in a grey level. Source: ITU-R BT.601, section 2.5.1.
+
+
+def grey_levels(case: Case, window: str) -> NDArray[np.uint8]:
+    """The case under a window, as ``imaging.serialize`` shows it, at full resolution."""
+    return windows.apply(case.pixels, windows.choose(case, window))
+
+
+def contrast(grey: NDArray[np.uint8], found: BoxFound) -> float:
+    """Mean grey level of a structure minus that of the ring around it, two decimals."""
+    height, width = found.where[0][0].shape[-2:]
+    reach = max(RING, round(max(height, width) / 128))
+    block = padded(found.block, (reach, reach), (height, width))
+    inside = found.mask(block)
+    ring = widened(widened(inside, -1, reach), -2, reach) & ~inside
+    part = grey[block]
+    return round(_mean(part, inside) - _mean(part, ring), 2) if ring.any() else 0.0
+
+
+def padded(block: Block, reach: tuple[int, ...], sizes: tuple[int, ...]) -> Block:
+    """A block grown along its last axes by ``reach``, cut to ``sizes``; both in the order of the axes."""
+    kept = len(block) - len(reach)
+    grown = (
+        slice(max(0, s.start - r), min(n, s.stop + r)) for s, r, n in zip(block[kept:], reach, sizes[-len(reach) :], strict=True)
+    )
+    return (*block[:kept], *grown)
+
+
+def widened(mask: NDArray[np.bool_], axis: int, reach: int) -> NDArray[np.bool_]:
+    """True wherever the mask is true within ``reach`` along an axis."""
+    out, done = mask, 0
+    while done < reach:
+        step = min(done + 1, reach - done)  # a longer one would leave gaps at the border of the array
+        done += step
+        grown = out.copy()
+        target, source = np.moveaxis(grown, axis, 0), np.moveaxis(out, axis, 0)
+        target[step:] |= source[:-step]
+        target[:-step] |= source[step:]
+        out = grown
+    return out
+
+
+def _mean(grey: NDArray[Any], mask: NDArray[np.bool_]) -> float:
+    """Mean of whole numbers, added exactly; colours channel by channel, which is several times quicker than pixel by pixel."""
+    if grey.ndim == mask.ndim:
+        values = grey[mask]
+        return int(values.sum(dtype=np.int64)) / len(values)
+    return sum(w * _mean(grey[..., c], mask) for c, w in enumerate(_LUMA)) / 1000
+
+
+# --- Which structures lie next to each other.
+
+
+NEAR = 5.0
+"""Largest gap of neighbours, in millimetres, or pixels where the spacing is unknown."""
+MOST = 8
+"""How many neighbours are named."""
+
+
+def neighbours(found: Sequence[BoxFound], steps: Sequence[float]) -> dict[str, tuple[str, ...]]:
+    """The neighbours of every structure among the others."""
+    near: dict[str, list[tuple[float, str]]] = {f.name: [] for f in found}
+    ordered = sorted(found, key=lambda f: (math.prod(s.stop - s.start for s in f.block), f.name))
+    for position, small in enumerate(ordered):
+        for name, gap in _gaps(small, ordered[position + 1 :], np.array(steps[::-1], float)).items():
+            near[small.name].append((gap, name))
+            near[name].append((gap, small.name))
+    return {name: tuple(other for _, other in sorted(pairs)[:MOST]) for name, pairs in near.items()}
+
+
+def _gaps(small: BoxFound, others: Sequence[BoxFound], step: NDArray[np.float64]) -> dict[str, float]:
+    """Gaps up to NEAR between a structure and others whose boxes are not smaller; ``step`` along (z, y, x)."""
+    sizes = small.where[0][0].shape
+    area = padded(small.block, tuple(int(NEAR // s) + 1 for s in step), sizes)
+    inside = [(other, part) for other in others if (part := _common(area, other.block)) is not None]
+    if not inside:
+        return {}
+    mask = small.mask(area)
+    grown = mask
+    for axis in range(mask.ndim):
+        grown = widened(grown, axis, 1)
+    shell: NDArray[np.float64] | None = None
+    gaps: dict[str, float] = {}
+    for other, part in inside:
+        theirs = other.mask(part)
+        local = tuple(slice(p.start - a.start, p.stop - a.start) for p, a in zip(part, area, strict=True))
+        if (theirs & grown[local]).any():
+            gaps[other.name] = 0.0
+        elif theirs.any():
+            shell = np.argwhere(grown & ~mask) * step if shell is None else shell
+            places = (np.argwhere(_surface(theirs)) + [s.start for s in local]) * step
+            gap = _shortest(shell, places)
+            if gap <= NEAR:
+                gaps[other.name] = gap
+    return gaps
+
+
+def _common(a: Block, b: Block) -> Block | None:
+    both = tuple(slice(max(p.start, q.start), min(p.stop, q.stop)) for p, q in zip(a, b, strict=True))
+    return both if all(s.start < s.stop for s in both) else None
+
+
+def _surface(mask: Mask) -> Mask:
+    """Voxels with a neighbour, along an axis, outside the mask or the array; the nearest voxel to any outside place is one."""
+    core = mask.copy()
+    for axis in range(mask.ndim):
+        target, source = np.moveaxis(core, axis, 0), np.moveaxis(mask, axis, 0)
+        target[1:] &= source[:-1]
+        target[:-1] &= source[1:]
+        target[0] = target[-1] = False
+    return mask & ~core
+
+
+def _shortest(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Shortest distance of two point sets, six decimals; infinite if it exceeds NEAR."""
+    from scipy.spatial import cKDTree
+
+    reach = NEAR + 1e-6
+    kept = [p[((p >= q.min(axis=0) - reach) & (p <= q.max(axis=0) + reach)).all(axis=1)] for p, q in ((a, b), (b, a))]
+    few, many = sorted(kept, key=len)
+    if len(few) == 0:
+        return math.inf
+    distances, _ = cKDTree(few).query(many, distance_upper_bound=reach)
+    return round(float(distances.min()), 6)
+
+
+# --- The two key points of a structure: inside it, apart, and on different parts.
+
+
+APART = 10.0
+"""Model pixels; the distance of the points must exceed it for the full reward of the grounding task."""
+SECOND = 0.30
+"""Least size of the second piece, as a share of the largest."""
+_ENOUGH, _FEW = 4096, 64
+_MOST_ENDS = 1024
+Index = NDArray[np.intp]  # one or many places along (z, y, x)
+Step = NDArray[np.float64]  # along (z, y, x)
+Pair = tuple[Index, Index]
+
+
+def key_points(mask: Mask, origin: Sequence[int], steps: Sequence[float]) -> tuple[Point, Point]:
+    """Two points of a mask, as the module text says.
+
+    Source: MedReasoner, arXiv 2508.08177, for what the points are for; the choice is our own.
+    """
+    if not mask.any():
+        raise GeometryError("the mask is empty in the model frame", "at least one pixel", "leave the structure out")
+    view, starts, strides = _thinned(mask)
+    step: Step = np.array(steps[::-1], float) * strides
+    pieces = _pieces(view)
+    parts = pieces if len(pieces) == 2 else _halves(pieces[0], step)
+    pair = _deepest(parts[0], step), _deepest(parts[-1], step)
+    if _distance(*pair, strides) <= APART:
+        pair = _ends(np.logical_or.reduce(pieces), step, strides)
+    offset = starts + np.array(origin[::-1])
+    first, second = sorted(tuple(int(v) for v in (p * strides + offset)[::-1]) for p in pair)
+    return first, second
+
+
+def _thinned(mask: Mask) -> tuple[Mask, Index, Index]:
+    """Every n-th pixel along x and y of a large mask, with the first one and n along every axis."""
+    stride = 1
+    while mask.size > _ENOUGH * stride**2:
+        stride += 1
+    starts, strides = np.zeros(mask.ndim, np.intp), np.ones(mask.ndim, np.intp)
+    strides[-2:] = stride
+    starts[-2:] = [(n - 1) % stride // 2 for n in mask.shape[-2:]]
+    view = mask[tuple(slice(int(a), None, int(s)) for a, s in zip(starts, strides, strict=True))]
+    if stride > 1 and np.count_nonzero(view) < _FEW:
+        return mask, np.zeros_like(starts), np.ones_like(strides)
+    return view, starts, strides
+
+
+def _pieces(mask: Mask) -> list[Mask]:
+    """The largest connected piece, and the second one if it is large enough."""
+    labels, count = ndimage.label(mask, np.ones((3,) * mask.ndim, bool))
+    if count == 1:
+        return [mask]
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    first, second = np.argsort(-sizes, kind="stable")[:2]
+    return [labels == v for v in (first, second) if sizes[v] >= SECOND * sizes[first]]
+
+
+def _along(index: Index, mask: Mask, step: Step) -> NDArray[np.float64]:
+    """Place of pixels along the main axis of a mask."""
+    _, scatter = moments(mask, tuple(step[::-1]))
+    axis = main_axes(scatter)[1][0]
+    along: NDArray[np.float64] = np.round((index * (np.array(axis[::-1]) * step)).sum(axis=1), 9)
+    return along
+
+
+def _halves(mask: Mask, step: Step) -> list[Mask]:
+    """Two halves of equal mass across the main axis; one for a single pixel."""
+    index = np.argwhere(mask)
+    order = np.argsort(_along(index, mask, step), kind="stable")
+    halves = []
+    for chosen in np.split(order, [len(order) // 2]):
+        half = np.zeros(mask.shape, bool)
+        half[tuple(index[chosen].T)] = True
+        halves.append(half)
+    return [half for half in halves if half.any()]
+
+
+def _deepest(mask: Mask, step: Step) -> Index:
+    depth = _depth(mask, step)
+    index = np.argwhere(depth >= depth.max() * (1 - 1e-9))
+    place: Index = index[int(_away(index, mask, step).argmin())]
+    return place
+
+
+def _away(index: Index, mask: Mask, step: Step) -> Step:
+    """Squared distance of pixels to the centroid of a mask."""
+    centre, _ = moments(mask, tuple(step[::-1]))
+    squared: NDArray[np.float64] = np.round((((index + 0.5 - np.array(centre[::-1])) * step) ** 2).sum(axis=1), 9)
+    return squared
+
+
+def _depth(mask: Mask, step: Step) -> NDArray[np.float64]:
+    """Distance of every pixel to the nearest one outside; beyond the block is outside."""
+    depth: NDArray[np.float64] = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=step)
+    return depth[(slice(1, -1),) * mask.ndim]
+
+
+def _ends(mask: Mask, step: Step, strides: Index) -> Pair:
+    """The ends of the medial axis, or the farthest pair."""
+    index = np.argwhere(mask)
+    along = _along(index, mask, step)
+    away = _away(index, mask, step)
+    depth = _depth(mask, step)[mask]
+    for level in np.unique(depth)[::-1]:
+        deep = np.flatnonzero(depth >= level)
+        first, last = (deep[np.lexsort((away[deep], sign * along[deep]))[0]] for sign in (1, -1))
+        ends = index[first], index[last]
+        if _distance(*ends, strides) > APART:
+            return ends
+    return _farthest(mask, strides)
+
+
+def _farthest(mask: Mask, strides: Index) -> Pair:
+    """The two pixels farthest from each other; both are the first or the last of their rows."""
+    before, after = np.zeros_like(mask), np.zeros_like(mask)
+    before[..., 1:], after[..., :-1] = mask[..., :-1], mask[..., 1:]
+    index = np.argwhere(mask & ~(before & after))
+    index = index[:: max(1, -(-len(index) // _MOST_ENDS))]
+    squared: NDArray[Any] = (((index[:, None] - index[None]) * strides) ** 2).sum(axis=2)
+    first, second = divmod(int(squared.argmax()), len(index))
+    return index[first], index[second]
+
+
+def _distance(a: Index, b: Index, strides: Index) -> float:
+    """Model pixels between two pixels."""
+    return math.dist((a * strides).tolist(), (b * strides).tolist())
+
+
+# --- Masks become a scene: the one place where structures are measured for questions.
+
+
+SMALLEST = {"image": 24, "volume": 16}
+"""Least model pixels of a structure in an image, model voxels in a volume."""
+SLIVER = 0.02
+"""Least share of the picture that a structure at its border must reach inwards."""
+MOST_PARTS = 32
+"""How many components are listed."""
+SPECK = 0.01
+"""Components below this share of the structure are not counted."""
+
+Mask = NDArray[np.bool_]
+
+
+def describe(loaded: Loaded, rule: FrameRule, *, case: str, patient: str | None = None) -> Scene:
+    """Everything that questions may know about one image or volume.
+
+    Args:
+        loaded: Case and masks on its canonical grid.
+        rule: Frame rule of the data set; its window gives the grey levels for contrasts.
+        case: Identifier of the case in the data set.
+        patient: Patient identifier; None takes the item's.
+
+    Returns:
+        The scene. Empty masks give no structures; every annotated name without a voxel is absent.
+
+    Raises:
+        ImageReadError: If a mask has another grid than the image.
+        FormatError: If the picture fits no model frame, or the window cannot be used.
+        GeometryError: If the spacing is not positive or lacks an axis.
+    """
+    for number, layer in enumerate(loaded.layers):
+        check_masks(loaded.case, layer.labels, f"layer {number}")
+    grid = grid_of(loaded, rule)
+    found = find(loaded.layers)
+    clear = {f.name: (f, sample) for f in found if (sample := _clear_sample(f, grid)) is not None}
+    near = neighbours([f for f, _ in clear.values()], grid.steps)
+    grey = grey_levels(loaded.case, rule.window) if clear else None
+    structures = {
+        name: _structure(f, grid, sample=sample, near=near[name], grey=grey) for name, (f, sample) in sorted(clear.items())
+    }
+    present = {f.name for f in found}
+    return Scene(
+        case=case,
+        patient=loaded.item.patient if patient is None else patient,
+        kind=loaded.case.kind,
+        modality=loaded.case.modality or loaded.item.modality,
+        frame=grid.frame,
+        shape=loaded.case.geometry.shape,
+        spacing_mm=grid.spacing_mm,
+        extent=grid.extent,
+        space=grid.space,
+        unit=grid.unit,
+        structures=structures,
+        absent=tuple(sorted({readable(n) for n in loaded.item.annotated} - present)),
+        unclear=tuple(sorted(present - set(structures))),
+    )
+
+
+def _clear_sample(found: BoxFound, grid: Grid) -> Mask | None:
+    """The mask as the model frame samples it inside its model box, or None if the structure is unclear."""
+    box = grid.model_box(found.block)
+    low, high = _corners(box)
+    if min(b - a for a, b in zip(low[:2], high[:2], strict=True)) < MIN_SIDE or _is_sliver(found.block, grid.sizes):
+        return None
+    if grid.model_voxels(int(np.count_nonzero(found.mask()))) < SMALLEST[grid.frame.kind]:
+        return None
+    sample = found.mask(_nearest(low, high, grid))
+    return sample if np.count_nonzero(sample) >= 2 else None
+
+
+def _is_sliver(block: Block, sizes: tuple[int, ...]) -> bool:
+    for side, size in zip(reversed(block), sizes, strict=True):
+        at_border = side.start == 0 or side.stop == size
+        if size > 4 and at_border and side.stop - side.start < max(2, SLIVER * size):
+            return True
+    return False
+
+
+def _nearest(low: tuple[int, ...], high: tuple[int, ...], grid: Grid) -> tuple[Any, ...]:
+    """Canonical pixels under the centres of the model pixels of a box, as an index along (z, y, x) or (y, x)."""
+    axes = list(zip(low, high, grid.sizes, grid.model_sizes, strict=True))[::-1]
+    if all(n == m for _, _, n, m in axes):
+        return tuple(slice(a, b) for a, b, _, _ in axes)
+    return np.ix_(*((2 * np.arange(a, b) + 1) * n // (2 * m) for a, b, n, m in axes))
+
+
+def _structure(found: BoxFound, grid: Grid, *, sample: Mask, near: tuple[str, ...], grey: NDArray[np.uint8] | None) -> Structure:
+    """Measures one structure; its mask lives no longer than this call."""
+    mask = found.mask()
+    low, high = found.corners
+    box = grid.model_box(found.block)
+    place, scatter = moments(mask, grid.steps)
+    centre = grid.centre([p + a for p, a in zip(place, low, strict=True)])
+    pieces, counts = components(mask, MOST_PARTS)
+    voxels = int(counts.sum())
+    return Structure(
+        name=found.name,
+        box_canonical=(*low, *high),
+        box_voxel=grid.voxel_box(found.block),
+        box_model=box,
+        voxels=voxels,
+        measure=grid.measure(voxels),
+        centre=centre,
+        side=grid.side(centre),
+        parts=tuple(_part(_shifted(block, found.block), n, grid) for block, n in pieces),
+        part_count=int(np.count_nonzero(counts >= SPECK * voxels)),
+        neighbours=near,
+        slices=_slices(box),
+        borders=grid.borders(found.block),
+        contrast=0.0 if grey is None else contrast(grey, found),
+        elongation=elongation(scatter),
+        points=key_points(sample, _corners(box)[0], grid.model_steps),
+    )
+
+
+def _part(block: Block, voxels: int, grid: Grid) -> Part:
+    low, high = corners(block)
+    return Part((*low, *high), grid.model_box(block), grid.measure(voxels), voxels)
+
+
+def _shifted(block: Block, outer: Block) -> Block:
+    """A block inside another one, in the indices of the whole grid."""
+    return tuple(slice(o.start + b.start, o.start + b.stop) for b, o in zip(block, outer, strict=True))
+
+
+def _slices(box: Box) -> tuple[int, int]:
+    """Model slices of a box, so that words about slices and the box beside them agree."""
+    return (int(box.z1), int(box.z2)) if isinstance(box, Box3D) else (0, 1)
+
+
+def _corners(box: Box) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Lower and upper corner (x, y[, z]) of a model box."""
+    numbers = tuple(int(v) for v in box.coords)
+    return numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]

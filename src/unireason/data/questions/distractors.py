@@ -1,0 +1,417 @@
+"""Cheap reproducible draws.
+
+A scene gives rise to hundreds of small draws, for which numpy's generator is slow. Python's ``random()`` promises the same
+sequence for the same seed in every version; its other methods do not, so they are written out here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from unireason.data import scene as names
+from unireason.data.scene import Scene, Structure
+
+# --- Cheap reproducible draws.
+
+
+T = TypeVar("T")
+
+
+class Dice:
+    """Draws seeded by one number of a numpy generator."""
+
+    __slots__ = ("_draw",)
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        """Take one number from ``rng``."""
+        self._draw = random.Random(int(rng.integers(1 << 62))).random
+
+    def uniform(self, low: float, high: float) -> float:
+        """A number in [low, high)."""
+        return low + (high - low) * self._draw()
+
+    def below(self, n: int) -> int:
+        """A whole number in [0, n); n at least 1."""
+        return int(self._draw() * n)
+
+    def pick(self, items: Sequence[T]) -> T:
+        """One of the items; there must be one."""
+        return items[int(self._draw() * len(items))]
+
+    def shuffled(self, items: Sequence[T]) -> list[T]:
+        """The items in random order."""
+        order = list(items)
+        for i in range(len(order) - 1, 0, -1):
+            j = int(self._draw() * (i + 1))
+            order[i], order[j] = order[j], order[i]
+        return order
+
+
+# --- Where structures lie: directions, parts of the picture, and which structures may be held against each other.
+
+
+if TYPE_CHECKING:
+    pass
+
+MARGIN = 0.05
+"""Of the picture's size: a centre nearer to the middle than this is on neither side."""
+DOMINANCE = 2.0
+"""An offset is in the direction of one axis if it is so many times larger there than on any other axis."""
+NESTED = 0.8
+"""Boxes that share so much of the smaller one hold structures that may lie inside each other."""
+MOST_OTHERS = 16
+"""So many other patients are asked whether something is possible."""
+SCATTERED = 0.8
+"""A structure whose largest part holds less than this has no one place."""
+
+DIRECTIONS = {
+    "patient": (("right", "left"), ("anterior", "posterior"), ("inferior", "superior")),
+    "picture": (("left", "right"), ("above", "below")),
+}
+"""Words for directions towards smaller and larger values, an axis each."""
+_PARTS = {"patient": DIRECTIONS["patient"], "picture": (("left", "right"), ("upper", "lower"))}
+_AXES = {("patient", 2): ("xy",), ("patient", 3): ("xy", "xz", "yz"), ("picture", 2): ("xy",), ("picture", 3): ("xy",)}
+_POSITION = frozenset(
+    (
+        *(
+            "upper",
+            "lower",
+            "superior",
+            "inferior",
+            "anterior",
+            "posterior",
+            "ventral",
+            "dorsal",
+            "front",
+            "back",
+            "top",
+            "bottom",
+        ),
+        *("middle", "central", "medial", "lateral", "cranial", "caudal", "ascending", "descending"),
+    )
+)
+
+
+class Places:
+    """One scene, with what is asked of it again and again.
+
+    Attributes:
+        scene: The scene.
+        all: Its structures in order of their names, unions of others left out.
+        placed: Those with one place: their largest part holds most of them, and no word of the name tells a position.
+        words: Directions by axis, the one towards smaller values first.
+        axes: Pairs of axes that span parts.
+        boxes: Box of every structure in the model frame, as whole numbers.
+        centres: Centre of every structure.
+        signs: Side of the picture's middle by axis for every structure: -1, 1, or 0 within the margin.
+        peers: Scenes of other patients; None if there are none to compare with.
+    """
+
+    __slots__ = ("_others", "_related", "all", "axes", "boxes", "centres", "peers", "placed", "scene", "signs", "words")
+
+    def __init__(self, scene: Scene, peers: Peers | None = None) -> None:
+        """Look a scene over."""
+        self.scene = scene
+        self.peers = peers
+        self.all = [n for n in scene.structures if "union" not in n]
+        self.placed = [n for n in self.all if compact(scene.structures[n]) and not tells_position(n)]
+        self.words = DIRECTIONS[scene.space][: len(scene.extent)]
+        self.axes = _AXES[scene.space, len(scene.extent)]
+        self.boxes = {n: tuple(map(int, scene.structures[n].box_model.coords)) for n in self.all}
+        self.centres = {n: scene.structures[n].centre for n in self.all}
+        self.signs = {n: tuple(map(_sign, c, scene.extent)) for n, c in self.centres.items()}
+        self._related: dict[tuple[str, str], bool] = {}
+        self._others: dict[tuple[str, ...], list[Places]] = {}
+
+    @property
+    def alone(self) -> bool:
+        """True if there are no scenes of other patients to compare with."""
+        return self.peers is None
+
+    def others(self, *involved: str) -> list[Places]:
+        """Scenes of other patients in which all the structures are there: what is true of one of them, anatomy does not rule out."""
+        known = self._others.get(involved)
+        if known is None:
+            found = () if self.peers is None else self.peers.of(self.scene, *involved)
+            known = self._others[involved] = list(islice(found, MOST_OTHERS))
+        return known
+
+    def every(self, *involved: str) -> list[Places]:
+        """Like ``others``, but all that are known: to count what is frequent."""
+        return [] if self.peers is None else list(self.peers.of(self.scene, *involved))
+
+    def offset(self, a: str, b: str) -> tuple[float, ...]:
+        """From the centre of b to that of a."""
+        return tuple(p - q for p, q in zip(self.centres[a], self.centres[b], strict=True))
+
+    def distance(self, a: str, b: str) -> float:
+        """Between two centres."""
+        return math.hypot(*self.offset(a, b))
+
+    def direction(self, a: str, b: str) -> str:
+        """Direction of a seen from b; "" if no axis dominates, or one without a word does."""
+        offset = self.offset(a, b)
+        sizes = [abs(d) for d in offset]
+        axis = sizes.index(max(sizes))
+        others = [s for i, s in enumerate(sizes) if i != axis]
+        far = sizes[axis] >= MARGIN * self.scene.extent[axis] and sizes[axis] >= DOMINANCE * max(others)
+        return self.words[axis][offset[axis] > 0] if far and axis < len(self.words) else ""
+
+    def part(self, name: str, axes: str) -> str:
+        """The part of the picture in which a structure lies; "" if it is too near to a border between parts."""
+        signs = self.signs[name]
+        pair = [(i, signs[i]) for i in map("xyz".index, axes)]
+        return part_text(self.scene.space, tuple(pair)) if all(s for _, s in pair) else ""
+
+    def outside(self, name: str, axes: str, other: str) -> bool:
+        """True if a structure certainly lies in another part than ``other``, whose part is known."""
+        mine, theirs = self.signs[name], self.signs[other]
+        return any(mine[i] == -theirs[i] for i in map("xyz".index, axes))
+
+    def related(self, a: str, b: str) -> bool:
+        """True if one may be part of the other, by their names or because their boxes lie inside each other."""
+        key = (a, b) if a < b else (b, a)
+        known = self._related.get(key)
+        if known is None:
+            first, second = (self.scene.structures[n].box_canonical for n in key)
+            known = self._related[key] = kin(a, b) or max(held(first, second), held(second, first)) >= NESTED
+        return known
+
+
+def _sign(centre: float, extent: float) -> int:
+    return 0 if abs(centre) < MARGIN * extent else 1 if centre > 0 else -1
+
+
+def part_text(space: str, pair: tuple[tuple[int, int], ...]) -> str:
+    """Name of a part of the picture."""
+    found = [_PARTS[space][axis][sign > 0] for axis, sign in pair]
+    return " ".join(found if space == "patient" else reversed(found))
+
+
+def parts(space: str, axes: str) -> list[tuple[str, tuple[tuple[int, int], ...]]]:
+    """The four parts that two axes span, with the signs of their sides."""
+    first, second = map("xyz".index, axes)
+    pairs = [((first, s), (second, t)) for s in (-1, 1) for t in (-1, 1)]
+    return [(part_text(space, pair), pair) for pair in pairs]
+
+
+def compact(structure: Structure) -> bool:
+    """True if one part holds most of the structure, so that its centre tells where it lies."""
+    return structure.part_count <= 1 or (bool(structure.parts) and structure.parts[0].voxels >= SCATTERED * structure.voxels)
+
+
+@lru_cache(maxsize=4096)
+def words_of(name: str) -> frozenset[str]:
+    """Words of a name, plurals cut."""
+    return frozenset(w[:-1] if w.endswith("s") else w for w in name.split())
+
+
+@lru_cache(maxsize=4096)
+def group_of(name: str) -> str:
+    """``names.group``, kept: it tries many patterns."""
+    return names.group(name)
+
+
+def is_lesion(name: str) -> bool:
+    """True if the structure is a lesion."""
+    return group_of(name) == "lesion"
+
+
+def tells_position(name: str) -> bool:
+    """True if a word of the name tells a position other than left or right."""
+    return not _POSITION.isdisjoint(name.split())
+
+
+def kin(a: str, b: str) -> bool:
+    """True if one name is a special case of the other ("kidney", "left kidney", "left kidney cyst")."""
+    first, second = words_of(a), words_of(b)
+    return first <= second or second <= first
+
+
+def one_side(candidates: Iterable[str]) -> bool:
+    """True if all names tell the same side, or none tells one."""
+    return len({names.side_of(n) for n in candidates}) <= 1
+
+
+def held(inner: tuple[int, ...], outer: tuple[int, ...]) -> float:
+    """Share of one box that lies in another; boxes half-open, whole numbers, not empty."""
+    half = len(inner) // 2
+    common, whole = 1, 1
+    for i in range(half):
+        common *= max(0, min(inner[half + i], outer[half + i]) - max(inner[i], outer[i]))
+        whole *= inner[half + i] - inner[i]
+    return common / whole
+
+
+# --- Scenes of other patients, by which wrong options become plausible.
+
+
+EACH = 24
+"""Scenes kept of every structure and kind."""
+GROUP = 4
+"""Patients that exchange a structure's box, slices or size: one is asked, the others lend theirs as wrong ones."""
+MOST = 120
+"""Scenes looked at of every structure: those kept for another one may hold it too."""
+
+
+Key = tuple[str, str, str, str]
+
+
+class Peers:
+    """Scenes of other patients, by structure: some of the whole data set, and those that are near in the list of items."""
+
+    def __init__(self, scenes: Iterable[Scene], near: Iterable[Scene] = ()) -> None:
+        """Sort scenes by what they hold."""
+        whole = [Places(scene) for scene in scenes]
+        self._any = whole
+        self._all = _sorted(whole, MOST)
+        self._near = _sorted(map(Places, near), None)
+
+    def beside(self, near: Iterable[Scene]) -> Peers:
+        """The same with other scenes to exchange with."""
+        other = Peers(())
+        other._any, other._all, other._near = self._any, self._all, _sorted(map(Places, near), None)
+        return other
+
+    def of(self, scene: Scene, *names: str) -> Iterator[Places]:
+        """Scenes of other patients that hold all the named structures, of the same kind, with directions and units of one sort."""
+        more = names[1:]
+        for places in self._all.get(_key(scene, names[0]), ()):
+            centres = places.centres
+            if places.scene.patient != scene.patient and all(n in centres for n in more):
+                yield places
+
+    def any_of(self, scene: Scene) -> list[Places]:
+        """All scenes of other patients of the same kind, whatever they hold: of every structure as many, so rare ones are too frequent."""
+        return [p for p in self._any if p.scene.kind == scene.kind and p.scene.patient != scene.patient]
+
+    def exchange(self, scene: Scene, name: str) -> list[Places]:
+        """Near scenes of other patients that lend what is true of a structure to this one; at most three, one a patient."""
+        first: dict[str, Places] = {}
+        for places in self._near.get(_key(scene, name), []):
+            first.setdefault(places.scene.patient, places)
+        order = sorted(first, key=lambda patient: _rank(name, patient))
+        for start in range(0, len(order), GROUP):
+            if order[start] == scene.patient:
+                lenders = [first[patient] for patient in order[start + 1 : start + GROUP]]
+                return lenders if first[scene.patient].scene.case == scene.case else []
+        return []
+
+
+def _rank(name: str, patient: str) -> bytes:
+    """Where a patient stands among those that hold a structure."""
+    return hashlib.blake2b(f"{name}\0{patient}".encode(), digest_size=8).digest()
+
+
+def _key(scene: Scene, name: str) -> Key:
+    return scene.kind, scene.space, scene.unit, name
+
+
+def _sorted(scenes: Iterable[Places], most: int | None) -> dict[Key, list[Places]]:
+    """Scenes by structure, at most so many of each."""
+    found: defaultdict[Key, list[Places]] = defaultdict(list)
+    for places in scenes:
+        for name in places.all:
+            same = found[_key(places.scene, name)]
+            if most is None or len(same) < most:
+                same.append(places)
+    return dict(found)
+
+
+class PeerChoice:
+    """Chooses which scenes become peers, while all scenes pass by once."""
+
+    def __init__(self, seed: int, *, each: int = EACH) -> None:
+        """Start with none."""
+        self._seed, self._each = seed, each
+        self._kept: defaultdict[tuple[str, str], dict[str, tuple[bytes, str]]] = defaultdict(dict)
+        self._scenes: dict[str, tuple[Scene, int]] = {}
+
+    def offer(self, scene: Scene) -> None:
+        """Take a scene into account."""
+        for name in scene.structures:
+            kept = self._kept[scene.kind, name]
+            if scene.patient in kept:
+                continue
+            rank = hashlib.blake2b(f"{self._seed}\0{name}\0{scene.patient}".encode(), digest_size=8).digest()
+            if len(kept) == self._each:
+                last = max(kept, key=lambda patient: kept[patient])
+                if rank > kept[last][0]:
+                    continue
+                self._release(kept.pop(last)[1])
+            kept[scene.patient] = (rank, scene.case)
+            held = self._scenes.get(scene.case)
+            self._scenes[scene.case] = (_slim(scene), 1) if held is None else (held[0], held[1] + 1)
+
+    def _release(self, case: str) -> None:
+        scene, uses = self._scenes[case]
+        if uses == 1:
+            del self._scenes[case]
+        else:
+            self._scenes[case] = (scene, uses - 1)
+
+    def chosen(self) -> list[Scene]:
+        """The scenes kept, in order of their cases."""
+        return [self._scenes[case][0] for case in sorted(self._scenes)]
+
+
+def _slim(scene: Scene) -> Scene:
+    """A scene without what no question about another patient needs."""
+    kept = {name: replace(s, parts=s.parts[:1]) for name, s in scene.structures.items()}
+    return replace(scene, structures=kept, absent=(), unclear=())
+
+
+# --- Keeping questions at such a rate that every option offered is right equally often.
+
+
+RAREST = 0.2
+"""An option that is right less than so many times as often as the commonest is too rare to be made up for: the ratio is not known well."""
+SMOOTH = 1.0
+"""Added to both counts: of a few patients, one more or less is chance."""
+PLACE_WIDTH, SIZE_WIDTH = 0.04, 0.2
+"""How far boxes of a structure may differ to count as alike: centres, as a share of the frame; sides, as the logarithm of their ratio."""
+
+
+Votes = Callable[[Sequence[str]], Mapping[str, float]]
+"""Of some options, how often each is the right one among them in other patients."""
+
+
+def evened(places: Places, dice: Dice, right: str, wrong: Sequence[str], votes: Votes) -> list[str]:
+    """The wrong options to offer beside the right one, so that all are right equally often."""
+    if places.alone:
+        return list(wrong)
+    for chosen in (wrong, wrong[:1]) if len(wrong) > 1 else (wrong,):
+        count = votes((right, *chosen))
+        every = [count.get(option, 0.0) for option in (right, *chosen)]
+        least = min(every)
+        if least > RAREST * max(every):
+            return list(chosen) if dice.uniform(0, count[right] + SMOOTH) < least + SMOOTH else []
+    return []
+
+
+def tally(found: Iterable[str]) -> dict[str, float]:
+    """How often each option was found right; "" is none."""
+    count: dict[str, float] = {}
+    for option in found:
+        if option:
+            count[option] = count.get(option, 0.0) + 1.0
+    return count
+
+
+def alike(a: tuple[int, ...], b: tuple[int, ...], frame: tuple[int, ...]) -> float:
+    """How alike two boxes are in place and size: 1 if equal, near 0 if not at all."""
+    half, far = len(a) // 2, 0.0
+    for i in range(half):
+        far += ((a[i] + a[half + i] - b[i] - b[half + i]) / 2 / frame[i] / PLACE_WIDTH) ** 2
+        far += (math.log((a[half + i] - a[i]) / (b[half + i] - b[i])) / SIZE_WIDTH) ** 2
+    return math.exp(-far / 2)

@@ -1,0 +1,551 @@
+"""Candidate questions of all six families about one scene."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
+from itertools import pairwise
+
+import numpy as np
+
+from unireason.data import scene
+from unireason.data import scene as names
+from unireason.data.rationale.wording import amount, is_plural, the, unit_of
+from unireason.data.scene import DataQuestion, Scene, Structure
+from unireason.grounding.grammar import number_text
+
+from . import places
+from .distractors import Dice, Peers, Places, evened, group_of, is_lesion, kin, tally, words_of
+from .places import exchanged, part_choices
+from .wording import Choice, QuestionDraft, few, rivals, write
+
+# --- Family existence_verification: what is there and what is not, among the structures that the source annotates.
+
+
+FAMILY = "existence_verification"
+_THERE, _MISSING = "it is there", "it is not there"
+
+
+def present(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Is a structure there? Yes and no take turns, beginning with either."""
+    there, missing = dice.shuffled(places.all), dice.shuffled(certainly_absent(places))
+    turns = [there, missing] if dice.below(2) else [missing, there]
+    for i in range(max(len(there), len(missing))):
+        for names_left in turns:
+            if i < len(names_left) and there:
+                yield _present(places, dice, names_left[i], yes=names_left is there)
+
+
+def _present(places: Places, dice: Dice, name: str, *, yes: bool) -> DataQuestion:
+    right: Choice = ("yes", _THERE) if yes else ("no", _MISSING)
+    wrong: Choice = ("no", _THERE) if yes else ("yes", _MISSING)
+    needs = [name] if yes else helpful(places, dice, name)
+    return write(places, dice, QuestionDraft(FAMILY, "present", (name,), right, [wrong], needs, {"x": _any(name)}))
+
+
+def _any(name: str) -> str:
+    """A name with the article that does not take for granted that it is there."""
+    if not is_lesion(name) or is_plural(name):
+        return name if is_lesion(name) else the(name)
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def certainly_absent(places: Places) -> list[str]:
+    """Absent structures that nothing there could be taken for: no special case of them, nor the same without its side."""
+    seen = [*places.scene.structures, *places.scene.unclear]
+    taken = [words_of(n) for n in seen]
+    plain = {n for n in seen if not names.side_of(n)}
+    found = []
+    for name in places.scene.absent:
+        words = words_of(name)
+        if "union" not in name and names.base(name) not in plain and not any(words <= other for other in taken):
+            found.append(name)
+    return found
+
+
+def helpful(places: Places, dice: Dice, name: str) -> list[str]:
+    """Structures by which one sees that another is missing: its counterpart, then those of its group, then any."""
+    other, group = names.counterpart(name), group_of(name)
+
+    def rank(candidate: str) -> int:
+        return 0 if candidate == other else 1 if group_of(candidate) == group else 2
+
+    return sorted(dice.shuffled(places.all), key=rank)[: 1 + dice.below(3)]
+
+
+def which_present(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Which of four structures is there; the others are absent, of the same group if possible."""
+    missing = certainly_absent(places)
+    if len(missing) < 3:
+        return
+    for name in dice.shuffled(places.all):
+        wrong = evened(places, dice, name, _alike(dice, missing, name), partial(_only_elsewhere, places, True))
+        if len(wrong) == 3:
+            rest = [(n, _MISSING) for n in wrong]
+            yield write(places, dice, QuestionDraft(FAMILY, "which_present", (), (name, _THERE), rest, (name,)))
+
+
+def which_absent(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Which of four structures is absent; the others are there, of the same group if possible."""
+    if len(places.all) < 3:
+        return
+    for name in dice.shuffled(certainly_absent(places)):
+        there = evened(places, dice, name, _alike(dice, places.all, name), partial(_only_elsewhere, places, False))
+        if len(there) == 3:
+            draft = QuestionDraft(FAMILY, "which_absent", (), (name, _MISSING), [(n, _THERE) for n in there], there)
+            yield write(places, dice, draft)
+
+
+def _only_elsewhere(places: Places, there: bool, options: Sequence[str]) -> dict[str, float]:
+    """How often each option is the only one there (missing) in other patients."""
+    peers = [] if places.peers is None else places.peers.any_of(places.scene)
+    found = []
+    for peer in peers:
+        alone = [n for n in options if (n in peer.scene.structures) == there]
+        found.append(alone[0] if len(alone) == 1 else "")
+    return tally(found)
+
+
+def _alike(dice: Dice, pool: list[str], name: str) -> list[str]:
+    """Three names out of a pool; those of the same group go first, so that the group tells nothing."""
+    group = group_of(name)
+    return sorted(dice.shuffled(pool), key=lambda n: group_of(n) != group)[:3]
+
+
+EXISTENCE_ASKS = (present, which_present, which_absent)
+
+
+# --- Family size_comparison: which structure is larger or smaller, and how large one is, by area or volume.
+
+
+SIZE_FAMILY = "size_comparison"
+LEAST_RATIO, MOST_RATIO = 1.25, 4.0
+FACTORS = (1.35, 1.5, 1.75, 2.0)
+INNER = (0.2, 0.8)
+"""Where in its range a size may lie, on a logarithmic scale."""
+_SCALES = {"mm3": ("ml", 1000.0), "mm2": ("cm2", 100.0)}
+EDGE = 1.05
+"""A size is so many times away from both ends of its range."""
+
+
+def quantity(places: Places) -> str:
+    """What sizes are called."""
+    return "area" if places.scene.kind == "image" else "volume"
+
+
+def _ordered(places: Places, dice: Dice, ask: str) -> Iterator[DataQuestion]:
+    """Questions after the largest or the smallest of two or four."""
+    scene = places.scene
+    whole = [n for n in places.all if not scene.structures[n].borders]
+    sizes = {n: scene.structures[n].measure for n in whole}
+    for right in dice.shuffled(whole):
+        ratios = {n: sizes[right] / sizes[n] if ask == "largest" else sizes[n] / sizes[right] for n in whole}
+        pool = [
+            n
+            for n in whole
+            if ratios[n] >= LEAST_RATIO
+            and not places.related(n, right)
+            and (places.alone or any(_beats(peer, n, right, ask) for peer in places.others(n, right)))
+        ]
+        pool.sort(key=ratios.__getitem__)
+        close = [n for n in pool if ratios[n] <= MOST_RATIO]
+        if not close:
+            continue
+        next_one = dice.pick(close[:4])
+        beyond = [n for n in pool if ratios[n] >= ratios[next_one] and n != next_one]
+        four = len(beyond) >= 2 and dice.below(3)
+        wrong = [next_one, *(dice.shuffled(beyond[:4])[:2] if four else [])]
+        wrong = evened(places, dice, right, wrong, partial(_extreme_elsewhere, places, ask))
+        if wrong:
+            yield _compare(places, dice, ask, [right, *wrong])
+
+
+def _beats(places: Places, a: str, b: str, ask: str) -> bool:
+    """True if one structure is larger (smaller) than another, certainly."""
+    ratio = places.scene.structures[a].measure / places.scene.structures[b].measure
+    return ratio >= LEAST_RATIO if ask == "largest" else ratio * LEAST_RATIO <= 1
+
+
+def _extreme_elsewhere(places: Places, ask: str, options: Sequence[str]) -> dict[str, float]:
+    """How often each option is the largest (smallest) in other patients."""
+    found = []
+    for peer in places.every(*options):
+        sizes = {n: peer.scene.structures[n].measure for n in options}
+        first, second = sorted(options, key=sizes.__getitem__, reverse=ask == "largest")[:2]
+        ratio = sizes[first] / sizes[second] if ask == "largest" else sizes[second] / sizes[first]
+        found.append(first if LEAST_RATIO <= ratio <= MOST_RATIO else "")
+    return tally(found)
+
+
+def _compare(places: Places, dice: Dice, ask: str, chosen: list[str]) -> DataQuestion:
+    unit = unit_of(places.scene.kind, places.scene.unit)
+    facts = [(n, f"it measures {amount(places.scene.structures[n].measure, unit)}") for n in chosen]
+    return write(places, dice, QuestionDraft(SIZE_FAMILY, ask, (), facts[0], facts[1:], chosen, {"size": quantity(places)}))
+
+
+def largest(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Which structure is the largest."""
+    return _ordered(places, dice, "largest")
+
+
+def smallest(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Which structure is the smallest."""
+    return _ordered(places, dice, "smallest")
+
+
+def how_large(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """In which of four ranges the size of a structure lies; only where millimetres are known."""
+    for name in dice.shuffled(places.all):
+        choices = sizes(places, name, dice)
+        if choices:
+            values = {"x": the(name), "size": quantity(places)}
+            yield write(places, dice, QuestionDraft(SIZE_FAMILY, "how_large", (name,), *choices, needs=(name,), values=values))
+
+
+def sizes(places: Places, name: str, dice: Dice) -> tuple[Choice, list[Choice]] | None:
+    """Ranges of size, one of them right; the others hold the structure's sizes in other patients, or lie beside it without peers."""
+    structure = places.scene.structures[name]
+    if places.peers is None:
+        return range_choices(structure, places.scene.unit, dice)
+    if places.scene.unit == "pixels" or structure.borders:
+        return None
+    factor = dice.pick(FACTORS)
+    (low, high), *wrong = exchanged(
+        places, name, lambda peer: _range_around(peer.scene.structures[name].measure, factor, dice), _disjoint
+    )
+    if not wrong or not low * EDGE <= structure.measure <= high / EDGE:
+        return None
+    measured = f"it measures {amount(structure.measure, places.scene.unit)}"
+    facts = [f"{measured}, which is {'more' if r[1] <= low else 'less'}" for r in wrong]
+    large = max(r[1] for r in ((low, high), *wrong)) >= 5 * _SCALES[places.scene.unit][1]
+    texts = [_range_text(r, places.scene.unit, large=large) for r in ((low, high), *wrong)]
+    return (texts[0], measured), list(zip(texts[1:], facts, strict=True))
+
+
+def _range_around(measure: float, factor: float, dice: Dice) -> tuple[float, float]:
+    """A range that holds a size somewhere in its inner part, ends rounded to two digits."""
+    inside = dice.uniform(*INNER)
+    low, high = (float(f"{measure * factor ** (i - inside):.2g}") for i in (0, 1))
+    return low, high
+
+
+def _disjoint(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    return a[1] <= b[0] or b[1] <= a[0]
+
+
+def _range_text(ends: tuple[float, float], unit: str, *, large: bool) -> str:
+    """A range in the large or the small unit."""
+    name, scale = _SCALES[unit] if large else (unit, 1.0)
+    low, high = (number_text(float(f"{end / scale:.2g}")) for end in ends)
+    return f"{low} to {high} {name}"
+
+
+def range_choices(structure: Structure, unit: str, dice: Dice) -> tuple[Choice, list[Choice]] | None:
+    """Four ranges of size, each beginning where the one before ends, the true one at a random rank."""
+    if unit == "pixels" or structure.borders:
+        return None
+    large, scale = _SCALES[unit]
+    size, shown = structure.measure, unit
+    if size >= 5 * scale:
+        size, shown = size / scale, large
+    factor, rank, inside = dice.pick(FACTORS), dice.below(4), dice.uniform(*INNER)
+    edges = [float(f"{size * factor ** (i - rank - inside):.2g}") for i in range(5)]
+    if not edges[rank] * EDGE <= size <= edges[rank + 1] / EDGE:
+        return None
+    ranges = [f"{number_text(low)} to {number_text(high)} {shown}" for low, high in pairwise(edges)]
+    measured = f"it measures {amount(structure.measure, unit)}"
+    wrong = [(r, f"{measured}, which is {'more' if i < rank else 'less'}") for i, r in enumerate(ranges) if i != rank]
+    return (ranges[rank], measured), wrong
+
+
+SIZE_ASKS = (largest, smallest, how_large)
+
+
+# --- Family lesion_analysis: host, brightness, number of parts, place and size of lesions.
+
+
+LESION_FAMILY = "lesion_analysis"
+LEAST_CONTRAST = 12.0
+MOST_PARTS = 12
+SPECKS = (0.005, 0.02)
+"""Parts of such a share of the structure are neither specks nor parts; 1% is the border."""
+
+
+def _lesions(places: Places, dice: Dice) -> list[str]:
+    return dice.shuffled([n for n in places.all if is_lesion(n)])
+
+
+def host(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Which organ holds a lesion: the one whose box goes all round the lesion's; never told by a shared word."""
+    for lesion in _lesions(places, dice):
+        right = _host(places, lesion)
+        if not right:
+            continue
+        pool = [
+            n
+            for n in places.all
+            if n != right
+            and not is_lesion(n)
+            and not kin(n, right)
+            and words_of(n).isdisjoint(words_of(lesion))
+            and not _holds(places.scene.structures[n], places.scene.structures[lesion])
+            and (places.alone or any(_host(peer, lesion) == n for peer in places.others(lesion)))
+        ]
+        neighbours = places.scene.structures[lesion].neighbours
+        wrong = rivals(dice, sorted(pool, key=lambda n: (n not in neighbours, places.distance(n, lesion))))
+        if wrong:
+            facts = [(n, "it does not reach round the lesion") for n in wrong]
+            draft = QuestionDraft(
+                LESION_FAMILY,
+                "host",
+                (lesion,),
+                (right, "it lies all round the lesion"),
+                facts,
+                (lesion, right),
+                {"x": the(lesion)},
+            )
+            yield write(places, dice, draft)
+
+
+def _host(places: Places, lesion: str) -> str:
+    """The organ that certainly holds a lesion; "" if there is none."""
+    mine = places.scene.structures[lesion]
+    organs = [s for s in places.scene.structures.values() if not is_lesion(s.name) and _holds(s, mine)]
+    if len(organs) != 1 or organs[0].name not in mine.neighbours or not words_of(organs[0].name).isdisjoint(words_of(lesion)):
+        return ""
+    inner, outer = mine.box_canonical, organs[0].box_canonical
+    half = len(inner) // 2
+    around = all(outer[i] < inner[i] and inner[half + i] < outer[half + i] for i in range(half))
+    return organs[0].name if around else ""
+
+
+def _holds(organ: Structure, lesion: Structure) -> bool:
+    """True if the middle of the lesion's box lies in the organ's box."""
+    box, mine = organ.box_canonical, lesion.box_canonical
+    half = len(box) // 2
+    return all(2 * box[i] <= mine[i] + mine[half + i] <= 2 * box[half + i] for i in range(half))
+
+
+def brightness(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Whether a lesion is brighter or darker than its surroundings."""
+    for lesion in _lesions(places, dice):
+        contrast = places.scene.structures[lesion].contrast
+        if abs(contrast) < LEAST_CONTRAST:
+            continue
+        right, wrong = ("brighter", "darker") if contrast > 0 else ("darker", "brighter")
+        if not (places.alone or any(peer.scene.structures[lesion].contrast * contrast < 0 for peer in places.others(lesion))):
+            continue
+        fact = f"the grey levels inside are {'higher' if contrast > 0 else 'lower'} than around"
+        yield write(
+            places,
+            dice,
+            QuestionDraft(LESION_FAMILY, "brightness", (lesion,), (right, fact), [(wrong, fact)], (lesion,), {"x": the(lesion)}),
+        )
+
+
+def count(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Into how many parts a lesion falls: four consecutive numbers, the true one at a random rank."""
+    for lesion in _lesions(places, dice):
+        structure = places.scene.structures[lesion]
+        unsure = any(SPECKS[0] <= p.voxels / structure.voxels <= SPECKS[1] for p in structure.parts)
+        parts = structure.part_count
+        least = parts - dice.below(4)
+        if unsure or structure.borders or not 1 <= parts <= MOST_PARTS or least < 1:
+            continue
+        fact = "one part stands alone" if parts == 1 else f"{parts} parts stand apart"
+        wrong = [(str(n), fact) for n in range(least, least + 4) if n != parts]
+        if places.peers is not None:
+            counts = sorted({p.scene.structures[lesion].part_count for p in places.peers.of(places.scene, lesion)} - {parts, 0})
+            wrong = few(dice, [(str(n), fact) for n in counts])
+        if not wrong:
+            continue
+        yield write(
+            places,
+            dice,
+            QuestionDraft(LESION_FAMILY, "count", (lesion,), (str(parts), fact), wrong, (lesion,), {"x": the(lesion)}),
+        )
+
+
+def lesion_side(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """On which side of the picture's middle a lesion lies."""
+    for lesion in _free(places, dice):
+        sign = places.signs[lesion][0]
+        if sign and (places.alone or any(peer.signs[lesion][0] == -sign for peer in places.others(lesion))):
+            both = places.words[0]
+            right, wrong = both[sign > 0], both[sign < 0]
+            fact = f"the centre lies {right} of the middle"
+            draft = QuestionDraft(
+                LESION_FAMILY, "lesion_side", (lesion,), (right, fact), [(wrong, fact)], (lesion,), {"x": the(lesion)}
+            )
+            yield write(places, dice, draft)
+
+
+def _free(places: Places, dice: Dice) -> list[str]:
+    """Lesions with one place whose names tell nothing of it."""
+    return [n for n in _lesions(places, dice) if n in places.placed and not names.side_of(n)]
+
+
+def lesion_quadrant(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """In which of four parts a lesion lies."""
+    for lesion in _free(places, dice):
+        for axes in dice.shuffled(places.axes):
+            choices = part_choices(places, lesion, axes)
+            if choices and choices[1]:
+                choices = (choices[0], few(dice, choices[1]))
+                values = {"x": the(lesion)}
+                yield write(
+                    places,
+                    dice,
+                    QuestionDraft(LESION_FAMILY, "lesion_quadrant", (lesion, axes), *choices, needs=(lesion,), values=values),
+                )
+
+
+def lesion_extent(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """In which of four ranges the size of a lesion lies."""
+    for lesion in _lesions(places, dice):
+        choices = sizes(places, lesion, dice)
+        if choices:
+            values = {"x": the(lesion), "size": quantity(places)}
+            yield write(
+                places, dice, QuestionDraft(LESION_FAMILY, "lesion_extent", (lesion,), *choices, needs=(lesion,), values=values)
+            )
+
+
+LESION_ASKS = (host, brightness, count, lesion_side, lesion_quadrant, lesion_extent)
+
+
+# --- Candidate questions of all six families about one scene.
+
+
+Ask = Callable[[Places, Dice], Iterator[DataQuestion]]
+
+ASKS: dict[str, tuple[Ask, ...]] = {
+    places.FAMILY: places.ASKS,
+    places.SPATIAL_FAMILY: places.SPATIAL_ASKS,
+    FAMILY: EXISTENCE_ASKS,
+    SIZE_FAMILY: SIZE_ASKS,
+    places.RELATION_FAMILY: places.RELATION_ASKS,
+    LESION_FAMILY: LESION_ASKS,
+}
+"""Kinds of question by family, in the order of ``question.FAMILIES``."""
+
+
+def candidates(scene: Scene, rng: np.random.Generator, *, each: int = 6, peers: Peers | None = None) -> list[DataQuestion]:
+    """Varied questions about a scene, each with exactly one right option."""
+    if not scene.structures:
+        return []
+    places, dice = Places(scene, peers), Dice(rng)
+    return [question for asks in ASKS.values() for question in _turns(asks, places, dice, each)]
+
+
+def _turns(asks: tuple[Ask, ...], places: Places, dice: Dice, each: int) -> list[DataQuestion]:
+    """Up to ``each`` questions, one kind after the other until all have no more."""
+    found: list[DataQuestion] = []
+    going = [ask(places, dice) for ask in dice.shuffled(asks)]
+    while going and len(found) < each:
+        for questions in list(going):
+            question = next(questions, None)
+            if question is None:
+                going.remove(questions)
+            elif question not in found and len(found) < each:
+                found.append(question)
+    return found
+
+
+# --- What organs do, and words that give a name away; plain anatomy, no logic beyond the look-up.
+
+
+FUNCTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (r"kidneys?", ("filters the blood and makes urine", "clears waste from the blood into the urine")),
+    (r"liver", ("makes bile and stores sugar", "takes up what the gut absorbs and makes bile")),
+    (r"spleen", ("clears worn red cells from the blood", "filters old blood cells")),
+    (r"stomach", ("churns swallowed food with acid", "receives swallowed food and adds acid to it")),
+    (r"gall ?bladder", ("keeps bile between meals", "concentrates bile and releases it after a meal")),
+    (r"pancreas", ("makes insulin", "makes insulin and digestive juice")),
+    (r"(urinary )?bladder", ("holds urine until it is passed", "fills with urine")),
+    (r"heart", ("pumps the blood", "beats and drives the circulation")),
+    (r"lungs?", ("takes oxygen out of the breathed air", "exchanges gas between air and blood")),
+    (r"aorta", ("takes all blood that the heart sends to the body", "carries blood away from the heart to the body")),
+    (r"(inferior vena cava|postcava)", ("brings blood from legs and belly back to the heart",)),
+    (r"o?esophagus", ("carries swallowed food down through the chest",)),
+    (r"duodenum", ("receives what leaves the stomach",)),
+    (r"adrenal( gland)?", ("makes cortisol", "answers stress with hormones")),
+    (r"prostate", ("adds fluid to semen",)),
+    (r"uterus", ("carries a pregnancy",)),
+    (r"trachea", ("leads breathed air into the chest",)),
+    (r"thyroid( gland)?", ("makes hormones that set the metabolic rate",)),
+    (r"rectum", ("keeps stool until it is passed",)),
+    (r"(spine|vertebrae|vertebral column)", ("carries the weight of the trunk",)),
+    (r"hippocampus", ("lays down new memories",)),
+    (r"optic (disc|disk)", ("is where nerve fibres leave the eye",)),
+)
+"""Pattern of the name without its side, and what it does."""
+
+ABNORMAL = ("does not belong to normal anatomy", "is abnormal", "would not be there in a healthy person")
+
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "kidney": ("renal", "nephr"),
+    "liver": ("hepat",),
+    "heart": ("cardi", "atri", "ventric"),
+    "lung": ("pulmon",),
+    "stomach": ("gastr",),
+    "spleen": ("splen",),
+    "bladder": ("vesic", "urinary"),
+    "gallbladder": ("biliar", "cholecyst"),
+    "brain": ("cereb", "enceph"),
+    "eye": ("ocul", "ophthal"),
+    "skin": ("derm", "cutan"),
+    "bone": ("osse",),
+    "spine": ("verteb", "spinal"),
+    "vertebra": ("spin",),
+    "vertebrae": ("spin",),
+    "rib": ("costal",),
+    "breast": ("mamm",),
+    "esophagu": ("gullet",),
+    "oesophagu": ("gullet",),
+    "bowel": ("intestin", "colon", "gut"),
+    "intestine": ("bowel", "gut"),
+    "colon": ("bowel", "colic"),
+    "trachea": ("airway", "windpipe"),
+    "airway": ("trachea",),
+    "artery": ("arteri",),
+    "vein": ("venous",),
+    "uteru": ("womb", "uter"),
+    "disc": ("disk",),
+    "disk": ("disc",),
+    "muscle": ("muscul",),
+}
+"""Beginnings of words that say the same, by word of a name with a plural's s cut."""
+
+_IDLE = frozenset(("of", "the", "and", "in", "with", "to", "for", "a", "or", "on", "at"))
+_WORD = re.compile(r"[a-z0-9]+")
+_LEAST_STEM = 4
+
+
+@lru_cache(maxsize=4096)
+def function_of(name: str) -> int:
+    """Row of FUNCTIONS that is true of a structure; -1 if there is none. Lesions have no function."""
+    plain = scene.base(name)
+    if is_lesion(name):
+        return -1
+    return next((i for i, (pattern, _) in enumerate(FUNCTIONS) if re.fullmatch(pattern, plain)), -1)
+
+
+@lru_cache(maxsize=8192)
+def gives_away(name: str, text: str) -> bool:
+    """True if a text holds a word of a structure's name, of its counterpart's, or a word that says the same."""
+    mine = {w for w in words_of(name) | words_of(scene.counterpart(name)) if w not in _IDLE}
+    stems = [s for w in mine for s in SYNONYMS.get(w, ())]
+    spoken = {w[:-1] if w.endswith("s") else w for w in _WORD.findall(text.lower())}
+    if is_lesion(name) and any(is_lesion(w) for w in spoken):
+        return True
+    return any(_same(w, s) for w in mine for s in spoken) or any(s.startswith(stem) for stem in stems for s in spoken)
+
+
+def _same(a: str, b: str) -> bool:
+    """True for equal words, or if the shorter one, of four letters at least, is part of the other ("bladder", "gallbladder")."""
+    if a == b:
+        return True
+    short, long = sorted((a, b), key=len)
+    return len(short) >= _LEAST_STEM and short in long

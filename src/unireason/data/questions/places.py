@@ -1,0 +1,552 @@
+"""Family structure_localisation: where a structure lies, as a part of the picture, a box or a range of slices."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from math import ceil, log
+from typing import TypeVar
+
+from unireason.data import scene as names
+from unireason.data.rationale.wording import counted, length, listed, the, unit_of
+from unireason.data.records import box_of
+from unireason.data.scene import DataQuestion
+from unireason.grounding import grammar
+from unireason.metrics.boxes import box_iou
+
+from .distractors import MARGIN, Dice, Places, alike, evened, is_lesion, kin, one_side, part_text, parts, tally
+from .wording import Choice, QuestionDraft, few, rivals, write
+
+# --- Family structure_localisation: where a structure lies, as a part of the picture, a box or a range of slices.
+
+
+FAMILY = "structure_localisation"
+LEAST_STEP = 0.6
+"""Of the side: boxes shifted by that have an IoU of at most 0.25."""
+MOST_STEP = 1.1
+MOST_IOU = 0.4
+"""Boxes or ranges that overlap less certainly differ, rounding included."""
+LEAST_PIXELS, LEAST_SLICES = 6, 2
+T = TypeVar("T")
+_ENDS = (("left edge", "right edge"), ("upper edge", "lower edge"), ("first slice", "last slice"))
+_FAR = (("to the left", "to the right"), ("up", "down"), ("towards the first slice", "towards the last slice"))
+_SHORT = (("on the left", "on the right"), ("at the top", "at the bottom"), ("at the first slice", "at the last slice"))
+MOST_FAULTS = 2
+"""So many edges of a wrong box are spoken of."""
+
+
+def form(places: Places) -> str:
+    """How boxes are written, for the question."""
+    return "[x1,y1,x2,y2] in pixels" if places.scene.kind == "image" else "[x1,y1,z1,x2,y2,z2] in pixels and slices"
+
+
+def part_choices(places: Places, name: str, axes: str) -> tuple[Choice, list[Choice]] | None:
+    """The four parts of two axes as options about one structure: the right one and the others; None within the margin."""
+    right = places.part(name, axes)
+    if not right:
+        return None
+    fact = f"the centre lies in the {right} part"
+    wrong = [
+        (part, f"{fact}, not in the {part} one")
+        for part, _ in parts(places.scene.space, axes)
+        if part != right and (places.alone or any(peer.part(name, axes) == part for peer in places.others(name)))
+    ]
+    return (right, fact), wrong
+
+
+def quadrant(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """In which part a structure lies, out of four, or of two on both sides of one axis."""
+    known = [n for n in places.placed if not is_lesion(n)]
+    for name, axes, only in dice.shuffled([(n, a, o) for n in known for a in places.axes for o in ("", *a)]):
+        choices = None if "x" in axes and names.side_of(name) else part_choices(places, name, axes)
+        if choices:
+            right, wrong = choices
+            if only:
+                kept = {part for part, _ in _across(places, name, axes, only)}
+                wrong = [w for w in wrong if w[0] in kept]
+            if wrong:
+                wrong = few(dice, wrong)
+                yield write(
+                    places, dice, QuestionDraft(FAMILY, "quadrant", (name, axes), right, wrong, (name,), {"x": the(name)})
+                )
+
+
+def _across(places: Places, name: str, axes: str, only: str) -> Iterator[tuple[str, tuple[tuple[int, int], ...]]]:
+    """The part on the other side of the middle along one axis alone."""
+    signs = places.signs[name]
+    for part, pair in parts(places.scene.space, axes):
+        if all((sign == signs[axis]) != ("xyz"[axis] == only) for axis, sign in pair):
+            yield part, pair
+
+
+def box(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Which box encloses a structure: the others are its boxes in other patients, or shifted ones if there are no peers."""
+    if places.peers is None:
+        yield from _shifted_box(places, dice)
+        return
+    for name in dice.shuffled(places.all):
+        true, *boxes = exchanged(places, name, partial(_numbers_of, places, name), _unlike)
+        if boxes:
+            wrong = [(_box_text(b), _box_fact(true, b)) for b in boxes]
+            right = (_box_text(true), "it fits the outline on all sides")
+            values = {"x": the(name), "form": form(places)}
+            yield write(places, dice, QuestionDraft(FAMILY, "box", (name,), right, wrong, (name,), values))
+
+
+def _numbers_of(places: Places, name: str, peer: Places) -> tuple[int, ...]:
+    return numbers_here(places, peer, name)
+
+
+def exchanged(places: Places, name: str, value: Callable[[Places], T], apart: Callable[[T, T], bool]) -> list[T]:
+    """Wrong values about a structure: what is true of it in other patients."""
+    assert places.peers is not None
+    every = [value(peer) for peer in (places, *places.peers.exchange(places.scene, name))]
+    if len(every) == 4 and all(apart(a, b) for i, a in enumerate(every) for b in every[:i]):
+        return every
+    return every[:2] if len(every) > 1 and apart(every[0], every[1]) else every[:1]
+
+
+def numbers_here(places: Places, peer: Places, name: str) -> tuple[int, ...]:
+    """A structure's box in another patient, brought into the frame of this one."""
+    mine, theirs = places.scene.frame, peer.scene.frame
+    there = peer.boxes[name]
+    if mine == theirs:
+        return there
+    half = len(there) // 2
+    sizes = ((mine.width, theirs.width), (mine.height, theirs.height), (mine.depth, theirs.depth))[:half]
+    low = [min(round(there[i] * here / other), here - 1) for i, (here, other) in enumerate(sizes)]
+    high = [max(round(there[half + i] * here / other), low[i] + 1) for i, (here, other) in enumerate(sizes)]
+    return (*low, *high)
+
+
+def overlap(a: tuple[int, ...], b: tuple[int, ...]) -> float:
+    """IoU of two boxes given as numbers."""
+    half = len(a) // 2
+    if any(a[i] >= b[half + i] or b[i] >= a[half + i] for i in range(half)):
+        return 0.0
+    return box_iou(box_of(a), box_of(b))
+
+
+def _unlike(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """True if two boxes certainly differ, also where a first or last slice is one more or less by rounding."""
+    return all(overlap(p, q) < MOST_IOU for p in _roundings(a) for q in _roundings(b))
+
+
+def _roundings(box: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """A box, and a cuboid also without its first or its last slice if it keeps one."""
+    if len(box) == 4 or box[5] - box[2] < 2:
+        return [box]
+    return [box, (*box[:2], box[2] + 1, *box[3:]), (*box[:5], box[5] - 1)]
+
+
+def _box_fact(true: tuple[int, ...], other: tuple[int, ...]) -> str:
+    """What is wrong with a box, in words of the picture."""
+    half = len(true) // 2
+    if overlap(true, other):
+        return _edges_fact(true, other)
+    middle = [(other[i] + other[half + i] - true[i] - true[half + i]) // 2 for i in range(half)]
+    found = [f"{counted(abs(m), _step(i))} too far {_FAR[i][m > 0]}" for i, m in enumerate(middle) if m]
+    return f"it lies {listed(found)}"
+
+
+def _edges_fact(true: tuple[int, ...], other: tuple[int, ...]) -> str:
+    """The edges that are off by most of the true box's side: beyond the true ones, or short of them."""
+    half = len(true) // 2
+    off = [(end, i, (other[end * half + i] - true[end * half + i]) * (1 if end else -1)) for i in range(half) for end in (0, 1)]
+    worst = sorted(off, key=lambda e: -abs(e[2]) / (true[half + e[1]] - true[e[1]]))[:MOST_FAULTS]
+    far = [f"{counted(out, _step(i))} too far {_FAR[i][end]}" for end, i, out in worst if out > 0]
+    short = [f"{counted(-out, _step(i))} short {_SHORT[i][end]}" for end, i, out in worst if out < 0]
+    said = [f"{verb} {listed(edges)}" for verb, edges in (("reaches", far), ("falls", short)) if edges]
+    return f"it {listed(said)}"
+
+
+def _step(axis: int) -> str:
+    return "slice" if axis == 2 else "pixel"
+
+
+def _shifted_box(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Four equal boxes, one of them right."""
+    half = len(places.scene.extent)
+    patterns = [(i, j) for i in range(half) for j in range(i, half)]
+    for name, pattern in dice.shuffled([(n, p) for n in places.all for p in patterns]):
+        true = places.boxes[name]
+        shifts = _shifts(dice, tuple(true[half + i] - true[i] for i in range(half)), pattern)
+        moved = [tuple(v + s[i % half] for i, v in enumerate(true)) for s in shifts]
+        if not all(_fits(b, places) for b in moved):
+            continue
+        wrong = [(_box_text(b), _shift_fact(s)) for b, s in zip(moved, shifts, strict=True)]
+        values = {"x": the(name), "form": form(places)}
+        right = (_box_text(true), "it fits the outline on all sides")
+        yield write(places, dice, QuestionDraft(FAMILY, "box", (name,), right, wrong, (name,), values))
+
+
+def _shifts(dice: Dice, sides: tuple[int, ...], pattern: tuple[int, int]) -> list[tuple[int, ...]]:
+    """Shifts of the three wrong boxes: a lattice of two by two along two axes, or a line of four along one."""
+    steps = []
+    for axis in pattern:
+        least = LEAST_SLICES if axis == 2 else LEAST_PIXELS
+        steps.append(max(least, ceil(sides[axis] * dice.uniform(LEAST_STEP, MOST_STEP))))
+    if pattern[0] == pattern[1]:
+        rank = dice.below(4)
+        along = [[(i - rank) * steps[0]] for i in range(4)]
+    else:
+        first, second = dice.below(2), dice.below(2)
+        along = [[(i - first) * steps[0], (j - second) * steps[1]] for i in range(2) for j in range(2)]
+    shifts = []
+    for values in along:
+        shift = [0] * len(sides)
+        for axis, value in zip(pattern, values, strict=False):
+            shift[axis] = value
+        shifts.append(tuple(shift))
+    return [s for s in shifts if any(s)]
+
+
+def _fits(box_model: tuple[int, ...], places: Places) -> bool:
+    frame = places.scene.frame
+    half = len(box_model) // 2
+    sizes = (frame.width, frame.height, frame.depth)
+    return all(box_model[i] >= 0 and box_model[half + i] <= sizes[i] for i in range(half))
+
+
+def _box_text(box_model: tuple[int, ...]) -> str:
+    return f"[{','.join(map(str, box_model))}]"
+
+
+def _shift_fact(shift: tuple[int, ...]) -> str:
+    """Where a wrong box lies against the right one, in words of the picture."""
+    found = [f"{counted(abs(s), _step(i))} towards the {_ENDS[i][s > 0]}" for i, s in enumerate(shift) if s]
+    return f"it is shifted by {listed(found)}"
+
+
+def slices(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Through which range of model slices a structure goes; the others as for boxes; volumes only."""
+    if places.scene.kind == "image":
+        return
+    if places.peers is None:
+        yield from _shifted_slices(places, dice)
+        return
+    for name in dice.shuffled(places.all):
+        true, *found = exchanged(places, name, partial(_slices_of, places, name), _unequal)
+        if found:
+            wrong = [(_range_text(a, b - a), _ends_fact(true, (a, b))) for a, b in found]
+            right = (_range_text(true[0], true[1] - true[0]), "it begins and ends there")
+            yield write(places, dice, QuestionDraft(FAMILY, "slices", (name,), right, wrong, (name,), {"x": the(name)}))
+
+
+def _slices_of(places: Places, name: str, peer: Places) -> tuple[int, int]:
+    """The model slices of a structure, those of another patient brought into this one's frame."""
+    box = numbers_here(places, peer, name)
+    return box[2], box[5]
+
+
+def _unequal(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """True if two ranges share less than half of what they cover together."""
+    common = max(0, min(a[1], b[1]) - max(a[0], b[0]))
+    return common < MOST_IOU * (max(a[1], b[1]) - min(a[0], b[0]))
+
+
+def _ends_fact(true: tuple[int, int], other: tuple[int, int]) -> str:
+    """By how much a wrong range begins or ends too early or too late, whichever is more."""
+    begins, ends = other[0] - true[0], other[1] - true[1]
+    verb, off = ("begins", begins) if abs(begins) >= abs(ends) else ("ends", ends)
+    return f"it {verb} {counted(abs(off), 'slice')} too {'late' if off > 0 else 'early'}"
+
+
+def _shifted_slices(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Four ranges of equal length, one of them right."""
+    for name in dice.shuffled(places.all):
+        first, end = places.scene.structures[name].slices
+        length = end - first
+        step = max(LEAST_SLICES, ceil(length * dice.uniform(LEAST_STEP, MOST_STEP)))
+        rank = dice.below(4)
+        begins = [first + (i - rank) * step for i in range(4)]
+        if length < 2 or begins[0] < 0 or begins[3] + length > places.scene.frame.depth:
+            continue
+        wrong = [(_range_text(b, length), _range_fact(b - first)) for b in begins if b != first]
+        right = (_range_text(first, length), "it begins and ends there")
+        yield write(places, dice, QuestionDraft(FAMILY, "slices", (name,), right, wrong, (name,), {"x": the(name)}))
+
+
+def _range_text(first: int, length: int) -> str:
+    return f"{first} to {first + length - 1}"
+
+
+def _range_fact(shift: int) -> str:
+    return f"it begins {counted(abs(shift), 'slice')} too {'late' if shift > 0 else 'early'}"
+
+
+ASKS = (quadrant, box, slices)
+
+
+# --- Family spatial_relation: how structures lie to each other.
+
+
+RELATION_FAMILY = "spatial_relation"
+LEAST_RATIO = 1.25
+MOST_STARTS = 16
+"""So many structures at most are related to all others, so that scenes of a hundred take no longer."""
+_TOWARDS = {
+    "patient": {"left": "to the left", "right": "to the right", "anterior": "to the front", "posterior": "to the back"}
+    | {"inferior": "towards the feet", "superior": "towards the head"},
+    "picture": {"left": "to the left", "right": "to the right", "above": "up", "below": "down"},
+}
+
+
+def direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Where one structure lies, seen from another; rare directions are drawn as often as common ones."""
+    pairs: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for a in dice.shuffled(places.placed)[:MOST_STARTS]:
+        for b in places.placed:
+            if a != b and one_side((a, b)) and (found := places.direction(a, b)) and not places.related(a, b):
+                pairs[found].append((a, b))
+    left = {d: dice.shuffled(pairs[d]) for d in dice.shuffled(sorted(pairs))}
+    while left:
+        for d in list(left):
+            a, b = left[d].pop()
+            if not left[d]:
+                del left[d]
+            question = _direction(places, dice, d, (a, b))
+            if question is not None:
+                yield question
+
+
+def _direction(places: Places, dice: Dice, right: str, pair: tuple[str, str]) -> DataQuestion | None:
+    axis, up = _axis(places, right)
+    opposite = places.words[axis][not up]
+    others = [w for i, both in enumerate(places.words) for w in both if i != axis]
+    offset = places.offset(*pair)
+    seen = [
+        w
+        for w in (opposite, *dice.shuffled(others))
+        if (places.alone or any(peer.direction(*pair) == w for peer in places.others(*pair)))
+    ]
+    if not seen:
+        return None
+    chosen = seen[:3] if len(seen) >= 3 and dice.below(2) else seen[:1]
+    wrong = [(w, _direction_fact(places, w, offset)) for w in chosen]
+    first = (right, _direction_fact(places, right, offset))
+    values = {"x": the(pair[0]), "y": the(pair[1])}
+    return write(places, dice, QuestionDraft(RELATION_FAMILY, "direction", pair, first, wrong, pair, values))
+
+
+def _axis(places: Places, word: str) -> tuple[int, bool]:
+    """Axis of a direction, and whether it runs towards larger values."""
+    return next((i, word == both[1]) for i, both in enumerate(places.words) if word in both)
+
+
+def _direction_fact(places: Places, word: str, offset: tuple[float, ...]) -> str:
+    axis, _ = _axis(places, word)
+    return f"the centre lies {_way(places, axis, offset[axis])}"
+
+
+def _way(places: Places, axis: int, offset: float) -> str:
+    """A distance along an axis with its direction: "23 mm to the left"."""
+    towards = _TOWARDS[places.scene.space][places.words[axis][offset > 0]]
+    return f"{length(offset, unit_of(places.scene.kind, places.scene.unit))} {towards}"
+
+
+def nearest(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Which structure is nearest to a given one, from centre to centre."""
+    unit = unit_of(places.scene.kind, places.scene.unit)
+    for x in dice.shuffled(places.placed):
+        ways = {n: places.distance(n, x) for n in places.placed if n != x and not places.related(n, x)}
+        for right in dice.shuffled(sorted(ways))[:3]:
+            side = names.side_of(right)
+            pool = [
+                n
+                for n, way in ways.items()
+                if way >= LEAST_RATIO * ways[right]
+                and names.side_of(n) == side
+                and not kin(n, right)
+                and (places.alone or any(peer.distance(n, x) < peer.distance(right, x) for peer in places.others(n, right, x)))
+            ]
+            wrong = rivals(dice, sorted(pool, key=ways.__getitem__))
+            wrong = evened(places, dice, right, wrong, partial(_nearest_elsewhere, places, x)) if wrong else []
+            if wrong:
+                facts = [(n, f"its centre is {length(ways[n], unit)} away from that of {the(x)}") for n in (right, *wrong)]
+                needs = [x, right, wrong[0]]
+                yield write(
+                    places, dice, QuestionDraft(RELATION_FAMILY, "nearest", (x,), facts[0], facts[1:], needs, {"x": the(x)})
+                )
+
+
+def which_direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Which structure lies further in a direction than a given one; the others lie on its other side."""
+    words = [(i, up, both[up]) for i, both in enumerate(places.words) for up in (False, True)]
+    for x, (axis, up, word) in dice.shuffled([(n, w) for n in places.placed for w in words]):
+        if axis == 0 and names.side_of(x):
+            continue
+        ways = {
+            n: places.centres[n][axis] - places.centres[x][axis] for n in places.placed if n != x and not places.related(n, x)
+        }
+        margin = MARGIN * places.scene.extent[axis]
+        ahead = [n for n, way in ways.items() if (way if up else -way) >= margin]
+        behind = [n for n, way in ways.items() if (way if up else -way) <= -margin]
+        if not ahead:
+            continue
+        right = dice.pick(ahead)
+        fits = [
+            n
+            for n in behind
+            if (axis or names.side_of(n) == names.side_of(right))
+            and (places.alone or any((peer.offset(n, x)[axis] > 0) == up for peer in places.others(n, x)))
+        ]
+        wrong = rivals(dice, sorted(fits, key=lambda n: abs(ways[n])))
+        wrong = evened(places, dice, right, wrong, partial(_beyond_elsewhere, places, x, axis, up)) if wrong else []
+        if wrong:
+            facts = [(n, f"its centre lies {_way(places, axis, ways[n])}, seen from {the(x)}") for n in (right, *wrong)]
+            needs = [x, right, *wrong[: dice.below(2)]]
+            values = {"x": the(x), "towards": _TOWARDS[places.scene.space][word]}
+            yield write(
+                places, dice, QuestionDraft(RELATION_FAMILY, "which_direction", (word, x), facts[0], facts[1:], needs, values)
+            )
+
+
+def _nearest_elsewhere(places: Places, x: str, options: Sequence[str]) -> dict[str, float]:
+    """How often each option is nearest to a structure in other patients."""
+    found = []
+    for peer in places.every(x, *options):
+        first, second = sorted(options, key=partial(peer.distance, x))[:2]
+        found.append(first if peer.distance(second, x) >= LEAST_RATIO * peer.distance(first, x) else "")
+    return tally(found)
+
+
+def _beyond_elsewhere(places: Places, x: str, axis: int, up: bool, options: Sequence[str]) -> dict[str, float]:
+    """How often each option alone lies beyond a structure in other patients, along an axis."""
+    found = []
+    for peer in places.every(x, *options):
+        beyond = [n for n in options if (peer.offset(n, x)[axis] > 0) == up]
+        found.append(beyond[0] if len(beyond) == 1 else "")
+    return tally(found)
+
+
+RELATION_ASKS = (direction, nearest, which_direction)
+
+
+# --- Family spatial_localisation: which structure lies in a given place.
+
+
+SPATIAL_FAMILY = "spatial_localisation"
+SPATIAL_MOST_IOU = 0.3
+LEAST_ALIKE = 0.002
+"""How alike, on average over other patients, the boxes of every option must be to the one that is asked about."""
+WEIGHT = 2000.0
+"""Brings that likeness to the scale of counts."""
+ALIKE = 0.3
+"""Boxes that overlap so much might be taken for each other."""
+
+
+def which_in_quadrant(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Which of four structures lies in a part; the others are there and lie elsewhere."""
+    for right, axes in dice.shuffled([(n, a) for n in places.placed for a in places.axes]):
+        part = places.part(right, axes)
+        if not part:
+            continue
+        side = names.side_of(right)
+        pool = [
+            n
+            for n in places.placed
+            if n != right
+            and ("x" not in axes or names.side_of(n) == side)
+            and places.outside(n, axes, right)
+            and not places.related(n, right)
+            and (places.alone or any(peer.part(n, axes) == part for peer in places.others(n)))
+        ]
+        wrong = rivals(dice, sorted(pool, key=partial(_told_apart, places, axes, right)))
+        wrong = evened(places, dice, right, wrong, partial(_in_part_elsewhere, places, axes, part)) if wrong else []
+        if wrong:
+            rest = [(n, _elsewhere(places, n, axes, right)) for n in wrong]
+            needs = [right, *wrong[: dice.below(3)]]
+            yield write(
+                places,
+                dice,
+                QuestionDraft(
+                    SPATIAL_FAMILY,
+                    "which_in_quadrant",
+                    (part,),
+                    (right, f"it lies in the {part} part"),
+                    rest,
+                    needs,
+                    {"part": part},
+                ),
+            )
+
+
+def _told_apart(places: Places, axes: str, right: str, other: str) -> tuple[int, float]:
+    """How easily anatomy tells a wrong structure: by the axes other than x that part it from the right one; then by distance."""
+    mine, theirs = places.signs[other], places.signs[right]
+    return sum(mine[i] == -theirs[i] for i in map("xyz".index, axes) if i), places.distance(other, right)
+
+
+def _elsewhere(places: Places, name: str, axes: str, right: str) -> str:
+    """The side on which a wrong structure lies: the fact against it."""
+    whole = places.part(name, axes)
+    if whole:
+        return f"it lies in the {whole} part"
+    axis = next(i for i in map("xyz".index, axes) if places.signs[name][i] == -places.signs[right][i])
+    return f"it lies in the {part_text(places.scene.space, ((axis, places.signs[name][axis]),))} half"
+
+
+def which_at_box(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Which structure a box encloses; the others lie near, have nearly its size, and the same side in the name."""
+    structures = places.scene.structures
+    for right in dice.shuffled(places.all):
+        box = structures[right].box_model
+        side = names.side_of(right)
+        pool = [
+            n
+            for n in places.all
+            if n != right
+            and names.side_of(n) == side
+            and not kin(n, right)
+            and overlap(places.boxes[n], places.boxes[right]) < SPATIAL_MOST_IOU
+            and (places.alone or any(_could_fill(places, peer, n, right) for peer in places.others(n)))
+        ]
+        wrong = rivals(dice, sorted(pool, key=lambda n: _spatial_unlike(places, n, right)))
+        wrong = evened(places, dice, right, wrong, partial(_fill_elsewhere, places, right)) if wrong else []
+        if wrong:
+            written = grammar.write(box)
+            plain = written.removeprefix(grammar.BOX_START).removesuffix(grammar.BOX_END)
+            rest = [(n, "its outline lies elsewhere") for n in wrong]
+            values = {"box": plain, "form": form(places)}
+            needs = [right, *wrong[: dice.below(3)]]
+            draft = QuestionDraft(
+                SPATIAL_FAMILY, "which_at_box", (written,), (right, "its outline fits the box"), rest, needs, values
+            )
+            yield write(places, dice, draft)
+
+
+def _in_part_elsewhere(places: Places, axes: str, part: str, options: Sequence[str]) -> dict[str, float]:
+    """How often each option alone lies in a part in other patients."""
+    found = []
+    for peer in places.every(*options):
+        inside = [n for n in options if peer.part(n, axes) == part]
+        found.append(inside[0] if len(inside) == 1 else "")
+    return tally(found)
+
+
+def _fill_elsewhere(places: Places, right: str, options: Sequence[str]) -> dict[str, float]:
+    """How often, about, each option has a box like that of the right one in other patients; empty if one hardly ever has."""
+    frame = places.scene.frame
+    sizes = (frame.width, frame.height, frame.depth)
+    found = {}
+    for name in options:
+        peers = places.every(name)
+        near = [alike(numbers_here(places, peer, name), places.boxes[right], sizes) for peer in peers]
+        found[name] = WEIGHT * sum(near) / max(len(near), 1)
+    return found if min(found.values()) > LEAST_ALIKE * WEIGHT else {}
+
+
+def _could_fill(places: Places, peer: Places, name: str, right: str) -> bool:
+    """True if a structure lies in another patient about where another one lies here."""
+    return overlap(numbers_here(places, peer, name), places.boxes[right]) >= ALIKE
+
+
+def _spatial_unlike(places: Places, a: str, b: str) -> float:
+    """How easily two structures are told apart: distance of the centres against the picture, and ratio of sizes."""
+    sizes = places.scene.structures[a].measure / places.scene.structures[b].measure
+    return places.distance(a, b) / max(places.scene.extent) + 0.3 * abs(log(sizes))
+
+
+SPATIAL_ASKS = (which_in_quadrant, which_at_box)

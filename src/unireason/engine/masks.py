@@ -1,0 +1,170 @@
+"""From what a trace points at to masks: the places of its boxes in every space, and a frozen expert that outlines them.
+
+It knows experts by their contract only (``segment.expert``), and neither files nor pages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from unireason.core.errors import FormatError
+from unireason.core.types import Box2D, Box3D, Case, Frame, Geometry, LookStep, Trace
+from unireason.grounding import answer, crop
+from unireason.imaging import geometry as maps
+from unireason.segment.expert import Expert, Point, Prompt, Segmentation
+
+
+@dataclass(frozen=True, slots=True)
+class GroundPlace:
+    """A box and points in one space.
+
+    Attributes:
+        box: Half-open, lower corner first; None if there is no usable one.
+        points: As many as lie in the picture; at most two.
+    """
+
+    box: tuple[float, ...] | None
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroundTarget:
+    """What the answer of an implicit question points at.
+
+    Attributes:
+        model: As the model wrote it: (x1, y1, x2, y2) and (x, y), pixels of the model frame.
+        canonical: The part of it that lies in the picture, which is what an expert is asked about. Canonical continuous indices: 4 and 2
+            numbers; for a slice of a volume 6 and 3, the box one slice thick and the points in its middle. A point names a pixel of the
+            model frame, and the middle of that pixel is meant.
+        voxel: The file's own index space, as many numbers.
+        world_mm: LPS millimetres: bounds (x1, y1, z1, x2, y2, z2) of the box, and points (x, y, z). None without patient coordinates.
+        slice: Canonical slice of the volume; None for a picture.
+    """
+
+    model: GroundPlace
+    canonical: GroundPlace
+    voxel: GroundPlace
+    world_mm: GroundPlace | None
+    slice: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Marked:
+    """One place of a trace, outlined.
+
+    Attributes:
+        look: Number of the look in the trace, from 1; 0 for the answer of an implicit question.
+        label: The words that name the look; "answer" for the answer.
+        prompt: What the expert was asked.
+        segmentation: What it found.
+    """
+
+    look: int
+    label: str
+    prompt: Prompt
+    segmentation: Segmentation
+
+
+def target(trace: Trace, case: Case, *, slice: int | None = None) -> GroundTarget:
+    """Read the answer of an implicit question and place it.
+
+    Args:
+        trace: Of ``Reasoner.ground``.
+        case: The picture that was asked about, or the volume of which a slice was.
+        slice: Canonical slice of the volume; None for a picture.
+
+    Returns:
+        The target. Its box is None if the answer has none, or one that is empty or outside the picture; points outside are left out.
+
+    Raises:
+        FormatError: If a volume comes without its slice, a picture with one, or the trace is about a volume.
+    """
+    _check(trace, case, slice)
+    reading, geometry = answer.read(trace.raw_text), case.geometry
+    box = reading.box if isinstance(reading.box, Box2D) and crop.inner(reading.box, trace.frame) else None
+    points = tuple(p for p in reading.points or () if _holds(trace.frame, p))
+    model = GroundPlace(None if box is None else box.coords, points)
+    used = None if box is None else crop.inner(box, trace.frame)
+    canonical = _canonical(GroundPlace(None if used is None else used.coords, points), trace.frame, geometry, slice)
+    voxel = GroundPlace(
+        None if canonical.box is None else maps.canonical_box_to_voxel(canonical.box, geometry),
+        tuple(maps.canonical_to_voxel(p, geometry) for p in canonical.points),
+    )
+    return GroundTarget(model, canonical, voxel, _world(voxel, geometry), slice)
+
+
+def masks_of(trace: Trace, case: Case, expert: Expert, *, slice: int | None = None, propagate: bool = False) -> list[Marked]:
+    """Outline what a trace points at: the answer of an implicit question, and every look that was executed.
+
+    Args:
+        trace: Any trace.
+        case: The case that was asked about, or the volume of which a slice was.
+        expert: A frozen expert; it sees all places at once.
+        slice: Canonical slice of the volume that was asked about; None if the case was asked as a whole.
+        propagate: True follows what is found on ``slice`` into its neighbours.
+
+    Returns:
+        One mask a place, the answer first, then the looks in order; none for a trace that points nowhere. Masks lie on the canonical grid
+        of ``case``. A look is outlined inside the region that was cut, which lies in the picture even where the numbers do not.
+
+    Raises:
+        FormatError: If trace, case and slice do not belong together.
+        ModelError: If the expert cannot take the case.
+    """
+    if propagate and slice is None:
+        raise FormatError("a mask that is to be followed without the slice on which it lies", "the slice that was asked about")
+    _check(trace, case, slice, volumes=True)
+    regions = [(0, "answer", target(trace, case, slice=slice).canonical)] if trace.frame.kind == "image" else []
+    regions += [(n, look.label, _looked_at(look, trace, case, slice)) for n, look in enumerate(trace.looks, 1) if look.executed]
+    asked = [(n, label, _prompt(place, slice, propagate)) for n, label, place in regions if place.box is not None]
+    found = expert.segment(case, [prompt for *_, prompt in asked]) if asked else []
+    return [Marked(*place, segmentation) for place, segmentation in zip(asked, found, strict=True)]
+
+
+def _check(trace: Trace, case: Case, slice: int | None, *, volumes: bool = False) -> None:
+    if trace.frame.kind == "volume" and not (volumes and case.kind == "volume" and slice is None):
+        raise FormatError("a trace about a volume", "a trace about a picture or a slice")
+    if trace.frame.kind == "image" and (case.kind == "volume") != (slice is not None):
+        came = "a volume without" if slice is None else "a picture with"
+        raise FormatError(f"a trace about one picture, {came} a slice", "a picture alone, or a volume and its slice")
+    if slice is not None and not 0 <= slice < case.geometry.shape[0]:
+        raise FormatError(f"slice {slice}", f"0 to {case.geometry.shape[0] - 1}")
+
+
+def _holds(frame: Frame, point: Point) -> bool:
+    return 0 <= point[0] <= frame.width and 0 <= point[1] <= frame.height
+
+
+def _canonical(model: GroundPlace, frame: Frame, geometry: Geometry, slice: int | None) -> GroundPlace:
+    """A place of the model frame as canonical indices; a rectangle on a slice of a volume becomes one slice thick."""
+    ends: tuple[tuple[float, ...], ...] = ((), (), ())
+    if slice is not None:
+        frame = replace(frame, depth=geometry.shape[0])
+        ends = ((slice,), (slice + 1,), (slice + 0.5,))
+    box = None
+    if model.box is not None:
+        half = len(model.box) // 2
+        corners = (*model.box[:half], *ends[0]), (*model.box[half:], *ends[1])
+        box = tuple(v for corner in corners for v in maps.model_to_canonical(corner, frame, geometry))
+    middles = [(min(p[0] + 0.5, frame.width), min(p[1] + 0.5, frame.height)) for p in model.points]
+    return GroundPlace(box, tuple(maps.model_to_canonical((*p, *ends[2]), frame, geometry) for p in middles))
+
+
+def _looked_at(look: LookStep, trace: Trace, case: Case, slice: int | None) -> GroundPlace:
+    """The region of an executed look that was cut."""
+    return _canonical(GroundPlace(crop.extent(look.crops, trace.frame.kind).coords, ()), trace.frame, case.geometry, slice)
+
+
+def _prompt(place: GroundPlace, slice: int | None, propagate: bool) -> Prompt:
+    """What an expert is asked: in plane where a slice is named."""
+    box, points = place.box or (), place.points
+    if slice is not None:
+        box, points = (*box[:2], *box[3:5]), tuple(p[:2] for p in points)
+    return Prompt(Box2D(*box) if len(box) == 4 else Box3D(*box), points, slice, propagate)
+
+
+def _world(voxel: GroundPlace, geometry: Geometry) -> GroundPlace | None:
+    if geometry.affine_lps is None:
+        return None
+    box = None if voxel.box is None else maps.voxel_to_world_bounds(voxel.box, geometry)
+    return GroundPlace(box, tuple(maps.voxel_to_world(p, geometry) for p in voxel.points))

@@ -1,1 +1,0 @@
-"""How well does a model answer the questions of a suite?"""

@@ -1,1 +1,0 @@
-"""Do looks at a slice and at its volume mean the same place?"""

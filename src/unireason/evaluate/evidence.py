@@ -1,0 +1,636 @@
+"""The whole check: choose, ask, sum up, write."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.types import Case, Frame, Problem, Stack, Trace
+from unireason.engine.case import EncodedCase
+from unireason.engine.reasoner import Question, Reasoner
+from unireason.evaluate.suites.base import Entry, Suite
+from unireason.grounding import crop
+from unireason.grounding import trace as traces
+from unireason.metrics.statistics import over_patients, spread, too_few, wilson
+from unireason.model import files
+from unireason.rewards.outcome import Elsewhere
+
+from .scoring import judge
+from .store import AskSettings, KeyedRows, Unread, check_frame, choose, held, is_enough, make_manifest, shuffle_key, write_results
+
+# --- The conditions under which a question is asked again: other regions in place of looks, other pictures in place of the case.
+
+
+CONDITIONS: Mapping[str, str] = {
+    "true": "the picture as it is; every look shows what its box asks for",
+    "blank": "every picture of the case is one grey, the mean of all its pixels after windowing",
+    "other": "the pictures of another patient",
+    "random_region": "every look shows a random region of the same size, IoU at most 0.1",
+    "no_region": "looks show nothing: the box stands and the text goes on behind it",
+    "given_region": "each look shows the true region that it hits best",
+    "shuffled": "each look shows a region that the model looked at for another question",
+    "blanked": "the regions looked at under true are filled, inside the picture, with the mean of a ring around them",
+}
+"""Names of the conditions, in the order of the table, and what is fed under each."""
+
+REMOVED = ("blank", "other", "random_region", "no_region", "shuffled", "blanked")
+"""Conditions that take evidence away."""
+
+HEADLINE = "random_region"
+"""The condition of the headline figure; docs/explanation/evidence.md says why."""
+
+_LEAST_RING, _RING_SHARE = 2, 0.25  # pixels; share of a region's shorter side
+
+Plans = Sequence[crop.Plan]
+
+
+class EvidenceShown:
+    """Answers the looks of one response with other regions and remembers both."""
+
+    def __init__(self, choose: Callable[[int, crop.Plan], crop.Plan] = lambda _, asked: asked) -> None:
+        """Take a function of the rank of a look, from 0, and of what it asks for; by default that is shown."""
+        self.asked: list[crop.Plan] = []
+        self.shown: list[crop.Plan] = []
+        self._choose = choose
+
+    def __call__(self, plan: crop.Plan) -> crop.Plan:
+        """What is shown in place of a plan."""
+        other = self._choose(len(self.asked), plan)
+        self.asked.append(plan)
+        self.shown.append(other)
+        return other
+
+
+def random_region(entry: Entry, frame: Frame, seed: int) -> EvidenceShown:
+    """Random low-overlap regions; those of a question depend on the seed and its identifier alone."""
+    move = Elsewhere(frame, np.random.default_rng([seed, *entry.id.encode()]))
+    return EvidenceShown(lambda _, asked: move(asked))
+
+
+def no_region() -> EvidenceShown:
+    """Nothing is shown."""
+    return EvidenceShown(lambda _, asked: ())
+
+
+def given_region(entry: Entry, frame: Frame) -> EvidenceShown:
+    """The true region, of those not shown yet, that a look hits best; the next if it hits none. Further looks show what they ask for."""
+    planned = [crop.plan(look.box, frame) for look in entry.looks]
+    left = [plan for plan in planned if not isinstance(plan, Problem)]
+
+    def choose(_: int, asked: crop.Plan) -> crop.Plan:
+        if not left:
+            return asked
+        return left.pop(max(range(len(left)), key=lambda n: _iou(left[n], asked)))
+
+    return EvidenceShown(choose)
+
+
+def shuffled(others: Plans) -> EvidenceShown:
+    """The regions of another question, from the first again when there are fewer of them."""
+    return EvidenceShown(lambda rank, _: others[rank % len(others)])
+
+
+def partners(names: Sequence[str], same: Callable[[str, str], bool], kinds: Mapping[str, Hashable], seed: int) -> dict[str, str]:
+    """Pair every name with the next of its kind, in an order drawn by the seed, that is not the same."""
+    order = sorted(names, key=lambda name: shuffle_key(seed, name))
+    found: dict[str, str] = {}
+    for kind in {kinds[name] for name in order}:
+        ring = [name for name in order if kinds[name] == kind]
+        for place, name in enumerate(ring):
+            others = (ring[(place + step) % len(ring)] for step in range(1, len(ring)))  # no copy: rings may be long
+            partner = next((other for other in others if not same(name, other)), None)
+            if partner is not None:
+                found[name] = partner
+    return found
+
+
+def _iou(one: crop.Plan, other: crop.Plan) -> float:
+    """IoU of two regions in pixels of all slices."""
+    shared = 0
+    for index, (x1, y1, x2, y2) in one:
+        for slice_, (u1, v1, u2, v2) in other:
+            if slice_ == index:
+                shared += max(0, min(x2, u2) - max(x1, u1)) * max(0, min(y2, v2) - max(y1, v1))
+    whole = sum((x2 - x1) * (y2 - y1) for _, (x1, y1, x2, y2) in (*one, *other))
+    return shared / (whole - shared)
+
+
+def blank(stack: Stack) -> Stack:
+    """A stack of one grey: the mean of all pixels and colours of all slices, rounded."""
+    grey = round(float(stack.slices.mean()))
+    return replace(stack, slices=np.full_like(stack.slices, grey), native=np.full_like(stack.native, grey))
+
+
+def blanked(stack: Stack, frame: Frame, plans: Plans) -> Stack:
+    """A stack whose regions are filled, slice by slice, with the mean of a ring around them."""
+    slices, native = stack.slices.copy(), stack.native.copy()
+    planes = native if stack.kind == "volume" else native[None]
+    rects: dict[int, set[crop.Rect]] = {}
+    for index, rect in (piece for plan in plans for piece in plan):
+        rects.setdefault(index, set()).add(rect)
+    for index, own in rects.items():
+        _fill(slices[index], own, frame)
+        for plane in range(*stack.coverage[index]):
+            _fill(planes[plane], own, frame)
+    return replace(stack, slices=slices, native=native)
+
+
+def _fill(picture: NDArray[np.uint8], rects: set[crop.Rect], frame: Frame) -> None:
+    """Fill rectangles of the model frame in a picture of any size, in place."""
+    height, width = picture.shape[:2]
+    spans = [_pixels(rect, width / frame.width, height / frame.height) for rect in sorted(rects)]
+    inside = np.zeros((height, width), np.bool_)
+    for x1, y1, x2, y2 in spans:
+        inside[y1:y2, x1:x2] = True
+    before = picture.copy()
+    for x1, y1, x2, y2 in spans:
+        reach = max(_LEAST_RING, round(_RING_SHARE * min(x2 - x1, y2 - y1)))
+        ring = np.zeros_like(inside)
+        ring[max(0, y1 - reach) : y2 + reach, max(0, x1 - reach) : x2 + reach] = True
+        ring &= ~inside
+        around = before[ring] if ring.any() else before.reshape(-1, *before.shape[2:])
+        picture[y1:y2, x1:x2] = np.rint(around.mean(axis=0)).astype(np.uint8)
+
+
+def _pixels(rect: crop.Rect, across: float, down: float) -> crop.Rect:
+    """Every pixel that a rectangle of the model frame touches."""
+    x1, y1, x2, y2 = rect
+    return math.floor(x1 * across), math.floor(y1 * down), math.ceil(x2 * across), math.ceil(y2 * down)
+
+
+# --- The answers of a check: one row for every question and condition, kept so that a killed check goes on.
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRow:
+    """One question under one condition."""
+
+    id: str
+    condition: str
+    case: str
+    patient: str
+    chance: float
+    right: bool
+    said: str
+    frame: Frame
+    looks: tuple[crop.Plan, ...]
+    seen: tuple[crop.Plan, ...]
+    shown: str
+    trace: Mapping[str, Any] | None
+    mismatch: bool = False
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Question and condition."""
+        return self.id, self.condition
+
+    @property
+    def replaced(self) -> int:
+        """Looks that showed something else than they asked for."""
+        return sum(a != b for a, b in zip(self.looks, self.seen, strict=True))
+
+
+Rows = dict[tuple[str, str], EvidenceRow]
+
+
+class EvidenceRows(KeyedRows[EvidenceRow]):
+    """The answers of a check, on disk and, without their traces, in memory."""
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], *, again: bool = False) -> None:
+        """Open or begin; see ``keyed.KeyedRows``."""
+        super().__init__(folder, manifest, _evidence_row, again=again, brief=lambda row: replace(row, trace=None))
+
+
+def _evidence_row(table: Any) -> EvidenceRow:
+    plain = {"frame": Frame(**table["frame"]), "remarks": tuple(table.get("remarks", ()))}
+    return EvidenceRow(**{**table, **{n: _plans(table[n]) for n in ("looks", "seen")}, **plain})
+
+
+def _plans(found: Any) -> tuple[crop.Plan, ...]:
+    return tuple(tuple((int(z), (int(x1), int(y1), int(x2), int(y2))) for z, (x1, y1, x2, y2) in plan) for plan in found)
+
+
+# --- Asks the same questions under all conditions; those on one case share its encoding, and what was answered before is not
+# asked again.
+
+
+Progress = Callable[[int, int], None]
+"""Takes how many answers are at hand, and how many there will be: questions times conditions."""
+
+_LOOKS = ("random_region", "no_region", "given_region")  # change looks, and need no other question
+
+
+class EvidenceModel(Protocol):
+    """A model whose looks can be answered with other regions: ``engine.reasoner.Reasoner``."""
+
+    @property
+    def engine(self) -> Any:
+        """Has ``encode(stack)``."""
+        ...
+
+    def stack(self, case: Case) -> Stack:
+        """The pictures of a case."""
+        ...
+
+    def ask_shown(self, asked: Sequence[tuple[Case, EncodedCase, Question, Any]], **how: Any) -> list[Trace]:
+        """See ``Reasoner.ask_shown``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EvidenceJob:
+    """One question under one condition, with what makes the answer to its looks."""
+
+    entry: Entry
+    condition: str
+    hook: Callable[[], EvidenceShown] = EvidenceShown
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """Pictures that wait to be asked about."""
+
+    name: str
+    case: Case
+    encoded: EncodedCase
+    jobs: Sequence[EvidenceJob]
+
+
+class EvidenceCheck:
+    """One run of the check."""
+
+    def __init__(
+        self, model: EvidenceModel, suite: Suite, entries: Sequence[Entry], *, file: EvidenceRows, settings: AskSettings
+    ) -> None:
+        """Take a model, questions of a suite (those on one case together), where answers go, and how to ask."""
+        self._model, self._suite, self._entries, self._file, self._seed = model, suite, list(entries), file, settings.seed
+        self._cases: dict[str, list[Entry]] = {}
+        for entry in self._entries:
+            self._cases.setdefault(entry.case, []).append(entry)
+        self._progress: Progress = lambda done, total: None
+        self._waiting: list[Seen] = []
+        self.unread = Unread(len(self._entries), settings.skip, file.unread)
+
+    def run(self, progress: Progress | None = None) -> None:
+        """Answer all that has not been answered yet."""
+        self._progress = progress or self._progress
+        self._tell()
+        for name in self._cases:
+            self._first(name)
+        self._ask()
+        lost = -1
+        while lost != len(self.unread.problems):  # what is lost only now is taken out of the pairs, and they are asked again
+            lost = len(self.unread.problems)
+            self._second()
+        self._file.give_up(self._entries, self.unread.problems)
+        total = self._total
+        self._progress(total, total)
+
+    @property
+    def _total(self) -> int:
+        return len(self._entries) * len(CONDITIONS)
+
+    def _tell(self) -> None:
+        self._progress(len(self._file.rows), self._total)
+
+    def _true(self, entry: Entry) -> EvidenceRow:
+        return self._file.rows[entry.id, "true"]
+
+    def _first(self, name: str) -> None:
+        """The true picture and the blank one."""
+        todo = self._todo([(e, n) for n in ("true", "blank") for e in self.unread.kept(self._cases[name])])
+        opened = self._open(name) if todo else None
+        if opened:
+            case, stack = opened
+            for condition, shown in (("true", stack), ("blank", blank(stack))):
+                self._put(name, case, shown, [EvidenceJob(e, n) for e, n in todo if n == condition])
+
+    def _second(self) -> None:
+        """All that needs the answers under "true"; what was answered under another pairing, with other cases to read, is asked again."""
+        regions, hosts = self._regions(), self._hosts()
+        self._file.drop({key for key, row in self._file.rows.items() if _is_stale(row, hosts, regions)})
+        guests: dict[str, list[Entry]] = {}
+        for entry in self.unread.kept(self._entries):
+            if entry.case in hosts:
+                guests.setdefault(hosts[entry.case], []).append(entry)
+        for name in self._cases:
+            self._again(name, guests=guests.get(name, []), regions=regions)
+        self._ask()
+
+    def _again(self, name: str, *, guests: Sequence[Entry], regions: Mapping[str, Plans]) -> None:
+        """Other regions, questions about other cases put to this one, filled regions."""
+        entries = self.unread.kept(self._cases[name])
+        wanted = [(e, n) for n in _LOOKS for e in entries if n != "given_region" or e.looks]
+        wanted += [(e, "shuffled") for e in entries if e.id in regions or not self._true(e).looks]
+        todo = self._looked(self._todo(wanted + [(e, "blanked") for e in entries]))
+        visits = self._todo([(e, "other") for e in guests])
+        opened = self._open(name) if todo or visits else None
+        if not opened:
+            return
+        case, stack = opened
+        jobs = [EvidenceJob(e, n) for e, n in visits]
+        self._put(name, case, stack, jobs + [EvidenceJob(e, n, self._hook(e, n, regions)) for e, n in todo if n != "blanked"])
+        filled: dict[tuple[Any, ...], list[EvidenceJob]] = {}
+        for entry, condition in todo:
+            if condition == "blanked":
+                filled.setdefault(self._true(entry).looks, []).append(EvidenceJob(entry, condition))
+        for looks, own in filled.items():
+            self._put(name, case, blanked(stack, self._true(own[0].entry).frame, looks), own)
+
+    def _open(self, name: str) -> tuple[Case, Stack] | None:
+        """A case and its pictures; None if it cannot be read: then its questions are given up."""
+        try:
+            case = self._suite.read(name)
+            return case, self._model.stack(case)
+        except UniReasonError as error:
+            self.unread.give_up(self._cases[name], error)
+            return None
+
+    def _hook(self, entry: Entry, condition: str, regions: Mapping[str, Plans]) -> Callable[[], EvidenceShown]:
+        """Makes what answers the looks."""
+        frame = self._true(entry).frame
+        if condition == "shuffled":
+            return partial(shuffled, regions[entry.id])
+        if condition == "random_region":
+            return partial(random_region, entry, frame, self._seed)
+        if condition == "no_region":
+            return no_region
+        return partial(given_region, entry, frame)
+
+    def _todo(self, pairs: Sequence[tuple[Entry, str]]) -> list[tuple[Entry, str]]:
+        return [(e, n) for e, n in pairs if (e.id, n) not in self._file.rows]
+
+    def _looked(self, pairs: Sequence[tuple[Entry, str]]) -> list[tuple[Entry, str]]:
+        """Those whose model looked under "true"; the answers of the others are taken over."""
+        still = [(e, n) for e, n in pairs if not self._true(e).looks]
+        if still:
+            self._add([replace(self._true(e), condition=n, trace=None) for e, n in still])
+        return [(e, n) for e, n in pairs if self._true(e).looks]
+
+    def _hosts(self) -> dict[str, str]:
+        """For every case the one whose pictures are shown in its place: same kind and frame, another patient."""
+        kept = self.unread.kept(self._entries)
+        patients = {e.case: e.patient for e in kept}
+        frames = {e.case: self._true(e).frame for e in kept}
+        return partners(list(patients), lambda one, other: patients[one] == patients[other], frames, self._seed)
+
+    def _regions(self) -> dict[str, Plans]:
+        """For every question under which the model looked the regions of another one in the same frame."""
+        looked = {e.id: self._true(e) for e in self.unread.kept(self._entries) if self._true(e).looks}
+        frames = {name: row.frame for name, row in looked.items()}
+        paired = partners(
+            list(looked), lambda one, other: set(looked[one].looks) & set(looked[other].looks) != set(), frames, self._seed
+        )
+        return {name: looked[other].looks for name, other in paired.items()}
+
+    def _put(self, name: str, case: Case, shown: Stack, jobs: Sequence[EvidenceJob]) -> None:
+        """Let questions wait; all are asked once there are enough. Where the pictures do not fit the model, the case is given up."""
+        if not jobs:
+            return
+        try:
+            encoded = self._model.engine.encode(shown)
+        except UniReasonError as error:
+            self.unread.give_up(self._cases[name], error)
+            return
+        for job in jobs:
+            if job.condition == "true":
+                check_frame(job.entry, encoded.frame)
+        self._waiting.append(Seen(name, case, encoded, jobs))
+        if is_enough([(own.case, own.encoded) for own in self._waiting], sum(len(own.jobs) for own in self._waiting)):
+            self._ask()
+
+    def _ask(self) -> None:
+        """Ask what waits."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._answer([(own, job) for own in waiting for job in own.jobs])
+
+    def _answer(self, jobs: Sequence[tuple[Seen, EvidenceJob]]) -> None:
+        """Ask and write the rows; where one job does not fit the model, all are asked by themselves, and its question is given up."""
+        shown = [job.hook() for _, job in jobs]
+        asked = [
+            (own.case, own.encoded, Question(job.entry.question, job.entry.options), hook)
+            for (own, job), hook in zip(jobs, shown, strict=True)
+        ]
+        try:
+            found = self._model.ask_shown(asked)
+        except UniReasonError as error:
+            if len(jobs) == 1:
+                self.unread.give_up([jobs[0][1].entry], error)
+            else:
+                for job in jobs:
+                    self._answer([job])
+            return
+        self._add([_row(job, trace, hook, own.name) for (own, job), trace, hook in zip(jobs, found, shown, strict=True)])
+
+    def _add(self, rows: Sequence[EvidenceRow]) -> None:
+        self._file.add(rows)
+        self._tell()
+
+
+def _is_stale(row: EvidenceRow, hosts: Mapping[str, str], regions: Mapping[str, Plans]) -> bool:
+    """Whether an answer was given to pictures or regions of a partner that is not the partner any more."""
+    if row.condition == "other":
+        return hosts.get(row.case) != row.shown
+    if row.condition != "shuffled" or not row.seen:  # without a look there was no partner
+        return False
+    others = regions.get(row.id, ())
+    return not others or any(seen != others[rank % len(others)] for rank, seen in enumerate(row.seen))
+
+
+def _row(job: EvidenceJob, trace: Trace, hook: EvidenceShown, shown: str) -> EvidenceRow:
+    entry, verdict = job.entry, judge(job.entry, trace)
+    return EvidenceRow(
+        id=entry.id,
+        condition=job.condition,
+        case=entry.case,
+        patient=entry.patient,
+        chance=1 / len(entry.options) if entry.options else 0.0,
+        right=verdict.right,
+        said=verdict.said,
+        frame=trace.frame,
+        looks=tuple(hook.asked),
+        seen=tuple(hook.shown),
+        shown=shown,
+        trace=traces.to_json(replace(trace, tokens=None), crops="none"),
+        mismatch=verdict.mismatch,
+        remarks=trace.scope.remarks,
+    )
+
+
+# --- What the answers under all conditions say: accuracy, survival and evidence reliance, with intervals over patients.
+
+
+RESAMPLES = 2000
+_TAIL = 0.025
+
+Pairs = Sequence[tuple[EvidenceRow, EvidenceRow]]
+
+
+def reliance(pairs: Pairs, *, seed: int) -> dict[str, Any]:
+    """Evidence reliance: which share of what the model knows beyond chance is lost without the evidence."""
+    if not pairs:
+        return {"value": None, "ci95": None, "n": 0}
+    table = np.array([(with_it.right, without.right, with_it.chance) for with_it, without in pairs], dtype=np.float64)
+    patients = {name: n for n, name in enumerate(dict.fromkeys(row.patient for row, _ in pairs))}
+    sums = np.zeros((len(patients), 3))
+    np.add.at(sums, [patients[row.patient] for row, _ in pairs], table)
+    value = _share(sums.sum(axis=0)[None])[0]
+    if np.isnan(value):
+        return {"value": None, "ci95": None, "n": len(pairs)}
+    if len(patients) == 1:
+        return {"value": float(value), "ci95": None, "n": len(pairs)}
+    low, high = _few(sums) if too_few(len(sums)) else _resampled(sums, seed)
+    low, high = min(low, float(value)), max(high, float(value))
+    if low == high:
+        low, high = spread(float(value), 0.0, len(sums) - 1.0, clusters=len(sums), limits=(0.0, 1.0))
+    return {"value": float(value), "ci95": [low, high], "n": len(pairs)}
+
+
+def _few(sums: NDArray[np.float64]) -> tuple[float, float]:
+    """The shares that a t test over patients does not reject (Fieller's interval), inside [0, 1]; a grid of 1,000."""
+    right, without, chance = sums.T
+    grid = np.linspace(0, 1, 1001)[:, None]
+    left = right - without - grid * (right - chance)
+    means, errors = left.mean(axis=1), left.std(axis=1, ddof=1) / np.sqrt(len(sums))
+    held = grid[np.abs(means) <= float(stdtrit(len(sums) - 1, 1 - _TAIL)) * errors, 0]
+    return (float(held[0]), float(held[-1])) if len(held) else (1.0, 0.0)
+
+
+def _resampled(sums: NDArray[np.float64], seed: int) -> tuple[float, float]:
+    rng = np.random.default_rng(seed)
+    drawn = np.stack([sums[rng.integers(0, len(sums), len(sums))].sum(axis=0) for _ in range(RESAMPLES)])
+    shares = _share(drawn)
+    low, high = np.quantile(np.nan_to_num(shares, nan=0.0), _TAIL), np.quantile(np.nan_to_num(shares, nan=1.0), 1 - _TAIL)
+    return float(low), float(high)
+
+
+def _share(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) shares from sums (n, 3) of right with, right without and chance; NaN where right is not above chance."""
+    right, without, chance = sums.T
+    known = right - chance
+    above = known > 1e-9 * np.maximum(right, 1)
+    lost = np.clip((right - without) / np.where(above, known, 1.0), 0.0, 1.0)
+    return np.where(above, lost, np.nan)
+
+
+def summary(rows: Rows, *, seed: int) -> dict[str, Any]:
+    """Everything that the answers say, as plain JSON values."""
+    by_name = {name: [row for row in rows.values() if row.condition == name] for name in CONDITIONS}
+    if not by_name["true"]:
+        raise FormatError("no question was asked", "at least one")
+    conditions = {name: _condition(name, found, rows, seed) for name, found in by_name.items() if found}
+    headline = conditions[HEADLINE]["reliance"] if HEADLINE in conditions else reliance((), seed=seed)
+    return {
+        "conditions": conditions,
+        "reliance": headline,
+        "reliance_condition": HEADLINE,
+        "patients": (patients := len({row.patient for row in by_name["true"]})),
+        "too_few_patients": too_few(patients),
+        "looked": float(np.mean([bool(row.looks) for row in by_name["true"]])),
+        "left_out": [name for name in CONDITIONS if name not in conditions],
+    }
+
+
+def _condition(name: str, found: Sequence[EvidenceRow], rows: Rows, seed: int) -> dict[str, Any]:
+    right = [row.right for row in found]
+    patients = [row.patient for row in found]
+    out: dict[str, Any] = {
+        "accuracy": sum(right) / len(right),
+        "ci95": list(wilson(sum(right), len(right))),
+        "ci95_patients": over_patients([float(one) for one in right], patients, seed=seed, resamples=RESAMPLES),
+        "n": len(right),
+        "chance": float(np.mean([row.chance for row in found])),
+        "mismatch_rate": sum(row.mismatch for row in found) / len(found),
+        "meaning": CONDITIONS[name],
+    }
+    if name == "true":
+        return out
+    pairs = [(rows[row.id, "true"], row) for row in found]
+    kept = [again for once, again in pairs if once.right]
+    before = [float(again.right) for again in kept]
+    out["true_accuracy"] = sum(once.right for once, _ in pairs) / len(pairs)
+    out["survival"] = {
+        "value": sum(before) / len(before) if before else None,
+        "ci95": list(wilson(int(sum(before)), len(before))),
+        "ci95_patients": over_patients(before, [again.patient for again in kept], seed=seed, resamples=RESAMPLES),
+        "n": len(before),
+    }
+    if name in REMOVED:
+        # Where a look still showed what it asked for, the evidence was not taken away: such a question tells nothing.
+        out["reliance"] = reliance([(once, again) for once, again in pairs if is_removed(again)], seed=seed)
+    return out
+
+
+def is_removed(row: EvidenceRow) -> bool:
+    """Whether the condition of an answer took away what there was to take: no look showed what it asked for."""
+    return row.condition in ("blank", "other", "blanked") or row.replaced == len(row.looks)
+
+
+# --- The whole check: choose, ask, sum up, write.
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EvidenceFound:
+    """What a check found.
+
+    Attributes:
+        entries: The questions that could be asked.
+        rows: Answers by question and condition.
+        results: As ``results.json`` has them.
+    """
+
+    entries: tuple[Entry, ...]
+    rows: Rows
+    results: dict[str, Any]
+
+
+def evaluate(
+    reasoner: Reasoner, suite: Suite, folder: Path, *, settings: AskSettings | None = None, progress: Progress | None = None
+) -> EvidenceFound:
+    """Ask the questions of a suite under all conditions and say how far the answers rely on the evidence.
+
+    Args:
+        reasoner: The model; it answers greedily.
+        suite: Where questions come from.
+        folder: Where ``manifest.json``, ``rows.jsonl`` and ``results.json`` go. A folder with an unfinished check of the same is gone on
+            with.
+        settings: Which questions; all by default. The seed is also that of random regions and pairs.
+        progress: Called with the number of answers at hand, and with that of questions times eight.
+
+    Returns:
+        Questions, answers and results (docs/reference/results.md).
+
+    Raises:
+        FormatError: If there are no questions, or the folder holds a check of something else.
+        UniReasonError: If more questions cannot be asked than ``settings.skip`` allows, or a file cannot be written.
+    """
+    chosen = settings or AskSettings()
+    entries = choose(suite, chosen.count, chosen.seed)
+    made = make_manifest("evidence", reasoner, suite, entries, seed=chosen.seed)
+    with held(folder):
+        file = EvidenceRows(folder, made, again=chosen.again)
+        check = EvidenceCheck(reasoner, suite, entries, file=file, settings=chosen)
+        check.run(progress)
+        kept = check.unread.kept(entries)
+        keys = [(entry.id, name) for entry in kept for name in CONDITIONS]  # resampling depends on the order
+        rows = {key: file.rows[key] for key in keys if key in file.rows}
+        remarks = [rows[entry.id, "true"].remarks for entry in kept]
+        results = {
+            **summary(rows, seed=chosen.seed),
+            "scope": files.told(reasoner.checkpoint.scope, remarks),
+            "unreadable": check.unread.told(entries),
+            "manifest": made,
+        }
+        write_results(folder, results)
+    return EvidenceFound(tuple(kept), rows, results)

@@ -1,0 +1,530 @@
+"""Asks the implicit questions of a suite, those on one picture together, and keeps every answer as it comes.
+
+A question whose picture or mask cannot be read is counted and named, and is part of no mean: it says something of the data, nothing of
+the model, and a score of 0 would be taken for a failure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Protocol
+
+import numpy as np
+
+from unireason.core.errors import FormatError, ImageReadError, SizeLimitError, UniReasonError
+from unireason.core.types import Box2D, Case, Trace
+from unireason.data.dataset import Dataset
+from unireason.data.frames import structure_mask
+from unireason.data.item import Loaded
+from unireason.data.records import SampleRecord
+from unireason.engine.masks import GroundPlace, GroundTarget, target
+from unireason.engine.reasoner import Question, Reasoner
+from unireason.engine.sampling import Sampling
+from unireason.evaluate.suites.base import Entry
+from unireason.evaluate.suites.grounding import Mask, PointingSuite, Points, Truth
+from unireason.grounding import answer
+from unireason.grounding import trace as traces
+from unireason.metrics.boxes import box_iou, mask_dice, pdice, pdice_released
+from unireason.metrics.statistics import Interval, over_patients, too_few
+from unireason.metrics.surface import surface_distances
+from unireason.model import files
+from unireason.segment.expert import Expert, Prompt
+
+from .heldout import check_heldout_frame, held_out_implicit, read_items
+from .scoring import answer_probability, calibration
+from .store import ResultStore, by_case, check_frame, choose, held, make_manifest, seed_of, write_results
+
+# --- Implicit questions, answered by a model and outlined by a frozen expert: how well box, points and mask hit what was meant.
+
+
+TOLERANCE_MM = 2.0
+"""Distance of surfaces that still counts as agreement, if nothing else is said."""
+
+SCORES = ("iou", "pdice", "pdice_released", "dice_points", "dice_box", "dice_both", "nsd", "hd95_mm", "found")
+"""Names of the scores of a question; docs/reference/grounding-metrics.md says what each is."""
+
+LIMITS: Mapping[str, Interval] = {"hd95_mm": (0.0, math.inf), "pdice_released": (0.0, 2.0)}
+"""What a score may be; the others are shares."""
+
+PointingAnswer = tuple[SampleRecord, Trace]
+
+
+class Grounder(Protocol):
+    """A model that answers implicit questions: ``engine.reasoner.Reasoner``."""
+
+    def ground_many(self, case: Case, questions: Sequence[str], **how: Any) -> list[list[Trace]]:
+        """For every question its traces."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroundingMeasured:
+    """One answer against the truth."""
+
+    scores: Mapping[str, float]
+    place: GroundTarget
+    mask: Mask | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroundedAnswer:
+    """One implicit question and what was made of it."""
+
+    sample: SampleRecord
+    trace: Trace
+    scores: Mapping[str, float]
+
+    def row(self) -> dict[str, Any]:
+        """Plain JSON values: id, case, patient, category, supercategory, the scores, and the answer as text."""
+        named = {name: getattr(self.sample, name) for name in ("id", "case", "patient", "category", "supercategory")}
+        return {**named, **self.scores, "text": self.trace.raw_text}
+
+
+def ask_implicit(
+    reasoner: Grounder,
+    dataset: Dataset,
+    expert: Expert,
+    *,
+    count: int,
+    split: str | None = None,
+    progress: Callable[[int], None] | None = None,
+    **how: Any,
+) -> list[GroundedAnswer]:
+    """Ask held-out implicit questions, greedily if nothing else is said, and score what comes back."""
+    by_case: defaultdict[str, list[SampleRecord]] = defaultdict(list)
+    for sample in held_out_implicit(dataset, count, split):
+        by_case[sample.case].append(sample)
+    done: list[GroundedAnswer] = []
+    for record, loaded in read_items(dataset, list(by_case)):
+        samples = by_case[record.scene.case]
+        traces = reasoner.ground_many(loaded.case, [s.question.text for s in samples], **how)
+        answers = [(sample, trace) for sample, found in zip(samples, traces, strict=True) for trace in found]
+        for _, trace in answers:
+            check_heldout_frame(record, trace.frame)
+        done += score(loaded, answers, expert)
+        if progress:
+            progress(len(done))
+    return done
+
+
+def score(
+    loaded: Loaded, answers: Sequence[PointingAnswer], expert: Expert, *, tolerance_mm: float = TOLERANCE_MM
+) -> list[GroundedAnswer]:
+    """Score answers about one image; the expert sees all of its boxes and points at once."""
+    asked = []
+    for sample, trace in answers:
+        truth = structure_mask(loaded, sample.category)
+        if sample.box is None or sample.points is None or not truth.any():
+            raise FormatError(f"the question {sample.id!r} about {sample.category!r}", "one about a structure of the image")
+        asked.append((Truth(sample.box, sample.points, truth, (trace.frame.width, trace.frame.height)), trace))
+    found = measure(loaded.case, asked, expert, tolerance_mm=tolerance_mm)
+    return [GroundedAnswer(sample, trace, own.scores) for (sample, trace), own in zip(answers, found, strict=True)]
+
+
+def measure(
+    case: Case, answers: Sequence[tuple[Truth, Trace]], expert: Expert, *, tolerance_mm: float = TOLERANCE_MM
+) -> list[GroundingMeasured]:
+    """Hold answers about one picture against the places that were meant; the expert sees all of their boxes and points at once."""
+    places = [target(trace, case) for _, trace in answers]
+    masks = _masks(case, places, expert)
+    done = []
+    for (truth, trace), place, found in zip(answers, places, masks, strict=True):
+        scores = _places(*truth.on(trace.frame), place.model)
+        scores |= {f"dice_{name}": 0.0 if mask is None else mask_dice(truth.mask, mask) for name, mask in found.items()}
+        scores |= _surfaces(truth.mask, found["both"], case, tolerance_mm)
+        done.append(GroundingMeasured(scores, place, found["both"]))
+    return done
+
+
+def implicit_summary(done: Sequence[GroundedAnswer | Mapping[str, Any]]) -> dict[str, Any]:
+    """Means of all scores with 95% intervals, over all questions and for each super-category and category."""
+    rows = [d.row() if isinstance(d, GroundedAnswer) else d for d in done]
+    if not rows:
+        raise UniReasonError("no questions were asked", "at least one")
+    found = _means(rows)
+    for key in ("supercategory", "category"):
+        names = sorted({row[key] for row in rows})
+        found[f"by_{key}"] = {name: _means([row for row in rows if row[key] == name]) for name in names}
+    return found
+
+
+def _masks(case: Case, places: Sequence[GroundTarget], expert: Expert) -> list[dict[str, Mask | None]]:
+    """For every answer the expert's masks by points, by box and by both; None where there is nothing to ask it with."""
+    asked: list[dict[str, Prompt]] = []
+    for place in (p.canonical for p in places):
+        prompts = {"points": Prompt(points=place.points)} if place.points else {}
+        if place.box is not None:
+            box = Box2D(*place.box)
+            prompts |= {"box": Prompt(box), "both": Prompt(box, place.points)}
+        asked.append(prompts)
+    flat = [prompt for prompts in asked for prompt in prompts.values()]
+    outlined = iter(expert.segment(case, flat) if flat else [])
+    found = [{name: next(outlined).mask for name in prompts} for prompts in asked]
+    return [{name: masks.get(name) for name in ("points", "box", "both")} for masks in found]
+
+
+def _places(box: Box2D, points: Points, answer: GroundPlace) -> dict[str, float]:
+    """Scores of box and points in the model frame."""
+    two = answer.points if len(answer.points) == 2 else None
+    return {
+        "iou": 0.0 if answer.box is None else box_iou(box, Box2D(*answer.box)),
+        "pdice": 0.0 if two is None else pdice(points, two),
+        "pdice_released": 0.0 if two is None else pdice_released(points, two),
+    }
+
+
+def _surfaces(truth: Mask, mask: Mask | None, case: Case, tolerance_mm: float) -> dict[str, float]:
+    """Scores of the mask of the whole answer."""
+    steps = case.geometry.spacing_mm or (1.0, 1.0)
+    if mask is None or not mask.any():
+        diagonal = math.hypot(*(n * s for n, s in zip(truth.shape[::-1], steps, strict=True)))
+        return {"nsd": 0.0, "hd95_mm": diagonal, "found": 0.0}
+    distances = surface_distances(truth, mask, spacing_mm=steps)
+    return {"nsd": distances.nsd(tolerance_mm), "hd95_mm": distances.hausdorff_mm(), "found": 1.0}
+
+
+def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    patients = [row["patient"] for row in rows]
+    count = len(set(patients))
+    found: dict[str, Any] = {"questions": len(rows), "patients": count, "too_few_patients": too_few(count)}
+    for name in SCORES:
+        values = [row[name] for row in rows]
+        interval = over_patients(values, patients, seed=0, limits=LIMITS.get(name))
+        found[name] = {"mean": float(np.mean(values)), "ci95": interval}
+    return found
+
+
+# --- One question of a suite of implicit questions as a row: what was meant, what was answered, and how well both agree.
+
+
+Row = Mapping[str, Any]
+"""Plain JSON values; docs/reference/results.md lists the keys."""
+
+Answer = tuple[Trace, GroundingMeasured]
+
+
+def make_row(entry: Entry, truth: Truth, answers: Sequence[Answer], *, think_end: int | None) -> Row:
+    """The row of a question that was answered."""
+    box, points = truth.on(answers[0][0].frame)
+    said = [_answer(trace, measured, think_end) for trace, measured in answers]
+    return {
+        **_about(entry),
+        "unreadable": None,
+        "target": {"box": list(box.coords), "points": [list(point) for point in points]},
+        "scores": {name: fmean(own["scores"][name] for own in said) for name in SCORES},
+        "answers": said,
+    }
+
+
+def unreadable_row(entry: Entry, reason: str) -> Row:
+    """The row of a question whose picture or mask cannot be read."""
+    return {**_about(entry), "unreadable": reason, "target": None, "scores": None, "answers": []}
+
+
+def read_row(value: Any) -> Row:
+    """A row as it was written."""
+    missing = [name for name in SCORES if value["unreadable"] is None and name not in value["scores"]]
+    if missing or not isinstance(value["id"], str) or not isinstance(value["answers"], list):
+        raise ValueError(f"a row without {', '.join(missing) or 'identifier and answers'}")
+    return dict(value)
+
+
+def _about(entry: Entry) -> dict[str, Any]:
+    groups = {name: entry.tags.get(name, "") for name in ("category", "supercategory")}
+    return {"id": entry.id, "case": entry.case, "patient": entry.patient, **groups, "question": entry.question}
+
+
+def _answer(trace: Trace, measured: GroundingMeasured, think_end: int | None) -> dict[str, Any]:
+    place = measured.place.model
+    return {
+        "scores": dict(measured.scores),
+        "box": None if place.box is None else list(place.box),
+        "points": [list(point) for point in place.points],
+        "malformed": bool(answer.read(trace.raw_text).problems),
+        "problems": sorted({problem.code for problem in trace.problems}),
+        "probability": answer_probability(trace, think_end),
+        "trace": traces.to_json(replace(trace, tokens=None)),
+    }
+
+
+# --- What the rows of implicit questions come to: means with intervals, flawed answers, and whether a number tells good answers
+# from bad.
+
+
+HEADLINE = ("iou", "pdice_released", "dice_both")
+"""The scores of the published leaderboard, in its order; its names are IoU, pDice and Dice."""
+
+HIT_IOU = 0.5
+"""Overlap with the true box from which an answer counts as a hit, for calibration alone."""
+
+
+def summary(rows: Iterable[Row], *, seed: int) -> dict[str, Any]:
+    """The results of an evaluation but for what was asked of what."""
+    every = list(rows)
+    done = [row for row in every if row["unreadable"] is None]
+    lost = {row["id"]: row["unreadable"] for row in every if row["unreadable"] is not None}
+    if not done:
+        example = next(iter(lost.values()), "there are none")
+        raise UniReasonError(f"of {len(every)} questions none could be asked ({example})", "pictures with their masks")
+    answers = [answer for row in done for answer in row["answers"]]
+    problems = Counter(code for answer in answers for code in answer["problems"])
+    whole = _scores(done, seed)
+    return {
+        "headline": {name: whole["scores"][name]["mean"] for name in HEADLINE},
+        **whole,
+        "answers": len(answers),
+        "found": fmean(answer["scores"]["found"] for answer in answers),
+        "malformed": fmean(answer["malformed"] for answer in answers),
+        "problems": dict(sorted(problems.items())),
+        "unreadable": {"n": len(lost), "questions": lost},
+        **{f"by_{key}": _groups(done, key, seed) for key in ("supercategory", "category")},
+        "calibration": _calibration(done),
+    }
+
+
+def _scores(rows: Sequence[Row], seed: int) -> dict[str, Any]:
+    patients = [row["patient"] for row in rows]
+    found = {}
+    for name in SCORES:
+        values = [row["scores"][name] for row in rows]
+        interval = over_patients(values, patients, seed=seed, limits=LIMITS.get(name))
+        found[name] = {"mean": fmean(values), "ci95_patients": interval}
+    count = len(set(patients))
+    return {"n": len(rows), "patients": count, "too_few_patients": too_few(count), "scores": found}
+
+
+def _groups(rows: Sequence[Row], key: str, seed: int) -> dict[str, Any]:
+    names = sorted({row[key] for row in rows if row[key]})
+    return {name: _scores([row for row in rows if row[key] == name], seed) for name in names}
+
+
+def _calibration(rows: Sequence[Row]) -> dict[str, Any]:
+    """Do the probability of an answer and, of several, their agreement tell whether the box is a hit?"""
+    answers = [answer for row in rows for answer in row["answers"]]
+    hits = [answer["scores"]["iou"] >= HIT_IOU for answer in answers]
+    found: dict[str, Any] = {"hit": f"the box has an IoU of at least {HIT_IOU} with the true one"}
+    if any(answer["probability"] is not None for answer in answers):
+        found["answer_probability"] = calibration([answer["probability"] for answer in answers], hits)
+    if all(len(row["answers"]) > 1 for row in rows):
+        found["agreement"] = calibration([_agreement(row) for row in rows], [row["scores"]["iou"] >= HIT_IOU for row in rows])
+    return found
+
+
+def _agreement(row: Row) -> float:
+    """Mean IoU of the answers' boxes with each other; one that is missing agrees with none."""
+    boxes = [None if answer["box"] is None else Box2D(*answer["box"]) for answer in row["answers"]]
+    return fmean(0.0 if a is None or b is None else box_iou(a, b) for a, b in combinations(boxes, 2))
+
+
+# --- Asks the implicit questions of a suite, those on one picture together, and keeps every answer as it comes.
+
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class GroundingSettings:
+    """How a suite is asked.
+
+    Attributes:
+        count: Questions at most; None takes all.
+        seed: Of the choice of questions, of sampling and of the bootstrap.
+        samples: Answers a question; its scores are their means.
+        temperature: Of sampling; 0 is greedy.
+        weights: SHA-256 of the expert's weights; "" for one that has none.
+        again: Ask again what could not be read when the folder was written; what was answered stays.
+        max_new_tokens: Sampled tokens at most an answer; None takes the profile's limits.
+    """
+
+    count: int | None = None
+    seed: int = 0
+    samples: int = 1
+    temperature: float = 0.0
+    weights: str = ""
+    again: bool = False
+    max_new_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check that several answers may differ."""
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise FormatError(f"{self.max_new_tokens} tokens an answer", "at least 1")
+        if self.samples < 1 or (self.samples > 1 and self.temperature == 0):
+            raise FormatError(
+                f"{self.samples} samples at temperature {self.temperature:g}", "one sample, or several at a temperature above 0"
+            )
+
+    @property
+    def asking(self) -> dict[str, Any]:
+        """As keyword arguments of ``Reasoner.ground_many``; questions bring seeds of their own."""
+        how: dict[str, Any] = {"samples": self.samples, "sampling": Sampling(temperature=self.temperature)}
+        return how if self.max_new_tokens is None else {**how, "max_new_tokens": self.max_new_tokens}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroundingFound:
+    """What an evaluation found.
+
+    Attributes:
+        entries: The questions.
+        rows: By question.
+        results: As ``results.json`` has them.
+    """
+
+    entries: tuple[Entry, ...]
+    rows: Mapping[str, Row]
+    results: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroundingShown:
+    """One question with its picture and masks, as people look at it."""
+
+    row: Row
+    case: Case
+    truth: Truth
+    answer: Answer
+
+
+def evaluate(
+    reasoner: Reasoner,
+    suite: PointingSuite,
+    expert: Expert,
+    folder: Path,
+    *,
+    settings: GroundingSettings | None = None,
+    progress: Progress | None = None,
+) -> GroundingFound:
+    """Ask the implicit questions of a suite and score the answers.
+
+    Args:
+        reasoner: The model.
+        suite: Where questions come from.
+        expert: Makes masks of boxes and points.
+        folder: Where ``manifest.json``, ``rows.jsonl`` and ``results.json`` go. A folder with an unfinished evaluation of the same is gone
+            on with: what was answered is neither asked again nor counted twice.
+        settings: How; None takes every question once, greedily.
+        progress: Called with the number of questions done.
+
+    Returns:
+        Questions, rows and results (docs/reference/results.md).
+
+    Raises:
+        FormatError: If there are no questions, true places are written in another frame than the model's, or the folder holds an
+            evaluation of something else.
+        ModelError: If a picture does not fit the model or the expert.
+        UniReasonError: If a file cannot be read or written, or no question could be read.
+    """
+    chosen, tell = settings or GroundingSettings(), progress or (lambda done: None)
+    entries = choose(suite, chosen.count, chosen.seed)
+    made = _manifest(reasoner, suite, entries, expert=expert, settings=chosen)
+    with held(folder):
+        journal = ResultStore(folder, made)
+        if chosen.again:
+            journal.drop(lambda row: row["unreadable"] is not None)
+        rows = {row["id"]: row for row in journal.read(read_row)}
+        tell(len(rows))
+        for case, own in by_case(entries):
+            missing = [entry for entry in own if entry.id not in rows]
+            if missing:
+                new = _GroundingAsking(reasoner, suite, expert, chosen).rows(case, missing)
+                journal.add(new)
+                rows |= {row["id"]: row for row in new}
+                tell(len(rows))
+        results = {
+            "kind": "grounding",
+            "suite": suite.name,
+            "rule": suite.rule,
+            **summary([rows[entry.id] for entry in entries], seed=chosen.seed),
+            "scope": files.told(reasoner.checkpoint.scope, [_remarks(rows[entry.id]) for entry in entries]),
+            "left_out": dict(suite.left_out),
+            "manifest": made,
+        }
+        write_results(folder, results)
+    return GroundingFound(tuple(entries), rows, results)
+
+
+def _remarks(row: Row) -> list[str]:
+    """What lies outside the scope of the model."""
+    return row["answers"][0]["trace"].get("scope", {}).get("remarks", []) if row["answers"] else []
+
+
+def shown(suite: PointingSuite, expert: Expert, found: GroundingFound, questions: Sequence[str]) -> dict[str, GroundingShown]:
+    """Questions with their pictures and masks; the masks are made again, which costs an outline and no answer.
+
+    Args:
+        suite: Where the questions came from.
+        expert: The expert that was asked.
+        found: What ``evaluate`` gave.
+        questions: Identifiers of questions that could be read.
+
+    Raises:
+        UniReasonError: If a picture can no longer be read, or the expert cannot take it.
+    """
+    made: dict[str, GroundingShown] = {}
+    for name, own in by_case([entry for entry in found.entries if entry.id in set(questions)]):
+        case = suite.read(name)
+        truths = [suite.truth(entry) for entry in own]
+        said = [traces.from_json(found.rows[entry.id]["answers"][0]["trace"]) for entry in own]
+        measured = measure(case, list(zip(truths, said, strict=True)), expert)
+        for entry, truth, trace, again in zip(own, truths, said, measured, strict=True):
+            made[entry.id] = GroundingShown(found.rows[entry.id], case, truth, (trace, again))
+    return made
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _GroundingAsking:
+    """Who asks whom."""
+
+    reasoner: Reasoner
+    suite: PointingSuite
+    expert: Expert
+    settings: GroundingSettings
+
+    def rows(self, name: str, entries: Sequence[Entry]) -> list[Row]:
+        """The rows of questions about one picture, in order."""
+        try:
+            case = self.suite.read(name)
+        except (ImageReadError, SizeLimitError) as error:
+            return [unreadable_row(entry, str(error)) for entry in entries]
+        truths = {entry.id: self._truth(entry) for entry in entries}
+        asked = [(entry, truth) for entry in entries if isinstance(truth := truths[entry.id], Truth)]
+        questions = [Question(entry.question, seed=seed_of(self.settings.seed, entry.id)) for entry, _ in asked]
+        many = self.reasoner.ground_many(case, questions, **self.settings.asking)
+        pairs: list[tuple[Truth, Trace]] = []
+        for (entry, truth), samples in zip(asked, many, strict=True):
+            check_frame(entry, samples[0].frame)
+            pairs += [(truth, trace) for trace in samples]
+        measured = list(zip([trace for _, trace in pairs], measure(case, pairs, self.expert), strict=True))
+        size, end = self.settings.samples, self.reasoner.checkpoint.ids.think_end
+        done = {
+            entry.id: make_row(entry, truth, measured[n * size : (n + 1) * size], think_end=end)
+            for n, (entry, truth) in enumerate(asked)
+        }
+        return [done[e.id] if e.id in done else unreadable_row(e, str(truths[e.id])) for e in entries]
+
+    def _truth(self, entry: Entry) -> Truth | str:
+        try:
+            return self.suite.truth(entry)
+        except (ImageReadError, SizeLimitError) as error:
+            return str(error)
+
+
+def _manifest(
+    reasoner: Reasoner, suite: PointingSuite, entries: Sequence[Entry], *, expert: Expert, settings: GroundingSettings
+) -> dict[str, Any]:
+    wording = reasoner.checkpoint.grounding
+    return {
+        **make_manifest("grounding", reasoner, suite, entries, seed=settings.seed),
+        "profile": {"name": wording.name, "sha256": wording.sha256},
+        "samples": settings.samples,
+        "temperature": settings.temperature,
+        "expert": {"name": expert.name, "sha256": settings.weights},
+        "tolerance_mm": TOLERANCE_MM,
+        **({} if settings.max_new_tokens is None else {"limits": {"max_new_tokens": settings.max_new_tokens}}),
+    }

@@ -1,0 +1,332 @@
+"""Prompt profiles: the wording, the layout and the limits a checkpoint was trained with.
+
+A profile is plain data. It turns a question into messages of strings and picture places; the model room turns those into
+token ids. Pictures always stand before the question, so that several questions on one case share everything up to the last
+picture. It knows nothing of tokenizers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from unireason.core.errors import FormatError
+from unireason.core.store import json_text
+from unireason.core.types import Kind
+
+PROFILE_FILE = "profile.toml"
+GROUNDING_FILE = "grounding.toml"
+Role = Literal["system", "user", "assistant"]
+Chat = Literal["tokenizer", "chatml"]
+CropSource = Literal["model", "native", "none"]
+
+_MAX_OPTIONS = 26
+_MAX_TEXT = 20_000
+_MAX_FILE_BYTES = 1 << 20
+# Anything that a Qwen tokenizer may read as one token: <|im_end|>, <|image_pad|>, ..., and the added reasoning tags.
+_SPECIAL = re.compile(r"<\|[^<>|\s]{1,40}\|>|</?(?:think|answer|tool_call|tool_response)>")
+_STRUCTURE = re.compile(r"<\|(?:im_start|im_end|endoftext|vision_start|vision_end|vision_pad|image_pad|video_pad)\|>")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The place of one picture in a message.
+
+    Attributes:
+        index: Which picture, counted from 0 in slice order.
+    """
+
+    index: int
+
+
+Part = str | Picture
+Message = tuple[Role, tuple[Part, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How to ask one checkpoint.
+
+    Attributes:
+        name: Short name, kept in every trace.
+        system_2d: System message for an image; empty for none.
+        system_3d: System message for a volume; empty for none.
+        option: One option line, with ``{letter}`` and ``{text}``.
+        closing_choice_2d: Line behind the options of an image question; may hold ``{letters}``.
+        closing_choice_3d: The same for a volume.
+        closing_open_2d: Line behind an open question on an image.
+        closing_open_3d: The same for a volume.
+        slice_label: Text before each slice of a volume, with ``{index}``; empty for none.
+        volume_shape: (D, H, W) to which a volume is resampled.
+        image_size: (H, W) to which an image is resized before the processor; None keeps its size.
+        assistant_prefix: Text that opens the assistant's turn, such as ``<think>``.
+        max_rounds: Looks at most.
+        max_new_tokens: Sampled tokens at most, over all rounds.
+        max_round_tokens_2d: Sampled tokens a round at most, image.
+        max_round_tokens_3d: The same for a volume.
+        chat: "tokenizer" uses the chat template of the tokenizer, "chatml" the layout of ``render``.
+        crops: What a look shows: "model" the region cut from the model frame, "native" the same region cut from full-resolution pixels,
+            "none" nothing (the box stands in the text and the model goes on behind it).
+    """
+
+    name: str
+    system_2d: str
+    system_3d: str
+    option: str = "{letter}. {text}"
+    closing_choice_2d: str = ""
+    closing_choice_3d: str = ""
+    closing_open_2d: str = ""
+    closing_open_3d: str = ""
+    slice_label: str = ""
+    volume_shape: tuple[int, int, int] = (32, 256, 256)
+    image_size: tuple[int, int] | None = None
+    assistant_prefix: str = ""
+    max_rounds: int = 10
+    max_new_tokens: int = 512
+    max_round_tokens_2d: int = 256
+    max_round_tokens_3d: int = 128
+    chat: Chat = "tokenizer"
+    crops: CropSource = "model"
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            FormatError: If a field has the wrong type or range, or a text holds a token that would break the chat layout.
+        """
+        for item in fields(self):
+            _check_field(item.name, getattr(self, item.name))
+        for line, holes in (("option", {"letter", "text"}), ("slice_label", {"index"}), *_CLOSINGS):
+            _fill(line, getattr(self, line), dict.fromkeys(holes, ""))
+        if not {"{letter}", "{text}"} <= set(re.findall(r"\{\w+\}", self.option)):
+            raise FormatError(f"the profile's option line is {self.option!r}", "a line with {letter} and {text}")
+
+    @property
+    def sha256(self) -> str:
+        """Hash over all fields: two profiles with one hash ask in the same words under the same limits."""
+        table = asdict(self)
+        if self.crops == "model":
+            del table["crops"]  # younger than recorded hashes
+        return hashlib.sha256(json_text(table, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+    @property
+    def injects(self) -> bool:
+        """True if a box in the reasoning is followed by image tokens."""
+        return self.max_rounds > 0 and self.crops != "none"
+
+    def max_round_tokens(self, kind: Kind) -> int:
+        """Sampled tokens a round at most for an image or a volume."""
+        return self.max_round_tokens_2d if kind == "image" else self.max_round_tokens_3d
+
+    def parts(self, kind: Kind, question: str, options: Sequence[str] = (), *, n_slices: int = 1) -> list[Message]:
+        """Lay out one question.
+
+        Args:
+            kind: "image" or "volume".
+            question: The question; blanks around it are dropped.
+            options: Option texts in order A, B, ...; none for an open question. Line breaks in them become blanks.
+            n_slices: Pictures of the case; 1 for an image.
+
+        Returns:
+            A system message (unless its text is empty) and a user message: all pictures, then the question. The assistant's
+            turn is opened by the caller, with ``assistant_prefix``.
+
+        Raises:
+            FormatError: If the question or an option is empty or holds a special token of the model, if there is one option or
+                more than 26, or if the number of pictures does not fit the kind.
+        """
+        if n_slices < 1 or (kind == "image" and n_slices != 1):
+            raise FormatError(f"{n_slices} pictures for one {kind}", "1 for an image, at least 1 for a volume")
+        if len(options) == 1 or len(options) > _MAX_OPTIONS:
+            raise FormatError(f"the number of answer options is {len(options)}", f"none, or 2 to {_MAX_OPTIONS}")
+        system = self.system_2d if kind == "image" else self.system_3d
+        user: list[Part] = []
+        for index in range(n_slices):
+            if kind == "volume" and self.slice_label:
+                user.append(_fill("slice_label", self.slice_label, {"index": str(index)}))
+            user.append(Picture(index))
+        user.append(self._question(kind, question, options))
+        messages: list[Message] = [("user", tuple(user))]
+        return [("system", (system,)), *messages] if system else messages
+
+    def _question(self, kind: Kind, question: str, options: Sequence[str]) -> str:
+        letters = letters_of(options)
+        lines = [_clean("question", question.strip())]
+        for letter, text in zip(letters, options, strict=True):
+            fitted = {"letter": letter, "text": _clean(f"option {letter}", " ".join(text.split()))}
+            lines.append(_fill("option", self.option, fitted))
+        name = f"closing_{'choice' if options else 'open'}_{'2d' if kind == 'image' else '3d'}"
+        closing = _fill(name, getattr(self, name), {"letters": ", ".join(letters)})
+        return "\n".join([*lines, closing] if closing else lines)
+
+    def to_toml(self) -> str:
+        """The profile as TOML; ``from_toml`` reads it back equal."""
+        lines = []
+        for name, value in asdict(self).items():
+            if value is not None:
+                plain = list(value) if isinstance(value, tuple) else value
+                lines.append(f"{name} = {json_text(plain, ensure_ascii=False)}".replace("\x7f", "\\u007f"))
+        return "\n".join(lines) + "\n"
+
+
+def letters_of(options: Sequence[str]) -> str:
+    """The option letters "ABC..." for a list of options; empty for none."""
+    return "".join(chr(ord("A") + i) for i in range(len(options)))
+
+
+def from_toml(text: str) -> Profile:
+    """Read a profile.
+
+    Args:
+        text: TOML with the fields of ``Profile`` as keys. Fields left out take the values of the built-in default profile.
+
+    Raises:
+        FormatError: If it is not TOML, a key is unknown or a value has the wrong type or range.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        table = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise FormatError(f"the profile is not TOML: {error}") from error
+    return _from_table(table)
+
+
+def load_profile(ref: str | Path) -> Profile:
+    """Find a profile.
+
+    Args:
+        ref: Name of a built-in profile ("default", "umrg"), a TOML file, or a checkpoint folder that holds ``profile.toml``.
+
+    Raises:
+        FormatError: If there is no such profile or it cannot be read.
+    """
+    if str(ref) in BUILT_IN:
+        return BUILT_IN[str(ref)]
+    path = Path(ref) / PROFILE_FILE if Path(ref).is_dir() else Path(ref)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_FILE_BYTES + 1)
+        if len(raw) > _MAX_FILE_BYTES:
+            raise FormatError(f"the profile {path.name} is larger than {_MAX_FILE_BYTES} bytes")
+        return from_toml(raw.decode("utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        known = ", ".join(BUILT_IN)
+        raise FormatError(f"the profile {path.name!r} cannot be read: {error}", f"a TOML file or one of: {known}") from error
+
+
+def render(messages: Sequence[Message], *, assistant_prefix: str = "") -> str:
+    """Write messages in ChatML, one image pad a picture, up to the open assistant's turn.
+
+    Args:
+        messages: As made by ``Profile.parts``.
+        assistant_prefix: Text that opens the assistant's turn.
+
+    Returns:
+        The prompt; pictures stand in order of their places.
+    """
+    turns = []
+    for role, parts in messages:
+        body = "".join(p if isinstance(p, str) else "<|vision_start|><|image_pad|><|vision_end|>" for p in parts)
+        turns.append(f"<|im_start|>{role}\n{body}<|im_end|>\n")
+    return "".join(turns) + f"<|im_start|>assistant\n{assistant_prefix}"
+
+
+def _from_table(table: Mapping[str, Any]) -> Profile:
+    known = {f.name: f for f in fields(Profile)}
+    unknown = sorted(set(table) - set(known))
+    if unknown:
+        raise FormatError(f"unknown key in the profile: {', '.join(unknown)}", f"some of: {', '.join(known)}")
+    if "name" not in table:
+        raise FormatError("the profile has no name", 'name = "..."')
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    missing = {n: getattr(BUILT_IN["default"], n) for n, f in known.items() if n not in values and f.default is MISSING}
+    return Profile(**{**missing, **values})
+
+
+def _check_field(name: str, value: Any) -> None:
+    """Fail unless a profile's field has its type and range."""
+    if name in ("volume_shape", "image_size"):
+        size = 3 if name == "volume_shape" else 2
+        good = isinstance(value, tuple) and len(value) == size and all(type(v) is int and 1 <= v <= 16384 for v in value)
+        if not good and not (name == "image_size" and value is None):
+            raise FormatError(f"the profile's {name} is {value!r}", f"{size} whole numbers from 1 to 16384")
+    elif name.startswith("max_"):
+        if type(value) is not int or not (0 if name == "max_rounds" else 1) <= value <= 1_000_000:
+            raise FormatError(f"the profile's {name} is {value!r}", "a whole number from 1 (max_rounds: 0) to 1000000")
+    elif name in _CHOICES:
+        if value not in _CHOICES[name]:
+            raise FormatError(f"the profile's {name} is {value!r}", " or ".join(f'"{v}"' for v in _CHOICES[name]))
+    elif not isinstance(value, str) or (name == "name" and not value) or not _is_unicode(value):
+        raise FormatError(f"the profile's {name} is {value!r}", "a text")
+    elif _STRUCTURE.search(value):
+        raise FormatError(f"the profile's {name} holds {_STRUCTURE.findall(value)[0]}", "no chat or picture token")
+
+
+def _is_unicode(text: str) -> bool:
+    """False for text with half a surrogate pair, which no tokenizer can encode."""
+    return not any(0xD800 <= ord(c) <= 0xDFFF for c in text)
+
+
+def _fill(name: str, line: str, values: Mapping[str, str]) -> str:
+    """Put values in the holes of a line; other braces are an error, so that a typing mistake does not reach the model."""
+
+    def one(hole: re.Match[str]) -> str:
+        if hole[1] not in values:
+            raise FormatError(f"the profile's {name} has the place {hole[0]}", ", ".join(f"{{{v}}}" for v in values) or "none")
+        return values[hole[1]]
+
+    return re.sub(r"\{(\w*)\}", one, line)
+
+
+def _clean(name: str, text: str) -> str:
+    """A text of the user's, refused when empty or when it holds a token that would speak for somebody else."""
+    if not text:
+        raise FormatError(f"the {name} is empty", "some text")
+    if len(text) > _MAX_TEXT or not _is_unicode(text):
+        raise FormatError(
+            f"the {name} has {len(text)} characters, or half a surrogate pair", f"at most {_MAX_TEXT}, valid Unicode"
+        )
+    found = _SPECIAL.search(text)
+    if found:
+        raise FormatError(f"the {name} holds the special token {found[0]}", "plain text", "remove the token")
+    return text
+
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {"chat": get_args(Chat), "crops": get_args(CropSource)}
+_CLOSINGS = tuple((f"closing_{what}_{dim}", {"letters"}) for what in ("choice", "open") for dim in ("2d", "3d"))
+
+_LOOK = (
+    "You are an expert reader of {what}. First think inside <think> and </think>. While thinking you may look closer "
+    "at any place: write {box} and that region is shown to you at once. Look as often as you need, then go on thinking "
+    "with what you saw. Behind </think> give the final answer; for a question with options give the letter and the "
+    "text of the right one."
+)
+
+BUILT_IN: Mapping[str, Profile] = {
+    "default": Profile(
+        name="default",
+        system_2d=_LOOK.format(what="medical 2D images", box="<|box_start|>[x1,y1,x2,y2]<|box_end|>"),
+        system_3d=_LOOK.format(
+            what="medical 3D scans, given as slices in order", box="<|box_start|>[x1,y1,z1,x2,y2,z2]<|box_end|> (z counts slices)"
+        ),
+        closing_choice_3d="Answer with one letter out of {letters}.",
+    ),
+    "umrg": Profile(
+        name="umrg",
+        system_2d=(
+            "You find the place in a medical image that a clinical question is about. Reason inside <think> and </think>, then "
+            'write <answer>{"bbox": [x1,y1,x2,y2], "points_1": [x,y], "points_2": [x,y]}</answer> in pixels: one tight box '
+            "around the structure and two points inside it."
+        ),
+        system_3d="",
+        max_rounds=0,
+    ),
+}

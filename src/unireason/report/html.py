@@ -1,0 +1,236 @@
+"""Safe HTML: escaping, inlined data, the security policy of a page, and writing it to disk.
+
+Every text that came from a model, a user or a file passes through :func:`escape` or :func:`inline_json` before it reaches
+a page. Pages carry their styles and scripts inside; the policy allows exactly those, by hash, and no network at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from unireason.core.errors import FormatError
+from unireason.core.store import json_text
+from unireason.core.types import ScopeCheck, Trace
+from unireason.metrics.statistics import FEW
+
+# --- Safe HTML: escaping, inlined data, the security policy of a page, and writing it to disk.
+
+
+CONTRADICTS = '<b class="contradicts">letter and text contradict</b>'
+"""Badge of an answer that names an option by its letter and states another text."""
+
+RESEARCH_ONLY = "Research only. Not a medical device."
+"""Stands on every page and under every table."""
+
+_UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
+
+
+def clean(value: object) -> str:
+    """Text that can be shown: control characters, lone surrogates and marks that turn the reading order become U+FFFD."""
+    text = str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return _UNSAFE.sub("\ufffd", text)
+
+
+def escape(value: object) -> str:
+    """Text that is inert in HTML content and in quoted attributes."""
+    return html.escape(clean(value), quote=True)
+
+
+def inline_json(value: object) -> str:
+    """JSON that cannot end the script element it is put in, whatever strings it holds."""
+    text = json_text(value, ensure_ascii=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def json_link(value: object) -> str:
+    """A ``data:`` address that holds ``value`` as a JSON file, for a download link."""
+    raw = json_text(value, ensure_ascii=True, indent=1).encode("ascii")
+    return "data:application/json;base64," + base64.b64encode(raw).decode("ascii")
+
+
+def static(name: str) -> str:
+    """The text of a file shipped in ``report/static``."""
+    return files(__package__).joinpath("static", name).read_text(encoding="utf-8")
+
+
+def render(template: str, *, about: str, style: str, script: str, values: Mapping[str, str], head: str = "") -> str:
+    """Fill a page of ``static``, put it into the frame that all pages share, and seal it with its security policy."""
+    main = Template(static(template)).substitute(values)
+    return Template(static("frame.html")).substitute(
+        title=values["title"],
+        about=about,
+        file=values.get("file", ""),
+        main=head + main,
+        style=style,
+        script=f"<script>{script}</script>\n" if script else "",
+        policy=_policy(style, script),
+        research_only=RESEARCH_ONLY,
+    )
+
+
+def _policy(style: str, script: str) -> str:
+    """Content security policy: pictures from ``data:`` and the two named elements; everything else is refused."""
+    scripts = _hash(script) if script else "'none'"
+    return (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {scripts}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun: "1 case", "1,200 cases"; for nouns that take an s."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def numbers(values: tuple[float, ...] | list[Any]) -> str:
+    """Box numbers as compact text: integers without a point, others with one decimal."""
+    return ", ".join(number(v) for v in values)
+
+
+def number(value: float, decimals: int = 1) -> str:
+    """One number without needless zeros and with a true minus sign; beyond a million in powers of ten."""
+    text = f"{value:.{decimals}f}" if abs(value) < 1e6 else f"{value:.3g}"
+    if "." in text and "e" not in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text.replace("-", "\u2212")
+
+
+# --- Pictures as ``data:`` addresses of bounded size.
+
+
+BUDGET = 2_200_000
+"""Bytes of picture data above which a group of pictures is stored as JPEG instead of PNG."""
+
+
+def check(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return ``pixels`` if it is uint8, (h, w) or (h, w, 3) and not empty."""
+    ok = pixels.dtype == np.uint8 and (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)) and pixels.size > 0
+    if not ok:
+        raise FormatError(f"a picture of type {pixels.dtype} and shape {pixels.shape}", "uint8 of (h, w) or (h, w, 3)")
+    return pixels
+
+
+def fit(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """Shrink a picture (area average) until its longer side is at most ``longest`` pixels; never enlarge it."""
+    height, width = check(pixels).shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+
+
+def addresses(pictures: Sequence[NDArray[np.uint8]], *, budget: int = BUDGET) -> list[str]:
+    """Encode pictures that belong together."""
+    images = [Image.fromarray(check(p)) for p in pictures]
+    coded, kind = [_encode(image, "PNG") for image in images], "png"
+    for quality in (90, 75):
+        if sum(map(len, coded)) <= budget:
+            break
+        coded, kind = [_encode(image, "JPEG", quality) for image in images], "jpeg"
+    return [f"data:image/{kind};base64,{base64.b64encode(c).decode('ascii')}" for c in coded]
+
+
+def png(image: Image.Image) -> bytes:
+    """A picture as PNG bytes."""
+    return _encode(image, "PNG")
+
+
+def _encode(image: Image.Image, kind: str, quality: int = 90) -> bytes:
+    stream = io.BytesIO()
+    options = {"optimize": True} if kind == "PNG" else {"quality": quality, "subsampling": 0}
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+# --- Bars of shares with intervals and the line of chance, and shares as words; shared by the pages that show scores.
+
+
+def bar(value: Any, interval: Any = None, chance: Any = None) -> str:
+    """A bar from 0 to 100% with the whiskers of its interval and the line of chance."""
+    if not is_share(value):
+        return ""
+    marks = f'<rect class="rail" width="100" height="16"/><rect class="bar" y="3" width="{100 * value:.2f}" height="10"/>'
+    if is_pair(interval):
+        low, high = (100 * float(v) for v in interval)
+        marks += f'<path class="whiskers" d="M{low:.2f} 8H{high:.2f}M{low:.2f} 4V12M{high:.2f} 4V12"/>'
+    if is_share(chance):
+        marks += f'<path class="chance" d="M{100 * chance:.2f} 0V16"/>'
+    return f'<svg viewBox="0 0 100 16" preserveAspectRatio="none" aria-hidden="true">{marks}</svg>'
+
+
+def is_share(value: Any) -> bool:
+    """True for a number from 0 to 1."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def is_pair(value: Any) -> bool:
+    """True for two shares."""
+    return isinstance(value, list | tuple) and len(value) == 2 and all(is_share(v) for v in value)
+
+
+def percent(value: Any, decimals: int = 0) -> str:
+    """A share in percent; a dash for anything else."""
+    return f"{100 * value:.{decimals}f}%" if is_share(value) else "\u2013"
+
+
+def interval_text(value: Any, decimals: int = 0) -> str:
+    """Two shares as a range in percent; "" for anything else."""
+    return f"{100 * value[0]:.{decimals}f}\u2013{100 * value[1]:.{decimals}f}%" if is_pair(value) else ""
+
+
+# --- What a reader must know before any number or answer: few patients, or a question outside what the model was made for.
+
+
+def of_traces(traces: Iterable[Trace]) -> list[str]:
+    """What lies outside the scope of the model that made the traces, each once; none inside or where nothing is known."""
+    return _stated([trace.scope for trace in traces])
+
+
+def of_results(results: Mapping[str, Any]) -> list[str]:
+    """Of the results of an evaluation, from their ``scope``, ``patients`` and ``too_few_patients``; what is missing is no caution."""
+    scope = results.get("scope") or {}
+    said = []
+    if scope.get("outside"):
+        said = [f"{plural(n, 'question')} of {scope['questions']:,}: {remark}" for remark, n in scope["remarks"].items()]
+        said.append(f"What the model was made for: {scope['stated']}")
+    if results.get("too_few_patients"):
+        said.append(
+            f"Too few patients: {plural(results['patients'], 'patient')}, fewer than {FEW}, say little of others. Intervals over them are "
+            "made for few and wide; those over questions taken as independent promise too much."
+        )
+    return said
+
+
+def banner(cautions: Sequence[str]) -> str:
+    """The sentences as HTML for the head of a page; "" for none."""
+    return f'<aside class="caution">{"".join(f"<p>{escape(text)}</p>" for text in cautions)}</aside>\n' if cautions else ""
+
+
+def tell(cautions: Sequence[str]) -> None:
+    """Print the sentences to stderr."""
+    for text in cautions:
+        print(f"caution: {text}", file=sys.stderr)
+
+
+def _stated(checks: Sequence[ScopeCheck]) -> list[str]:
+    remarks = list(dict.fromkeys(remark for check in checks for remark in check.remarks))
+    made_for = dict.fromkeys(f"What the model was made for: {check.stated}" for check in checks if check.remarks)
+    return [*remarks, *made_for]

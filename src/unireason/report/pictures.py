@@ -1,0 +1,648 @@
+"""What a page or a picture shows of a trace, worked out once: numbered looks, slices in view, maps to voxel and world.
+
+It draws nothing and writes no HTML.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+from scipy import ndimage
+
+from unireason.core.errors import FormatError
+from unireason.core.store import write_bytes
+from unireason.core.types import Box, Box2D, Box3D, Case, Frame, Geometry, LookStep, Stack, Trace, is_mismatch
+from unireason.grounding.crop import extent
+from unireason.imaging import present as windows
+from unireason.imaging.geometry import model_to_voxel, voxel_to_world
+
+from .html import check, clean, png
+
+# --- What a page or a picture shows of a trace, worked out once: numbered looks, slices in view, maps to voxel and world.
+
+
+TONES = ("#4cc2ff", "#ffb02e", "#5ddc86", "#ff7ab8", "#ffe14a", "#b59bff", "#ff7d5c", "#35dcc6")
+"""Look colours, in order; they stand out on grey pictures and are told apart by colour-blind readers with the numbers."""
+
+FAR = 20_000.0
+"""Model pixels. A model writes any number; beyond every frame one place is as good as another, and can be drawn."""
+
+_AXES = ("i", "j", "k")
+_TOWARDS = (("L", "R"), ("P", "A"), ("H", "F"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PageLook:
+    """One look as it is shown."""
+
+    number: int
+    tone: int
+    step: LookStep
+    box: tuple[float, ...]
+    rect: tuple[float, float, float, float]
+    first: int
+    last: int
+    size_mm: tuple[float, ...] | None
+
+    @property
+    def home(self) -> int:
+        """The slice to jump to: the middle one."""
+        return (self.first + max(self.last - 1, self.first)) // 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PageScene:
+    """A trace made ready to be shown."""
+
+    frame: Frame
+    looks: tuple[PageLook, ...]
+    aspect: float
+    to_voxel: NDArray[np.float64]
+    to_world: NDArray[np.float64] | None
+    edges: tuple[str, str, str, str] | None
+    ends: tuple[str, str] | None
+    covered: tuple[tuple[int, int], ...]
+    slice_axis: str
+    start: int
+
+
+def compose(trace: Trace, case: Case, stack: Stack) -> PageScene:
+    """Work out what is shown where."""
+    _check(trace, case, stack)
+    to_voxel = voxel_map(trace.frame, case.geometry)
+    boxes = [executed(step) for step in trace.looks]
+    sizes = [_size(box, to_voxel, case.geometry) for box in boxes]
+    looks = tuple(_look(n + 1, step, trace.frame, boxes[n], sizes[n]) for n, step in enumerate(trace.looks))
+    to_world = world_map(to_voxel, case.geometry)
+    shown = [look for look in looks if look.last > look.first]
+    volume = case.kind == "volume"
+    return PageScene(
+        frame=trace.frame,
+        looks=looks,
+        aspect=aspect_of(case.geometry),
+        to_voxel=to_voxel,
+        to_world=to_world,
+        edges=None if to_world is None else _edges(to_world),
+        ends=None if to_world is None or not volume else (_letters(-to_world[:, 2]), _letters(to_world[:, 2])),
+        covered=_covered(stack, case.geometry) if volume else (),
+        slice_axis=_AXES[case.geometry.order[2]] if volume else "",
+        start=shown[0].home if shown else trace.frame.depth // 2,
+    )
+
+
+def _check(trace: Trace, case: Case, stack: Stack) -> None:
+    kinds = (trace.frame.kind, case.kind, stack.kind)
+    if len(set(kinds)) > 1:
+        raise FormatError(
+            f"the trace is about a {kinds[0]}, the case is a {kinds[1]} and the stack a {kinds[2]}",
+            "all three of one kind",
+            "pass the case and the stack that the trace was made from",
+        )
+    if len(stack.slices) != trace.frame.depth:
+        raise FormatError(
+            f"the stack has {len(stack.slices)} slices and the frame of the trace {trace.frame.depth}",
+            "the same number",
+            "pass the stack that the trace was made from",
+        )
+    for step in trace.looks:
+        if len(step.box_model) not in (4, 6) or not np.all(np.isfinite(step.box_model)):
+            raise FormatError(f"a look has the box {list(step.box_model)}", "4 or 6 finite numbers")
+
+
+def executed(step: LookStep) -> tuple[float, ...]:
+    """The box of a look that was executed, model frame; as written for one that was not."""
+    return extent(step.crops, "volume" if len(step.box_model) == 6 else "image").coords if step.crops else step.box_model
+
+
+def _look(number: int, step: LookStep, frame: Frame, box: tuple[float, ...], size_mm: tuple[float, ...] | None) -> PageLook:
+    half = len(box) // 2
+    first, last = _slices(step, frame)
+    x1, y1, x2, y2 = (float(np.clip(v, -FAR, FAR)) for v in (*box[:2], *box[half : half + 2]))
+    return PageLook(number, (number - 1) % len(TONES), step, box, (x1, y1, x2, y2), first, last, size_mm)
+
+
+def _size(box: tuple[float, ...], to_voxel: NDArray[np.float64], geometry: Geometry) -> tuple[float, ...] | None:
+    """Edge lengths of a box in millimetres; None without spacing or where the box has another dimension than the case."""
+    n = to_voxel.shape[0]
+    if geometry.spacing_mm is None or len(box) != 2 * n:
+        return None
+    voxels = np.abs(to_voxel[:, :n]).sum(axis=0)  # one entry a column is not zero: axes are permuted, never mixed
+    return tuple(float((box[n + a] - box[a]) * voxels[a] * geometry.spacing_mm[a]) for a in range(n))
+
+
+def _slices(step: LookStep, frame: Frame) -> tuple[int, int]:
+    """Half-open range of slices on which a look is drawn: those cut, or those its z numbers name."""
+    if step.slices:
+        first, last = min(step.slices), max(step.slices) + 1
+    elif len(step.box_model) == 6:
+        first, last = int(np.floor(step.box_model[2])), int(np.ceil(step.box_model[5]))
+    else:
+        first, last = 0, frame.depth
+    first = min(max(first, 0), frame.depth)
+    return first, min(max(last, first), frame.depth)
+
+
+def aspect_of(geometry: Geometry) -> float:
+    """Width over height of a slice in the patient, or in pixels without spacing; between 1/5 and 5, so that it can be drawn."""
+    height, width = geometry.shape[-2:]
+    along_x, along_y = geometry.spacing_mm[:2] if geometry.spacing_mm is not None else (1.0, 1.0)
+    return float(np.clip(width * along_x / (height * along_y), 0.2, 5.0))
+
+
+def voxel_map(frame: Frame, geometry: Geometry) -> NDArray[np.float64]:
+    """The affine from model coordinates to source indices, (n, n + 1) with n = 2 for an image and 3 for a volume."""
+    n = len(geometry.order)
+    return _affine_of(lambda point: model_to_voxel((*point, *point), frame, geometry)[:n], n)
+
+
+def world_map(to_voxel: NDArray[np.float64], geometry: Geometry) -> NDArray[np.float64] | None:
+    """The affine from model coordinates to LPS millimetres, (3, n + 1); None without an affine."""
+    if geometry.affine_lps is None:
+        return None
+    n = to_voxel.shape[0]
+    return _affine_of(lambda point: voxel_to_world((to_voxel @ [*point, 1.0]).tolist(), geometry), n)
+
+
+def _affine_of(mapping: Callable[[list[float]], Sequence[float]], n: int) -> NDArray[np.float64]:
+    """The matrix of an affine map of ``n`` coordinates, read off at the origin and one step along each axis."""
+    origin = np.asarray(mapping([0.0] * n), dtype=np.float64)
+    steps = [np.asarray(mapping([float(a == axis) for a in range(n)])) - origin for axis in range(n)]
+    return np.column_stack([*steps, origin])
+
+
+def _letters(direction: NDArray[np.float64]) -> str:
+    """The patient letters a direction points to: the strongest, and the next if the direction is clearly oblique."""
+    unit = direction / np.linalg.norm(direction)
+    strongest = sorted(range(3), key=lambda axis: -abs(unit[axis]))
+    return "".join(_TOWARDS[a][0 if unit[a] > 0 else 1] for n, a in enumerate(strongest[:2]) if n == 0 or abs(unit[a]) > 0.38)
+
+
+def _edges(to_world: NDArray[np.float64]) -> tuple[str, str, str, str]:
+    right, down = to_world[:, 0], to_world[:, 1]
+    return _letters(-right), _letters(right), _letters(-down), _letters(down)
+
+
+def _covered(stack: Stack, geometry: Geometry) -> tuple[tuple[int, int], ...]:
+    """Coverage in source indices: canonical slices counted against their axis run backwards."""
+    depth = geometry.shape[0]
+    if not geometry.flips[2]:
+        return tuple((int(a), int(b)) for a, b in stack.coverage)
+    return tuple((depth - int(b), depth - int(a)) for a, b in stack.coverage)
+
+
+# --- Still pictures of a trace, by Pillow alone: key slices with their boxes, the crops, question and answer; contact sheets.
+
+
+_INK, _SOFT, _PAPER, _BLACK = "#1a1d21", "#5d646d", "#ffffff", "#08090b"
+_PAD, _GAP, _CROP, _NAME = 28, 14, 92, 160
+_MOST_SLICES, _MOST_CROPS = 4, 8
+
+
+def overlay(trace: Trace, case: Case, stack: Stack, *, width: int = 1200) -> Image.Image:
+    """One picture that tells a trace: question, key slices with boxes, crops, answer."""
+    if width < 400:
+        raise FormatError(f"a picture {width} pixels wide", "at least 400")
+    scene = compose(trace, case, stack)
+    inner = width - 2 * _PAD
+    rows = [
+        _words(trace.question, inner, 24, _INK),
+        *_body(scene, stack, inner),
+        _words(_answer_words(trace), inner, 20, _INK),
+        _words("Research only. Not a medical device.", inner, 13, _SOFT),
+    ]
+    column = _above(rows)
+    sheet = Image.new("RGB", (width, column.height + 2 * _PAD), _PAPER)
+    sheet.paste(column, (_PAD, _PAD))
+    return sheet
+
+
+def write_overlay(trace: Trace, case: Case, stack: Stack, path: str | os.PathLike[str], *, width: int = 1200) -> Path:
+    """Write :func:`overlay` as a PNG file and return its path; same arguments and errors, and UniReasonError if unwritable."""
+    return write_bytes(path, png(overlay(trace, case, stack, width=width)))
+
+
+def thumbnail(trace: Trace, case: Case, stack: Stack, *, height: int = 220) -> Image.Image:
+    """The slice that a trace opens with, its boxes drawn in.
+
+    Args:
+        trace: The trace.
+        case: The case it is about.
+        stack: The slices shown to the model.
+        height: Height in pixels, at least 32; the width follows the true proportions.
+
+    Returns:
+        An RGB picture.
+
+    Raises:
+        FormatError: The three do not belong together, or the height is too small.
+    """
+    if height < 32:
+        raise FormatError(f"a thumbnail {height} pixels high", "at least 32")
+    scene = compose(trace, case, stack)
+    return _slice(scene, stack, scene.start, (max(1, round(height * scene.aspect)), height))
+
+
+def montage(stack: Stack, *, columns: int = 8, tile: int = 128) -> Image.Image:
+    """A contact sheet of all slices, numbered from 0, in reading order."""
+    if len(stack.slices) == 0 or columns < 1 or tile < 16:
+        sizes = f"{len(stack.slices)} slices in {columns} columns of {tile} pixels"
+        raise FormatError(f"a contact sheet of {sizes}", "at least 1 slice, 1 column and 16 pixels")
+    high, wide = stack.slices.shape[1:3]
+    scale = tile / max(high, wide)
+    size = (max(1, round(wide * scale)), max(1, round(high * scale)))
+    columns = min(columns, len(stack.slices))
+    rows = -(-len(stack.slices) // columns)
+    sheet = Image.new("RGB", (columns * (size[0] + 2) - 2, rows * (size[1] + 2) - 2), "#2b3037")
+    for z, pixels in enumerate(stack.slices):
+        picture = Image.fromarray(check(pixels)).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+        if len(stack.slices) > 1:
+            tag(ImageDraw.Draw(picture), (3, 3), str(z), "#ffffff", 11)
+        sheet.paste(picture, ((z % columns) * (size[0] + 2), (z // columns) * (size[1] + 2)))
+    return sheet
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _answer_words(trace: Trace) -> str:
+    text = trace.answer.text.strip()
+    against = " (letter and text contradict)" if is_mismatch(trace) else ""
+    return f"Answer: {text}{against}" if text else "The model gave no answer."
+
+
+def _words(text: str, width: int, size: int, colour: str) -> Image.Image:
+    """A block of text, broken into lines that fit, as a picture."""
+    font = _font(size)
+    lines = _lines(text, width, font)
+    step = round(size * 1.35)
+    block = Image.new("RGB", (width, step * len(lines)), _PAPER)
+    draw = ImageDraw.Draw(block)
+    for n, line in enumerate(lines):
+        draw.text((0, n * step), line, fill=colour, font=font)
+    return block
+
+
+def _lines(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    """Greedy line breaking at blanks; a word that is too long for a line is broken anywhere."""
+    lines = [""]
+    for word in clean(text).split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:
+            if lines[-1] and font.getlength(lines[-1] + letter) > width:
+                lines.append("")
+            lines[-1] += letter
+    return lines
+
+
+def key_slices(scene: PageScene) -> list[int]:
+    """The middle slices of the looks, fewest that show every look where possible, at most four."""
+    chosen: list[int] = []
+    for look in scene.looks:
+        if look.last > look.first and not any(look.first <= z < look.last for z in chosen):
+            chosen.append(look.home)
+    return sorted(chosen[:_MOST_SLICES]) or [scene.start]
+
+
+def _body(scene: PageScene, stack: Stack, width: int) -> list[Image.Image]:
+    """Slices above their crops; a single slice with its crops beside it."""
+    chosen, looks = key_slices(scene), [look for look in scene.looks if look.step.crops]
+    widest = round(620 * scene.aspect)
+    if len(chosen) > 1 or not looks:
+        each = _figure_size(scene, min((width - _GAP * (len(chosen) - 1)) // len(chosen), widest))
+        slices = [_slice(scene, stack, z, each) for z in chosen]
+        return [_beside(slices, width, _GAP), *(_crop_row(look, width) for look in looks)]
+    size = _figure_size(scene, min(round(width * 0.55), widest))
+    crops = _above([_crop_row(look, width - size[0] - 2 * _GAP) for look in looks])
+    return [_beside([_slice(scene, stack, chosen[0], size), crops], width, 2 * _GAP)]
+
+
+def _figure_size(scene: PageScene, width: int) -> tuple[int, int]:
+    return width, max(1, round(width / scene.aspect))
+
+
+def _beside(pictures: Sequence[Image.Image], width: int, gap: int) -> Image.Image:
+    row = Image.new("RGB", (width, max(p.height for p in pictures)), _PAPER)
+    left = 0
+    for picture in pictures:
+        row.paste(picture, (left, 0))
+        left += picture.width + gap
+    return row
+
+
+def _above(pictures: Sequence[Image.Image]) -> Image.Image:
+    column = Image.new("RGB", (max(p.width for p in pictures), sum(p.height + _GAP for p in pictures) - _GAP), _PAPER)
+    top = 0
+    for picture in pictures:
+        column.paste(picture, (0, top))
+        top += picture.height + _GAP
+    return column
+
+
+def _slice(scene: PageScene, stack: Stack, z: int, size: tuple[int, int]) -> Image.Image:
+    """One slice at ``size`` (width, height) with the boxes and numbers of the looks that cover it."""
+    picture = Image.fromarray(check(stack.slices[z])).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(picture)
+    factors = (size[0] / scene.frame.width, size[1] / scene.frame.height)
+    shown = [look for look in scene.looks if look.first <= z < look.last]
+    for look in shown:
+        _rectangle(draw, look, factors)
+    for look in shown:
+        x, y = look.rect[0] * factors[0], look.rect[1] * factors[1]
+        tag(draw, (x, y - 21 if y >= 21 else y + 3), str(look.number), TONES[look.tone], 14)
+    if scene.frame.kind == "volume" and size[1] >= 160:
+        tag(draw, (6, size[1] - 22), f"slice {z}", "#ffffff", 12)
+    return picture
+
+
+def _rectangle(draw: ImageDraw.ImageDraw, look: PageLook, factors: tuple[float, float]) -> None:
+    x1, y1, x2, y2 = (round(v * factors[n % 2]) for n, v in enumerate(look.rect))
+    x2, y2 = max(x2 - 1, x1), max(y2 - 1, y1)
+    draw.rectangle((x1 - 1, y1 - 1, max(x2 + 1, x1), max(y2 + 1, y1)), outline=_BLACK)
+    draw.rectangle((x1, y1, x2, y2), outline=TONES[look.tone], width=2)
+
+
+def tag(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, colour: str, size: int) -> None:
+    """A small label: dark letters on the colour, or white letters on black for a white one."""
+    font = _font(size)
+    x, y = max(corner[0], 0), max(corner[1], 0)
+    box = (x, y, x + font.getlength(text) + 9, y + size + 5)
+    white = colour == "#ffffff"
+    draw.rounded_rectangle(box, radius=4, fill="#000000" if white else ImageColor.getrgb(colour))
+    draw.text((x + 4.5, y + (size + 5) / 2), text, fill="#ffffff" if white else _BLACK, font=font, anchor="lm")
+
+
+def _crop_row(look: PageLook, width: int) -> Image.Image:
+    """The name of a look, then the regions it put in front of the model, evenly thinned out."""
+    crops = look.step.crops
+    room = max(1, (width - _NAME) // (_CROP + 8))
+    chosen = spread(len(crops), min(room, _MOST_CROPS))
+    row = Image.new("RGB", (width, _CROP + 4), _PAPER)
+    draw = ImageDraw.Draw(row)
+    tag(draw, (0, 4), str(look.number), TONES[look.tone], 14)
+    for n, line in enumerate(_lines(look.step.label or f"look {look.number}", _NAME - 40, _font(15))[:3]):
+        draw.text((28, 5 + n * 19), line, fill=_INK, font=_font(15))
+    count = f"{len(chosen)} of {len(crops)} regions" if len(chosen) < len(crops) else ""
+    draw.text((28, _CROP - 14), count, fill=_SOFT, font=_font(12))
+    for n, index in enumerate(chosen):
+        pixels = crops[index].pixels
+        if not pixels.size:
+            continue
+        picture = Image.fromarray(check(pixels)).convert("RGB")
+        scale = _CROP / max(picture.size)
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        place = (_NAME + n * (_CROP + 8), (_CROP - size[1]) // 2 + 1)
+        row.paste(picture.resize(size, Image.Resampling.NEAREST), place)
+        draw.rectangle((place[0] - 1, place[1] - 1, place[0] + size[0], place[1] + size[1]), outline=TONES[look.tone])
+    return row
+
+
+def spread(count: int, most: int) -> Sequence[int]:
+    """At most ``most`` indices spread evenly over ``count``, first and last among them."""
+    if count <= most:
+        return range(count)
+    return [int(i) for i in np.linspace(0, count - 1, most).round()]
+
+
+# --- A mask drawn over what it was found on: translucent inside, a line around it, with the box and points that asked for it.
+
+
+Point = Sequence[float]
+SIDE = 640
+"""Longer side of a picture in pixels."""
+
+_TILE, _COLUMNS, _MASK_GAP = 320, 3, 4
+_MASK, _PROMPT, _DARK, _MASK_PAPER = TONES[0], TONES[1], "#08090b", "#2b3037"
+_FILL = 0.28  # share of the mask's colour inside its outline
+
+
+def mask_picture(
+    case: Case,
+    mask: NDArray[np.bool_],
+    *,
+    boxes: Sequence[Box] = (),
+    points: Sequence[Point] = (),
+    at: int | None = None,
+    window: str = "auto",
+) -> NDArray[np.uint8]:
+    """A mask over its image, or over one slice of its volume, in true proportions."""
+    _check_mask(case, mask, boxes, points)
+    z = _fullest(case, mask, boxes, points) if at is None else at
+    if case.kind == "volume" and not 0 <= z < len(mask):
+        raise FormatError(f"slice {z} of a volume of {len(mask)}", f"0 to {len(mask) - 1}")
+    picture = _drawn(case, mask, z, (boxes, points), windows.choose(case, window), SIDE)
+    if not mask.any():
+        tag(ImageDraw.Draw(picture), (34, 6), "empty mask", "#ffffff", 14)
+    return np.asarray(picture)
+
+
+def mask_montage(
+    case: Case,
+    mask: NDArray[np.bool_],
+    *,
+    boxes: Sequence[Box] = (),
+    points: Sequence[Point] = (),
+    window: str = "auto",
+) -> NDArray[np.uint8]:
+    """Up to nine slices of a volume, evenly from the first to the last that holds a mask voxel, three in a row."""
+    if case.kind != "volume":
+        raise FormatError("a montage of an image", "a volume", "draw the one picture")
+    _check_mask(case, mask, boxes, points)
+    filled = np.flatnonzero(mask.any(axis=(1, 2)))
+    first, last = (int(filled[0]), int(filled[-1])) if filled.size else (0, len(mask) - 1)
+    chosen = [first + n for n in spread(last - first + 1, _COLUMNS * _COLUMNS)]
+    levels = windows.choose(case, window)
+    tiles = [_drawn(case, mask, z, (boxes, points), levels, _TILE) for z in chosen]
+    columns, rows = min(_COLUMNS, len(tiles)), -(-len(tiles) // _COLUMNS)
+    width, height = tiles[0].size
+    sheet = Image.new("RGB", (columns * (width + _MASK_GAP) - _MASK_GAP, rows * (height + _MASK_GAP) - _MASK_GAP), _MASK_PAPER)
+    for n, one in enumerate(tiles):
+        sheet.paste(one, ((n % _COLUMNS) * (width + _MASK_GAP), (n // _COLUMNS) * (height + _MASK_GAP)))
+    if not filled.size:
+        tag(ImageDraw.Draw(sheet), (34, 6), "empty mask", "#ffffff", 14)
+    return np.asarray(sheet)
+
+
+def write_mask_picture(
+    path: str | os.PathLike[str],
+    case: Case,
+    mask: NDArray[np.bool_],
+    *,
+    boxes: Sequence[Box] = (),
+    points: Sequence[Point] = (),
+    window: str = "auto",
+) -> Path:
+    """Write `mask_picture` of an image or `mask_montage` of a volume as a PNG file."""
+    draw = mask_picture if case.kind == "image" else mask_montage
+    return write_bytes(path, png(Image.fromarray(draw(case, mask, boxes=boxes, points=points, window=window))))
+
+
+def _check_mask(case: Case, mask: NDArray[np.bool_], boxes: Sequence[Box], points: Sequence[Point]) -> None:
+    if mask.dtype != np.bool_ or mask.shape != case.geometry.shape:
+        raise FormatError(f"a mask of type {mask.dtype} and shape {mask.shape}", f"bool and {case.geometry.shape}")
+    if case.kind == "image" and any(isinstance(box, Box3D) for box in boxes):
+        raise FormatError("a cuboid on an image", "rectangles (x1, y1, x2, y2)")
+    if any(len(p) not in ((2,) if case.kind == "image" else (2, 3)) for p in points):
+        raise FormatError(f"the points {list(points)}", "(x, y), or (x, y, z) in a volume")
+    if not all(np.isfinite(v) for place in (*(b.coords for b in boxes), *points) for v in place):
+        raise FormatError("a box or point with a number that is not finite", "finite numbers")
+
+
+def _fullest(case: Case, mask: NDArray[np.bool_], boxes: Sequence[Box], points: Sequence[Point]) -> int:
+    if case.kind == "image":
+        return 0
+    if mask.any():
+        return int(mask.sum(axis=(1, 2)).argmax())
+    places = [(box.z1 + box.z2) / 2 for box in boxes if isinstance(box, Box3D)]
+    places += [point[2] for point in points if len(point) == 3]
+    return min(max(int(places[0]), 0), len(mask) - 1) if places else len(mask) // 2
+
+
+def _drawn(
+    case: Case,
+    mask: NDArray[np.bool_],
+    z: int,
+    prompt: tuple[Sequence[Box], Sequence[Point]],
+    window: windows.Window,
+    side: int,
+) -> Image.Image:
+    """One slice, its longer side ``side`` pixels, with everything that lies on it."""
+    volume = case.kind == "volume"
+    pixels, plane = (case.pixels[z], mask[z]) if volume else (case.pixels, mask)
+    aspect = aspect_of(case.geometry)
+    size = (side, max(1, round(side / aspect))) if aspect >= 1 else (max(1, round(side * aspect)), side)
+    grey = Image.fromarray(windows.apply(pixels, window)).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    picture = Image.fromarray(_tinted(np.asarray(grey), _scaled(plane, size)))
+    draw = ImageDraw.Draw(picture)
+    factors = (size[0] / plane.shape[1], size[1] / plane.shape[0])
+    for box in prompt[0]:
+        if isinstance(box, Box2D) or (box.z1 < z + 1 and box.z2 > z):
+            _mask_rectangle(draw, box, factors)
+    for point in prompt[1]:
+        if len(point) == 2 or min(int(point[2]), len(mask) - 1) == z:
+            _cross(draw, point[0] * factors[0], point[1] * factors[1])
+    if volume:
+        tag(draw, (6, size[1] - 22), f"slice {z}", "#ffffff", 12)
+        if case.geometry.affine_lps is not None:
+            tag(draw, (6, 6), "R", "#ffffff", 12)
+            tag(draw, (size[0] - 24, 6), "L", "#ffffff", 12)
+    return picture
+
+
+def _scaled(plane: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The mask on the grid of the picture, voxel edges kept; what would vanish keeps one pixel."""
+    rows = ((np.arange(size[1]) + 0.5) * plane.shape[0] / size[1]).astype(int)
+    columns = ((np.arange(size[0]) + 0.5) * plane.shape[1] / size[0]).astype(int)
+    shown: NDArray[np.bool_] = plane[np.ix_(rows, columns)]
+    if plane.any() and not shown.any():
+        y, x = (int(v[0]) for v in np.nonzero(plane))
+        shown[min(size[1] - 1, y * size[1] // plane.shape[0]), min(size[0] - 1, x * size[0] // plane.shape[1])] = True
+    return shown
+
+
+def _tinted(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Colour inside, a line of two pixels along the inner edge, a dark one outside, so that it is seen on bright ground too."""
+    colour = np.array(ImageColor.getrgb(_MASK), np.float32)
+    shown = picture.astype(np.float32)
+    shown[mask] = (1 - _FILL) * shown[mask] + _FILL * colour
+    shown[ndimage.binary_dilation(mask) & ~mask] = ImageColor.getrgb(_DARK)
+    shown[mask & ~ndimage.binary_erosion(mask, iterations=2, border_value=0)] = colour
+    return (shown + 0.5).astype(np.uint8)
+
+
+def _mask_rectangle(draw: ImageDraw.ImageDraw, box: Box, factors: tuple[float, float]) -> None:
+    x1, y1, x2, y2 = (round(v * f) for v, f in zip((box.x1, box.y1, box.x2, box.y2), factors * 2, strict=True))
+    x2, y2 = max(x2 - 1, x1), max(y2 - 1, y1)
+    draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=_DARK)
+    draw.rectangle((x1, y1, x2, y2), outline=_PROMPT, width=2)
+
+
+def _cross(draw: ImageDraw.ImageDraw, x: float, y: float) -> None:
+    for colour, width, reach in ((_DARK, 5, 8), (_PROMPT, 2, 7)):
+        draw.line((x - reach, y, x + reach, y), fill=colour, width=width)
+        draw.line((x, y - reach, x, y + reach), fill=colour, width=width)
+
+
+# --- Masks as closed paths along the edges of their voxels, for drawings that scale.
+
+
+_LONGEST = 768  # mask pixels a side; finer ones would not be seen
+Corner = tuple[int, int]
+
+
+def outlines(mask: NDArray[np.bool_], frame: Frame, stack: Stack) -> dict[int, str]:
+    """What of a mask is seen on each slice that is shown."""
+    planes = mask[None] if mask.ndim == 2 else mask
+    found = {}
+    for z, (first, last) in enumerate(stack.coverage):
+        plane: NDArray[np.bool_] = np.logical_or.reduce(planes[first:last], axis=0)
+        if plane.any():
+            found[z] = _path(_fitted(plane), frame)
+    return found
+
+
+def _fitted(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A plane of bounded size; a pixel stands for those of which at least half are inside."""
+    height, width = plane.shape
+    scale = _LONGEST / max(height, width)
+    if scale >= 1:
+        return plane
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = Image.fromarray(plane.astype(np.uint8) * np.uint8(255)).resize(size, Image.Resampling.BOX)
+    return np.asarray(small) >= 128
+
+
+def _path(plane: NDArray[np.bool_], frame: Frame) -> str:
+    height, width = plane.shape
+    across, down = frame.width / width, frame.height / height
+    loops = (" ".join(f"{x * across:g},{y * down:g}" for x, y in loop) for loop in _loops(plane))
+    return "".join(f"M{loop}Z" for loop in loops)
+
+
+def _loops(plane: NDArray[np.bool_]) -> Iterator[list[Corner]]:
+    """Corners of the borders, clockwise around what is inside; pixels that touch at a corner only stay apart."""
+    ahead = _outline_edges(plane)
+    while ahead:
+        start = next(iter(ahead))
+        here, step, loop = start, (0, 0), list[Corner]()
+        while True:
+            turns = ahead[here]
+            onward = next((t for t in turns if t == (-step[1], step[0])), turns[0])
+            turns.remove(onward)
+            if not turns:
+                del ahead[here]
+            if onward != step:
+                loop.append(here)
+            step, here = onward, (here[0] + onward[0], here[1] + onward[1])
+            if here == start:
+                break
+        yield loop
+
+
+def _outline_edges(plane: NDArray[np.bool_]) -> dict[Corner, list[Corner]]:
+    """From every corner of a border the steps that lead on, what is inside always on the right hand."""
+    wide = np.pad(plane, 1)
+    inside = wide[1:-1, 1:-1]
+    ahead: dict[Corner, list[Corner]] = defaultdict(list)
+    sides = (
+        (wide[:-2, 1:-1], (0, 0), (1, 0)),  # above it is outside: along the upper edge to the right
+        (wide[1:-1, 2:], (1, 0), (0, 1)),
+        (wide[2:, 1:-1], (1, 1), (-1, 0)),
+        (wide[1:-1, :-2], (0, 1), (0, -1)),
+    )
+    for beyond, (dx, dy), step in sides:
+        for y, x in np.argwhere(inside & ~beyond).tolist():
+            ahead[(x + dx, y + dy)].append(step)
+    return ahead

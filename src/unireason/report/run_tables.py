@@ -1,0 +1,541 @@
+"""The numbers of one run as HTML: headline, accuracy by tags with dots and intervals, readings side by side, what was asked of what."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unireason.core.errors import FormatError
+from unireason.core.store import json_text, write_bytes
+
+from .curves import TONES
+from .html import RESEARCH_ONLY, escape, interval_text, number, of_results, percent, plural
+
+# --- Reliability as one picture: for every predictor, how often answers are right where it is low and where it is high.
+
+
+_INK, _SOFT, _GRID = "#1a1d21", "#6b727b", "#e4e6e8"
+_SIDE, _DPI, _COLUMNS = 3.5, 120, 3  # inches of a panel, dots an inch, panels a row
+_KEYS = {"n", "auroc", "ece", "bins"}
+
+
+def write_reliability(
+    predictors: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str], *, probabilities: Sequence[str] = ()
+) -> Path:
+    """Draw a panel for every predictor: accuracy with its 95% interval over the mean value of each bin, and how many answers it holds."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    for title, values in predictors.items():
+        if not set(values) >= _KEYS:
+            raise FormatError(f"the calibration of {title!r} has {sorted(values)}", f"{sorted(_KEYS)}")
+    columns = 2 if len(predictors) == 4 else min(len(predictors), _COLUMNS) or 1
+    rows = -(-len(predictors) // columns) or 1
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
+    figure = Figure(figsize=(_SIDE * columns, (_SIDE + 0.35) * rows), layout=layout, facecolor="white")
+    FigureCanvasAgg(figure)
+    if not predictors:
+        figure.suptitle("No predictor was measured.", fontsize=10, color=_SOFT)
+    for place, (title, values) in enumerate(predictors.items()):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        _draw(axes, values, TONES[place % len(TONES)], diagonal=title in probabilities)
+        _dress(axes, title, _summary(values, error=title in probabilities))
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=_DPI)
+    return write_bytes(path, stream.getvalue())
+
+
+def _draw(axes: Any, values: Mapping[str, Any], tone: str, *, diagonal: bool) -> None:
+    """Points with whiskers; under them small bars, as high as the share of all answers that a bin holds."""
+    bins = values["bins"]
+    if diagonal:
+        axes.plot([0, 1], [0, 1], color=_SOFT, lw=0.9, ls=(0, (4, 3)), zorder=1)
+    if not bins:
+        axes.text(0.5, 0.5, "no answer has a value", ha="center", va="center", fontsize=8.5, color=_SOFT, backgroundcolor="white")
+        return
+    x = np.array([own["mean"] for own in bins])
+    y = np.array([own["accuracy"] for own in bins])
+    low, high = np.array([own["interval"] for own in bins]).T
+    mass = np.array([own["n"] for own in bins])
+    axes.bar(x, 0.08 * mass / mass.max(), width=0.018, color=tone, alpha=0.3, lw=0, zorder=1)
+    axes.plot(x, y, color=tone, lw=1.2, alpha=0.55, zorder=3)
+    axes.errorbar(
+        x, y, yerr=np.maximum([y - low, high - y], 0), fmt="o", color=tone, ms=4.5, lw=1.2, mec="white", mew=0.7, zorder=4
+    )
+
+
+def _summary(values: Mapping[str, Any], *, error: bool) -> str:
+    parts = [f"{values['n']:,} answers"]
+    if values["auroc"] is not None:
+        parts.append(f"AUROC {values['auroc']:.2f}")
+    if error and values["ece"] is not None:
+        parts.append(f"ECE {values['ece']:.2f}")
+    return "  ·  ".join(parts)
+
+
+def _dress(axes: Any, title: str, summary: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK, pad=19)
+    axes.annotate(summary, (0, 1), (0, 7), xycoords="axes fraction", textcoords="offset points", fontsize=8, color=_SOFT)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(0, 1.03)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
+    axes.set_xlabel("value of the predictor", fontsize=8, color=_SOFT)
+    axes.set_ylabel("answers right", fontsize=8, color=_SOFT)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(_SOFT)
+    axes.tick_params(labelsize=8, colors=_SOFT, length=0)
+    axes.grid(axis="y", color=_GRID, lw=0.8)
+    axes.set_axisbelow(True)
+
+
+# --- Dots with intervals on a common axis, one drawing a row of a table, for the pages of evaluations.
+
+
+Ends = tuple[float, float]
+
+
+def dot(
+    value: float | None,
+    narrow: Sequence[float] | None = None,
+    wide: Sequence[float] | None = None,
+    *,
+    lines: Sequence[tuple[str, float]] = (),
+    ends: Ends = (0.0, 1.0),
+    tone: str = "",
+) -> str:
+    """A dot with up to two intervals."""
+
+    def x(number: float) -> str:
+        return f"{min(max(100 * (number - ends[0]) / (ends[1] - ends[0]), 0), 100):.2f}"
+
+    marks = ['<path class="axis" d="M0 8H100"/>', *(f'<path class="{name}" d="M{x(at)} 0V16"/>' for name, at in lines)]
+    if wide is not None:
+        marks.append(f'<path class="band" d="M{x(wide[0])} 8H{x(wide[1])}"/>')
+    if narrow is not None:
+        low, high = x(narrow[0]), x(narrow[1])
+        marks.append(f'<path class="whiskers" d="M{low} 8H{high}M{low} 5V11M{high} 5V11"/>')
+    if value is not None:
+        # A line of no length with round ends stays a circle however the drawing is stretched.
+        marks.append(f'<path class="dot" d="M{x(value)} 8h0"/>')
+    name = f' class="{tone}"' if tone else ""
+    return f'<svg{name} viewBox="0 0 100 16" preserveAspectRatio="none" aria-hidden="true">{"".join(marks)}</svg>'
+
+
+def ticks(texts: Sequence[str]) -> str:
+    """The numbers under or over a column of drawings, spread from its left to its right end."""
+    return f'<span class="ticks" aria-hidden="true">{"".join(f"<i>{text}</i>" for text in texts)}</span>'
+
+
+# --- The notice on top of a page: how many questions could not be asked, why, and what to do.
+
+
+SHOWN = 3
+"""Questions at most that are told with their reason."""
+
+
+def notice(count: int, told: Sequence[tuple[str, str]], *, outcome: str = "counted as wrong") -> str:
+    """The notice as HTML; nothing without such questions."""
+    if not count:
+        return ""
+    reasons = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in told)
+    more = f"<li>and {count - len(told):,} more; rows.jsonl has all</li>" if told and count > len(told) else ""
+    return (
+        f'<div class="flaw"><b>{plural(count, "question")} could not be asked and {outcome}.</b><ul>{reasons}{more}</ul>'
+        "Once the files are repaired, the same command with <code>--again</code> asks again what could not be read.</div>"
+    )
+
+
+def left_out(unreadable: Mapping[str, Any]) -> str:
+    """The notice of an evaluation that leaves such questions out, from "unreadable" in its results."""
+    return notice(unreadable["n"], first(unreadable), outcome="were left out")
+
+
+def first(unreadable: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The first questions of "unreadable" in the results of an evaluation, and why."""
+    return list(unreadable["questions"].items())[:SHOWN]
+
+
+# --- The numbers of one run as HTML: headline, accuracy by tags with dots and intervals, readings side by side, what was asked
+# of what.
+
+
+_DASH = "\u2013"
+TAGS = {
+    "kind": "Kind",
+    "family": "Family",
+    "modality": "Modality",
+    "structure": "Structure",
+    "supercategory": "Super-category",
+}
+"""Tags in the order in which they are shown, and how they are headed; any other follows under its own name."""
+
+VALUES = 100
+"""Values of a tag that a table shows at most."""
+
+
+def legend(*more: str) -> str:
+    """What the drawings of accuracies show; ``more`` are further entries, in HTML."""
+    entries = (
+        '<span class="whisker"></span>95% interval, questions taken as independent (Wilson)',
+        '<span class="strip"></span>95% interval over patients',
+        '<span class="dash"></span>chance',
+        *more,
+    )
+    return f'<ul class="legend">{"".join(f"<li>{entry}</li>" for entry in entries)}</ul>'
+
+
+def headline(results: Mapping[str, Any], lost: Sequence[tuple[str, str]] = ()) -> str:
+    """The large figures of a run, and above them what could not be asked."""
+    scores, grounding = results["scores"]["all"], results["grounding"]
+    large = [
+        ("Accuracy", percent(scores["accuracy"], 1), intervals(scores)),
+        ("Chance", percent(scores["chance"], 1), ""),
+        *_overlaps(grounding),
+        ("Looked", percent(grounding["looked"]), "of answers"),
+        ("Unread", f"{scores['unread']:,}", "without a readable answer, counted as wrong"),
+        ("Letter against text", percent(scores.get("mismatch_rate"), 1), "of answers contradict themselves"),
+    ]
+    drawn = dot(
+        scores["accuracy"], scores["accuracy_ci95"], scores["accuracy_ci95_patients"], lines=(("chance", scores["chance"]),)
+    )
+    return (
+        f"{notice(results['unreadable'], lost)}{figures(large)}"
+        f'<div class="lone">{drawn}{ticks(("0", "25", "50", "75", "100%"))}</div>{_sampling(results["sampling"])}'
+    )
+
+
+def _overlaps(grounding: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Large figures of box overlap; none without true looks."""
+    if not grounding["looks"]:
+        return []
+    ends = grounding["ci95_patients"]
+    return [
+        ("Mean box IoU", f"{grounding['mean_box_iou']:.2f}", f"patients {span(ends)}" if ends else ""),
+        ("IoU over 50%", percent(grounding["iou_at_50"]), f"of {plural(grounding['looks'], 'true look')}"),
+    ]
+
+
+def figures(large: Sequence[tuple[str, str, str]]) -> str:
+    """Large figures: name, value, and a few words behind it."""
+    cells = "".join(f"<div><dt>{n}</dt><dd>{v}{f'<small>{m}</small>' if m else ''}</dd></div>" for n, v, m in large)
+    return f'<dl class="large">{cells}</dl>'
+
+
+def intervals(scores: Mapping[str, Any]) -> str:
+    """Both intervals of an accuracy in words."""
+    both = [f"Wilson {interval_text(scores['accuracy_ci95'], 1)}"]
+    if scores["accuracy_ci95_patients"]:
+        both.append(f"patients {interval_text(scores['accuracy_ci95_patients'], 1)}")
+    return ", ".join(both)
+
+
+def span(ends: Sequence[float]) -> str:
+    """Two numbers with two decimals as a range."""
+    return f"{ends[0]:.2f}{_DASH}{ends[1]:.2f}"
+
+
+def _sampling(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return ""
+    ends = interval_text(found["mean_accuracy_ci95_patients"], 1)
+    return (
+        f'<p class="note">{found["samples"]} samples a question at temperature {number(found["temperature"], 2)}: mean accuracy '
+        f"{percent(found['mean_accuracy'], 1)}{f' (patients {ends})' if ends else ''}, any right {percent(found['any_right'], 1)}, "
+        f"all right {percent(found['all_right'], 1)}.</p>"
+    )
+
+
+def by_tags(scores: Mapping[str, Any]) -> str:
+    """Accuracy by every tag: one table with a drawing a row."""
+    bodies = "".join(_group(tag, scores["by"][tag], scores["all"]["accuracy"]) for tag in ordered(scores["by"]))
+    return (
+        '<div class="wide"><table class="tags"><thead><tr><th scope="col"></th>'
+        f'<th scope="col" class="chart">{ticks(("0", "50", "100%"))}</th><th scope="col">Accuracy</th><th scope="col">Wilson 95%</th>'
+        '<th scope="col">Patients 95%</th><th scope="col">Chance</th><th scope="col">Unread</th><th scope="col">Patients</th>'
+        f'<th scope="col">Questions</th></tr></thead>{bodies}</table></div>' + legend('<span class="rule"></span>all questions')
+    )
+
+
+def ordered(tags: Mapping[str, Any]) -> list[str]:
+    """Tags that are there, the known ones first."""
+    return [tag for tag in TAGS if tag in tags] + [tag for tag in tags if tag not in TAGS]
+
+
+def heading(tag: str) -> str:
+    """What a tag is called."""
+    return TAGS.get(tag, tag.replace("_", " ").capitalize())
+
+
+def frequent(groups: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a tag that are shown: those with the most questions, in the order given."""
+    kept = set(sorted(groups, key=lambda value: -groups[value]["n"])[:VALUES])
+    return {value: own for value, own in groups.items() if value in kept}
+
+
+def remark(groups: Mapping[str, Any], place: str) -> str:
+    """How many values are shown of how many, and where the others are, in HTML; nothing where all are shown."""
+    if len(groups) <= VALUES:
+        return ""
+    return f"<small> the {VALUES} with the most questions of {len(groups):,}; all are in {place}</small>"
+
+
+def label(tag: str, value: str) -> str:
+    """What a value of a tag is called."""
+    return {"image": "2D image", "volume": "3D volume"}.get(value, value) if tag == "kind" else value.replace("_", " ")
+
+
+def _group(tag: str, groups: Mapping[str, Any], whole: float) -> str:
+    rows = "".join(
+        f'<tr><th scope="row">{escape(label(tag, value))}</th><td class="chart">'
+        f"{dot(own['accuracy'], own['accuracy_ci95'], own['accuracy_ci95_patients'], lines=_lines(own, whole))}</td>"
+        f'<td class="value">{percent(own["accuracy"])}</td><td>{interval_text(own["accuracy_ci95"])}</td>'
+        f"<td>{interval_text(own['accuracy_ci95_patients']) or _DASH}</td><td>{percent(own['chance'])}</td><td>{own['unread']:,}</td>"
+        f"<td>{own['patients']:,}</td><td>{own['n']:,}</td></tr>"
+        for value, own in frequent(groups).items()
+    )
+    rubric = f"{escape(heading(tag))}{remark(groups, 'report.md and results.json')}"
+    return f'<tbody><tr class="tag"><th scope="rowgroup" colspan="9">{rubric}</th></tr>{rows}</tbody>'
+
+
+def _lines(own: Mapping[str, Any], whole: float) -> list[tuple[str, float]]:
+    return [("rule", whole), ("chance", own["chance"])]
+
+
+def readings(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]], rules: Mapping[str, str]) -> str:
+    """Our reading of the answers and the published ones, side by side."""
+    scores = results["scores"]["all"]
+    body = _reading("this package", results["rule"], scores, ("", ""))
+    for name, own in scores["published"].items():
+        ours, theirs = apart.get(name, (0, 0))
+        body += _reading(name, rules.get(name, ""), own, (f"{ours:,}", f"{theirs:,}"))
+    return (
+        '<div class="wide"><table class="readings"><thead><tr><th scope="col">Reading</th>'
+        f'<th scope="col" class="chart">{ticks(("0", "50", "100%"))}</th><th scope="col">Accuracy</th><th scope="col">Wilson 95%</th>'
+        '<th scope="col">Patients 95%</th><th scope="col" class="spare">Right for us alone</th>'
+        '<th scope="col" class="spare">Right for it alone</th><th scope="col">Questions</th></tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+        '<p class="note">Published readings are kept with their defects, to compare with published figures and for nothing else. '
+        "Questions that a reading does not count are left out of its share.</p>"
+    )
+
+
+def _reading(name: str, rule: str, own: Mapping[str, Any], apart: tuple[str, str]) -> str:
+    drawn = dot(own["accuracy"], own["accuracy_ci95"], own["accuracy_ci95_patients"])
+    return (
+        f'<tr><th scope="row"><b>{escape(name).replace("_", "_<wbr>")}</b><small>{escape(rule)}</small></th><td class="chart">{drawn}</td>'
+        f'<td class="value">{percent(own["accuracy"], 1)}</td><td>{interval_text(own["accuracy_ci95"], 1)}</td>'
+        f"<td>{interval_text(own['accuracy_ci95_patients'], 1) or _DASH}</td>"
+        f'<td class="spare">{apart[0]}</td><td class="spare">{apart[1]}</td><td>{own["n"]:,}</td></tr>'
+    )
+
+
+def asked(results: Mapping[str, Any]) -> str:
+    """What was asked of what, and the command that does it again."""
+    made = results["manifest"]
+    model, profile = made["checkpoint"], made["profile"]
+    facts = {
+        "Suite": made["suite"],
+        "Data": made.get("data") or _DASH,
+        "Split": made.get("split") or "the one meant for evaluation",
+        "Options of the suite": plain(made.get("suite_options", {})) or "none",
+        "Questions": f"{made['questions']:,} (sha256 {str(made['questions_sha256'])[:16]})",
+        "Patients": f"{results['patients']:,}",
+        "Model": f"{model['name']} (sha256 {str(model['sha256'])[:16]}, {model['dtype']})",
+        "Prompt profile": f"{profile['name']} (sha256 {str(profile['sha256'])[:16]})",
+        "Samples": str(made["samples"]) + (f", vote of {made['vote']}" if made["vote"] else ""),
+        "Sampling": plain(made["sampling"]),
+        "Limits": plain(made["limits"]) or "those of the profile",
+        "Shown by a look": str(made["crop_source"] or "as the profile says"),
+        "Seed": str(made["seed"]),
+        "Time": f"{results['seconds']:,.0f} s, {rate(results)}",
+        "Versions": plain(made["versions"]),
+        "Left out by the suite": plain(results["left_out"]) or "nothing",
+        "Not readable, counted as wrong": f"{results['unreadable']:,}",
+    }
+    listed = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+    return f'<dl class="made">{listed}</dl><p class="note">Asked again with</p><pre>{escape(command(made))}</pre>'
+
+
+def rate(found: Mapping[str, Any]) -> str:
+    """Questions a second in words."""
+    value = found["questions_a_second"]
+    return f"{_DASH if value is None else number(value, 2)} questions a second"
+
+
+def plain(value: Any) -> str:
+    """A JSON value as a few words; what is null in an object is left out."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {plain(own)}" for name, own in value.items() if own is not None)
+    return value if isinstance(value, str) else json_text(value)
+
+
+def command(made: Mapping[str, Any]) -> str:
+    """The command line of a run, from its manifest."""
+    sampling, limits = made["sampling"], made["limits"]
+    folder = made.get("data") or ("" if made["suite"] == "phantom" else "DIR")
+    options: dict[str, tuple[Any, Any]] = {  # value and what it is when not given
+        "--suite": (made["suite"], None),
+        "--data": (folder, ""),
+        "--split": (made.get("split", ""), ""),
+        "--model": (made["checkpoint"]["name"], None),
+        "--questions": (made["questions"], None),
+        "--seed": (made["seed"], None),
+        "--samples": (made["samples"], 1),
+        "--vote": (made["vote"], 0),
+        "--temperature": (sampling.get("temperature", 0), 0),
+        "--top-p": (sampling.get("top_p", 1), 1),
+        "--max-looks": (limits.get("max_looks"), None),
+        "--max-new-tokens": (limits.get("max_new_tokens"), None),
+        "--crop-source": (made["crop_source"], None),
+    }
+    words = [word for name, (value, usual) in options.items() if value not in (None, usual) for word in (name, str(value))]
+    for key, value in made.get("suite_options", {}).items():
+        words += ["--option", f"{key}={value}"]
+    return " ".join(map(shlex.quote, ["unireason", "eval", "run", *words, "--out", "DIR"]))
+
+
+# --- The tables of an evaluation as Markdown.
+
+
+def run_markdown(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]], rules: Mapping[str, str], *, plot: str) -> str:
+    """The tables of one run."""
+    scores, made = results["scores"], results["manifest"]
+    parts = [
+        f"# Evaluation on {cell(results['suite'])}\n",
+        f"{_asked(results)}\n",
+        *(f"**Caution.** {cell(text)}\n" for text in of_results(results)),
+        "## Result\n",
+        table(["", "value", "95% interval"], _headline(results)),
+        *(_tag(tag, scores["by"][tag]) for tag in ordered(scores["by"])),
+        "## Readings side by side\n",
+        table(
+            [
+                "reading",
+                "accuracy",
+                "Wilson 95%",
+                "patients 95%",
+                "right for us alone",
+                "right for it alone",
+                "questions",
+                "rule",
+            ],
+            _readings(results, apart, rules),
+        ),
+        "## Does anything tell right answers from wrong ones?\n",
+        _calibration(results["calibration"], plot),
+        f"## Again\n\n```bash\n{command(made)}\n```\n",
+        f"{RESEARCH_ONLY}\n",
+    ]
+    return "\n".join(parts)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; a line that says so for no rows."""
+    listed = [list(row) for row in rows]
+    if not listed:
+        return "Nothing was measured.\n"
+    return "".join(f"| {' | '.join(row)} |\n" for row in [list(head), ["---"] * len(head), *listed])
+
+
+def cell(value: object) -> str:
+    """Any text as one harmless cell of a table."""
+    return re.sub(r"([\\|`*\[\]])", r"\\\1", " ".join(escape(value).split()))
+
+
+def _asked(results: Mapping[str, Any]) -> str:
+    made = results["manifest"]
+    model, profile = made["checkpoint"], made["profile"]
+    words = [
+        f"{plural(results['n'], 'question')} on {plural(results['patients'], 'patient')}",
+        f"checkpoint {model['name']} {str(model['sha256'])[:12]}",
+        f"profile {profile['name']} {str(profile['sha256'])[:12]}",
+        f"seed {made['seed']}",
+        f"{made['samples']} sample{'s' * (made['samples'] != 1)} a question",
+        rate(results),
+    ]
+    left = f" Left out by the suite: {cell(plain(results['left_out']))}." if results["left_out"] else ""
+    lost = f" Not readable, counted as wrong: {results['unreadable']:,}." if results["unreadable"] else ""
+    return f"{', '.join(map(cell, words))}.{left}{lost} What counts as right: {cell(results['rule'])}."
+
+
+def _headline(results: Mapping[str, Any]) -> list[list[str]]:
+    scores, found, drawn = results["scores"]["all"], results["grounding"], results["sampling"]
+    iou = _DASH if found["mean_box_iou"] is None else f"{found['mean_box_iou']:.3f}"
+    lines = [
+        ["accuracy", percent(scores["accuracy"], 1), intervals(scores)],
+        ["chance", percent(scores["chance"], 1), ""],
+        ["unread answers (counted as wrong)", f"{scores['unread']:,}", ""],
+        ["answers whose letter and text contradict each other", percent(scores.get("mismatch_rate"), 1), ""],
+        ["mean box IoU", iou, f"patients {span(found['ci95_patients'])}" if found["ci95_patients"] else ""],
+        ["true looks found with IoU over 50%", percent(found["iou_at_50"], 1), ""],
+        ["answers with a look", percent(found["looked"], 1), ""],
+    ]
+    if drawn:
+        ends = interval_text(drawn["mean_accuracy_ci95_patients"], 1)
+        lines += [
+            [
+                f"mean accuracy of {drawn['samples']} samples",
+                percent(drawn["mean_accuracy"], 1),
+                f"patients {ends}" if ends else "",
+            ],
+            ["any sample right", percent(drawn["any_right"], 1), ""],
+            ["all samples right", percent(drawn["all_right"], 1), ""],
+        ]
+    return lines
+
+
+def _tag(tag: str, groups: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            cell(label(tag, value)),
+            percent(own["accuracy"], 1),
+            interval_text(own["accuracy_ci95"], 1),
+            interval_text(own["accuracy_ci95_patients"], 1) or _DASH,
+            percent(own["chance"]),
+            f"{own['unread']:,}",
+            f"{own['patients']:,}",
+            f"{own['n']:,}",
+        ]
+        for value, own in groups.items()
+    ]
+    head = [cell(heading(tag)), "accuracy", "Wilson 95%", "patients 95%", "chance", "unread", "patients", "questions"]
+    return f"## {cell(heading(tag))}\n\n{table(head, rows)}"
+
+
+def _readings(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]], rules: Mapping[str, str]) -> list[list[str]]:
+    scores = results["scores"]["all"]
+
+    def line(name: str, own: Mapping[str, Any], sides: Sequence[str], rule: str) -> list[str]:
+        intervals = [interval_text(own["accuracy_ci95"], 1), interval_text(own["accuracy_ci95_patients"], 1) or _DASH]
+        shares = [percent(own["accuracy"], 1), *intervals]
+        return [cell(name), *shares, *sides, f"{own['n']:,}", cell(rule)]
+
+    return [
+        line("this package", scores, ("", ""), results["rule"]),
+        *(
+            line(name, own, [f"{count:,}" for count in apart.get(name, (0, 0))], rules.get(name, ""))
+            for name, own in scores["published"].items()
+        ),
+    ]
+
+
+def _calibration(found: Mapping[str, Any], plot: str) -> str:
+    rows = [
+        [cell(name), f"{own['n']:,}", _or_dash(own["auroc"]), _or_dash(own["ece"]) if name != "overlap" else ""]
+        for name, own in found.items()
+    ]
+    picture = f"\n![reliability]({plot})\n" if plot else ""
+    return table(["predictor", "answers", "AUROC", "ECE"], rows) + picture
+
+
+def _or_dash(value: float | None) -> str:
+    return _DASH if value is None else f"{value:.3f}"

@@ -1,1 +1,0 @@
-"""The expert that needs no weights: intensities inside a box against those around it."""

@@ -1,0 +1,423 @@
+"""Settings that every trainer shares. Every field has a default except what only the user can know.
+
+Tables of a TOML file have the names of these fields; unknown keys fail (``load.read``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import singledispatch
+from typing import Any, Literal
+
+from unireason.core.errors import FormatError
+
+# --- Settings that every trainer shares. Every field has a default except what only the user can know.
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """Low-rank adapters instead of tuning the language model itself.
+
+    Source: LoRA, arXiv 2106.09685.
+    """
+
+    rank: int = 0
+    alpha: float = 32.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What is trained."""
+
+    start: str
+    profile: str = ""
+    grounding: str = ""
+    crops: Literal["", "model", "native", "none"] = ""
+    phrases: int = 0
+    tower: bool = False
+    projector: bool = False
+    language: bool = True
+    lora: Lora = field(default_factory=Lora)
+    checkpointing: bool = False
+    precision: Literal["bf16", "fp32"] = "bf16"
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What is learned from."""
+
+    folders: tuple[str, ...]
+    roots: tuple[str, ...] = ()
+    split: str = "train"
+    validation: str = "validation"
+    tasks: tuple[str, ...] = ("choice", "open", "umrg")
+    looks: bool = True
+    images: float = -1.0
+    cases: int = 0
+    skip: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Optim:
+    """How weights are stepped."""
+
+    rate: float = 1e-5
+    matrices: Literal["adamw", "muon"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
+    decay: float = 0.0
+    clip: float = 1.0
+    warmup: float = 0.03
+    schedule: Literal["cosine", "constant"] = "cosine"
+    floor: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Prepared pictures, and visual features of a frozen tower, on disk."""
+
+    folder: str = ""
+    gigabytes: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How long, how often, how many processes."""
+
+    seed: int = 0
+    epochs: float = 1.0
+    steps: int = 0
+    save_every: int = 100
+    eval_every: int = 0
+    eval_samples: int = 64
+    tokens: int = 16384
+    threads: int = 0
+    sharding: Literal["auto", "none", "fsdp"] = "auto"
+    device: str = ""
+
+
+# --- Settings of supervised fine-tuning on grounded reasoning.
+
+
+@dataclass(frozen=True, slots=True)
+class Sft:
+    """A run of ``unireason train sft``.
+
+    Attributes:
+        model: What is trained.
+        data: On what.
+        optim: How weights are stepped.
+        run: How long.
+        cache: Pictures and features on disk.
+        samples: Samples a step over all processes.
+        together: Samples at most on one case that share its pictures in one step.
+        sigma: Width in pixels of the bell over neighbouring numbers in place of a one-hot target; 0 for plain cross-entropy. Needs a
+            tokenizer that has one token a whole number.
+    """
+
+    model: Model
+    data: Data
+    optim: Optim = field(default_factory=Optim)
+    run: Run = field(default_factory=Run)
+    cache: Cache = field(default_factory=Cache)
+    samples: int = 64
+    together: int = 4
+    sigma: float = 0.0
+
+
+# --- Settings of group-relative policy optimisation on grounded rollouts.
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """How the policy is sampled."""
+
+    prompts: int = 128
+    samples: int = 16
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 0
+    rows: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """What a response earns."""
+
+    answer: float = 0.8
+    form: float = 0.2
+    must_look: bool = True
+    spatial: Literal["soft", "hard", "base"] = "soft"
+    mask: float = 0.0
+    evidence: float = 0.0
+    looks: float = 0.0
+    length: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The frozen expert that makes masks where ``reward.mask`` is above 0."""
+
+    expert: str = "classical"
+    weights: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """The objective."""
+
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    kl: float = 0.01
+    scale: Literal["group", "none"] = "group"
+    average: Literal["token", "response", "constant"] = "token"
+    updates: int = 2
+    passes: int = 1
+    truncated: Literal["score", "mask"] = "score"
+
+
+@dataclass(frozen=True, slots=True)
+class Grpo:
+    """A run of ``unireason train grpo``.
+
+    Attributes:
+        model: What is trained; its start is also the frozen reference.
+        data: On what.
+        optim: How weights are stepped.
+        run: How long; a step is one batch of rollouts.
+        cache: Pictures and features on disk.
+        rollout: How the policy is sampled.
+        reward: What a response earns.
+        outline: Who makes the masks of ``reward.mask``.
+        policy: The objective.
+        traces_every: Steps between sample traces kept for looking at; 0 for none.
+    """
+
+    model: Model
+    data: Data
+    optim: Optim = field(default_factory=lambda: Optim(rate=1e-6, schedule="constant", warmup=0.0))
+    run: Run = field(default_factory=Run)
+    cache: Cache = field(default_factory=Cache)
+    rollout: Rollout = field(default_factory=Rollout)
+    reward: Reward = field(default_factory=Reward)
+    outline: Outline = field(default_factory=Outline)
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    traces_every: int = 20
+
+
+# --- Sizes of the data for planning a run whose data set is not at hand, and the machine it is planned for.
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The ``[plan]`` table of a run file; training does not look at it. The sizes stand for means, and give way to those of the data
+    sets where these are at hand.
+
+    Attributes:
+        gpu: Machine: "A100-80", "H100-80", "H200", "cpu-core", or another name for one given by its rates.
+        gpus: How many of them.
+        like: Published checkpoint that has the sizes of the start, for a start that is not at hand yet.
+        samples: Samples of an epoch.
+        images: Share of 2D samples, in [0, 1]; a share set in ``data.images`` comes before it.
+        image_size: Height and width in pixels of a 2D picture in the model frame.
+        slices: Slices of a volume.
+        slice_size: Height and width in pixels of a slice in the model frame.
+        text: Tokens of system prompt, question and options.
+        response: Tokens that the assistant writes.
+        longest: Tokens of the longest response of a group, as a multiple of ``response``.
+        crops: Regions injected into a response about an image.
+        volume_crops: The same about a volume; a cuboid gives one a slice.
+        crop_tokens: Visual tokens of a region.
+        shared: Samples on one case that share its pictures in one SFT step; at most ``together``.
+    """
+
+    gpu: str = "H100-80"
+    gpus: int = 8
+    like: str = ""
+    samples: int = 220_000
+    images: float = 0.77
+    image_size: tuple[int, int] = (504, 504)
+    slices: int = 32
+    slice_size: tuple[int, int] = (252, 252)
+    text: float = 160.0
+    response: float = 180.0
+    longest: float = 1.5
+    crops: float = 2.0
+    volume_crops: float = 8.0
+    crop_tokens: float = 16.0
+    shared: float = 1.0
+
+
+# --- What the numbers of a run may be. Types are checked where they are read (``load``).
+
+
+TASKS = ("choice", "open", "umrg")
+_MAX_ROUND = 1_000_000
+
+
+@singledispatch
+def check(settings: Any) -> None:
+    """Check the values of settings, and how they fit together."""
+
+
+@check.register
+def _lora(lora: Lora) -> None:
+    _least("model.lora.rank", lora.rank, 0)
+    _within("model.lora.alpha", lora.alpha, lambda v: v > 0, "above 0")
+    _within("model.lora.dropout", lora.dropout, lambda v: 0 <= v < 1, "from 0 to below 1")
+    if lora.rank and not (lora.targets and all(lora.targets)):
+        raise FormatError(f"model.lora.targets is {list(lora.targets)}", "the names of one or more layers")
+
+
+@check.register
+def _model(model: Model) -> None:
+    if not model.start:
+        raise FormatError("model.start is empty", "'phantom', a checkpoint folder or a hub id")
+    check(model.lora)
+    if not (model.tower or model.projector or model.language):
+        raise FormatError("tower, projector and language of model are all false", "true for at least one", "nothing would learn")
+    if model.lora.rank and not model.language:
+        raise FormatError("model.lora.rank is above 0 and model.language is false", "true", "adapters sit in the language model")
+    if model.lora.rank and model.phrases:
+        raise FormatError(
+            "model.phrases is above 0 with adapters", "0", "new tokens have embeddings, which adapters do not train"
+        )
+
+
+@check.register
+def _data(data: Data) -> None:
+    if not data.folders or not all(data.folders):
+        raise FormatError(f"data.folders is {list(data.folders)}", "one or more folders made by 'unireason data build'")
+    if data.roots and len(data.roots) != len(data.folders):
+        raise FormatError(f"data.roots has {len(data.roots)} entries", f"none, or one for each of {len(data.folders)} folders")
+    for name in ("split", "validation"):
+        if not getattr(data, name):
+            raise FormatError(f"data.{name} is empty", "the name of a split, such as 'train'")
+    unknown = [task for task in data.tasks if task not in TASKS]
+    if unknown or not data.tasks:
+        raise FormatError(f"data.tasks is {list(data.tasks)}", f"one or more of: {', '.join(TASKS)}")
+    if len(set(data.tasks)) != len(data.tasks):
+        raise FormatError(f"data.tasks is {list(data.tasks)}", "every task once")
+    _within("data.images", data.images, lambda v: v == -1 or 0 <= v <= 1, "a share from 0 to 1, or -1")
+    _least("data.cases", data.cases, 0)
+    _within("data.skip", data.skip, lambda v: 0 <= v <= 1, "a share from 0 to 1")
+
+
+@check.register
+def _optim(optim: Optim) -> None:
+    _within("optim.rate", optim.rate, lambda v: v > 0, "above 0")
+    for beta in optim.betas:
+        _within("optim.betas", beta, lambda v: 0 <= v < 1, "two numbers from 0 to below 1")
+    _within("optim.decay", optim.decay, lambda v: v >= 0, "at least 0")
+    _within("optim.clip", optim.clip, lambda v: v >= 0, "at least 0; 0 is no limit")
+    _within("optim.warmup", optim.warmup, lambda v: 0 <= v <= 1, "a share from 0 to 1")
+    _within("optim.floor", optim.floor, lambda v: 0 <= v <= 1, "a share from 0 to 1")
+
+
+@check.register
+def _cache(cache: Cache) -> None:
+    _within("cache.gigabytes", cache.gigabytes, lambda v: v > 0, "above 0")
+
+
+@check.register
+def _run(run: Run) -> None:
+    for name, least in (("seed", 0), ("steps", 0), ("save_every", 1), ("eval_every", 0), ("eval_samples", 0), ("threads", 0)):
+        _least(f"run.{name}", getattr(run, name), least)
+    _least("run.tokens", run.tokens, 1)
+    _within("run.epochs", run.epochs, lambda v: v > 0, "above 0")
+
+
+@check.register
+def _rollout(rollout: Rollout) -> None:
+    _least("rollout.prompts", rollout.prompts, 1)
+    _least("rollout.samples", rollout.samples, 2)
+    _within("rollout.temperature", rollout.temperature, lambda v: v > 0, "above 0")
+    _within("rollout.top_p", rollout.top_p, lambda v: 0 < v <= 1, "above 0, at most 1")
+    _least("rollout.max_new_tokens", rollout.max_new_tokens, 0)
+    _least("rollout.rows", rollout.rows, 1)
+
+
+@check.register
+def _reward(reward: Reward) -> None:
+    for name in ("answer", "form", "evidence", "looks", "length"):
+        _within(f"reward.{name}", getattr(reward, name), lambda v: v >= 0, "at least 0")
+    _within("reward.mask", reward.mask, lambda v: 0 <= v <= 1, "a share from 0 to 1")
+    if reward.answer == reward.form == 0:
+        raise FormatError("reward.answer and reward.form are both 0", "a weight above 0", "nothing would be reinforced")
+
+
+@check.register
+def _outline(outline: Outline) -> None:
+    if not outline.expert:
+        raise FormatError("outline.expert is empty", "the name of an expert, such as 'classical'")
+
+
+@check.register
+def _policy(policy: PolicySettings) -> None:
+    _within("policy.clip_low", policy.clip_low, lambda v: 0 < v < 1, "between 0 and 1")
+    _within("policy.clip_high", policy.clip_high, lambda v: 0 < v < 1, "between 0 and 1")
+    _within("policy.kl", policy.kl, lambda v: v >= 0, "at least 0")
+    _least("policy.updates", policy.updates, 1)
+    _least("policy.passes", policy.passes, 1)
+
+
+@check.register
+def _sft(sft: Sft) -> None:
+    _sharding(sft.model, sft.run)
+    for part in (sft.model, sft.data, sft.optim, sft.run, sft.cache):
+        check(part)
+    _least("samples", sft.samples, 1)
+    _least("together", sft.together, 1)
+    _within("sigma", sft.sigma, lambda v: v >= 0, "at least 0")
+
+
+@check.register
+def _grpo(grpo: Grpo) -> None:
+    _sharding(grpo.model, grpo.run)
+    for part in (grpo.model, grpo.data, grpo.optim, grpo.run, grpo.cache, grpo.rollout, grpo.reward, grpo.outline, grpo.policy):
+        check(part)
+    _least("traces_every", grpo.traces_every, 0)
+    if grpo.model.lora.dropout:
+        raise FormatError(
+            f"model.lora.dropout is {grpo.model.lora.dropout}", "0", "the policy that is updated must be the one that was sampled"
+        )
+    if grpo.policy.updates > grpo.rollout.prompts:
+        raise FormatError(
+            f"policy.updates is {grpo.policy.updates}",
+            f"at most rollout.prompts, {grpo.rollout.prompts}",
+            "a mini-batch has whole groups",
+        )
+
+
+@check.register
+def _planned(plan: Planned) -> None:
+    _least("plan.samples", plan.samples, 1)
+    _within("plan.images", plan.images, lambda v: 0 <= v <= 1, "a share from 0 to 1")
+    for name in ("image_size", "slice_size"):
+        for side in getattr(plan, name):
+            _within(f"plan.{name}", side, lambda v: 1 <= v <= 1 << 14, "two numbers of pixels, height and width")
+    for name in ("slices", "text", "response"):
+        _least(f"plan.{name}", getattr(plan, name), 1)
+    for name in ("crops", "volume_crops", "crop_tokens"):
+        _within(f"plan.{name}", getattr(plan, name), lambda v: 0 <= v <= _MAX_ROUND, "at least 0")
+    _within("plan.shared", plan.shared, lambda v: v >= 1, "at least 1")
+
+
+def _sharding(model: Model, run: Run) -> None:
+    if model.lora.rank and run.sharding == "fsdp":
+        raise FormatError(
+            'run.sharding is "fsdp" and model.lora.rank above 0', '"auto" or "none"', "whole weights fit: they are frozen"
+        )
+
+
+def _least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise FormatError(f"{name} is {value}", f"a whole number from {least}")
+
+
+def _within(name: str, value: float, fits: Callable[[float], bool], expected: str) -> None:
+    if not (math.isfinite(value) and fits(value)):
+        raise FormatError(f"{name} is {value}", expected)

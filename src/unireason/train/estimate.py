@@ -1,0 +1,483 @@
+"""The whole estimate of a run: tokens, operations, hours and bytes, from its settings alone.
+
+Formulas and assumptions: docs/explanation/planning.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from unireason.core.errors import FormatError, ModelError
+from unireason.core.types import Frame
+from unireason.data.dataset import Dataset, rows
+from unireason.data.formats.tables import IMAGE, with_crops
+from unireason.data.frames import FrameRule, rule
+from unireason.data.records import SampleRecord
+from unireason.grounding.crop import fitted_size
+from unireason.grounding.profile import GROUNDING_FILE, PROFILE_FILE, Profile, load_profile, render
+from unireason.model.files import BUILT_IN_CHECKPOINT, locate
+
+from . import cost
+from .cases import without_looks
+from .config import Grpo, Planned, Sft
+from .cost import CostShape, Workload, find, workload
+
+# --- Sizes of the data sets of a run where they are on disk: counts of all samples, lengths of some hundred.
+
+
+_MEASURED = 256
+_LETTERS_A_TOKEN = 3.5
+_PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
+_MOST_BYTES = 64 << 20
+
+Count = Callable[[str], int]
+
+
+@dataclass(slots=True)
+class _Kind:
+    """What was found of one kind: samples in all, and lengths of the first of them."""
+
+    samples: int = 0
+    text: list[float] = field(default_factory=list)
+    response: list[float] = field(default_factory=list)
+    crops: list[float] = field(default_factory=list)
+    crop_tokens: list[float] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
+
+
+def at_hand(settings: Sft | Grpo) -> bool:
+    """True if all data sets of a run are on disk."""
+    return all((Path(folder).expanduser() / "manifest.json").is_file() for folder in settings.data.folders)
+
+
+def sizes(settings: Sft | Grpo, planned: Planned) -> Planned:
+    """The sizes of a run's data as they are.
+
+    Args:
+        settings: The run; its data sets must be at hand. Lengths in tokens come from the tokenizer of ``model.start``; where that is not
+            at hand, a token is taken for 3.5 letters.
+        planned: What is kept of the rest, such as the machine.
+
+    Raises:
+        UniReasonError: If a data set cannot be read or has no sample of the tasks asked for in its split.
+    """
+    found: dict[str, _Kind] = {"image": _Kind(), "volume": _Kind()}
+    by_case: Counter[tuple[int, str]] = Counter()
+    count, asking = _tokens(settings.model.start), _Asking.of(settings)
+    for number, folder in enumerate(settings.data.folders):
+        dataset = Dataset.open(Path(folder).expanduser())
+        frames = _frames(dataset, settings.data.split)
+        for sample in _samples(dataset, settings):
+            kind = found[sample.kind]
+            kind.samples += 1
+            by_case[number, sample.case] += 1
+            if len(kind.text) < _MEASURED and sample.case in frames:
+                asking.measure(sample, frames[sample.case], kind, count)
+    total = sum(kind.samples for kind in found.values())
+    if not total:
+        raise FormatError(
+            f"the split {settings.data.split!r} has no sample of {', '.join(settings.data.tasks)} for this stage",
+            "at least one",
+            "check data.tasks",
+        )
+    together = settings.together if isinstance(settings, Sft) else 1
+    groups = sum(-(-n // together) for n in by_case.values())
+    return _planned(found, planned, total, total / groups)
+
+
+def _samples(dataset: Dataset, settings: Sft | Grpo) -> Iterator[SampleRecord]:
+    stage = "sft" if isinstance(settings, Sft) else "grpo"
+    for sample in dataset.samples(settings.data.split):
+        task = "umrg" if sample.task == "umrg" else "choice" if sample.question.options else "open"
+        if task in settings.data.tasks and stage in sample.stages:
+            yield sample if settings.data.looks else without_looks(sample)
+
+
+def _frames(dataset: Dataset, split: str) -> dict[str, Frame]:
+    out = {}
+    for path in dataset.files("cases", split):
+        for row in rows(path, "cases", ("id", "kind", "frame")):
+            width, height, depth = row["frame"]
+            out[row["id"]] = Frame(width, height, depth, row["kind"])
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """How questions are asked: wording and resizing."""
+
+    profile: Profile
+    grounding: Profile
+    rule: FrameRule
+
+    @classmethod
+    def of(cls, settings: Sft | Grpo) -> _Asking:
+        start = settings.model.start
+        folder = locate(start) if _is_here(start) else None
+        own, grounds = (
+            folder / file if folder and (folder / file).is_file() else other
+            for file, other in ((PROFILE_FILE, "default"), (GROUNDING_FILE, "umrg"))
+        )
+        grounding = settings.model.grounding or grounds
+        profile = load_profile(settings.model.profile or own)
+        profile = replace(profile, crops=settings.model.crops or profile.crops)
+        return cls(profile, load_profile(grounding), rule(start if folder else "published"))
+
+    def measure(self, sample: SampleRecord, frame: Frame, kind: _Kind, count: Count) -> None:
+        """Add the lengths of a sample to those of its kind."""
+        profile = self.grounding if sample.task == "umrg" else self.profile
+        messages = profile.parts(frame.kind, sample.question.text, sample.question.options, n_slices=frame.depth)
+        asked = render(messages, assistant_prefix=profile.assistant_prefix).replace(_PICTURE, "")
+        text, cuts = with_crops(sample.response, frame) if profile.injects else (sample.response, ())
+        kind.text.append(count(asked))
+        kind.response.append(count(text.replace(IMAGE, "").removeprefix(profile.assistant_prefix)) + 1)
+        kind.crops.append(len(cuts))
+        for _, rect in cuts:
+            x1, y1, x2, y2 = rect or (0, 0, frame.width, frame.height)
+            limits = (self.rule.min_pixels, self.rule.max_pixels)
+            high, wide = fitted_size(y2 - y1, x2 - x1, factor=self.rule.factor, limits=limits)
+            kind.crop_tokens.append(high * wide / self.rule.factor**2)
+        kind.frames.append(frame)
+
+
+def _is_here(start: str) -> bool:
+    return start == BUILT_IN_CHECKPOINT or Path(start).expanduser().is_dir()
+
+
+def _tokens(start: str) -> Count:
+    """Counts the tokens of a text."""
+    place = locate(start) / "tokenizer.json" if _is_here(start) else None
+    if place is None or not place.is_file():
+        return lambda text: round(len(text) / _LETTERS_A_TOKEN)
+    from tokenizers import Tokenizer
+
+    try:
+        if place.stat().st_size > _MOST_BYTES:
+            raise ModelError(f"{place.name} is larger than {_MOST_BYTES >> 20} MiB", "a tokenizer")
+        tokenizer = Tokenizer.from_file(str(place))
+    except Exception as error:  # the library raises bare exceptions
+        raise ModelError(f"the tokenizer cannot be loaded: {error}", "tokenizer.json of a Qwen2.5-VL") from error
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def _planned(found: dict[str, _Kind], planned: Planned, total: int, shared: float) -> Planned:
+    image, volume = found["image"], found["volume"]
+
+    def mean(values: list[float]) -> float:
+        return round(fmean(values), 2) if values else 0.0
+
+    values: dict[str, object] = {"samples": total, "images": image.samples / total, "shared": shared}
+    weights = [(kind, kind.samples / total) for kind in (image, volume)]
+    values["text"] = sum(share * mean(kind.text) for kind, share in weights)
+    values["response"] = sum(share * mean(kind.response) for kind, share in weights)
+    values["crops"], values["volume_crops"] = mean(image.crops), mean(volume.crops)
+    values["crop_tokens"] = mean(image.crop_tokens + volume.crop_tokens)
+    for name, kind in (("image_size", image), ("slice_size", volume)):
+        if kind.frames:
+            values[name] = (round(fmean(f.height for f in kind.frames)), round(fmean(f.width for f in kind.frames)))
+    if volume.frames:
+        values["slices"] = round(fmean(f.depth for f in volume.frames))
+    return replace(planned, **values)  # type: ignore[arg-type]  # names and types are those of the class
+
+
+# --- What a run is planned for: how fast a device multiplies, how much it holds, how fast it reads it.
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Some devices of one kind."""
+
+    name: str
+    count: int
+    teraflops: float
+    gigabytes: float
+    bandwidth: float
+    utilisation: float = 0.4
+    reached: float = 0.6
+    launch: float = 5e-4
+
+    @property
+    def rate(self) -> float:
+        """Operations a second of one device that are reached."""
+        return self.teraflops * 1e12 * self.utilisation
+
+    @property
+    def flow(self) -> float:
+        """Bytes a second of one device that are reached."""
+        return self.bandwidth * 1e9 * self.reached
+
+
+KNOWN: Mapping[str, Machine] = {
+    "A100-80": Machine("A100-80", 1, 312, 85.9, 2039),
+    "H100-80": Machine("H100-80", 1, 989, 85.9, 3350),
+    "H200": Machine("H200", 1, 989, 151.4, 4800),
+    "cpu-core": Machine("cpu-core", 1, 0.05, 8.0, 10, utilisation=1.0, reached=1.0, launch=1e-4),
+}
+"""Dense bfloat16 rates, memory (80 GiB, 80 GiB, 141 GiB) and bandwidth from the vendor's data sheets of the SXM cards. "cpu-core" is one
+core of the machine on which the measurements of this project were made, by measured rates in float32."""
+
+
+def machine(name: str, count: int, *, teraflops: float = 0.0, gigabytes: float = 0.0, bandwidth: float = 0.0) -> Machine:
+    """A machine by name or by its rates.
+
+    Args:
+        name: One of ``KNOWN``, or any name if rates are given.
+        count: Devices, from 1.
+        teraflops: A measured rate of matrix products, taken as it is; 0 takes the known machine's.
+        gigabytes: Memory of a device; 0 takes the known machine's.
+        bandwidth: Measured bytes a second of a device, 10^9; 0 takes the known machine's, or as many as a tenth of the operations a second.
+
+    Raises:
+        FormatError: If the name is unknown and rate and memory are not both given, or a number makes no sense.
+    """
+    if count < 1 or min(teraflops, gigabytes, bandwidth) < 0:
+        raise FormatError(f"{count} devices of {teraflops} TFLOPS, {gigabytes} GB, {bandwidth} GB/s", "numbers above 0")
+    known = KNOWN.get(name)
+    if known is None and not (teraflops and gigabytes):
+        raise FormatError(f"the machine {name!r} is unknown", ", ".join(KNOWN), "or give --flops and --memory")
+    base = known or Machine(name, count, teraflops, gigabytes, 100 * teraflops, launch=0.0)
+    rates = {"utilisation": 1.0, "teraflops": teraflops} if teraflops else {}
+    holds = {"gigabytes": gigabytes} if gigabytes else {}
+    flows = {"reached": 1.0, "bandwidth": bandwidth} if bandwidth else {}
+    return replace(base, name=name, count=count, **rates, **holds, **flows)
+
+
+# --- The whole estimate of a run: tokens, operations, hours and bytes, from its settings alone.
+
+
+_FEATURE_BYTES = 2
+_STATE_BYTES = 28
+"""What an optimiser step reads and writes of a weight: weight, gradient and two moments, all but the gradient twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run will cost."""
+
+    kind: str
+    shape: CostShape
+    machine: Machine
+    trained: int
+    steps: int
+    samples: int
+    tokens: dict[str, float]
+    operations: dict[str, float]
+    seconds: dict[str, float]
+    memory: dict[str, float]
+    cache: float
+    loading: float
+
+    @property
+    def hours(self) -> float:
+        """Hours of the whole run."""
+        return self.steps * sum(self.seconds.values()) / 3600
+
+    @property
+    def bytes(self) -> float:
+        """Bytes of a device at the worst moment."""
+        return sum(self.memory.values())
+
+    @property
+    def fits(self) -> bool:
+        """True if that is at most nine tenths of the device; the rest goes to the allocator and the driver."""
+        return self.bytes <= 0.9e9 * self.machine.gigabytes
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, with ``hours``, ``bytes`` and ``fits``."""
+        return {**asdict(self), "hours": self.hours, "bytes": self.bytes, "fits": self.fits}
+
+
+def plan(settings: Sft | Grpo, planned: Planned, machine: Machine) -> Estimate:
+    """Estimate a run.
+
+    Args:
+        settings: The run.
+        planned: Sizes of its data, assumed or measured.
+        machine: What it shall run on, one process a device.
+
+    Raises:
+        ModelError: If the sizes of the start are not known.
+        FormatError: If adapters are asked for in layers that do not exist.
+    """
+    shape = find(settings.model.start, planned.like)
+    work = workload(settings, planned, shape.vision)
+    kept = cost.storage(settings.model, processes=machine.count, sharding=settings.run.sharding, gpu=machine.name != "cpu-core")
+    looking = _frozen(settings)
+    cache = sum(count * tokens for count, tokens in work.cases) * shape.language.width * _FEATURE_BYTES if looking else 0.0
+    seen = _seen(settings, work, cache)
+    counted = _operations(settings, shape, work, seen)
+    return Estimate(
+        kind=type(settings).__name__.lower(),
+        shape=shape,
+        machine=machine,
+        trained=cost.trained_weights(shape, settings.model),
+        steps=work.steps,
+        samples=work.samples,
+        tokens={name: work.total(name) for name in ("tokens", "prompt", "written", "injected")},
+        operations=counted,
+        seconds=_seconds(settings, shape, _Work(work, counted, planned.longest), machine, kept),
+        memory=_memory(settings, shape, work, machine, kept),
+        cache=cache,
+        loading=_loading(settings, shape, machine.count, gpu=kept.gpu) if kept.shards > 1 else 0.0,
+    )
+
+
+def _loading(settings: Sft | Grpo, shape: CostShape, processes: int, *, gpu: bool) -> float:
+    """Bytes of the host before weights are sharded: every process reads all of them and copies them for rollouts, and as reference."""
+    copies = 2 + (isinstance(settings, Grpo) and settings.policy.kl > 0)
+    return float(processes * shape.parameters * copies * (2 if gpu else 4))
+
+
+def _frozen(settings: Sft | Grpo) -> bool:
+    return not (settings.model.tower or settings.model.projector)
+
+
+def _seen(settings: Sft | Grpo, work: Workload, cache: float) -> float:
+    """Share of the case pictures that the tower must look at: all in the first epoch, later those that the cache does not hold."""
+    if not _frozen(settings) or settings.cache.folder == "off" or not cache or work.epochs <= 1:
+        return 1.0
+    held = min(1.0, settings.cache.gigabytes * 1e9 / cache)
+    return (1 + (work.epochs - 1) * (1 - held)) / work.epochs
+
+
+def _operations(settings: Sft | Grpo, shape: CostShape, work: Workload, seen: float) -> dict[str, float]:
+    """Operations a step over all processes, by phase."""
+    model, language = settings.model, shape.language
+    out = {"vision": 0.0, "update": 0.0}
+    for tree in work.trees:
+        both = seen * cost.looked(shape.vision, tree.case) + tree.rows * cost.looked(shape.vision, tree.crops)
+        back = cost.looked_backward(shape.vision, model, tree.case)
+        back += tree.rows * cost.looked_backward(shape.vision, model, tree.crops)
+        out["vision"] += tree.count * (both + back)
+        passes = settings.policy.passes if isinstance(settings, Grpo) else 1
+        out["update"] += tree.count * passes * cost.trained(shape, model, tree)
+    if isinstance(settings, Grpo):
+        forward = sum(tree.count * cost.passed(language, tree).forward for tree in work.trees)
+        out["reference"] = forward if settings.policy.kl else 0.0
+        out["old"] = forward if settings.policy.updates * settings.policy.passes > 1 else 0.0
+        out["prefill"] = sum(tree.count * cost.prefilled(language, tree) for tree in work.trees)
+        out["decode"] = sum(tree.count * cost.decoded(language, tree) for tree in work.trees)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A run with the operations of its steps, and how much longer the longest response of a group is than the mean."""
+
+    load: Workload
+    operations: dict[str, float]
+    longest: float
+
+
+def _seconds(settings: Sft | Grpo, shape: CostShape, work: _Work, machine: Machine, kept: cost.Storage) -> dict[str, float]:
+    """Seconds a step, by phase. All but decoding go by operations; decoding goes token by token."""
+    out = {name: value / machine.count / machine.rate for name, value in work.operations.items()}
+    updates = settings.policy.updates * settings.policy.passes if isinstance(settings, Grpo) else 1
+    stepped = updates * cost.trained_weights(shape, settings.model) / kept.shards * _STATE_BYTES
+    out["optimiser"] = stepped / machine.flow
+    if isinstance(settings, Grpo):
+        # A group is written by one process, side by side until its longest response ends.
+        turns = -(-settings.rollout.samples // settings.rollout.rows)
+        tokens = sum(tree.count * tree.written for tree in work.load.trees) * work.longest * turns / machine.count
+        read = shape.language.parameters * kept.computed / machine.flow
+        out["decode"] = max(out["decode"], tokens * max(read, machine.launch * shape.language.layers))
+    return out
+
+
+def _memory(settings: Sft | Grpo, shape: CostShape, work: Workload, machine: Machine, kept: cost.Storage) -> dict[str, float]:
+    """Bytes of the phase that needs most: update with its activations, optimiser step, or rollouts."""
+    model = settings.model
+    grpo = settings if isinstance(settings, Grpo) else None
+    rest = cost.resting(shape, model, settings.optim, kept, reference=grpo is not None and grpo.policy.kl > 0)
+    trees = cost.together(work, settings.run.tokens, machine.count)
+    update = {
+        "activations": cost.activations(shape.language, trees, kept, checkpointing=model.checkpointing),
+        "logits and passing gradients": cost.passing(shape.language, trees, kept),
+    }
+    phases = [{**rest, **update}]
+    if kept.gpu:
+        phases.append({**rest, "intermediates of the optimiser": 4.0 * cost.trained_weights(shape, model) / kept.shards})
+    if grpo is not None:
+        resting = {name: value for name, value in rest.items() if name != "gradients"}
+        cached = cost.keys_and_values(shape.language, work, grpo.rollout.rows, kept)
+        phases.append({**resting, "keys and values": cached})
+    return max(phases, key=lambda phase: sum(phase.values()))
+
+
+# --- An estimate as lines for people.
+
+
+_OPERATIONS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"))
+
+
+def lines(estimate: Estimate, planned: Planned, *, origin: str) -> list[str]:
+    """What ``unireason plan`` prints.
+
+    Args:
+        estimate: The estimate.
+        planned: Sizes of the data it was made for.
+        origin: Where these come from, e.g. "assumed".
+    """
+    e = estimate
+    counted, seconds = sum(e.operations.values()), sum(e.seconds.values())
+    unit = "samples" if e.kind == "sft" else "questions"
+    tokens = {name: f"{_count(value)} {name}" for name, value in e.tokens.items() if name != "tokens"}
+    total = e.steps * seconds / 3600
+    out = [
+        f"{e.kind.upper()} of {e.shape.name}: {_count(e.shape.parameters)} weights, {_count(e.trained)} of them learn, on {device(e)}",
+        f"data ({origin}): {_count(planned.samples)} {unit} an epoch, {_percent(planned.images)} of images",
+        f"step: {e.samples} {unit}, {_count(e.tokens['tokens'])} tokens ({', '.join(tokens.values())}), "
+        f"{operations_text(counted)}, {_time(seconds)} ({_shares(e.seconds)})",
+        f"run: {e.steps:,} steps, {_count(e.steps * e.tokens['tokens'])} tokens, {operations_text(e.steps * counted)}, "
+        f"{_time(3600 * total)}" + (f", {total * e.machine.count:,.1f} device hours" if e.machine.count > 1 else ""),
+        f"memory of a device: {_gigabytes(e.bytes)} of {e.machine.gigabytes:.1f} GB "
+        f"({', '.join(f'{name} {_gigabytes(value)}' for name, value in e.memory.items())}): {'fits' if e.fits else 'DOES NOT FIT'}",
+    ]
+    if e.cache:
+        out.append(f"visual features of all cases: {_gigabytes(e.cache)}; the disk cache holds what 'cache.gigabytes' says")
+    if e.loading:
+        out.append(f"memory of the host while the processes load: {_gigabytes(e.loading)}")
+    return out
+
+
+def device(estimate: Estimate) -> str:
+    """The machine in words."""
+    m = estimate.machine
+    return f"{m.count} x {m.name} ({m.teraflops:g} TFLOPS, {_percent(m.utilisation)} of them reached)"
+
+
+def operations_text(value: float) -> str:
+    """A number of operations, such as "3.1 PFLOP"."""
+    size, letter = next(((s, n) for s, n in _OPERATIONS if value >= s), (1e6, "M"))
+    return f"{value / size:.3g} {letter}FLOP"
+
+
+def _shares(parts: Mapping[str, float]) -> str:
+    total = sum(parts.values())
+    return ", ".join(f"{name} {_percent(value / total)}" for name, value in parts.items() if value / total >= 0.005)
+
+
+def _count(value: float) -> str:
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e4, "K")):
+        if value >= size:
+            return f"{value / (1e3 if letter == 'K' else size):,.3g}{letter}" if letter != "K" else f"{value / 1e3:,.0f}K"
+    return f"{value:,.0f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}%"
+
+
+def _gigabytes(value: float) -> str:
+    return f"{value / 1e9:.1f} GB" if value >= 5e7 else f"{value / 1e6:.0f} MB"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"

@@ -1,1 +1,0 @@
-"""Packed sequences and the forward pass that all trainers share."""

@@ -1,1 +1,0 @@
-"""What a run keeps in its folder while it goes on."""
