@@ -1,6 +1,7 @@
-"""The reference page of the command line, made from the parsers themselves.
+"""The reference pages of the command line, made from the parsers, and of run files, made from the settings.
 
-``python -m unireason.cli.reference`` prints it; a test holds ``docs/reference/cli.md`` against it.
+``python -m unireason.cli.reference`` prints docs/reference/cli.md, with ``config`` behind it docs/reference/config.md; tests hold both
+against it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import argparse
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterator
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any, get_args, get_origin, get_type_hints
 
 from unireason.core.store import json_text
@@ -18,25 +21,42 @@ from unireason.train.config_file import KIND, PLAN
 
 from . import build_parser
 
-# --- The reference page of the command line, made from the parsers themselves.
-
-
 HEAD = """# Command line
 
 Made by `python -m unireason.cli.reference`; do not edit.
 Exit codes: 0 done, 1 negative finding, 2 bad input, 130 ended by Ctrl-C, 143 ended by SIGTERM.
+Every command takes `-h`. What several commands take alike stands once, under [shared arguments](#shared-arguments).
 """
+_SHARED = 3
+"""An option that so many commands take alike is told once."""
 
 
-def _sections(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """One section a command, subcommands behind their parents."""
+def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[argparse.ArgumentParser, list[str]]]:
+    """Every command with a row an argument, subcommands behind their parents."""
     choices = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
     if not choices:
-        yield f"\n## `{parser.prog}`\n\n{parser.description}\n\n| argument | meaning |\n|---|---|\n"
-        yield "".join(_row(a) for a in parser._actions if a.help != argparse.SUPPRESS)
+        told = [a for a in parser._actions if a.help != argparse.SUPPRESS and not isinstance(a, argparse._HelpAction)]
+        yield parser, [_row(a) for a in told]
     for action in choices:
         for child in action.choices.values():
-            yield from _sections(child)
+            yield from _commands(child)
+
+
+def _shared(rows: Iterable[str]) -> list[str]:
+    """The rows of options that most of the commands that have them take alike."""
+    counts = Counter(row for row in rows if row.startswith("| `-"))
+    names = Counter({_name(row): 0 for row in counts})
+    for row, count in counts.items():
+        names[_name(row)] += count
+    return sorted(row for row, count in counts.items() if count >= _SHARED and 2 * count > names[_name(row)])
+
+
+def _name(row: str) -> str:
+    return row.split(" | ")[0].removeprefix("| ")
+
+
+def _flag(row: str) -> str:
+    return f"`{_name(row).strip('`').split()[0]}`"
 
 
 def _row(action: argparse.Action) -> str:
@@ -49,11 +69,14 @@ def _row(action: argparse.Action) -> str:
 
 def markdown() -> str:
     """The whole page."""
-    return HEAD + "".join(_sections(build_parser()))
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")
+    commands, table = list(_commands(build_parser())), "| argument | meaning |\n|---|---|\n"
+    shared = _shared(row for _, rows in commands for row in rows)
+    parts = [HEAD, "\n## Shared arguments\n\n", table, *shared]
+    for parser, rows in commands:
+        own, taken = [row for row in rows if row not in shared], [_flag(row) for row in rows if row in shared]
+        parts += [f"\n## `{parser.prog}`\n\n{parser.description}\n", *(["\n", table, *own] if own else [])]
+        parts += [f"\nShared: {', '.join(taken)}.\n"] if taken else []
+    return "".join(parts)
 
 
 # --- The reference page of run files, made from the settings' own docstrings.
@@ -61,7 +84,7 @@ if __name__ == "__main__":
 
 CONFIG_HEAD = f"""# Run files
 
-Made by `python -m unireason.cli.reference`; do not edit.
+Made by `python -m unireason.cli.reference config`; do not edit.
 
 `unireason train sft`, `unireason train grpo` and `unireason plan` read a TOML file. It says `{KIND} = "sft"` or `{KIND} = "grpo"` at its
 top; every other key is one of the fields below, tables by their names. Unknown keys and values out of range are errors. What is left out
@@ -144,4 +167,4 @@ def _value(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    print(config_markdown(), end="")
+    print(config_markdown() if "config" in sys.argv[1:] else markdown(), end="")

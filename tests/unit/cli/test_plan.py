@@ -176,5 +176,5 @@ def test_a_data_set_without_the_tasks_asked_for_is_refused(config, capsys, datas
 
 
 def test_the_reference_page_of_run_files_is_what_the_settings_say():
-    """Remade by ``python -m unireason.cli.reference > docs/reference/config.md``."""
+    """Remade by ``python -m unireason.cli.reference config > docs/reference/config.md``."""
     assert (ROOT / "docs" / "reference" / "config.md").read_text() == config_markdown()
