@@ -11,7 +11,7 @@ import numpy as np
 
 from unireason.data import scene
 from unireason.data import scene as names
-from unireason.data.rationale.wording import amount, is_plural, the, unit_of
+from unireason.data.rationale.wording import amount, is_plural, the, unit_of, wordings
 from unireason.data.scene import DataQuestion, Scene, Structure
 from unireason.grounding.grammar import number_text
 
@@ -456,68 +456,11 @@ def _turns(asks: tuple[Ask, ...], places: Places, dice: Dice, each: int) -> list
 # --- What organs do, and words that give a name away; plain anatomy, no logic beyond the look-up.
 
 
-FUNCTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (r"kidneys?", ("filters the blood and makes urine", "clears waste from the blood into the urine")),
-    (r"liver", ("makes bile and stores sugar", "takes up what the gut absorbs and makes bile")),
-    (r"spleen", ("clears worn red cells from the blood", "filters old blood cells")),
-    (r"stomach", ("churns swallowed food with acid", "receives swallowed food and adds acid to it")),
-    (r"gall ?bladder", ("keeps bile between meals", "concentrates bile and releases it after a meal")),
-    (r"pancreas", ("makes insulin", "makes insulin and digestive juice")),
-    (r"(urinary )?bladder", ("holds urine until it is passed", "fills with urine")),
-    (r"heart", ("pumps the blood", "beats and drives the circulation")),
-    (r"lungs?", ("takes oxygen out of the breathed air", "exchanges gas between air and blood")),
-    (r"aorta", ("takes all blood that the heart sends to the body", "carries blood away from the heart to the body")),
-    (r"(inferior vena cava|postcava)", ("brings blood from legs and belly back to the heart",)),
-    (r"o?esophagus", ("carries swallowed food down through the chest",)),
-    (r"duodenum", ("receives what leaves the stomach",)),
-    (r"adrenal( gland)?", ("makes cortisol", "answers stress with hormones")),
-    (r"prostate", ("adds fluid to semen",)),
-    (r"uterus", ("carries a pregnancy",)),
-    (r"trachea", ("leads breathed air into the chest",)),
-    (r"thyroid( gland)?", ("makes hormones that set the metabolic rate",)),
-    (r"rectum", ("keeps stool until it is passed",)),
-    (r"(spine|vertebrae|vertebral column)", ("carries the weight of the trunk",)),
-    (r"hippocampus", ("lays down new memories",)),
-    (r"optic (disc|disk)", ("is where nerve fibres leave the eye",)),
-)
+_ANATOMY = wordings("implicit_grounding")
+FUNCTIONS: tuple[tuple[str, tuple[str, ...]], ...] = tuple(_ANATOMY["functions"].items())
 """Pattern of the name without its side, and what it does."""
-
-ABNORMAL = ("does not belong to normal anatomy", "is abnormal", "would not be there in a healthy person")
-
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    "kidney": ("renal", "nephr"),
-    "liver": ("hepat",),
-    "heart": ("cardi", "atri", "ventric"),
-    "lung": ("pulmon",),
-    "stomach": ("gastr",),
-    "spleen": ("splen",),
-    "bladder": ("vesic", "urinary"),
-    "gallbladder": ("biliar", "cholecyst"),
-    "brain": ("cereb", "enceph"),
-    "eye": ("ocul", "ophthal"),
-    "skin": ("derm", "cutan"),
-    "bone": ("osse",),
-    "spine": ("verteb", "spinal"),
-    "vertebra": ("spin",),
-    "vertebrae": ("spin",),
-    "rib": ("costal",),
-    "breast": ("mamm",),
-    "esophagu": ("gullet",),
-    "oesophagu": ("gullet",),
-    "bowel": ("intestin", "colon", "gut"),
-    "intestine": ("bowel", "gut"),
-    "colon": ("bowel", "colic"),
-    "trachea": ("airway", "windpipe"),
-    "airway": ("trachea",),
-    "artery": ("arteri",),
-    "vein": ("venous",),
-    "uteru": ("womb", "uter"),
-    "disc": ("disk",),
-    "disk": ("disc",),
-    "muscle": ("muscul",),
-}
+SYNONYMS: dict[str, tuple[str, ...]] = _ANATOMY["synonyms"]
 """Beginnings of words that say the same, by word of a name with a plural's s cut."""
-
 _IDLE = frozenset(("of", "the", "and", "in", "with", "to", "for", "a", "or", "on", "at"))
 _WORD = re.compile(r"[a-z0-9]+")
 _LEAST_STEM = 4
