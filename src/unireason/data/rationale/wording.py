@@ -35,7 +35,8 @@ def wordings(name: str) -> dict[str, Any]:
     else:
         import tomli as tomllib
     text = (Path(__file__).parents[1] / "wordings" / f"{name}.toml").read_text(encoding="utf-8")
-    return _fixed(tomllib.loads(text))
+    table: dict[str, Any] = _fixed(tomllib.loads(text))
+    return table
 
 
 def _fixed(value: Any) -> Any:
