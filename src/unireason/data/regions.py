@@ -18,9 +18,6 @@ from .frames import FrameRule
 from .item import Layer, Loaded
 from .scene import Space, is_lesion, readable
 
-# --- All boxes of all masks in one pass a layer, and their place in the model frame.
-
-
 Block = tuple[slice, ...]  # along (z, y, x) or (y, x)
 
 
@@ -81,7 +78,8 @@ def find(layers: Sequence[Layer]) -> list[BoxFound]:
         for value, block in _blocks(layer):
             name = readable(layer.names[value])
             values.setdefault(name, []).append(value)
-            blocks[name] = _union(blocks[name], block) if name in blocks else block
+            both = zip(blocks.get(name, block), block, strict=True)
+            blocks[name] = tuple(slice(min(p.start, q.start), max(p.stop, q.stop)) for p, q in both)
         for name, found in values.items():
             where.setdefault(name, []).append((layer.labels, tuple(found)))
     return [BoxFound(name, blocks[name], tuple(where[name])) for name in sorted(blocks)]
@@ -107,10 +105,6 @@ def _tight(mask: NDArray[np.bool_]) -> Block | None:
             return None
         block.append(slice(int(line[0]), int(line[-1]) + 1))
     return tuple(block)
-
-
-def _union(a: Block, b: Block) -> Block:
-    return tuple(slice(min(p.start, q.start), max(p.stop, q.stop)) for p, q in zip(a, b, strict=True))
 
 
 def model_box(low: NDArray[np.float64], high: NDArray[np.float64], sizes: NDArray[np.float64], frame: Frame) -> Box:
@@ -224,41 +218,26 @@ def grid_of(loaded: Loaded, rule: FrameRule) -> Grid:
     """The grid of a loaded item."""
     geometry = loaded.case.geometry
     dimensions = len(geometry.shape)
-    spacing = _checked(geometry.spacing_mm or loaded.item.spacing_mm, dimensions)
-    world = _world_steps(geometry)
-    space: Space = "patient" if world is not None and _upright(loaded.case, world) else "picture"
-    if space == "patient" and world is not None:
+    spacing = geometry.spacing_mm or loaded.item.spacing_mm
+    if spacing is not None:
+        steps = tuple(float(s) for s in spacing[:dimensions])
+        if len(steps) < dimensions or not all(0 < s < np.inf for s in steps):
+            raise GeometryError(f"the spacing is {spacing}", f"{dimensions} positive numbers of millimetres")
+        spacing = steps
+    space: Space = "picture"
+    if geometry.affine_lps is not None:
+        # (3, 2 or 3): LPS millimetres of one step along each canonical axis.
+        signs = np.where(geometry.flips, -1.0, 1.0)
+        world: NDArray[np.float64] = np.asarray(geometry.affine_lps, float)[:3, list(geometry.order)] * signs
+        # An image stands upright if x runs mainly to the patient's left and y mainly to the back; a volume always does.
+        upright = tuple(np.abs(world).argmax(axis=0)) == (0, 1) and world[0, 0] > 0 and world[1, 1] > 0
+        space = "patient" if loaded.case.kind == "volume" or upright else "picture"
+    if space == "patient":
         turn = world[:dimensions]
         spacing = spacing or tuple(float(s) for s in np.sqrt((world**2).sum(axis=0)))
     else:
         turn = np.diag(spacing or (1.0,) * dimensions)
     return Grid(geometry, rule.frame(geometry.shape), tuple(reversed(geometry.shape)), spacing, space, turn)
-
-
-def _checked(spacing: tuple[float, ...] | None, dimensions: int) -> tuple[float, ...] | None:
-    if spacing is None:
-        return None
-    steps = tuple(float(s) for s in spacing[:dimensions])
-    if len(steps) < dimensions or not all(0 < s < np.inf for s in steps):
-        raise GeometryError(f"the spacing is {spacing}", f"{dimensions} positive numbers of millimetres")
-    return steps
-
-
-def _world_steps(geometry: Geometry) -> NDArray[np.float64] | None:
-    """(3, 2 or 3): LPS millimetres of one step along each canonical axis; None without an affine."""
-    if geometry.affine_lps is None:
-        return None
-    signs = np.where(geometry.flips, -1.0, 1.0)
-    steps: NDArray[np.float64] = np.asarray(geometry.affine_lps, float)[:3, list(geometry.order)] * signs
-    return steps
-
-
-def _upright(case: Case, world: NDArray[np.float64]) -> bool:
-    """True if canonical x runs mainly to the patient's left and y mainly to the back; always so for a volume."""
-    if case.kind == "volume":
-        return True
-    main = np.abs(world).argmax(axis=0)
-    return tuple(main) == (0, 1) and world[0, 0] > 0 and world[1, 1] > 0
 
 
 def steady(value: float) -> float:

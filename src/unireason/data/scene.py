@@ -14,9 +14,6 @@ from typing import Literal
 
 from unireason.core.types import Box, Frame, Kind
 
-# --- The scene: everything that question writing and annotation may know about one image or volume. It holds no pixels.
-
-
 Point = tuple[int, ...]
 Space = Literal["patient", "picture"]
 

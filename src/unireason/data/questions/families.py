@@ -19,8 +19,6 @@ from .distractors import Dice, Peers, Places, evened, group_of, is_lesion, kin, 
 from .places import exchanged, part_choices
 from .wording import Choice, few, rivals, write
 
-# --- existence_verification: what is there and what is not, among the structures that the source annotates.
-
 _THERE, _MISSING = "it is there", "it is not there"
 
 

@@ -17,9 +17,6 @@ from .distractors import Dice, Places, compact, is_lesion, kin, part_text
 from .families import FUNCTIONS, function_of, gives_away
 from .wording import KINDS, MOST_NEEDS, TERMS
 
-# --- Clauses that describe a structure without naming it.
-
-
 SLACK = 0.02
 """Of the picture's size: so far beyond the middle a structure might still be taken for lying on a side."""
 CONTRAST, ANY_CONTRAST = 12.0, 4.0

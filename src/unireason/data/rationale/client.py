@@ -30,10 +30,6 @@ from .verify import Fault, TextReading, read
 if TYPE_CHECKING:
     import httpx2
 
-
-# --- Replies kept on disk, so that a second run asks nothing again and gives the same data.
-
-
 SCHEMA = "unireason.reply/1"
 _MAX_FILE_BYTES = 16 << 20
 

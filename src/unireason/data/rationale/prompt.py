@@ -21,9 +21,6 @@ from .template import Task, notable, offsets
 from .verify import Fault, Rules
 from .wording import amount, wordings
 
-# --- What a language model is told: the rules of the text, then one question with its structures in the model frame.
-
-
 MAX_STRUCTURES = 24
 _MAX_QUOTED = 6000
 

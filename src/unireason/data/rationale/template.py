@@ -18,9 +18,6 @@ from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Scene, Structu
 
 from .wording import OPENINGS, SAY, Said, amount, claim, counted, is_plural, length, listed, rounded, the, unit_of, wordings
 
-# --- What can be said about one structure of a scene: each finding in several wordings.
-
-
 NEAR_MIDDLE = 0.02  # of the picture: a smaller offset is not worth a word
 FLAT, CLEAR = 8.0, 40.0  # contrast in grey levels of 0-255: below the one it is none, above the other it is clear
 

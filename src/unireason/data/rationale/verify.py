@@ -20,10 +20,6 @@ from unireason.metrics.boxes import box_iou
 from .template import Annotation, Dropped, Task
 from .wording import wordings
 
-# --- What no reasoning may say: that nothing was seen, that the truth was handed over, or anything in a language other than
-# English.
-
-
 _SLIPS = wordings("slips")
 
 
