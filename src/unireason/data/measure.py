@@ -122,7 +122,6 @@ def _counts(labels: NDArray[np.int32], count: int) -> NDArray[np.int64]:
 
 # --- How much brighter a structure is than what surrounds it on the screen.
 
-
 RING = 3
 """Least width of the ring in canonical pixels; pictures above 384 pixels have one of 1/128 of their longer side."""
 
@@ -173,7 +172,6 @@ def _mean(grey: NDArray[Any], mask: NDArray[np.bool_]) -> float:
 
 
 # --- Which structures lie next to each other.
-
 
 NEAR = 5.0
 """Largest gap of neighbours, in millimetres, or pixels where the spacing is unknown."""
@@ -249,7 +247,6 @@ def _shortest(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 # --- The two key points of a structure: inside it, apart, and on different parts.
-
 
 APART = 10.0
 """Model pixels; the distance of the points must exceed it for the full reward of the grounding task."""
@@ -374,7 +371,6 @@ def _distance(a: Index, b: Index, strides: Index) -> float:
 
 
 # --- Masks become a scene: the one place where structures are measured for questions.
-
 
 SMALLEST = {"image": 24, "volume": 16}
 """Least model pixels of a structure in an image, model voxels in a volume."""

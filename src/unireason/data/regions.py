@@ -36,14 +36,7 @@ class BoxFound:
     where: tuple[tuple[NDArray[np.unsignedinteger[Any]], tuple[int, ...]], ...]
 
     def mask(self, index: Any = None) -> NDArray[np.bool_]:
-        """The mask on a part of the canonical grid.
-
-        Args:
-            index: What to index the grid with: slices, or open index arrays (``numpy.ix_``). None means the tight block.
-
-        Returns:
-            Boolean array of the shape that the index gives.
-        """
+        """The mask on a part of the canonical grid: slices, or open index arrays (``numpy.ix_``); None means the tight block."""
         index = self.block if index is None else index
         masks = (labels[index] == value for labels, values in self.where for value in values)
         mask: NDArray[np.bool_] = next(masks)
@@ -63,14 +56,7 @@ def corners(block: Block) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def find(layers: Sequence[Layer]) -> list[BoxFound]:
-    """Finds all named structures; each label map is read once, however many labels it has.
-
-    Args:
-        layers: Label maps on one grid. Values that share a readable name, in one layer or in several, are one structure.
-
-    Returns:
-        Structures with at least one voxel, by name. Empty for empty maps.
-    """
+    """All structures with a voxel, by name; each label map is read once. Values that share a readable name are one structure."""
     blocks: dict[str, Block] = {}
     where: dict[str, list[tuple[NDArray[np.unsignedinteger[Any]], tuple[int, ...]]]] = {}
     for layer in layers:
@@ -128,7 +114,6 @@ def model_box(low: NDArray[np.float64], high: NDArray[np.float64], sizes: NDArra
 
 
 # --- The grid of one case: from canonical indices to the model frame, to the file, to millimetres and to directions.
-
 
 MIDLINE = 0.02
 """Dead zone: a centre within 2% of the picture's width from its middle lies on the midline."""
@@ -246,7 +231,6 @@ def steady(value: float) -> float:
 
 
 # --- Axial slices of volumes as images that keep their place in the patient.
-
 
 VISIBLE = 0.0005
 """A structure counts for a slice if it fills at least this share of it."""

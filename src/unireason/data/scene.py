@@ -89,7 +89,6 @@ class Scene:
 
 # --- A question about a scene, with what it takes to check it against the masks again.
 
-
 FAMILIES = (
     "structure_localisation",
     "spatial_localisation",
@@ -146,7 +145,6 @@ class DataQuestion:
 
 
 # --- Structure names: readable, sided or not, lesion or organ, and the group they belong to.
-
 
 _LESION = re.compile(
     r"\b(lesions?|tumou?rs?|cancer|carcinoma|nodules?|mass(es)?|cysts?|metasta\w+|o?edema|infarct\w*|h(a)?emorrhage\w*|polyps?|melanoma|"

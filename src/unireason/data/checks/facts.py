@@ -75,7 +75,6 @@ def _finding(check: str, detail: str, about: dict[str, str]) -> Finding:
 
 # --- What a case holds, told twice: by its record, and by its masks in plain slow code that shares nothing with ``data/extract``.
 
-
 Numbers = tuple[float, ...]
 Corner = tuple[int, ...]
 T = TypeVar("T")

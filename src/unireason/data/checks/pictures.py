@@ -156,7 +156,6 @@ def _text(box: Box) -> str:
 
 # --- Check "leakage": nothing of a patient, a case or a picture stands in two splits, and no question is asked twice.
 
-
 LEAKAGE = "leakage"
 NEAR = 12
 """Distance in bits up to which two pictures count as one, unless the manifest's configuration names another."""
@@ -286,7 +285,6 @@ def _counts(numbers: array[int]) -> NDArray[np.intp]:
 
 
 # --- Check "pictures": embedded pictures are whole, as large as the model frame, and their masks are those of the structures.
-
 
 PICTURES = "pictures"
 LEAST_DUPLICATE_IOU = 0.99

@@ -174,7 +174,6 @@ def _splits(tally: BalanceTally, patients: int, found: CheckFindings) -> None:
 
 # --- What a reader of the text alone sees in an option: its words, its place, its length, its rank, and all that with the question.
 
-
 _WORD = re.compile(r"[^\W\d_]+|\d+(?:\.\d+)?")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _CROSSED_WORDS = 40  # words of a question that are crossed with an option's; longer questions are cut
@@ -268,7 +267,6 @@ def _ranked(name: str, rank: str) -> str:
 
 # --- Check "shortcut": can the right option be told from the text alone?
 
-
 CHECK = "shortcut"
 MARGIN = 0.05
 """A family fails if the lower end of its interval lies so far above chance. Anatomy itself gives a little away (which side a liver lies
@@ -349,14 +347,9 @@ def check_shortcut(texts: AuditTexts, found: CheckFindings) -> dict[str, dict[st
 
 
 def audit(entries: Sequence[AuditEntry]) -> dict[str, Any]:
-    """How well the answer is told from the text alone.
+    """How well the answer to questions of one family is told from the text alone.
 
-    Args:
-        entries: Questions of one family; at least one.
-
-    Returns:
-        As in ``check_shortcut`` without the counts of the family. With fewer than two patients nothing can be held out: the result then
-        says chance, the interval says nothing, and "folds" is 0.
+    With fewer than two patients nothing can be held out: the result then says chance, the interval says nothing, and "folds" is 0.
     """
     chance = float(np.mean([1 / len(e.options) for e in entries]))
     questions = _questions(entries)

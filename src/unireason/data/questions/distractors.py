@@ -234,7 +234,6 @@ def held(inner: tuple[int, ...], outer: tuple[int, ...]) -> float:
 
 # --- Scenes of other patients, by which wrong options become plausible.
 
-
 EACH = 24
 """Scenes kept of every structure and kind."""
 GROUP = 4
@@ -344,7 +343,6 @@ class PeerChoice:
 
 
 # --- Keeping questions at such a rate that every option offered is right equally often.
-
 
 RAREST = 0.2
 """An option that is right less than so many times as often as the commonest is too rare to be made up for: the ratio is not known well."""

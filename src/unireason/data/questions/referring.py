@@ -171,7 +171,6 @@ def _class(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
 
 # --- Implicit questions: the target is described by place, look and context, and never named.
 
-
 ASK = "segment"
 OPENINGS: tuple[str, ...] = _TEXTS["questions"]
 VARIANTS = 2

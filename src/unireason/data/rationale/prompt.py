@@ -103,7 +103,6 @@ def _structure(structure: Structure, scene: Scene) -> str:
 
 # --- Settings of the annotator that asks a language model.
 
-
 _RESERVED = frozenset(("model", "messages", "stream", "n"))
 
 

@@ -118,7 +118,6 @@ def _finding(texts: str, structure: Structure, **values: str) -> Said:
 
 # --- From what was seen to the answer: comparisons, what speaks for the right option and against others.
 
-
 MOST_AGAINST = 2
 _SAID_BY_LOOK = ("brightness", "count", "slices")  # the finding of the look is the answer already
 _SAID_BY_OFFSET = ("direction", "which_direction")
@@ -301,7 +300,6 @@ class Annotator(Protocol):
 
 
 # --- Grounded reasoning by template: offline, deterministic, varied.
-
 
 VERSION = "template/2"
 MAX_LOOKS = 3

@@ -78,7 +78,6 @@ def _other_script(word: str) -> bool:
 # --- Holds reasoning against its task: boxes against structures, the conclusion against the right option, the text against the
 # rules.
 
-
 _MARKUP = re.compile(r"<\|[^<>]{0,40}\|>|</?[A-Za-z_][^<>]{0,40}>|\*\*|__|```|^\s{0,3}#{1,6}\s|\\boxed|\\\(|\$\$", re.MULTILINE)
 _NUMBERS = re.compile(r"[\[(]\s*-?\d+(?:\.\d+)?(?:\s*,\s*-?\d+(?:\.\d+)?){3,5}\s*[\])]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
