@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from unireason.core.errors import GeometryError
-from unireason.core.types import Box, Box3D, Case
+from unireason.core.types import Box, Box3D
 from unireason.grounding.crop import MIN_SIDE
 from unireason.imaging import present as windows
 
@@ -31,9 +31,6 @@ from .frames import FrameRule
 from .item import Loaded, check_masks
 from .regions import Block, BoxFound, Grid, corners, find, grid_of
 from .scene import Part, Point, Scene, Structure, readable
-
-# --- Shape of one mask: centre of mass, main axes, connected components.
-
 
 _AT_ONCE = 2**22  # voxels counted at once: numpy widens them to 64 bit
 _SWEEPS = 50
@@ -125,17 +122,11 @@ def _counts(labels: NDArray[np.int32], count: int) -> NDArray[np.int64]:
 
 # --- How much brighter a structure is than what surrounds it on the screen.
 
-
 RING = 3
 """Least width of the ring in canonical pixels; pictures above 384 pixels have one of 1/128 of their longer side."""
 
 _LUMA = (299, 587, 114)
 # Thousandths of red, green and blue in a grey level. Source: ITU-R BT.601, section 2.5.1.
-
-
-def grey_levels(case: Case, window: str) -> NDArray[np.uint8]:
-    """The case under a window, as ``imaging.serialize`` shows it, at full resolution."""
-    return windows.apply(case.pixels, windows.choose(case, window))
 
 
 def contrast(grey: NDArray[np.uint8], found: BoxFound) -> float:
@@ -181,7 +172,6 @@ def _mean(grey: NDArray[Any], mask: NDArray[np.bool_]) -> float:
 
 
 # --- Which structures lie next to each other.
-
 
 NEAR = 5.0
 """Largest gap of neighbours, in millimetres, or pixels where the spacing is unknown."""
@@ -257,7 +247,6 @@ def _shortest(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 # --- The two key points of a structure: inside it, apart, and on different parts.
-
 
 APART = 10.0
 """Model pixels; the distance of the points must exceed it for the full reward of the grounding task."""
@@ -366,11 +355,7 @@ def _ends(mask: Mask, step: Step, strides: Index) -> Pair:
         ends = index[first], index[last]
         if _distance(*ends, strides) > APART:
             return ends
-    return _farthest(mask, strides)
-
-
-def _farthest(mask: Mask, strides: Index) -> Pair:
-    """The two pixels farthest from each other; both are the first or the last of their rows."""
+    # The two pixels farthest from each other; both are the first or the last of their rows.
     before, after = np.zeros_like(mask), np.zeros_like(mask)
     before[..., 1:], after[..., :-1] = mask[..., :-1], mask[..., 1:]
     index = np.argwhere(mask & ~(before & after))
@@ -386,7 +371,6 @@ def _distance(a: Index, b: Index, strides: Index) -> float:
 
 
 # --- Masks become a scene: the one place where structures are measured for questions.
-
 
 SMALLEST = {"image": 24, "volume": 16}
 """Least model pixels of a structure in an image, model voxels in a volume."""
@@ -423,7 +407,7 @@ def describe(loaded: Loaded, rule: FrameRule, *, case: str, patient: str | None 
     found = find(loaded.layers)
     clear = {f.name: (f, sample) for f in found if (sample := _clear_sample(f, grid)) is not None}
     near = neighbours([f for f, _ in clear.values()], grid.steps)
-    grey = grey_levels(loaded.case, rule.window) if clear else None
+    grey = windows.apply(loaded.case.pixels, windows.choose(loaded.case, rule.window)) if clear else None
     structures = {
         name: _structure(f, grid, sample=sample, near=near[name], grey=grey) for name, (f, sample) in sorted(clear.items())
     }
@@ -449,28 +433,21 @@ def _clear_sample(found: BoxFound, grid: Grid) -> Mask | None:
     """The mask as the model frame samples it inside its model box, or None if the structure is unclear."""
     box = grid.model_box(found.block)
     low, high = _corners(box)
-    if min(b - a for a, b in zip(low[:2], high[:2], strict=True)) < MIN_SIDE or _is_sliver(found.block, grid.sizes):
+    if min(b - a for a, b in zip(low[:2], high[:2], strict=True)) < MIN_SIDE:
         return None
-    if grid.model_voxels(int(np.count_nonzero(found.mask()))) < SMALLEST[grid.frame.kind]:
-        return None
-    sample = found.mask(_nearest(low, high, grid))
-    return sample if np.count_nonzero(sample) >= 2 else None
-
-
-def _is_sliver(block: Block, sizes: tuple[int, ...]) -> bool:
-    for side, size in zip(reversed(block), sizes, strict=True):
+    for side, size in zip(reversed(found.block), grid.sizes, strict=True):
         at_border = side.start == 0 or side.stop == size
         if size > 4 and at_border and side.stop - side.start < max(2, SLIVER * size):
-            return True
-    return False
-
-
-def _nearest(low: tuple[int, ...], high: tuple[int, ...], grid: Grid) -> tuple[Any, ...]:
-    """Canonical pixels under the centres of the model pixels of a box, as an index along (z, y, x) or (y, x)."""
+            return None
+    if grid.model_voxels(int(np.count_nonzero(found.mask()))) < SMALLEST[grid.frame.kind]:
+        return None
+    # Canonical pixels under the centres of the model pixels of the box, as an index along (z, y, x) or (y, x).
     axes = list(zip(low, high, grid.sizes, grid.model_sizes, strict=True))[::-1]
-    if all(n == m for _, _, n, m in axes):
-        return tuple(slice(a, b) for a, b, _, _ in axes)
-    return np.ix_(*((2 * np.arange(a, b) + 1) * n // (2 * m) for a, b, n, m in axes))
+    index: tuple[Any, ...] = tuple(slice(a, b) for a, b, _, _ in axes)
+    if not all(n == m for _, _, n, m in axes):
+        index = np.ix_(*((2 * np.arange(a, b) + 1) * n // (2 * m) for a, b, n, m in axes))
+    sample = found.mask(index)
+    return sample if np.count_nonzero(sample) >= 2 else None
 
 
 def _structure(found: BoxFound, grid: Grid, *, sample: Mask, near: tuple[str, ...], grey: NDArray[np.uint8] | None) -> Structure:
@@ -482,6 +459,11 @@ def _structure(found: BoxFound, grid: Grid, *, sample: Mask, near: tuple[str, ..
     centre = grid.centre([p + a for p, a in zip(place, low, strict=True)])
     pieces, counts = components(mask, MOST_PARTS)
     voxels = int(counts.sum())
+    parts = []
+    for piece, n in pieces:  # in the indices of the whole grid
+        block = tuple(slice(o.start + b.start, o.start + b.stop) for b, o in zip(piece, found.block, strict=True))
+        first, end = corners(block)
+        parts.append(Part((*first, *end), grid.model_box(block), grid.measure(n), n))
     return Structure(
         name=found.name,
         box_canonical=(*low, *high),
@@ -491,30 +473,16 @@ def _structure(found: BoxFound, grid: Grid, *, sample: Mask, near: tuple[str, ..
         measure=grid.measure(voxels),
         centre=centre,
         side=grid.side(centre),
-        parts=tuple(_part(_shifted(block, found.block), n, grid) for block, n in pieces),
+        parts=tuple(parts),
         part_count=int(np.count_nonzero(counts >= SPECK * voxels)),
         neighbours=near,
-        slices=_slices(box),
+        # Of the model box, so that words about slices and the box beside them agree.
+        slices=(int(box.z1), int(box.z2)) if isinstance(box, Box3D) else (0, 1),
         borders=grid.borders(found.block),
         contrast=0.0 if grey is None else contrast(grey, found),
         elongation=elongation(scatter),
         points=key_points(sample, _corners(box)[0], grid.model_steps),
     )
-
-
-def _part(block: Block, voxels: int, grid: Grid) -> Part:
-    low, high = corners(block)
-    return Part((*low, *high), grid.model_box(block), grid.measure(voxels), voxels)
-
-
-def _shifted(block: Block, outer: Block) -> Block:
-    """A block inside another one, in the indices of the whole grid."""
-    return tuple(slice(o.start + b.start, o.start + b.stop) for b, o in zip(block, outer, strict=True))
-
-
-def _slices(box: Box) -> tuple[int, int]:
-    """Model slices of a box, so that words about slices and the box beside them agree."""
-    return (int(box.z1), int(box.z2)) if isinstance(box, Box3D) else (0, 1)
 
 
 def _corners(box: Box) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -18,9 +18,6 @@ from .frames import FrameRule
 from .item import Layer, Loaded
 from .scene import Space, is_lesion, readable
 
-# --- All boxes of all masks in one pass a layer, and their place in the model frame.
-
-
 Block = tuple[slice, ...]  # along (z, y, x) or (y, x)
 
 
@@ -39,14 +36,7 @@ class BoxFound:
     where: tuple[tuple[NDArray[np.unsignedinteger[Any]], tuple[int, ...]], ...]
 
     def mask(self, index: Any = None) -> NDArray[np.bool_]:
-        """The mask on a part of the canonical grid.
-
-        Args:
-            index: What to index the grid with: slices, or open index arrays (``numpy.ix_``). None means the tight block.
-
-        Returns:
-            Boolean array of the shape that the index gives.
-        """
+        """The mask on a part of the canonical grid: slices, or open index arrays (``numpy.ix_``); None means the tight block."""
         index = self.block if index is None else index
         masks = (labels[index] == value for labels, values in self.where for value in values)
         mask: NDArray[np.bool_] = next(masks)
@@ -66,14 +56,7 @@ def corners(block: Block) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def find(layers: Sequence[Layer]) -> list[BoxFound]:
-    """Finds all named structures; each label map is read once, however many labels it has.
-
-    Args:
-        layers: Label maps on one grid. Values that share a readable name, in one layer or in several, are one structure.
-
-    Returns:
-        Structures with at least one voxel, by name. Empty for empty maps.
-    """
+    """All structures with a voxel, by name; each label map is read once. Values that share a readable name are one structure."""
     blocks: dict[str, Block] = {}
     where: dict[str, list[tuple[NDArray[np.unsignedinteger[Any]], tuple[int, ...]]]] = {}
     for layer in layers:
@@ -81,7 +64,8 @@ def find(layers: Sequence[Layer]) -> list[BoxFound]:
         for value, block in _blocks(layer):
             name = readable(layer.names[value])
             values.setdefault(name, []).append(value)
-            blocks[name] = _union(blocks[name], block) if name in blocks else block
+            both = zip(blocks.get(name, block), block, strict=True)
+            blocks[name] = tuple(slice(min(p.start, q.start), max(p.stop, q.stop)) for p, q in both)
         for name, found in values.items():
             where.setdefault(name, []).append((layer.labels, tuple(found)))
     return [BoxFound(name, blocks[name], tuple(where[name])) for name in sorted(blocks)]
@@ -109,10 +93,6 @@ def _tight(mask: NDArray[np.bool_]) -> Block | None:
     return tuple(block)
 
 
-def _union(a: Block, b: Block) -> Block:
-    return tuple(slice(min(p.start, q.start), max(p.stop, q.stop)) for p, q in zip(a, b, strict=True))
-
-
 def model_box(low: NDArray[np.float64], high: NDArray[np.float64], sizes: NDArray[np.float64], frame: Frame) -> Box:
     """Rounds a canonical box to whole pixels of the model frame, at least one a side and inside the frame.
 
@@ -134,7 +114,6 @@ def model_box(low: NDArray[np.float64], high: NDArray[np.float64], sizes: NDArra
 
 
 # --- The grid of one case: from canonical indices to the model frame, to the file, to millimetres and to directions.
-
 
 MIDLINE = 0.02
 """Dead zone: a centre within 2% of the picture's width from its middle lies on the midline."""
@@ -224,41 +203,26 @@ def grid_of(loaded: Loaded, rule: FrameRule) -> Grid:
     """The grid of a loaded item."""
     geometry = loaded.case.geometry
     dimensions = len(geometry.shape)
-    spacing = _checked(geometry.spacing_mm or loaded.item.spacing_mm, dimensions)
-    world = _world_steps(geometry)
-    space: Space = "patient" if world is not None and _upright(loaded.case, world) else "picture"
-    if space == "patient" and world is not None:
+    spacing = geometry.spacing_mm or loaded.item.spacing_mm
+    if spacing is not None:
+        steps = tuple(float(s) for s in spacing[:dimensions])
+        if len(steps) < dimensions or not all(0 < s < np.inf for s in steps):
+            raise GeometryError(f"the spacing is {spacing}", f"{dimensions} positive numbers of millimetres")
+        spacing = steps
+    space: Space = "picture"
+    if geometry.affine_lps is not None:
+        # (3, 2 or 3): LPS millimetres of one step along each canonical axis.
+        signs = np.where(geometry.flips, -1.0, 1.0)
+        world: NDArray[np.float64] = np.asarray(geometry.affine_lps, float)[:3, list(geometry.order)] * signs
+        # An image stands upright if x runs mainly to the patient's left and y mainly to the back; a volume always does.
+        upright = tuple(np.abs(world).argmax(axis=0)) == (0, 1) and world[0, 0] > 0 and world[1, 1] > 0
+        space = "patient" if loaded.case.kind == "volume" or upright else "picture"
+    if space == "patient":
         turn = world[:dimensions]
         spacing = spacing or tuple(float(s) for s in np.sqrt((world**2).sum(axis=0)))
     else:
         turn = np.diag(spacing or (1.0,) * dimensions)
     return Grid(geometry, rule.frame(geometry.shape), tuple(reversed(geometry.shape)), spacing, space, turn)
-
-
-def _checked(spacing: tuple[float, ...] | None, dimensions: int) -> tuple[float, ...] | None:
-    if spacing is None:
-        return None
-    steps = tuple(float(s) for s in spacing[:dimensions])
-    if len(steps) < dimensions or not all(0 < s < np.inf for s in steps):
-        raise GeometryError(f"the spacing is {spacing}", f"{dimensions} positive numbers of millimetres")
-    return steps
-
-
-def _world_steps(geometry: Geometry) -> NDArray[np.float64] | None:
-    """(3, 2 or 3): LPS millimetres of one step along each canonical axis; None without an affine."""
-    if geometry.affine_lps is None:
-        return None
-    signs = np.where(geometry.flips, -1.0, 1.0)
-    steps: NDArray[np.float64] = np.asarray(geometry.affine_lps, float)[:3, list(geometry.order)] * signs
-    return steps
-
-
-def _upright(case: Case, world: NDArray[np.float64]) -> bool:
-    """True if canonical x runs mainly to the patient's left and y mainly to the back; always so for a volume."""
-    if case.kind == "volume":
-        return True
-    main = np.abs(world).argmax(axis=0)
-    return tuple(main) == (0, 1) and world[0, 0] > 0 and world[1, 1] > 0
 
 
 def steady(value: float) -> float:
@@ -267,7 +231,6 @@ def steady(value: float) -> float:
 
 
 # --- Axial slices of volumes as images that keep their place in the patient.
-
 
 VISIBLE = 0.0005
 """A structure counts for a slice if it fills at least this share of it."""

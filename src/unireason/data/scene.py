@@ -14,9 +14,6 @@ from typing import Literal
 
 from unireason.core.types import Box, Frame, Kind
 
-# --- The scene: everything that question writing and annotation may know about one image or volume. It holds no pixels.
-
-
 Point = tuple[int, ...]
 Space = Literal["patient", "picture"]
 
@@ -92,7 +89,6 @@ class Scene:
 
 # --- A question about a scene, with what it takes to check it against the masks again.
 
-
 FAMILIES = (
     "structure_localisation",
     "spatial_localisation",
@@ -149,7 +145,6 @@ class DataQuestion:
 
 
 # --- Structure names: readable, sided or not, lesion or organ, and the group they belong to.
-
 
 _LESION = re.compile(
     r"\b(lesions?|tumou?rs?|cancer|carcinoma|nodules?|mass(es)?|cysts?|metasta\w+|o?edema|infarct\w*|h(a)?emorrhage\w*|polyps?|melanoma|"

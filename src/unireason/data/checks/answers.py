@@ -156,6 +156,8 @@ def _lies_in(name: str, part: str, facts: Facts) -> bool:
 
 
 def _quadrant(question: DataQuestion, facts: Facts) -> Verdicts:
+    if question.ask == "lesion_quadrant":
+        _lesion(question, facts)
     return [_lies_in(_argument(question), option, facts) for option in question.options]
 
 
@@ -210,12 +212,8 @@ def _present(question: DataQuestion, facts: Facts) -> Verdicts:
     return [(option == "yes") == exists for option in question.options]
 
 
-def _which_present(question: DataQuestion, facts: Facts) -> Verdicts:
-    return [_exists(option, facts) for option in question.options]
-
-
-def _which_absent(question: DataQuestion, facts: Facts) -> Verdicts:
-    return [not _exists(option, facts) for option in question.options]
+def _which_there(question: DataQuestion, facts: Facts) -> Verdicts:
+    return [_exists(option, facts) == (question.ask == "which_present") for option in question.options]
 
 
 def _best(values: Sequence[float], best: float) -> Verdicts:
@@ -224,18 +222,14 @@ def _best(values: Sequence[float], best: float) -> Verdicts:
     return [None if w and sum(winners) > 1 else w for w in winners]
 
 
-def _largest(question: DataQuestion, facts: Facts) -> Verdicts:
+def _extreme(question: DataQuestion, facts: Facts) -> Verdicts:
     sizes = [facts.measure(_there(option, facts)) for option in question.options]
-    return _best(sizes, max(sizes))
-
-
-def _smallest(question: DataQuestion, facts: Facts) -> Verdicts:
-    sizes = [facts.measure(_there(option, facts)) for option in question.options]
-    return _best(sizes, min(sizes))
+    return _best(sizes, max(sizes) if question.ask == "largest" else min(sizes))
 
 
 def _how_large(question: DataQuestion, facts: Facts) -> Verdicts:
-    size, unit = facts.measure(_there(_argument(question), facts)), facts.scene.unit
+    name = _lesion(question, facts) if question.ask == "lesion_extent" else _there(_argument(question), facts)
+    size, unit = facts.measure(name), facts.scene.unit
     fitting = {"mm2": ("mm2", "cm2"), "mm3": ("mm3", "ml")}.get(unit, ())
     verdicts: Verdicts = []
     for option in question.options:
@@ -312,16 +306,6 @@ def _lesion_side(question: DataQuestion, facts: Facts) -> Verdicts:
     return [sign * centre[0] > 0 for _, sign in sides]
 
 
-def _lesion_quadrant(question: DataQuestion, facts: Facts) -> Verdicts:
-    _lesion(question, facts)
-    return _quadrant(question, facts)
-
-
-def _lesion_extent(question: DataQuestion, facts: Facts) -> Verdicts:
-    _lesion(question, facts)
-    return _how_large(question, facts)
-
-
 RULES: Mapping[tuple[str, str], Callable[[DataQuestion, Facts], Verdicts]] = {
     ("structure_localisation", "quadrant"): _quadrant,
     ("structure_localisation", "box"): _box,
@@ -329,10 +313,10 @@ RULES: Mapping[tuple[str, str], Callable[[DataQuestion, Facts], Verdicts]] = {
     ("spatial_localisation", "which_in_quadrant"): _which_in_quadrant,
     ("spatial_localisation", "which_at_box"): _which_at_box,
     ("existence_verification", "present"): _present,
-    ("existence_verification", "which_present"): _which_present,
-    ("existence_verification", "which_absent"): _which_absent,
-    ("size_comparison", "largest"): _largest,
-    ("size_comparison", "smallest"): _smallest,
+    ("existence_verification", "which_present"): _which_there,
+    ("existence_verification", "which_absent"): _which_there,
+    ("size_comparison", "largest"): _extreme,
+    ("size_comparison", "smallest"): _extreme,
     ("size_comparison", "how_large"): _how_large,
     ("spatial_relation", "direction"): _direction,
     ("spatial_relation", "nearest"): _nearest,
@@ -341,6 +325,6 @@ RULES: Mapping[tuple[str, str], Callable[[DataQuestion, Facts], Verdicts]] = {
     ("lesion_analysis", "brightness"): _brightness,
     ("lesion_analysis", "count"): _count,
     ("lesion_analysis", "lesion_side"): _lesion_side,
-    ("lesion_analysis", "lesion_quadrant"): _lesion_quadrant,
-    ("lesion_analysis", "lesion_extent"): _lesion_extent,
+    ("lesion_analysis", "lesion_quadrant"): _quadrant,
+    ("lesion_analysis", "lesion_extent"): _how_large,
 }

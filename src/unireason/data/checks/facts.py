@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from math import prod
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,6 @@ from unireason.data import scene as names
 from unireason.data.item import Loaded
 from unireason.data.scene import Scene
 from unireason.imaging import present as windows
-
-# --- What checks find, gathered in bounded memory: every finding counts, the first ones of each check are kept.
-
 
 MOST_KEPT = 50
 """Problems of one check that are kept with their words; the rest is counted."""
@@ -77,55 +75,14 @@ def _finding(check: str, detail: str, about: dict[str, str]) -> Finding:
 
 # --- What a case holds, told twice: by its record, and by its masks in plain slow code that shares nothing with ``data/extract``.
 
-
 Numbers = tuple[float, ...]
 Corner = tuple[int, ...]
+T = TypeVar("T")
 
 NEAR = 5.0
 """Millimetres (pixels where the spacing is unknown) within which something is a neighbour."""
 _RING = 3  # least width in pixels of the ring that a contrast is taken against
 LUMA = (0.299, 0.587, 0.114)  # Source: ITU-R BT.601, section 2.5.1
-
-
-class Facts(Protocol):
-    """What questions may be about."""
-
-    @property
-    def scene(self) -> Scene:
-        """The scene of the record."""
-        ...
-
-    def present(self) -> frozenset[str]:
-        """Structures that are there, unclear ones included."""
-        ...
-
-    def centre(self, name: str) -> Numbers:
-        """Centre of mass relative to the middle of the picture along the scene's directions, millimetres or pixels."""
-        ...
-
-    def measure(self, name: str) -> float:
-        """Area or volume in the scene's unit."""
-        ...
-
-    def box(self, name: str) -> Box:
-        """Tight box in the model frame, not rounded if it comes from masks."""
-        ...
-
-    def slices(self, name: str) -> tuple[int, int]:
-        """Half-open range of model slices whose extent it touches; (0, 1) in an image."""
-        ...
-
-    def components(self, name: str) -> int:
-        """Connected components, specks below 1% of the structure left out."""
-        ...
-
-    def contrast(self, name: str) -> float:
-        """Mean grey level inside minus that of the ring around."""
-        ...
-
-    def around(self, name: str) -> list[str]:
-        """Structures that surround it, the one that makes up most of its surroundings first."""
-        ...
 
 
 class SceneFacts:
@@ -135,35 +92,38 @@ class SceneFacts:
         self.scene = scene
 
     def present(self) -> frozenset[str]:
-        """See Facts."""
+        """Structures that are there, unclear ones included."""
         return frozenset(self.scene.structures) | frozenset(self.scene.unclear)
 
     def centre(self, name: str) -> Numbers:
-        """See Facts."""
+        """Centre of mass relative to the middle of the picture along the scene's directions, millimetres or pixels."""
         return self.scene.structures[name].centre
 
     def measure(self, name: str) -> float:
-        """See Facts."""
+        """Area or volume in the scene's unit."""
         return self.scene.structures[name].measure
 
     def box(self, name: str) -> Box:
-        """See Facts; whole numbers."""
+        """Tight box in the model frame, not rounded if it comes from masks."""
         return self.scene.structures[name].box_model
 
     def slices(self, name: str) -> tuple[int, int]:
-        """See Facts."""
+        """Half-open range of model slices whose extent it touches; (0, 1) in an image."""
         return self.scene.structures[name].slices
 
     def components(self, name: str) -> int:
-        """See Facts."""
+        """Connected components, specks below 1% of the structure left out."""
         return self.scene.structures[name].part_count
 
     def contrast(self, name: str) -> float:
-        """See Facts."""
+        """Mean grey level inside minus that of the ring around."""
         return self.scene.structures[name].contrast
 
     def around(self, name: str) -> list[str]:
-        """See Facts; of the neighbours those whose box goes round the middle of its box, the smallest box first."""
+        """Structures that surround it, the one that makes up most of its surroundings first.
+
+        Here those neighbours whose box goes round the middle of its box, the smallest box first.
+        """
         own, half = self.scene.structures[name].box_canonical, len(self.scene.shape)
         middle = [(own[i] + own[half + i]) / 2 for i in range(half)]
         found = []
@@ -174,6 +134,20 @@ class SceneFacts:
             if all(box[i] <= m <= box[half + i] for i, m in enumerate(middle)):
                 found.append((prod(box[half + i] - box[i] for i in range(half)), other))
         return [other for _, other in sorted(found)]
+
+
+def _kept(measure: Callable[..., T]) -> Callable[..., T]:
+    """A method of MaskFacts that is worked out once for each name."""
+
+    @wraps(measure)
+    def kept(self: MaskFacts, *name: str) -> T:
+        key = (measure.__name__, *name)
+        if key not in self._seen:
+            self._seen[key] = measure(self, *name)
+        found: T = self._seen[key]
+        return found
+
+    return kept
 
 
 class MaskFacts:
@@ -202,7 +176,7 @@ class MaskFacts:
         self.dimensions = len(self.shape)
         self.spacing: Numbers | None = None if spacing is None else tuple(float(s) for s in spacing[: self.dimensions])
         self.world = world
-        self._seen: dict[tuple[str, str], Any] = {}
+        self._seen: dict[tuple[str, ...], Any] = {}
 
     @property
     def steps(self) -> Numbers:
@@ -223,29 +197,24 @@ class MaskFacts:
         grey = windows.apply(self.pixels[part], windows.choose(self._case, self._window)).astype(float)
         return grey @ np.array(LUMA) if grey.ndim > self.dimensions else grey
 
+    @_kept
     def present(self) -> frozenset[str]:
-        """See Facts."""
-        return frozenset(self._keep("", "present", self._present))
-
-    def _present(self) -> frozenset[str]:
+        """See SceneFacts."""
         found = set()
         for labels, titles in self._layers:
             values = set(np.unique(labels).tolist())
             found |= {title for value, title in titles.items() if value in values}
         return frozenset(found)
 
+    @_kept
     def where(self, name: str) -> tuple[Corner, Corner, Numbers, int]:
         """Lower and upper corner (half-open) and mean index of the voxel centres, all (x, y[, z]), and the number of voxels."""
-        found: tuple[Corner, Corner, Numbers, int] = self._keep(name, "where", lambda: self._where(name))
-        return found
-
-    def _where(self, name: str) -> tuple[Corner, Corner, Numbers, int]:
         index = np.where(self.mask(name))[::-1]
         low, high = tuple(int(i.min()) for i in index), tuple(int(i.max()) + 1 for i in index)
         return low, high, tuple(float(i.mean()) + 0.5 for i in index), len(index[0])
 
     def centre(self, name: str) -> Numbers:
-        """See Facts."""
+        """See SceneFacts."""
         place = self.where(name)[2]
         offset = [p - n / 2 for p, n in zip(place, self.shape[::-1], strict=True)]
         if self.scene.space == "picture" or self.world is None:
@@ -254,40 +223,34 @@ class MaskFacts:
         return tuple(float(v) for v in turned[: self.dimensions])
 
     def measure(self, name: str) -> float:
-        """See Facts."""
+        """See SceneFacts."""
         return self.where(name)[3] * float(np.prod(self.steps))
 
     def box(self, name: str) -> Box:
-        """See Facts."""
+        """See SceneFacts."""
         low, high, _, _ = self.where(name)
         return to_model(low, high, self.shape, self.scene.frame)
 
     def slices(self, name: str) -> tuple[int, int]:
-        """See Facts."""
+        """See SceneFacts."""
         exact, recorded = self.box(name), self.scene.structures.get(name)
         box = rounded_like(exact, self.scene.frame, exact if recorded is None else recorded.box_model)
         return (int(box.z1), int(box.z2)) if isinstance(box, Box3D) else (0, 1)
 
     def components(self, name: str) -> int:
-        """See Facts."""
+        """See SceneFacts."""
         return sum(100 * n >= self.where(name)[3] for n in self.component_sizes(name))
 
+    @_kept
     def component_sizes(self, name: str) -> list[int]:
         """Voxels of every connected component, largest first."""
-        sizes: list[int] = self._keep(name, "components", lambda: self._component_sizes(name))
-        return sizes
-
-    def _component_sizes(self, name: str) -> list[int]:
         inside = self.mask(name)[self._block(name, (0,) * self.dimensions)]
         labels, count = ndimage.label(inside, np.ones((3,) * self.dimensions))
         return sorted((int(n) for n in np.bincount(labels.ravel())[1:]), reverse=True) if count else []
 
+    @_kept
     def contrast(self, name: str) -> float:
-        """See Facts; the ring is what lies within a few pixels of the same slice and is not the structure."""
-        value: float = self._keep(name, "contrast", lambda: self._contrast(name))
-        return value
-
-    def _contrast(self, name: str) -> float:
+        """See SceneFacts; the ring is what lies within a few pixels of the same slice and is not the structure."""
         reach = max(_RING, round(max(self.shape[-2:]) / 128))
         part = self._block(name, (reach, reach, 0)[: self.dimensions])
         inside = self.mask(name)[part]
@@ -296,12 +259,9 @@ class MaskFacts:
         grey = self.grey(part)
         return float(grey[inside].mean() - grey[ring].mean()) if ring.any() else 0.0
 
+    @_kept
     def around(self, name: str) -> list[str]:
-        """See Facts; what the mask meets when it grows by five millimetres or pixels."""
-        found: list[str] = self._keep(name, "around", lambda: self._around(name))
-        return found
-
-    def _around(self, name: str) -> list[str]:
+        """See SceneFacts; what the mask meets when it grows by five millimetres or pixels."""
         part = self._block(name, tuple(int(np.ceil(NEAR / s)) + 1 for s in self.steps))
         inside = self.mask(name)[part]
         ring = ndimage.distance_transform_edt(~inside, sampling=self.steps[::-1])
@@ -320,10 +280,9 @@ class MaskFacts:
         ]
         return tuple(grown[::-1])
 
-    def _keep(self, name: str, what: str, compute: Any) -> Any:
-        if (name, what) not in self._seen:
-            self._seen[name, what] = compute()
-        return self._seen[name, what]
+
+Facts = SceneFacts | MaskFacts
+"""What questions may be about: both tell the same, the second is the judge of the first."""
 
 
 def to_model(low: Sequence[float], high: Sequence[float], shape: Sequence[int], frame: Frame) -> Box:

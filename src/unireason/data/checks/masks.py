@@ -7,9 +7,9 @@ says of it; every look and every key point of a sample is compared with the mask
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from unireason.core.errors import UniReasonError
 from unireason.core.types import Look
@@ -184,7 +184,9 @@ def check_sample(case: CaseRecord, sample: SampleRecord, facts: MaskFacts, found
         if look.seen != (look.label in there):
             seen = "seen" if look.seen else "missing"
             found.add(
-                CHECK, f"'{look.label}' is called {seen}, its mask has {_voxels(look.label, facts)} voxels", sample=sample.id
+                CHECK,
+                f"'{look.label}' is called {seen}, its mask has {np.count_nonzero(facts.mask(look.label))} voxels",
+                sample=sample.id,
             )
         elif look.seen:
             overlap = _overlap(look, case, facts)
@@ -211,16 +213,12 @@ def _overlap(look: Look, case: CaseRecord, facts: MaskFacts) -> float:
     parts = [p for p in structure.parts if p.box_model == look.box] if structure else []
     if whole >= LEAST_IOU or not parts:
         return whole
-    return max(whole, *(box_iou(look.box, rounded_like(b, frame, look.box)) for b in _component_boxes(look.label, facts)))
-
-
-def _component_boxes(name: str, facts: MaskFacts) -> Iterator[Any]:
-    from scipy import ndimage
-
-    labels, count = ndimage.label(facts.mask(name), np.ones((3,) * facts.dimensions))
+    labels, count = ndimage.label(facts.mask(look.label), np.ones((3,) * facts.dimensions))
     for number in range(1, count + 1):
         index = np.where(labels == number)[::-1]
-        yield to_model([int(i.min()) for i in index], [int(i.max()) + 1 for i in index], facts.shape, facts.scene.frame)
+        part = to_model([int(i.min()) for i in index], [int(i.max()) + 1 for i in index], facts.shape, frame)
+        whole = max(whole, box_iou(look.box, rounded_like(part, frame, look.box)))
+    return whole
 
 
 def point_inside(point: tuple[int, ...], name: str, facts: MaskFacts) -> bool:
@@ -256,10 +254,6 @@ def _space(case: CaseRecord, facts: MaskFacts) -> str:
         return "patient"
     x, y = facts.world[:, 0], facts.world[:, 1]
     return "patient" if x[0] >= abs(x).max() and y[1] >= abs(y).max() else "picture"
-
-
-def _voxels(name: str, facts: MaskFacts) -> int:
-    return int(np.count_nonzero(facts.mask(name)))
 
 
 def _close(a: tuple[float, ...], b: tuple[float, ...], scale: float = 0.0) -> bool:

@@ -1,7 +1,8 @@
-"""Check "boxes": what the response says about boxes is well-formed, inside the frame, and stands in the case.
+"""Checks "boxes", "leakage" and "pictures".
 
-It reads the response as a trainer would, by the one grammar, and holds it against the looks and the structures of the records. Whether
-the structures themselves are right is the matter of check "masks".
+Check "boxes": what the response says about boxes is well-formed, inside the frame, and stands in the case. It reads the response as a
+trainer would, by the one grammar, and holds it against the looks and the structures of the records. Whether the structures themselves
+are right is the matter of check "masks".
 """
 
 from __future__ import annotations
@@ -19,14 +20,10 @@ from unireason.core.errors import FormatError, ImageReadError
 from unireason.core.types import Box, Box2D, Frame, Look
 from unireason.data.frames import FrameRule, from_png
 from unireason.data.records import SPLITS, CaseRecord, ImageRecord, SampleRecord
-from unireason.data.scene import Structure
 from unireason.grounding import answer, grammar
 from unireason.metrics.boxes import box_iou
 
 from .facts import LUMA, CheckFindings, MaskFacts
-
-# --- Check "boxes": what the response says about boxes is well-formed, inside the frame, and stands in the case.
-
 
 CHECK = "boxes"
 MOST_LOOKS = 3
@@ -89,7 +86,9 @@ def _looks(case: CaseRecord, sample: SampleRecord, looks: list[Look]) -> Iterato
         structure = scene.structures.get(look.label)
         if look.seen and structure is None:
             yield f"the look at '{look.label}' is at no structure of the case"
-        elif look.seen and structure is not None and look.box not in _boxes(structure):
+        elif (
+            look.seen and structure is not None and look.box not in (structure.box_model, *(p.box_model for p in structure.parts))
+        ):
             yield f"the look at '{look.label}' has {_text(look.box)}, the case has {_text(structure.box_model)}"
         elif not look.seen and structure is not None:
             yield f"'{look.label}' is called missing, but the case holds it"
@@ -147,11 +146,6 @@ def box_fault(box: Box, frame: Frame) -> str:
     return ""
 
 
-def _boxes(structure: Structure) -> list[Box]:
-    """Boxes that a look at a structure may have: the whole, or one of its parts."""
-    return [structure.box_model, *(p.box_model for p in structure.parts)]
-
-
 def _size(frame: Frame) -> str:
     return " x ".join(str(n) for n in (frame.width, frame.height, frame.depth)[: 2 if frame.kind == "image" else 3])
 
@@ -161,7 +155,6 @@ def _text(box: Box) -> str:
 
 
 # --- Check "leakage": nothing of a patient, a case or a picture stands in two splits, and no question is asked twice.
-
 
 LEAKAGE = "leakage"
 NEAR = 12
@@ -292,7 +285,6 @@ def _counts(numbers: array[int]) -> NDArray[np.intp]:
 
 
 # --- Check "pictures": embedded pictures are whole, as large as the model frame, and their masks are those of the structures.
-
 
 PICTURES = "pictures"
 LEAST_DUPLICATE_IOU = 0.99

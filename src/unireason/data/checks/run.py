@@ -22,13 +22,8 @@ from unireason.data.item import CaseSource, inside
 from unireason.data.records import READABLE, SPLITS, CaseRecord, ImageRecord, SampleRecord
 
 from . import answers, masks, pictures
-from . import pictures as boxes
-from . import pictures as leakage
 from .facts import CheckFindings, Facts, Finding, MaskFacts, SceneFacts
 from .text import AuditTexts, BalanceTally, check_balance, check_shortcut
-
-# --- Check "files": the manifest lists every file, every file is as listed, and the counts agree.
-
 
 CHECK = "files"
 REPORTS = ("check.json", "check.html")
@@ -53,11 +48,20 @@ def check_files(folder: Path, manifest: Mapping[str, Any], found: CheckFindings)
         found.add(CHECK, "the manifest lists no files", file=MANIFEST)
         return
     for name in sorted(listed):
-        _check_one(folder, name, listed[name], found)
+        found.count(CHECK, "files")
+        try:
+            actual = sha256(inside(folder, name))
+        except UniReasonError as error:
+            found.add(CHECK, f"listed in the manifest, but: {error}", file=name)
+            continue
+        if actual != listed[name]:
+            found.add(CHECK, f"its SHA-256 is {actual[:12]}…, the manifest says {str(listed[name])[:12]}…", file=name)
     content = hashlib.sha256(json_text(dict(listed), sort_keys=True).encode()).hexdigest()
     if manifest.get("content_sha256") != content:
         found.add(CHECK, "the content hash does not follow from the listed files", file=MANIFEST)
-    for name in sorted(set(_present(folder)) - set(listed) - _OWN):
+    # Links are not followed.
+    present = {(Path(base) / name).relative_to(folder).as_posix() for base, _, names in os.walk(folder) for name in names}
+    for name in sorted(present - set(listed) - _OWN):
         found.add(CHECK, "the file is not listed in the manifest", file=name)
     for table in ("cases", "samples"):
         if not any(name.startswith(f"{table}/") for name in listed):
@@ -84,26 +88,7 @@ def check_counts(manifest: Mapping[str, Any], tally: BalanceTally, found: CheckF
             found.add(CHECK, f"the manifest counts {name} as {counts.get(name)}, there are {value}", file=MANIFEST)
 
 
-def _check_one(folder: Path, name: str, digest: Any, found: CheckFindings) -> None:
-    found.count(CHECK, "files")
-    try:
-        actual = sha256(inside(folder, name))
-    except UniReasonError as error:
-        found.add(CHECK, f"listed in the manifest, but: {error}", file=name)
-        return
-    if actual != digest:
-        found.add(CHECK, f"its SHA-256 is {actual[:12]}…, the manifest says {str(digest)[:12]}…", file=name)
-
-
-def _present(folder: Path) -> Iterator[str]:
-    """Relative names of all files below, with forward slashes; links are not followed."""
-    for base, _, names in os.walk(folder):
-        for name in names:
-            yield (Path(base) / name).relative_to(folder).as_posix()
-
-
-# --- All checks of a data set in two passes over its rows, in memory that grows by a few dozen bytes a case.
-
+# --- All checks.
 
 VERSION = "unireason.check/1"
 Progress = Callable[[int, int], None]
@@ -180,18 +165,36 @@ def check(dataset: Dataset, source: CaseSource | None, *, samples: int | None = 
     """
     found, source = CheckFindings(), None if dataset.layout else source
     check_files(dataset.folder, dataset.manifest, found)
-    register, tally, texts = leakage.Register(), BalanceTally(), AuditTexts()
+    register, tally, texts = pictures.Register(), BalanceTally(), AuditTexts()
     embedded = bool(dataset.files("images"))
     optional = [masks.CHECK] * (source is not None) + [pictures.PICTURES] * embedded
-    for check_name in (boxes.CHECK, *optional, answers.CHECK, leakage.LEAKAGE):
+    for check_name in (pictures.CHECK, *optional, answers.CHECK, pictures.LEAKAGE):
         found.start(check_name)
-    whole = _first_pass(dataset, register, tally, found)
-    if whole:
+    try:
+        for split in SPLITS:
+            for case in dataset.cases(split):
+                if case.split != split:
+                    found.add(CHECK, f"a case of {case.split} lies in a file of {split}", case=case.scene.case)
+                register.add_case(case, found)
+                tally.add_case(case)
+    except UniReasonError as error:
+        found.add(CHECK, f"the cases cannot be read: {error}")
+    else:
         walk = _Walk(dataset, source, found, tally, texts, register)
         walk.run(samples, progress or (lambda done, total: None))
-    leakage.check_pictures(register, _near(dataset, found), found)
+    near = dataset.manifest.get("config", {}).get("near", pictures.NEAR)  # bits within which pictures are the same
+    if type(near) is not int or not 0 <= near < 128:
+        found.add(CHECK, f"near is {near!r}, not a number of bits from 0 to 127", file=MANIFEST)
+        near = pictures.NEAR
+    pictures.check_pictures(register, near, found)
     register.repeats(found)
-    _unknown(register, tally, found)
+    # What could not be checked because the data set does not tell what it takes.
+    if tally.undescribed:
+        came = f"of {tally.undescribed} cases it is not known what they show"
+        found.remark(answers.CHECK, f"{came}: their answers and boxes cannot be worked out again")
+    if register.strangers:
+        came = f"the patients of {register.strangers} cases are not known"
+        found.remark(pictures.LEAKAGE, f"{came}: only pictures and names were compared")
     check_balance(tally, len(register.patients), found)
     check_counts(dataset.manifest, tally, found)
     results = check_shortcut(texts, found)
@@ -208,50 +211,6 @@ def check(dataset: Dataset, source: CaseSource | None, *, samples: int | None = 
     )
 
 
-def _near(dataset: Dataset, found: CheckFindings) -> int:
-    """Bits within which pictures count as the same, as the builder was told."""
-    near = dataset.manifest.get("config", {}).get("near", leakage.NEAR)
-    if type(near) is int and 0 <= near < 128:
-        return near
-    found.add(CHECK, f"near is {near!r}, not a number of bits from 0 to 127", file=MANIFEST)
-    return leakage.NEAR
-
-
-def _rule(dataset: Dataset, found: CheckFindings) -> FrameRule | None:
-    """The frame rule of a data set; None if it cannot be read, which is then a problem."""
-    try:
-        return FrameRule.from_json(dataset.manifest.get("config", {}).get("frame"))
-    except FormatError as error:
-        found.add(CHECK, f"the frame cannot be read: {error}", file=MANIFEST)
-        return None
-
-
-def _unknown(register: leakage.Register, tally: BalanceTally, found: CheckFindings) -> None:
-    """Say what could not be checked because the data set does not tell what it takes."""
-    if tally.undescribed:
-        came = f"of {tally.undescribed} cases it is not known what they show"
-        found.remark(answers.CHECK, f"{came}: their answers and boxes cannot be worked out again")
-    if register.strangers:
-        found.remark(
-            leakage.LEAKAGE, f"the patients of {register.strangers} cases are not known: only pictures and names were compared"
-        )
-
-
-def _first_pass(dataset: Dataset, register: leakage.Register, tally: BalanceTally, found: CheckFindings) -> bool:
-    """Read all cases; False if they cannot all be read."""
-    try:
-        for split in SPLITS:
-            for case in dataset.cases(split):
-                if case.split != split:
-                    found.add(CHECK, f"a case of {case.split} lies in a file of {split}", case=case.scene.case)
-                register.add_case(case, found)
-                tally.add_case(case)
-    except UniReasonError as error:
-        found.add(CHECK, f"the cases cannot be read: {error}")
-        return False
-    return True
-
-
 @dataclass(slots=True)
 class _Walk:
     """The second pass: cases and samples side by side."""
@@ -261,26 +220,35 @@ class _Walk:
     found: CheckFindings
     tally: BalanceTally
     texts: AuditTexts
-    register: leakage.Register
+    register: pictures.Register
 
     def run(self, samples: int | None, progress: Progress) -> None:
         """Walk through all splits."""
         total = len(self.register.cases)
         chosen = spread(total, samples)
         opened = masks.OpenedMasks(self.source) if self.source else None
-        number, rule = 0, _rule(self.dataset, self.found)
+        number, rule = 0, None
+        try:
+            rule = FrameRule.from_json(self.dataset.manifest.get("config", {}).get("frame"))
+        except FormatError as error:
+            self.found.add(CHECK, f"the frame cannot be read: {error}", file=MANIFEST)
         try:
             for split in SPLITS:
-                images = _Images(self.dataset, split)
+                stream = self.dataset.images(split)  # embedded pictures, in the order of their cases
+                image = next(stream, None)
                 for case, own in self._pairs(split):
                     measured = None
                     if opened is not None and number in chosen:
                         measured = opened.facts(case, self.found)
                     if rule is not None:
-                        boxes.check_frame(case, rule, self.found)
+                        pictures.check_frame(case, rule, self.found)
                     self._case(case, own, measured)
                     if pictures.PICTURES in self.found.counts:
-                        pictures.check_picture_files(case, images.of(case), own, measured, self.found)
+                        images: list[ImageRecord] = []
+                        while image is not None and image.case == case.scene.case:
+                            images.append(image)
+                            image = next(stream, None)
+                        pictures.check_picture_files(case, images, own, measured, self.found)
                     number += 1
                     progress(number, total)
         except UniReasonError as error:
@@ -291,7 +259,7 @@ class _Walk:
         if measured is not None:
             masks.check_case(case, measured, self.found)
         for sample in samples:
-            boxes.check_boxes(case, sample, self.found)
+            pictures.check_boxes(case, sample, self.found)
             answers.check_answer(case, sample, facts, self.found)
             if measured is not None:
                 masks.check_sample(case, sample, measured, self.found)
@@ -339,22 +307,6 @@ class _Walk:
                 self.found.add(CHECK, f"there is no case {sample.case}", sample=sample.id)
             elif where == split:
                 yield sample
-
-
-class _Images:
-    """Embedded pictures of a split, read along with its cases, whose order they have."""
-
-    def __init__(self, dataset: Dataset, split: str) -> None:
-        self._stream = dataset.images(split)
-        self._waiting = next(self._stream, None)
-
-    def of(self, case: CaseRecord) -> list[ImageRecord]:
-        """The pictures of the next case; none if others stand in their place."""
-        own: list[ImageRecord] = []
-        while self._waiting is not None and self._waiting.case == case.scene.case:
-            own.append(self._waiting)
-            self._waiting = next(self._stream, None)
-        return own
 
 
 def spread(total: int, wanted: int | None) -> range | set[int]:

@@ -30,9 +30,6 @@ from unireason.metrics.statistics import wilson
 
 from .facts import CheckFindings
 
-# --- Check "balance": no letter, no yes or no, and no family is favoured, and no split is empty.
-
-
 BALANCE = "balance"
 DEVIATIONS = 4.0
 TRIFLE = 0.01
@@ -175,9 +172,7 @@ def _splits(tally: BalanceTally, patients: int, found: CheckFindings) -> None:
         report(BALANCE, f"the split {split} is empty" + (f", with {patients} patients in all" if patients else ""))
 
 
-# --- What a reader of the text alone sees in an option: its words, its place, its length, its rank, and all that together with
-# the
-
+# --- What a reader of the text alone sees in an option: its words, its place, its length, its rank, and all that with the question.
 
 _WORD = re.compile(r"[^\W\d_]+|\d+(?:\.\d+)?")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -221,19 +216,8 @@ def _measures(numbers: Sequence[tuple[float, ...]]) -> dict[str, list[float]]:
     found = {f"number {i + 1}": [n[i] for n in numbers] for i in range(min(counts.pop(), 6))}
     if len(found) in (4, 6):
         half = len(found) // 2
-        found["size"] = [_extent(n, half) for n in numbers]
+        found["size"] = [math.prod(max(n[half + i] - n[i], 0.0) for i in range(half)) for n in numbers]
     return found
-
-
-def _extent(numbers: tuple[float, ...], half: int) -> float:
-    extent = 1.0
-    for low, high in zip(numbers[:half], numbers[half:], strict=True):
-        extent *= max(high - low, 0.0)
-    return extent
-
-
-def _ranks(measures: Mapping[str, Sequence[float]], place: int) -> list[str]:
-    return [f"{name}|{r}" for name, values in measures.items() for r in _rank(values, place)]
 
 
 def _rank(values: Sequence[float], place: int) -> list[str]:
@@ -249,19 +233,21 @@ def _rank(values: Sequence[float], place: int) -> list[str]:
     return [f"{below} below"]
 
 
+_CLUES = {
+    "word": "'{0}'",
+    "pair": "'{0} {1}'",
+    "cross": "'{1}' where the question says '{0}'",
+    "beside": "'{0}' beside '{1}'",
+}
+
+
 def describe(clue: str) -> str:
     """A clue in words for a report."""
     kind, *parts = clue.split("|")
+    if kind in _CLUES:
+        return _CLUES[kind].format(*parts)
     if kind == "place":
         return f"letter {LETTERS[int(parts[0])]} of {parts[1]}"
-    if kind == "word":
-        return f"'{parts[0]}'"
-    if kind == "pair":
-        return f"'{parts[0]} {parts[1]}'"
-    if kind == "cross":
-        return f"'{parts[1]}' where the question says '{parts[0]}'"
-    if kind == "beside":
-        return f"'{parts[0]}' beside '{parts[1]}'"
     if kind == "asked":
         return "its first word is in the question" if parts[0] == "True" else "its first word is not in the question"
     if kind == "rank":
@@ -280,7 +266,6 @@ def _ranked(name: str, rank: str) -> str:
 
 
 # --- Check "shortcut": can the right option be told from the text alone?
-
 
 CHECK = "shortcut"
 MARGIN = 0.05
@@ -362,31 +347,17 @@ def check_shortcut(texts: AuditTexts, found: CheckFindings) -> dict[str, dict[st
 
 
 def audit(entries: Sequence[AuditEntry]) -> dict[str, Any]:
-    """How well the answer is told from the text alone.
+    """How well the answer to questions of one family is told from the text alone.
 
-    Args:
-        entries: Questions of one family; at least one.
-
-    Returns:
-        As in ``check_shortcut`` without the counts of the family. With fewer than two patients nothing can be held out: the result then
-        says chance, the interval says nothing, and "folds" is 0.
+    With fewer than two patients nothing can be held out: the result then says chance, the interval says nothing, and "folds" is 0.
     """
     chance = float(np.mean([1 / len(e.options) for e in entries]))
     questions = _questions(entries)
     patients = int(questions.groups.max()) + 1
     result: dict[str, Any] = {"chance": chance, "patients": patients, "folds": min(FOLDS, patients), "margin": MARGIN}
     if patients < 2:
-        nothing: dict[str, Any] = {"longest": chance, "frequent": chance, "by_kind": {}, "telltale": []}
-        return {
-            **result,
-            **nothing,
-            "folds": 0,
-            "accuracy": chance,
-            "ci95": [0.0, 1.0],
-            "few": "patients",
-            "too_few": True,
-            "ok": True,
-        }
+        result |= {"longest": chance, "frequent": chance, "by_kind": {}, "telltale": []}
+        return result | {"folds": 0, "accuracy": chance, "ci95": [0.0, 1.0], "few": "patients", "too_few": True, "ok": True}
     matrix, vocabulary = _matrix(own for e in entries for own in clues(e.question, e.options))
     guesses, common = _held_out(matrix, questions, entries)
     answers = np.array([e.answer for e in entries])
@@ -400,7 +371,7 @@ def audit(entries: Sequence[AuditEntry]) -> dict[str, Any]:
         "few": few,
         "too_few": bool(few),
         "ok": bool(few) or low <= chance + MARGIN or _interval(hits, questions.groups, confidence=SURE)[0] <= chance,
-        "longest": float(np.mean([_longest(e.options) for e in entries] == answers)),
+        "longest": float(np.mean([np.argmax([len(o) for o in e.options]) for e in entries] == answers)),
         "frequent": float(np.mean(common == answers)),
         "by_kind": _by_kind(entries, hits, questions.groups),
         "telltale": _telltale(matrix, questions.right, vocabulary),
@@ -474,10 +445,6 @@ def _held_out(matrix: Any, questions: _Questions, entries: Sequence[AuditEntry])
             guesses[q] = np.argmax(scores[questions.starts[q] : questions.starts[q] + len(options)])
             common[q] = np.argmax([taken[o] / max(offered[o], 1) for o in options])
     return guesses, common
-
-
-def _longest(options: Sequence[str]) -> int:
-    return max(range(len(options)), key=lambda i: (len(options[i]), -i))
 
 
 def _interval(hits: NDArray[np.bool_], groups: NDArray[np.intp], *, confidence: float = 0.95) -> tuple[float, float]:

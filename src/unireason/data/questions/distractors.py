@@ -1,34 +1,31 @@
-"""Cheap reproducible draws.
-
-A scene gives rise to hundreds of small draws, for which numpy's generator is slow. Python's ``random()`` promises the same
-sequence for the same seed in every version; its other methods do not, so they are written out here.
-"""
+"""What questions are made from: draws, places in a scene, scenes of other patients, and options that are right equally often."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from unireason.data import scene as names
 from unireason.data.scene import Scene, Structure
 
-# --- Cheap reproducible draws.
-
-
 T = TypeVar("T")
 
 
 class Dice:
-    """Draws seeded by one number of a numpy generator."""
+    """Draws seeded by one number of a numpy generator.
+
+    A scene gives rise to hundreds of small draws, for which numpy's generator is slow. Python's ``random()`` promises the same
+    sequence for the same seed in every version; its other methods do not, so they are written out here.
+    """
 
     __slots__ = ("_draw",)
 
@@ -59,10 +56,6 @@ class Dice:
 
 # --- Where structures lie: directions, parts of the picture, and which structures may be held against each other.
 
-
-if TYPE_CHECKING:
-    pass
-
 MARGIN = 0.05
 """Of the picture's size: a centre nearer to the middle than this is on neither side."""
 DOMINANCE = 2.0
@@ -81,25 +74,11 @@ DIRECTIONS = {
 """Words for directions towards smaller and larger values, an axis each."""
 _PARTS = {"patient": DIRECTIONS["patient"], "picture": (("left", "right"), ("upper", "lower"))}
 _AXES = {("patient", 2): ("xy",), ("patient", 3): ("xy", "xz", "yz"), ("picture", 2): ("xy",), ("picture", 3): ("xy",)}
-_POSITION = frozenset(
-    (
-        *(
-            "upper",
-            "lower",
-            "superior",
-            "inferior",
-            "anterior",
-            "posterior",
-            "ventral",
-            "dorsal",
-            "front",
-            "back",
-            "top",
-            "bottom",
-        ),
-        *("middle", "central", "medial", "lateral", "cranial", "caudal", "ascending", "descending"),
-    )
-)
+_POSITION_WORDS = """
+upper lower superior inferior anterior posterior ventral dorsal front back top bottom middle central medial lateral cranial caudal
+ascending descending
+"""
+_POSITION = frozenset(_POSITION_WORDS.split())
 
 
 class Places:
@@ -255,7 +234,6 @@ def held(inner: tuple[int, ...], outer: tuple[int, ...]) -> float:
 
 # --- Scenes of other patients, by which wrong options become plausible.
 
-
 EACH = 24
 """Scenes kept of every structure and kind."""
 GROUP = 4
@@ -348,31 +326,23 @@ class PeerChoice:
                 last = max(kept, key=lambda patient: kept[patient])
                 if rank > kept[last][0]:
                     continue
-                self._release(kept.pop(last)[1])
+                case = kept.pop(last)[1]
+                released, uses = self._scenes.pop(case)
+                if uses > 1:
+                    self._scenes[case] = released, uses - 1
             kept[scene.patient] = (rank, scene.case)
             held = self._scenes.get(scene.case)
-            self._scenes[scene.case] = (_slim(scene), 1) if held is None else (held[0], held[1] + 1)
-
-    def _release(self, case: str) -> None:
-        scene, uses = self._scenes[case]
-        if uses == 1:
-            del self._scenes[case]
-        else:
-            self._scenes[case] = (scene, uses - 1)
+            if held is None:  # without what no question about another patient needs
+                slim = {n: replace(s, parts=s.parts[:1]) for n, s in scene.structures.items()}
+                held = replace(scene, structures=slim, absent=(), unclear=()), 0
+            self._scenes[scene.case] = held[0], held[1] + 1
 
     def chosen(self) -> list[Scene]:
         """The scenes kept, in order of their cases."""
         return [self._scenes[case][0] for case in sorted(self._scenes)]
 
 
-def _slim(scene: Scene) -> Scene:
-    """A scene without what no question about another patient needs."""
-    kept = {name: replace(s, parts=s.parts[:1]) for name, s in scene.structures.items()}
-    return replace(scene, structures=kept, absent=(), unclear=())
-
-
 # --- Keeping questions at such a rate that every option offered is right equally often.
-
 
 RAREST = 0.2
 """An option that is right less than so many times as often as the commonest is too rare to be made up for: the ratio is not known well."""
@@ -401,11 +371,7 @@ def evened(places: Places, dice: Dice, right: str, wrong: Sequence[str], votes: 
 
 def tally(found: Iterable[str]) -> dict[str, float]:
     """How often each option was found right; "" is none."""
-    count: dict[str, float] = {}
-    for option in found:
-        if option:
-            count[option] = count.get(option, 0.0) + 1.0
-    return count
+    return {option: float(count) for option, count in Counter(found).items() if option}
 
 
 def alike(a: tuple[int, ...], b: tuple[int, ...], frame: tuple[int, ...]) -> float:

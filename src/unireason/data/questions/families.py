@@ -9,21 +9,16 @@ from itertools import pairwise
 
 import numpy as np
 
-from unireason.data import scene
 from unireason.data import scene as names
-from unireason.data.rationale.wording import amount, is_plural, the, unit_of
+from unireason.data.rationale.wording import amount, is_plural, the, unit_of, wordings
 from unireason.data.scene import DataQuestion, Scene, Structure
 from unireason.grounding.grammar import number_text
 
 from . import places
 from .distractors import Dice, Peers, Places, evened, group_of, is_lesion, kin, tally, words_of
 from .places import exchanged, part_choices
-from .wording import Choice, QuestionDraft, few, rivals, write
+from .wording import Choice, few, rivals, write
 
-# --- Family existence_verification: what is there and what is not, among the structures that the source annotates.
-
-
-FAMILY = "existence_verification"
 _THERE, _MISSING = "it is there", "it is not there"
 
 
@@ -34,21 +29,13 @@ def present(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     for i in range(max(len(there), len(missing))):
         for names_left in turns:
             if i < len(names_left) and there:
-                yield _present(places, dice, names_left[i], yes=names_left is there)
-
-
-def _present(places: Places, dice: Dice, name: str, *, yes: bool) -> DataQuestion:
-    right: Choice = ("yes", _THERE) if yes else ("no", _MISSING)
-    wrong: Choice = ("no", _THERE) if yes else ("yes", _MISSING)
-    needs = [name] if yes else helpful(places, dice, name)
-    return write(places, dice, QuestionDraft(FAMILY, "present", (name,), right, [wrong], needs, {"x": _any(name)}))
-
-
-def _any(name: str) -> str:
-    """A name with the article that does not take for granted that it is there."""
-    if not is_lesion(name) or is_plural(name):
-        return name if is_lesion(name) else the(name)
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+                name, yes = names_left[i], names_left is there
+                fact, needs = (_THERE, [name]) if yes else (_MISSING, helpful(places, dice, name))
+                right, wrong = ("yes", "no") if yes else ("no", "yes")
+                x = the(name)
+                if is_lesion(name):  # an article that does not take for granted that it is there
+                    x = name if is_plural(name) else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+                yield write(places, dice, "present", (name,), (right, fact), [(wrong, fact)], needs, x=x)
 
 
 def certainly_absent(places: Places) -> list[str]:
@@ -83,7 +70,7 @@ def which_present(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         wrong = evened(places, dice, name, _alike(dice, missing, name), partial(_only_elsewhere, places, True))
         if len(wrong) == 3:
             rest = [(n, _MISSING) for n in wrong]
-            yield write(places, dice, QuestionDraft(FAMILY, "which_present", (), (name, _THERE), rest, (name,)))
+            yield write(places, dice, "which_present", (), (name, _THERE), rest, (name,))
 
 
 def which_absent(places: Places, dice: Dice) -> Iterator[DataQuestion]:
@@ -93,8 +80,7 @@ def which_absent(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     for name in dice.shuffled(certainly_absent(places)):
         there = evened(places, dice, name, _alike(dice, places.all, name), partial(_only_elsewhere, places, False))
         if len(there) == 3:
-            draft = QuestionDraft(FAMILY, "which_absent", (), (name, _MISSING), [(n, _THERE) for n in there], there)
-            yield write(places, dice, draft)
+            yield write(places, dice, "which_absent", (), (name, _MISSING), [(n, _THERE) for n in there], there)
 
 
 def _only_elsewhere(places: Places, there: bool, options: Sequence[str]) -> dict[str, float]:
@@ -113,13 +99,8 @@ def _alike(dice: Dice, pool: list[str], name: str) -> list[str]:
     return sorted(dice.shuffled(pool), key=lambda n: group_of(n) != group)[:3]
 
 
-EXISTENCE_ASKS = (present, which_present, which_absent)
+# --- size_comparison: which structure is larger or smaller, and how large one is, by area or volume.
 
-
-# --- Family size_comparison: which structure is larger or smaller, and how large one is, by area or volume.
-
-
-SIZE_FAMILY = "size_comparison"
 LEAST_RATIO, MOST_RATIO = 1.25, 4.0
 FACTORS = (1.35, 1.5, 1.75, 2.0)
 INNER = (0.2, 0.8)
@@ -134,7 +115,7 @@ def quantity(places: Places) -> str:
     return "area" if places.scene.kind == "image" else "volume"
 
 
-def _ordered(places: Places, dice: Dice, ask: str) -> Iterator[DataQuestion]:
+def _ordered(places: Places, dice: Dice, *, ask: str) -> Iterator[DataQuestion]:
     """Questions after the largest or the smallest of two or four."""
     scene = places.scene
     whole = [n for n in places.all if not scene.structures[n].borders]
@@ -158,7 +139,9 @@ def _ordered(places: Places, dice: Dice, ask: str) -> Iterator[DataQuestion]:
         wrong = [next_one, *(dice.shuffled(beyond[:4])[:2] if four else [])]
         wrong = evened(places, dice, right, wrong, partial(_extreme_elsewhere, places, ask))
         if wrong:
-            yield _compare(places, dice, ask, [right, *wrong])
+            unit, needs = unit_of(scene.kind, scene.unit), [right, *wrong]
+            facts = [(n, f"it measures {amount(scene.structures[n].measure, unit)}") for n in needs]
+            yield write(places, dice, ask, (), facts[0], facts[1:], needs, size=quantity(places))
 
 
 def _beats(places: Places, a: str, b: str, ask: str) -> bool:
@@ -178,20 +161,14 @@ def _extreme_elsewhere(places: Places, ask: str, options: Sequence[str]) -> dict
     return tally(found)
 
 
-def _compare(places: Places, dice: Dice, ask: str, chosen: list[str]) -> DataQuestion:
-    unit = unit_of(places.scene.kind, places.scene.unit)
-    facts = [(n, f"it measures {amount(places.scene.structures[n].measure, unit)}") for n in chosen]
-    return write(places, dice, QuestionDraft(SIZE_FAMILY, ask, (), facts[0], facts[1:], chosen, {"size": quantity(places)}))
-
-
 def largest(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     """Which structure is the largest."""
-    return _ordered(places, dice, "largest")
+    return _ordered(places, dice, ask="largest")
 
 
 def smallest(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     """Which structure is the smallest."""
-    return _ordered(places, dice, "smallest")
+    return _ordered(places, dice, ask="smallest")
 
 
 def how_large(places: Places, dice: Dice) -> Iterator[DataQuestion]:
@@ -199,8 +176,7 @@ def how_large(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     for name in dice.shuffled(places.all):
         choices = sizes(places, name, dice)
         if choices:
-            values = {"x": the(name), "size": quantity(places)}
-            yield write(places, dice, QuestionDraft(SIZE_FAMILY, "how_large", (name,), *choices, needs=(name,), values=values))
+            yield write(places, dice, "how_large", (name,), *choices, (name,), x=the(name), size=quantity(places))
 
 
 def sizes(places: Places, name: str, dice: Dice) -> tuple[Choice, list[Choice]] | None:
@@ -212,7 +188,10 @@ def sizes(places: Places, name: str, dice: Dice) -> tuple[Choice, list[Choice]] 
         return None
     factor = dice.pick(FACTORS)
     (low, high), *wrong = exchanged(
-        places, name, lambda peer: _range_around(peer.scene.structures[name].measure, factor, dice), _disjoint
+        places,
+        name,
+        lambda peer: _range_around(peer.scene.structures[name].measure, factor, dice),
+        lambda a, b: a[1] <= b[0] or b[1] <= a[0],
     )
     if not wrong or not low * EDGE <= structure.measure <= high / EDGE:
         return None
@@ -228,10 +207,6 @@ def _range_around(measure: float, factor: float, dice: Dice) -> tuple[float, flo
     inside = dice.uniform(*INNER)
     low, high = (float(f"{measure * factor ** (i - inside):.2g}") for i in (0, 1))
     return low, high
-
-
-def _disjoint(a: tuple[float, float], b: tuple[float, float]) -> bool:
-    return a[1] <= b[0] or b[1] <= a[0]
 
 
 def _range_text(ends: tuple[float, float], unit: str, *, large: bool) -> str:
@@ -259,13 +234,8 @@ def range_choices(structure: Structure, unit: str, dice: Dice) -> tuple[Choice, 
     return (ranges[rank], measured), wrong
 
 
-SIZE_ASKS = (largest, smallest, how_large)
+# --- lesion_analysis: host, brightness, number of parts, place and size of lesions.
 
-
-# --- Family lesion_analysis: host, brightness, number of parts, place and size of lesions.
-
-
-LESION_FAMILY = "lesion_analysis"
 LEAST_CONTRAST = 12.0
 MOST_PARTS = 12
 SPECKS = (0.005, 0.02)
@@ -296,16 +266,16 @@ def host(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         wrong = rivals(dice, sorted(pool, key=lambda n: (n not in neighbours, places.distance(n, lesion))))
         if wrong:
             facts = [(n, "it does not reach round the lesion") for n in wrong]
-            draft = QuestionDraft(
-                LESION_FAMILY,
+            yield write(
+                places,
+                dice,
                 "host",
                 (lesion,),
                 (right, "it lies all round the lesion"),
                 facts,
                 (lesion, right),
-                {"x": the(lesion)},
+                x=the(lesion),
             )
-            yield write(places, dice, draft)
 
 
 def _host(places: Places, lesion: str) -> str:
@@ -337,11 +307,7 @@ def brightness(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         if not (places.alone or any(peer.scene.structures[lesion].contrast * contrast < 0 for peer in places.others(lesion))):
             continue
         fact = f"the grey levels inside are {'higher' if contrast > 0 else 'lower'} than around"
-        yield write(
-            places,
-            dice,
-            QuestionDraft(LESION_FAMILY, "brightness", (lesion,), (right, fact), [(wrong, fact)], (lesion,), {"x": the(lesion)}),
-        )
+        yield write(places, dice, "brightness", (lesion,), (right, fact), [(wrong, fact)], (lesion,), x=the(lesion))
 
 
 def count(places: Places, dice: Dice) -> Iterator[DataQuestion]:
@@ -360,11 +326,7 @@ def count(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             wrong = few(dice, [(str(n), fact) for n in counts])
         if not wrong:
             continue
-        yield write(
-            places,
-            dice,
-            QuestionDraft(LESION_FAMILY, "count", (lesion,), (str(parts), fact), wrong, (lesion,), {"x": the(lesion)}),
-        )
+        yield write(places, dice, "count", (lesion,), (str(parts), fact), wrong, (lesion,), x=the(lesion))
 
 
 def lesion_side(places: Places, dice: Dice) -> Iterator[DataQuestion]:
@@ -375,10 +337,7 @@ def lesion_side(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             both = places.words[0]
             right, wrong = both[sign > 0], both[sign < 0]
             fact = f"the centre lies {right} of the middle"
-            draft = QuestionDraft(
-                LESION_FAMILY, "lesion_side", (lesion,), (right, fact), [(wrong, fact)], (lesion,), {"x": the(lesion)}
-            )
-            yield write(places, dice, draft)
+            yield write(places, dice, "lesion_side", (lesion,), (right, fact), [(wrong, fact)], (lesion,), x=the(lesion))
 
 
 def _free(places: Places, dice: Dice) -> list[str]:
@@ -393,12 +352,7 @@ def lesion_quadrant(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             choices = part_choices(places, lesion, axes)
             if choices and choices[1]:
                 choices = (choices[0], few(dice, choices[1]))
-                values = {"x": the(lesion)}
-                yield write(
-                    places,
-                    dice,
-                    QuestionDraft(LESION_FAMILY, "lesion_quadrant", (lesion, axes), *choices, needs=(lesion,), values=values),
-                )
+                yield write(places, dice, "lesion_quadrant", (lesion, axes), *choices, (lesion,), x=the(lesion))
 
 
 def lesion_extent(places: Places, dice: Dice) -> Iterator[DataQuestion]:
@@ -406,27 +360,20 @@ def lesion_extent(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     for lesion in _lesions(places, dice):
         choices = sizes(places, lesion, dice)
         if choices:
-            values = {"x": the(lesion), "size": quantity(places)}
-            yield write(
-                places, dice, QuestionDraft(LESION_FAMILY, "lesion_extent", (lesion,), *choices, needs=(lesion,), values=values)
-            )
+            yield write(places, dice, "lesion_extent", (lesion,), *choices, (lesion,), x=the(lesion), size=quantity(places))
 
 
-LESION_ASKS = (host, brightness, count, lesion_side, lesion_quadrant, lesion_extent)
-
-
-# --- Candidate questions of all six families about one scene.
-
+# --- All six families.
 
 Ask = Callable[[Places, Dice], Iterator[DataQuestion]]
 
 ASKS: dict[str, tuple[Ask, ...]] = {
-    places.FAMILY: places.ASKS,
-    places.SPATIAL_FAMILY: places.SPATIAL_ASKS,
-    FAMILY: EXISTENCE_ASKS,
-    SIZE_FAMILY: SIZE_ASKS,
-    places.RELATION_FAMILY: places.RELATION_ASKS,
-    LESION_FAMILY: LESION_ASKS,
+    "structure_localisation": (places.quadrant, places.box, places.slices),
+    "spatial_localisation": (places.which_in_quadrant, places.which_at_box),
+    "existence_verification": (present, which_present, which_absent),
+    "size_comparison": (largest, smallest, how_large),
+    "spatial_relation": (places.direction, places.nearest, places.which_direction),
+    "lesion_analysis": (host, brightness, count, lesion_side, lesion_quadrant, lesion_extent),
 }
 """Kinds of question by family, in the order of ``question.FAMILIES``."""
 
@@ -453,71 +400,13 @@ def _turns(asks: tuple[Ask, ...], places: Places, dice: Dice, each: int) -> list
     return found
 
 
-# --- What organs do, and words that give a name away; plain anatomy, no logic beyond the look-up.
+# --- What organs do, and words that give a name away.
 
-
-FUNCTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (r"kidneys?", ("filters the blood and makes urine", "clears waste from the blood into the urine")),
-    (r"liver", ("makes bile and stores sugar", "takes up what the gut absorbs and makes bile")),
-    (r"spleen", ("clears worn red cells from the blood", "filters old blood cells")),
-    (r"stomach", ("churns swallowed food with acid", "receives swallowed food and adds acid to it")),
-    (r"gall ?bladder", ("keeps bile between meals", "concentrates bile and releases it after a meal")),
-    (r"pancreas", ("makes insulin", "makes insulin and digestive juice")),
-    (r"(urinary )?bladder", ("holds urine until it is passed", "fills with urine")),
-    (r"heart", ("pumps the blood", "beats and drives the circulation")),
-    (r"lungs?", ("takes oxygen out of the breathed air", "exchanges gas between air and blood")),
-    (r"aorta", ("takes all blood that the heart sends to the body", "carries blood away from the heart to the body")),
-    (r"(inferior vena cava|postcava)", ("brings blood from legs and belly back to the heart",)),
-    (r"o?esophagus", ("carries swallowed food down through the chest",)),
-    (r"duodenum", ("receives what leaves the stomach",)),
-    (r"adrenal( gland)?", ("makes cortisol", "answers stress with hormones")),
-    (r"prostate", ("adds fluid to semen",)),
-    (r"uterus", ("carries a pregnancy",)),
-    (r"trachea", ("leads breathed air into the chest",)),
-    (r"thyroid( gland)?", ("makes hormones that set the metabolic rate",)),
-    (r"rectum", ("keeps stool until it is passed",)),
-    (r"(spine|vertebrae|vertebral column)", ("carries the weight of the trunk",)),
-    (r"hippocampus", ("lays down new memories",)),
-    (r"optic (disc|disk)", ("is where nerve fibres leave the eye",)),
-)
+_ANATOMY = wordings("implicit_grounding")
+FUNCTIONS: tuple[tuple[str, tuple[str, ...]], ...] = tuple(_ANATOMY["functions"].items())
 """Pattern of the name without its side, and what it does."""
-
-ABNORMAL = ("does not belong to normal anatomy", "is abnormal", "would not be there in a healthy person")
-
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    "kidney": ("renal", "nephr"),
-    "liver": ("hepat",),
-    "heart": ("cardi", "atri", "ventric"),
-    "lung": ("pulmon",),
-    "stomach": ("gastr",),
-    "spleen": ("splen",),
-    "bladder": ("vesic", "urinary"),
-    "gallbladder": ("biliar", "cholecyst"),
-    "brain": ("cereb", "enceph"),
-    "eye": ("ocul", "ophthal"),
-    "skin": ("derm", "cutan"),
-    "bone": ("osse",),
-    "spine": ("verteb", "spinal"),
-    "vertebra": ("spin",),
-    "vertebrae": ("spin",),
-    "rib": ("costal",),
-    "breast": ("mamm",),
-    "esophagu": ("gullet",),
-    "oesophagu": ("gullet",),
-    "bowel": ("intestin", "colon", "gut"),
-    "intestine": ("bowel", "gut"),
-    "colon": ("bowel", "colic"),
-    "trachea": ("airway", "windpipe"),
-    "airway": ("trachea",),
-    "artery": ("arteri",),
-    "vein": ("venous",),
-    "uteru": ("womb", "uter"),
-    "disc": ("disk",),
-    "disk": ("disc",),
-    "muscle": ("muscul",),
-}
+SYNONYMS: dict[str, tuple[str, ...]] = _ANATOMY["synonyms"]
 """Beginnings of words that say the same, by word of a name with a plural's s cut."""
-
 _IDLE = frozenset(("of", "the", "and", "in", "with", "to", "for", "a", "or", "on", "at"))
 _WORD = re.compile(r"[a-z0-9]+")
 _LEAST_STEM = 4
@@ -526,7 +415,7 @@ _LEAST_STEM = 4
 @lru_cache(maxsize=4096)
 def function_of(name: str) -> int:
     """Row of FUNCTIONS that is true of a structure; -1 if there is none. Lesions have no function."""
-    plain = scene.base(name)
+    plain = names.base(name)
     if is_lesion(name):
         return -1
     return next((i for i, (pattern, _) in enumerate(FUNCTIONS) if re.fullmatch(pattern, plain)), -1)
@@ -535,17 +424,12 @@ def function_of(name: str) -> int:
 @lru_cache(maxsize=8192)
 def gives_away(name: str, text: str) -> bool:
     """True if a text holds a word of a structure's name, of its counterpart's, or a word that says the same."""
-    mine = {w for w in words_of(name) | words_of(scene.counterpart(name)) if w not in _IDLE}
+    mine = {w for w in words_of(name) | words_of(names.counterpart(name)) if w not in _IDLE}
     stems = [s for w in mine for s in SYNONYMS.get(w, ())]
     spoken = {w[:-1] if w.endswith("s") else w for w in _WORD.findall(text.lower())}
     if is_lesion(name) and any(is_lesion(w) for w in spoken):
         return True
-    return any(_same(w, s) for w in mine for s in spoken) or any(s.startswith(stem) for stem in stems for s in spoken)
-
-
-def _same(a: str, b: str) -> bool:
-    """True for equal words, or if the shorter one, of four letters at least, is part of the other ("bladder", "gallbladder")."""
-    if a == b:
-        return True
-    short, long = sorted((a, b), key=len)
-    return len(short) >= _LEAST_STEM and short in long
+    # A word of four letters at least may also be part of another one ("bladder", "gallbladder").
+    pairs = [sorted((a, b), key=len) for a in mine for b in spoken]
+    same = any(short == long or (len(short) >= _LEAST_STEM and short in long) for short, long in pairs)
+    return same or any(s.startswith(stem) for stem in stems for s in spoken)

@@ -1,4 +1,4 @@
-"""Family structure_localisation: where a structure lies, as a part of the picture, a box or a range of slices."""
+"""The three families about place: where a structure lies, how structures lie to each other, what lies in a given place."""
 
 from __future__ import annotations
 
@@ -16,12 +16,8 @@ from unireason.grounding import grammar
 from unireason.metrics.boxes import box_iou
 
 from .distractors import MARGIN, Dice, Places, alike, evened, is_lesion, kin, one_side, part_text, parts, tally
-from .wording import Choice, QuestionDraft, few, rivals, write
+from .wording import Choice, few, rivals, write
 
-# --- Family structure_localisation: where a structure lies, as a part of the picture, a box or a range of slices.
-
-
-FAMILY = "structure_localisation"
 LEAST_STEP = 0.6
 """Of the side: boxes shifted by that have an IoU of at most 0.25."""
 MOST_STEP = 1.1
@@ -67,9 +63,7 @@ def quadrant(places: Places, dice: Dice) -> Iterator[DataQuestion]:
                 wrong = [w for w in wrong if w[0] in kept]
             if wrong:
                 wrong = few(dice, wrong)
-                yield write(
-                    places, dice, QuestionDraft(FAMILY, "quadrant", (name, axes), right, wrong, (name,), {"x": the(name)})
-                )
+                yield write(places, dice, "quadrant", (name, axes), right, wrong, (name,), x=the(name))
 
 
 def _across(places: Places, name: str, axes: str, only: str) -> Iterator[tuple[str, tuple[tuple[int, int], ...]]]:
@@ -86,16 +80,11 @@ def box(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         yield from _shifted_box(places, dice)
         return
     for name in dice.shuffled(places.all):
-        true, *boxes = exchanged(places, name, partial(_numbers_of, places, name), _unlike)
+        true, *boxes = exchanged(places, name, partial(numbers_here, places, name), _unlike)
         if boxes:
             wrong = [(_box_text(b), _box_fact(true, b)) for b in boxes]
             right = (_box_text(true), "it fits the outline on all sides")
-            values = {"x": the(name), "form": form(places)}
-            yield write(places, dice, QuestionDraft(FAMILY, "box", (name,), right, wrong, (name,), values))
-
-
-def _numbers_of(places: Places, name: str, peer: Places) -> tuple[int, ...]:
-    return numbers_here(places, peer, name)
+            yield write(places, dice, "box", (name,), right, wrong, (name,), x=the(name), form=form(places))
 
 
 def exchanged(places: Places, name: str, value: Callable[[Places], T], apart: Callable[[T, T], bool]) -> list[T]:
@@ -107,7 +96,7 @@ def exchanged(places: Places, name: str, value: Callable[[Places], T], apart: Ca
     return every[:2] if len(every) > 1 and apart(every[0], every[1]) else every[:1]
 
 
-def numbers_here(places: Places, peer: Places, name: str) -> tuple[int, ...]:
+def numbers_here(places: Places, name: str, peer: Places) -> tuple[int, ...]:
     """A structure's box in another patient, brought into the frame of this one."""
     mine, theirs = places.scene.frame, peer.scene.frame
     there = peer.boxes[name]
@@ -143,16 +132,11 @@ def _roundings(box: tuple[int, ...]) -> list[tuple[int, ...]]:
 def _box_fact(true: tuple[int, ...], other: tuple[int, ...]) -> str:
     """What is wrong with a box, in words of the picture."""
     half = len(true) // 2
-    if overlap(true, other):
-        return _edges_fact(true, other)
-    middle = [(other[i] + other[half + i] - true[i] - true[half + i]) // 2 for i in range(half)]
-    found = [f"{counted(abs(m), _step(i))} too far {_FAR[i][m > 0]}" for i, m in enumerate(middle) if m]
-    return f"it lies {listed(found)}"
-
-
-def _edges_fact(true: tuple[int, ...], other: tuple[int, ...]) -> str:
-    """The edges that are off by most of the true box's side: beyond the true ones, or short of them."""
-    half = len(true) // 2
+    if not overlap(true, other):
+        middle = [(other[i] + other[half + i] - true[i] - true[half + i]) // 2 for i in range(half)]
+        found = [f"{counted(abs(m), _step(i))} too far {_FAR[i][m > 0]}" for i, m in enumerate(middle) if m]
+        return f"it lies {listed(found)}"
+    # The edges that are off by most of the true box's side: beyond the true ones, or short of them.
     off = [(end, i, (other[end * half + i] - true[end * half + i]) * (1 if end else -1)) for i in range(half) for end in (0, 1)]
     worst = sorted(off, key=lambda e: -abs(e[2]) / (true[half + e[1]] - true[e[1]]))[:MOST_FAULTS]
     far = [f"{counted(out, _step(i))} too far {_FAR[i][end]}" for end, i, out in worst if out > 0]
@@ -167,18 +151,19 @@ def _step(axis: int) -> str:
 
 def _shifted_box(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     """Four equal boxes, one of them right."""
-    half = len(places.scene.extent)
+    half, frame = len(places.scene.extent), places.scene.frame
+    sizes = (frame.width, frame.height, frame.depth)
     patterns = [(i, j) for i in range(half) for j in range(i, half)]
     for name, pattern in dice.shuffled([(n, p) for n in places.all for p in patterns]):
         true = places.boxes[name]
         shifts = _shifts(dice, tuple(true[half + i] - true[i] for i in range(half)), pattern)
         moved = [tuple(v + s[i % half] for i, v in enumerate(true)) for s in shifts]
-        if not all(_fits(b, places) for b in moved):
+        if not all(b[i] >= 0 and b[half + i] <= sizes[i] for b in moved for i in range(half)):
             continue
-        wrong = [(_box_text(b), _shift_fact(s)) for b, s in zip(moved, shifts, strict=True)]
-        values = {"x": the(name), "form": form(places)}
+        ends = [[f"{counted(abs(v), _step(i))} towards the {_ENDS[i][v > 0]}" for i, v in enumerate(s) if v] for s in shifts]
+        wrong = [(_box_text(b), f"it is shifted by {listed(found)}") for b, found in zip(moved, ends, strict=True)]
         right = (_box_text(true), "it fits the outline on all sides")
-        yield write(places, dice, QuestionDraft(FAMILY, "box", (name,), right, wrong, (name,), values))
+        yield write(places, dice, "box", (name,), right, wrong, (name,), x=the(name), form=form(places))
 
 
 def _shifts(dice: Dice, sides: tuple[int, ...], pattern: tuple[int, int]) -> list[tuple[int, ...]]:
@@ -202,21 +187,8 @@ def _shifts(dice: Dice, sides: tuple[int, ...], pattern: tuple[int, int]) -> lis
     return [s for s in shifts if any(s)]
 
 
-def _fits(box_model: tuple[int, ...], places: Places) -> bool:
-    frame = places.scene.frame
-    half = len(box_model) // 2
-    sizes = (frame.width, frame.height, frame.depth)
-    return all(box_model[i] >= 0 and box_model[half + i] <= sizes[i] for i in range(half))
-
-
 def _box_text(box_model: tuple[int, ...]) -> str:
     return f"[{','.join(map(str, box_model))}]"
-
-
-def _shift_fact(shift: tuple[int, ...]) -> str:
-    """Where a wrong box lies against the right one, in words of the picture."""
-    found = [f"{counted(abs(s), _step(i))} towards the {_ENDS[i][s > 0]}" for i, s in enumerate(shift) if s]
-    return f"it is shifted by {listed(found)}"
 
 
 def slices(places: Places, dice: Dice) -> Iterator[DataQuestion]:
@@ -231,12 +203,12 @@ def slices(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         if found:
             wrong = [(_range_text(a, b - a), _ends_fact(true, (a, b))) for a, b in found]
             right = (_range_text(true[0], true[1] - true[0]), "it begins and ends there")
-            yield write(places, dice, QuestionDraft(FAMILY, "slices", (name,), right, wrong, (name,), {"x": the(name)}))
+            yield write(places, dice, "slices", (name,), right, wrong, (name,), x=the(name))
 
 
 def _slices_of(places: Places, name: str, peer: Places) -> tuple[int, int]:
     """The model slices of a structure, those of another patient brought into this one's frame."""
-    box = numbers_here(places, peer, name)
+    box = numbers_here(places, name, peer)
     return box[2], box[5]
 
 
@@ -263,26 +235,17 @@ def _shifted_slices(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         begins = [first + (i - rank) * step for i in range(4)]
         if length < 2 or begins[0] < 0 or begins[3] + length > places.scene.frame.depth:
             continue
-        wrong = [(_range_text(b, length), _range_fact(b - first)) for b in begins if b != first]
+        wrong = [(_range_text(b, length), _ends_fact((first, end), (b, b + length))) for b in begins if b != first]
         right = (_range_text(first, length), "it begins and ends there")
-        yield write(places, dice, QuestionDraft(FAMILY, "slices", (name,), right, wrong, (name,), {"x": the(name)}))
+        yield write(places, dice, "slices", (name,), right, wrong, (name,), x=the(name))
 
 
 def _range_text(first: int, length: int) -> str:
     return f"{first} to {first + length - 1}"
 
 
-def _range_fact(shift: int) -> str:
-    return f"it begins {counted(abs(shift), 'slice')} too {'late' if shift > 0 else 'early'}"
+# --- spatial_relation: how structures lie to each other.
 
-
-ASKS = (quadrant, box, slices)
-
-
-# --- Family spatial_relation: how structures lie to each other.
-
-
-RELATION_FAMILY = "spatial_relation"
 LEAST_RATIO = 1.25
 MOST_STARTS = 16
 """So many structures at most are related to all others, so that scenes of a hundred take no longer."""
@@ -300,44 +263,26 @@ def direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         for b in places.placed:
             if a != b and one_side((a, b)) and (found := places.direction(a, b)) and not places.related(a, b):
                 pairs[found].append((a, b))
+    axis_of = {word: i for i, both in enumerate(places.words) for word in both}
     left = {d: dice.shuffled(pairs[d]) for d in dice.shuffled(sorted(pairs))}
     while left:
         for d in list(left):
             a, b = left[d].pop()
             if not left[d]:
                 del left[d]
-            question = _direction(places, dice, d, (a, b))
-            if question is not None:
-                yield question
-
-
-def _direction(places: Places, dice: Dice, right: str, pair: tuple[str, str]) -> DataQuestion | None:
-    axis, up = _axis(places, right)
-    opposite = places.words[axis][not up]
-    others = [w for i, both in enumerate(places.words) for w in both if i != axis]
-    offset = places.offset(*pair)
-    seen = [
-        w
-        for w in (opposite, *dice.shuffled(others))
-        if (places.alone or any(peer.direction(*pair) == w for peer in places.others(*pair)))
-    ]
-    if not seen:
-        return None
-    chosen = seen[:3] if len(seen) >= 3 and dice.below(2) else seen[:1]
-    wrong = [(w, _direction_fact(places, w, offset)) for w in chosen]
-    first = (right, _direction_fact(places, right, offset))
-    values = {"x": the(pair[0]), "y": the(pair[1])}
-    return write(places, dice, QuestionDraft(RELATION_FAMILY, "direction", pair, first, wrong, pair, values))
-
-
-def _axis(places: Places, word: str) -> tuple[int, bool]:
-    """Axis of a direction, and whether it runs towards larger values."""
-    return next((i, word == both[1]) for i, both in enumerate(places.words) if word in both)
-
-
-def _direction_fact(places: Places, word: str, offset: tuple[float, ...]) -> str:
-    axis, _ = _axis(places, word)
-    return f"the centre lies {_way(places, axis, offset[axis])}"
+            axis = axis_of[d]
+            opposite = next(w for w in places.words[axis] if w != d)
+            others = [w for w, i in axis_of.items() if i != axis]
+            seen = [
+                w
+                for w in (opposite, *dice.shuffled(others))
+                if (places.alone or any(peer.direction(a, b) == w for peer in places.others(a, b)))
+            ]
+            if seen:
+                chosen = seen[:3] if len(seen) >= 3 and dice.below(2) else seen[:1]
+                offset = places.offset(a, b)
+                facts = [(w, f"the centre lies {_way(places, axis_of[w], offset[axis_of[w]])}") for w in (d, *chosen)]
+                yield write(places, dice, "direction", (a, b), facts[0], facts[1:], (a, b), x=the(a), y=the(b))
 
 
 def _way(places: Places, axis: int, offset: float) -> str:
@@ -366,9 +311,7 @@ def nearest(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             if wrong:
                 facts = [(n, f"its centre is {length(ways[n], unit)} away from that of {the(x)}") for n in (right, *wrong)]
                 needs = [x, right, wrong[0]]
-                yield write(
-                    places, dice, QuestionDraft(RELATION_FAMILY, "nearest", (x,), facts[0], facts[1:], needs, {"x": the(x)})
-                )
+                yield write(places, dice, "nearest", (x,), facts[0], facts[1:], needs, x=the(x))
 
 
 def which_direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
@@ -397,9 +340,16 @@ def which_direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         if wrong:
             facts = [(n, f"its centre lies {_way(places, axis, ways[n])}, seen from {the(x)}") for n in (right, *wrong)]
             needs = [x, right, *wrong[: dice.below(2)]]
-            values = {"x": the(x), "towards": _TOWARDS[places.scene.space][word]}
             yield write(
-                places, dice, QuestionDraft(RELATION_FAMILY, "which_direction", (word, x), facts[0], facts[1:], needs, values)
+                places,
+                dice,
+                "which_direction",
+                (word, x),
+                facts[0],
+                facts[1:],
+                needs,
+                x=the(x),
+                towards=_TOWARDS[places.scene.space][word],
             )
 
 
@@ -421,13 +371,8 @@ def _beyond_elsewhere(places: Places, x: str, axis: int, up: bool, options: Sequ
     return tally(found)
 
 
-RELATION_ASKS = (direction, nearest, which_direction)
+# --- spatial_localisation: which structure lies in a given place.
 
-
-# --- Family spatial_localisation: which structure lies in a given place.
-
-
-SPATIAL_FAMILY = "spatial_localisation"
 SPATIAL_MOST_IOU = 0.3
 LEAST_ALIKE = 0.002
 """How alike, on average over other patients, the boxes of every option must be to the one that is asked about."""
@@ -461,15 +406,12 @@ def which_in_quadrant(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             yield write(
                 places,
                 dice,
-                QuestionDraft(
-                    SPATIAL_FAMILY,
-                    "which_in_quadrant",
-                    (part,),
-                    (right, f"it lies in the {part} part"),
-                    rest,
-                    needs,
-                    {"part": part},
-                ),
+                "which_in_quadrant",
+                (part,),
+                (right, f"it lies in the {part} part"),
+                rest,
+                needs,
+                part=part,
             )
 
 
@@ -501,20 +443,29 @@ def which_at_box(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             and names.side_of(n) == side
             and not kin(n, right)
             and overlap(places.boxes[n], places.boxes[right]) < SPATIAL_MOST_IOU
-            and (places.alone or any(_could_fill(places, peer, n, right) for peer in places.others(n)))
+            and (places.alone or any(overlap(numbers_here(places, n, p), places.boxes[right]) >= ALIKE for p in places.others(n)))
         ]
-        wrong = rivals(dice, sorted(pool, key=lambda n: _spatial_unlike(places, n, right)))
+        # Hardest first: near against the size of the picture, and of a similar size.
+        measure, widest = structures[right].measure, max(places.scene.extent)
+        unlike = {n: places.distance(n, right) / widest + 0.3 * abs(log(structures[n].measure / measure)) for n in pool}
+        wrong = rivals(dice, sorted(pool, key=unlike.__getitem__))
         wrong = evened(places, dice, right, wrong, partial(_fill_elsewhere, places, right)) if wrong else []
         if wrong:
             written = grammar.write(box)
             plain = written.removeprefix(grammar.BOX_START).removesuffix(grammar.BOX_END)
             rest = [(n, "its outline lies elsewhere") for n in wrong]
-            values = {"box": plain, "form": form(places)}
             needs = [right, *wrong[: dice.below(3)]]
-            draft = QuestionDraft(
-                SPATIAL_FAMILY, "which_at_box", (written,), (right, "its outline fits the box"), rest, needs, values
+            yield write(
+                places,
+                dice,
+                "which_at_box",
+                (written,),
+                (right, "its outline fits the box"),
+                rest,
+                needs,
+                box=plain,
+                form=form(places),
             )
-            yield write(places, dice, draft)
 
 
 def _in_part_elsewhere(places: Places, axes: str, part: str, options: Sequence[str]) -> dict[str, float]:
@@ -533,20 +484,6 @@ def _fill_elsewhere(places: Places, right: str, options: Sequence[str]) -> dict[
     found = {}
     for name in options:
         peers = places.every(name)
-        near = [alike(numbers_here(places, peer, name), places.boxes[right], sizes) for peer in peers]
+        near = [alike(numbers_here(places, name, peer), places.boxes[right], sizes) for peer in peers]
         found[name] = WEIGHT * sum(near) / max(len(near), 1)
     return found if min(found.values()) > LEAST_ALIKE * WEIGHT else {}
-
-
-def _could_fill(places: Places, peer: Places, name: str, right: str) -> bool:
-    """True if a structure lies in another patient about where another one lies here."""
-    return overlap(numbers_here(places, peer, name), places.boxes[right]) >= ALIKE
-
-
-def _spatial_unlike(places: Places, a: str, b: str) -> float:
-    """How easily two structures are told apart: distance of the centres against the picture, and ratio of sizes."""
-    sizes = places.scene.structures[a].measure / places.scene.structures[b].measure
-    return places.distance(a, b) / max(places.scene.extent) + 0.3 * abs(log(sizes))
-
-
-SPATIAL_ASKS = (which_in_quadrant, which_at_box)

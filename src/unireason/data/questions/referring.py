@@ -10,15 +10,12 @@ from functools import partial
 import numpy as np
 
 from unireason.data import scene as names
-from unireason.data.rationale.wording import listed, the
+from unireason.data.rationale.wording import listed, the, wordings
 from unireason.data.scene import IMPLICIT, DataQuestion, Scene
 
 from .distractors import Dice, Places, compact, is_lesion, kin, part_text
-from .families import ABNORMAL, FUNCTIONS, function_of, gives_away
+from .families import FUNCTIONS, function_of, gives_away
 from .wording import KINDS, MOST_NEEDS, TERMS
-
-# --- Clauses that describe a structure without naming it.
-
 
 SLACK = 0.02
 """Of the picture's size: so far beyond the middle a structure might still be taken for lying on a side."""
@@ -30,16 +27,8 @@ HOUR_OFF, HOUR_SLACK = 12.0, 45.0
 MOST_LANDMARKS = 12
 """So many other structures are tried as landmarks."""
 
-_BRIGHTER = (
-    "is brighter than its surroundings",
-    "stands out bright against its surroundings",
-    "looks brighter than what lies around",
-)
-_DARKER = ("is darker than its surroundings", "stands out dark against its surroundings", "looks darker than what lies around")
-_LONG = ("is much longer than wide", "has an elongated outline", "is stretched out")
-_ROUND = ("has a compact outline", "is hardly longer than wide", "has a rounded shape")
-_NEXT = ("lies right next to {n}", "borders on {n}", "is a close neighbour of {n}")
-_SAME_SIDE = ("lies on the same side of the body as {n}", "shares its side of the body with {n}")
+_TEXTS = wordings("implicit_grounding")
+_SAY: dict[str, tuple[str, ...]] = _TEXTS["clauses"]
 _SEEN_FROM = {
     "patient": {"left": "to the patient's left of", "right": "to the patient's right of"}
     | {"anterior": "in front of", "posterior": "behind"},
@@ -76,12 +65,12 @@ def _halves(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
     kind, terms = dice.pick(KINDS["image"]), dice.pick(TERMS[scene.space])
     if all(signs):
         part = part_text(scene.space, ((0, signs[0]), (1, signs[1])))
-        text = dice.pick(("lies in the {p} part of the {k}, {t}", "has its centre in the {p} quarter of the {k}, {t}"))
+        text = dice.pick(_SAY["quarter"])
         yield Clause("place", text.format(p=part, k=kind, t=terms), partial(_towards, places, {0: signs[0], 1: signs[1]}))
     for axis, sign in enumerate(signs):
         if sign:
             half = part_text(scene.space, ((axis, sign),))
-            text = dice.pick(("lies in the {p} half of the {k}, {t}", "has its centre in the {p} half of the {k}, {t}"))
+            text = dice.pick(_SAY["half"])
             yield Clause("place", text.format(p=half, k=kind, t=terms), partial(_towards, places, {axis: sign}))
 
 
@@ -95,9 +84,7 @@ def _clock(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
     angle, radius = _polar(places, name)
     hour = round(angle / 30)
     if radius >= LEAST_RADIUS and abs(angle - 30 * hour) <= HOUR_OFF:
-        text = dice.pick(
-            ("lies towards {h} o'clock as seen from the middle of the {k}", "is centred at about {h} o'clock in the {k}")
-        )
+        text = dice.pick(_SAY["hour"])
         yield Clause("place", text.format(h=hour or 12, k=dice.pick(KINDS["image"])), partial(_near_hour, places, 30.0 * hour))
 
 
@@ -120,13 +107,13 @@ def _look(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
     structures = places.scene.structures
     me = structures[name]
     if me.contrast >= CONTRAST:
-        yield Clause("look", dice.pick(_BRIGHTER), lambda n: structures[n].contrast >= ANY_CONTRAST)
+        yield Clause("look", dice.pick(_SAY["brighter"]), lambda n: structures[n].contrast >= ANY_CONTRAST)
     if me.contrast <= -CONTRAST:
-        yield Clause("look", dice.pick(_DARKER), lambda n: structures[n].contrast <= -ANY_CONTRAST)
+        yield Clause("look", dice.pick(_SAY["darker"]), lambda n: structures[n].contrast <= -ANY_CONTRAST)
     if me.elongation >= ELONGATED and not me.borders:
-        yield Clause("shape", dice.pick(_LONG), lambda n: structures[n].elongation >= MAYBE_ELONGATED)
+        yield Clause("shape", dice.pick(_SAY["long"]), lambda n: structures[n].elongation >= MAYBE_ELONGATED)
     if me.elongation <= COMPACT and not me.borders:
-        yield Clause("shape", dice.pick(_ROUND), lambda n: structures[n].elongation <= MAYBE_COMPACT)
+        yield Clause("shape", dice.pick(_SAY["round"]), lambda n: structures[n].elongation <= MAYBE_COMPACT)
 
 
 def _size(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
@@ -134,9 +121,7 @@ def _size(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
     scene = places.scene
     whole = scene.extent[0] * scene.extent[1] / 100
     percent = float(f"{scene.structures[name].measure / whole:.1g}")
-    text = dice.pick(("covers about {p:g}% of the {k}", "takes up roughly {p:g}% of the {k}")).format(
-        p=percent, k=dice.pick(KINDS["image"])
-    )
+    text = dice.pick(_SAY["size"]).format(p=percent, k=dice.pick(KINDS["image"]))
     if percent >= 0.1:
         yield Clause("size", text, lambda n: percent / 2 <= scene.structures[n].measure / whole <= 2 * percent)
 
@@ -148,14 +133,16 @@ def _context(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
     for other in dice.shuffled([n for n in places.all if n != name])[:MOST_LANDMARKS]:
         if other in near:
             fits = partial(_touches, places, other)
-            yield Clause("context", dice.pick(_NEXT).format(n=the(other)), fits, other)
+            yield Clause("context", dice.pick(_SAY["next"]).format(n=the(other)), fits, other)
         direction = places.direction(name, other) if other in places.placed and not places.related(name, other) else ""
         if direction:
-            text = f"{dice.pick(('lies', 'is found'))} {_SEEN_FROM[scene.space][direction]} {the(other)}"
+            text = f"{dice.pick(_SAY['direction'])} {_SEEN_FROM[scene.space][direction]} {the(other)}"
             yield Clause("context", text, partial(_beyond, places, direction, other), other)
         sign = places.signs[name][0]
         if scene.space == "patient" and sign and places.signs[other][0] == sign and other in places.placed:
-            yield Clause("context", dice.pick(_SAME_SIDE).format(n=the(other)), partial(_beside, places, sign, other), other)
+            yield Clause(
+                "context", dice.pick(_SAY["same_side"]).format(n=the(other)), partial(_beside, places, sign, other), other
+            )
 
 
 def _touches(places: Places, landmark: str, other: str) -> bool:
@@ -176,7 +163,7 @@ def _beside(places: Places, sign: int, landmark: str, other: str) -> bool:
 def _class(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
     """What the organ does; that a lesion is none."""
     if is_lesion(name):
-        yield Clause("class", dice.pick(ABNORMAL), is_lesion)
+        yield Clause("class", dice.pick(_SAY["abnormal"]), is_lesion)
     row = function_of(name)
     if row >= 0:
         yield Clause("class", dice.pick(FUNCTIONS[row][1]), lambda n: function_of(n) == row)
@@ -184,18 +171,8 @@ def _class(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
 
 # --- Implicit questions: the target is described by place, look and context, and never named.
 
-
 ASK = "segment"
-OPENINGS = (
-    "Which structure {c}? Mark it.",
-    "Outline the structure that {c}.",
-    "Find the region that {c}, and mark it with a box and two points.",
-    "Something in this image {c}. Show where it is.",
-    "Point out what {c}.",
-    "One structure here {c}. Where is it?",
-    "Give box and key points of the area that {c}.",
-    "A clinician asks about what {c}. Localise it.",
-)
+OPENINGS: tuple[str, ...] = _TEXTS["questions"]
 VARIANTS = 2
 """Questions a structure at most."""
 TRIES = 4

@@ -30,10 +30,6 @@ from .verify import Fault, TextReading, read
 if TYPE_CHECKING:
     import httpx2
 
-
-# --- Replies kept on disk, so that a second run asks nothing again and gives the same data.
-
-
 SCHEMA = "unireason.reply/1"
 _MAX_FILE_BYTES = 16 << 20
 
@@ -91,7 +87,6 @@ class ReplyCache:
 
 
 # --- Asks an OpenAI-compatible chat endpoint, patiently: time-outs, retries with back-off, bounded replies.
-
 
 _TOKEN_CHARS = 4  # for endpoints that report no usage: characters a token, roughly
 _LATER = frozenset((408, 409, 425, 429))  # and what a server or a proxy says of itself, 500 and above
@@ -370,7 +365,6 @@ def _retry_after(value: str) -> float:
 
 
 # --- Many tasks against one endpoint: bounded concurrency, kept replies, one repair, an end to budgets and to dead endpoints.
-
 
 T = TypeVar("T")
 

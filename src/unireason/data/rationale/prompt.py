@@ -19,42 +19,25 @@ from unireason.grounding.grammar import THINK_END, write
 
 from .template import Task, notable, offsets
 from .verify import Fault, Rules
-from .wording import amount
-
-# --- What a language model is told: the rules of the text, then one question with its structures in the model frame.
-
+from .wording import amount, wordings
 
 MAX_STRUCTURES = 24
 _MAX_QUOTED = 6000
 
 Message = dict[str, str]
 
-_RULES = """You write the reasoning of an expert who reads a medical {what} and answers a question about it.
-You cannot see the {kind}. What it shows is listed below; write as somebody who looks at it and finds this, step by step. Never
-mention a list, given data, masks, annotations, or that the answer is known.
-Rules:
-- Plain English sentences. No headings, no bullet points, no markup, no tags but the box tags.
-{looks}
-- State only what the list supports: place, size, slices, brightness, neighbours. Add nothing about diseases or treatment.
-- 60 to 160 words. {ending}"""
-_LOOKS = """- Look at one to {most} structures that the answer needs. To look, name the structure and put its box, copied
-  exactly, right behind the name, such as: the left kidney {example}. Then say what is seen there.
-- Coordinates stand in boxes only."""
-_NO_LOOKS = "- Write no box and no coordinates. Go from the description to its target; name the target only at the end."
-_ENDING = """End the reasoning with the right option's text and its letter, such as "So the answer is
-  left kidney B." Then write {close} and behind it the letter and the option's text, such as: {close}B. left kidney"""
-_ENDING_IMPLICIT = "Then write {close} and behind it the target's name."
+_TEXTS = wordings("annotator")
 
 
 def messages(task: Task, rules: Rules) -> list[Message]:
     """The messages of the first request for a task."""
     implicit = task.question.family == IMPLICIT
     example = write(Box2D(40, 52, 71, 90) if task.scene.kind == "image" else Box3D(40, 52, 6, 71, 90, 14))
-    system = _RULES.format(
+    system = _TEXTS["rules"].format(
         what="2D image" if task.scene.kind == "image" else "3D scan (a stack of slices)",
         kind=task.scene.kind,
-        looks=_NO_LOOKS if implicit else _LOOKS.format(most=rules.max_looks, example=example),
-        ending=(_ENDING_IMPLICIT if implicit else _ENDING).format(close=THINK_END),
+        looks=_TEXTS["no_looks"] if implicit else _TEXTS["looks"].format(most=rules.max_looks, example=example),
+        ending=(_TEXTS["ending_implicit"] if implicit else _TEXTS["ending"]).format(close=THINK_END),
     )
     return [{"role": "system", "content": system}, {"role": "user", "content": _facts(task)}]
 
@@ -119,7 +102,6 @@ def _structure(structure: Structure, scene: Scene) -> str:
 
 
 # --- Settings of the annotator that asks a language model.
-
 
 _RESERVED = frozenset(("model", "messages", "stream", "n"))
 

@@ -16,16 +16,13 @@ from typing import Protocol, TypeVar
 from unireason.core.types import Look
 from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Scene, Structure
 
-from . import wording as phrases
-from .wording import Said, amount, claim, counted, is_plural, length, listed, rounded, the, unit_of
-
-# --- What can be said about one structure of a scene: each finding in several wordings.
-
+from .wording import OPENINGS, SAY, Said, amount, claim, counted, is_plural, length, listed, rounded, the, unit_of, wordings
 
 NEAR_MIDDLE = 0.02  # of the picture: a smaller offset is not worth a word
 FLAT, CLEAR = 8.0, 40.0  # contrast in grey levels of 0-255: below the one it is none, above the other it is clear
 
-Templates = tuple[str, ...]
+_FINDINGS: dict[str, tuple[str, ...]] = wordings("reasoning")["findings"]
+_IMPLICIT: dict[str, tuple[str, ...]] = wordings("implicit_grounding")["reasoning"]
 
 _TOWARDS = {
     "patient": (("to the left", "to the right"), ("to the back", "to the front"), ("towards the head", "towards the feet")),
@@ -52,42 +49,20 @@ def offsets(offset: tuple[float, ...], axes: list[int], scene: Scene) -> str:
 def size(structure: Structure, scene: Scene) -> Said:
     """Area or volume."""
     quantity = "volume" if scene.unit == "mm3" or scene.kind == "volume" else "area"
-    verbs = ("{holds}", "{takes} up") if quantity == "volume" else ("{covers}", "{spreads} over")
-    return _said(
-        (
-            "{Its} {quantity} is about {value}.",
-            f"{{It}} {verbs[0]} about {{value}}.",
-            f"{{It}} {verbs[1]} roughly {{value}}.",
-            "In {quantity}, {it} {comes} to about {value}.",
-            "Inside {its} outline I measure about {value}.",
-        ),
-        structure,
-        quantity=quantity,
-        value=amount(structure.measure, unit_of(scene.kind, scene.unit)),
-    )
+    value = amount(structure.measure, unit_of(scene.kind, scene.unit))
+    return _finding(f"size_{quantity}", structure, quantity=quantity, value=value)
 
 
 def place(structure: Structure, scene: Scene) -> Said:
     """Where its centre lies, in words or measured from the middle of the picture."""
     axes = notable(structure.centre, scene)
     if not axes:
-        templates: Templates = (
-            "{It} {lies} in the middle of the {kind}.",
-            "{Its} centre is almost that of the {kind}.",
-            "{It} {sits} at the centre of the {kind}.",
-            "{Its} centre hardly differs from the middle of the {kind}.",
-        )
-        return _said(templates, structure, kind=scene.kind)
+        return _finding("place_middle", structure, kind=scene.kind)
     words = [_PART[scene.space][i][structure.centre[i] < 0] for i in axes if i < len(_PART[scene.space])]
     part = " ".join(words if scene.space == "patient" else reversed(words))  # "left anterior", but "upper left"
-    templates = (
-        "Measured from the middle of the {kind}, {its} centre lies {offsets}.",
-        "{Its} centre lies {offsets} from the middle of the {kind}.",
-        "From the middle of the {kind} to {its} centre it is {offsets}.",
-    )
-    if words:
-        templates = ("{It} {lies} in the {part} part of the {kind}.", "{It} {sits} in the {part} part.", *templates)
-    return _said(templates, structure, part=part, kind=scene.kind, offsets=offsets(structure.centre, axes, scene))
+    texts = (*(_FINDINGS["place_part"] if words else ()), *_FINDINGS["place_measured"])
+    values = {"part": part, "kind": scene.kind, "offsets": offsets(structure.centre, axes, scene)}
+    return Said(texts, structure.name, values)
 
 
 def slices(structure: Structure, scene: Scene) -> Said | None:
@@ -95,122 +70,53 @@ def slices(structure: Structure, scene: Scene) -> Said | None:
     first, last = structure.slices[0], structure.slices[1] - 1
     if scene.kind == "image":
         return None
-    if first == last:
-        templates: Templates = (
-            "{It} {shows} on slice {first} only.",
-            "Only slice {first} shows {them}.",
-            "{It} {is} confined to slice {first}.",
-            "No slice but {first} shows {them}.",
-        )
-    else:
-        templates = (
-            "{It} {reaches} from slice {first} to slice {last}.",
-            "{It} {is} seen on slices {first} to {last}.",
-            "{It} can be followed over {count}, from {first} to {last}.",
-            "Slices {first} to {last} show {them}.",
-        )
-    return _said(templates, structure, first=str(first), last=str(last), count=counted(last - first + 1, "slice"))
+    count = counted(last - first + 1, "slice")
+    return _finding("slices_one" if first == last else "slices_many", structure, first=str(first), last=str(last), count=count)
 
 
 def brightness(structure: Structure, scene: Scene) -> Said:
     """Contrast against a ring around it."""
-    if abs(structure.contrast) < FLAT:
-        templates: Templates = (
-            "{It} {is} about as bright as the tissue around {them}.",
-            "{Its} brightness hardly differs from that of the surroundings.",
-            "{It} {stands} out little from the tissue around {them}.",
-            "There is little contrast between {them} and the surroundings.",
-        )
-    else:
-        templates = (
-            "{It} {is} {degree}{word} than the tissue around {them}.",
-            "{It} {looks} {degree}{word} than {its} surroundings.",
-            "Against {its} surroundings {it} {appears} {degree}{word}.",
-            "The tissue around {them} is {degree}{opposite}.",
-        )
-    words = ("brighter", "darker") if structure.contrast > 0 else ("darker", "brighter")
+    texts = "brightness_none" if abs(structure.contrast) < FLAT else "brightness"
+    word, opposite = ("brighter", "darker") if structure.contrast > 0 else ("darker", "brighter")
     degree = "clearly " if abs(structure.contrast) >= CLEAR else ""
-    return _said(templates, structure, degree=degree, word=words[0], opposite=words[1])
+    return _finding(texts, structure, degree=degree, word=word, opposite=opposite)
 
 
 def border(structure: Structure, scene: Scene) -> Said | None:
     """Whether the picture may cut it off; nothing if it touches no border."""
     if not structure.borders:
         return None
-    return _said(
-        (
-            "{It} {touches} the {where} of the {kind}, so {it} may be cut off there.",
-            "{It} {reaches} the {where} of the {kind} and may go on beyond.",
-            "At the {where} of the {kind} {it} may be truncated.",
-            "The {where} of the {kind} may cut {them} off.",
-        ),
-        structure,
-        where=f"{listed(structure.borders)} {'border' if len(structure.borders) == 1 else 'borders'}",
-        kind=scene.kind,
-    )
+    where = f"{listed(structure.borders)} {'border' if len(structure.borders) == 1 else 'borders'}"
+    return _finding("border", structure, where=where, kind=scene.kind)
 
 
 def parts(structure: Structure, scene: Scene) -> Said:
     """Into how many connected pieces it falls, specks not counted."""
-    if structure.part_count == 1:
-        templates: Templates = (
-            "{It} {is} one connected piece.",
-            "{It} {hangs} together in one piece.",
-            "I count a single piece.",
-            "Nothing is split off from {them}.",
-        )
-    else:
-        templates = (
-            "{It} {falls} into {count}.",
-            "{It} {consists} of {count}.",
-            "I count {count}.",
-            "The outline shows {count}.",
-        )
-    return _said(templates, structure, count=counted(structure.part_count, "separate part"))
+    texts = "parts_one" if structure.part_count == 1 else "parts_many"
+    return _finding(texts, structure, count=counted(structure.part_count, "separate part"))
 
 
 def neighbours(structure: Structure, scene: Scene) -> Said | None:
     """What lies beside it, at most two names; nothing if nothing is near."""
-    names = [name for name in structure.neighbours if name in scene.structures][:2]
-    near = [the(name) for name in names]
+    near = [name for name in structure.neighbours if name in scene.structures][:2]
     if not near:
         return None
-    return _said(
-        (
-            "{It} {lies} next to {near}.",
-            "{It} {borders} on {near}.",
-            "Right beside {them} I see {near}.",
-            "Close by {lie} {near}.",
-        ),
-        structure,
-        near=listed(near),
-        lie="lie" if len(names) > 1 or is_plural(names[0]) else "lies",
-    )
+    lie = "lie" if len(near) > 1 or is_plural(near[0]) else "lies"
+    return _finding("neighbours", structure, near=listed([the(name) for name in near]), lie=lie)
 
 
 def shape(structure: Structure, scene: Scene) -> Said | None:
     """Whether it is round or long; nothing in between."""
     if 1.35 < structure.elongation < 2.0:
         return None
-    word = "elongated" if structure.elongation >= 2.0 else "compact"
-    return _said(
-        (
-            "{Its} outline is {word}.",
-            "{It} {has} a rather {word} shape.",
-            "In shape {it} {is} {word}.",
-            "{It} {looks} {word}.",
-        ),
-        structure,
-        word=word,
-    )
+    return _finding("shape", structure, word="elongated" if structure.elongation >= 2.0 else "compact")
 
 
-def _said(wordings: Templates, structure: Structure, **values: str) -> Said:
-    return Said(wordings, structure.name, values)
+def _finding(texts: str, structure: Structure, **values: str) -> Said:
+    return Said(_FINDINGS[texts], structure.name, values)
 
 
 # --- From what was seen to the answer: comparisons, what speaks for the right option and against others.
-
 
 MOST_AGAINST = 2
 _SAID_BY_LOOK = ("brightness", "count", "slices")  # the finding of the look is the answer already
@@ -229,7 +135,7 @@ def sentences(question: DataQuestion, scene: Scene, looked: list[str], draw: Dra
         return [*_sizes(scene, looked, draw), *rest, _superlative(question)]
     if ask in _RANGES and question.about and question.about[0] in scene.structures:
         value = amount(scene.structures[question.about[0]].measure, scene.unit)
-        return [_filled(phrases.IN_RANGE, value=value, range=question.right)]
+        return [_filled(SAY["in_range"], value=value, range=question.right)]
     if ask == "present" and question.about:
         return [_presence(question.about[0], scene)]
     if ask in ("which_present", "which_absent"):
@@ -242,7 +148,7 @@ def sentences(question: DataQuestion, scene: Scene, looked: list[str], draw: Dra
 def clues(question: DataQuestion, scene: Scene, draw: Draw) -> list[Said]:
     """How an implicit question leads to its target, its name left out."""
     target = scene.structures[question.needs[0]]
-    found = [_filled(phrases.IMPLICIT_CLUES if i else phrases.IMPLICIT_FIRST, fact=f) for i, f in enumerate(question.facts)]
+    found = [_filled(_IMPLICIT["clues"] if i else _IMPLICIT["first"], fact=f) for i, f in enumerate(question.facts)]
     found = found or [place(target, scene)]
     others = [s for n, s in scene.structures.items() if n not in question.needs]
     if others:
@@ -250,11 +156,11 @@ def clues(question: DataQuestion, scene: Scene, draw: Draw) -> list[Said]:
         shift = _shift(other, target)
         axes = notable(shift, scene)
         if axes:
-            found.append(_filled(phrases.IMPLICIT_EXCLUDED, other=the(other.name), offsets=offsets(shift, axes, scene)))
+            found.append(_filled(_IMPLICIT["excluded"], other=the(other.name), offsets=offsets(shift, axes, scene)))
     return found
 
 
-def _filled(wordings: phrases.Phrases, name: str = "", **values: str) -> Said:
+def _filled(wordings: tuple[str, ...], name: str = "", **values: str) -> Said:
     return Said(wordings, name, values)
 
 
@@ -270,19 +176,19 @@ def _sizes(scene: Scene, looked: list[str], draw: Draw) -> list[Said]:
     small, large = sorted((scene.structures[n] for n in looked[:2]), key=lambda s: s.measure)
     more, less = (amount(s.measure, unit_of(scene.kind, scene.unit)) for s in (large, small))
     times = rounded(large.measure / small.measure, 2)
-    return [_filled(phrases.LARGER, large.name, large=the(large.name), small=the(small.name), times=times, more=more, less=less)]
+    return [_filled(SAY["larger"], large.name, large=the(large.name), small=the(small.name), times=times, more=more, less=less)]
 
 
 def _superlative(question: DataQuestion) -> Said:
     most, more = {"largest": ("largest", "larger"), "smallest": ("smallest", "smaller")}[question.ask]
-    wordings = phrases.LARGER_OF_TWO if len(question.options) == 2 else phrases.LARGEST
+    wordings = SAY["larger_of_two"] if len(question.options) == 2 else SAY["largest"]
     return _filled(wordings, question.right, right=the(question.right), most=most, more=more)
 
 
 def _presence(name: str, scene: Scene) -> Said:
     if name in scene.structures:
-        return _filled(phrases.THERE, name)
-    return _filled(phrases.MISSING, missing=the(name), kind=scene.kind)
+        return _filled(SAY["there"], name)
+    return _filled(SAY["missing"], missing=the(name), kind=scene.kind)
 
 
 def _which_there(question: DataQuestion) -> list[Said]:
@@ -290,9 +196,9 @@ def _which_there(question: DataQuestion) -> list[Said]:
     others = [the(o) for o in question.options if o != question.right]
     if question.ask == "which_present":
         none = listed(others, "or")
-        return [_filled(phrases.NONE_THERE, these=none), _filled(phrases.THERE, question.right)]
+        return [_filled(SAY["none_there"], these=none), _filled(SAY["there"], question.right)]
     right = the(question.right)
-    return [_filled(phrases.BOTH_THERE, these=listed(others), are="are"), _filled(phrases.NONE_THERE, these=right)]
+    return [_filled(SAY["both_there"], these=listed(others), are="are"), _filled(SAY["none_there"], these=right)]
 
 
 def _offset(question: DataQuestion, scene: Scene) -> list[Said]:
@@ -306,9 +212,9 @@ def _offset(question: DataQuestion, scene: Scene) -> list[Said]:
     axes = notable(shift, scene)
     if not axes:
         return []
-    found = [_filled(phrases.OFFSET, first=the(first), second=the(second), offsets=offsets(shift, axes, scene))]
+    found = [_filled(SAY["offset"], first=the(first), second=the(second), offsets=offsets(shift, axes, scene))]
     if question.ask == "direction":
-        found.append(_filled(phrases.MAINLY, right=question.right))
+        found.append(_filled(SAY["mainly"], right=question.right))
     return found
 
 
@@ -322,9 +228,9 @@ def _weighed(question: DataQuestion, scene: Scene, looked: list[str], draw: Draw
     found = _against(question, scene, sorted(kept))
     fact = "" if question.ask in _SAID_BY_OFFSET else question.facts[question.answer]
     if fact and _is_structure(question.right, scene):
-        found.append(_joined(phrases.FOR, claim(fact, question.right)))
+        found.append(_joined(SAY["for"], claim(fact, question.right)))
     elif fact:
-        found.append(_joined(phrases.IN_SHORT, _with_letter(fact, question, question.answer)))
+        found.append(_joined(SAY["in_short"], _with_letter(fact, question, question.answer)))
     return found
 
 
@@ -334,9 +240,9 @@ def _against(question: DataQuestion, scene: Scene, indices: list[int]) -> list[S
     for index in indices:
         option, fact = question.options[index], question.facts[index] if index < len(question.facts) else ""
         if fact and _is_structure(option, scene):
-            found.append(_joined(phrases.AGAINST, claim(fact, option)))
+            found.append(_joined(SAY["against"], claim(fact, option)))
         elif fact and question.ask == "box":
-            found.append(_joined(phrases.AGAINST, _with_letter(fact, question, index)))
+            found.append(_joined(SAY["against"], _with_letter(fact, question, index)))
     return found
 
 
@@ -349,7 +255,7 @@ def _with_letter(fact: str, question: DataQuestion, index: int) -> str:
     return f"the box of option {LETTERS[index]}{fact[2:]}" if question.ask == "box" and fact.startswith("it ") else fact
 
 
-def _joined(openings: phrases.Phrases, clause: str) -> Said:
+def _joined(openings: tuple[str, ...], clause: str) -> Said:
     """A clause behind one of several openings."""
     return Said(tuple(f"{opening}{{clause}}." for opening in openings), values={"clause": clause})
 
@@ -395,11 +301,10 @@ class Annotator(Protocol):
 
 # --- Grounded reasoning by template: offline, deterministic, varied.
 
-
 VERSION = "template/2"
 MAX_LOOKS = 3
 FALSE_LEAD = 1 / 6  # of the texts that have room for one, which gives about one in eight of all
-OPENING, EXTRA = 0.4, 0.6  # how often a text begins with a remark, and how often a look gets a second finding
+OPENS, EXTRA = 0.4, 0.6  # how often a text begins with a remark, and how often a look gets a second finding
 
 T = TypeVar("T")
 Finding = Callable[[Structure, Scene], Said | None]
@@ -462,25 +367,25 @@ class _Writer:
 
     def reasoning(self) -> tuple[str | Look, ...]:
         """Reasoning with looks for a question with options."""
-        if self.draw() < OPENING and self.question.family in phrases.OPENINGS:
-            self._say(Said(phrases.OPENINGS[self.question.family], values={"kind": self.scene.kind}))
+        if self.draw() < OPENS and self.question.family in OPENINGS:
+            self._say(Said(OPENINGS[self.question.family], values={"kind": self.scene.kind}))
         wrong = self._wrong_structure()
         if wrong:
             self._false_lead(wrong)
         for index, name in enumerate(self.named):
-            self._look(Said(phrases.NEXT_LOOK if index or wrong else phrases.FIRST_LOOK, name), name)
+            self._look(Said(SAY["next_look"] if index or wrong else SAY["first_look"], name), name)
             self._describe(self.scene.structures[name], first=index == 0)
         for said in sentences(self.question, self.scene, self.named, self.draw):
             self._say(said)
-        self._say(Said(phrases.CONCLUSIONS, values={"right": self.question.right.rstrip("."), "letter": self.question.letter}))
+        self._say(Said(SAY["conclusions"], values={"right": self.question.right.rstrip("."), "letter": self.question.letter}))
         return tuple(self.steps)
 
     def implicit(self) -> tuple[str | Look, ...]:
         """Reasoning without looks for an implicit question: from the description to the target."""
-        self._say(Said(phrases.IMPLICIT_OPENINGS, values={"kind": self.scene.kind}))
+        self._say(Said(_IMPLICIT["openings"], values={"kind": self.scene.kind}))
         for said in clues(self.question, self.scene, self.draw):
             self._say(said)
-        self._say(Said(phrases.IMPLICIT_CONCLUSIONS, self.named[0]))
+        self._say(Said(_IMPLICIT["conclusions"], self.named[0]))
         return tuple(self.steps)
 
     def _among(self, items: Sequence[T]) -> T:
@@ -530,9 +435,9 @@ class _Writer:
         return self._among(near or others)
 
     def _false_lead(self, wrong: str) -> None:
-        self._look(Said(phrases.WRONG_LOOK), wrong)
+        self._look(Said(SAY["wrong_look"]), wrong)
         known = self.named[0] in self.question.about
-        wordings = phrases.CORRECTION if known else phrases.CORRECTION_OPTION
+        wordings = SAY["correction"] if known else SAY["correction_option"]
         self._say(Said(wordings, self.named[0], {"other": the(wrong)}))
 
 

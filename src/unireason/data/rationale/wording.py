@@ -1,19 +1,22 @@
-"""Small English grammar for sentences about structures: number, agreement, lists, amounts.
+"""Small English grammar for sentences about structures: number, agreement, lists, amounts; and the texts it fills.
 
-A template is a sentence with places in braces: ``{name}`` is the structure with its article, ``{it}``, ``{its}``, ``{them}`` are its
-pronouns, a verb such as ``{lies}`` agrees with it, and everything else is given by the caller. A place with a large first letter is
-filled with a large first letter.
+The texts themselves lie in ``data/wordings``, a file for every family of questions and one for what families share. A template is
+a sentence with places in braces: ``{name}`` is the structure with its article, ``{it}``, ``{its}``, ``{them}`` are its pronouns, a verb
+such as ``{lies}`` agrees with it, and everything else is given by the caller. A place with a large first letter is filled with a large
+first letter.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
 
-# --- Small English grammar for sentences about structures: number, agreement, lists, amounts.
-
+from unireason.data.scene import FAMILIES
 
 # Endings in "s" of words that name one thing: humerus, pelvis, pancreas, biceps, mass.
 _SINGULAR_S = re.compile(r"(us|is|ss|as|ps|ns)$")
@@ -22,6 +25,24 @@ _VERBS = {"is": "are", "has": "have", "does": "do"}
 _PRONOUNS = {"it": ("it", "they"), "its": ("its", "their"), "them": ("it", "them"), "this": ("this", "these")}
 _PLACE = re.compile(r"\{(\w+)\}")
 _SMALL = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+@cache
+def wordings(name: str) -> dict[str, Any]:
+    """The texts of ``data/wordings/<name>.toml``, lists as tuples."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    text = (Path(__file__).parents[1] / "wordings" / f"{name}.toml").read_text(encoding="utf-8")
+    table: dict[str, Any] = _fixed(tomllib.loads(text))
+    return table
+
+
+def _fixed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _fixed(item) for key, item in value.items()}
+    return tuple(map(_fixed, value)) if isinstance(value, list) else value
 
 
 @lru_cache(maxsize=4096)
@@ -137,195 +158,5 @@ def claim(fact: str, name: str) -> str:
     return fact
 
 
-# --- The wording of template reasoning: openings, looks, false leads, comparisons, conclusions, each in several phrasings.
-
-
-Phrases = tuple[str, ...]
-
-# Each ends where the box follows; the last words in front of a box name what it shows.
-FIRST_LOOK: Phrases = (
-    "{Name} {lies} at",
-    "I first look at {name}",
-    "Let me find {name}",
-    "I start with {name}",
-    "{Name} {is} seen at",
-    "To begin with, I look at {name}",
-    "I take a closer look at {name}",
-)
-NEXT_LOOK: Phrases = (
-    "Next I look at {name}",
-    "{Name} {lies} at",
-    "Then I turn to {name}",
-    "Now I look at {name}",
-    "{Name} {is} located at",
-    "After that I check {name}",
-)
-WRONG_LOOK: Phrases = (
-    "One structure that catches the eye lies at",
-    "My eye first falls on the region at",
-    "A first candidate lies at",
-    "I begin with the region at",
-    "At first glance I go to the region at",
-)
-# ``other`` is what really lies there, with its verb already in agreement.
-CORRECTION: Phrases = (
-    "No, this is {other}, not {name}.",
-    "On a closer look this is {other}; I need {name}.",
-    "That turns out to be {other}, so I move on.",
-    "But this is {other} and not what is asked about.",
-    "This is {other}, however, so I look elsewhere.",
-)
-
-CORRECTION_OPTION: Phrases = (
-    "But this is {other}, which is not among the options.",
-    "On a closer look this is {other}, and that is no option.",
-    "That turns out to be {other}, so I move on.",
-    "This is {other}, however, which the question does not offer.",
-)
-
-OPENINGS: dict[str, Phrases] = {
-    "structure_localisation": (
-        "I need to find the place of the structure.",
-        "The question is where something lies, so I look for it.",
-        "I have to locate the structure before I can answer.",
-        "The place can be read off once the structure is found.",
-    ),
-    "spatial_localisation": (
-        "I need to know what lies where.",
-        "I compare the places of the structures on offer.",
-        "The question names a place, so I look at what lies there.",
-        "I go through the structures by their place.",
-    ),
-    "existence_verification": (
-        "I have to check what can really be seen.",
-        "Only the {kind} can tell what is there.",
-        "I look for evidence in the {kind}.",
-        "Before answering I check the {kind}.",
-    ),
-    "size_comparison": (
-        "The sizes have to be measured.",
-        "I measure the structures one by one.",
-        "Sizes are compared best by measuring.",
-        "I look at the extent of each structure.",
-    ),
-    "spatial_relation": (
-        "I compare the positions of the structures.",
-        "I look at where the structures lie to each other.",
-        "Their centres tell how the structures lie to each other.",
-        "The question is about relative positions.",
-    ),
-    "lesion_analysis": (
-        "I look for the abnormal region.",
-        "The finding has to be located first.",
-        "I examine the finding closely.",
-        "The question is about an abnormality, so I look for it.",
-    ),
-}
-
-LARGER: Phrases = (
-    "{Large} is about {times} times as large as {small}.",
-    "{Small} is smaller than {large}, {less} against {more}.",
-    "With {more} against {less}, {large} exceeds {small}.",
-    "Comparing the two, {large} is larger: {more} against {less}.",
-)
-OFFSET: Phrases = (
-    "Seen from {second}, the centre of {first} lies {offsets}.",
-    "From the centre of {second} to that of {first} it is {offsets}.",
-    "Compared with {second}, {first} has its centre {offsets}.",
-    "Going from {second} to {first} means moving {offsets}.",
-)
-
-LARGEST: Phrases = (
-    "Of these, {right} {is} the {most}.",
-    "{Right} {is} the {most} of them.",
-    "None of the others is {more} than {right}.",
-    "So {right} {is} the {most} here.",
-)
-LARGER_OF_TWO: Phrases = (
-    "Of the two, {right} {is} the {more}.",
-    "{Right} {is} the {more} of the pair.",
-    "So {right} {is} {more} than the other.",
-    "Between the two, {right} {is} the {more}.",
-)
-IN_RANGE: Phrases = (
-    "{Value} falls into the range of {range}.",
-    "A size of {value} belongs to {range}.",
-    "The range that holds {value} is {range}.",
-    "With {value}, only the range of {range} fits.",
-)
-THERE: Phrases = (
-    "So {name} can be made out, and the question is settled.",
-    "There is no doubt that {name} {is} there.",
-    "This shows that {name} {is} there.",
-    "{Name} can clearly be seen here.",
-)
-MISSING: Phrases = (
-    "I search the rest of the {kind} as well, but there is no sign of {missing}.",
-    "Nowhere in the {kind} do I find {missing}.",
-    "Going through the whole {kind}, I see no trace of {missing}.",
-    "No part of {missing} shows up, neither here nor elsewhere.",
-)
-BOTH_THERE: Phrases = (
-    "So {these} {are} there.",
-    "That shows {these} to be there.",
-    "With that, {these} {are} accounted for.",
-    "There is no doubt about {these}.",
-)
-NONE_THERE: Phrases = (
-    "There is no sign of {these}.",
-    "I cannot find {these}.",
-    "There is no trace of {these}.",
-    "Looking for {these}, I find nothing.",
-)
-MAINLY: Phrases = (
-    "The main direction is {right}.",
-    "In short, the direction is {right}.",
-    "The direction is mainly {right}.",
-    "For the most part, this is {right}.",
-)
-# In front of a clause that speaks for the right option, against a wrong one, or sums up.
-FOR: Phrases = ("", "Indeed, ", "In fact, ", "As it turns out, ", "I note that ")
-AGAINST: Phrases = ("By contrast, ", "On the other hand, ", "I can rule out one option: ", "For comparison, ")
-IN_SHORT: Phrases = ("So ", "In short, ", "That is, ", "This means that ", "Put simply, ")
-
-CONCLUSIONS: Phrases = (
-    "So the answer is {right} {letter}.",
-    "This points to {right} {letter}.",
-    "Therefore I choose {right} {letter}.",
-    "The right option is {right} {letter}.",
-    "Hence the answer is {right} {letter}.",
-    "All in all this means {right} {letter}.",
-    "That makes it {right} {letter}.",
-    "Taken together, the answer is {right} {letter}.",
-)
-
-IMPLICIT_OPENINGS: Phrases = (
-    "The description does not name its target, so I go by place and look.",
-    "I need the structure that matches every part of the description.",
-    "Let me match the description with what the {kind} shows.",
-    "The target has to be found from its description alone.",
-)
-IMPLICIT_FIRST: Phrases = (
-    "To begin with, {fact}.",
-    "The first clue is that {fact}.",
-    "According to the description, {fact}.",
-    "The question says that {fact}.",
-)
-IMPLICIT_CLUES: Phrases = (
-    "Moreover, {fact}.",
-    "Another clue is that {fact}.",
-    "In addition, {fact}.",
-    "It must also be true that {fact}.",
-)
-IMPLICIT_EXCLUDED: Phrases = (
-    "{Other} can be ruled out, since its centre lies {offsets} from the place that is meant.",
-    "It cannot be {other}, whose centre lies {offsets} from the place that is meant.",
-    "{Other} does not match, as its centre is found {offsets} from the place that is meant.",
-    "With its centre {offsets} from the place that is meant, {other} does not match.",
-)
-IMPLICIT_CONCLUSIONS: Phrases = (
-    "All of this fits {name}, which I mark with a tight box and two points inside.",
-    "Only {name} {matches} this, so I outline {them}.",
-    "I conclude that {name} {is} meant and mark {them}.",
-    "This describes {name}; the box goes tightly around {them}.",
-)
+SAY: dict[str, tuple[str, ...]] = wordings("reasoning")["say"]
+OPENINGS: dict[str, tuple[str, ...]] = {family: wordings(family)["openings"] for family in FAMILIES}
