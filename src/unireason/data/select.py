@@ -299,7 +299,7 @@ def near_pairs(packed: NDArray[np.uint8], owners: NDArray[np.integer[Any]], *, n
 
     Of ``near`` + 2 bands of bits, such a pair has two that are equal (Norouzi et al., Multi-Index Hashing, CVPR 2012, with one band more
     than theirs). So runs of pictures with one equal band are compared at once while they are short, and cut by a second band where they
-    are long: the work grows with the number of pictures and of pairs found, not with the square of the pictures.
+    are long, so that the work stays far below the square of the number; benchmarks/README.md has figures.
     """
     words = np.ascontiguousarray(packed).view(np.uint64)
     everything = np.arange(len(packed))
