@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import hashlib
 import json
+import math
 import os
 import re
 import shlex
@@ -15,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unireason import __version__
 from unireason.core.errors import FormatError, UniReasonError
@@ -27,6 +28,9 @@ from .frames import FrameRule
 from .item import CaseSource, Item, MaskRef, Skipped
 from .records import SCHEMA, SPLITS, schema
 from .select import NEAR, SHARES, check_shares
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # --- What a data set is built from. Everything in here shapes the result; workers and engine do not, and are not in here.
 
@@ -352,65 +356,108 @@ Progress = Callable[[int], None]
 
 
 class ShardWriter:
-    """Rows of one table and split as Parquet files of bounded size; a row group at a time is in memory."""
+    """Writes rows to ``<stem>-00000.parquet``, ``<stem>-00001.parquet``, ... of bounded size; a group of rows at a time is in memory.
 
-    def __init__(self, folder: Path, table: str, split: str, *, shard_rows: int) -> None:
-        self._folder, self._table, self._split = folder / table, table, split
-        self._most = shard_rows
-        self._buffer: list[dict[str, Any]] = []
+    Args:
+        folder: Created with the first row.
+        stem: Beginning of the file names.
+        schema: Columns.
+        rows: Rows of a file at most.
+        size: Bytes of a file at most, as ``add`` is told them; a single row may be larger.
+        group_rows: Rows of a group at most.
+        group_size: Bytes of a group at most, reached or just passed.
+        how: Options of the Parquet writer.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        stem: str,
+        schema: pa.Schema,
+        *,
+        rows: int,
+        group_rows: int,
+        size: float = math.inf,
+        group_size: float = math.inf,
+        how: Mapping[str, Any],
+    ) -> None:
+        self._folder, self._stem, self._schema, self._how = folder, stem, schema, how
+        self._rows, self._size, self._group_rows, self._group_size = rows, size, group_rows, group_size
+        self._group: list[Mapping[str, Any]] = []
+        self._group_bytes = self._file_rows = self._file_bytes = self._files = 0
         self._writer: Any = None
-        self._shards = self._in_shard = self.count = 0
 
-    def add(self, row: dict[str, Any]) -> None:
-        """Take one row."""
-        self._buffer.append(row)
-        self.count += 1
-        if len(self._buffer) == ROW_GROUP[self._table] or self._in_shard + len(self._buffer) == self._most:
-            self._flush()
+    def add(self, row: Mapping[str, Any], size: int = 0) -> None:
+        """Take one row; files are closed before one that does not fit any more."""
+        if self._file_rows >= self._rows or (self._file_rows and self._file_bytes + size > self._size):
+            self.close()
+        self._group.append(row)
+        self._file_rows += 1
+        self._file_bytes += size
+        self._group_bytes += size
+        if len(self._group) >= self._group_rows or self._group_bytes >= self._group_size:
+            self.flush()
 
-    def close(self) -> None:
-        """Write what is left."""
-        self._flush()
-        self._end_shard()
+    def flush(self) -> None:
+        """Write the rows in memory as a group, even if there are none; opens a file if none is open."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
 
-    def _flush(self) -> None:
-        if not self._buffer:
-            return
         if self._writer is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._writer = _writer(self._folder / f"{self._split}-{self._shards:05d}.parquet", self._table)
-        self._writer.write_table(_table(self._table, self._buffer))
-        self._in_shard += len(self._buffer)
-        self._buffer = []
-        if self._in_shard >= self._most:
-            self._end_shard()
+            self._writer = pq.ParquetWriter(self._folder / f"{self._stem}-{self._files:05d}.parquet", self._schema, **self._how)
+        try:
+            self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
+        except (pa.ArrowException, TypeError, OverflowError) as error:
+            raise FormatError(f"a row does not fit the columns of {self._stem} ({error})", str(self._schema.names)) from error
+        self._group, self._group_bytes = [], 0
 
-    def _end_shard(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
+        """Write what is left, unless something failed, and end the file."""
+        if self._group and not failed:
+            self.flush()
         if self._writer is not None:
             self._writer.close()
-            self._writer, self._in_shard = None, 0
-            self._shards += 1
+            self._writer = None
+            self._files += 1
+        self._group, self._file_rows, self._file_bytes, self._group_bytes = [], 0, 0, 0
+
+    @property
+    def untouched(self) -> bool:
+        """True if no file was begun."""
+        return not self._files and self._writer is None
 
 
-def _table(table: str, values: list[dict[str, Any]]) -> Any:
-    import pyarrow as pa
+def table_writers(folder: Path, shard_rows: int) -> dict[tuple[str, str], ShardWriter]:
+    """A writer for every table and split of a data set."""
+    return {
+        (table, split): ShardWriter(
+            folder / table,
+            split,
+            schema(table),
+            rows=IMAGE_SHARD_ROWS if table == "images" else shard_rows,
+            group_rows=ROW_GROUP[table],
+            how=_how(table),
+        )
+        for table in TABLES
+        for split in SPLITS
+    }
 
-    return pa.Table.from_pylist(values, schema=schema(table))
 
-
-def _writer(path: Path, table: str) -> Any:
-    import pyarrow.parquet as pq
-
+def _how(table: str) -> dict[str, Any]:
     # Pictures are compressed already; everything else shrinks a lot.
-    return pq.ParquetWriter(path, schema(table), compression="none" if table == "images" else "zstd")
+    return {"compression": "none" if table == "images" else "zstd"}
 
 
 def write_table(path: Path, table: str, values: list[dict[str, Any]]) -> None:
     """Write rows as one Parquet file, at once."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with _writer(partial, table) as writer:
-        writer.write_table(_table(table, values))
+    with pq.ParquetWriter(partial, schema(table), **_how(table)) as writer:
+        writer.write_table(pa.Table.from_pylist(values, schema=schema(table)))
     partial.replace(path)
 
 
@@ -421,13 +468,7 @@ def gather(
     # What an interrupted gathering left, whole or not, is no part of this one.
     for folder in (work.out, *(work.folder.parent / table for table in TABLES)):
         shutil.rmtree(folder, ignore_errors=True)
-    shards = {
-        (table, split): ShardWriter(
-            work.out, table, split, shard_rows=IMAGE_SHARD_ROWS if table == "images" else config.shard_rows
-        )
-        for table in TABLES
-        for split in SPLITS
-    }
+    shards = table_writers(work.out, config.shard_rows)
     tally, skipped = BuildTally(), [list(entry) for entry in work.read_plan().skipped]
     for unit in units:
         done = read_json(work.rows(unit))

@@ -45,7 +45,7 @@ from .records import (
 )
 from .regions import axial, busy
 from .scene import FAMILIES, IMPLICIT, DataQuestion, Scene, group
-from .select import Selector, assign, grouped, near_pairs, pack, perceptual_hash
+from .select import Selector, assign, duplicates, grouped, perceptual_hash
 
 # --- Units on the cores of one machine: a process pool that keeps little in flight and never outlives its parent.
 
@@ -350,9 +350,7 @@ def survey(config: BuildConfig, work: BuildFolder, units: Sequence[BuildUnit], p
         progress(unit.count)
     patients = list(numbers)
     write_json(work.peers, [scene_row(scene) for scene in peers.chosen()] if len(patients) >= LEAST_PATIENTS else [])
-    owner = np.array(owners)
-    pairs = near_pairs(pack(hashed), owner, near=config.near) if hashed else iter(())
-    groups = grouped(patients, ((int(owner[a]), int(owner[b])) for a, b in pairs))
+    groups = grouped(patients, duplicates(hashed, owners, near=config.near))
     write_json(work.splits, assign(patients, seed=config.seed, source=config.source, shares=config.shares, groups=groups))
 
 

@@ -247,8 +247,10 @@ NEAR = 12
 """Hashes that differ in at most this many bits count as the same picture."""
 
 _VOLUME_SLICES = (1, 3, 5, 7)  # eighths of the height
-_PAIRS_AT_ONCE = 1 << 22
-_ONES = np.array([value.bit_count() for value in range(256)], np.uint16)
+_PAIRS_AT_ONCE = 1 << 18
+_LONG_RUN = 32  # pictures with one equal band, from which a second band is asked for
+_MOST_BANDS = 40
+_ONES = np.array([value.bit_count() for value in range(1 << 16)], np.uint8).astype(np.uint16)
 
 
 def perceptual_hash(case: Case) -> str:
@@ -293,30 +295,62 @@ def pack(hashes: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def near_pairs(packed: NDArray[np.uint8], owners: NDArray[np.integer[Any]], *, near: int = NEAR) -> Iterator[tuple[int, int]]:
-    """All pairs of pictures of different owners that lie within ``near`` bits."""
+    """All pairs of pictures of different owners that lie within ``near`` bits, each at least once.
+
+    Of ``near`` + 2 bands of bits, such a pair has two that are equal (Norouzi et al., Multi-Index Hashing, CVPR 2012, with one band more
+    than theirs). So runs of pictures with one equal band are compared at once while they are short, and cut by a second band where they
+    are long, so that the work stays far below the square of the number; benchmarks/README.md has figures.
+    """
+    words = np.ascontiguousarray(packed).view(np.uint64)
+    everything = np.arange(len(packed))
+    if near > _MOST_BANDS:  # bands of a few bits divide nothing
+        yield from _close(words, owners, everything, np.zeros(len(packed), np.uint64), near)
+        return
     bits = np.unpackbits(packed, axis=1)
-    for band in np.array_split(np.arange(BITS), near + 1):
-        keys = np.packbits(bits[:, band], axis=1)
-        words = np.ascontiguousarray(keys).view([("", np.uint8, keys.shape[1])]).ravel()
-        order = np.argsort(words, kind="stable")
-        edges = np.flatnonzero(words[order][1:] != words[order][:-1]) + 1
-        for members in np.split(order, edges):
-            if len(members) > 1:
-                yield from _close(packed, owners, members, near)
+    # Bits that tell pictures apart are dealt out evenly: a band of bits in which nearly all agree would divide nothing.
+    dealt = np.argsort(np.abs(bits.mean(axis=0) - 0.5), kind="stable")
+    weights = 1 << np.arange(math.ceil(BITS / (near + 2)), dtype=np.uint64)
+    keys = [bits[:, (own := dealt[band :: near + 2])] @ weights[: len(own)] for band in range(near + 2)]
+    for band, key in enumerate(keys):
+        _, run, length = np.unique(key, return_inverse=True, return_counts=True)
+        long = length[run] > _LONG_RUN
+        yield from _close(words, owners, everything[~long], run[~long], near)
+        members, run = everything[long], run[long].astype(np.uint64)
+        for other in keys[band + 1 :] if len(members) else ():
+            yield from _close(words, owners, members, (run << np.uint64(len(weights))) | other[members], near)
 
 
 def _close(
-    packed: NDArray[np.uint8], owners: NDArray[np.integer[Any]], members: NDArray[np.intp], near: int
+    words: NDArray[np.uint64], owners: NDArray[np.integer[Any]], members: NDArray[np.intp], key: NDArray[Any], near: int
 ) -> Iterator[tuple[int, int]]:
-    """Close pairs among pictures that share a band, in blocks of bounded memory."""
-    rows = max(1, _PAIRS_AT_ONCE // (len(members) * packed.shape[1]))
-    for start in range(0, len(members), rows):
-        left = members[start : start + rows]
-        apart = _ONES[packed[left][:, None] ^ packed[members][None]].sum(axis=2)
-        other = owners[left][:, None] != owners[members][None]
-        for a, b in zip(*np.nonzero((apart <= near) & other), strict=True):
-            if left[a] < members[b]:
-                yield int(left[a]), int(members[b])
+    """Close pairs among members of one key: each is held against the next of its key, then the one after, in bounded memory."""
+    order = np.argsort(key, kind="stable")
+    members, key = members[order], key[order]
+    left = np.arange(len(members))
+    step = 0
+    while len(left):
+        step += 1
+        left = left[left + step < len(members)]
+        left = left[key[left] == key[left + step]]
+        for start in range(0, len(left), _PAIRS_AT_ONCE):
+            a, b = (members[left[start : start + _PAIRS_AT_ONCE] + d] for d in (0, step))
+            apart = _ONES[(words[a] ^ words[b]).view(np.uint16)].sum(axis=1)
+            found = (apart <= near) & (owners[a] != owners[b])
+            yield from zip(np.minimum(a, b)[found].tolist(), np.maximum(a, b)[found].tolist(), strict=True)
+
+
+def duplicates(hashes: Sequence[str], owners: Sequence[int], *, near: int = NEAR) -> Iterator[tuple[int, int]]:
+    """Pairs of owners that join all owners of near-duplicate pictures, through others where need be.
+
+    Of pictures with one hash, the first stands for all: so the pairs stay few however often a picture comes.
+    """
+    first: dict[str, int] = {}
+    for text, owner in zip(hashes, owners, strict=True):
+        if first.setdefault(text, owner) != owner:
+            yield first[text], owner
+    if first:
+        held = np.fromiter(first.values(), np.int64, len(first))
+        yield from ((int(held[a]), int(held[b])) for a, b in near_pairs(pack(list(first)), held, near=near))
 
 
 def grouped(patients: Sequence[str], pairs: Iterator[tuple[int, int]]) -> dict[str, str]:

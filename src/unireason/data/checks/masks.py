@@ -13,7 +13,8 @@ from scipy import ndimage
 
 from unireason.core.errors import UniReasonError
 from unireason.core.types import Look
-from unireason.data.item import CaseSource, Item, Loaded, Skipped
+from unireason.data.item import CaseSource, Item, Loaded
+from unireason.data.reader import CaseReader
 from unireason.data.records import CaseRecord, SampleRecord
 from unireason.data.scene import Structure, readable
 from unireason.metrics.boxes import box_iou
@@ -44,7 +45,7 @@ class OpenedMasks:
 
     def __init__(self, source: CaseSource) -> None:
         self._source = source
-        self._items = self._listed()
+        self._reader = CaseReader(source)
         self._loaded: Loaded | None = None
         self._failed = ""
         self._missing = 0
@@ -71,22 +72,17 @@ class OpenedMasks:
             found.add(CHECK, detail, case=case.scene.case)
         return facts if facts.shape == case.scene.shape else None
 
-    def _listed(self) -> Iterator[Item]:
-        return (item for item in self._source.items() if not isinstance(item, Skipped))
-
     def _find(self, wanted: str) -> Item:
         """The item of an identifier, searched from where the last one was and once more from the beginning."""
         if self._missing >= GIVE_UP:
             raise UniReasonError(
                 f"the source lacks {GIVE_UP} items of the data set", "the source that it was built from", "give --root"
             )
-        for _ in range(2):
-            for item in self._items:
-                if item.id == wanted:
-                    return item
-            self._items = self._listed()
-        self._missing += 1
-        raise LookupError(wanted)
+        item = self._reader.find(wanted)
+        if item is None:
+            self._missing += 1
+            raise LookupError(wanted)
+        return item
 
 
 def _frame(case: CaseRecord, facts: MaskFacts, loaded: Loaded) -> Iterator[str]:

@@ -24,7 +24,7 @@ from unireason.data.records import SPLITS, SampleRecord
 from unireason.data.scene import LETTERS
 
 from . import WRITABLE, umrg, unimed_cot
-from .tables import Cut, FormatEntry, Shards, as_structs, entries, picture_id, pose, stem, whole
+from .tables import Cut, FormatEntry, as_structs, entries, picture_id, pose, shards, stem, whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -269,10 +269,10 @@ def schema() -> pa.Schema:
 def write_verl(folder: Path, split: str, entries: Iterable[FormatEntry], *, album: Album) -> int:
     """Write one split as ``<split>-00000.parquet``, ..."""
     count = 0
-    with Shards(folder, split, schema()) as shards:
+    with shards(folder, split, schema()) as writer:
         for entry in entries:
             for sample in entry.samples:
-                shards.add(_row(entry, sample, count, album))
+                writer.add(_row(entry, sample, count, album))
                 count += 1
     return count
 

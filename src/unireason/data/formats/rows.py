@@ -24,7 +24,7 @@ from unireason import imaging
 from unireason.core.errors import FormatError, ImageReadError, UniReasonError
 from unireason.core.store import json_text
 from unireason.core.types import Box, Box2D, Case, Frame, Look
-from unireason.data.build_store import IMAGE_SHARD_ROWS, TABLES, BuildTally, ShardWriter
+from unireason.data.build_store import BuildTally, table_writers
 from unireason.data.checks.pictures import box_fault, off_mask
 from unireason.data.frames import FrameRule, mask_on_frame, model_pictures, png
 from unireason.data.item import Item, Loaded
@@ -450,11 +450,7 @@ class Shelving:
         self._reasons: Counter[str] = Counter()
         self._other_crops = 0
         self._cases: set[str] = set()
-        self._writers = {
-            (table, split): ShardWriter(folder, table, split, shard_rows=IMAGE_SHARD_ROWS if table == "images" else _SHARD_ROWS)
-            for table in TABLES
-            for split in SPLITS
-        }
+        self._writers = table_writers(folder, _SHARD_ROWS)
 
     def leave_out(self, row: str, why: LeftOut) -> None:
         """Note a row that is not taken in."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -19,9 +18,10 @@ from numpy.typing import NDArray
 
 from unireason.core.errors import FormatError, ImageReadError, UniReasonError
 from unireason.core.types import Frame, Problem
+from unireason.data.build_store import ShardWriter
 from unireason.data.dataset import Dataset
 from unireason.data.frames import FrameRule, embedded, from_png, png
-from unireason.data.item import CaseSource, Item, Loaded
+from unireason.data.reader import CaseReader
 from unireason.data.records import CaseRecord, ImageRecord, SampleRecord
 from unireason.grounding import crop, grammar
 from unireason.grounding.crop import Rect, plan
@@ -159,60 +159,25 @@ def sound(rows: Iterable[R | FormatError]) -> Iterator[R]:
         yield row
 
 
-class Shards:
-    """Writes rows to ``<stem>-00000.parquet``, ``<stem>-00001.parquet``, ..."""
-
-    def __init__(self, folder: Path, stem: str, schema: pa.Schema, *, max_bytes: int = MAX_BYTES, pictures: bool = False) -> None:
-        """Set where to write and how large a file may grow."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._stem, self._schema = folder, stem, schema
-        self._max_bytes = max_bytes
-        # Dictionaries and compression cost time and gain nothing on picture files.
-        self._how: dict[str, Any] = {"compression": "none", "use_dictionary": False} if pictures else {"compression": "zstd"}
-        self._group: list[Mapping[str, Any]] = []
-        self._group_bytes = self._file_rows = self._file_bytes = self._files = 0
-        self._writer: Any = None
-
-    def __enter__(self) -> Shards:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None and not self._files and self._writer is None:
-            self._flush()
-        self._close(failed=kind is not None)
-
-    def add(self, row: Mapping[str, Any], size: int = 0) -> None:
-        """Add one row."""
-        if self._file_rows >= MAX_ROWS or (self._file_rows and self._file_bytes + size > self._max_bytes):
-            self._close()
-        self._group.append(row)
-        self._file_rows += 1
-        self._file_bytes += size
-        self._group_bytes += size
-        if len(self._group) >= _GROUP_ROWS or self._group_bytes >= _GROUP_BYTES:
-            self._flush()
-
-    def _flush(self) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        if self._writer is None:
-            path = self._folder / f"{self._stem}-{self._files:05d}.parquet"
-            self._writer = pq.ParquetWriter(path, self._schema, **self._how)
-        try:
-            self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
-        except (pa.ArrowException, TypeError, OverflowError) as error:
-            raise FormatError(f"a row does not fit the columns of {self._stem} ({error})", str(self._schema.names)) from error
-        self._group, self._group_bytes = [], 0
-
-    def _close(self, *, failed: bool = False) -> None:
-        if self._group and not failed:
-            self._flush()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-            self._files += 1
-        self._group, self._file_rows, self._file_bytes, self._group_bytes = [], 0, 0, 0
+@contextmanager
+def shards(
+    folder: Path, stem: str, schema: pa.Schema, *, max_bytes: int = MAX_BYTES, pictures: bool = False
+) -> Iterator[ShardWriter]:
+    """A writer of ``<stem>-00000.parquet``, ...; without a row there is one file that tells the columns."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # Dictionaries and compression cost time and gain nothing on picture files.
+    how: dict[str, Any] = {"compression": "none", "use_dictionary": False} if pictures else {"compression": "zstd"}
+    writer = ShardWriter(
+        folder, stem, schema, rows=MAX_ROWS, size=max_bytes, group_rows=_GROUP_ROWS, group_size=_GROUP_BYTES, how=how
+    )
+    try:
+        yield writer
+        if writer.untouched:
+            writer.flush()
+    except BaseException:
+        writer.close(failed=True)
+        raise
+    writer.close()
 
 
 def _from(metadata: Any, start: int) -> tuple[list[int], int]:
@@ -352,15 +317,22 @@ class FormatEntry:
 
 def entries(dataset: Dataset, split: str, *, root: Path | None = None) -> Iterator[FormatEntry]:
     """The cases of a split, in order, one in memory at a time."""
+    from unireason.data.regions import axial
+
     samples = _Groups(dataset.samples(split), lambda sample: sample.case, "samples")
     images = _Groups(dataset.images(split), lambda image: image.case, "pictures")
     inside = bool(dataset.files("images", split))
-    shelf: _Shelf | None = None
+    reader: CaseReader | None = None
     for case in dataset.cases(split):
         asked, kept = samples.take(case.scene.case), images.take(case.scene.case)
         if not inside:
-            shelf = shelf or _Shelf(dataset.source(root), FrameRule.from_json(dataset.manifest.get("config", {}).get("frame")))
-            kept = shelf.pictures(case)
+            if reader is None:
+                reader = CaseReader(dataset.source(root))
+                rule = FrameRule.from_json(dataset.manifest.get("config", {}).get("frame"))
+            loaded = reader.load(case.item)
+            if loaded is None:
+                raise ImageReadError(f"the source has no item {case.item!r}", "the source of the data set", "check --root")
+            kept = tuple(embedded(loaded if case.slice < 0 else axial(loaded, case.slice), case.scene, rule))
         yield _entry(case, asked, kept)
     samples.end()
     images.end()
@@ -422,31 +394,3 @@ class _Groups(Generic[T]):
                 "a data set as the builder writes it",
                 "build the data set again",
             )
-
-
-class _Shelf:
-    """Items of a source, found in one pass as long as they are asked for in order; the last one stays loaded."""
-
-    def __init__(self, source: CaseSource, rule: FrameRule) -> None:
-        self._source, self._rule = source, rule
-        self._items = iter(source.items())
-        self._item: Item | None = None
-        self._loaded: Loaded | None = None
-
-    def pictures(self, case: CaseRecord) -> tuple[ImageRecord, ...]:
-        """The pictures of a case as if they were embedded."""
-        from unireason.data.regions import axial
-
-        if self._item is None or self._item.id != case.item:
-            self._item, self._loaded = self._find(case), None
-        self._loaded = self._loaded or self._source.load(self._item)
-        shown = self._loaded if case.slice < 0 else axial(self._loaded, case.slice)
-        return tuple(embedded(shown, case.scene, self._rule))
-
-    def _find(self, case: CaseRecord) -> Item:
-        for _ in range(2):  # once from here to the end, once from the start
-            for item in self._items:
-                if isinstance(item, Item) and item.id == case.item:
-                    return item
-            self._items = iter(self._source.items())
-        raise ImageReadError(f"the source has no item {case.item!r}", "the source of the data set", "check --root")

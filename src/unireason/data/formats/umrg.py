@@ -162,7 +162,7 @@ def as_row(row: UmrgRow) -> tuple[dict[str, Any], int]:
 def write(folder: Path, rows: Iterable[UmrgRow], *, prefix: str = "train", max_bytes: int = tables.MAX_BYTES) -> int:
     """Write rows to ``<prefix>-00000.parquet``, ...; returns how many."""
     count = 0
-    with tables.Shards(folder, prefix, schema(), max_bytes=max_bytes, pictures=True) as shards:
+    with tables.shards(folder, prefix, schema(), max_bytes=max_bytes, pictures=True) as shards:
         for row in rows:
             shards.add(*as_row(row))
             count += 1

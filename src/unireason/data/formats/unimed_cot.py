@@ -152,7 +152,7 @@ def write(
     counts = dict.fromkeys(_COLUMNS, 0)
     with ExitStack() as stack:
         shards = {
-            name: stack.enter_context(tables.Shards(folder / name, prefix, schema(name), max_bytes=max_bytes))
+            name: stack.enter_context(tables.shards(folder / name, prefix, schema(name), max_bytes=max_bytes))
             for name in _COLUMNS
         }
         for row in rows:

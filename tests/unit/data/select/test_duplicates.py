@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from unireason.core.types import Case
-from unireason.data.select import NEAR, grouped, near_pairs, pack, perceptual_hash
+from unireason.data.select import NEAR, duplicates, grouped, near_pairs, pack, perceptual_hash
 from unireason.data.sources.phantom import generate, image_case
 
 
@@ -83,3 +83,21 @@ def test_groups_join_through_others() -> None:
 def test_a_chain_of_many_is_one_group(count: int) -> None:
     names = [f"{i:03d}" for i in range(count)]
     assert set(grouped(names, ((i, i + 1) for i in range(count - 1))).values()) == {"000"}
+
+
+@pytest.mark.parametrize(("spread", "near"), [(256, 0), (256, NEAR), (9, NEAR), (9, 30), (3, 60)])
+def test_the_search_equals_comparing_all_where_hashes_are_alike(spread: int, near: int) -> None:
+    rng = np.random.default_rng(spread + near)
+    packed = np.repeat(rng.integers(0, 256, (3, 32), np.uint8), 100, axis=0)
+    for row in packed:
+        for bit in rng.choice(256, rng.integers(0, 25), replace=False) % spread * (256 // spread):
+            row[bit // 8] ^= np.uint8(1 << (bit % 8))
+    owners = rng.integers(0, 100, len(packed))
+    apart = np.unpackbits(packed[:, None] ^ packed[None], axis=2).sum(axis=2)
+    wanted = {(int(i), int(j)) for i, j in np.argwhere((apart <= near) & (owners[:, None] != owners)) if i < j}
+    assert wanted
+    assert set(near_pairs(packed, owners, near=near)) == wanted
+    names = [f"{i:03d}" for i in range(100)]
+    joined = grouped(names, ((int(owners[a]), int(owners[b])) for a, b in wanted))
+    hashes = [row.tobytes().hex() for row in packed]
+    assert grouped(names, duplicates(hashes, owners.tolist(), near=near)) == joined
