@@ -66,11 +66,7 @@ class IndexEntry:
 
 
 def write_index(
-    entries: Sequence[IndexEntry],
-    path: str | os.PathLike[str],
-    *,
-    title: str,
-    summary: Mapping[str, Any] | None = None,
+    entries: Sequence[IndexEntry], path: str | os.PathLike[str], *, title: str, summary: Mapping[str, Any] | None = None
 ) -> Path:
     """Write the index of many traces.
 

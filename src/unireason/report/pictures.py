@@ -449,12 +449,7 @@ def mask_picture(
 
 
 def mask_montage(
-    case: Case,
-    mask: NDArray[np.bool_],
-    *,
-    boxes: Sequence[Box] = (),
-    points: Sequence[Point] = (),
-    window: str = "auto",
+    case: Case, mask: NDArray[np.bool_], *, boxes: Sequence[Box] = (), points: Sequence[Point] = (), window: str = "auto"
 ) -> NDArray[np.uint8]:
     """Up to nine slices of a volume, evenly from the first to the last that holds a mask voxel, three in a row."""
     if case.kind != "volume":
@@ -511,12 +506,7 @@ def _fullest(case: Case, mask: NDArray[np.bool_], boxes: Sequence[Box], points: 
 
 
 def _drawn(
-    case: Case,
-    mask: NDArray[np.bool_],
-    z: int,
-    prompt: tuple[Sequence[Box], Sequence[Point]],
-    window: windows.Window,
-    side: int,
+    case: Case, mask: NDArray[np.bool_], z: int, prompt: tuple[Sequence[Box], Sequence[Point]], window: windows.Window, side: int
 ) -> Image.Image:
     """One slice, its longer side ``side`` pixels, with everything that lies on it."""
     volume = case.kind == "volume"

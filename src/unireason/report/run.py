@@ -24,8 +24,9 @@ from . import run_tables as tables
 from . import trace as sections
 from .html import CONTRADICTS, addresses, banner, escape, fit, of_results, percent, plural, render, static
 from .pictures import spread
+from .plots import write_reliability
 from .rollouts import bare_scene, look_tag
-from .run_tables import SHOWN, TAGS, run_markdown, write_reliability
+from .run_tables import SHOWN, TAGS, run_markdown
 
 # --- Questions of a run as cards: the picture with its box, what was asked, the options, the reasoning, the answer; and the
 # filter over them.
