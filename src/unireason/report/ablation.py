@@ -12,12 +12,10 @@ from typing import Any
 
 from unireason.core.store import write_bytes
 
-from .html import RESEARCH_ONLY, banner, escape, number, of_results, percent, plural, render, static
+from .html import RESEARCH_ONLY, escape, number, of_results, percent, plural, row, sheet
+from .html import table as html_table
 from .plots import draw
 from .run_tables import cell
-
-# --- The page of an ablation: one table, one picture, and the claims with what became of them; as HTML, Markdown and PNG.
-
 
 NAME = "ablation"
 """Name of the three files, without their ends."""
@@ -33,7 +31,7 @@ _READING = (
     " crossed with patients, Student's t. Differences are paired by seed and question, in percentage points. Box IoU: over true looks,"
     " a look that was not made counts 0. Seen: training samples about volumes and images, with those of the arms before."
 )
-Cell = tuple[str, str]
+Noted = tuple[str, str]
 """What a cell says, and its interval or a remark."""
 
 
@@ -53,17 +51,18 @@ def write_ablation(results: Mapping[str, Any], folder: Path) -> Path:
     picture = draw(results)
     write_bytes(folder / f"{NAME}.png", picture)
     write_bytes(folder / f"{NAME}.md", _markdown(results).encode("utf-8"))
-    style = "\n".join(static(name) for name in ("base.css", "index.css", "dataset.css", "ablation.css"))
-    values = {
-        "title": "Ablation",
-        "facts": escape(_facts(results)),
-        "claims": _claims(results),
-        "table": _html_table(results),
-        "picture": "data:image/png;base64," + base64.b64encode(picture).decode("ascii"),
-        "reading": escape(_READING),
-    }
-    page = render(f"{NAME}.html", about="ablation", style=style, script="", values=values, head=banner(cautions(results)))
-    return write_bytes(folder / f"{NAME}.html", page.encode("utf-8"))
+    shown = "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
+    head, rows = _cells(results)
+    body = "".join(row(*(f"{escape(value)}<small>{escape(note)}</small>" for value, note in own)) for own in rows)
+    arms = html_table("arms", map(escape, head), body)
+    parts = [
+        f'<section class="card panel"><h2>Claims</h2>{_claims(results)}</section>',
+        f'<section class="card panel wide"><h2>Arms</h2>{arms}<p class="note">{escape(_READING)}</p></section>',
+        f'<figure class="card figure"><img src="{shown}" alt="Accuracy of every arm: seeds, mean and 95% interval"></figure>',
+    ]
+    facts, styles = escape(_facts(results)), ("dataset", "ablation")
+    page = sheet("ablation", "Ablation", facts, parts, sheets=styles, cautions=cautions(results))
+    return write_bytes(folder / f"{NAME}.html", page)
 
 
 def cautions(results: Mapping[str, Any]) -> list[str]:
@@ -95,7 +94,7 @@ def _claim(results: Mapping[str, Any], claim: Mapping[str, Any]) -> tuple[str, s
     return _VERDICTS[claim["verdict"]], f"{claim['text'].rstrip('.')}. {measured}."
 
 
-def _cells(results: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]]:
+def _cells(results: Mapping[str, Any]) -> tuple[list[str], list[list[Noted]]]:
     """Head and rows; every row begins with the title of its arm."""
     arms = results["arms"]
     groups = [g for g in ("volume", "image") if g in arms[0]]
@@ -103,7 +102,7 @@ def _cells(results: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]]:
     head = ["Arm", *(f"{_GROUPS[g]} accuracy" for g in groups), "Box IoU", *(f"{_GROUPS[g]} difference" for g in groups), "Seen"]
     rows = []
     for arm in arms:
-        row: list[Cell] = [(arm["title"], "reference" if arm["name"] == results["reference"] else "")]
+        row: list[Noted] = [(arm["title"], "reference" if arm["name"] == results["reference"] else "")]
         row += [(percent(arm[g]["accuracy"]), _share_range(arm[g]["ci95"])) for g in groups]
         row.append(_overlap(arm["all"]))
         row += [_difference(differences.get((arm["name"], g))) for g in groups]
@@ -111,7 +110,7 @@ def _cells(results: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]]:
     return head, rows
 
 
-def _overlap(scores: Mapping[str, Any]) -> Cell:
+def _overlap(scores: Mapping[str, Any]) -> Noted:
     """A model without boxes has none to be scored; one that is shown no crops has."""
     if scores["mean_box_iou"] is None or not (scores["looked"] or scores["mean_box_iou"]):
         return _DASH, ""
@@ -119,14 +118,14 @@ def _overlap(scores: Mapping[str, Any]) -> Cell:
     return f"{scores['mean_box_iou']:.2f}", f"{low:.2f}{_DASH}{high:.2f}"
 
 
-def _difference(found: Mapping[str, Any] | None) -> Cell:
+def _difference(found: Mapping[str, Any] | None) -> Noted:
     if found is None:
         return "", ""
     low, high = (_points(v) for v in found["ci95"])
     return _points(found["difference"]), f"{low} to {high}"
 
 
-def _seen(arm: Mapping[str, Any]) -> Cell:
+def _seen(arm: Mapping[str, Any]) -> Noted:
     seen = arm["exposure"]
     steps = f"{arm['steps']:,} steps"
     if seen["volume"] is None:
@@ -158,16 +157,6 @@ def _claims(results: Mapping[str, Any]) -> str:
         verdict, rest = _claim(results, claim)
         rows.append(f'<li class="check"><b class="{kind}">{escape(verdict)}</b> {escape(rest)}</li>')
     return f"<ul>{''.join(rows)}</ul>" if rows else '<p class="none">The file names no claim.</p>'
-
-
-def _html_table(results: Mapping[str, Any]) -> str:
-    head, rows = _cells(results)
-    heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in head)
-    body = ""
-    for row in rows:
-        first, *others = (f"{escape(value)}<small>{escape(note)}</small>" for value, note in row)
-        body += f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in others)}</tr>'
-    return f'<table class="arms"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def _markdown(results: Mapping[str, Any]) -> str:

@@ -18,12 +18,26 @@ from unireason.core.errors import FormatError
 from unireason.core.store import write_bytes
 from unireason.core.types import Frame
 
-from .html import CONTRADICTS, addresses, banner, bar, escape, fit, interval_text, of_results, percent, plural, render, static
+from .html import (
+    CONTRADICTS,
+    addresses,
+    bar,
+    checkpoint,
+    dotted,
+    escape,
+    figure,
+    figures,
+    fit,
+    interval_text,
+    of_results,
+    percent,
+    plural,
+    row,
+    sheet,
+    table,
+)
 from .run_tables import left_out
 from .trace import mark
-
-# --- The page of an evidence check: one table of all conditions, the reliance, and questions whose answers flipped or survived.
-
 
 _LONGEST, _BYTES = 336, 120_000  # pixels of a picture's longer side, bytes of the pictures of a question
 _ASKED, _INSTEAD = 2, 6  # tones of the boxes
@@ -80,35 +94,35 @@ def write_evidence(
         FormatError: Pictures and frame of a question do not belong together.
         UniReasonError: The file cannot be written.
     """
-    style = "\n".join(static(name) for name in ("base.css", "index.css", "dataset.css", "rollouts.css", "evidence.css"))
     condition = str(results["reliance_condition"]).replace("_", " ")
-    values = {
-        "title": "Evidence check",
-        "facts": _facts(results["manifest"]),
-        "table": _table(results),
-        "flips": _list(f"Flips: right under true, wrong under {condition}", flips),
-        "survivors": _list(f"Survivors: right under true, and right again under {condition}", survivors),
-    }
-    return write_bytes(
-        path,
-        render(
-            "evidence.html", about="evaluation", style=style, script="", values=values, head=banner(of_results(results))
-        ).encode("utf-8"),
+    made = results["manifest"]
+    facts = [
+        f"suite {made['suite']}",
+        plural(made["questions"], "question"),
+        f"seed {made['seed']}",
+        checkpoint(made["checkpoint"]),
+    ]
+    page = sheet(
+        "evaluation",
+        "Evidence check",
+        dotted(facts),
+        [
+            f'<section class="card panel wide">{_table(results)}</section>',
+            _list(f"Flips: right under true, wrong under {condition}", flips),
+            _list(f"Survivors: right under true, and right again under {condition}", survivors),
+        ],
+        sheets=("dataset", "rollouts", "evidence"),
+        cautions=of_results(results),
     )
-
-
-def _facts(manifest: Mapping[str, Any]) -> str:
-    model = manifest["checkpoint"]
-    words = [f"suite {manifest['suite']}", plural(manifest["questions"], "question"), f"seed {manifest['seed']}"]
-    words.append(f"checkpoint {model['name']} {str(model['sha256'])[:12]}".strip())
-    return " · ".join(escape(word) for word in words)
+    return write_bytes(path, page)
 
 
 def _table(results: Mapping[str, Any]) -> str:
-    found = results["reliance"]
-    value = _DASH if found["value"] is None else f"{found['value']:.2f}"
-    note = "undefined: not above chance" if found["value"] is None else _interval(found["ci95"])
-    true = results["conditions"]["true"]
+    found, true = results["reliance"], results["conditions"]["true"]
+    value, note = _DASH, "undefined: not above chance"
+    if found["value"] is not None:
+        value = f"{found['value']:.2f}"
+        note = f"95% interval {_range(found['ci95'])}" if found["ci95"] else "one patient: no interval"
     large = [
         ("Evidence reliance", value, note),
         ("Accuracy", percent(true["accuracy"]), interval_text(_ends(true))),
@@ -116,15 +130,25 @@ def _table(results: Mapping[str, Any]) -> str:
         ("Looked", percent(results["looked"]), ""),
         ("Letter against text", percent(true.get("mismatch_rate"), 1), "of answers contradict themselves"),
     ]
-    figures = "".join(f"<div><dt>{n}</dt><dd>{v}{f'<small>{m}</small>' if m else ''}</dd></div>" for n, v, m in large)
-    rows = "".join(_row(name, part) for name, part in results["conditions"].items())
+    rows = ""
+    for name, part in results["conditions"].items():
+        lost, kept = part.get("reliance"), part.get("survival")
+        reliance = "" if lost is None else _DASH
+        if lost is not None and lost["value"] is not None:
+            reliance = f"<b>{lost['value']:.2f}</b> <small>{_range(lost['ci95']) if lost['ci95'] else ''}</small>"
+        rows += row(
+            f"<b>{escape(name.replace('_', ' '))}</b><small>{escape(part['meaning'])}</small>",
+            ("chart", bar(part["accuracy"], _ends(part), part["chance"])),
+            ("value", percent(part["accuracy"])),
+            interval_text(_ends(part)) or _DASH,
+            ("spare", f"{part['n']:,}"),
+            ("spare", percent(kept["value"]) if kept else ""),
+            reliance,
+        )
+    heads = ("Condition", ("chart", ""), "Accuracy", "95% interval", ("spare", "Questions"), ("spare", "Survival"), "Reliance")
     left = [str(name).replace("_", " ") for name in results["left_out"]]
     return (
-        f"{left_out(results['unreadable'])}"
-        f'<dl class="large">{figures}</dl><table class="conditions"><thead><tr><th scope="col">Condition</th>'
-        '<th scope="col" class="chart"></th><th scope="col">Accuracy</th><th scope="col">95% interval</th>'
-        '<th scope="col" class="spare">Questions</th><th scope="col" class="spare">Survival</th>'
-        f'<th scope="col">Reliance</th></tr></thead><tbody>{rows}</tbody></table>'
+        f"{left_out(results['unreadable'])}{figures(large)}{table('conditions', heads, rows)}"
         '<p class="legend"><span class="whisker"></span>95% interval<span class="dash"></span>chance</p>'
         '<p class="note">Survival: share of right answers under true that are right again. Reliance: share of the accuracy above '
         "chance that is lost; 0 if nothing is, 1 if what is left is no better than guessing.</p>"
@@ -132,30 +156,9 @@ def _table(results: Mapping[str, Any]) -> str:
     )
 
 
-def _row(name: str, part: Mapping[str, Any]) -> str:
-    lost, kept = part.get("reliance"), part.get("survival")
-    reliance = ""
-    if lost is not None:
-        reliance = (
-            _DASH
-            if lost["value"] is None
-            else f"<b>{lost['value']:.2f}</b> <small>{_range(lost['ci95']) if lost['ci95'] else ''}</small>"
-        )
-    drawn = bar(part["accuracy"], _ends(part), part["chance"])
-    return (
-        f'<tr><th scope="row"><b>{escape(name.replace("_", " "))}</b><small>{escape(part["meaning"])}</small></th>'
-        f'<td class="chart">{drawn}</td><td class="value">{percent(part["accuracy"])}</td><td>{interval_text(_ends(part)) or _DASH}</td>'
-        f'<td class="spare">{part["n"]:,}</td><td class="spare">{percent(kept["value"]) if kept else ""}</td><td>{reliance}</td></tr>'
-    )
-
-
 def _ends(part: Mapping[str, Any]) -> Any:
     """The interval over patients; that over questions where no patient is known."""
     return part.get("ci95_patients", part["ci95"])
-
-
-def _interval(ends: Sequence[float] | None) -> str:
-    return f"95% interval {_range(ends)}" if ends else "one patient: no interval"
 
 
 def _range(ends: Sequence[float]) -> str:
@@ -168,9 +171,9 @@ def _list(title: str, flips: Sequence[Flip]) -> str:
 
 
 def _card(flip: Flip) -> str:
-    kind = "3D" if flip.frame.kind == "volume" else "2D"
+    kind, expected = "3D" if flip.frame.kind == "volume" else "2D", ("", ' class="expected"')
     options = "".join(
-        f'<li class="option"><b>{chr(65 + n)}</b><span{_expected(flip, n)}>{escape(text)}</span></li>'
+        f'<li class="option"><b>{chr(65 + n)}</b><span{expected[chr(65 + n) == flip.gold]}>{escape(text)}</span></li>'
         for n, text in enumerate(flip.options)
     )
     said = "".join(
@@ -183,10 +186,6 @@ def _card(flip: Flip) -> str:
         f'<h3>{escape(flip.question)}</h3><ul class="options">{options}</ul>'
         f'<p class="reply right">{escape(flip.gold)}</p><ul class="said">{said}</ul></div></li>'
     )
-
-
-def _expected(flip: Flip, place: int) -> str:
-    return ' class="expected"' if chr(65 + place) == flip.gold else ""
 
 
 def _shots(flip: Flip) -> str:
@@ -202,14 +201,8 @@ def _shots(flip: Flip) -> str:
         views = [("no look", frame.depth // 2, None, 0)]
     links = addresses([fit(pictures[z], _LONGEST) for _, z, _, _ in views], budget=_BYTES)
     scale = 100 / max(frame.width, frame.height)
-    width, height = frame.width * scale, frame.height * scale
-    figures = []
+    size, shots = (frame.width * scale, frame.height * scale), ""
     for place, ((name, z, rect, tone), link) in enumerate(zip(views, links, strict=True), start=1):
         drawn = "" if rect is None else mark(place, name, rect, (scale, scale), tone=tone)
-        where = f", slice {z}" if frame.kind == "volume" else ""
-        figures.append(
-            f'<figure><svg viewBox="0 0 {width:.2f} {height:.2f}" role="img" aria-label="{name}"><image href="{link}" '
-            f'width="{width:.2f}" height="{height:.2f}" preserveAspectRatio="none"/>{drawn}</svg>'
-            f"<figcaption>{name}{where}</figcaption></figure>"
-        )
-    return f'<div class="shots">{"".join(figures)}</div>'
+        shots += figure(name, link, size, drawn, caption=f"{name}{f', slice {z}' if frame.kind == 'volume' else ''}")
+    return f'<div class="shots">{shots}</div>'

@@ -22,15 +22,11 @@ from unireason.grounding.trace import from_json
 
 from . import run_tables as tables
 from . import trace as sections
-from .html import CONTRADICTS, addresses, banner, escape, fit, of_results, percent, plural, render, static
+from .html import CONTRADICTS, addresses, checkpoint, dotted, escape, fit, of_results, percent, plural, sheet
 from .pictures import spread
 from .plots import write_reliability
 from .rollouts import bare_scene, look_tag
 from .run_tables import SHOWN, TAGS, run_markdown
-
-# --- Questions of a run as cards: the picture with its box, what was asked, the options, the reasoning, the answer; and the
-# filter over them.
-
 
 Row = Mapping[str, Any]
 
@@ -242,7 +238,7 @@ def families(rows: Iterable[Row]) -> dict[str, str]:
     return {name: name.replace("_", " ") for name in sorted({family(row) for row in rows})}
 
 
-# --- The page of one run over a suite, and the same tables as Markdown.
+# --- The page.
 
 
 PAGE, TABLES, PLOT = "report.html", "report.md", "reliability.png"
@@ -253,7 +249,8 @@ WRONG, RIGHT = 72, 24
 
 _BYTES, _TEXT = 2_000_000, 12_000_000  # pictures and cards of a page
 _PREDICTORS = {"overlap": "Box overlap", "agreement": "Agreement among samples", "probability": "Answer probability"}
-_STYLES = ("base.css", "index.css", "dataset.css", "rollouts.css", "evaluation.css")
+STYLES = ("dataset", "rollouts", "evaluation")
+"""Styles of pages about evaluations."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -286,7 +283,9 @@ def write_run(
     """
     try:
         chosen = choose(rows)
-        plot = _reliability(results["calibration"], folder)
+        measured = {title: results["calibration"][key] for key, title in _PREDICTORS.items() if key in results["calibration"]}
+        shares = [_PREDICTORS[name] for name in ("agreement", "probability")]
+        plot = write_reliability(measured, folder / PLOT, probabilities=shares) if measured else None
         page = page_of(results, chosen, folder, rules=rules or {}, plot=plot)
         markdown = run_markdown(results, chosen.apart, rules or {}, plot=PLOT if plot else "")
     except (KeyError, TypeError, AttributeError, IndexError) as error:
@@ -294,7 +293,7 @@ def write_run(
             f"the results or rows of the run are incomplete ({error!r})", "those of a finished run", "run it to its end"
         ) from error
     write_bytes(folder / TABLES, markdown.encode("utf-8"))
-    return write_bytes(folder / PAGE, page.encode("utf-8"))
+    return write_bytes(folder / PAGE, page)
 
 
 def choose(rows: Callable[[], Iterable[Row]]) -> Chosen:
@@ -323,16 +322,11 @@ def _word(row: Row) -> str:
 
 def page_of(
     results: Mapping[str, Any], chosen: Chosen, folder: Path, *, rules: Mapping[str, str], plot: Path | None = None
-) -> str:
-    """The text of the page that :func:`write_run` writes; ``plot`` is the picture of reliability."""
+) -> bytes:
+    """The page that :func:`write_run` writes; ``plot`` is the picture of reliability."""
     made = results["manifest"]
-    facts = [
-        f"suite {results['suite']}",
-        plural(results["n"], "question"),
-        plural(results["patients"], "patient"),
-        f"seed {made['seed']}",
-    ]
-    facts.append(f"checkpoint {made['checkpoint']['name']} {str(made['checkpoint']['sha256'])[:12]}".strip())
+    facts = [f"suite {results['suite']}", plural(results["n"], "question"), plural(results["patients"], "patient")]
+    facts += [f"seed {made['seed']}", checkpoint(made["checkpoint"])]
     body = [
         section("Result", tables.headline(results, chosen.lost)),
         section("By what was asked", tables.by_tags(results["scores"])),
@@ -341,36 +335,14 @@ def page_of(
         _cards(chosen, folder),
         section("What was asked of what", tables.asked(results)),
     ]
-    values = {
-        "title": f"Evaluation on {escape(results['suite'])}",
-        "facts": " · ".join(escape(word) for word in facts),
-        "body": "".join(body),
-    }
-    return render(
-        "evaluation.html",
-        about="evaluation",
-        style=style(),
-        script=static("evaluation.js"),
-        values=values,
-        head=banner(of_results(results)),
-    )
-
-
-def style() -> str:
-    """The style of pages about evaluations."""
-    return "\n".join(static(name) for name in _STYLES)
+    title = f"Evaluation on {escape(results['suite'])}"
+    cautions = of_results(results)
+    return sheet("evaluation", title, dotted(facts), ["".join(body)], sheets=STYLES, script="evaluation.js", cautions=cautions)
 
 
 def section(title: str, content: str) -> str:
     """A titled card over the whole width."""
     return f'<section class="card panel"><h2>{title}</h2>{content}</section>'
-
-
-def _reliability(calibration: Mapping[str, Any], folder: Path) -> Path | None:
-    """The plot of all predictors; None if there are none."""
-    found = {title: calibration[name] for name, title in _PREDICTORS.items() if name in calibration}
-    probabilities = [_PREDICTORS[name] for name in ("agreement", "probability")]
-    return write_reliability(found, folder / PLOT, probabilities=probabilities) if found else None
 
 
 def _calibration(plot: Path | None) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 from unireason.core.store import json_text
 
-from .html import RESEARCH_ONLY, escape, interval_text, number, of_results, percent, plural
+from .html import RESEARCH_ONLY, Cell, escape, figures, interval_text, number, of_results, percent, plural, row
+from .html import table as html_table
 
 # --- Dots with intervals on a common axis, one drawing a row of a table, for the pages of evaluations.
 
@@ -78,10 +79,6 @@ def first(unreadable: Mapping[str, Any]) -> list[tuple[str, str]]:
     return list(unreadable["questions"].items())[:SHOWN]
 
 
-# --- The numbers of one run as HTML: headline, accuracy by tags with dots and intervals, readings side by side, what was asked
-# of what.
-
-
 _DASH = "\u2013"
 TAGS = {"kind": "Kind", "family": "Family", "modality": "Modality", "structure": "Structure", "supercategory": "Super-category"}
 """Tags in the order in which they are shown, and how they are headed; any other follows under its own name."""
@@ -103,11 +100,19 @@ def legend(*more: str) -> str:
 
 def headline(results: Mapping[str, Any], lost: Sequence[tuple[str, str]] = ()) -> str:
     """The large figures of a run, and above them what could not be asked."""
-    scores, grounding = results["scores"]["all"], results["grounding"]
+    scores, grounding, ends = results["scores"]["all"], results["grounding"], results["grounding"]["ci95_patients"]
+    overlaps = (
+        []
+        if not grounding["looks"]
+        else [  # none without true looks
+            ("Mean box IoU", f"{grounding['mean_box_iou']:.2f}", f"patients {span(ends)}" if ends else ""),
+            ("IoU over 50%", percent(grounding["iou_at_50"]), f"of {plural(grounding['looks'], 'true look')}"),
+        ]
+    )
     large = [
         ("Accuracy", percent(scores["accuracy"], 1), intervals(scores)),
         ("Chance", percent(scores["chance"], 1), ""),
-        *_overlaps(grounding),
+        *overlaps,
         ("Looked", percent(grounding["looked"]), "of answers"),
         ("Unread", f"{scores['unread']:,}", "without a readable answer, counted as wrong"),
         ("Letter against text", percent(scores.get("mismatch_rate"), 1), "of answers contradict themselves"),
@@ -119,23 +124,6 @@ def headline(results: Mapping[str, Any], lost: Sequence[tuple[str, str]] = ()) -
         f"{notice(results['unreadable'], lost)}{figures(large)}"
         f'<div class="lone">{drawn}{ticks(("0", "25", "50", "75", "100%"))}</div>{_sampling(results["sampling"])}'
     )
-
-
-def _overlaps(grounding: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Large figures of box overlap; none without true looks."""
-    if not grounding["looks"]:
-        return []
-    ends = grounding["ci95_patients"]
-    return [
-        ("Mean box IoU", f"{grounding['mean_box_iou']:.2f}", f"patients {span(ends)}" if ends else ""),
-        ("IoU over 50%", percent(grounding["iou_at_50"]), f"of {plural(grounding['looks'], 'true look')}"),
-    ]
-
-
-def figures(large: Sequence[tuple[str, str, str]]) -> str:
-    """Large figures: name, value, and a few words behind it."""
-    cells = "".join(f"<div><dt>{n}</dt><dd>{v}{f'<small>{m}</small>' if m else ''}</dd></div>" for n, v, m in large)
-    return f'<dl class="large">{cells}</dl>'
 
 
 def intervals(scores: Mapping[str, Any]) -> str:
@@ -164,13 +152,32 @@ def _sampling(found: Mapping[str, Any] | None) -> str:
 
 def by_tags(scores: Mapping[str, Any]) -> str:
     """Accuracy by every tag: one table with a drawing a row."""
-    bodies = "".join(_group(tag, scores["by"][tag], scores["all"]["accuracy"]) for tag in ordered(scores["by"]))
-    return (
-        '<div class="wide"><table class="tags"><thead><tr><th scope="col"></th>'
-        f'<th scope="col" class="chart">{ticks(("0", "50", "100%"))}</th><th scope="col">Accuracy</th><th scope="col">Wilson 95%</th>'
-        '<th scope="col">Patients 95%</th><th scope="col">Chance</th><th scope="col">Unread</th><th scope="col">Patients</th>'
-        f'<th scope="col">Questions</th></tr></thead>{bodies}</table></div>' + legend('<span class="rule"></span>all questions')
-    )
+    heads = ("", ("chart", ticks(("0", "50", "100%"))), "Accuracy", "Wilson 95%", "Patients 95%", "Chance", "Unread", "Patients")
+    bodies = ""
+    for tag in ordered(scores["by"]):
+        groups, rows = scores["by"][tag], ""
+        for value, own in frequent(groups).items():
+            lines = [("rule", scores["all"]["accuracy"]), ("chance", own["chance"])]
+            drawn = dot(own["accuracy"], own["accuracy_ci95"], own["accuracy_ci95_patients"], lines=lines)
+            shares = [
+                interval_text(own["accuracy_ci95"]),
+                interval_text(own["accuracy_ci95_patients"]) or _DASH,
+                percent(own["chance"]),
+            ]
+            counts = (f"{own[key]:,}" for key in ("unread", "patients", "n"))
+            rows += row(escape(label(tag, value)), ("chart", drawn), ("value", percent(own["accuracy"])), *shares, *counts)
+        bodies += group(f"{escape(heading(tag))}{remark(groups, 'report.md and results.json')}", 9, rows)
+    return wide_table("tags", (*heads, "Questions"), bodies) + legend('<span class="rule"></span>all questions')
+
+
+def group(rubric: str, columns: int, rows: str) -> str:
+    """Rows of a table under a heading of their own."""
+    return f'<tbody><tr class="tag"><th scope="rowgroup" colspan="{columns}">{rubric}</th></tr>{rows}</tbody>'
+
+
+def wide_table(kind: str, heads: Iterable[Cell], rows: str) -> str:
+    """A table that may be wider than its card."""
+    return f'<div class="wide">{html_table(kind, heads, rows)}</div>'
 
 
 def ordered(tags: Mapping[str, Any]) -> list[str]:
@@ -201,48 +208,31 @@ def label(tag: str, value: str) -> str:
     return {"image": "2D image", "volume": "3D volume"}.get(value, value) if tag == "kind" else value.replace("_", " ")
 
 
-def _group(tag: str, groups: Mapping[str, Any], whole: float) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{escape(label(tag, value))}</th><td class="chart">'
-        f"{dot(own['accuracy'], own['accuracy_ci95'], own['accuracy_ci95_patients'], lines=_lines(own, whole))}</td>"
-        f'<td class="value">{percent(own["accuracy"])}</td><td>{interval_text(own["accuracy_ci95"])}</td>'
-        f"<td>{interval_text(own['accuracy_ci95_patients']) or _DASH}</td><td>{percent(own['chance'])}</td><td>{own['unread']:,}</td>"
-        f"<td>{own['patients']:,}</td><td>{own['n']:,}</td></tr>"
-        for value, own in frequent(groups).items()
-    )
-    rubric = f"{escape(heading(tag))}{remark(groups, 'report.md and results.json')}"
-    return f'<tbody><tr class="tag"><th scope="rowgroup" colspan="9">{rubric}</th></tr>{rows}</tbody>'
-
-
-def _lines(own: Mapping[str, Any], whole: float) -> list[tuple[str, float]]:
-    return [("rule", whole), ("chance", own["chance"])]
-
-
 def readings(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]], rules: Mapping[str, str]) -> str:
     """Our reading of the answers and the published ones, side by side."""
     scores = results["scores"]["all"]
-    body = _reading("this package", results["rule"], scores, ("", ""))
+    found = [("this package", results["rule"], scores, ("", ""))]
     for name, own in scores["published"].items():
         ours, theirs = apart.get(name, (0, 0))
-        body += _reading(name, rules.get(name, ""), own, (f"{ours:,}", f"{theirs:,}"))
+        found.append((name, rules.get(name, ""), own, (f"{ours:,}", f"{theirs:,}")))
+    rows = "".join(
+        row(
+            f"<b>{escape(name).replace('_', '_<wbr>')}</b><small>{escape(rule)}</small>",
+            ("chart", dot(own["accuracy"], own["accuracy_ci95"], own["accuracy_ci95_patients"])),
+            ("value", percent(own["accuracy"], 1)),
+            interval_text(own["accuracy_ci95"], 1),
+            interval_text(own["accuracy_ci95_patients"], 1) or _DASH,
+            *(("spare", count) for count in sides),
+            f"{own['n']:,}",
+        )
+        for name, rule, own, sides in found
+    )
+    heads = ("Reading", ("chart", ticks(("0", "50", "100%"))), "Accuracy", "Wilson 95%", "Patients 95%")
+    spare = (("spare", "Right for us alone"), ("spare", "Right for it alone"))
     return (
-        '<div class="wide"><table class="readings"><thead><tr><th scope="col">Reading</th>'
-        f'<th scope="col" class="chart">{ticks(("0", "50", "100%"))}</th><th scope="col">Accuracy</th><th scope="col">Wilson 95%</th>'
-        '<th scope="col">Patients 95%</th><th scope="col" class="spare">Right for us alone</th>'
-        '<th scope="col" class="spare">Right for it alone</th><th scope="col">Questions</th></tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f"{wide_table('readings', (*heads, *spare, 'Questions'), rows)}"
         '<p class="note">Published readings are kept with their defects, to compare with published figures and for nothing else. '
         "Questions that a reading does not count are left out of its share.</p>"
-    )
-
-
-def _reading(name: str, rule: str, own: Mapping[str, Any], apart: tuple[str, str]) -> str:
-    drawn = dot(own["accuracy"], own["accuracy_ci95"], own["accuracy_ci95_patients"])
-    return (
-        f'<tr><th scope="row"><b>{escape(name).replace("_", "_<wbr>")}</b><small>{escape(rule)}</small></th><td class="chart">{drawn}</td>'
-        f'<td class="value">{percent(own["accuracy"], 1)}</td><td>{interval_text(own["accuracy_ci95"], 1)}</td>'
-        f"<td>{interval_text(own['accuracy_ci95_patients'], 1) or _DASH}</td>"
-        f'<td class="spare">{apart[0]}</td><td class="spare">{apart[1]}</td><td>{own["n"]:,}</td></tr>'
     )
 
 
@@ -311,7 +301,7 @@ def command(made: Mapping[str, Any]) -> str:
     return " ".join(map(shlex.quote, ["unireason", "eval", "run", *words, "--out", "DIR"]))
 
 
-# --- The tables of an evaluation as Markdown.
+# --- The same as Markdown.
 
 
 def run_markdown(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]], rules: Mapping[str, str], *, plot: str) -> str:
@@ -326,16 +316,7 @@ def run_markdown(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]
         *(_tag(tag, scores["by"][tag]) for tag in ordered(scores["by"])),
         "## Readings side by side\n",
         table(
-            [
-                "reading",
-                "accuracy",
-                "Wilson 95%",
-                "patients 95%",
-                "right for us alone",
-                "right for it alone",
-                "questions",
-                "rule",
-            ],
+            ["reading", *_SHARES, "right for us alone", "right for it alone", "questions", "rule"],
             _readings(results, apart, rules),
         ),
         "## Does anything tell right answers from wrong ones?\n",
@@ -401,49 +382,44 @@ def _headline(results: Mapping[str, Any]) -> list[list[str]]:
     return lines
 
 
+_SHARES = ("accuracy", "Wilson 95%", "patients 95%")
+
+
 def _tag(tag: str, groups: Mapping[str, Any]) -> str:
     rows = [
         [
             cell(label(tag, value)),
-            percent(own["accuracy"], 1),
-            interval_text(own["accuracy_ci95"], 1),
-            interval_text(own["accuracy_ci95_patients"], 1) or _DASH,
+            *_shares(own),
             percent(own["chance"]),
-            f"{own['unread']:,}",
-            f"{own['patients']:,}",
-            f"{own['n']:,}",
+            *(f"{own[key]:,}" for key in ("unread", "patients", "n")),
         ]
         for value, own in groups.items()
     ]
-    head = [cell(heading(tag)), "accuracy", "Wilson 95%", "patients 95%", "chance", "unread", "patients", "questions"]
+    head = [cell(heading(tag)), *_SHARES, "chance", "unread", "patients", "questions"]
     return f"## {cell(heading(tag))}\n\n{table(head, rows)}"
+
+
+def _shares(own: Mapping[str, Any]) -> list[str]:
+    intervals = [interval_text(own["accuracy_ci95"], 1), interval_text(own["accuracy_ci95_patients"], 1) or _DASH]
+    return [percent(own["accuracy"], 1), *intervals]
 
 
 def _readings(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]], rules: Mapping[str, str]) -> list[list[str]]:
     scores = results["scores"]["all"]
-
-    def line(name: str, own: Mapping[str, Any], sides: Sequence[str], rule: str) -> list[str]:
-        intervals = [interval_text(own["accuracy_ci95"], 1), interval_text(own["accuracy_ci95_patients"], 1) or _DASH]
-        shares = [percent(own["accuracy"], 1), *intervals]
-        return [cell(name), *shares, *sides, f"{own['n']:,}", cell(rule)]
-
-    return [
-        line("this package", scores, ("", ""), results["rule"]),
-        *(
-            line(name, own, [f"{count:,}" for count in apart.get(name, (0, 0))], rules.get(name, ""))
-            for name, own in scores["published"].items()
-        ),
-    ]
+    rows = [["this package", *_shares(scores), "", "", f"{scores['n']:,}", cell(results["rule"])]]
+    for name, own in scores["published"].items():
+        sides = [f"{count:,}" for count in apart.get(name, (0, 0))]
+        rows.append([cell(name), *_shares(own), *sides, f"{own['n']:,}", cell(rules.get(name, ""))])
+    return rows
 
 
 def _calibration(found: Mapping[str, Any], plot: str) -> str:
+    def three(value: float | None) -> str:
+        return _DASH if value is None else f"{value:.3f}"
+
     rows = [
-        [cell(name), f"{own['n']:,}", _or_dash(own["auroc"]), _or_dash(own["ece"]) if name != "overlap" else ""]
+        [cell(name), f"{own['n']:,}", three(own["auroc"]), three(own["ece"]) if name != "overlap" else ""]
         for name, own in found.items()
     ]
     picture = f"\n![reliability]({plot})\n" if plot else ""
     return table(["predictor", "answers", "AUROC", "ECE"], rows) + picture
-
-
-def _or_dash(value: float | None) -> str:
-    return _DASH if value is None else f"{value:.3f}"
