@@ -121,20 +121,17 @@ def _question(own: Mapping[str, Row], links: Mapping[str, Mapping[str, str]]) ->
         f'<li class="{"good" if row["right"] else "bad"}"><span>{escape(name)}</span><b>{escape(row["said"][:40]) or "unread"}</b></li>'
         for name, row in own.items()
     )
-    replies = "".join(_reply(name, row, links[name]) for name, row in own.items())
+    replies = ""
+    for name, answer in own.items():
+        tone, word = ("good", "right") if answer["right"] else ("bad", "wrong")
+        replies += (
+            f'<li class="card response">{shot(answer, links[name])}<div class="text"><p class="kind"><span><b>{escape(name)}</b></span>'
+            f'<b class="{tone}">{escape(answer["said"][:40]) or "unread"}, {word}</b></p>{response(answer)}</div></li>'
+        )
     return (
         f'<details class="card question" data-card{data}><summary><span class="what">{escape(first["question"])}</span>'
         f'<ul class="chips">{chips}</ul></summary><p class="kind"><span>{kind(first)} · {escape(first["case"])} · {tags(first)}</span></p>'
         f'{options(first)}<ul class="responses">{replies}</ul></details>'
-    )
-
-
-def _reply(name: str, row: Row, links: Mapping[str, str]) -> str:
-    tone, word = ("good", "right") if row["right"] else ("bad", "wrong")
-    said = escape(row["said"][:40]) or "unread"
-    return (
-        f'<li class="card response">{shot(row, links)}<div class="text"><p class="kind"><span><b>{escape(name)}</b></span>'
-        f'<b class="{tone}">{said}, {word}</b></p>{response(row)}</div></li>'
     )
 
 
@@ -181,8 +178,14 @@ def _page(found: Mapping[str, Any], answers: Answers, rules: Mapping[str, str]) 
         plural(found["n"], "question"),
         plural(found["patients"], "patient"),
     ]
+    more, warning = [f"{run['name']} {run['asked']:,}" for run in found["runs"] if run["asked"] != found["n"]], ""
+    if more:
+        warning = (
+            f'<p class="flaw">Only the {found["n"]:,} questions that all runs were asked in the same words are compared. '
+            f"Asked in all: {escape(', '.join(more))}.</p>"
+        )
     body = [
-        section("Runs", f"{_shared(found)}{_runs(found)}{legend()}"),
+        section("Runs", f"{warning}{_runs(found)}{legend()}"),
         section(f"Against {escape(found['baseline'])}", _pairs(found)),
         section("By what was asked", _by_tags(found)),
         section("Published readings of the same answers", _readings(found, rules)),
@@ -198,17 +201,6 @@ def cautions(found: Mapping[str, Any]) -> list[str]:
     return [*said, *of_results(found)]
 
 
-def _shared(found: Mapping[str, Any]) -> str:
-    """A warning where runs were asked more than what all share."""
-    more = [f"{run['name']} {run['asked']:,}" for run in found["runs"] if run["asked"] != found["n"]]
-    if not more:
-        return ""
-    return (
-        f'<p class="flaw">Only the {found["n"]:,} questions that all runs were asked in the same words are compared. '
-        f"Asked in all: {escape(', '.join(more))}.</p>"
-    )
-
-
 def _runs(found: Mapping[str, Any]) -> str:
     rows = ""
     for run in sorted(found["runs"], key=lambda run: -run["accuracy"]):
@@ -216,8 +208,12 @@ def _runs(found: Mapping[str, Any]) -> str:
         overlap, speed = run["overlap"], run["questions_a_second"]
         mean = _DASH if overlap["mean"] is None else f"{overlap['mean']:.2f}"
         ends = f" <small>{span(overlap['ci95_patients'])}</small>" if overlap["ci95_patients"] else ""
+        model, profile = run["checkpoint"], run["profile"]
+        about = [f"{model['name']} {str(model['sha256'])[:8]}", f"profile {profile['name']} {str(profile['sha256'])[:8]}"]
+        about += [f"{run['samples']} samples"] if run["samples"] != 1 else []
+        about += [f"vote of {run['vote']}"] if run["vote"] else []
         rows += row(
-            f"<b>{escape(run['name'])}</b><small>{escape(_about(run))}</small>",
+            f"<b>{escape(run['name'])}</b><small>{dotted(about)}</small>",
             ("chart", drawn),
             ("value", percent(run["accuracy"], 1)),
             interval_text(run["accuracy_ci95"], 1),
@@ -230,15 +226,6 @@ def _runs(found: Mapping[str, Any]) -> str:
         )
     heads = ("Run", ("chart", ticks(("0", "50", "100%"))), "Accuracy", "Wilson 95%", "Patients 95%", "Box overlap")
     return wide_table("runs", (*heads, "Looked", "Unread", "Letter against text", "Questions/s"), rows)
-
-
-def _about(run: Mapping[str, Any]) -> str:
-    """Model, profile and sampling in a line."""
-    model, profile = run["checkpoint"], run["profile"]
-    words = [f"{model['name']} {str(model['sha256'])[:8]}", f"profile {profile['name']} {str(profile['sha256'])[:8]}"]
-    words += [f"{run['samples']} samples"] if run["samples"] != 1 else []
-    words += [f"vote of {run['vote']}"] if run["vote"] else []
-    return " · ".join(words)
 
 
 def _pairs(found: Mapping[str, Any]) -> str:

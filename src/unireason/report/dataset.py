@@ -184,6 +184,11 @@ def card(number: int, shown: CardShown) -> str:
     known = (kind, question.family.replace("_", " "), question.ask.replace("_", " "), sample.split)
     words = " · ".join(escape(word) for word in known if word)
     flaws = "".join(f'<li class="flaw">{escape(p)}</li>' for p in shown.problems)
+    rows = [
+        f"<li{' class=right' if n == question.answer else ''}><b>{LETTERS[n] if n < len(LETTERS) else n}</b>{escape(option)}</li>"
+        for n, option in enumerate(question.options)
+    ]
+    options = f'<ul class="choices">{"".join(rows)}</ul>' if rows else ""
     order = sorted(shown.pictures)
     links = addresses([fit(shown.pictures[z], _LONGEST) for z in order], budget=_BYTES)
     shots = (
@@ -197,19 +202,10 @@ def card(number: int, shown: CardShown) -> str:
     return (
         f'<li class="card sample {"volume" if kind == "3D" else "image"}{" flawed" if flaws else ""}"><div class="shots">'
         f'{shots}</div><div class="text"><p class="kind">{words}</p><h3 id="sample-{number}">{escape(question.text)}</h3>'
-        f'{_options(sample)}{_reasoning(sample)}<p class="reply">{answer}</p>'
+        f'{options}{_reasoning(sample)}<p class="reply">{answer}</p>'
         f"{f'<ul>{flaws}</ul>' if flaws else ''}"
         f'<p class="origin">{escape(sample.id)} · {escape(sample.case)}</p></div></li>'
     )
-
-
-def _options(sample: SampleRecord) -> str:
-    question = sample.question
-    rows = [
-        f"<li{' class=right' if n == question.answer else ''}><b>{LETTERS[n] if n < len(LETTERS) else n}</b>{escape(option)}</li>"
-        for n, option in enumerate(question.options)
-    ]
-    return f'<ul class="choices">{"".join(rows)}</ul>' if rows else ""
 
 
 def _reasoning(sample: SampleRecord) -> str:

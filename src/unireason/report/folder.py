@@ -19,6 +19,7 @@ from unireason.imaging.present import serialize
 from unireason.imaging.write_masks import write_mask
 
 from .html import (
+    VERDICTS,
     addresses,
     bar,
     escape,
@@ -92,14 +93,10 @@ def write_index(
         filters([("all", "All"), *(k for k in kinds if k[0] in present)], "show"),
         f'<ul class="entries">{"".join(_card(n, entry) for n, entry in enumerate(entries))}</ul>',
     ]
-    cautions = [*of_traces(entry.trace for entry in entries), *_few(scores)]
+    given = [scores[key] for key in _NAMES if isinstance(scores.get(key), Mapping)]
+    few = dict.fromkeys(text for part in given for text in of_results({**part, "scope": None}))  # once for both kinds
+    cautions = [*of_traces(entry.trace for entry in entries), *few]
     return write_bytes(path, sheet("report", escape(title), _facts(entries, scores), body, cautions=cautions))
-
-
-def _few(scores: Mapping[str, Any]) -> list[str]:
-    """The caution of few patients, once for both kinds."""
-    parts = [scores[key] for key in _NAMES if isinstance(scores.get(key), Mapping)]
-    return list(dict.fromkeys(text for part in parts for text in of_results({**part, "scope": None})))
 
 
 def _facts(entries: Sequence[IndexEntry], scores: Mapping[str, Any]) -> str:
@@ -159,7 +156,6 @@ def _classes(entry: IndexEntry) -> list[str]:
 def _card(number: int, entry: IndexEntry) -> str:
     picture = np.asarray(thumbnail(entry.trace, entry.case, entry.stack, height=_THUMBNAIL))
     link = addresses([picture], budget=60_000)[0]
-    verdict = {True: '<b class="good">right</b>', False: '<b class="bad">wrong</b>', None: ""}[entry.correct]
     kind = "3D" if entry.trace.frame.kind == "volume" else "2D"
     words = " · ".join(w for w in (kind, escape(entry.family.replace("_", " "))) if w)
     question = escape(entry.trace.question)
@@ -169,7 +165,8 @@ def _card(number: int, entry: IndexEntry) -> str:
     answer += badge(entry.trace)
     return (
         f'<li class="card entry {" ".join(_classes(entry))}"><div class="shot"><img src="{link}" alt="" '
-        f'width="{picture.shape[1]}" height="{picture.shape[0]}"></div><div class="text"><p class="kind">{words}{verdict}</p>'
+        f'width="{picture.shape[1]}" height="{picture.shape[0]}"></div><div class="text">'
+        f'<p class="kind">{words}{VERDICTS[entry.correct]}</p>'
         f'<h3 id="entry-{number}">{head}</h3><p class="answer">{answer}</p></div></li>'
     )
 

@@ -29,6 +29,9 @@ from unireason.metrics.statistics import FEW
 CONTRADICTS = '<b class="contradicts">letter and text contradict</b>'
 """Badge of an answer that names an option by its letter and states another text."""
 
+VERDICTS = {True: '<b class="good">right</b>', False: '<b class="bad">wrong</b>', None: ""}
+"""Badges of right and wrong answers."""
+
 RESEARCH_ONLY = "Research only. Not a medical device."
 """Stands on every page and under every table."""
 
@@ -96,18 +99,7 @@ def sheet(
     script: str = "",
     cautions: Sequence[str] = (),
 ) -> bytes:
-    """A page of one column as a file: heading, a line of facts, then the parts, all of them HTML.
-
-    Args:
-        about: What the page is about, for its head.
-        title: Of the window; also the heading where that is not given.
-        facts: The line under the heading.
-        parts: What follows.
-        sheets: Styles of ``static`` besides those of every page, without their ends.
-        heading: The heading.
-        script: A script of ``static``; none by default.
-        cautions: What stands above everything.
-    """
+    """A page of one column as a file: cautions, heading, a line of facts, then the parts; all HTML, styles and script by name."""
     return render(
         "sheet.html",
         about=about,

@@ -217,20 +217,7 @@ def write_overlay(trace: Trace, case: Case, stack: Stack, path: str | os.PathLik
 
 
 def thumbnail(trace: Trace, case: Case, stack: Stack, *, height: int = 220) -> Image.Image:
-    """The slice that a trace opens with, its boxes drawn in.
-
-    Args:
-        trace: The trace.
-        case: The case it is about.
-        stack: The slices shown to the model.
-        height: Height in pixels, at least 32; the width follows the true proportions.
-
-    Returns:
-        An RGB picture.
-
-    Raises:
-        FormatError: The three do not belong together, or the height is too small.
-    """
+    """The slice that a trace opens with, its boxes drawn in, in true proportions and so many pixels high."""
     if height < 32:
         raise FormatError(f"a thumbnail {height} pixels high", "at least 32")
     scene = compose(trace, case, stack)

@@ -24,7 +24,7 @@ from unireason.grounding.profile import letters_of
 from unireason.metrics.answers import answer_choice
 
 from . import trace as sections
-from .html import Cell, addresses, bar, escape, fit, number, numbers, percent, row, sheet
+from .html import VERDICTS, Cell, addresses, bar, escape, fit, number, numbers, percent, row, sheet
 from .pictures import PageLook, PageScene, compose, key_slices, spread
 from .trace import mark
 
@@ -120,8 +120,6 @@ def _shots(place: int, scene: PageScene, slices: Sequence[int]) -> str:
 def _card(place: int, one: Scored, scene: PageScene, shots: str, earned: tuple[float, Sequence[str]]) -> str:
     """One response; ``earned`` holds the mean reward of its group and the parts worth telling."""
     trace, (mean, names) = one.trace, earned
-    right = is_right(one)
-    verdict = {True: '<b class="good">right</b>', False: '<b class="bad">wrong</b>', None: ""}[right]
     gain = one.reward - mean if one.advantage is None else one.advantage
     tone = "up" if gain > 1e-9 else "down" if gain < -1e-9 else "even"
     told = {"to the mean" if one.advantage is None else "advantage": f"{'+' if gain > 0 else ''}{number(gain, 2)}"}
@@ -129,13 +127,13 @@ def _card(place: int, one: Scored, scene: PageScene, shots: str, earned: tuple[f
     parts = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in told.items())
     answer = escape(trace.answer.text.strip()) or '<span class="none">no answer</span>'
     answer += sections.badge(trace)
-    remark = sections.FINISH.get(trace.finish, f"Finished by: {trace.finish}.")
+    remark = sections.finish(trace)
     flaws = [escape(remark)] if remark else []
     flaws += [f"<code>{escape(p.code)}</code>{f' <q>{escape(p.text)}</q>' if p.text else ''}" for p in trace.problems]
     return (
         f'<li class="card response"><header class="{tone}"><p class="earned">{number(one.reward, 3)}</p>'
-        f'<p class="kind">response {place + 1} {verdict}</p><dl class="parts">{parts}</dl></header>{shots}<div class="text">'
-        f'<p class="thought">'
+        f'<p class="kind">response {place + 1} {VERDICTS[is_right(one)]}</p><dl class="parts">{parts}</dl></header>'
+        f'{shots}<div class="text"><p class="thought">'
         f'{sections.reasoning(trace, scene, mark=look_tag)}</p><p class="reply">{answer}</p>'
         f"{''.join(f'<p class=flaw>{flaw}</p>' for flaw in flaws)}{_crops(scene)}</div></li>"
     )

@@ -17,12 +17,12 @@ from PIL import Image
 
 from unireason.core.errors import FormatError
 from unireason.core.store import write_bytes
-from unireason.core.types import AnswerStep, Frame, Step, TextStep, Trace, is_mismatch
+from unireason.core.types import AnswerStep, Frame, Step, TextStep, Trace
 from unireason.grounding.trace import from_json
 
 from . import run_tables as tables
 from . import trace as sections
-from .html import CONTRADICTS, addresses, checkpoint, dotted, escape, fit, of_results, percent, plural, sheet
+from .html import addresses, checkpoint, dotted, escape, fit, of_results, percent, plural, sheet
 from .pictures import spread
 from .plots import write_reliability
 from .rollouts import bare_scene, look_tag
@@ -165,7 +165,7 @@ def response(row: Row) -> str:
     if own is None:
         return f'<p class="flaw">{escape(row["problem"])}</p>'
     trace = from_json({"tokens": None, **own["trace"]})
-    remark = sections.FINISH.get(trace.finish, f"Finished by: {trace.finish}.")
+    remark = sections.finish(trace)
     flaws = [escape(remark)] if remark else []
     flaws += [
         f"<code>{escape(p.code)}</code>{f' {escape(p.text[:200])}' if p.text else ''}"
@@ -173,10 +173,17 @@ def response(row: Row) -> str:
         if p.code != trace.finish
     ]
     answer = escape(trace.answer.text.strip()[:_MOST_TEXT]) or '<span class="none">no answer</span>'
-    answer += CONTRADICTS if is_mismatch(trace) else ""
+    answer += sections.badge(trace)
+    words = [f"{own['looks']} look{'s' * (own['looks'] != 1)}"]
+    words += [f"box overlap {row['overlap']:.2f}"] if row["overlap"] is not None else []
+    words += [f"probability {row['probability']:.2f}"] if row["probability"] is not None else []
+    if row["agreement"] is not None:
+        words.append(f"{percent(row['agreement'])} agreement{', tied' if row['tied'] else ''}")
+    apart = [name for name, verdict in row["published"].items() if verdict is not None and verdict != row["right"]]
+    words += [f"{'right' if not row['right'] else 'wrong'} by {escape(', '.join(apart))}"] if apart else []
     return (
         f'<p class="thought">{sections.reasoning(_cut(trace), bare_scene(trace), mark=look_tag)}</p><p class="reply">{answer}</p>'
-        f'{"".join(f"<p class=flaw>{flaw}</p>" for flaw in flaws)}<p class="more">{_facts(row, own["looks"])}</p>'
+        f'{"".join(f"<p class=flaw>{flaw}</p>" for flaw in flaws)}<p class="more">{" · ".join(words)}</p>'
     )
 
 
@@ -191,17 +198,6 @@ def _cut(trace: Trace) -> Trace:
         else:
             steps.append(step)
     return replace(trace, steps=(*steps, TextStep(f"\u2026 ({lost:,} more characters)"))) if lost else trace
-
-
-def _facts(row: Row, looks: int) -> str:
-    words = [f"{looks} look{'s' * (looks != 1)}"]
-    words += [f"box overlap {row['overlap']:.2f}"] if row["overlap"] is not None else []
-    words += [f"probability {row['probability']:.2f}"] if row["probability"] is not None else []
-    if row["agreement"] is not None:
-        words.append(f"{percent(row['agreement'])} agreement{', tied' if row['tied'] else ''}")
-    apart = [name for name, verdict in row["published"].items() if verdict is not None and verdict != row["right"]]
-    words += [f"{'right' if not row['right'] else 'wrong'} by {escape(', '.join(apart))}"] if apart else []
-    return " · ".join(words)
 
 
 def finder(fields: Mapping[str, tuple[str, Mapping[str, str]]]) -> str:
@@ -361,16 +357,12 @@ def _cards(chosen: Chosen, folder: Path) -> str:
     together = [row for own in chosen.shown.values() for row in own]
     links = pictures(folder, together, budget=_BYTES)
     cards = fitting({name: (card(row, links) for row in own) for name, own in chosen.shown.items()}, _TEXT)
-    lists = "".join(
-        f"<section data-list><h2>{_rubric(name, len(own), chosen.every[name])}</h2>"
-        f'<ul class="responses">{"".join(own)}</ul></section>'
-        for name, own in cards.items()
-        if chosen.every[name]
-    )
+    lists = ""
+    for name, own in cards.items():
+        every = chosen.every[name]
+        rubric = f"{len(own)} of {every:,} {name} answers, spread evenly over the families; all are in rows.jsonl"
+        if len(own) == every:
+            rubric = f"All {every:,} {name} answers" if every > 1 else f"The only {name} answer"
+        if every:
+            lists += f'<section data-list><h2>{rubric}</h2><ul class="responses">{"".join(own)}</ul></section>'
     return f"{finder(card_fields(together))}{lists}"
-
-
-def _rubric(name: str, shown: int, every: int) -> str:
-    if shown == every:
-        return f"All {every:,} {name} answers" if every > 1 else f"The only {name} answer"
-    return f"{shown} of {every:,} {name} answers, spread evenly over the families; all are in rows.jsonl"

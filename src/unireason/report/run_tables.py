@@ -120,9 +120,17 @@ def headline(results: Mapping[str, Any], lost: Sequence[tuple[str, str]] = ()) -
     drawn = dot(
         scores["accuracy"], scores["accuracy_ci95"], scores["accuracy_ci95_patients"], lines=(("chance", scores["chance"]),)
     )
+    found, sampling = results["sampling"], ""
+    if found:
+        drawn_ends = interval_text(found["mean_accuracy_ci95_patients"], 1)
+        sampling = (
+            f'<p class="note">{found["samples"]} samples a question at temperature {number(found["temperature"], 2)}: mean accuracy '
+            f"{percent(found['mean_accuracy'], 1)}{f' (patients {drawn_ends})' if drawn_ends else ''}, "
+            f"any right {percent(found['any_right'], 1)}, all right {percent(found['all_right'], 1)}.</p>"
+        )
     return (
         f"{notice(results['unreadable'], lost)}{figures(large)}"
-        f'<div class="lone">{drawn}{ticks(("0", "25", "50", "75", "100%"))}</div>{_sampling(results["sampling"])}'
+        f'<div class="lone">{drawn}{ticks(("0", "25", "50", "75", "100%"))}</div>{sampling}'
     )
 
 
@@ -137,17 +145,6 @@ def intervals(scores: Mapping[str, Any]) -> str:
 def span(ends: Sequence[float]) -> str:
     """Two numbers with two decimals as a range."""
     return f"{ends[0]:.2f}{_DASH}{ends[1]:.2f}"
-
-
-def _sampling(found: Mapping[str, Any] | None) -> str:
-    if not found:
-        return ""
-    ends = interval_text(found["mean_accuracy_ci95_patients"], 1)
-    return (
-        f'<p class="note">{found["samples"]} samples a question at temperature {number(found["temperature"], 2)}: mean accuracy '
-        f"{percent(found['mean_accuracy'], 1)}{f' (patients {ends})' if ends else ''}, any right {percent(found['any_right'], 1)}, "
-        f"all right {percent(found['all_right'], 1)}.</p>"
-    )
 
 
 def by_tags(scores: Mapping[str, Any]) -> str:

@@ -100,8 +100,13 @@ def answer(trace: Trace) -> str:
     """The answer as the model wrote it, and why it stopped if that is worth a word."""
     text = trace.answer.text.strip()
     body = f"<p>{escape(text)}{badge(trace)}</p>" if text else '<p class="none">The model gave no answer.</p>'
-    remark = FINISH.get(trace.finish, f"Finished by: {trace.finish}.")
+    remark = finish(trace)
     return body + (f'<p class="remark">{escape(remark)}</p>' if remark else "")
+
+
+def finish(trace: Trace) -> str:
+    """Why the model stopped; "" if that is not worth a word."""
+    return FINISH.get(trace.finish, f"Finished by: {trace.finish}.")
 
 
 def place(trace: Trace, scene: PageScene, target: GroundTarget) -> str:
