@@ -15,8 +15,8 @@ from typing import Any
 
 from benchmarks.machine import describe
 from unireason.evaluate.evidence import EvidenceRow, EvidenceRows, Rows, summary
-from unireason.report.evidence import write_evidence_figure
 from unireason.report.html import interval_text, percent
+from unireason.report.plots import write_evidence_figure
 
 
 def pool(folders: Sequence[Path]) -> Rows:

@@ -17,7 +17,7 @@ from unireason.core.store import json_text
 
 if TYPE_CHECKING:
     from unireason.core.types import Case, Frame, Trace
-    from unireason.engine.reasoner import Question, Reasoner
+    from unireason.engine.reasoner import Reasoner
     from unireason.report.trace import PageFindings
     from unireason.segment.expert import Expert, Prompt
 
@@ -243,7 +243,6 @@ def read_options(args: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments of ``unireason.read`` from the parsed arguments."""
     from dataclasses import fields
 
-    from unireason.core.errors import FormatError
     from unireason.imaging import Limits
 
     found: dict[str, Any] = {"modality": args.modality, "axes": args.axes, "series": args.series, "frame": args.frame}
@@ -329,7 +328,18 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("-o", "--option", metavar="TEXT", action=_Option, help="an answer option of the question before it")
     parser.add_argument("--model", metavar="REF", default="phantom", help="phantom (built in), a folder or a hub id")
     parser.add_argument("--prompts", metavar="PROFILE", help="prompt profile: a TOML file or a built-in name")
-    _add_how(parser.add_argument_group("how to ask"))
+    group = parser.add_argument_group("how to ask")
+    add_window(group)
+    group.add_argument("--slices", metavar="D", type=int, help="slices shown to the model (default: the profile's)")
+    group.add_argument("--samples", metavar="N", type=int, default=1, help="answers a question (with --temperature above 0)")
+    add_sampling(group)
+    group.add_argument(
+        "--crop-source",
+        choices=("model", "native", "none"),
+        help="what looks show: regions of the model frame, of source pixels, or nothing (default: the profile's)",
+    )
+    group.add_argument("--max-looks", metavar="N", type=int, help="looks at most")
+    add_machine(group)
     add_read(parser.add_argument_group("how to read the file"))
     output = parser.add_argument_group("output")
     output.add_argument(
@@ -346,25 +356,12 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def _add_how(group: Any) -> None:
-    add_window(group)
-    group.add_argument("--slices", metavar="D", type=int, help="slices shown to the model (default: the profile's)")
-    group.add_argument("--samples", metavar="N", type=int, default=1, help="answers a question (with --temperature above 0)")
-    add_sampling(group)
-    group.add_argument(
-        "--crop-source",
-        choices=("model", "native", "none"),
-        help="what looks show: regions of the model frame, of source pixels, or nothing (default: the profile's)",
-    )
-    group.add_argument("--max-looks", metavar="N", type=int, help="looks at most")
-    add_machine(group)
-
-
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when every question got an answer, 1 when one stayed without."""
-    from unireason.core.errors import FormatError
     from unireason.engine.reasoner import Question, load
+    from unireason.grounding.profile import load_profile
     from unireason.imaging import read
+    from unireason.report.folder import save_report, save_traces
     from unireason.report.html import plural
 
     if not args.questions:
@@ -372,33 +369,30 @@ def run(args: argparse.Namespace) -> int:
     if not args.mask and (args.weights or args.expert != EXPERTS[0]):
         raise FormatError(f"the expert {args.expert} without --mask", "--mask with --expert and --weights")
     questions = [Question(text, tuple(options)) for text, options in args.questions]
-    profile = None
-    if args.prompts:
-        from unireason.grounding.profile import load_profile
-
-        profile = load_profile(args.prompts)
-
+    profile = load_profile(args.prompts) if args.prompts else None
     with status("reading", quiet=args.json):
         case = read(args.file, **read_options(args))
     expert = expert_of(args) if args.mask else None
     with status(f"loading {args.model}", quiet=args.json):
         reasoner = load(args.model, device=args.device, dtype=args.dtype, profile=profile, threads=args.threads)
     samples = f", {args.samples} samples each" if args.samples > 1 else ""
-    traces = _ask(reasoner, case, questions, args)
+    how = {"samples": args.samples, "slices": args.slices, "crop_source": args.crop_source, "max_looks": args.max_looks}
+    with thinking(quiet=args.json) as on_token:
+        traces = reasoner.ask_many(case, questions, on_token=on_token, **how, **asking_options(args))
     tell_model(reasoner, f"{plural(len(questions), 'question')}{samples}", quiet=args.json)
     tell_copies(args.samples, args.temperature)
     flat = [t for group in traces for t in group]
     findings = _outline(flat, case, expert, args) if expert else None
     _print(flat, case, findings, args)
     if args.report or args.save:
-        _write(reasoner, case, flat, findings, args)
+        stack, written = reasoner.stack(case, window=args.window, slices=args.slices), []
+        if args.report:
+            written.append(save_report(args.report, flat, case, stack, findings=findings))
+        if args.save:
+            written.append(save_traces(args.save, flat, case, stack, findings=findings))
+        for path in written:
+            print(f"wrote {path}", file=sys.stderr)
     return 0 if all(t.answer.text for t in flat) else 1
-
-
-def _ask(reasoner: Reasoner, case: Case, questions: Sequence[Question], args: argparse.Namespace) -> list[list[Trace]]:
-    how = {"samples": args.samples, "slices": args.slices, "crop_source": args.crop_source, "max_looks": args.max_looks}
-    with thinking(quiet=args.json) as on_token:
-        return reasoner.ask_many(case, questions, on_token=on_token, **how, **asking_options(args))
 
 
 def _outline(traces: Sequence[Trace], case: Case, expert: Expert, args: argparse.Namespace) -> list[PageFindings]:
@@ -426,10 +420,8 @@ def _print(traces: Sequence[Trace], case: Case, findings: Sequence[PageFindings]
 
         written: list[dict[str, Any]] = [to_json(t, crops=args.crops) for t in traces]
         if findings is not None:
-            written = [
-                {"trace": t, "masks": [region_json(r) for r in rs], "scope": t["scope"]}
-                for t, rs in zip(written, found, strict=True)
-            ]
+            masks = [[region_json(region) for region in regions] for regions in found]
+            written = [{"trace": t, "masks": own, "scope": t["scope"]} for t, own in zip(written, masks, strict=True)]
         print(json_text(written[0] if len(written) == 1 else written))
         return
     for note in case.notes:
@@ -437,18 +429,3 @@ def _print(traces: Sequence[Trace], case: Case, findings: Sequence[PageFindings]
     for trace, regions in zip(traces, found, strict=True):
         said = [line for region in regions for line in region_lines(region, case)]
         print("\n".join([*lines(trace), *said]) + "\n")
-
-
-def _write(
-    reasoner: Reasoner, case: Case, traces: Sequence[Trace], findings: Sequence[PageFindings] | None, args: argparse.Namespace
-) -> None:
-    from unireason.report.folder import save_report, save_traces
-
-    stack = reasoner.stack(case, window=args.window, slices=args.slices)
-    written = []
-    if args.report:
-        written.append(save_report(args.report, traces, case, stack, findings=findings))
-    if args.save:
-        written.append(save_traces(args.save, traces, case, stack, findings=findings))
-    for path in written:
-        print(f"wrote {path}", file=sys.stderr)

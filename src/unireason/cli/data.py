@@ -1,4 +1,4 @@
-"""``unireason data``: from masks to checked training data; one file a subcommand."""
+"""``unireason data``: from masks to checked training data."""
 
 from __future__ import annotations
 
@@ -15,15 +15,10 @@ from unireason.core.errors import FormatError, UniReasonError, keeping
 from unireason.core.store import json_text
 from unireason.data.formats import READABLE, WRITABLE
 
-from .ask import bar, without_options
+from .ask import bar, status, without_options
 
 if TYPE_CHECKING:
-    from unireason.data.item import CaseSource
     from unireason.data.survey import Survey
-    from unireason.report.contact import Tile
-
-
-# --- ``unireason data``: from masks to checked training data; one file a subcommand.
 
 
 def add_parser(subparsers: Any) -> None:
@@ -67,11 +62,11 @@ def add_check(subparsers: Any) -> None:
 
 def run_check(args: argparse.Namespace) -> int:
     """Run the command; 0 if nothing is wrong, 1 if something is."""
-    from unireason.core.errors import FormatError
+    from unireason.core.store import write_bytes
     from unireason.data.checks.run import check
     from unireason.data.dataset import Dataset
-
-    from .ask import bar
+    from unireason.data.dataset_card import write_card
+    from unireason.report.dataset import write
 
     if args.samples is not None and args.samples < 1:
         raise FormatError(f"--samples is {args.samples}", "a number from 1")
@@ -81,35 +76,19 @@ def run_check(args: argparse.Namespace) -> int:
     cases = counts.get("cases") if isinstance(counts, dict) else None
     with bar("checking cases", cases if isinstance(cases, int) else 0, quiet=args.quiet or args.json) as tell:
         report = check(dataset, source, samples=args.samples, progress=lambda done, total: tell(done))
-    _save(args, report, dataset, source)
-    if args.json:
-        print(json_text(report.to_json()))
-    else:
-        print("\n".join(_lines(report.to_json())))
-    return 0 if report.ok else 1
-
-
-def _save(args: argparse.Namespace, report: Any, dataset: Any, source: Any) -> None:
-    """Write the two reports; a folder that cannot be written to costs the reports, not the verdict."""
-    from unireason.core.store import write_bytes
-    from unireason.report.dataset import write
-
+    # A folder that cannot be written to costs the reports, not the verdict.
     try:
         write_bytes(args.dir / "check.json", (json_text(report.to_json(), indent=1) + "\n").encode())
-        _quote(args.dir, dataset.manifest)
+        try:
+            write_card(args.dir, dataset.manifest)  # it quotes the result
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            # A manifest with faults, which the report names, may make no card.
+            print(f"remark: the card cannot be written again ({error!r})", file=sys.stderr)
         write(report, dataset, source, args.html or args.dir / "check.html")
     except UniReasonError as error:
         print(f"remark: {error}", file=sys.stderr)
-
-
-def _quote(folder: Path, manifest: Any) -> None:
-    """Write the card again, which quotes the result; a manifest with faults, which the report names, may make no card."""
-    from unireason.data.dataset_card import write_card
-
-    try:
-        write_card(folder, manifest)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        print(f"remark: the card cannot be written again ({error!r})", file=sys.stderr)
+    print(json_text(report.to_json()) if args.json else "\n".join(_lines(report.to_json())))
+    return 0 if report.ok else 1
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
@@ -188,12 +167,11 @@ def source_options(args: argparse.Namespace) -> dict[str, str]:
 
 def run_inspect(args: argparse.Namespace) -> int:
     """Run the command; 0 when items could be read, 1 when all that were tried failed."""
-    from unireason.core.errors import FormatError
+    from unireason.core.store import write_bytes
     from unireason.data.sources.base import open_source
     from unireason.data.survey import Even, listed, look_into
-    from unireason.report.contact import Tile, tile
-
-    from .ask import bar, status
+    from unireason.report.contact import Tile, sheet, tile
+    from unireason.report.html import plural, png
 
     if args.limit < 1:
         raise FormatError(f"--limit is {args.limit}", "at least 1")
@@ -208,30 +186,20 @@ def run_inspect(args: argparse.Namespace) -> int:
                 kept.add(tile(loaded) if kept.wants_next() else None)
             tell(done)
     tiles = kept.chosen()
-    written = _write_sheet(source, found, tiles, args.sheet)
+    lines = [
+        f"source {source.name} · {plural(found.items, 'item')} of {plural(found.patients, 'patient')} · licence {source.licence}",
+        f"{len(tiles)} shown; {plural(found.skipped + found.failed, 'problem')}",
+    ]
+    written = write_bytes(args.sheet, png(sheet(tiles, title=source.title, lines=lines)))
     about = {"source": source.name, "title": source.title, "licence": source.licence, "sheet": str(written)}
     print(json_text(about | found.to_json()) if args.json else "\n".join(_inspect_lines(about, found)))
     return 1 if found.failed and not found.loaded else 0
 
 
-def _write_sheet(source: CaseSource, found: Survey, tiles: list[Tile], path: Path) -> Path:
-    from unireason.core.store import write_bytes
-    from unireason.report.contact import sheet
-    from unireason.report.html import png
-
-    lines = [
-        f"source {source.name} · {_counted(found.items, 'item')} of {_counted(found.patients, 'patient')} · licence {source.licence}",
-        f"{len(tiles)} shown; {_counted(found.skipped + found.failed, 'problem')}",
-    ]
-    return write_bytes(path, png(sheet(tiles, title=source.title, lines=lines)))
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def _inspect_lines(about: Mapping[str, str], found: Survey) -> list[str]:
     """The findings as text."""
+    from unireason.report.html import plural
+
     lines = [
         f"{about['title']} ({about['source']}), licence {about['licence']}",
         f"  items        {found.items:,} ({_tally(found.kinds)}), {found.skipped:,} skipped",
@@ -246,9 +214,31 @@ def _inspect_lines(about: Mapping[str, str], found: Survey) -> list[str]:
     for kind, spacing in sorted(found.spacing_mm.items()):
         lines.append(f"  {'spacing':<12} {_ranges(spacing, '{:.3g}')} mm ({kind}s)")
     if found.unspaced:
-        lines.append(f"  no spacing   {_counted(found.unspaced, 'item')}: sizes are told in pixels or voxels")
-    lines += [*_structures(found), *_values(found), *_problems(found)]
+        lines.append(f"  no spacing   {plural(found.unspaced, 'item')}: sizes are told in pixels or voxels")
+    ranked = sorted(found.structures.items(), key=lambda entry: (-entry[1][0], entry[0]))
+    width = max((len(name) for name, _ in ranked[:_SHOWN_STRUCTURES]), default=0)
+    told = [f"{name:<{width}}  {present:>4} of {annotated}" for name, (present, annotated) in ranked]
+    lines.append(f"  structures   {len(ranked)} annotated; present in, of items on which annotated:")
+    lines += _first(told, _SHOWN_STRUCTURES, "")
+    # What the values in the masks mean; those without a name come first.
+    values = sorted(found.legend(), key=lambda entry: entry[1] is not None)
+    if values:
+        width = max(len(str(value)) for value, _, _ in values)
+        named = [(str(value), "(without a name)" if name is None else name or "(no structure)", n) for value, name, n in values]
+        lines.append(f"  mask values  {len(values)}; value, name, items looked into that hold it:")
+        lines += _first([f"{value:>{width}}  {name}  {n:,}" for value, name, n in named], _SHOWN_STRUCTURES, " (see --json)")
+    count = found.skipped + found.failed
+    lines.append(f"  problems     {count:,}:" if count else "  problems     none")
+    if count:
+        lines += [f"    {item}: {without_options(reason)}" for item, reason in found.problems[:_SHOWN_PROBLEMS]]
+        lines += [f"    ... and {count - _SHOWN_PROBLEMS:,} more (see --json)"] if count > _SHOWN_PROBLEMS else []
     return [*lines, f"  contact sheet: {about['sheet']}"]
+
+
+def _first(lines: list[str], most: int, where: str) -> list[str]:
+    """The first lines, and how many more there are."""
+    shown = [f"    {line}" for line in lines[:most]]
+    return [*shown, f"    ... and {len(lines) - most} more{where}"] if len(lines) > most else shown
 
 
 def _tally(counts: Mapping[str, int], nameless: str = "") -> str:
@@ -258,38 +248,6 @@ def _tally(counts: Mapping[str, int], nameless: str = "") -> str:
 def _ranges(pairs: list[list[float]], form: str) -> str:
     ends = [(form.format(low), form.format(high)) for low, high in pairs]
     return " x ".join(low if low == high else f"{low}-{high}" for low, high in ends)
-
-
-def _structures(found: Survey) -> list[str]:
-    ranked = sorted(found.structures.items(), key=lambda entry: (-entry[1][0], entry[0]))
-    width = max((len(name) for name, _ in ranked[:_SHOWN_STRUCTURES]), default=0)
-    lines = [f"  structures   {len(ranked)} annotated; present in, of items on which annotated:"]
-    lines += [f"    {name:<{width}}  {present:>4} of {annotated}" for name, (present, annotated) in ranked[:_SHOWN_STRUCTURES]]
-    return [*lines, *([f"    ... and {len(ranked) - _SHOWN_STRUCTURES} more"] if len(ranked) > _SHOWN_STRUCTURES else [])]
-
-
-def _values(found: Survey) -> list[str]:
-    """What the values in the masks mean; those without a name come first."""
-    rows = sorted(found.legend(), key=lambda row: row[1] is not None)
-    if not rows:
-        return []
-    width = max(len(str(value)) for value, _, _ in rows)
-    named = [(str(value), "(without a name)" if name is None else name or "(no structure)", n) for value, name, n in rows]
-    lines = [f"  mask values  {len(rows)}; value, name, items looked into that hold it:"]
-    lines += [f"    {value:>{width}}  {name}  {n:,}" for value, name, n in named[:_SHOWN_STRUCTURES]]
-    return [
-        *lines,
-        *([f"    ... and {len(rows) - _SHOWN_STRUCTURES} more (see --json)"] if len(rows) > _SHOWN_STRUCTURES else []),
-    ]
-
-
-def _problems(found: Survey) -> list[str]:
-    count = found.skipped + found.failed
-    if not count:
-        return ["  problems     none"]
-    lines = [f"  problems     {count:,}:"]
-    lines += [f"    {item}: {without_options(reason)}" for item, reason in found.problems[:_SHOWN_PROBLEMS]]
-    return [*lines, *([f"    ... and {count - _SHOWN_PROBLEMS:,} more (see --json)"] if count > _SHOWN_PROBLEMS else [])]
 
 
 # --- ``unireason data build SOURCE [PATH]``: masks become a grounded reasoning data set.
@@ -341,13 +299,7 @@ def add_build(subparsers: Any) -> None:
     parser.add_argument("--embed", action="store_true", help="store pictures and masks in the data set")
     parser.add_argument("--workers", metavar="N", type=int, default=1, help="processes (default 1)")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="where the processes run (default local)")
-    _add_annotator(parser.add_argument_group("reasoning"))
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(run=run_build)
-
-
-def _add_annotator(group: Any) -> None:
+    group = parser.add_argument_group("reasoning")
     group.add_argument("--annotator", choices=("template", "llm"), default="template", help="who writes it (default template)")
     group.add_argument("--endpoint", metavar="URL", help="llm: base address of an OpenAI-compatible service, ending in /v1")
     group.add_argument("--model", metavar="NAME", help="llm: name of the model there")
@@ -361,6 +313,9 @@ def _add_annotator(group: Any) -> None:
     group.add_argument("--request", metavar="JSON", default="{}", help="llm: further fields of every request, as a JSON object")
     group.add_argument("--budget-tokens", metavar="N", type=int, help="llm: stop asking after so many tokens")
     group.add_argument("--budget-requests", metavar="N", type=int, help="llm: stop asking after so many replies")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run_build)
 
 
 def run_build(args: argparse.Namespace) -> int:
@@ -368,11 +323,16 @@ def run_build(args: argparse.Namespace) -> int:
     from unireason.data.pipeline import Hands, LocalPool, build
 
     config, annotator = read_config(args), _annotator(args)
+    engine: Any = LocalPool(args.workers)
+    if args.engine == "ray":
+        from unireason.cluster.ray_units import RayData
+
+        engine = RayData(args.workers)
     with _stages(quiet=args.json or args.quiet) as progress:
         # A service is asked by one process, which keeps its own number of requests in flight and its own budget.
         writing = LocalPool(1) if args.annotator == "llm" else None
         with keeping(f"what is done is kept in '{args.out}'; the same command goes on with the rest"):
-            manifest = build(config, args.out, annotator=annotator, hands=Hands(_engine(args), writing, progress))
+            manifest = build(config, args.out, annotator=annotator, hands=Hands(engine, writing, progress))
     print(json_text(summary(args.out, manifest)) if args.json else _told(args.out, manifest))
     return 0
 
@@ -408,16 +368,6 @@ def read_config(args: argparse.Namespace) -> Any:
     )
 
 
-def _engine(args: argparse.Namespace) -> Any:
-    if args.engine == "ray":
-        from unireason.cluster.ray_units import RayData
-
-        return RayData(args.workers)
-    from unireason.data.pipeline import LocalPool
-
-    return LocalPool(args.workers)
-
-
 def _annotator(args: argparse.Namespace) -> Any:
     if args.annotator == "template":
         from unireason.data.rationale.template import TemplateAnnotator
@@ -436,17 +386,13 @@ def _llm_settings(args: argparse.Namespace) -> Any:
 
     names = ("cache", "concurrency", "budget_tokens", "budget_requests", "temperature", "max_tokens")
     given = {name: value for name in names if (value := getattr(args, name)) is not None}
-    return LlmSettings(key_env=args.key_env, extra=_json_object(args.request), **given)
-
-
-def _json_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        extra = json.loads(args.request)
     except ValueError as error:
-        raise FormatError(f"--request is {text!r} ({error})", "a JSON object") from error
-    if not isinstance(value, dict):
-        raise FormatError(f"--request is {text!r}", "a JSON object")
-    return value
+        raise FormatError(f"--request is {args.request!r} ({error})", "a JSON object") from error
+    if not isinstance(extra, dict):
+        raise FormatError(f"--request is {args.request!r}", "a JSON object")
+    return LlmSettings(key_env=args.key_env, extra=extra, **given)
 
 
 def _annotation(args: argparse.Namespace) -> dict[str, Any]:
@@ -487,12 +433,7 @@ def _stages(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
 def summary(out: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What ``--json`` prints: folder, counts, items skipped, content hash."""
-    return {
-        "out": str(out),
-        "counts": manifest["counts"],
-        "skipped": manifest["skipped"],
-        "content_sha256": manifest["content_sha256"],
-    }
+    return {"out": str(out), **{key: manifest[key] for key in ("counts", "skipped", "content_sha256")}}
 
 
 def _told(out: Path, manifest: Mapping[str, Any]) -> str:
@@ -537,8 +478,6 @@ def add_export(subparsers: Any) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
-    import sys
-
     from unireason.data.dataset import Dataset
     from unireason.data.formats.exporters import export
 
@@ -586,8 +525,6 @@ def add_import(subparsers: Any) -> None:
 
 def run_import(args: argparse.Namespace) -> int:
     """Run the command; 0 when the data set is there, 1 when it is there and the release is not whole."""
-    import sys
-
     from unireason.data.formats.importer import Wanted, rows_in, take_in
     from unireason.data.frames import rule
 

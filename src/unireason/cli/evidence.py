@@ -49,8 +49,9 @@ def run_evidence(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
     from unireason.engine.reasoner import load
     from unireason.evaluate.evidence import evaluate
-    from unireason.report.evidence import write_evidence, write_evidence_figure
+    from unireason.report.evidence import write_evidence
     from unireason.report.html import of_results, plural, tell
+    from unireason.report.plots import write_evidence_figure
 
     from .ask import bar, status
 

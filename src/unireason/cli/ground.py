@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unireason.core.errors import FormatError
 from unireason.core.store import json_text
 
 from .ask import (
@@ -19,14 +20,13 @@ from .ask import (
     asking_options,
     expert_of,
     read_options,
+    status,
     tell_model,
     thinking,
 )
 
 if TYPE_CHECKING:
     from unireason.core.types import Case
-    from unireason.engine.reasoner import Reasoner
-    from unireason.report.grounded import GroundedPage
 
 
 def add_parser(subparsers: Any) -> None:
@@ -66,12 +66,15 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when a place was found, 1 when the answer holds no usable box."""
-    from unireason.core.errors import FormatError
+    from unireason.data.regions import picture
+    from unireason.engine.masks import masks_of, target
     from unireason.engine.reasoner import load
     from unireason.grounding.profile import load_profile
     from unireason.imaging import read
-
-    from .ask import status
+    from unireason.report.grounded import GroundedPage, grounded_json, save, save_dicom
+    from unireason.report.html import of_traces, tell
+    from unireason.report.text import lines, region_lines, target_lines
+    from unireason.report.trace import measured
 
     if args.dicom and not args.out:
         raise FormatError("--dicom without a folder to write to", "--out DIR")
@@ -82,18 +85,36 @@ def run(args: argparse.Namespace) -> int:
     expert = expert_of(args)
     with status(f"loading {args.model}", quiet=args.json):
         reasoner = load(args.model, device=args.device, dtype=args.dtype, grounding=grounding, threads=args.threads)
-    found = _ground(reasoner, case, k, expert, args)
+    begun = time.perf_counter()
+    shown = case if k is None else picture(case, k)
+    with thinking(quiet=args.json) as on_token:
+        trace = reasoner.ground(shown, args.question, on_token=on_token, **asking_options(args))
+    answered = time.perf_counter()
+    with status("outlining", quiet=args.json):
+        marked = masks_of(trace, case, expert, slice=k, propagate=args.propagate)
+    seconds = {"answer": round(answered - begun, 3), "mask": round(time.perf_counter() - answered, 3)}
+    found = GroundedPage(trace, case, target(trace, case, slice=k), measured(marked, case), expert.name, seconds)
     tell_model(reasoner, "1 question", quiet=args.json)
     notes = [*case.notes, *note]
     if args.out:
-        found = _save(found, notes, args)
-    _print(found, notes, args)
+        found = save(found, args.out, window=args.window, notes=notes)
+        if args.dicom:
+            save_dicom(found, args.out, source=args.file)
+    tell(of_traces([found.trace]))
+    if args.json:
+        print(json_text(grounded_json(found, folder=args.out, notes=notes)))
+    else:
+        for text in notes:
+            print(f"note: {text}", file=sys.stderr)
+        said = [line for region in found.regions for line in region_lines(region, case)]
+        print("\n".join([*lines(found.trace), *target_lines(found.target), *said]))
+        if args.out:
+            print(f"wrote {args.out}", file=sys.stderr)
     return 0 if found.target.model.box else 1
 
 
 def _slice(case: Case, args: argparse.Namespace) -> tuple[int | None, list[str]]:
     """The canonical slice of a volume that is asked about, and what is to be said of it."""
-    from unireason.core.errors import FormatError
 
     if case.kind == "image":
         if args.slice is not None or args.propagate:
@@ -106,50 +127,3 @@ def _slice(case: Case, args: argparse.Namespace) -> tuple[int | None, list[str]]
     axis = "ijk"[case.geometry.order[2]]
     chosen = "" if args.slice is not None else ", the middle one; --slice chooses another"
     return depth - 1 - wanted if flipped else wanted, [f"asked about slice {axis} = {wanted} of 0 to {depth - 1}{chosen}"]
-
-
-def _ground(reasoner: Reasoner, case: Case, k: int | None, expert: Any, args: argparse.Namespace) -> GroundedPage:
-    """Ask, read the answer, outline it."""
-    from unireason.data.regions import picture
-    from unireason.engine.masks import masks_of, target
-    from unireason.report.grounded import GroundedPage
-    from unireason.report.trace import measured
-
-    from .ask import status
-
-    begun = time.perf_counter()
-    shown = case if k is None else picture(case, k)
-    with thinking(quiet=args.json) as on_token:
-        trace = reasoner.ground(shown, args.question, on_token=on_token, **asking_options(args))
-    answered = time.perf_counter()
-    with status("outlining", quiet=args.json):
-        marked = masks_of(trace, case, expert, slice=k, propagate=args.propagate)
-    seconds = {"answer": round(answered - begun, 3), "mask": round(time.perf_counter() - answered, 3)}
-    return GroundedPage(trace, case, target(trace, case, slice=k), measured(marked, case), expert.name, seconds)
-
-
-def _save(found: GroundedPage, notes: list[str], args: argparse.Namespace) -> GroundedPage:
-    from unireason.report.grounded import save, save_dicom
-
-    saved = save(found, args.out, window=args.window, notes=notes)
-    if args.dicom:
-        save_dicom(saved, args.out, source=args.file)
-    return saved
-
-
-def _print(found: GroundedPage, notes: list[str], args: argparse.Namespace) -> None:
-    from unireason.report.grounded import grounded_json
-    from unireason.report.html import of_traces, tell
-    from unireason.report.text import lines, region_lines, target_lines
-
-    tell(of_traces([found.trace]))
-    if args.json:
-        print(json_text(grounded_json(found, folder=args.out, notes=notes)))
-        return
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-    print("\n".join([*lines(found.trace), *target_lines(found.target)]))
-    for region in found.regions:
-        print("\n".join(region_lines(region, found.case)))
-    if args.out:
-        print(f"wrote {args.out}", file=sys.stderr)

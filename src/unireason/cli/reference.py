@@ -97,10 +97,12 @@ def config_markdown() -> str:
     """The whole page."""
     parts = [CONFIG_HEAD, *_section(Sft, f'`{KIND} = "sft"`', ""), *_section(Grpo, f'`{KIND} = "grpo"`', "")]
     parts += ["\n# What both share\n"]
-    tables = {name: (hint, _default_of(Sft, name)) for name, hint in _hints(Sft).items() if dataclasses.is_dataclass(hint)}
+    tables = {
+        name: (hint, _default_of(Sft, name)) for name, hint in get_type_hints(Sft).items() if dataclasses.is_dataclass(hint)
+    }
     for name, (hint, default) in tables.items():
         parts += _section(hint, f"`[{name}]`", name, default)
-    own = {name: hint for name, hint in _hints(Grpo).items() if dataclasses.is_dataclass(hint) and name not in tables}
+    own = {name: hint for name, hint in get_type_hints(Grpo).items() if dataclasses.is_dataclass(hint) and name not in tables}
     parts += ["\n# Of GRPO alone\n"]
     for name, hint in own.items():
         parts += _section(hint, f"`[{name}]`", name)
@@ -118,7 +120,7 @@ def _section(kind: Any, title: str, table: str, default: Any = None) -> Iterator
     yield f"\n## {title}\n\n{told}\n\n| key | value | default | meaning |\n|---|---|---|---|\n"
     inner = []
     for field in dataclasses.fields(kind):
-        hint = _hints(kind)[field.name]
+        hint = get_type_hints(kind)[field.name]
         if dataclasses.is_dataclass(hint):
             if table:
                 inner.append((field.name, hint))
@@ -140,10 +142,6 @@ def _told(kind: Any) -> tuple[str, dict[str, str]]:
     meanings = {name: " ".join(text.split()).replace("|", "\\|") for name, text in found}
     told = " ".join(before.split()) + (f" Source: {' '.join(source.split())}" if source else "")
     return told, meanings
-
-
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
 
 
 def _default_of(kind: Any, name: str) -> Any:

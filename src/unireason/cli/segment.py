@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unireason.core.errors import FormatError
 from unireason.core.store import json_text
 
-from .ask import SPACES, Typed, add_expert, add_read, expert_of, numbers, prompt_of, read_options
+from .ask import SPACES, Typed, add_expert, add_read, expert_of, numbers, prompt_of, read_options, status
 
 if TYPE_CHECKING:
     from unireason.core.types import Case
@@ -58,12 +59,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0 if a mask was found, 1 if it is empty."""
-    from unireason.core.errors import FormatError
     from unireason.data.frames import rule
     from unireason.imaging import read
     from unireason.segment.expert import checked
-
-    from .ask import status
 
     if args.dicom and args.out is None:
         raise FormatError("--dicom without a place to write to", "--out MASK")
@@ -93,10 +91,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _result(case: Case, prompt: Prompt, found: Segmentation, args: argparse.Namespace) -> dict[str, Any]:
     """Plain JSON values. Boxes and points are in the file's own index order, slices are canonical."""
+    from scipy.ndimage import find_objects
+
     from unireason.imaging.geometry import canonical_to_voxel, voxel_to_world_bounds
     from unireason.metrics.regions import region_statistics
 
     asked = None if prompt.box is None else _voxel_box(prompt.box.coords, prompt.slice, case)
+    blocks = find_objects(found.mask.astype("uint8"))
+    around = blocks[0][::-1] if blocks else ()
+    ends = [float(end) for end in (*(s.start for s in around), *(s.stop for s in around))]
     level = () if prompt.slice is None else (prompt.slice + 0.5,)
     return {
         "file": case.source.name,
@@ -110,7 +113,7 @@ def _result(case: Case, prompt: Prompt, found: Segmentation, args: argparse.Name
         "score": found.score,
         "gaps": list(found.gaps),
         "notes": list(found.notes),
-        "mask_box_voxel": _mask_box(found, case),
+        "mask_box_voxel": _voxel_box(tuple(ends), None, case) if ends else None,
         "statistics": region_statistics(found.mask, case),
     }
 
@@ -121,17 +124,6 @@ def _voxel_box(box: tuple[float, ...], index: int | None, case: Case) -> tuple[f
 
     solid = box if index is None else (*box[:2], float(index), *box[2:], float(index + 1))
     return canonical_box_to_voxel(solid, case.geometry)
-
-
-def _mask_box(found: Segmentation, case: Case) -> tuple[float, ...] | None:
-    """The box around the mask in the file's own order; None if it is empty."""
-    from scipy.ndimage import find_objects
-
-    blocks = find_objects(found.mask.astype("uint8"))
-    if not blocks:
-        return None
-    block = blocks[0][::-1]
-    return _voxel_box((*(float(s.start) for s in block), *(float(s.stop) for s in block)), None, case)
 
 
 def _lines(result: dict[str, Any]) -> list[str]:

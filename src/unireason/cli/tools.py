@@ -1,4 +1,4 @@
-"""``unireason demo``: the main job on phantom patients, with the built-in checkpoint."""
+"""``unireason demo``, ``doctor``, ``weights convert``, ``phantom``, ``conformance`` and ``plan``."""
 
 from __future__ import annotations
 
@@ -49,7 +49,6 @@ def add_demo(subparsers: Any) -> None:
 
 def run_demo(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
-    from unireason.core.errors import FormatError
     from unireason.data.frames import rule
     from unireason.engine.reasoner import load
     from unireason.evaluate.card import KINDS
@@ -95,18 +94,15 @@ def _files(reasoner: Reasoner, args: argparse.Namespace) -> None:
     inside = {"nifti": "image.nii.gz", "dicom": "dicom", "png": "image.png"}
     for form in FORMATS:
         folder = write_patients(args.out / "patients" / form, count=1, seed=args.seed, form=form)[0]
-        name = _largest(json.loads((folder / "structures.json").read_text()))
+        structures = json.loads((folder / "structures.json").read_text())["structures"]
+        # The largest one whose name does not tell its side.
+        unsided = [s for s in structures if not s["name"].startswith(("left", "right"))] or structures
+        name = max(unsided, key=lambda s: s.get("volume_mm3") or s.get("area_mm2"))["name"]
         case = read(folder / inside[form])
         wording = {"kind": KINDS[case.kind][0], "x": f"the {name}", "terms": TERMS["patient"][0]}
         trace = reasoner.ask(case, PHRASES["quadrant"][0].format(**wording), options=PARTS)
         if not args.json:
             print(f"{folder / inside[form]}\n" + "\n".join(lines(trace)) + "\n")
-
-
-def _largest(record: dict[str, Any]) -> str:
-    """The largest structure of a patient whose name does not tell its side."""
-    unsided = [s for s in record["structures"] if not s["name"].startswith(("left", "right"))]
-    return str(max(unsided or record["structures"], key=lambda s: s.get("volume_mm3") or s.get("area_mm2"))["name"])
 
 
 def _pages(reasoner: Reasoner, found: dict[str, list[HeldOutAnswer]], scores: dict[str, Any], out: Path) -> None:
@@ -150,28 +146,10 @@ def _table(scores: dict[str, Any], out: Path) -> None:
         for family, row in part["by_family"].items():
             print(f"    {family:24s} {row['accuracy']:6.1%} of {row['n']:3d}   chance {row['chance']:.0%}")
     print(f"report: {out / 'report.html'}\ntraces: {out / 'traces.json'}\nseconds: {scores['seconds']}")
-    print(f"look at one yourself: {_next(out)}")
+    image = next((out / "patients" / "nifti").glob("*/image.nii.gz"))  # the demo's own patient
+    ask = ["unireason", "ask", str(image), "-q", "Is the spleen present?", "-o", "yes", "-o", "no"]
+    print(f"look at one yourself: {shlex.join([*ask, '--report', str(out / 'spleen.html')])}")
     print("Research only, not a medical device.", file=sys.stderr)
-
-
-def _next(out: Path) -> str:
-    """The command that asks the demo's own patient, page included."""
-    image = next((out / "patients" / "nifti").glob("*/image.nii.gz"))
-    return shlex.join(
-        [
-            "unireason",
-            "ask",
-            str(image),
-            "-q",
-            "Is the spleen present?",
-            "-o",
-            "yes",
-            "-o",
-            "no",
-            "--report",
-            str(out / "spleen.html"),
-        ]
-    )
 
 
 # --- ``unireason doctor``: what is installed, what is missing, and the command that installs it.
@@ -254,22 +232,6 @@ def _requirements() -> tuple[dict[str, str | None], dict[str, dict[str, str | No
     return {p: _version(p) for p in wanted}, versions, commands, problems
 
 
-def _devices() -> list[str]:
-    if util.find_spec("torch") is None:
-        return []
-    import torch
-
-    return ["cpu", *(f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count()))]
-
-
-def _threads() -> int | None:
-    if util.find_spec("torch") is None:
-        return None
-    import torch
-
-    return torch.get_num_threads()
-
-
 def examine() -> dict[str, Any]:
     """All findings as plain JSON values; ``problems`` lists what stops the core, each with a remedy."""
     core, extras, commands, problems = _requirements()
@@ -284,15 +246,22 @@ def examine() -> dict[str, Any]:
         problems.append("the built-in checkpoint is missing; reinstall the package")
     if _version("torchvision") is not None and "+cpu" in (_version("torch") or ""):
         problems.append("torchvision stands beside a CPU torch and may break it; remove it with: pip uninstall torchvision")
+    devices: list[str] = []
+    threads = None
+    if util.find_spec("torch") is not None:
+        import torch
+
+        devices = ["cpu", *(f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count()))]
+        threads = torch.get_num_threads()
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "core": core,
         "extras": extras,
         "missing_extras": commands,
-        "devices": _devices(),
+        "devices": devices,
         "cpu_count": os.cpu_count(),
-        "torch_threads": _threads(),
+        "torch_threads": threads,
         "chromium": shutil.which("chromium") is not None,
         "built_in_checkpoint": present,
         "problems": problems,
@@ -391,11 +360,8 @@ def run_phantom(args: argparse.Namespace) -> int:
 
     folders = write_patients(args.folder, count=args.patients, seed=args.seed, form=args.format)
     if args.json:
-        print(
-            json_text(
-                {"folder": str(args.folder), "patients": [f.name for f in folders], "format": args.format, "seed": args.seed}
-            )
-        )
+        patients = [f.name for f in folders]
+        print(json_text({"folder": str(args.folder), "patients": patients, "format": args.format, "seed": args.seed}))
     else:
         names = ", ".join([*(f.name for f in folders[:3]), *(["..."] if len(folders) > 3 else [])])
         print(f"{plural(len(folders), 'patient')} in {args.folder}: {names}")
@@ -472,8 +438,6 @@ def add_plan(subparsers: Any) -> None:
 
 def run_plan(args: argparse.Namespace) -> int:
     """Run the command; 0 if the run fits the device, 1 if it does not."""
-    from dataclasses import asdict
-
     from unireason.train.config_file import read_any, resolved
     from unireason.train.estimate import at_hand, lines, machine, plan, sizes
 

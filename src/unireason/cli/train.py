@@ -95,7 +95,7 @@ def add_card(subparsers: Any) -> None:
 def run_card(args: argparse.Namespace) -> int:
     """Run the command; 0 when the card is written."""
     from unireason.evaluate.card import CURVES, SEED, write_card
-    from unireason.report.curves import write_curves
+    from unireason.report.plots import write_curves
 
     from .ask import bar
 
@@ -370,7 +370,7 @@ class TrainTerminal:
             self._last |= {name: math.nan if value is None else value for name, value in line.items() if name not in RESERVED}
 
     def _curves(self) -> None:
-        from unireason.report.curves import write_curves
+        from unireason.report.plots import write_curves
         from unireason.train.log import read
 
         self._written(lambda: write_curves(read(self._out), self._out / "curves.png"))

@@ -14,12 +14,9 @@ from typing import Any
 from unireason.core.errors import FormatError
 from unireason.core.store import write_bytes
 
-from .html import banner, escape, interval_text, number, of_results, percent, plural, render, static
-from .run import Row, families, family, finder, fitting, kind, options, pick, pictures, response, section, shot, style, tags
-from .run_tables import dot, frequent, heading, label, legend, ordered, remark, span, ticks
-
-# --- Questions that several runs answered, as a list to open: what each run said, why, and what it looked at.
-
+from .html import dotted, escape, interval_text, number, of_results, percent, plural, row, sheet
+from .run import STYLES, Row, families, family, finder, fitting, kind, options, pick, pictures, response, section, shot, tags
+from .run_tables import dot, frequent, group, heading, label, legend, ordered, remark, span, ticks, wide_table
 
 APART, SAME = 300, 100
 """Responses shown at most: to questions on which runs part, and to others."""
@@ -61,8 +58,8 @@ def questions(answers: Answers) -> str:
     """The list with its filter."""
     names = list(answers.sides)
     groups: dict[str, list[Row]] = {name: [] for name in _GROUPS}
-    for row, *right in zip(answers.asked, *(side.right for side in answers.sides.values()), strict=True):
-        groups[_group(right)].append(row)
+    for asked, *right in zip(answers.asked, *(side.right for side in answers.sides.values()), strict=True):
+        groups[_group(right)].append(asked)
     chosen = {name: pick(own, max((APART if name == "apart" else SAME // 2) // len(names), 6)) for name, own in groups.items()}
     shown = _read(answers, chosen)
     together = [own for part in shown.values() for own in part]
@@ -124,7 +121,13 @@ def _question(own: Mapping[str, Row], links: Mapping[str, Mapping[str, str]]) ->
         f'<li class="{"good" if row["right"] else "bad"}"><span>{escape(name)}</span><b>{escape(row["said"][:40]) or "unread"}</b></li>'
         for name, row in own.items()
     )
-    replies = "".join(_reply(name, row, links[name]) for name, row in own.items())
+    replies = ""
+    for name, answer in own.items():
+        tone, word = ("good", "right") if answer["right"] else ("bad", "wrong")
+        replies += (
+            f'<li class="card response">{shot(answer, links[name])}<div class="text"><p class="kind"><span><b>{escape(name)}</b></span>'
+            f'<b class="{tone}">{escape(answer["said"][:40]) or "unread"}, {word}</b></p>{response(answer)}</div></li>'
+        )
     return (
         f'<details class="card question" data-card{data}><summary><span class="what">{escape(first["question"])}</span>'
         f'<ul class="chips">{chips}</ul></summary><p class="kind"><span>{kind(first)} · {escape(first["case"])} · {tags(first)}</span></p>'
@@ -132,16 +135,7 @@ def _question(own: Mapping[str, Row], links: Mapping[str, Mapping[str, str]]) ->
     )
 
 
-def _reply(name: str, row: Row, links: Mapping[str, str]) -> str:
-    tone, word = ("good", "right") if row["right"] else ("bad", "wrong")
-    said = escape(row["said"][:40]) or "unread"
-    return (
-        f'<li class="card response">{shot(row, links)}<div class="text"><p class="kind"><span><b>{escape(name)}</b></span>'
-        f'<b class="{tone}">{said}, {word}</b></p>{response(row)}</div></li>'
-    )
-
-
-# --- The page of several runs over the same questions: who is how good, who is better than the baseline, and where they part.
+# --- The page.
 
 
 LEVEL = 0.05
@@ -174,36 +168,31 @@ def write_comparison(
         raise FormatError(
             f"the runs are incomplete ({error!r})", "runs as unireason eval run writes them", "run them anew"
         ) from error
-    return write_bytes(path, page.encode("utf-8"))
+    return write_bytes(path, page)
 
 
-def _page(found: Mapping[str, Any], answers: Answers, rules: Mapping[str, str]) -> str:
+def _page(found: Mapping[str, Any], answers: Answers, rules: Mapping[str, str]) -> bytes:
     facts = [
         f"suite {found['suite']}",
         plural(len(found["runs"]), "run"),
         plural(found["n"], "question"),
         plural(found["patients"], "patient"),
     ]
+    more, warning = [f"{run['name']} {run['asked']:,}" for run in found["runs"] if run["asked"] != found["n"]], ""
+    if more:
+        warning = (
+            f'<p class="flaw">Only the {found["n"]:,} questions that all runs were asked in the same words are compared. '
+            f"Asked in all: {escape(', '.join(more))}.</p>"
+        )
     body = [
-        section("Runs", f"{_shared(found)}{_runs(found)}{legend()}"),
+        section("Runs", f"{warning}{_runs(found)}{legend()}"),
         section(f"Against {escape(found['baseline'])}", _pairs(found)),
         section("By what was asked", _by_tags(found)),
         section("Published readings of the same answers", _readings(found, rules)),
         questions(answers),
     ]
-    values = {
-        "title": f"Runs on {escape(found['suite'])} side by side",
-        "facts": " · ".join(escape(word) for word in facts),
-        "body": "".join(body),
-    }
-    return render(
-        "evaluation.html",
-        about="evaluation",
-        style=style(),
-        script=static("evaluation.js"),
-        values=values,
-        head=banner(cautions(found)),
-    )
+    title, told = f"Runs on {escape(found['suite'])} side by side", cautions(found)
+    return sheet("evaluation", title, dotted(facts), ["".join(body)], sheets=STYLES, script="evaluation.js", cautions=told)
 
 
 def cautions(found: Mapping[str, Any]) -> list[str]:
@@ -212,51 +201,31 @@ def cautions(found: Mapping[str, Any]) -> list[str]:
     return [*said, *of_results(found)]
 
 
-def _shared(found: Mapping[str, Any]) -> str:
-    """A warning where runs were asked more than what all share."""
-    more = [f"{run['name']} {run['asked']:,}" for run in found["runs"] if run["asked"] != found["n"]]
-    if not more:
-        return ""
-    return (
-        f'<p class="flaw">Only the {found["n"]:,} questions that all runs were asked in the same words are compared. '
-        f"Asked in all: {escape(', '.join(more))}.</p>"
-    )
-
-
 def _runs(found: Mapping[str, Any]) -> str:
-    order = sorted(found["runs"], key=lambda run: -run["accuracy"])
-    rows = "".join(_run(run) for run in order)
-    return (
-        '<div class="wide"><table class="runs"><thead><tr><th scope="col">Run</th>'
-        f'<th scope="col" class="chart">{ticks(("0", "50", "100%"))}</th><th scope="col">Accuracy</th><th scope="col">Wilson 95%</th>'
-        '<th scope="col">Patients 95%</th><th scope="col">Box overlap</th><th scope="col">Looked</th><th scope="col">Unread</th>'
-        '<th scope="col">Letter against text</th>'
-        f'<th scope="col">Questions/s</th></tr></thead><tbody>{rows}</tbody></table></div>'
-    )
-
-
-def _run(run: Mapping[str, Any]) -> str:
-    drawn = dot(run["accuracy"], run["accuracy_ci95"], run["accuracy_ci95_patients"], lines=(("chance", run["chance"]),))
-    overlap, speed = run["overlap"], run["questions_a_second"]
-    mean = _DASH if overlap["mean"] is None else f"{overlap['mean']:.2f}"
-    ends = f" <small>{span(overlap['ci95_patients'])}</small>" if overlap["ci95_patients"] else ""
-    return (
-        f'<tr><th scope="row"><b>{escape(run["name"])}</b><small>{escape(_about(run))}</small></th><td class="chart">{drawn}</td>'
-        f'<td class="value">{percent(run["accuracy"], 1)}</td><td>{interval_text(run["accuracy_ci95"], 1)}</td>'
-        f"<td>{interval_text(run['accuracy_ci95_patients'], 1) or _DASH}</td>"
-        f"<td>{mean}{ends}</td><td>{percent(run['looked'])}</td>"
-        f"<td>{run['unread']:,}</td><td>{percent(run.get('mismatch_rate'), 1)}</td>"
-        f"<td>{_DASH if speed is None else number(speed, 2)}</td></tr>"
-    )
-
-
-def _about(run: Mapping[str, Any]) -> str:
-    """Model, profile and sampling in a line."""
-    model, profile = run["checkpoint"], run["profile"]
-    words = [f"{model['name']} {str(model['sha256'])[:8]}", f"profile {profile['name']} {str(profile['sha256'])[:8]}"]
-    words += [f"{run['samples']} samples"] if run["samples"] != 1 else []
-    words += [f"vote of {run['vote']}"] if run["vote"] else []
-    return " · ".join(words)
+    rows = ""
+    for run in sorted(found["runs"], key=lambda run: -run["accuracy"]):
+        drawn = dot(run["accuracy"], run["accuracy_ci95"], run["accuracy_ci95_patients"], lines=(("chance", run["chance"]),))
+        overlap, speed = run["overlap"], run["questions_a_second"]
+        mean = _DASH if overlap["mean"] is None else f"{overlap['mean']:.2f}"
+        ends = f" <small>{span(overlap['ci95_patients'])}</small>" if overlap["ci95_patients"] else ""
+        model, profile = run["checkpoint"], run["profile"]
+        about = [f"{model['name']} {str(model['sha256'])[:8]}", f"profile {profile['name']} {str(profile['sha256'])[:8]}"]
+        about += [f"{run['samples']} samples"] if run["samples"] != 1 else []
+        about += [f"vote of {run['vote']}"] if run["vote"] else []
+        rows += row(
+            f"<b>{escape(run['name'])}</b><small>{dotted(about)}</small>",
+            ("chart", drawn),
+            ("value", percent(run["accuracy"], 1)),
+            interval_text(run["accuracy_ci95"], 1),
+            interval_text(run["accuracy_ci95_patients"], 1) or _DASH,
+            f"{mean}{ends}",
+            percent(run["looked"]),
+            f"{run['unread']:,}",
+            percent(run.get("mismatch_rate"), 1),
+            _DASH if speed is None else number(speed, 2),
+        )
+    heads = ("Run", ("chart", ticks(("0", "50", "100%"))), "Accuracy", "Wilson 95%", "Patients 95%", "Box overlap")
+    return wide_table("runs", (*heads, "Looked", "Unread", "Letter against text", "Questions/s"), rows)
 
 
 def _pairs(found: Mapping[str, Any]) -> str:
@@ -265,28 +234,28 @@ def _pairs(found: Mapping[str, Any]) -> str:
     values = [abs(v) for own in pairs for v in (own["difference"], *(own["interval"] or ()))]
     reach = max(0.05, *values)
     reach = -(-round(100 * reach, 6) // 5) * 5 / 100  # up to the next 5 points
-    rows = "".join(_pair(own, reach) for own in sorted(pairs, key=lambda own: -own["difference"]))
-    ends = (f"\u2212{100 * reach:.0f}", "0", f"+{100 * reach:.0f}")
+    rows = ""
+    for own in sorted(pairs, key=lambda own: -own["difference"]):
+        tone = "" if own["p_holm"] >= LEVEL else "better" if own["difference"] > 0 else "worse"
+        drawn = dot(own["difference"], wide=own["interval"], lines=(("rule", 0.0),), ends=(-reach, reach), tone=tone)
+        rows += row(
+            f"<b>{escape(own['run'])}</b>",
+            ("chart", drawn),
+            ("value", points(own["difference"])),
+            " to ".join(map(points, own["interval"])) if own["interval"] else _DASH,
+            f"{own['only_first']:,}",
+            f"{own['only_second']:,}",
+            p_value(own["p_exact"]),
+            p_value(own["p_holm"]),
+        )
+    ends = ("chart", ticks((f"\u2212{100 * reach:.0f}", "0", f"+{100 * reach:.0f}")))
+    heads = ("Run", ends, "Difference", "Patients 95%", "Right alone", "Baseline right alone", "Flip p", "Holm p")
     return (
-        '<div class="wide"><table class="pairs"><thead><tr><th scope="col">Run</th>'
-        f'<th scope="col" class="chart">{ticks(ends)}</th><th scope="col">Difference</th><th scope="col">Patients 95%</th>'
-        '<th scope="col">Right alone</th><th scope="col">Baseline right alone</th><th scope="col">Flip p</th>'
-        f'<th scope="col">Holm p</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        f"{wide_table('pairs', heads, rows)}"
         f'<p class="note">Differences of accuracy in percentage points. Interval and p come from one test, two-sided, by sign flips of '
         f"whole patients: the interval leaves out 0 where p is below {LEVEL:g}, and only there. With one question a patient it is "
         f"McNemar's exact test; fewer than 6 patients are too few for any difference. Holm: corrected for {len(pairs)} "
         f"comparison{'s' * (len(pairs) != 1)}; coloured where below {LEVEL:g}.</p>"
-    )
-
-
-def _pair(own: Mapping[str, Any], reach: float) -> str:
-    tone = "" if own["p_holm"] >= LEVEL else "better" if own["difference"] > 0 else "worse"
-    drawn = dot(own["difference"], wide=own["interval"], lines=(("rule", 0.0),), ends=(-reach, reach), tone=tone)
-    return (
-        f'<tr><th scope="row"><b>{escape(own["run"])}</b></th><td class="chart">{drawn}</td>'
-        f'<td class="value">{points(own["difference"])}</td>'
-        f"<td>{' to '.join(map(points, own['interval'])) if own['interval'] else _DASH}</td><td>{own['only_first']:,}</td>"
-        f"<td>{own['only_second']:,}</td><td>{p_value(own['p_exact'])}</td><td>{p_value(own['p_holm'])}</td></tr>"
     )
 
 
@@ -304,64 +273,52 @@ def p_value(p: float) -> str:
 def _by_tags(found: Mapping[str, Any]) -> str:
     """Accuracy of every run for every value of every tag."""
     runs = found["runs"]
-    heads = "".join(f'<th scope="col">{escape(run["name"])}</th>' for run in runs)
     against = {own["run"]: own["by"] for own in found["comparisons"]}
     bodies = ""
     for tag in ordered(runs[0]["by"]):
-        groups = runs[0]["by"][tag]
-        rows = "".join(_tag_row(tag, value, runs, against) for value in frequent(groups))
-        rubric = f"{escape(heading(tag))}{remark(groups, 'what --json prints')}"
-        bodies += f'<tbody><tr class="tag"><th scope="rowgroup" colspan="{len(runs) + 2}">{rubric}</th></tr>{rows}</tbody>'
+        groups, rows = runs[0]["by"][tag], ""
+        for value in frequent(groups):
+            own = [run["by"].get(tag, {}).get(value) for run in runs]
+            best = max(part["accuracy"] for part in own if part)
+            pairs = [against.get(run["name"], {}).get(tag, {}).get(value) for run in runs]
+            cells = (_tag_cell(part, best, pair) for part, pair in zip(own, pairs, strict=True))
+            rows += row(escape(label(tag, value)), *cells, f"{own[0]['n']:,}")
+        bodies += group(f"{escape(heading(tag))}{remark(groups, 'what --json prints')}", len(runs) + 2, rows)
     note = (
         "Accuracy with its interval over patients; the best of a row is bold. "
         "Arrows: the interval over patients of the difference to "
         f"{escape(found['baseline'])} leaves out 0, not corrected for the number of rows."
     )
-    return (
-        f'<div class="wide"><table class="tags grid-runs"><thead><tr><th scope="col"></th>{heads}'
-        f'<th scope="col">Questions</th></tr></thead>{bodies}</table></div><p class="note">{note}</p>'
-    )
-
-
-def _tag_row(tag: str, value: str, runs: Sequence[Mapping[str, Any]], against: Mapping[str, Any]) -> str:
-    own = [run["by"].get(tag, {}).get(value) for run in runs]
-    best = max(part["accuracy"] for part in own if part)
-    cells = "".join(
-        _tag_cell(part, best, against.get(run["name"], {}).get(tag, {}).get(value)) for run, part in zip(runs, own, strict=True)
-    )
-    return f'<tr><th scope="row">{escape(label(tag, value))}</th>{cells}<td>{own[0]["n"]:,}</td></tr>'
+    heads = ("", *(escape(run["name"]) for run in runs), "Questions")
+    return f'{wide_table("tags grid-runs", heads, bodies)}<p class="note">{note}</p>'
 
 
 def _tag_cell(part: Mapping[str, Any] | None, best: float, pair: Mapping[str, Any] | None) -> str:
     if part is None:
-        return f"<td>{_DASH}</td>"
+        return _DASH
     ends = pair["interval"] if pair else None
     arrow = (
         "" if not ends else '<i class="good">\u25b2</i>' if ends[0] > 0 else '<i class="bad">\u25bc</i>' if ends[1] < 0 else ""
     )
     share = percent(part["accuracy"])
     strong = f"<b>{share}</b>" if part["accuracy"] == best else share
-    return f"<td>{arrow}{strong} <small>{interval_text(part['accuracy_ci95_patients'])}</small></td>"
+    return f"{arrow}{strong} <small>{interval_text(part['accuracy_ci95_patients'])}</small>"
 
 
 def _readings(found: Mapping[str, Any], rules: Mapping[str, str]) -> str:
     runs = found["runs"]
     names = sorted({name for run in runs for name in run["published"]})
-    heads = "".join(f'<th scope="col">{escape(run["name"])}</th>' for run in runs)
-    rows = _reading("this package", str(found["rule"]), runs)
-    rows += "".join(_reading(name, rules.get(name, ""), [run["published"].get(name) for run in runs]) for name in names)
+    parts = [("this package", str(found["rule"]), runs)]
+    parts += [(name, rules.get(name, ""), [run["published"].get(name) for run in runs]) for name in names]
+    rows = ""
+    for name, rule, own in parts:
+        cells = (
+            f"{percent(part['accuracy'], 1)} <small>{interval_text(part['accuracy_ci95_patients'], 1)}</small>" if part else _DASH
+            for part in own
+        )
+        rows += row(f"<b>{escape(name)}</b><small>{escape(rule)}</small>", *cells)
     return (
-        f'<div class="wide"><table class="readings"><thead><tr><th scope="col">Reading</th>{heads}</tr></thead>'
-        f'<tbody>{rows}</tbody></table></div><p class="note">Kept with their defects, to compare with published figures and '
+        f"{wide_table('readings', ('Reading', *(escape(run['name']) for run in runs)), rows)}"
+        '<p class="note">Kept with their defects, to compare with published figures and '
         "for nothing else. Questions that a reading does not count are left out of its share.</p>"
     )
-
-
-def _reading(name: str, rule: str, parts: Sequence[Mapping[str, Any] | None]) -> str:
-    cells = "".join(
-        f"<td>{percent(part['accuracy'], 1)} <small>{interval_text(part['accuracy_ci95_patients'], 1)}</small></td>"
-        if part
-        else f"<td>{_DASH}</td>"
-        for part in parts
-    )
-    return f'<tr><th scope="row"><b>{escape(name)}</b><small>{escape(rule)}</small></th>{cells}</tr>'

@@ -17,7 +17,25 @@ from numpy.typing import NDArray
 from unireason.core.errors import FormatError
 from unireason.core.store import write_bytes
 
-from .html import addresses, banner, bar, check, escape, fit, number, of_results, percent, plural, render, static
+from .html import (
+    Cell,
+    addresses,
+    bar,
+    check,
+    checkpoint,
+    dotted,
+    escape,
+    figure,
+    figures,
+    fit,
+    number,
+    of_results,
+    percent,
+    plural,
+    row,
+    sheet,
+    table,
+)
 from .run_tables import left_out
 
 _LONGEST, _BYTES = 336, 600_000  # pixels of a picture's longer side, bytes of all pictures
@@ -101,32 +119,20 @@ def write_consistency(
         FormatError: A picture has another type or shape, or a size is not positive.
         UniReasonError: The file cannot be written.
     """
-    names = ("base.css", "index.css", "dataset.css", "rollouts.css", "evidence.css", "consistency.css")
-    values = {
-        "title": "Slice-volume consistency",
-        "facts": _facts(results),
-        "figures": _figures(results),
-        "plots": _plots(points),
-        "structures": _structures(results["by_structure"]),
-        "examples": _examples(examples),
-    }
-    style = "\n".join(static(name) for name in names)
-    return write_bytes(
-        path,
-        render(
-            "consistency.html", about="evaluation", style=style, script="", values=values, head=banner(of_results(results))
-        ).encode("utf-8"),
-    )
-
-
-def _facts(results: Mapping[str, Any]) -> str:
     made = results["manifest"]
-    model = made["checkpoint"]
-    words = [f"suite {made['suite']}", plural(made["questions"], "question")]
-    words.append(f"{plural(results['n'], 'pair')} of a question and a structure")
-    words += [plural(results["patients"], "patient"), f"seed {made['seed']}"]
-    words.append(f"checkpoint {model['name']} {str(model['sha256'])[:12]}".strip())
-    return " · ".join(escape(word) for word in words)
+    facts = [f"suite {made['suite']}", plural(made["questions"], "question")]
+    facts += [f"{plural(results['n'], 'pair')} of a question and a structure", plural(results["patients"], "patient")]
+    facts += [f"seed {made['seed']}", checkpoint(made["checkpoint"])]
+    parts = [
+        f'<section class="card panel wide">{_figures(results)}</section>',
+        f'<div class="plots">{_plots(points)}</div>',
+        f'<section class="card panel wide">{_structures(results["by_structure"])}</section>',
+        f"<section>{_examples(examples)}</section>",
+    ]
+    styles = ("dataset", "rollouts", "evidence", "consistency")
+    cautions = of_results(results)
+    title = "Slice-volume consistency"
+    return write_bytes(path, sheet("evaluation", title, dotted(facts), parts, sheets=styles, cautions=cautions))
 
 
 def _figures(results: Mapping[str, Any]) -> str:
@@ -138,58 +144,56 @@ def _figures(results: Mapping[str, Any]) -> str:
         ("Cuboid reaches the slice", percent(results["crossed"]), ""),
         ("Letter against text", percent(results.get("mismatch_rate"), 1), "of answers contradict themselves"),
     ]
-    head = "".join(f"<div><dt>{n}</dt><dd>{v}{f'<small>{m}</small>' if m else ''}</dd></div>" for n, v, m in large)
-    rows = "".join(_row(results, *row) for row in _ROWS)
+    rows = ""
+    for name, title, meaning in _ROWS:
+        part, whole = results[name], results["conditional"][name]
+        more = (percent(part["at_50"]), _two(whole["mean_iou"]), _range(whole["ci95_patients"]))
+        rows += row(f"<b>{title}</b><small>{meaning}</small>", *_mean(part), *(("spare", text) for text in more))
+    heads = ("Mean IoU between", ("chart", ""), "All pairs", "95% interval")
+    spare = (("spare", "IoU ≥ 0.5"), ("spare", "Both looked"), ("spare", "95% interval"))
     left = f" Left out: {plural(results['left_out'], 'pair')}, too small on the slice." if results["left_out"] else ""
     return (
-        f"{left_out(results['unreadable'])}"
-        f'<dl class="large">{head}</dl><table class="conditions"><thead><tr><th scope="col">Mean IoU between</th>'
-        '<th scope="col" class="chart"></th><th scope="col">All pairs</th><th scope="col">95% interval</th>'
-        '<th scope="col" class="spare">IoU ≥ 0.5</th><th scope="col" class="spare">Both looked</th>'
-        '<th scope="col" class="spare">95% interval</th></tr></thead>'
-        f'<tbody>{rows}</tbody></table><p class="note">Over all pairs a missing look counts as 0. Intervals: over whole '
-        f"patients.{left}</p>"
+        f"{left_out(results['unreadable'])}{figures(large)}{table('conditions', (*heads, *spare), rows)}"
+        f'<p class="note">Over all pairs a missing look counts as 0. Intervals: over whole patients.{left}</p>'
     )
 
 
-def _row(results: Mapping[str, Any], name: str, title: str, meaning: str) -> str:
-    part, whole = results[name], results["conditional"][name]
-    return (
-        f'<tr><th scope="row"><b>{title}</b><small>{meaning}</small></th>'
-        f'<td class="chart">{bar(part["mean_iou"], part["ci95_patients"])}</td><td class="value">{_two(part["mean_iou"])}</td>'
-        f'<td>{_range(part["ci95_patients"])}</td><td class="spare">{percent(part["at_50"])}</td>'
-        f'<td class="spare">{_two(whole["mean_iou"])}</td><td class="spare">{_range(whole["ci95_patients"])}</td></tr>'
-    )
+def _mean(part: Mapping[str, Any]) -> tuple[Cell, ...]:
+    """A mean with its bar and its interval."""
+    ends = part["ci95_patients"]
+    return ("chart", bar(part["mean_iou"], ends)), ("value", _two(part["mean_iou"])), _range(ends)
 
 
 def _structures(parts: Mapping[str, Mapping[str, Any]]) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td class="chart">{bar(part["agreement"]["mean_iou"], part["agreement"]["ci95_patients"])}'
-        f'</td><td class="value">{_two(part["agreement"]["mean_iou"])}</td><td>{_range(part["agreement"]["ci95_patients"])}</td>'
-        + "".join(f'<td class="spare">{_two(part[key]["mean_iou"])}</td>' for key, _, _ in _ROWS[1:])
-        + f'<td class="spare">{percent(part["looked"]["both"])}</td><td>{part["n"]}</td></tr>'
-        for name, part in parts.items()
-    )
-    heads = "".join(f'<th scope="col" class="spare">{title}</th>' for _, title, _ in _ROWS[1:])
-    return (
-        '<h2>By structure</h2><table class="conditions"><thead><tr><th scope="col">Structure</th><th scope="col" class="chart"></th>'
-        f'<th scope="col">Agreement</th><th scope="col">95% interval</th>{heads}'
-        '<th scope="col" class="spare">Both looked</th><th scope="col">Pairs</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table>"
-    )
+    rows = ""
+    for name, part in parts.items():
+        others = (("spare", _two(part[key]["mean_iou"])) for key, _, _ in _ROWS[1:])
+        rows += row(escape(name), *_mean(part["agreement"]), *others, ("spare", percent(part["looked"]["both"])), str(part["n"]))
+    heads: list[Cell] = [
+        "Structure",
+        ("chart", ""),
+        "Agreement",
+        "95% interval",
+        *(("spare", title) for _, title, _ in _ROWS[1:]),
+    ]
+    return f"<h2>By structure</h2>{table('conditions', [*heads, ('spare', 'Both looked'), 'Pairs'], rows)}"
 
 
 def _plots(points: Sequence[Point]) -> str:
     if not points:
         return '<section class="card plot"><p class="none">No pair has both looks.</p></section>'
-    tones = (("own", "same patient, both looked"), ("others", "cuboids of other patients"))
-    key = "".join(f'<span><i class="{tone}"></i>{name}</span>' for tone, name in tones)
+    key = _key(("own", "same patient, both looked"), ("others", "cuboids of other patients"))
     return (
-        f'<section class="card plot"><h2>How agreement spreads</h2>{_histogram(points)}<p class="key">{key}</p></section>'
+        f'<section class="card plot"><h2>How agreement spreads</h2>{_histogram(points)}{key}</section>'
         f'<section class="card plot"><h2>Agreement against truth</h2>{_scatter(points)}'
         '<p class="note">A dot is a pair with both looks. Below the line they agree better with each other than with the truth.</p>'
         "</section>"
     )
+
+
+def _key(*tones: tuple[str, str]) -> str:
+    entries = "".join(f'<span><i class="{tone}"></i>{name}</span>' for tone, name in tones)
+    return f'<p class="key">{entries}</p>'
 
 
 def _histogram(points: Sequence[Point]) -> str:
@@ -243,10 +247,11 @@ def _shares(values: Sequence[float]) -> NDArray[np.float64]:
 def _examples(examples: Sequence[Example]) -> str:
     links = addresses([fit(example.picture, _LONGEST) for example in examples], budget=_BYTES)
     cards = "".join(_card(example, link) for example, link in zip(examples, links, strict=True))
-    tones = ((f"tone tone-{_SLICE}", "box on the slice"), (f"tone tone-{_VOLUME}", "projection of the cuboid"), ("true", "truth"))
-    key = "".join(f'<span><i class="{tone}"></i>{name}</span>' for tone, name in tones)
+    key = _key(
+        (f"tone tone-{_SLICE}", "box on the slice"), (f"tone tone-{_VOLUME}", "projection of the cuboid"), ("true", "truth")
+    )
     return (
-        f'<h2>Slices, from the least agreement to the most</h2><p class="key">{key}</p><ul class="responses small">'
+        f'<h2>Slices, from the least agreement to the most</h2>{key}<ul class="responses small">'
         f"{cards or '<li class=none>None.</li>'}</ul>"
     )
 
@@ -260,12 +265,11 @@ def _card(example: Example, link: str) -> str:
     missing = " · ".join(f"no {name}" for name, box, _ in looks if box is None)
     boxes = [box for box in (example.rectangle, example.shadow, example.truth) if box is not None]
     view = " ".join(f"{v:.2f}" for v in _view(boxes, (width, height), example.millimetres))
-    drawn = "".join(_box(box, name, example.millimetres, f"tone-{tone}") for name, box, tone in looks if box is not None)
+    drawn = _box(example.truth, "truth on the slice", example.millimetres, "truth")
+    drawn += "".join(_box(box, name, example.millimetres, f"tone-{tone}") for name, box, tone in looks if box is not None)
     note = f'<p class="note">{escape(missing)}</p>' if missing else ""
     return (
-        f'<li class="card response"><div class="shots"><figure><svg viewBox="{view}" role="img" aria-label="slice {example.slice}">'
-        f'<image href="{link}" width="{width:.2f}" height="{height:.2f}" preserveAspectRatio="none"/>'
-        f"{_box(example.truth, 'truth on the slice', example.millimetres, 'truth')}{drawn}</svg></figure></div>"
+        f'<li class="card response"><div class="shots">{figure(f"slice {example.slice}", link, (width, height), drawn, view=view)}</div>'
         f'<div class="text"><p class="kind"><span>{escape(example.case)} · slice {example.slice}</span>'
         f"<b>IoU {_two(example.agreement)}</b></p><h3>{escape(example.structure)}</h3>"
         f'<p class="note">{escape(example.question)}</p>{note}</div></li>'

@@ -5,6 +5,7 @@ A volume shows the slice with most structures, in true proportions. A structure 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ from unireason.data.item import Loaded
 from unireason.data.regions import axial
 from unireason.data.sources.labels import occurring
 
-from .html import clean
+from .html import RESEARCH_ONLY, clean
+from .pictures import aspect_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -65,16 +67,21 @@ def tile(loaded: Loaded) -> Tile:
     """
     case, place = loaded.case, ""
     shown = loaded
-    present = _present(loaded)
+    held = [(layer.names, occurring(layer.labels)) for layer in loaded.layers]
+    present = {name for names, values in held for value, name in names.items() if value in values}
     if case.kind == "volume":
         k = fullest(loaded)
         shown, place = axial(loaded, k), f"slice {k + 1} of {case.geometry.shape[0]}"
-    height, width = _size(shown)
+    ratio = aspect_of(shown.case.geometry)  # in true proportions
+    height, width = round(SIDE / max(1.0, ratio)), round(SIDE * min(1.0, ratio))
     picture = imaging.serialize(shown.case, size=(height, width)).slices[0]
     if picture.ndim == 2:
         picture = np.repeat(picture[..., None], 3, axis=2)
     outlines = _outlines(shown, height, width)
-    size, spacing = _measures(loaded)
+    geometry = loaded.case.geometry
+    size, spacing = " x ".join(str(n) for n in reversed(geometry.shape)), "spacing unknown"
+    if geometry.spacing_mm is not None:
+        spacing = " x ".join(f"{s:.3g}" for s in geometry.spacing_mm) + " mm spacing"
     facts = " · ".join(part for part in (case.modality or loaded.item.modality, size, place) if part)
     sides = case.kind == "volume" and case.geometry.affine_lps is not None
     return Tile(loaded.item.id, (facts, spacing), picture, outlines, len(present - set(outlines)), sides)
@@ -116,7 +123,7 @@ def sheet(tiles: Sequence[Tile], *, title: str, lines: Sequence[str] = (), colum
     columns = max(1, min(columns, len(tiles)))
     rows = [tiles[n : n + columns] for n in range(0, len(tiles), columns)]
     card = SIDE + 2 * 10
-    heights = [_card_height(row) for row in rows]
+    heights = [20 + SIDE + 8 + 3 * _LINE + 6 + max(len(_legend(one)) for one in row) * _LINE for row in rows]
     top = _PAD + 34 + _LINE * len(lines) + _GAP
     bottom = 30
     wide = max(columns, _FEWEST)
@@ -133,29 +140,8 @@ def sheet(tiles: Sequence[Tile], *, title: str, lines: Sequence[str] = (), colum
             draw.rounded_rectangle((x, y, x + card - 1, y + height - 1), radius=8, fill=_CARD)
             _place(picture, draw, one, (x + 10, y + 10), colours)
         y += height + _GAP
-    _write(draw, (_PAD, picture.height - _PAD - 14), "Research only. Not a medical device.", width - 2 * _PAD, 12, _SOFT)
+    _write(draw, (_PAD, picture.height - _PAD - 14), RESEARCH_ONLY, width - 2 * _PAD, 12, _SOFT)
     return picture
-
-
-def _present(loaded: Loaded) -> set[str]:
-    values = [(layer.names, occurring(layer.labels)) for layer in loaded.layers]
-    return {name for names, held in values for value, name in names.items() if value in held}
-
-
-def _size(image: Loaded) -> tuple[int, int]:
-    """Pixels of a thumbnail in true proportions, (h, w)."""
-    height, width = image.case.geometry.shape
-    along_x, along_y = image.case.geometry.spacing_mm or (1.0, 1.0)
-    ratio = float(np.clip(width * along_x / (height * along_y), 0.2, 5.0))
-    return (round(SIDE / max(1.0, ratio)), round(SIDE * min(1.0, ratio)))
-
-
-def _measures(loaded: Loaded) -> tuple[str, str]:
-    geometry = loaded.case.geometry
-    size = " x ".join(str(n) for n in reversed(geometry.shape))
-    if geometry.spacing_mm is None:
-        return size, "spacing unknown"
-    return size, " x ".join(f"{s:.3g}" for s in geometry.spacing_mm) + " mm spacing"
 
 
 def _outlines(image: Loaded, height: int, width: int) -> dict[str, NDArray[np.bool_]]:
@@ -180,24 +166,23 @@ def _outlines(image: Loaded, height: int, width: int) -> dict[str, NDArray[np.bo
 
 def _colours(tiles: Sequence[Tile]) -> dict[str, str]:
     """Name to colour: names seen most often take the first tones, so that neighbours rarely share one."""
-    often: dict[str, int] = {}
-    for one in tiles:
-        for name in one.outlines:
-            often[name] = often.get(name, 0) + 1
+    often = Counter(name for one in tiles for name in one.outlines)
     ranked = sorted(often, key=lambda name: (-often[name], name))
     return {name: TONES[n % len(TONES)] for n, name in enumerate(ranked)}
-
-
-def _card_height(row: Sequence[Tile]) -> int:
-    lines = max(len(_legend(one)) for one in row)
-    return 20 + SIDE + 8 + 3 * _LINE + 6 + lines * _LINE
 
 
 def _legend(one: Tile) -> list[list[tuple[str, int]]]:
     """Names with their widths, broken into lines; a width of 0 marks a remark on what is not shown."""
     font = _font(13)
     entries = [(name, 16 + int(font.getlength(_short(clean(name), 26))) + 12) for name in one.outlines]
-    lines = _broken(entries)
+    lines: list[list[tuple[str, int]]] = []
+    used = SIDE
+    for name, wide in entries:  # no line wider than a thumbnail
+        if used + wide - 12 > SIDE:
+            lines.append([])
+            used = 0
+        lines[-1].append((name, wide))
+        used += wide
     fitting = sum(len(line) for line in lines[:_LEGEND_LINES])
     lines = lines[:_LEGEND_LINES]
     remarks = [f"{len(entries) - fitting} more here"] if fitting < len(entries) else []
@@ -205,19 +190,6 @@ def _legend(one: Tile) -> list[list[tuple[str, int]]]:
     if not entries:
         remarks.insert(0, "no structure here")
     return [*lines, *([[(" · ".join(remarks), 0)]] if remarks else [])]
-
-
-def _broken(entries: Sequence[tuple[str, int]]) -> list[list[tuple[str, int]]]:
-    """Entries in lines no wider than a thumbnail."""
-    lines: list[list[tuple[str, int]]] = []
-    used = SIDE
-    for name, wide in entries:
-        if used + wide - 12 > SIDE:
-            lines.append([])
-            used = 0
-        lines[-1].append((name, wide))
-        used += wide
-    return lines
 
 
 def _place(picture: Image, draw: ImageDraw, one: Tile, corner: tuple[int, int], colours: Mapping[str, str]) -> None:

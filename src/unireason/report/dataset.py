@@ -29,7 +29,7 @@ from unireason.data.records import SPLITS, CaseRecord, SampleRecord
 from unireason.data.regions import axial
 from unireason.data.scene import FAMILIES, IMPLICIT, LETTERS, family_name
 
-from .html import addresses, bar, escape, fit, interval_text, numbers, percent, plural, render, static
+from .html import addresses, bar, escape, figure, filters, fit, interval_text, numbers, percent, plural, row, sheet, table
 from .trace import mark
 
 # --- Sample cards of the data-set page: pictures with their boxes, question, options, grounded reasoning.
@@ -184,22 +184,28 @@ def card(number: int, shown: CardShown) -> str:
     known = (kind, question.family.replace("_", " "), question.ask.replace("_", " "), sample.split)
     words = " · ".join(escape(word) for word in known if word)
     flaws = "".join(f'<li class="flaw">{escape(p)}</li>' for p in shown.problems)
-    return (
-        f'<li class="card sample {"volume" if kind == "3D" else "image"}{" flawed" if flaws else ""}"><div class="shots">'
-        f'{_shots(shown)}</div><div class="text"><p class="kind">{words}</p><h3 id="sample-{number}">{escape(question.text)}</h3>'
-        f"{_options(sample)}{_reasoning(sample)}{_answer(sample)}"
-        f"{f'<ul>{flaws}</ul>' if flaws else ''}"
-        f'<p class="origin">{escape(sample.id)} · {escape(sample.case)}</p></div></li>'
-    )
-
-
-def _options(sample: SampleRecord) -> str:
-    question = sample.question
     rows = [
         f"<li{' class=right' if n == question.answer else ''}><b>{LETTERS[n] if n < len(LETTERS) else n}</b>{escape(option)}</li>"
         for n, option in enumerate(question.options)
     ]
-    return f'<ul class="choices">{"".join(rows)}</ul>' if rows else ""
+    options = f'<ul class="choices">{"".join(rows)}</ul>' if rows else ""
+    order = sorted(shown.pictures)
+    links = addresses([fit(shown.pictures[z], _LONGEST) for z in order], budget=_BYTES)
+    shots = (
+        "".join(_shot(shown, z, link) for z, link in zip(order, links, strict=True)) or '<p class="none">no picture at hand</p>'
+    )
+    if sample.box is None:
+        answer = f"<b>{escape(question.letter)}</b> {escape(question.right)}"
+    else:
+        points = " and ".join(f"({x}, {y})" for x, y in sample.points or ())
+        answer = f"<b>{escape(sample.category)}</b> [{numbers(sample.box.coords)}], points {points}"
+    return (
+        f'<li class="card sample {"volume" if kind == "3D" else "image"}{" flawed" if flaws else ""}"><div class="shots">'
+        f'{shots}</div><div class="text"><p class="kind">{words}</p><h3 id="sample-{number}">{escape(question.text)}</h3>'
+        f'{options}{_reasoning(sample)}<p class="reply">{answer}</p>'
+        f"{f'<ul>{flaws}</ul>' if flaws else ''}"
+        f'<p class="origin">{escape(sample.id)} · {escape(sample.case)}</p></div></li>'
+    )
 
 
 def _reasoning(sample: SampleRecord) -> str:
@@ -214,21 +220,6 @@ def _reasoning(sample: SampleRecord) -> str:
         gone = "" if part.seen else " gone"
         parts.append(f'<span class="look tone-{n % _TONES}{gone}"><b>{n + 1}</b>[{numbers(part.box.coords)}]</span>')
     return f'<p class="thought">{"".join(parts)}</p>'
-
-
-def _answer(sample: SampleRecord) -> str:
-    if sample.box is None:
-        return f'<p class="reply"><b>{escape(sample.question.letter)}</b> {escape(sample.question.right)}</p>'
-    points = " and ".join(f"({x}, {y})" for x, y in sample.points or ())
-    return f'<p class="reply"><b>{escape(sample.category)}</b> [{numbers(sample.box.coords)}], points {points}</p>'
-
-
-def _shots(shown: CardShown) -> str:
-    if not shown.pictures:
-        return '<p class="none">no picture at hand</p>'
-    order = sorted(shown.pictures)
-    links = addresses([fit(shown.pictures[z], _LONGEST) for z in order], budget=_BYTES)
-    return "".join(_shot(shown, z, link) for z, link in zip(order, links, strict=True))
 
 
 def _shot(shown: CardShown, z: int, link: str) -> str:
@@ -248,16 +239,11 @@ def _shot(shown: CardShown, z: int, link: str) -> str:
     for x, y in shown.sample.points or ():
         place = f'cx="{(x + 0.5) * scale:.2f}" cy="{(y + 0.5) * scale * tall:.2f}"'
         marks.append(f'<circle class="pointhalo" {place} r="1.9"/><circle class="point" {place} r="1.3"/>')
-    size = f'width="{width * scale:.2f}" height="{height * scale * tall:.2f}"'
-    caption = f"<figcaption>slice {z} of {scene.frame.depth}</figcaption>" if scene.kind == "volume" else ""
-    return (
-        f'<figure><svg viewBox="0 0 {width * scale:.2f} {height * scale * tall:.2f}" role="img" aria-label="picture with boxes">'
-        f'<image href="{link}" {size} preserveAspectRatio="none"/>{"".join(marks)}</svg>{caption}</figure>'
-    )
+    caption = f"slice {z} of {scene.frame.depth}" if scene.kind == "volume" else ""
+    return figure("picture with boxes", link, (width * scale, height * scale * tall), "".join(marks), caption=caption)
 
 
-# --- The page of a checked data set: the verdict, what each check saw, the text-only audit, how the data are spread, and
-# samples to look at.
+# --- The page.
 
 
 _MOST_STRUCTURES = 24
@@ -293,33 +279,21 @@ def write(report: Report, dataset: Dataset, source: CaseSource | None, path: str
     total = sum(report.counts.values())
     manifest = dataset.manifest
     title = str(manifest.get("title") or report.dataset)
-    values = {
-        "title": f"{escape(title)}, checked",
-        "name": escape(title),
-        "verdict": '<span class="good">sound</span>' if report.ok else f'<span class="bad">{plural(total, "problem")}</span>',
-        "facts": _facts(report, manifest),
-        "checks": _checks(report),
-        "shortcut": _shortcut(report),
-        "spread": _spread(report),
-        "filters": _filters(shown),
-        "cards": "".join(card(n, s) for n, s in enumerate(shown)),
-        "samples": f"{plural(len(shown), 'sample')} to look at" if shown else "No sample to look at",
-    }
-    style = f"{static('base.css')}\n{static('index.css')}\n{static('dataset.css')}"
-    return write_bytes(path, render("dataset.html", about="data check", style=style, script="", values=values).encode("utf-8"))
-
-
-def _filters(shown: list[CardShown]) -> str:
-    """Radio buttons that hide cards by style alone; only the choices that there are cards for."""
+    verdict = '<span class="good">sound</span>' if report.ok else f'<span class="bad">{plural(total, "problem")}</span>'
     present = {s.sample.kind for s in shown} | {"flawed" for s in shown if s.problems}
     choices = [(key, name) for key, name in (("image", "2D"), ("volume", "3D"), ("flawed", "With problems")) if key in present]
-    if len(choices) < 2:
-        return ""
-    boxes = "".join(
-        f'<label><input type="radio" name="show" id="only-{key}"{" checked" if key == "all" else ""}><span>{name}</span></label>'
-        for key, name in (("all", "All"), *choices)
-    )
-    return f'<fieldset class="filters"><legend class="unseen">Show</legend>{boxes}</fieldset>'
+    rubric = f"{plural(len(shown), 'sample')} to look at" if shown else "No sample to look at"
+    body = [
+        f'<section class="card panel"><h2>Checks</h2>{_checks(report)}</section>',
+        f'<section class="card panel"><h2>What the text alone tells</h2>{_shortcut(report)}</section>',
+        f'<div class="panels">{_spread(report)}</div>',
+        f'<h2 class="rubric">{rubric}</h2>',
+        filters([("all", "All"), *choices], "only"),
+        f'<ul class="samples">{"".join(card(n, s) for n, s in enumerate(shown))}</ul>',
+    ]
+    heading = f"{escape(title)}: {verdict}"
+    page = sheet("data check", f"{escape(title)}, checked", _facts(report, manifest), body, sheets=("dataset",), heading=heading)
+    return write_bytes(path, page)
 
 
 def _facts(report: Report, manifest: Mapping[str, Any]) -> str:
@@ -339,7 +313,10 @@ def _checks(report: Report) -> str:
     rows = []
     for check, count in report.counts.items():
         seen = ", ".join(f"{n:,} {what}" for what, n in report.checked.get(check, {}).items())
-        verdict = f'<b class="bad">{plural(count, "problem")}</b>' if count else _passed(check, report)
+        # The text-only audit may have had too little to judge any family.
+        unjudged = check == "shortcut" and all(result["too_few"] for result in report.shortcut.values())
+        passed = '<b class="none">not judged</b>' if unjudged else '<b class="good">ok</b>'
+        verdict = f'<b class="bad">{plural(count, "problem")}</b>' if count else passed
         kept = [p for p in report.problems if p.check == check]
         rows.append(
             f'<div class="check"><p class="line"><span class="name">{escape(check)}</span><span class="about">'
@@ -347,12 +324,6 @@ def _checks(report: Report) -> str:
         )
     remarks = "".join(f"<li>{_about(r)}{escape(r.detail)}</li>" for r in report.remarks)
     return "".join(rows) + (f'<details class="remarks"><summary>Remarks</summary><ul>{remarks}</ul></details>' if remarks else "")
-
-
-def _passed(check: str, report: Report) -> str:
-    """A check without problems; the text-only audit may have had too little to judge any family."""
-    unjudged = check == "shortcut" and all(result["too_few"] for result in report.shortcut.values())
-    return '<b class="none">not judged</b>' if unjudged else '<b class="good">ok</b>'
 
 
 def _list(kept: list[Any], count: int) -> str:
@@ -369,34 +340,29 @@ def _about(finding: Any) -> str:
 
 
 def _shortcut(report: Report) -> str:
-    rows = []
+    rows = ""
     for family, result in report.shortcut.items():
         word = f"too few {result['few']}" if result["too_few"] else "ok" if result["ok"] else "tells"
         tone = "none" if result["too_few"] else "good" if result["ok"] else "bad"
         used = f"{result['used']:,}" + (f" of {result['questions']:,}" if result["questions"] > result["used"] else "")
-        telltale = "" if result["ok"] else _telltale(result["telltale"])
-        rows.append(
-            f'<tr><th scope="row">{escape(family_name(family))}{telltale}</th>'
-            f'<td class="chart">{bar(result["accuracy"], result["ci95"], result["chance"])}</td>'
-            f'<td class="value" title="{interval_text(result["ci95"])}">{percent(result["accuracy"])}</td>'
-            f"<td>{percent(result['chance'])}</td><td>{percent(result['longest'])}</td><td>{percent(result['frequent'])}</td>"
-            f'<td>{used}</td><td><b class="{tone}">{word}</b></td></tr>'
+        clues = "" if result["ok"] else ", ".join(escape(c["clue"]) for c in result["telltale"])
+        rows += row(
+            escape(family_name(family)) + (f'<small class="clues">told by {clues}</small>' if clues else ""),
+            ("chart", bar(result["accuracy"], result["ci95"], result["chance"])),
+            (f'value" title="{interval_text(result["ci95"])}', percent(result["accuracy"])),
+            *(percent(result[key]) for key in ("chance", "longest", "frequent")),
+            used,
+            f'<b class="{tone}">{word}</b>',
         )
     if not rows:
         return '<p class="none">no question with options</p>'
     heads = ("Family", "", "Text alone", "Chance", "Longest", "Commonest", "Questions", "")
-    head = "".join(f'<th scope="col">{h}</th>' for h in heads)
     return (
-        f'<div class="wide"><table class="audit"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        f'<div class="wide">{table("audit", heads, rows)}</div>'
         '<p class="legend"><span class="whisker"></span>95% interval<span class="dash"></span>chance</p>'
         f'<p class="legend">Too few: fewer than {FEW} questions or {FEW_PATIENTS} patients are not judged.</p>'
         '<p class="meaning">Longest: always the longest option. Commonest: always the option that is right most often elsewhere.</p>'
     )
-
-
-def _telltale(clues: list[dict[str, Any]]) -> str:
-    words = ", ".join(escape(c["clue"]) for c in clues)
-    return f'<small class="clues">told by {words}</small>' if words else ""
 
 
 def _spread(report: Report) -> str:
@@ -409,15 +375,15 @@ def _spread(report: Report) -> str:
 
 
 def _families(counts: Mapping[str, int]) -> str:
-    table: Counter[tuple[str, str, str]] = Counter()
+    found: Counter[tuple[str, str, str]] = Counter()
     for key, n in counts.items():
         family, kind, split = key.split("/")
-        table[family, kind, split] = n
+        found[family, kind, split] = n
     columns = [(kind, split) for kind, _ in _KINDS for split in SPLITS]
     rows = []
-    untold = ("",) if any(not family for family, _, _ in table) else ()
+    untold = ("",) if any(not family for family, _, _ in found) else ()
     for family in (*FAMILIES, IMPLICIT, *untold):
-        own = [table[family, kind, split] for kind, split in columns]
+        own = [found[family, kind, split] for kind, split in columns]
         cells = "".join(f"<td>{n:,}</td>" if n else '<td class="none">0</td>' for n in (*own, sum(own)))
         rows.append(f'<tr><th scope="row">{family_name(family)}</th>{cells}</tr>')
     head = "".join(f'<th scope="colgroup" colspan="{len(SPLITS)}">{title}</th>' for _, title in _KINDS)
@@ -438,10 +404,8 @@ def _letters(counts: Mapping[str, int]) -> str:
         total = sum(own.values())
         for letter, n in own.items():
             share = n / total
-            rows.append(
-                f'<tr><th scope="row">{letter} of {size}</th><td class="chart">{bar(share, None, 1 / size)}</td>'
-                f'<td class="value">{percent(share)}</td><td>{n:,}</td></tr>'
-            )
+            drawn = bar(share, None, 1 / size)
+            rows.append(row(f"{letter} of {size}", ("chart", drawn), ("value", percent(share)), f"{n:,}"))
     legend = '<p class="legend"><span class="dash"></span>even share</p>'
     return f"<h2>Right letters</h2><table><tbody>{''.join(rows)}</tbody></table>{legend}" if rows else ""
 
@@ -451,9 +415,6 @@ def _counts(title: str, counts: Mapping[str, int], most: int) -> str:
         return ""
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     top = ordered[0][1]
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td class="chart">{bar(n / top)}</td><td>{n:,}</td></tr>'
-        for name, n in ordered[:most]
-    )
+    rows = "".join(row(escape(name), ("chart", bar(n / top)), f"{n:,}") for name, n in ordered[:most])
     more = f'<p class="legend">and {len(ordered) - most:,} more</p>' if len(ordered) > most else ""
     return f"<h2>{title}</h2><table><tbody>{rows}</tbody></table>{more}"

@@ -13,7 +13,7 @@ from PIL import Image
 
 from unireason.core.store import write_bytes
 from unireason.core.types import Box, Box2D, Box3D, Case, Trace
-from unireason.engine.masks import GroundPlace, GroundTarget
+from unireason.engine.masks import GroundTarget
 from unireason.grounding.answer import read
 from unireason.grounding.trace import to_json as trace_json
 from unireason.imaging.write_masks import ENDINGS
@@ -63,13 +63,19 @@ def grounded_json(found: GroundedPage, *, folder: Path | None = None, notes: Seq
     """
     region = found.region
     outlined = None if region is None else region.marked.segmentation
+    asked, k, geometry = None, found.target.slice, found.case.geometry
+    if k is not None:  # the slice that was asked about: the file's axis and index, and the canonical index
+        axis = geometry.order[2]
+        index = geometry.source_shape[axis] - 1 - k if geometry.flips[2] else k
+        asked = {"axis": "ijk"[axis], "voxel": index, "canonical": k}
     spaces = {"model": found.target.model, "voxel": found.target.voxel, "world": found.target.world_mm}
+    boxes = {name: None if place is None or place.box is None else list(place.box) for name, place in spaces.items()}
     return {
         "question": found.trace.question,
         "reasoning": (read(found.trace.raw_text).think or "").strip(),
-        "box": None if region is None else {name: _box(place) for name, place in spaces.items()},
+        "box": None if region is None else boxes,
         "points": {name: None if place is None else [list(p) for p in place.points] for name, place in spaces.items()},
-        "slice": _slice(found),
+        "slice": asked,
         "mask": str((folder or Path()) / region.file) if region is not None and region.file else None,
         "expert": found.expert,
         "score": None if outlined is None else outlined.score,
@@ -175,16 +181,3 @@ def _overlay(found: GroundedPage, region: PageRegion, window: str) -> NDArray[np
     if region.marked.prompt.propagate and mask.any():
         return mask_montage(case, mask, boxes=box, points=place.points, window=window)
     return mask_picture(case, mask, boxes=box, points=place.points, at=found.target.slice, window=window)
-
-
-def _box(place: GroundPlace | None) -> list[float] | None:
-    return None if place is None or place.box is None else list(place.box)
-
-
-def _slice(found: GroundedPage) -> dict[str, Any] | None:
-    """The slice that was asked about: the file's axis and index, and the canonical index."""
-    k, geometry = found.target.slice, found.case.geometry
-    if k is None:
-        return None
-    axis = geometry.order[2]
-    return {"axis": "ijk"[axis], "voxel": geometry.source_shape[axis] - 1 - k if geometry.flips[2] else k, "canonical": k}

@@ -23,14 +23,14 @@ from PIL import Image
 
 from unireason.core.errors import FormatError
 from unireason.core.store import json_text
-from unireason.core.types import ScopeCheck, Trace
+from unireason.core.types import Trace
 from unireason.metrics.statistics import FEW
-
-# --- Safe HTML: escaping, inlined data, the security policy of a page, and writing it to disk.
-
 
 CONTRADICTS = '<b class="contradicts">letter and text contradict</b>'
 """Badge of an answer that names an option by its letter and states another text."""
+
+VERDICTS = {True: '<b class="good">right</b>', False: '<b class="bad">wrong</b>', None: ""}
+"""Badges of right and wrong answers."""
 
 RESEARCH_ONLY = "Research only. Not a medical device."
 """Stands on every page and under every table."""
@@ -68,7 +68,14 @@ def static(name: str) -> str:
 
 def render(template: str, *, about: str, style: str, script: str, values: Mapping[str, str], head: str = "") -> str:
     """Fill a page of ``static``, put it into the frame that all pages share, and seal it with its security policy."""
+
+    def digest(text: str) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
+
     main = Template(static(template)).substitute(values)
+    # Pictures from ``data:`` and the two elements of this page; everything else is refused.
+    scripts = digest(script) if script else "'none'"
+    policy = f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src {scripts}; "
     return Template(static("frame.html")).substitute(
         title=values["title"],
         about=about,
@@ -76,22 +83,91 @@ def render(template: str, *, about: str, style: str, script: str, values: Mappin
         main=head + main,
         style=style,
         script=f"<script>{script}</script>\n" if script else "",
-        policy=_policy(style, script),
+        policy=f"{policy}base-uri 'none'; form-action 'none'",
         research_only=RESEARCH_ONLY,
     )
 
 
-def _policy(style: str, script: str) -> str:
-    """Content security policy: pictures from ``data:`` and the two named elements; everything else is refused."""
-    scripts = _hash(script) if script else "'none'"
+def sheet(
+    about: str,
+    title: str,
+    facts: str,
+    parts: Sequence[str],
+    *,
+    sheets: Sequence[str] = (),
+    heading: str = "",
+    script: str = "",
+    cautions: Sequence[str] = (),
+) -> bytes:
+    """A page of one column as a file: cautions, heading, a line of facts, then the parts; all HTML, styles and script by name."""
+    return render(
+        "sheet.html",
+        about=about,
+        style="\n".join(static(f"{name}.css") for name in ("base", "index", *sheets)),
+        script=static(script) if script else "",
+        values={"title": title, "heading": heading or title, "facts": facts, "body": "\n  ".join(parts)},
+        head=banner(cautions),
+    ).encode("utf-8")
+
+
+Cell = str | tuple[str, str]
+"""HTML of a cell, or its class and its HTML."""
+
+
+def table(kind: str, heads: Iterable[Cell], rows: str) -> str:
+    """A table with one row of heads; ``rows`` is HTML, perhaps in bodies of its own."""
+    body = rows if rows.startswith("<tbody>") else f"<tbody>{rows}</tbody>"
+    return f'<table class="{kind}"><thead><tr>{_cells("th", heads)}</tr></thead>{body}</table>'
+
+
+def row(head: str, *cells: Cell) -> str:
+    """A row of a table."""
+    return f'<tr><th scope="row">{head}</th>{_cells("td", cells)}</tr>'
+
+
+def _cells(tag: str, cells: Iterable[Cell]) -> str:
+    scope, found = ' scope="col"' if tag == "th" else "", ""
+    for cell in cells:
+        kind, text = ("", cell) if isinstance(cell, str) else (f' class="{cell[0]}"', cell[1])
+        found += f"<{tag}{scope}{kind}>{text}</{tag}>"
+    return found
+
+
+def figures(large: Iterable[tuple[str, str, str]]) -> str:
+    """Large figures: name, value, and a few words behind it."""
+    cells = "".join(f"<div><dt>{n}</dt><dd>{v}{f'<small>{m}</small>' if m else ''}</dd></div>" for n, v, m in large)
+    return f'<dl class="large">{cells}</dl>'
+
+
+def figure(label: str, link: str, size: tuple[float, float], drawn: str, *, view: str = "", caption: str = "") -> str:
+    """A picture of a size in any unit with drawings on it; ``view`` shows a part of it."""
+    box = view or f"0 0 {size[0]:.2f} {size[1]:.2f}"
     return (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {scripts}; base-uri 'none'; form-action 'none'"
+        f'<figure><svg viewBox="{box}" role="img" aria-label="{label}"><image href="{link}" width="{size[0]:.2f}" '
+        f'height="{size[1]:.2f}" preserveAspectRatio="none"/>{drawn}</svg>'
+        f"{f'<figcaption>{caption}</figcaption>' if caption else ''}</figure>"
     )
 
 
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode("utf-8")).digest()
-    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+def filters(choices: Sequence[tuple[str, str]], prefix: str) -> str:
+    """Radio buttons that hide cards by style alone, the first one chosen; nothing where there is nothing to choose."""
+    if len(choices) < 3:
+        return ""
+    boxes = "".join(
+        f'<label><input type="radio" name="show" id="{prefix}-{key}"{" checked" if key == "all" else ""}><span>{name}</span></label>'
+        for key, name in choices
+    )
+    return f'<fieldset class="filters"><legend class="unseen">Show</legend>{boxes}</fieldset>'
+
+
+def dotted(words: Iterable[str]) -> str:
+    """Words in a line of HTML."""
+    return " · ".join(escape(word) for word in words)
+
+
+def checkpoint(model: Mapping[str, Any]) -> str:
+    """A checkpoint by its name and the begin of its hash."""
+    return f"checkpoint {model['name']} {str(model['sha256'])[:12]}".strip()
 
 
 def plural(count: int, noun: str) -> str:
@@ -201,7 +277,10 @@ def interval_text(value: Any, decimals: int = 0) -> str:
 
 def of_traces(traces: Iterable[Trace]) -> list[str]:
     """What lies outside the scope of the model that made the traces, each once; none inside or where nothing is known."""
-    return _stated([trace.scope for trace in traces])
+    checks = [trace.scope for trace in traces]
+    remarks = list(dict.fromkeys(remark for check in checks for remark in check.remarks))
+    made_for = dict.fromkeys(f"What the model was made for: {check.stated}" for check in checks if check.remarks)
+    return [*remarks, *made_for]
 
 
 def of_results(results: Mapping[str, Any]) -> list[str]:
@@ -228,9 +307,3 @@ def tell(cautions: Sequence[str]) -> None:
     """Print the sentences to stderr."""
     for text in cautions:
         print(f"caution: {text}", file=sys.stderr)
-
-
-def _stated(checks: Sequence[ScopeCheck]) -> list[str]:
-    remarks = list(dict.fromkeys(remark for check in checks for remark in check.remarks))
-    made_for = dict.fromkeys(f"What the model was made for: {check.stated}" for check in checks if check.remarks)
-    return [*remarks, *made_for]

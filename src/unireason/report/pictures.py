@@ -1,6 +1,6 @@
 """What a page or a picture shows of a trace, worked out once: numbered looks, slices in view, maps to voxel and world.
 
-It draws nothing and writes no HTML.
+Behind it still pictures of traces and of masks, and the outlines of masks for drawings that scale.
 """
 
 from __future__ import annotations
@@ -23,10 +23,7 @@ from unireason.grounding.crop import extent
 from unireason.imaging import present as windows
 from unireason.imaging.geometry import model_to_voxel, voxel_to_world
 
-from .html import check, clean, png
-
-# --- What a page or a picture shows of a trace, worked out once: numbered looks, slices in view, maps to voxel and world.
-
+from .html import RESEARCH_ONLY, check, clean, fit, png
 
 TONES = ("#4cc2ff", "#ffb02e", "#5ddc86", "#ff7ab8", "#ffe14a", "#b59bff", "#ff7d5c", "#35dcc6")
 """Look colours, in order; they stand out on grey pictures and are told apart by colour-blind readers with the numbers."""
@@ -75,29 +72,6 @@ class PageScene:
 
 def compose(trace: Trace, case: Case, stack: Stack) -> PageScene:
     """Work out what is shown where."""
-    _check(trace, case, stack)
-    to_voxel = voxel_map(trace.frame, case.geometry)
-    boxes = [executed(step) for step in trace.looks]
-    sizes = [_size(box, to_voxel, case.geometry) for box in boxes]
-    looks = tuple(_look(n + 1, step, trace.frame, boxes[n], sizes[n]) for n, step in enumerate(trace.looks))
-    to_world = world_map(to_voxel, case.geometry)
-    shown = [look for look in looks if look.last > look.first]
-    volume = case.kind == "volume"
-    return PageScene(
-        frame=trace.frame,
-        looks=looks,
-        aspect=aspect_of(case.geometry),
-        to_voxel=to_voxel,
-        to_world=to_world,
-        edges=None if to_world is None else _edges(to_world),
-        ends=None if to_world is None or not volume else (_letters(-to_world[:, 2]), _letters(to_world[:, 2])),
-        covered=_covered(stack, case.geometry) if volume else (),
-        slice_axis=_AXES[case.geometry.order[2]] if volume else "",
-        start=shown[0].home if shown else trace.frame.depth // 2,
-    )
-
-
-def _check(trace: Trace, case: Case, stack: Stack) -> None:
     kinds = (trace.frame.kind, case.kind, stack.kind)
     if len(set(kinds)) > 1:
         raise FormatError(
@@ -114,18 +88,43 @@ def _check(trace: Trace, case: Case, stack: Stack) -> None:
     for step in trace.looks:
         if len(step.box_model) not in (4, 6) or not np.all(np.isfinite(step.box_model)):
             raise FormatError(f"a look has the box {list(step.box_model)}", "4 or 6 finite numbers")
+    to_voxel = voxel_map(trace.frame, case.geometry)
+    to_world = world_map(to_voxel, case.geometry)
+    looks = []
+    for place, step in enumerate(trace.looks):
+        box = executed(step)
+        half = len(box) // 2
+        first, last = _slices(step, trace.frame)
+        x1, y1, x2, y2 = (float(np.clip(v, -FAR, FAR)) for v in (*box[:2], *box[half : half + 2]))
+        size = _size(box, to_voxel, case.geometry)
+        looks.append(PageLook(place + 1, place % len(TONES), step, box, (x1, y1, x2, y2), first, last, size))
+    shown = [look for look in looks if look.last > look.first]
+    volume = case.kind == "volume"
+    edges = ends = None
+    if to_world is not None:
+        right, down = to_world[:, 0], to_world[:, 1]
+        edges = (_letters(-right), _letters(right), _letters(-down), _letters(down))
+        ends = (_letters(-to_world[:, 2]), _letters(to_world[:, 2])) if volume else None
+    # In source indices: canonical slices counted against their axis run backwards.
+    depth, flipped = case.geometry.shape[0], volume and case.geometry.flips[2]
+    covered = ((depth - int(b), depth - int(a)) if flipped else (int(a), int(b)) for a, b in stack.coverage)
+    return PageScene(
+        frame=trace.frame,
+        looks=tuple(looks),
+        aspect=aspect_of(case.geometry),
+        to_voxel=to_voxel,
+        to_world=to_world,
+        edges=edges,
+        ends=ends,
+        covered=tuple(covered) if volume else (),
+        slice_axis=_AXES[case.geometry.order[2]] if volume else "",
+        start=shown[0].home if shown else trace.frame.depth // 2,
+    )
 
 
 def executed(step: LookStep) -> tuple[float, ...]:
     """The box of a look that was executed, model frame; as written for one that was not."""
     return extent(step.crops, "volume" if len(step.box_model) == 6 else "image").coords if step.crops else step.box_model
-
-
-def _look(number: int, step: LookStep, frame: Frame, box: tuple[float, ...], size_mm: tuple[float, ...] | None) -> PageLook:
-    half = len(box) // 2
-    first, last = _slices(step, frame)
-    x1, y1, x2, y2 = (float(np.clip(v, -FAR, FAR)) for v in (*box[:2], *box[half : half + 2]))
-    return PageLook(number, (number - 1) % len(TONES), step, box, (x1, y1, x2, y2), first, last, size_mm)
 
 
 def _size(box: tuple[float, ...], to_voxel: NDArray[np.float64], geometry: Geometry) -> tuple[float, ...] | None:
@@ -184,20 +183,7 @@ def _letters(direction: NDArray[np.float64]) -> str:
     return "".join(_TOWARDS[a][0 if unit[a] > 0 else 1] for n, a in enumerate(strongest[:2]) if n == 0 or abs(unit[a]) > 0.38)
 
 
-def _edges(to_world: NDArray[np.float64]) -> tuple[str, str, str, str]:
-    right, down = to_world[:, 0], to_world[:, 1]
-    return _letters(-right), _letters(right), _letters(-down), _letters(down)
-
-
-def _covered(stack: Stack, geometry: Geometry) -> tuple[tuple[int, int], ...]:
-    """Coverage in source indices: canonical slices counted against their axis run backwards."""
-    depth = geometry.shape[0]
-    if not geometry.flips[2]:
-        return tuple((int(a), int(b)) for a, b in stack.coverage)
-    return tuple((depth - int(b), depth - int(a)) for a, b in stack.coverage)
-
-
-# --- Still pictures of a trace, by Pillow alone: key slices with their boxes, the crops, question and answer; contact sheets.
+# --- Still pictures of a trace, by Pillow alone: key slices with their boxes, the crops, question and answer.
 
 
 _INK, _SOFT, _PAPER, _BLACK = "#1a1d21", "#5d646d", "#ffffff", "#08090b"
@@ -211,11 +197,13 @@ def overlay(trace: Trace, case: Case, stack: Stack, *, width: int = 1200) -> Ima
         raise FormatError(f"a picture {width} pixels wide", "at least 400")
     scene = compose(trace, case, stack)
     inner = width - 2 * _PAD
+    text = trace.answer.text.strip()
+    against = " (letter and text contradict)" if is_mismatch(trace) else ""
     rows = [
         _words(trace.question, inner, 24, _INK),
         *_body(scene, stack, inner),
-        _words(_answer_words(trace), inner, 20, _INK),
-        _words("Research only. Not a medical device.", inner, 13, _SOFT),
+        _words(f"Answer: {text}{against}" if text else "The model gave no answer.", inner, 20, _INK),
+        _words(RESEARCH_ONLY, inner, 13, _SOFT),
     ]
     column = _above(rows)
     sheet = Image.new("RGB", (width, column.height + 2 * _PAD), _PAPER)
@@ -229,53 +217,15 @@ def write_overlay(trace: Trace, case: Case, stack: Stack, path: str | os.PathLik
 
 
 def thumbnail(trace: Trace, case: Case, stack: Stack, *, height: int = 220) -> Image.Image:
-    """The slice that a trace opens with, its boxes drawn in.
-
-    Args:
-        trace: The trace.
-        case: The case it is about.
-        stack: The slices shown to the model.
-        height: Height in pixels, at least 32; the width follows the true proportions.
-
-    Returns:
-        An RGB picture.
-
-    Raises:
-        FormatError: The three do not belong together, or the height is too small.
-    """
+    """The slice that a trace opens with, its boxes drawn in, in true proportions and so many pixels high."""
     if height < 32:
         raise FormatError(f"a thumbnail {height} pixels high", "at least 32")
     scene = compose(trace, case, stack)
     return _slice(scene, stack, scene.start, (max(1, round(height * scene.aspect)), height))
 
 
-def montage(stack: Stack, *, columns: int = 8, tile: int = 128) -> Image.Image:
-    """A contact sheet of all slices, numbered from 0, in reading order."""
-    if len(stack.slices) == 0 or columns < 1 or tile < 16:
-        sizes = f"{len(stack.slices)} slices in {columns} columns of {tile} pixels"
-        raise FormatError(f"a contact sheet of {sizes}", "at least 1 slice, 1 column and 16 pixels")
-    high, wide = stack.slices.shape[1:3]
-    scale = tile / max(high, wide)
-    size = (max(1, round(wide * scale)), max(1, round(high * scale)))
-    columns = min(columns, len(stack.slices))
-    rows = -(-len(stack.slices) // columns)
-    sheet = Image.new("RGB", (columns * (size[0] + 2) - 2, rows * (size[1] + 2) - 2), "#2b3037")
-    for z, pixels in enumerate(stack.slices):
-        picture = Image.fromarray(check(pixels)).convert("RGB").resize(size, Image.Resampling.BICUBIC)
-        if len(stack.slices) > 1:
-            tag(ImageDraw.Draw(picture), (3, 3), str(z), "#ffffff", 11)
-        sheet.paste(picture, ((z % columns) * (size[0] + 2), (z // columns) * (size[1] + 2)))
-    return sheet
-
-
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
-
-
-def _answer_words(trace: Trace) -> str:
-    text = trace.answer.text.strip()
-    against = " (letter and text contradict)" if is_mismatch(trace) else ""
-    return f"Answer: {text}{against}" if text else "The model gave no answer."
 
 
 def _words(text: str, width: int, size: int, colour: str) -> Image.Image:
@@ -358,7 +308,7 @@ def _slice(scene: PageScene, stack: Stack, z: int, size: tuple[int, int]) -> Ima
     factors = (size[0] / scene.frame.width, size[1] / scene.frame.height)
     shown = [look for look in scene.looks if look.first <= z < look.last]
     for look in shown:
-        _rectangle(draw, look, factors)
+        _rectangle(draw, look.rect, factors, TONES[look.tone])
     for look in shown:
         x, y = look.rect[0] * factors[0], look.rect[1] * factors[1]
         tag(draw, (x, y - 21 if y >= 21 else y + 3), str(look.number), TONES[look.tone], 14)
@@ -367,11 +317,11 @@ def _slice(scene: PageScene, stack: Stack, z: int, size: tuple[int, int]) -> Ima
     return picture
 
 
-def _rectangle(draw: ImageDraw.ImageDraw, look: PageLook, factors: tuple[float, float]) -> None:
-    x1, y1, x2, y2 = (round(v * factors[n % 2]) for n, v in enumerate(look.rect))
+def _rectangle(draw: ImageDraw.ImageDraw, rect: Sequence[float], factors: tuple[float, float], tone: str) -> None:
+    x1, y1, x2, y2 = (round(v * factors[n % 2]) for n, v in enumerate(rect))
     x2, y2 = max(x2 - 1, x1), max(y2 - 1, y1)
     draw.rectangle((x1 - 1, y1 - 1, max(x2 + 1, x1), max(y2 + 1, y1)), outline=_BLACK)
-    draw.rectangle((x1, y1, x2, y2), outline=TONES[look.tone], width=2)
+    draw.rectangle((x1, y1, x2, y2), outline=tone, width=2)
 
 
 def tag(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, colour: str, size: int) -> None:
@@ -424,7 +374,7 @@ SIDE = 640
 """Longer side of a picture in pixels."""
 
 _TILE, _COLUMNS, _MASK_GAP = 320, 3, 4
-_MASK, _PROMPT, _DARK, _MASK_PAPER = TONES[0], TONES[1], "#08090b", "#2b3037"
+_MASK, _PROMPT, _MASK_PAPER = TONES[0], TONES[1], "#2b3037"
 _FILL = 0.28  # share of the mask's colour inside its outline
 
 
@@ -449,12 +399,7 @@ def mask_picture(
 
 
 def mask_montage(
-    case: Case,
-    mask: NDArray[np.bool_],
-    *,
-    boxes: Sequence[Box] = (),
-    points: Sequence[Point] = (),
-    window: str = "auto",
+    case: Case, mask: NDArray[np.bool_], *, boxes: Sequence[Box] = (), points: Sequence[Point] = (), window: str = "auto"
 ) -> NDArray[np.uint8]:
     """Up to nine slices of a volume, evenly from the first to the last that holds a mask voxel, three in a row."""
     if case.kind != "volume":
@@ -511,12 +456,7 @@ def _fullest(case: Case, mask: NDArray[np.bool_], boxes: Sequence[Box], points: 
 
 
 def _drawn(
-    case: Case,
-    mask: NDArray[np.bool_],
-    z: int,
-    prompt: tuple[Sequence[Box], Sequence[Point]],
-    window: windows.Window,
-    side: int,
+    case: Case, mask: NDArray[np.bool_], z: int, prompt: tuple[Sequence[Box], Sequence[Point]], window: windows.Window, side: int
 ) -> Image.Image:
     """One slice, its longer side ``side`` pixels, with everything that lies on it."""
     volume = case.kind == "volume"
@@ -529,10 +469,13 @@ def _drawn(
     factors = (size[0] / plane.shape[1], size[1] / plane.shape[0])
     for box in prompt[0]:
         if isinstance(box, Box2D) or (box.z1 < z + 1 and box.z2 > z):
-            _mask_rectangle(draw, box, factors)
+            _rectangle(draw, (box.x1, box.y1, box.x2, box.y2), factors, _PROMPT)
     for point in prompt[1]:
         if len(point) == 2 or min(int(point[2]), len(mask) - 1) == z:
-            _cross(draw, point[0] * factors[0], point[1] * factors[1])
+            x, y = point[0] * factors[0], point[1] * factors[1]
+            for colour, width, reach in ((_BLACK, 5, 8), (_PROMPT, 2, 7)):
+                draw.line((x - reach, y, x + reach, y), fill=colour, width=width)
+                draw.line((x, y - reach, x, y + reach), fill=colour, width=width)
     if volume:
         tag(draw, (6, size[1] - 22), f"slice {z}", "#ffffff", 12)
         if case.geometry.affine_lps is not None:
@@ -557,22 +500,9 @@ def _tinted(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.u
     colour = np.array(ImageColor.getrgb(_MASK), np.float32)
     shown = picture.astype(np.float32)
     shown[mask] = (1 - _FILL) * shown[mask] + _FILL * colour
-    shown[ndimage.binary_dilation(mask) & ~mask] = ImageColor.getrgb(_DARK)
+    shown[ndimage.binary_dilation(mask) & ~mask] = ImageColor.getrgb(_BLACK)
     shown[mask & ~ndimage.binary_erosion(mask, iterations=2, border_value=0)] = colour
     return (shown + 0.5).astype(np.uint8)
-
-
-def _mask_rectangle(draw: ImageDraw.ImageDraw, box: Box, factors: tuple[float, float]) -> None:
-    x1, y1, x2, y2 = (round(v * f) for v, f in zip((box.x1, box.y1, box.x2, box.y2), factors * 2, strict=True))
-    x2, y2 = max(x2 - 1, x1), max(y2 - 1, y1)
-    draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=_DARK)
-    draw.rectangle((x1, y1, x2, y2), outline=_PROMPT, width=2)
-
-
-def _cross(draw: ImageDraw.ImageDraw, x: float, y: float) -> None:
-    for colour, width, reach in ((_DARK, 5, 8), (_PROMPT, 2, 7)):
-        draw.line((x - reach, y, x + reach, y), fill=colour, width=width)
-        draw.line((x, y - reach, x, y + reach), fill=colour, width=width)
 
 
 # --- Masks as closed paths along the edges of their voxels, for drawings that scale.
@@ -589,26 +519,12 @@ def outlines(mask: NDArray[np.bool_], frame: Frame, stack: Stack) -> dict[int, s
     for z, (first, last) in enumerate(stack.coverage):
         plane: NDArray[np.bool_] = np.logical_or.reduce(planes[first:last], axis=0)
         if plane.any():
-            found[z] = _path(_fitted(plane), frame)
+            if max(plane.shape) > _LONGEST:  # a pixel stands for those of which at least half are inside
+                plane = fit(plane.astype(np.uint8) * np.uint8(255), _LONGEST) >= 128
+            across, down = frame.width / plane.shape[1], frame.height / plane.shape[0]
+            loops = (" ".join(f"{x * across:g},{y * down:g}" for x, y in loop) for loop in _loops(plane))
+            found[z] = "".join(f"M{loop}Z" for loop in loops)
     return found
-
-
-def _fitted(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A plane of bounded size; a pixel stands for those of which at least half are inside."""
-    height, width = plane.shape
-    scale = _LONGEST / max(height, width)
-    if scale >= 1:
-        return plane
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = Image.fromarray(plane.astype(np.uint8) * np.uint8(255)).resize(size, Image.Resampling.BOX)
-    return np.asarray(small) >= 128
-
-
-def _path(plane: NDArray[np.bool_], frame: Frame) -> str:
-    height, width = plane.shape
-    across, down = frame.width / width, frame.height / height
-    loops = (" ".join(f"{x * across:g},{y * down:g}" for x, y in loop) for loop in _loops(plane))
-    return "".join(f"M{loop}Z" for loop in loops)
 
 
 def _loops(plane: NDArray[np.bool_]) -> Iterator[list[Corner]]:

@@ -18,7 +18,22 @@ from unireason.core.errors import FormatError
 from unireason.core.store import write_bytes
 from unireason.core.types import Frame, Stack
 
-from .html import RESEARCH_ONLY, addresses, banner, bar, escape, fit, of_results, plural, render, static
+from .html import (
+    RESEARCH_ONLY,
+    addresses,
+    bar,
+    checkpoint,
+    dotted,
+    escape,
+    figure,
+    figures,
+    fit,
+    of_results,
+    plural,
+    row,
+    sheet,
+    table,
+)
 from .pictures import outlines
 from .run_tables import cell
 
@@ -26,6 +41,7 @@ _LONGEST, _BYTES = 420, 160_000  # pixels of a picture's longer side, bytes of t
 _TRUE, _ANSWER = 2, 1  # tones
 _DASH = "\u2013"
 _UNITS = "Shares are in percent; the released pDice runs to 200."
+_KEYS = {"supercategory": "Super-category", "category": "Category"}
 _MILLIMETRES, _TWICE = ("hd95_mm",), ("pdice_released",)  # no shares from 0 to 1
 
 Place = tuple[Sequence[float] | None, Sequence[Sequence[float]]]
@@ -79,24 +95,14 @@ def write_pointing(
         FormatError: Picture, masks and frame of a question do not belong together.
         UniReasonError: The file cannot be written.
     """
-    sheets = ("base.css", "index.css", "dataset.css", "rollouts.css", "pointing.css")
-    values = {
-        "title": "Implicit questions",
-        "facts": " · ".join(escape(word) for word in _facts(results)),
-        "table": _table(results, titles),
-        "groups": "".join(_groups(results, key, titles) for key in ("supercategory", "category")),
-        "worst": _list("Worst answers", worst, results, titles),
-        "best": _list("Best answers", best, results, titles),
-    }
-    page = render(
-        "pointing.html",
-        about="evaluation",
-        style="\n".join(static(name) for name in sheets),
-        script="",
-        values=values,
-        head=banner(of_results(results)),
-    )
-    return write_bytes(path, page.encode("utf-8"))
+    parts = [
+        f'<section class="card panel wide">{_table(results, titles)}</section>',
+        "".join(_groups(results, key, titles) for key in _KEYS),
+        _list("Worst answers", worst, results, titles),
+        _list("Best answers", best, results, titles),
+    ]
+    styles, facts, cautions = ("dataset", "rollouts", "pointing"), dotted(_facts(results)), of_results(results)
+    return write_bytes(path, sheet("evaluation", "Implicit questions", facts, parts, sheets=styles, cautions=cautions))
 
 
 def pointing_markdown(results: Mapping[str, Any], *, titles: Mapping[str, str]) -> str:
@@ -113,16 +119,12 @@ def pointing_markdown(results: Mapping[str, Any], *, titles: Mapping[str, str]) 
         own = results["scores"][name]
         lines.append(f"| {title} | {_number(name, own['mean'])} | {_range(name, own['ci95_patients'])} |")
     lines += ["", *(cell(f"{word[0].upper()}{word[1:]}.") for word in _remarks(results))]
-    for key, heading in (("supercategory", "Super-category"), ("category", "Category")):
-        groups = results[f"by_{key}"]
+    for key, heading in _KEYS.items():
         names = list(results["headline"])
-        if groups:
-            lines += [
-                "",
-                f"| {heading} | Questions | {' | '.join(titles[name] for name in names)} |",
-                "|---" * (2 + len(names)) + "|",
-            ]
-        for group, part in groups.items():
+        if results[f"by_{key}"]:
+            head = f"| {heading} | Questions | {' | '.join(titles[name] for name in names)} |"
+            lines += ["", head, "|---" * (2 + len(names)) + "|"]
+        for group, part in results[f"by_{key}"].items():
             cells = [_number(name, part["scores"][name]["mean"]) for name in names]
             lines.append(f"| {cell(group)} | {part['n']} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", RESEARCH_ONLY, ""])
@@ -130,23 +132,13 @@ def pointing_markdown(results: Mapping[str, Any], *, titles: Mapping[str, str]) 
 
 def _facts(results: Mapping[str, Any]) -> list[str]:
     made = results["manifest"]
-    model, expert = made["checkpoint"], made["expert"]
-    words = [
-        f"suite {results['suite']}",
-        plural(results["n"], "question"),
-        plural(results["patients"], "patient"),
-        f"seed {made['seed']}",
-    ]
-    words.append(f"checkpoint {model['name']} {str(model['sha256'])[:12]}".strip())
+    expert = made["expert"]
+    words = [f"suite {results['suite']}", plural(results["n"], "question"), plural(results["patients"], "patient")]
+    words += [f"seed {made['seed']}", checkpoint(made["checkpoint"])]
     words.append(f"expert {expert['name']} {expert['sha256'][:12]}".strip())
     if made["samples"] > 1 or made["temperature"]:
         words.append(f"{made['samples']} answers a question at temperature {made['temperature']:g}")
     return words
-
-
-def _example(reasons: Mapping[str, str]) -> str:
-    """The first question that could not be read, and why."""
-    return next((f"{name}: {reason.rstrip('.')}" for name, reason in reasons.items()), "")
 
 
 def _remarks(results: Mapping[str, Any]) -> list[str]:
@@ -158,32 +150,22 @@ def _remarks(results: Mapping[str, Any]) -> list[str]:
     if results["problems"]:
         said.append("problems: " + ", ".join(f"{code} {n}" for code, n in results["problems"].items()))
     if lost:
-        said.append(
-            f"{plural(lost, 'question')} could not be read and counted in no mean, such as {_example(results['unreadable']['questions'])}"
-        )
+        such = next((f"{name}: {reason.rstrip('.')}" for name, reason in results["unreadable"]["questions"].items()), "")
+        said.append(f"{plural(lost, 'question')} could not be read and counted in no mean, such as {such}")
     if left:
         said.append("not asked: " + ", ".join(f"{n} because {reason}" for reason, n in results["left_out"].items()))
     return said
 
 
 def _table(results: Mapping[str, Any], titles: Mapping[str, str]) -> str:
-    figures = "".join(
-        f"<div><dt>{escape(titles[name])}</dt><dd>{_number(name, value)}"
-        f"<small>{_range(name, results['scores'][name]['ci95_patients'])}</small></dd></div>"
-        for name, value in results["headline"].items()
-    )
-    rows = ""
+    scores, rows = results["scores"], ""
+    large = [(escape(titles[k]), _number(k, v), _range(k, scores[k]["ci95_patients"])) for k, v in results["headline"].items()]
     for name, title in titles.items():
-        own = results["scores"][name]
-        drawn = "" if name in (*_MILLIMETRES, *_TWICE) else bar(own["mean"], own["ci95_patients"])
-        rows += (
-            f'<tr><th scope="row">{escape(title)}</th><td class="chart">{drawn}</td>'
-            f'<td class="value">{_number(name, own["mean"])}</td><td>{_range(name, own["ci95_patients"])}</td></tr>'
-        )
+        mean, ends = scores[name]["mean"], scores[name]["ci95_patients"]
+        drawn = "" if name in (*_MILLIMETRES, *_TWICE) else bar(mean, ends)
+        rows += row(escape(title), ("chart", drawn), ("value", _number(name, mean)), _range(name, ends))
     return (
-        f'<dl class="large">{figures}</dl><table class="scores"><thead><tr><th scope="col">Score</th>'
-        '<th scope="col" class="chart"></th>'
-        f'<th scope="col">Mean</th><th scope="col">95% interval</th></tr></thead><tbody>{rows}</tbody></table>'
+        f"{figures(large)}{table('scores', ('Score', ('chart', ''), 'Mean', '95% interval'), rows)}"
         '<p class="legend"><span class="whisker"></span>95% interval over patients</p>'
         + "".join(f'<p class="note">{escape(word[0].upper() + word[1:])}.</p>' for word in _remarks(results))
         + f'<p class="note">{_UNITS} {escape(results["rule"])}</p>'
@@ -192,22 +174,11 @@ def _table(results: Mapping[str, Any], titles: Mapping[str, str]) -> str:
 
 def _groups(results: Mapping[str, Any], key: str, titles: Mapping[str, str]) -> str:
     """The headline scores of every group."""
-    parts = results[f"by_{key}"]
-    if not parts:
-        return ""
-    names = list(results["headline"])
-    head = "".join(f'<th scope="col">{escape(titles[name])}</th>' for name in names)
-    rows = "".join(
-        f'<tr><th scope="row">{escape(group)}</th><td>{part["n"]}</td>'
-        + "".join(f"<td>{_number(name, part['scores'][name]['mean'])}</td>" for name in names)
-        + "</tr>"
-        for group, part in parts.items()
-    )
-    heading = "Super-category" if key == "supercategory" else "Category"
-    return (
-        f'<section class="card panel wide"><table class="scores"><thead><tr><th scope="col">{heading}</th>'
-        f'<th scope="col">Questions</th>{head}</tr></thead><tbody>{rows}</tbody></table></section>'
-    )
+    names, rows = list(results["headline"]), ""
+    for group, part in results[f"by_{key}"].items():
+        rows += row(escape(group), str(part["n"]), *(_number(name, part["scores"][name]["mean"]) for name in names))
+    heads = (_KEYS[key], "Questions", *(escape(titles[name]) for name in names))
+    return f'<section class="card panel wide">{table("scores", heads, rows)}</section>' if rows else ""
 
 
 def _list(title: str, shown: Sequence[Pointed], results: Mapping[str, Any], titles: Mapping[str, str]) -> str:
@@ -246,12 +217,8 @@ def _shots(shown: Pointed) -> str:
     if shown.mask is not None:
         found += _region(shown, shown.mask, factors, f"region tone-{_ANSWER}")
     found += _marks((answer["box"], answer["points"]), factors, _ANSWER)
-    figures = "".join(
-        f'<figure><svg viewBox="0 0 {width:.2f} {height:.2f}" role="img" aria-label="{name}"><image href="{link}" '
-        f'width="{width:.2f}" height="{height:.2f}" preserveAspectRatio="none"/>{drawn}</svg><figcaption>{name}</figcaption></figure>'
-        for name, drawn in (("meant", meant), ("answered", found))
-    )
-    return f'<div class="shots">{figures}</div>'
+    shots = (figure(name, link, (width, height), drawn, caption=name) for name, drawn in (("meant", meant), ("answered", found)))
+    return f'<div class="shots">{"".join(shots)}</div>'
 
 
 def _region(shown: Pointed, mask: NDArray[np.bool_], factors: tuple[float, float], kind: str) -> str:

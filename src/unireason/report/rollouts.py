@@ -24,7 +24,7 @@ from unireason.grounding.profile import letters_of
 from unireason.metrics.answers import answer_choice
 
 from . import trace as sections
-from .html import addresses, bar, escape, fit, number, numbers, percent, render, static
+from .html import VERDICTS, Cell, addresses, bar, escape, fit, number, numbers, percent, row, sheet
 from .pictures import PageLook, PageScene, compose, key_slices, spread
 from .trace import mark
 
@@ -61,7 +61,11 @@ def section(place: int, group: Sequence[Scored]) -> str:
     store = ""
     if pictures is not None:
         links = addresses([fit(pictures[z], _LONGEST) for z in used], budget=_BYTES)
-        store = "".join(_symbol(place, z, link, group[0].trace.frame) for z, link in zip(used, links, strict=True))
+        width, height, _ = _drawing(group[0].trace.frame)
+        size = f'width="{width:.2f}" height="{height:.2f}" preserveAspectRatio="none"'
+        store = "".join(
+            f'<symbol id="p{place}-{z}"><image href="{link}" {size}/></symbol>' for z, link in zip(used, links, strict=True)
+        )
     first = group[0]
     kind = "3D" if first.trace.frame.kind == "volume" else "2D"
     letter = expected_letter(first)
@@ -87,12 +91,6 @@ def bare_scene(trace: Trace, pictures: NDArray[np.uint8] | None = None) -> PageS
         raise FormatError(f"pictures of shape {slices.shape}", "(slices, height, width) or the same with 3 colours")
     case = Case(slices, frame.kind, geometry, "", trace.source or Source("", "", ""))
     return compose(trace, case, Stack(slices, frame.kind, "", tuple((z, z + 1) for z in range(frame.depth)), slices))
-
-
-def _symbol(place: int, z: int, link: str, frame: Frame) -> str:
-    width, height, _ = _drawing(frame)
-    size = f'width="{width:.2f}" height="{height:.2f}"'
-    return f'<symbol id="p{place}-{z}"><image href="{link}" {size} preserveAspectRatio="none"/></symbol>'
 
 
 def _drawing(frame: Frame) -> tuple[float, float, float]:
@@ -122,8 +120,6 @@ def _shots(place: int, scene: PageScene, slices: Sequence[int]) -> str:
 def _card(place: int, one: Scored, scene: PageScene, shots: str, earned: tuple[float, Sequence[str]]) -> str:
     """One response; ``earned`` holds the mean reward of its group and the parts worth telling."""
     trace, (mean, names) = one.trace, earned
-    right = is_right(one)
-    verdict = {True: '<b class="good">right</b>', False: '<b class="bad">wrong</b>', None: ""}[right]
     gain = one.reward - mean if one.advantage is None else one.advantage
     tone = "up" if gain > 1e-9 else "down" if gain < -1e-9 else "even"
     told = {"to the mean" if one.advantage is None else "advantage": f"{'+' if gain > 0 else ''}{number(gain, 2)}"}
@@ -131,13 +127,13 @@ def _card(place: int, one: Scored, scene: PageScene, shots: str, earned: tuple[f
     parts = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in told.items())
     answer = escape(trace.answer.text.strip()) or '<span class="none">no answer</span>'
     answer += sections.badge(trace)
-    remark = sections.FINISH.get(trace.finish, f"Finished by: {trace.finish}.")
+    remark = sections.finish(trace)
     flaws = [escape(remark)] if remark else []
     flaws += [f"<code>{escape(p.code)}</code>{f' <q>{escape(p.text)}</q>' if p.text else ''}" for p in trace.problems]
     return (
         f'<li class="card response"><header class="{tone}"><p class="earned">{number(one.reward, 3)}</p>'
-        f'<p class="kind">response {place + 1} {verdict}</p><dl class="parts">{parts}</dl></header>{shots}<div class="text">'
-        f'<p class="thought">'
+        f'<p class="kind">response {place + 1} {VERDICTS[is_right(one)]}</p><dl class="parts">{parts}</dl></header>'
+        f'{shots}<div class="text"><p class="thought">'
         f'{sections.reasoning(trace, scene, mark=look_tag)}</p><p class="reply">{answer}</p>'
         f"{''.join(f'<p class=flaw>{flaw}</p>' for flaw in flaws)}{_crops(scene)}</div></li>"
     )
@@ -170,7 +166,7 @@ def _crops(scene: PageScene) -> str:
     return f'<div class="crops">{"".join(figures)}</div>{more}' if figures else ""
 
 
-# --- Sample rollouts of a policy as pages: one a step, and an index over the steps with their rewards.
+# --- The pages: one a step, and an index over the steps with their rewards.
 
 
 ROWS, INDEX = "steps.json", "index.html"
@@ -201,30 +197,24 @@ def write_rollouts(scored: Sequence[Scored], folder: str | os.PathLike[str], ste
         FormatError: Pictures, boxes and frame of a response do not belong together.
         UniReasonError: A file cannot be written.
     """
-    groups = _groups(scored)
-    place = Path(folder)
-    body = "".join(section(n, group) for n, group in enumerate(groups)) or '<p class="none">No rollouts were kept.</p>'
-    row = _row(scored, len(groups))
-    page = _page(f"Rollouts of step {step:,}", f'{_facts(row)} · <a href="{INDEX}">all steps</a>', body)
-    target = write_bytes(place / f"step-{step:06d}.html", page.encode("utf-8"))
-    rows = {**_rows(place), step: row}
-    rows = {key: rows[key] for key in sorted(rows)}
-    write_bytes(place / ROWS, (json_text(rows, indent=1) + "\n").encode("ascii"))
-    write_bytes(place / INDEX, _page("Rollouts", f"{len(rows)} step{'s' * (len(rows) != 1)}", _table(rows)).encode("utf-8"))
-    return target
-
-
-def _groups(scored: Sequence[Scored]) -> list[list[Scored]]:
     found: dict[tuple[Any, ...], list[Scored]] = {}
     for one in scored:
         found.setdefault((one.case, one.trace.question, one.trace.options, one.gold), []).append(one)
-    return list(found.values())
+    groups = list(found.values())
+    place = Path(folder)
+    body = "".join(section(n, group) for n, group in enumerate(groups)) or '<p class="none">No rollouts were kept.</p>'
+    numbers_of = _row(scored, len(groups))
+    page = _page(f"Rollouts of step {step:,}", f'{_facts(numbers_of)} · <a href="{INDEX}">all steps</a>', body)
+    target = write_bytes(place / f"step-{step:06d}.html", page)
+    rows = {**_rows(place), step: numbers_of}
+    rows = {key: rows[key] for key in sorted(rows)}
+    write_bytes(place / ROWS, (json_text(rows, indent=1) + "\n").encode("ascii"))
+    write_bytes(place / INDEX, _page("Rollouts", f"{len(rows)} step{'s' * (len(rows) != 1)}", _table(rows)))
+    return target
 
 
-def _page(title: str, facts: str, body: str) -> str:
-    style = "\n".join(static(name) for name in ("base.css", "index.css", "dataset.css", "rollouts.css"))
-    values = {"title": escape(title), "facts": facts, "body": body}
-    return render("rollouts.html", about="training", style=style, script="", values=values)
+def _page(title: str, facts: str, body: str) -> bytes:
+    return sheet("training", escape(title), facts, [body], sheets=("dataset", "rollouts"))
 
 
 def _row(scored: Sequence[Scored], questions: int) -> dict[str, float | None]:
@@ -260,21 +250,19 @@ def _rows(folder: Path) -> dict[int, dict[str, Any]]:
 
 def _table(rows: Mapping[int, Mapping[str, Any]]) -> str:
     heads = "".join(f'<th scope="col"{" colspan=2" if key == "reward" else ""}>{name}</th>' for key, name in _COLUMNS.items())
-    most = max((row["best"] for row in rows.values() if isinstance(row["best"], int | float)), default=0)
-    body = "".join(_table_row(step, row, max(most, 1e-9)) for step, row in sorted(rows.items(), reverse=True))
+    most = max((own["best"] for own in rows.values() if isinstance(own["best"], int | float)), default=0)
+    body = ""
+    for step, own in sorted(rows.items(), reverse=True):
+        cells: list[Cell] = []
+        for key in _COLUMNS:
+            value = own[key]
+            if key == "reward":
+                share = min(max(value / max(most, 1e-9), 0), 1) if isinstance(value, int | float) else None
+                cells.append(("chart", bar(share)))
+            shown = percent(value) if key in ("right", "looked") else "\u2013" if value is None else number(float(value), 3)
+            cells.append(shown)
+        body += row(f'<a href="step-{step:06d}.html">{step:,}</a>', *cells)
     return (
         '<section class="card panel wide"><table class="steps"><thead><tr><th scope="col">Step</th>'
         f"{heads}</tr></thead><tbody>{body}</tbody></table></section>"
     )
-
-
-def _table_row(step: int, row: Mapping[str, Any], most: float) -> str:
-    cells = []
-    for key in _COLUMNS:
-        value = row[key]
-        if key == "reward":
-            share = min(max(value / most, 0), 1) if isinstance(value, int | float) else None
-            cells.append(f'<td class="chart">{bar(share)}</td>')
-        text = percent(value) if key in ("right", "looked") else "\u2013" if value is None else number(float(value), 3)
-        cells.append(f"<td>{text}</td>")
-    return f'<tr><th scope="row"><a href="step-{step:06d}.html">{step:,}</a></th>{"".join(cells)}</tr>'

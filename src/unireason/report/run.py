@@ -17,19 +17,16 @@ from PIL import Image
 
 from unireason.core.errors import FormatError
 from unireason.core.store import write_bytes
-from unireason.core.types import AnswerStep, Frame, Step, TextStep, Trace, is_mismatch
+from unireason.core.types import AnswerStep, Frame, Step, TextStep, Trace
 from unireason.grounding.trace import from_json
 
 from . import run_tables as tables
 from . import trace as sections
-from .html import CONTRADICTS, addresses, banner, escape, fit, of_results, percent, plural, render, static
+from .html import addresses, checkpoint, dotted, escape, fit, of_results, percent, plural, sheet
 from .pictures import spread
+from .plots import write_reliability
 from .rollouts import bare_scene, look_tag
-from .run_tables import SHOWN, TAGS, run_markdown, write_reliability
-
-# --- Questions of a run as cards: the picture with its box, what was asked, the options, the reasoning, the answer; and the
-# filter over them.
-
+from .run_tables import SHOWN, TAGS, run_markdown
 
 Row = Mapping[str, Any]
 
@@ -168,7 +165,7 @@ def response(row: Row) -> str:
     if own is None:
         return f'<p class="flaw">{escape(row["problem"])}</p>'
     trace = from_json({"tokens": None, **own["trace"]})
-    remark = sections.FINISH.get(trace.finish, f"Finished by: {trace.finish}.")
+    remark = sections.finish(trace)
     flaws = [escape(remark)] if remark else []
     flaws += [
         f"<code>{escape(p.code)}</code>{f' {escape(p.text[:200])}' if p.text else ''}"
@@ -176,10 +173,17 @@ def response(row: Row) -> str:
         if p.code != trace.finish
     ]
     answer = escape(trace.answer.text.strip()[:_MOST_TEXT]) or '<span class="none">no answer</span>'
-    answer += CONTRADICTS if is_mismatch(trace) else ""
+    answer += sections.badge(trace)
+    words = [f"{own['looks']} look{'s' * (own['looks'] != 1)}"]
+    words += [f"box overlap {row['overlap']:.2f}"] if row["overlap"] is not None else []
+    words += [f"probability {row['probability']:.2f}"] if row["probability"] is not None else []
+    if row["agreement"] is not None:
+        words.append(f"{percent(row['agreement'])} agreement{', tied' if row['tied'] else ''}")
+    apart = [name for name, verdict in row["published"].items() if verdict is not None and verdict != row["right"]]
+    words += [f"{'right' if not row['right'] else 'wrong'} by {escape(', '.join(apart))}"] if apart else []
     return (
         f'<p class="thought">{sections.reasoning(_cut(trace), bare_scene(trace), mark=look_tag)}</p><p class="reply">{answer}</p>'
-        f'{"".join(f"<p class=flaw>{flaw}</p>" for flaw in flaws)}<p class="more">{_facts(row, own["looks"])}</p>'
+        f'{"".join(f"<p class=flaw>{flaw}</p>" for flaw in flaws)}<p class="more">{" · ".join(words)}</p>'
     )
 
 
@@ -194,17 +198,6 @@ def _cut(trace: Trace) -> Trace:
         else:
             steps.append(step)
     return replace(trace, steps=(*steps, TextStep(f"\u2026 ({lost:,} more characters)"))) if lost else trace
-
-
-def _facts(row: Row, looks: int) -> str:
-    words = [f"{looks} look{'s' * (looks != 1)}"]
-    words += [f"box overlap {row['overlap']:.2f}"] if row["overlap"] is not None else []
-    words += [f"probability {row['probability']:.2f}"] if row["probability"] is not None else []
-    if row["agreement"] is not None:
-        words.append(f"{percent(row['agreement'])} agreement{', tied' if row['tied'] else ''}")
-    apart = [name for name, verdict in row["published"].items() if verdict is not None and verdict != row["right"]]
-    words += [f"{'right' if not row['right'] else 'wrong'} by {escape(', '.join(apart))}"] if apart else []
-    return " · ".join(words)
 
 
 def finder(fields: Mapping[str, tuple[str, Mapping[str, str]]]) -> str:
@@ -241,7 +234,7 @@ def families(rows: Iterable[Row]) -> dict[str, str]:
     return {name: name.replace("_", " ") for name in sorted({family(row) for row in rows})}
 
 
-# --- The page of one run over a suite, and the same tables as Markdown.
+# --- The page.
 
 
 PAGE, TABLES, PLOT = "report.html", "report.md", "reliability.png"
@@ -252,7 +245,8 @@ WRONG, RIGHT = 72, 24
 
 _BYTES, _TEXT = 2_000_000, 12_000_000  # pictures and cards of a page
 _PREDICTORS = {"overlap": "Box overlap", "agreement": "Agreement among samples", "probability": "Answer probability"}
-_STYLES = ("base.css", "index.css", "dataset.css", "rollouts.css", "evaluation.css")
+STYLES = ("dataset", "rollouts", "evaluation")
+"""Styles of pages about evaluations."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -285,7 +279,9 @@ def write_run(
     """
     try:
         chosen = choose(rows)
-        plot = _reliability(results["calibration"], folder)
+        measured = {title: results["calibration"][key] for key, title in _PREDICTORS.items() if key in results["calibration"]}
+        shares = [_PREDICTORS[name] for name in ("agreement", "probability")]
+        plot = write_reliability(measured, folder / PLOT, probabilities=shares) if measured else None
         page = page_of(results, chosen, folder, rules=rules or {}, plot=plot)
         markdown = run_markdown(results, chosen.apart, rules or {}, plot=PLOT if plot else "")
     except (KeyError, TypeError, AttributeError, IndexError) as error:
@@ -293,7 +289,7 @@ def write_run(
             f"the results or rows of the run are incomplete ({error!r})", "those of a finished run", "run it to its end"
         ) from error
     write_bytes(folder / TABLES, markdown.encode("utf-8"))
-    return write_bytes(folder / PAGE, page.encode("utf-8"))
+    return write_bytes(folder / PAGE, page)
 
 
 def choose(rows: Callable[[], Iterable[Row]]) -> Chosen:
@@ -322,16 +318,11 @@ def _word(row: Row) -> str:
 
 def page_of(
     results: Mapping[str, Any], chosen: Chosen, folder: Path, *, rules: Mapping[str, str], plot: Path | None = None
-) -> str:
-    """The text of the page that :func:`write_run` writes; ``plot`` is the picture of reliability."""
+) -> bytes:
+    """The page that :func:`write_run` writes; ``plot`` is the picture of reliability."""
     made = results["manifest"]
-    facts = [
-        f"suite {results['suite']}",
-        plural(results["n"], "question"),
-        plural(results["patients"], "patient"),
-        f"seed {made['seed']}",
-    ]
-    facts.append(f"checkpoint {made['checkpoint']['name']} {str(made['checkpoint']['sha256'])[:12]}".strip())
+    facts = [f"suite {results['suite']}", plural(results["n"], "question"), plural(results["patients"], "patient")]
+    facts += [f"seed {made['seed']}", checkpoint(made["checkpoint"])]
     body = [
         section("Result", tables.headline(results, chosen.lost)),
         section("By what was asked", tables.by_tags(results["scores"])),
@@ -340,36 +331,14 @@ def page_of(
         _cards(chosen, folder),
         section("What was asked of what", tables.asked(results)),
     ]
-    values = {
-        "title": f"Evaluation on {escape(results['suite'])}",
-        "facts": " · ".join(escape(word) for word in facts),
-        "body": "".join(body),
-    }
-    return render(
-        "evaluation.html",
-        about="evaluation",
-        style=style(),
-        script=static("evaluation.js"),
-        values=values,
-        head=banner(of_results(results)),
-    )
-
-
-def style() -> str:
-    """The style of pages about evaluations."""
-    return "\n".join(static(name) for name in _STYLES)
+    title = f"Evaluation on {escape(results['suite'])}"
+    cautions = of_results(results)
+    return sheet("evaluation", title, dotted(facts), ["".join(body)], sheets=STYLES, script="evaluation.js", cautions=cautions)
 
 
 def section(title: str, content: str) -> str:
     """A titled card over the whole width."""
     return f'<section class="card panel"><h2>{title}</h2>{content}</section>'
-
-
-def _reliability(calibration: Mapping[str, Any], folder: Path) -> Path | None:
-    """The plot of all predictors; None if there are none."""
-    found = {title: calibration[name] for name, title in _PREDICTORS.items() if name in calibration}
-    probabilities = [_PREDICTORS[name] for name in ("agreement", "probability")]
-    return write_reliability(found, folder / PLOT, probabilities=probabilities) if found else None
 
 
 def _calibration(plot: Path | None) -> str:
@@ -388,16 +357,12 @@ def _cards(chosen: Chosen, folder: Path) -> str:
     together = [row for own in chosen.shown.values() for row in own]
     links = pictures(folder, together, budget=_BYTES)
     cards = fitting({name: (card(row, links) for row in own) for name, own in chosen.shown.items()}, _TEXT)
-    lists = "".join(
-        f"<section data-list><h2>{_rubric(name, len(own), chosen.every[name])}</h2>"
-        f'<ul class="responses">{"".join(own)}</ul></section>'
-        for name, own in cards.items()
-        if chosen.every[name]
-    )
+    lists = ""
+    for name, own in cards.items():
+        every = chosen.every[name]
+        rubric = f"{len(own)} of {every:,} {name} answers, spread evenly over the families; all are in rows.jsonl"
+        if len(own) == every:
+            rubric = f"All {every:,} {name} answers" if every > 1 else f"The only {name} answer"
+        if every:
+            lists += f'<section data-list><h2>{rubric}</h2><ul class="responses">{"".join(own)}</ul></section>'
     return f"{finder(card_fields(together))}{lists}"
-
-
-def _rubric(name: str, shown: int, every: int) -> str:
-    if shown == every:
-        return f"All {every:,} {name} answers" if every > 1 else f"The only {name} answer"
-    return f"{shown} of {every:,} {name} answers, spread evenly over the families; all are in rows.jsonl"

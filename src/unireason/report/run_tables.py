@@ -2,100 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
+from unireason.core.store import json_text
 
-from unireason.core.errors import FormatError
-from unireason.core.store import json_text, write_bytes
-
-from .curves import TONES
-from .html import RESEARCH_ONLY, escape, interval_text, number, of_results, percent, plural
-
-# --- Reliability as one picture: for every predictor, how often answers are right where it is low and where it is high.
-
-
-_INK, _SOFT, _GRID = "#1a1d21", "#6b727b", "#e4e6e8"
-_SIDE, _DPI, _COLUMNS = 3.5, 120, 3  # inches of a panel, dots an inch, panels a row
-_KEYS = {"n", "auroc", "ece", "bins"}
-
-
-def write_reliability(
-    predictors: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str], *, probabilities: Sequence[str] = ()
-) -> Path:
-    """Draw a panel for every predictor: accuracy with its 95% interval over the mean value of each bin, and how many answers it holds."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    for title, values in predictors.items():
-        if not set(values) >= _KEYS:
-            raise FormatError(f"the calibration of {title!r} has {sorted(values)}", f"{sorted(_KEYS)}")
-    columns = 2 if len(predictors) == 4 else min(len(predictors), _COLUMNS) or 1
-    rows = -(-len(predictors) // columns) or 1
-    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
-    figure = Figure(figsize=(_SIDE * columns, (_SIDE + 0.35) * rows), layout=layout, facecolor="white")
-    FigureCanvasAgg(figure)
-    if not predictors:
-        figure.suptitle("No predictor was measured.", fontsize=10, color=_SOFT)
-    for place, (title, values) in enumerate(predictors.items()):
-        axes = figure.add_subplot(rows, columns, place + 1)
-        _draw(axes, values, TONES[place % len(TONES)], diagonal=title in probabilities)
-        _dress(axes, title, _summary(values, error=title in probabilities))
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=_DPI)
-    return write_bytes(path, stream.getvalue())
-
-
-def _draw(axes: Any, values: Mapping[str, Any], tone: str, *, diagonal: bool) -> None:
-    """Points with whiskers; under them small bars, as high as the share of all answers that a bin holds."""
-    bins = values["bins"]
-    if diagonal:
-        axes.plot([0, 1], [0, 1], color=_SOFT, lw=0.9, ls=(0, (4, 3)), zorder=1)
-    if not bins:
-        axes.text(0.5, 0.5, "no answer has a value", ha="center", va="center", fontsize=8.5, color=_SOFT, backgroundcolor="white")
-        return
-    x = np.array([own["mean"] for own in bins])
-    y = np.array([own["accuracy"] for own in bins])
-    low, high = np.array([own["interval"] for own in bins]).T
-    mass = np.array([own["n"] for own in bins])
-    axes.bar(x, 0.08 * mass / mass.max(), width=0.018, color=tone, alpha=0.3, lw=0, zorder=1)
-    axes.plot(x, y, color=tone, lw=1.2, alpha=0.55, zorder=3)
-    axes.errorbar(
-        x, y, yerr=np.maximum([y - low, high - y], 0), fmt="o", color=tone, ms=4.5, lw=1.2, mec="white", mew=0.7, zorder=4
-    )
-
-
-def _summary(values: Mapping[str, Any], *, error: bool) -> str:
-    parts = [f"{values['n']:,} answers"]
-    if values["auroc"] is not None:
-        parts.append(f"AUROC {values['auroc']:.2f}")
-    if error and values["ece"] is not None:
-        parts.append(f"ECE {values['ece']:.2f}")
-    return "  ·  ".join(parts)
-
-
-def _dress(axes: Any, title: str, summary: str) -> None:
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK, pad=19)
-    axes.annotate(summary, (0, 1), (0, 7), xycoords="axes fraction", textcoords="offset points", fontsize=8, color=_SOFT)
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_ylim(0, 1.03)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
-    axes.set_xlabel("value of the predictor", fontsize=8, color=_SOFT)
-    axes.set_ylabel("answers right", fontsize=8, color=_SOFT)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(_SOFT)
-    axes.tick_params(labelsize=8, colors=_SOFT, length=0)
-    axes.grid(axis="y", color=_GRID, lw=0.8)
-    axes.set_axisbelow(True)
-
+from .html import RESEARCH_ONLY, Cell, escape, figures, interval_text, number, of_results, percent, plural, row
+from .html import table as html_table
 
 # --- Dots with intervals on a common axis, one drawing a row of a table, for the pages of evaluations.
 
@@ -164,18 +79,8 @@ def first(unreadable: Mapping[str, Any]) -> list[tuple[str, str]]:
     return list(unreadable["questions"].items())[:SHOWN]
 
 
-# --- The numbers of one run as HTML: headline, accuracy by tags with dots and intervals, readings side by side, what was asked
-# of what.
-
-
 _DASH = "\u2013"
-TAGS = {
-    "kind": "Kind",
-    "family": "Family",
-    "modality": "Modality",
-    "structure": "Structure",
-    "supercategory": "Super-category",
-}
+TAGS = {"kind": "Kind", "family": "Family", "modality": "Modality", "structure": "Structure", "supercategory": "Super-category"}
 """Tags in the order in which they are shown, and how they are headed; any other follows under its own name."""
 
 VALUES = 100
@@ -195,11 +100,19 @@ def legend(*more: str) -> str:
 
 def headline(results: Mapping[str, Any], lost: Sequence[tuple[str, str]] = ()) -> str:
     """The large figures of a run, and above them what could not be asked."""
-    scores, grounding = results["scores"]["all"], results["grounding"]
+    scores, grounding, ends = results["scores"]["all"], results["grounding"], results["grounding"]["ci95_patients"]
+    overlaps = (
+        []
+        if not grounding["looks"]
+        else [  # none without true looks
+            ("Mean box IoU", f"{grounding['mean_box_iou']:.2f}", f"patients {span(ends)}" if ends else ""),
+            ("IoU over 50%", percent(grounding["iou_at_50"]), f"of {plural(grounding['looks'], 'true look')}"),
+        ]
+    )
     large = [
         ("Accuracy", percent(scores["accuracy"], 1), intervals(scores)),
         ("Chance", percent(scores["chance"], 1), ""),
-        *_overlaps(grounding),
+        *overlaps,
         ("Looked", percent(grounding["looked"]), "of answers"),
         ("Unread", f"{scores['unread']:,}", "without a readable answer, counted as wrong"),
         ("Letter against text", percent(scores.get("mismatch_rate"), 1), "of answers contradict themselves"),
@@ -207,27 +120,18 @@ def headline(results: Mapping[str, Any], lost: Sequence[tuple[str, str]] = ()) -
     drawn = dot(
         scores["accuracy"], scores["accuracy_ci95"], scores["accuracy_ci95_patients"], lines=(("chance", scores["chance"]),)
     )
+    found, sampling = results["sampling"], ""
+    if found:
+        drawn_ends = interval_text(found["mean_accuracy_ci95_patients"], 1)
+        sampling = (
+            f'<p class="note">{found["samples"]} samples a question at temperature {number(found["temperature"], 2)}: mean accuracy '
+            f"{percent(found['mean_accuracy'], 1)}{f' (patients {drawn_ends})' if drawn_ends else ''}, "
+            f"any right {percent(found['any_right'], 1)}, all right {percent(found['all_right'], 1)}.</p>"
+        )
     return (
         f"{notice(results['unreadable'], lost)}{figures(large)}"
-        f'<div class="lone">{drawn}{ticks(("0", "25", "50", "75", "100%"))}</div>{_sampling(results["sampling"])}'
+        f'<div class="lone">{drawn}{ticks(("0", "25", "50", "75", "100%"))}</div>{sampling}'
     )
-
-
-def _overlaps(grounding: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Large figures of box overlap; none without true looks."""
-    if not grounding["looks"]:
-        return []
-    ends = grounding["ci95_patients"]
-    return [
-        ("Mean box IoU", f"{grounding['mean_box_iou']:.2f}", f"patients {span(ends)}" if ends else ""),
-        ("IoU over 50%", percent(grounding["iou_at_50"]), f"of {plural(grounding['looks'], 'true look')}"),
-    ]
-
-
-def figures(large: Sequence[tuple[str, str, str]]) -> str:
-    """Large figures: name, value, and a few words behind it."""
-    cells = "".join(f"<div><dt>{n}</dt><dd>{v}{f'<small>{m}</small>' if m else ''}</dd></div>" for n, v, m in large)
-    return f'<dl class="large">{cells}</dl>'
 
 
 def intervals(scores: Mapping[str, Any]) -> str:
@@ -243,26 +147,34 @@ def span(ends: Sequence[float]) -> str:
     return f"{ends[0]:.2f}{_DASH}{ends[1]:.2f}"
 
 
-def _sampling(found: Mapping[str, Any] | None) -> str:
-    if not found:
-        return ""
-    ends = interval_text(found["mean_accuracy_ci95_patients"], 1)
-    return (
-        f'<p class="note">{found["samples"]} samples a question at temperature {number(found["temperature"], 2)}: mean accuracy '
-        f"{percent(found['mean_accuracy'], 1)}{f' (patients {ends})' if ends else ''}, any right {percent(found['any_right'], 1)}, "
-        f"all right {percent(found['all_right'], 1)}.</p>"
-    )
-
-
 def by_tags(scores: Mapping[str, Any]) -> str:
     """Accuracy by every tag: one table with a drawing a row."""
-    bodies = "".join(_group(tag, scores["by"][tag], scores["all"]["accuracy"]) for tag in ordered(scores["by"]))
-    return (
-        '<div class="wide"><table class="tags"><thead><tr><th scope="col"></th>'
-        f'<th scope="col" class="chart">{ticks(("0", "50", "100%"))}</th><th scope="col">Accuracy</th><th scope="col">Wilson 95%</th>'
-        '<th scope="col">Patients 95%</th><th scope="col">Chance</th><th scope="col">Unread</th><th scope="col">Patients</th>'
-        f'<th scope="col">Questions</th></tr></thead>{bodies}</table></div>' + legend('<span class="rule"></span>all questions')
-    )
+    heads = ("", ("chart", ticks(("0", "50", "100%"))), "Accuracy", "Wilson 95%", "Patients 95%", "Chance", "Unread", "Patients")
+    bodies = ""
+    for tag in ordered(scores["by"]):
+        groups, rows = scores["by"][tag], ""
+        for value, own in frequent(groups).items():
+            lines = [("rule", scores["all"]["accuracy"]), ("chance", own["chance"])]
+            drawn = dot(own["accuracy"], own["accuracy_ci95"], own["accuracy_ci95_patients"], lines=lines)
+            shares = [
+                interval_text(own["accuracy_ci95"]),
+                interval_text(own["accuracy_ci95_patients"]) or _DASH,
+                percent(own["chance"]),
+            ]
+            counts = (f"{own[key]:,}" for key in ("unread", "patients", "n"))
+            rows += row(escape(label(tag, value)), ("chart", drawn), ("value", percent(own["accuracy"])), *shares, *counts)
+        bodies += group(f"{escape(heading(tag))}{remark(groups, 'report.md and results.json')}", 9, rows)
+    return wide_table("tags", (*heads, "Questions"), bodies) + legend('<span class="rule"></span>all questions')
+
+
+def group(rubric: str, columns: int, rows: str) -> str:
+    """Rows of a table under a heading of their own."""
+    return f'<tbody><tr class="tag"><th scope="rowgroup" colspan="{columns}">{rubric}</th></tr>{rows}</tbody>'
+
+
+def wide_table(kind: str, heads: Iterable[Cell], rows: str) -> str:
+    """A table that may be wider than its card."""
+    return f'<div class="wide">{html_table(kind, heads, rows)}</div>'
 
 
 def ordered(tags: Mapping[str, Any]) -> list[str]:
@@ -293,48 +205,31 @@ def label(tag: str, value: str) -> str:
     return {"image": "2D image", "volume": "3D volume"}.get(value, value) if tag == "kind" else value.replace("_", " ")
 
 
-def _group(tag: str, groups: Mapping[str, Any], whole: float) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{escape(label(tag, value))}</th><td class="chart">'
-        f"{dot(own['accuracy'], own['accuracy_ci95'], own['accuracy_ci95_patients'], lines=_lines(own, whole))}</td>"
-        f'<td class="value">{percent(own["accuracy"])}</td><td>{interval_text(own["accuracy_ci95"])}</td>'
-        f"<td>{interval_text(own['accuracy_ci95_patients']) or _DASH}</td><td>{percent(own['chance'])}</td><td>{own['unread']:,}</td>"
-        f"<td>{own['patients']:,}</td><td>{own['n']:,}</td></tr>"
-        for value, own in frequent(groups).items()
-    )
-    rubric = f"{escape(heading(tag))}{remark(groups, 'report.md and results.json')}"
-    return f'<tbody><tr class="tag"><th scope="rowgroup" colspan="9">{rubric}</th></tr>{rows}</tbody>'
-
-
-def _lines(own: Mapping[str, Any], whole: float) -> list[tuple[str, float]]:
-    return [("rule", whole), ("chance", own["chance"])]
-
-
 def readings(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]], rules: Mapping[str, str]) -> str:
     """Our reading of the answers and the published ones, side by side."""
     scores = results["scores"]["all"]
-    body = _reading("this package", results["rule"], scores, ("", ""))
+    found = [("this package", results["rule"], scores, ("", ""))]
     for name, own in scores["published"].items():
         ours, theirs = apart.get(name, (0, 0))
-        body += _reading(name, rules.get(name, ""), own, (f"{ours:,}", f"{theirs:,}"))
+        found.append((name, rules.get(name, ""), own, (f"{ours:,}", f"{theirs:,}")))
+    rows = "".join(
+        row(
+            f"<b>{escape(name).replace('_', '_<wbr>')}</b><small>{escape(rule)}</small>",
+            ("chart", dot(own["accuracy"], own["accuracy_ci95"], own["accuracy_ci95_patients"])),
+            ("value", percent(own["accuracy"], 1)),
+            interval_text(own["accuracy_ci95"], 1),
+            interval_text(own["accuracy_ci95_patients"], 1) or _DASH,
+            *(("spare", count) for count in sides),
+            f"{own['n']:,}",
+        )
+        for name, rule, own, sides in found
+    )
+    heads = ("Reading", ("chart", ticks(("0", "50", "100%"))), "Accuracy", "Wilson 95%", "Patients 95%")
+    spare = (("spare", "Right for us alone"), ("spare", "Right for it alone"))
     return (
-        '<div class="wide"><table class="readings"><thead><tr><th scope="col">Reading</th>'
-        f'<th scope="col" class="chart">{ticks(("0", "50", "100%"))}</th><th scope="col">Accuracy</th><th scope="col">Wilson 95%</th>'
-        '<th scope="col">Patients 95%</th><th scope="col" class="spare">Right for us alone</th>'
-        '<th scope="col" class="spare">Right for it alone</th><th scope="col">Questions</th></tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f"{wide_table('readings', (*heads, *spare, 'Questions'), rows)}"
         '<p class="note">Published readings are kept with their defects, to compare with published figures and for nothing else. '
         "Questions that a reading does not count are left out of its share.</p>"
-    )
-
-
-def _reading(name: str, rule: str, own: Mapping[str, Any], apart: tuple[str, str]) -> str:
-    drawn = dot(own["accuracy"], own["accuracy_ci95"], own["accuracy_ci95_patients"])
-    return (
-        f'<tr><th scope="row"><b>{escape(name).replace("_", "_<wbr>")}</b><small>{escape(rule)}</small></th><td class="chart">{drawn}</td>'
-        f'<td class="value">{percent(own["accuracy"], 1)}</td><td>{interval_text(own["accuracy_ci95"], 1)}</td>'
-        f"<td>{interval_text(own['accuracy_ci95_patients'], 1) or _DASH}</td>"
-        f'<td class="spare">{apart[0]}</td><td class="spare">{apart[1]}</td><td>{own["n"]:,}</td></tr>'
     )
 
 
@@ -403,7 +298,7 @@ def command(made: Mapping[str, Any]) -> str:
     return " ".join(map(shlex.quote, ["unireason", "eval", "run", *words, "--out", "DIR"]))
 
 
-# --- The tables of an evaluation as Markdown.
+# --- The same as Markdown.
 
 
 def run_markdown(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]], rules: Mapping[str, str], *, plot: str) -> str:
@@ -418,16 +313,7 @@ def run_markdown(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]
         *(_tag(tag, scores["by"][tag]) for tag in ordered(scores["by"])),
         "## Readings side by side\n",
         table(
-            [
-                "reading",
-                "accuracy",
-                "Wilson 95%",
-                "patients 95%",
-                "right for us alone",
-                "right for it alone",
-                "questions",
-                "rule",
-            ],
+            ["reading", *_SHARES, "right for us alone", "right for it alone", "questions", "rule"],
             _readings(results, apart, rules),
         ),
         "## Does anything tell right answers from wrong ones?\n",
@@ -493,49 +379,44 @@ def _headline(results: Mapping[str, Any]) -> list[list[str]]:
     return lines
 
 
+_SHARES = ("accuracy", "Wilson 95%", "patients 95%")
+
+
 def _tag(tag: str, groups: Mapping[str, Any]) -> str:
     rows = [
         [
             cell(label(tag, value)),
-            percent(own["accuracy"], 1),
-            interval_text(own["accuracy_ci95"], 1),
-            interval_text(own["accuracy_ci95_patients"], 1) or _DASH,
+            *_shares(own),
             percent(own["chance"]),
-            f"{own['unread']:,}",
-            f"{own['patients']:,}",
-            f"{own['n']:,}",
+            *(f"{own[key]:,}" for key in ("unread", "patients", "n")),
         ]
         for value, own in groups.items()
     ]
-    head = [cell(heading(tag)), "accuracy", "Wilson 95%", "patients 95%", "chance", "unread", "patients", "questions"]
+    head = [cell(heading(tag)), *_SHARES, "chance", "unread", "patients", "questions"]
     return f"## {cell(heading(tag))}\n\n{table(head, rows)}"
+
+
+def _shares(own: Mapping[str, Any]) -> list[str]:
+    intervals = [interval_text(own["accuracy_ci95"], 1), interval_text(own["accuracy_ci95_patients"], 1) or _DASH]
+    return [percent(own["accuracy"], 1), *intervals]
 
 
 def _readings(results: Mapping[str, Any], apart: Mapping[str, tuple[int, int]], rules: Mapping[str, str]) -> list[list[str]]:
     scores = results["scores"]["all"]
-
-    def line(name: str, own: Mapping[str, Any], sides: Sequence[str], rule: str) -> list[str]:
-        intervals = [interval_text(own["accuracy_ci95"], 1), interval_text(own["accuracy_ci95_patients"], 1) or _DASH]
-        shares = [percent(own["accuracy"], 1), *intervals]
-        return [cell(name), *shares, *sides, f"{own['n']:,}", cell(rule)]
-
-    return [
-        line("this package", scores, ("", ""), results["rule"]),
-        *(
-            line(name, own, [f"{count:,}" for count in apart.get(name, (0, 0))], rules.get(name, ""))
-            for name, own in scores["published"].items()
-        ),
-    ]
+    rows = [["this package", *_shares(scores), "", "", f"{scores['n']:,}", cell(results["rule"])]]
+    for name, own in scores["published"].items():
+        sides = [f"{count:,}" for count in apart.get(name, (0, 0))]
+        rows.append([cell(name), *_shares(own), *sides, f"{own['n']:,}", cell(rules.get(name, ""))])
+    return rows
 
 
 def _calibration(found: Mapping[str, Any], plot: str) -> str:
+    def three(value: float | None) -> str:
+        return _DASH if value is None else f"{value:.3f}"
+
     rows = [
-        [cell(name), f"{own['n']:,}", _or_dash(own["auroc"]), _or_dash(own["ece"]) if name != "overlap" else ""]
+        [cell(name), f"{own['n']:,}", three(own["auroc"]), three(own["ece"]) if name != "overlap" else ""]
         for name, own in found.items()
     ]
     picture = f"\n![reliability]({plot})\n" if plot else ""
     return table(["predictor", "answers", "AUROC", "ECE"], rows) + picture
-
-
-def _or_dash(value: float | None) -> str:
-    return _DASH if value is None else f"{value:.3f}"

@@ -1,7 +1,7 @@
 """One self-contained HTML page a trace: the slices with the looks drawn on them, the text, the crops, the numbers.
 
-The page needs no network and no server: open the file in a browser. What it draws is worked out in ``scene``; the pieces
-of HTML are in ``sections``; safety is in ``markup``; what moves is in ``static/viewer.js``.
+The page needs no network and no server: open the file in a browser. What it draws is worked out in ``pictures``; safety is in
+``html``; what moves is in ``static/viewer.js``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from unireason.core.errors import FormatError
 from unireason.core.store import json_text, write_bytes
-from unireason.core.types import Box2D, Case, Crop, Frame, LookStep, Stack, TextStep, Trace, is_mismatch
+from unireason.core.types import Box2D, Case, Crop, LookStep, Stack, TextStep, Trace, is_mismatch
 from unireason.engine.masks import GroundTarget, Marked
 from unireason.grounding.crop import inner
 from unireason.grounding.trace import to_json
@@ -46,28 +46,21 @@ _CROP_BUDGET = 3_000_000
 
 
 def look_button(look: PageLook) -> str:
-    """The link from a text to the region: number, coordinates, and everything a screen reader needs."""
+    """The link from a text to the region: number, slices in a volume or corners in an image, and what a screen reader needs."""
     name = f"Look {look.number}" + (f", {look.step.label}" if look.step.label else "")
-    where = _extent_words(look)
+    box, last = look.box, look.last - 1
+    if len(box) != 6:
+        where = f"{number(box[0])}\u2013{number(box[2])} × {number(box[1])}\u2013{number(box[3])}"
+    elif look.last > look.first:
+        where = f"slice {look.first}" if last <= look.first else f"slices {look.first}\u2013{last}"
+    else:
+        where = "outside the stack"
     ran = "" if look.step.executed else ", not carried out"
     return (
         f'<button type="button" class="look tone-{look.tone}{"" if look.step.executed else " idle"}" '
         f'data-look="{look.number - 1}" title="{escape(look.step.text)}" aria-label="{escape(f"{name}: {where}{ran}")}">'
         f"<b>{look.number}</b><span>{escape(where)}</span></button>"
     )
-
-
-def _extent_words(look: PageLook) -> str:
-    """The short name of a region inside a text: its slices in a volume, its corners in an image."""
-    box = look.box
-    if len(box) == 6:
-        return _slice_words(look) if look.last > look.first else "outside the stack"
-    return f"{number(box[0])}\u2013{number(box[2])} × {number(box[1])}\u2013{number(box[3])}"
-
-
-def _slice_words(look: PageLook) -> str:
-    last = look.last - 1
-    return f"slice {look.first}" if last <= look.first else f"slices {look.first}\u2013{last}"
 
 
 def reasoning(trace: Trace, scene: PageScene, *, mark: Callable[[PageLook], str] = look_button) -> str:
@@ -107,8 +100,13 @@ def answer(trace: Trace) -> str:
     """The answer as the model wrote it, and why it stopped if that is worth a word."""
     text = trace.answer.text.strip()
     body = f"<p>{escape(text)}{badge(trace)}</p>" if text else '<p class="none">The model gave no answer.</p>'
-    remark = FINISH.get(trace.finish, f"Finished by: {trace.finish}.")
+    remark = finish(trace)
     return body + (f'<p class="remark">{escape(remark)}</p>' if remark else "")
+
+
+def finish(trace: Trace) -> str:
+    """Why the model stopped; "" if that is not worth a word."""
+    return FINISH.get(trace.finish, f"Finished by: {trace.finish}.")
 
 
 def place(trace: Trace, scene: PageScene, target: GroundTarget) -> str:
@@ -137,20 +135,19 @@ def crops(scene: PageScene) -> str:
     if not all(crop.pixels.size for look in groups for crop in look.step.crops):
         return '<p class="none">Regions were cut out, but their pixels were not kept with the trace.</p>'
     links = iter(addresses([crop.pixels for look in groups for crop in look.step.crops], budget=_CROP_BUDGET))
-    return "".join(_strip(look, [next(links) for _ in look.step.crops]) for look in groups)
-
-
-def _strip(look: PageLook, links: Sequence[str]) -> str:
-    first, long = look.step.crops[0], len(links) >= _LONG_FILM
-    figures = "".join(_crop(look, crop, link, long) for crop, link in zip(look.step.crops, links, strict=True))
-    height, width = first.pixels.shape[:2]
-    cut = "cut from the source pixels" if first.origin == "native" else "cut from the model frame"
-    label = escape(look.step.label or f"Look {look.number}")
-    return (
-        f'<section class="strip tone-{look.tone}"><h3>{look_badge(look)}<span class="label">{label}</span>'
-        f"<small>{len(links)} region{'s' if len(links) != 1 else ''} of {width} × {height} px, {cut}</small></h3>"
-        f'<div class="film">{figures}</div></section>'
-    )
+    strips = ""
+    for look in groups:
+        own, first = look.step.crops, look.step.crops[0]
+        figures = "".join(_crop(look, crop, next(links), len(own) >= _LONG_FILM) for crop in own)
+        height, width = first.pixels.shape[:2]
+        cut = "cut from the source pixels" if first.origin == "native" else "cut from the model frame"
+        strips += (
+            f'<section class="strip tone-{look.tone}"><h3>{look_badge(look)}'
+            f'<span class="label">{escape(look.step.label or f"Look {look.number}")}</span>'
+            f"<small>{len(own)} region{'s' if len(own) != 1 else ''} of {width} × {height} px, {cut}</small></h3>"
+            f'<div class="film">{figures}</div></section>'
+        )
+    return strips
 
 
 def look_badge(look: PageLook) -> str:
@@ -229,7 +226,13 @@ def provenance(trace: Trace, case: Case, stack: Stack, scene: PageScene) -> str:
     """Where everything came from: file, preprocessing, model, and whatever else the trace recorded."""
     source = trace.source or case.source
     shape = " × ".join(str(v) for v in case.geometry.source_shape)
-    spacing = case.geometry.spacing_mm
+    spacing, frame = case.geometry.spacing_mm, trace.frame
+    origins, coverage = {"model": "the model frame", "native": "the source pixels"}, ""
+    if frame.kind == "volume" and scene.covered:
+        first, last = min(a for a, _ in scene.covered), max(b for _, b in scene.covered)
+        counts = [b - a for a, b in scene.covered]
+        each = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
+        coverage = f"{len(counts)} model slices show source slices {scene.slice_axis} {first}\u2013{last - 1}, {each} each"
     rows: dict[str, str] = {
         "File": escape(source.name),
         "SHA-256": _value(source.sha256),
@@ -237,38 +240,16 @@ def provenance(trace: Trace, case: Case, stack: Stack, scene: PageScene) -> str:
         "Source grid": escape(f"{shape} ({'i × j × k' if scene.slice_axis else 'x × y'})"),
         "Voxel size": "" if spacing is None else escape(" × ".join(number(v, 3) for v in spacing) + " mm"),
         "Window": escape(stack.window),
-        "Model frame": escape(_frame_words(trace.frame)),
-        "Coverage": escape(_coverage_words(scene) if trace.frame.kind == "volume" else ""),
-        "Crop source": escape(_origins(trace)),
+        "Model frame": f"{frame.width} × {frame.height} px" + (f", {frame.depth} slices" if frame.kind == "volume" else ""),
+        "Coverage": escape(coverage),
+        "Crop source": " and ".join(sorted({origins[crop.origin] for look in trace.looks for crop in look.crops})),
         "Notes": escape(" ".join(case.notes)),
     }
-    rows.update({k: v for k, v in _recorded(trace.provenance).items() if not rows.get(k)})
+    for key, value in trace.provenance.items():
+        if value not in (None, "", (), [], {}) and not rows.get(_words(key)):  # what says nothing is left out
+            rows[_words(key)] = _value(value)
     cells = "".join(f"<dt>{escape(k)}</dt><dd>{v}</dd>" for k, v in rows.items() if v)
     return f"<dl>{cells}</dl>"
-
-
-def _frame_words(frame: Frame) -> str:
-    return f"{frame.width} × {frame.height} px" + (f", {frame.depth} slices" if frame.kind == "volume" else "")
-
-
-def _coverage_words(scene: PageScene) -> str:
-    if not scene.covered:
-        return ""
-    first, last = min(a for a, _ in scene.covered), max(b for _, b in scene.covered)
-    counts = [b - a for a, b in scene.covered]
-    each = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
-    axis = scene.slice_axis
-    return f"{len(counts)} model slices show source slices {axis} {first}\u2013{last - 1}, {each} each"
-
-
-def _origins(trace: Trace) -> str:
-    names = {"model": "the model frame", "native": "the source pixels"}
-    return " and ".join(sorted({names[crop.origin] for look in trace.looks for crop in look.crops}))
-
-
-def _recorded(values: Mapping[str, Any]) -> dict[str, str]:
-    """Provenance as rows of HTML; what says nothing is left out."""
-    return {_words(key): _value(value) for key, value in values.items() if value not in (None, "", (), [], {})}
 
 
 def _words(key: str) -> str:
@@ -531,18 +512,8 @@ def build(
         "download": json_link(to_json(trace)),
         "data": inline_json(_data(scene)),
     }
-    return render(
-        "page.html",
-        about="trace",
-        style=_style(scene),
-        script=static("viewer.js"),
-        values=values,
-        head=banner(of_traces([trace])),
-    )
-
-
-def _style(scene: PageScene) -> str:
-    return f"{static('base.css')}\n{static('page.css')}\n:root{{--aspect:{scene.aspect:.5f}}}"
+    style, head = f"{static('base.css')}\n{static('page.css')}\n:root{{--aspect:{scene.aspect:.5f}}}", banner(of_traces([trace]))
+    return render("page.html", about="trace", style=style, script=static("viewer.js"), values=values, head=head)
 
 
 def _data(scene: PageScene) -> dict[str, Any]:
@@ -573,22 +544,17 @@ def _viewer(scene: PageScene, links: list[str], drawn: Drawing) -> str:
     letters = zip(("left", "right", "top", "bottom"), scene.edges or (), strict=False)
     edges = "".join(f'<span class="edge {side}" aria-hidden="true">{letter}</span>' for side, letter in letters)
     volume = frame.kind == "volume"
+    size = f'viewBox="0 0 {frame.width} {frame.height}" preserveAspectRatio="none" aria-hidden="true"'
+    layer = f'<svg class="masks" {size}>{drawn.layer}</svg>' if drawn.layer else ""  # between the picture and the boxes
     keys = "Arrow keys change the slice. " if volume else ""
     masks = ", M the masks" if drawn.spans else ""
     return (
         f'<div class="stage" id="stage" tabindex="0" role="group" aria-label="{"Slices" if volume else "Image"}" '
-        f'aria-describedby="keys">{images}{_layer(drawn.layer, scene)}<svg class="boxes" viewBox="0 0 {frame.width} {frame.height}" '
-        f'preserveAspectRatio="none" aria-hidden="true"><path id="shade" fill-rule="evenodd" d=""/>{boxes}</svg>'
+        f'aria-describedby="keys">{images}{layer}<svg class="boxes" {size}><path id="shade" fill-rule="evenodd" d=""/>{boxes}</svg>'
         f'{edges}<div class="tags">{tags}</div><span class="cross" id="cross" hidden></span></div>'
         f'<p class="unseen" id="keys">{keys}Shift and arrow keys move the reading point. B hides the boxes{masks}.</p>'
         + (_scrubber(scene, drawn) if volume else "")
     )
-
-
-def _layer(drawn: str, scene: PageScene) -> str:
-    """Masks and points, between the picture and the boxes."""
-    size = f'viewBox="0 0 {scene.frame.width} {scene.frame.height}" preserveAspectRatio="none"'
-    return f'<svg class="masks" {size} aria-hidden="true">{drawn}</svg>' if drawn else ""
 
 
 def _box(look: PageLook, start: int) -> str:
@@ -605,14 +571,23 @@ def _box(look: PageLook, start: int) -> str:
 def _scrubber(scene: PageScene, drawn: Drawing) -> str:
     """The bar under the slices: where looks lie along the stack, and the slider."""
     depth = scene.frame.depth
-    lanes = _lanes(scene.looks)
+    lanes: list[int] = []  # no two looks in one lane share a slice: each takes the first lane that is free
+    for n, look in enumerate(scene.looks):
+        before = zip(lanes, scene.looks[:n], strict=True)
+        taken = {lane for lane, other in before if other.first < look.last and look.first < other.last}
+        lanes.append(next(lane for lane in range(n + 1) if lane not in taken))
     rows = max(lanes, default=-1) + 1
     height = 3 + rows * 3
     spans = "".join(
         f'<rect class="span tone-{tone}" x="{first}" y="{height - 1}" width="{last - first}" height="1"/>'
         for tone, first, last in drawn.spans
     )
-    ticks = "".join(_tick(look, lane) for look, lane in zip(scene.looks, lanes, strict=True) if look.last > look.first)
+    ticks = "".join(  # 2 units high in a lane of 3
+        f'<rect class="tick tone-{look.tone}" data-look="{look.number - 1}" x="{look.first}" y="{1.5 + lane * 3:g}" '
+        f'width="{look.last - look.first}" height="2"/>'
+        for look, lane in zip(scene.looks, lanes, strict=True)
+        if look.last > look.first
+    )
     ends = scene.ends or ("", "")
     return (
         f'<div class="scrub"><button type="button" class="step" id="back" aria-label="Previous slice">\u2039</button>'
@@ -623,23 +598,6 @@ def _scrubber(scene: PageScene, drawn: Drawing) -> str:
         f'<span class="end" aria-hidden="true">{ends[1]}</span>'
         f'<button type="button" class="step" id="forward" aria-label="Next slice">\u203a</button></div>'
     )
-
-
-def _tick(look: PageLook, lane: int) -> str:
-    """The mark of one look along the stack, 2 units high in a lane of 3."""
-    place = f'x="{look.first}" y="{1.5 + lane * 3:g}" width="{look.last - look.first}" height="2"'
-    return f'<rect class="tick tone-{look.tone}" data-look="{look.number - 1}" {place}/>'
-
-
-def _lanes(looks: tuple[PageLook, ...]) -> list[int]:
-    """A lane for each look so that no two in one lane share a slice: the first lane that is free."""
-    lanes: list[int] = []
-    for n, look in enumerate(looks):
-        taken = {
-            lane for lane, other in zip(lanes, looks[:n], strict=True) if other.first < look.last and look.first < other.last
-        }
-        lanes.append(next(lane for lane in range(n + 1) if lane not in taken))
-    return lanes
 
 
 # --- Boxes with their numbers as SVG, for pictures on cards.

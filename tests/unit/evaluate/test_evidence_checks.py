@@ -18,7 +18,8 @@ from unireason.evaluate.evidence import EvidenceRow, EvidenceRows, reliance, sum
 from unireason.evaluate.store import choose
 from unireason.evaluate.suites.base import Entry
 from unireason.grounding import crop
-from unireason.report.evidence import write_evidence, write_evidence_figure
+from unireason.report.evidence import write_evidence
+from unireason.report.plots import write_evidence_figure
 
 FRAME = Frame(56, 56, 1, "image")
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from unireason.core.errors import FormatError
-from unireason.report.evidence import write_evidence_figure
+from unireason.report.plots import write_evidence_figure
 
 
 def part(accuracy: float, lost: float | None = None, *, removed: bool = True) -> dict:

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from unireason.core.errors import FormatError
-from unireason.report import run_tables
-from unireason.report.run_tables import write_reliability
+from unireason.report import plots
+from unireason.report.plots import write_reliability
 
 GOOD = {
     "n": 1200,
@@ -23,10 +23,10 @@ NOTHING = {"n": 0, "auroc": None, "ece": None, "bins": []}
 def drawn(predictors, path, monkeypatch, **options):
     """Every panel's title, summary and axes."""
     found = []
-    real = run_tables._dress
-    monkeypatch.setattr(run_tables, "_dress", lambda axes, *words: (found.append((axes, *words)), real(axes, *words)))
+    real = plots._dress
+    monkeypatch.setattr(plots, "_dress", lambda axes, title: (found.append((axes, title)), real(axes, title)))
     write_reliability(predictors, path, **options)
-    return found
+    return [(axes, title, axes.texts[-1].get_text()) for axes, title in found]
 
 
 def test_panels_and_words(tmp_path, monkeypatch):

@@ -63,23 +63,9 @@ def test_hostile_text_and_endless_words_are_drawn_inside_the_picture() -> None:
     assert (pixels[:, 474:] == 255).all(), "the right margin stays empty"
 
 
-def test_montage_lays_slices_out_in_reading_order() -> None:
-    sample = samples.volume()
-    flat = np.repeat(np.arange(10, dtype=np.uint8) * 20, 56 * 56).reshape(10, 56, 56)
-    sheet = np.asarray(pictures.montage(replace(sample.stack, slices=flat), columns=4, tile=56))
-    assert sheet.shape == (3 * 58 - 2, 4 * 58 - 2, 3)
-    for z in range(10):
-        assert sheet[(z // 4) * 58 + 40, (z % 4) * 58 + 40, 0] == z * 20
-
-
 def test_senseless_sizes_are_refused() -> None:
     sample = samples.volume()
     with pytest.raises(FormatError, match="at least 400"):
         pictures.overlay(*parts(sample), width=100)
     with pytest.raises(FormatError, match="at least 32"):
         pictures.thumbnail(*parts(sample), height=3)
-    for options in ({"columns": 0}, {"tile": 3}):
-        with pytest.raises(FormatError, match="contact sheet"):
-            pictures.montage(sample.stack, **options)
-    with pytest.raises(FormatError, match="0 slices"):
-        pictures.montage(replace(sample.stack, slices=sample.stack.slices[:0]))

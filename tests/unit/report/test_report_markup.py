@@ -41,8 +41,8 @@ def test_json_link_holds_the_value() -> None:
 
 
 def test_policy_names_the_very_style_and_script_and_refuses_the_network() -> None:
-    values = dict.fromkeys(("title", "facts", "scores", "filters", "cards"), "$style")
-    page = html.render("index.html", about="report", style="b{}", script="let a", values=values)
+    values = dict.fromkeys(("title", "heading", "facts", "body"), "$style")
+    page = html.render("sheet.html", about="report", style="b{}", script="let a", values=values)
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
     assert policy is not None
     for text in ("b{}", "let a"):
@@ -55,8 +55,8 @@ def test_policy_names_the_very_style_and_script_and_refuses_the_network() -> Non
 
 
 def test_a_page_without_script_allows_none() -> None:
-    values = dict.fromkeys(("title", "facts", "scores", "filters", "cards"), "")
-    page = html.render("index.html", about="report", style="b{}", script="", values=values)
+    values = dict.fromkeys(("title", "heading", "facts", "body"), "")
+    page = html.render("sheet.html", about="report", style="b{}", script="", values=values)
     assert "script-src 'none'" in page
     assert "<script" not in page
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from unireason.core.errors import UniReasonError
-from unireason.report import curves as drawing
-from unireason.report.curves import PANELS, curves, running, stages, write_curves
+from unireason.report import plots as drawing
+from unireason.report.plots import PANELS, curves, running, stages, write_curves
 
 
 def rows(stage, count, **values):
@@ -29,9 +29,9 @@ def titles(lines):
 def shown(lines, path, monkeypatch):
     """Titles and legends as they are drawn."""
     found = []
-    real = drawing._dress
+    real = drawing._label
     monkeypatch.setattr(
-        drawing, "_dress", lambda axes, panel, legend: (found.append((panel.title, legend)), real(axes, panel, legend))
+        drawing, "_label", lambda axes, panel, legend: (found.append((panel.title, legend)), real(axes, panel, legend))
     )
     write_curves(lines, path)
     return dict(found)
