@@ -76,8 +76,7 @@ class MissingExtraError(UniReasonError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
-            f"the optional package '{package}' is not installed",
-            remedy=f"install it with: pip install 'unireason[{extra}]'",
+            f"the optional package '{package}' is not installed", remedy=f"install it with: pip install 'unireason[{extra}]'"
         )
 
 

@@ -20,9 +20,6 @@ from unireason.core.errors import ModelError
 from unireason.model.tokens import Grid, chunk_positions
 from unireason.model.vision import embed
 
-# --- A key-value cache that grows in place.
-
-
 _ROOM = 256  # slots of a new buffer beyond what is needed at once
 
 

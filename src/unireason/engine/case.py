@@ -70,12 +70,7 @@ def prepare_case(checkpoint: Checkpoint, stack: Stack) -> EncodedCase:
 
 
 def known_case(
-    checkpoint: Checkpoint,
-    pictures: Sequence[NDArray[np.uint8]],
-    kind: Kind,
-    features: list[Any],
-    *,
-    stack: Stack | None = None,
+    checkpoint: Checkpoint, pictures: Sequence[NDArray[np.uint8]], kind: Kind, features: list[Any], *, stack: Stack | None = None
 ) -> EncodedCase:
     """A case whose pictures and visual features are at hand already.
 

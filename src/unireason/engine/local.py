@@ -25,9 +25,6 @@ from .case import EncodedCase, Request, prepare_case, start_session
 from .sampling import Picker, PickerFactory, Sampling, forbidden_ids, make_sampler
 from .session import Finished, Inject, Session
 
-# --- Text of a growing row of token ids, piece by piece, never in the middle of a character.
-
-
 _UNFINISHED = "\ufffd"
 _LONGEST = 8  # ids; a character of more pieces than this is broken and will not become whole
 
@@ -75,11 +72,7 @@ class LocalEngine:
         self._lock = threading.Lock()
 
     def encode(self, stack: Stack) -> EncodedCase:
-        """Run the vision tower over a stack, once for all questions.
-
-        Raises:
-            ModelError: If the stack cannot be fed.
-        """
+        """Run the vision tower over a stack, once for all questions."""
         case = prepare_case(self.checkpoint, stack)
         case.features = vision.encode(self.checkpoint, case.prepared)
         return case

@@ -26,12 +26,7 @@ _MOST_RESIZES = 32  # each brings the area much nearer to its bound
 
 
 def smart_resize(
-    height: int,
-    width: int,
-    *,
-    factor: int = PATCH_FACTOR,
-    min_pixels: int = MIN_PIXELS,
-    max_pixels: int = MAX_PIXELS,
+    height: int, width: int, *, factor: int = PATCH_FACTOR, min_pixels: int = MIN_PIXELS, max_pixels: int = MAX_PIXELS
 ) -> tuple[int, int]:
     """The size to which the published system resizes a picture before it is cut into patches.
 
@@ -128,11 +123,7 @@ def crop_rect(box: Box2D, width: int, height: int) -> Rect:
 
 
 def slice_range(z1: float, z2: float, depth: int) -> tuple[int, int]:
-    """The slices that a cuboid really cuts: (first, last + 1), inside [0, depth), at least one slice.
-
-    Raises:
-        FormatError: If depth is below 1 or a coordinate is not finite.
-    """
+    """The slices that a cuboid really cuts: (first, last + 1), inside [0, depth), at least one slice."""
     if depth < 1:
         raise FormatError(f"a stack of {depth} slices", "at least 1")
     return _clamped(z1, z2, depth)

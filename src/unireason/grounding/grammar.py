@@ -131,14 +131,6 @@ def split_think(text: str, *, opened: bool = False) -> tuple[str, str, tuple[Pro
 
     The answer is what follows the last ``</think>``; without any think tag it is the whole text. An unclosed think block has
     no answer: words inside the reasoning never count as one.
-
-    Args:
-        text: The response, special tokens kept.
-        opened: True if the prompt already opened the think block, so that the response starts inside it.
-
-    Returns:
-        (think, answer, problems); think without its tags. Problem codes: "unclosed_think", "stray_think_end",
-        "repeated_think", "text_before_think". The empty text gives ("", "", ()).
     """
     starts, ends = _offsets(text, THINK_START), _offsets(text, THINK_END)
     if not starts and not ends and not opened:

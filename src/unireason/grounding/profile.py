@@ -94,11 +94,7 @@ class Profile:
     crops: CropSource = "model"
 
     def __post_init__(self) -> None:
-        """Check every field.
-
-        Raises:
-            FormatError: If a field has the wrong type or range, or a text holds a token that would break the chat layout.
-        """
+        """Check every field: its type, its range, and that no text holds a token that would break the chat layout."""
         for item in fields(self):
             _check_field(item.name, getattr(self, item.name))
         for line, holes in (("option", {"letter", "text"}), ("slice_label", {"index"}), *_CLOSINGS):
@@ -180,14 +176,7 @@ def letters_of(options: Sequence[str]) -> str:
 
 
 def from_toml(text: str) -> Profile:
-    """Read a profile.
-
-    Args:
-        text: TOML with the fields of ``Profile`` as keys. Fields left out take the values of the built-in default profile.
-
-    Raises:
-        FormatError: If it is not TOML, a key is unknown or a value has the wrong type or range.
-    """
+    """Read a profile."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:

@@ -21,9 +21,6 @@ from unireason.core.types import AnswerStep, Crop, Frame, LookStep, Problem, Sco
 
 from . import crop, grammar
 
-# --- Turns the text of a response, with what was executed, into the steps of a trace.
-
-
 VISION_START = "<|vision_start|>"
 
 _TAGS = re.compile(r"<\|[a-z_]{1,40}\|>|</?(?i:think)>")
@@ -246,11 +243,7 @@ SCHEMA: dict[str, Any] = {
             ),
             "raw_text": _TEXT,
             "scope": _object(
-                {
-                    "stated": _TEXT,
-                    "inside": _or_null({"type": "boolean"}),
-                    "remarks": {"type": "array", "items": _TEXT},
-                }
+                {"stated": _TEXT, "inside": _or_null({"type": "boolean"}), "remarks": {"type": "array", "items": _TEXT}}
             ),
         },
         optional=("scope",),

@@ -23,9 +23,6 @@ from .dicom_values import REMEDY, FrameHeader, Slices, display_notes, frame_coun
 from .geometry import Plane, clusters, grid_keys, numbers, place_labels, plane, stack_planes, to_canonical, volume_geometry
 from .reader import Limits, ReadOptions, decoding, file_bytes, sha256, sha256_of_files
 
-# --- Which slices make one volume: told apart by series, grid, and whatever differs between slices that lie at one place.
-
-
 _LISTED = 20
 _CLOSE = 1e-4  # fractions that differ by less than this share of the largest are one value; whole numbers count
 

@@ -27,10 +27,6 @@ from .geometry import to_source
 from .reader import Limits, decoding
 from .write_masks import check_mask
 
-# --- The DICOM images from which a case was read, found again: a mask in DICOM refers to them and takes patient and study from
-# them.
-
-
 PURPOSE = "Research use only, not a medical device"
 """What every file written says of itself; fits the 64 letters of a DICOM description."""
 

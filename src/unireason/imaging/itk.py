@@ -24,9 +24,6 @@ from .nifti import NiftiHeader, read_header, read_values
 from .raster import picture_case
 from .reader import BackgroundHash, Limits, ReadOptions, check_unpacked, decoding, file_size, sha256_of_files
 
-# --- The text headers of NRRD and MetaImage, judged before the native decoder sees the file.
-
-
 _LONGEST = 2**16  # bytes of header looked at
 _DEFLATE_LIMIT = 1032
 _UNPLACED = ("no orientation in the header: axes taken as LPS",)

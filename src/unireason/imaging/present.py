@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 from unireason.core.errors import FormatError, GeometryError
 from unireason.core.types import Case, Frame, Stack
 
-# --- From real intensities to the 256 grey levels that a network or a reader sees.
-
-
 PRESETS: dict[str, tuple[float, float]] = {
     "soft-tissue": (40.0, 400.0),
     "lung": (-600.0, 1500.0),

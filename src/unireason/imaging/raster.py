@@ -26,10 +26,6 @@ from .reader import ReadOptions, decoding, file_bytes, sha256
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-
-# --- PNG, JPEG, TIFF and BMP through Pillow: ordinary pictures without a place in the patient.
-
-
 _Found = TypeVar("_Found")
 
 _ORIENTATION_TAG = 0x0112
@@ -62,9 +58,6 @@ def read_stored(path: Path, options: ReadOptions) -> Case | None:
 
     These are the indices of a palette and greys of 1, 2 or 4 bits, which are spread over 0 to 255 to be shown. Turned like the
     picture that is shown.
-
-    Raises:
-        As `read_picture`.
     """
 
     def case(picture: Image, source: Source, options: ReadOptions, notes: tuple[str, ...]) -> Case | None:
@@ -97,20 +90,9 @@ def made_by(picture: Image) -> str:
 def pillow_case(
     picture: Image, source: Source, options: ReadOptions, notes: tuple[str, ...] = (), *, stored: bool = False
 ) -> Case:
-    """A Case of an open Pillow picture, as it is meant to be shown; see `read_picture`.
+    """A Case of an open Pillow picture, as it is meant to be shown, or ``stored``: values as they are, such as indices of a palette.
 
-    Args:
-        picture: The picture; not closed here.
-        source: Provenance.
-        options: ``modality`` and ``spacing_mm`` are taken over.
-        notes: Remarks so far.
-        stored: Take values as they are stored, such as the indices of a palette, not as they are shown.
-
-    Returns:
-        An image Case: (Y, X) or (Y, X, 3).
-
-    Raises:
-        ImageReadError: If there are no pixels. Pillow's own errors for damaged pictures pass through.
+    The picture is not closed here; Pillow's own errors for damaged pictures pass through.
     """
     tiles = _tiles(picture)  # gone once the picture is loaded, as looking for EXIF in a PNG does
     turn = picture.getexif().get(_ORIENTATION_TAG, 1)
@@ -130,21 +112,7 @@ def pillow_case(
 
 
 def picture_case(stored: NDArray[Any], source: Source, options: ReadOptions, turn: int = 1, notes: tuple[str, ...] = ()) -> Case:
-    """A Case around bare image pixels.
-
-    Args:
-        stored: (y, x) or (y, x, 3) in file order.
-        source: Provenance.
-        options: ``modality`` and ``spacing_mm`` are taken over.
-        turn: EXIF orientation, 1 to 8; anything else counts as 1.
-        notes: Remarks so far.
-
-    Returns:
-        An image Case without an affine.
-
-    Raises:
-        ImageReadError: If there are no pixels.
-    """
+    """A Case without an affine around bare image pixels (y, x) or (y, x, 3) in file order; ``turn`` is their EXIF orientation."""
     if stored.size == 0:
         raise ImageReadError(f"'{source.name}' has no pixels", "at least one")
     order, flips = _TURNS.get(turn, _TURNS[1])
@@ -217,12 +185,7 @@ def _on_black(band: Image) -> Image:
 
 
 def _copied(
-    picture: Image,
-    look: Callable[[Image], Image] | None,
-    order: tuple[int, int],
-    flips: tuple[bool, bool],
-    *,
-    turned: bool,
+    picture: Image, look: Callable[[Image], Image] | None, order: tuple[int, int], flips: tuple[bool, bool], *, turned: bool
 ) -> NDArray[Any]:
     """The pixels after ``look`` in file order, laid into memory as they are shown."""
     width, height = picture.size

@@ -25,9 +25,6 @@ from unireason.core.types import Affine, Case, Geometry
 from .geometry import to_source
 from .nifti import FIELDS
 
-# --- A mask as NIfTI: the header of the source where there is one, else a header made from the geometry.
-
-
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _HEADER = (348, 540)
 _MAGIC = ((344, b"n+1\0"), (4, b"n+2\0\r\n\x1a\n"))

@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 from unireason.core.errors import FormatError
 from unireason.core.types import Box, Box2D, Box3D
 
-# --- Overlap of half-open boxes and of masks.
-
-
 PUBLISHED_EPS = 1e-6
 
 
@@ -48,35 +45,16 @@ def box_iou(a: Box, b: Box, *, eps: float = 0.0) -> float:
 
 
 def mask_dice(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Dice coefficient, 2 |A and B| / (|A| + |B|), of two masks of one shape.
+    """Dice coefficient, 2 |A and B| / (|A| + |B|), of two masks of one shape and any dtype; what is not 0 is inside.
 
-    Args:
-        a: Any dtype; what is not 0 is inside.
-        b: The same shape.
-
-    Returns:
-        A number in [0, 1]; 1 when both masks are empty (they agree), 0 when exactly one is.
-
-    Raises:
-        FormatError: If the shapes differ.
+    1 when both masks are empty (they agree), 0 when exactly one is; FormatError if the shapes differ.
     """
     shared, size_a, size_b = _counts(a, b)
     return 1.0 if size_a + size_b == 0 else 2.0 * shared / (size_a + size_b)
 
 
 def mask_iou(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Intersection over union of two masks of one shape.
-
-    Args:
-        a: Any dtype; what is not 0 is inside.
-        b: The same shape.
-
-    Returns:
-        A number in [0, 1]; 1 when both masks are empty (they agree), 0 when exactly one is.
-
-    Raises:
-        FormatError: If the shapes differ.
-    """
+    """Intersection over union of two masks; empty ones count as in `mask_dice`."""
     shared, size_a, size_b = _counts(a, b)
     return 1.0 if size_a + size_b == 0 else shared / (size_a + size_b - shared)
 
@@ -106,14 +84,9 @@ _UNION_EPS = 1e-5
 
 
 def pdice(points_a: Points, points_b: Points) -> float:
-    """Dice coefficient of the two circles, 2 I / (A + B).
+    """Dice coefficient of the two circles, 2 I / (A + B), in [0, 1]; each pair (x, y) gives the ends of a diameter.
 
-    Args:
-        points_a: Two points (x, y): the ends of a diameter.
-        points_b: Two points in the same unit and space.
-
-    Returns:
-        A number in [0, 1]; 1 for identical circles. When both pairs shrink to a point: 1 if it is the same point, else 0.
+    When both pairs shrink to a point: 1 if it is the same point, else 0.
     """
     shared, area_a, area_b = circle_overlap(points_a, points_b)
     if area_a + area_b == 0:
@@ -122,17 +95,9 @@ def pdice(points_a: Points, points_b: Points) -> float:
 
 
 def pdice_released(points_a: Points, points_b: Points, *, radius_eps: float = 0.0) -> float:
-    """The published score 2 I / (A + B - I): twice the IoU, so that identical circles score 2.
+    """The published score 2 I / (A + B - I) in [0, 2]: twice the IoU, so that identical circles score 2. For comparisons only.
 
-    Use it only to compare with published figures.
-
-    Args:
-        points_a: Two points (x, y): the ends of a diameter.
-        points_b: Two points in the same unit and space.
-        radius_eps: Added to both radii; the published reward uses 1e-5.
-
-    Returns:
-        A number in [0, 2]; 0 when both pairs shrink to a point and ``radius_eps`` is 0.
+    ``radius_eps`` is added to both radii; the published reward uses 1e-5. Without it two pairs that shrink to a point score 0.
 
     Source: MedReasoner, arXiv 2508.08177, metric pDice as released.
     """
@@ -169,16 +134,7 @@ def _unit(value: float) -> float:
 
 
 def sphere_dice(points_a: Points, points_b: Points, *, radius_eps: float = 0.0) -> float:
-    """Dice coefficient of the two spheres, 2 I / (A + B).
-
-    Args:
-        points_a: Two points (x, y, z): the ends of a diameter.
-        points_b: Two points in the same unit and space. The unit must be the same along all three axes.
-        radius_eps: Added to both radii.
-
-    Returns:
-        A number in [0, 1]; 1 for identical spheres. When both pairs shrink to a point: 1 if it is the same point, else 0.
-    """
+    """Dice coefficient of the two spheres, 2 I / (A + B), in [0, 1], in a unit that is the same along all three axes; see `pdice`."""
     shared, volume_a, volume_b = sphere_overlap(points_a, points_b, radius_eps=radius_eps)
     if volume_a + volume_b == 0:
         return float(tuple(points_a[0]) == tuple(points_b[0]))

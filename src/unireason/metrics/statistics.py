@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 
 from unireason.core.errors import FormatError
 
-# --- Confidence intervals: Wilson for counts, over whole patients for means and differences, wide enough for few of them.
-
-
 Interval = tuple[float, float]
 
 FEW = 20
@@ -300,15 +297,6 @@ class Comparison:
 
 def holm(ps: Sequence[float]) -> list[float]:
     """Adjust the p values of several tests, so that comparing each with a level bounds the chance of any false alarm by that level.
-
-    Args:
-        ps: One p value a test, in [0, 1].
-
-    Returns:
-        The adjusted values in the order given; none for none.
-
-    Raises:
-        FormatError: If a value is outside [0, 1].
 
     Source: S. Holm, Scand. J. Statist. 6 (1979) 65.
     """

@@ -23,9 +23,6 @@ from unireason.core.store import json_text, read_json, replaced_folder
 
 from .files import whole, write
 
-# --- Which parts of a network learn: vision tower, projector, language model.
-
-
 LANGUAGE = ("model.language_model.", "lm_head.")
 _PROJECTOR = "model.visual.merger."
 _ADAPTER = ".lora_"  # in the name of every adapter weight
@@ -58,11 +55,7 @@ def choose(network: Any, *, tower: bool, projector: bool, language: bool) -> Non
 
 
 def trainable(network: Any) -> dict[str, torch.nn.Parameter]:
-    """What learns, by name, in the order of the network's modules; a tied parameter is named once.
-
-    Raises:
-        ModelError: If nothing is trained.
-    """
+    """What learns, by name, in the order of the network's modules; a tied parameter is named once. ModelError if nothing does."""
     chosen = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
     if not chosen:
         raise ModelError("nothing is trained", "tower, projector or language", "set one of them to true in the table 'model'")
@@ -125,14 +118,7 @@ def attached(network: Any) -> bool:
 
 @contextmanager
 def reference(network: Any) -> Iterator[None]:
-    """Switch the adapters off for a while: the network is the start of the run, weights and gradients untouched.
-
-    Args:
-        network: A network with adapters.
-
-    Raises:
-        ModelError: If it has none.
-    """
+    """Switch the adapters of a network off for a while: it is the start of the run, weights and gradients untouched."""
     layers = _layers(network)
     flags = [(parameter, parameter.requires_grad) for _, parameter in adapter_parameters(network)]
     on = [layer for layer in layers.values() if not layer.disable_adapters]

@@ -23,9 +23,6 @@ from unireason.core.errors import FormatError, ModelError
 from unireason.core.store import hub_folder, is_hub_id, json_text, no_folder, read_json, share_as_usual
 from unireason.core.types import PHANTOM, ScopeCheck, Source
 
-# --- Where a checkpoint lies and whether its files are what they should be, before anything of it is read into a network.
-
-
 BUILT_IN_CHECKPOINT = "phantom"
 ARCHITECTURE = "qwen2_5_vl"
 CARD = "card.json"
@@ -318,12 +315,7 @@ def scope_of(folder: Path) -> Scope | None:
 
 
 def told(scope: Scope | None, remarks: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """The ``scope`` of an evaluation's results: how many questions lay outside, and why.
-
-    Args:
-        scope: Of the checkpoint.
-        remarks: For every question the remarks of its answer (``ScopeCheck.remarks``).
-    """
+    """The ``scope`` of an evaluation's results: how many questions lay outside, and why, by the remarks of every answer."""
     counts = Counter(remark for own in remarks for remark in dict.fromkeys(own))
     return {
         "stated": scope.stated if scope else "",

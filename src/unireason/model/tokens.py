@@ -16,21 +16,12 @@ from unireason.grounding.profile import Message, Picture, render
 
 from .checkpoint import Checkpoint, SpecialIds
 
-# --- Token ids of prompts and pictures, and text of token ids. Images are ids from the start, never text that is read again.
-
-
 Grid = tuple[int, int, int]
 _PLACE = "<|vision_start|><|image_pad|><|vision_end|>"
 
 
 def picture_ids(ids: SpecialIds, grid: Grid, *, merge: int = 2) -> tuple[int, ...]:
-    """Ids of one picture: start, one pad a visual token, end.
-
-    Args:
-        ids: Special ids.
-        grid: (t, h, w) in patches.
-        merge: Patches a side of a visual token.
-    """
+    """Ids of one picture of a grid (t, h, w) in patches: start, one pad a visual token (``merge`` patches a side), end."""
     count = grid[0] * grid[1] * grid[2] // merge**2
     return (ids.vision_start, *([ids.image_pad] * count), ids.vision_end)
 

@@ -22,9 +22,6 @@ from unireason.grounding.crop import fitted_size
 from .checkpoint import Checkpoint
 from .tokens import Grid
 
-# --- Pictures become what the network sees, and what it sees becomes features.
-
-
 _PATCHES_AT_ONCE = 16384
 
 

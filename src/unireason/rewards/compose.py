@@ -45,11 +45,7 @@ class Weights:
     length: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            FormatError: If a weight is negative or not finite, or the mode is unknown.
-        """
+        """Check the ranges."""
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name not in ("must_look", "spatial") and not 0 <= value < math.inf:
@@ -140,16 +136,7 @@ def score(trace: Trace, truth: Truth, weights: Weights | None = None, *, grounde
 
 
 def with_evidence(scores: Scores, value: float, weights: Weights) -> Scores:
-    """The same scores with the evidence term filled in.
-
-    Args:
-        scores: From ``score``.
-        value: What ``evidence.contrast`` said, in [0, 1].
-        weights: Of the run.
-
-    Raises:
-        FormatError: If the value is out of range.
-    """
+    """The same scores with the evidence term filled in: what ``outcome.contrast`` said, in [0, 1]."""
     if not 0 <= value <= 1:
         raise FormatError(f"an evidence contrast of {value}", "a number from 0 to 1")
     return replace(scores, terms={**scores.terms, "evidence": weights.evidence * value})
@@ -158,13 +145,7 @@ def with_evidence(scores: Scores, value: float, weights: Weights) -> Scores:
 def with_mask(scores: Scores, dice: float, weights: Weights) -> Scores:
     """The same scores of an implicit answer with the mask's share of the spatial reward filled in.
 
-    Args:
-        scores: From ``score``, of an implicit question.
-        dice: Dice of the mask made of the answer's box and points, in [0, 1]; 0 for an answer of which none can be made.
-        weights: Of the run.
-
-    Raises:
-        FormatError: If the Dice is out of range or the question has another kind of truth.
+    ``dice`` is that of the mask made of the answer's box and points, in [0, 1]; 0 for an answer of which none can be made.
     """
     if not 0 <= dice <= 1 or "spatial" not in scores.terms:
         raise FormatError(f"a Dice of {dice} for a response with {', '.join(scores.terms)}", "0 to 1, for an implicit question")

@@ -22,9 +22,6 @@ from unireason.grounding.profile import letters_of
 from unireason.metrics.answers import published_reward_choice, same_text
 from unireason.metrics.boxes import box_iou
 
-# --- Outcome rewards: the right answer in the right form, 0.8 and 0.2.
-
-
 ANSWER_WEIGHT, FORMAT_WEIGHT = 0.8, 0.2
 
 THINK_PROBLEMS = frozenset({"unclosed_think", "stray_think_end", "repeated_think", "text_before_think"})
@@ -89,20 +86,9 @@ def open_outcome(
     answer_weight: float = ANSWER_WEIGHT,
     format_weight: float = FORMAT_WEIGHT,
 ) -> dict[str, float]:
-    """Score one trace of an open question against the texts that count as right.
+    """Score one trace of an open question against the texts that count as right; arguments and result as for ``outcome``.
 
-    Args:
-        trace: Steps, problems and raw text of one answer.
-        gold: Right answers, at least one; the answer must equal one of them after normalisation (``metrics.answers.same_text``).
-        must_look: True if the box half of the format asks for at least one executed look.
-        answer_weight: What the right answer earns.
-        format_weight: What the format earns.
-
-    Returns:
-        The keys of ``outcome``.
-
-    Raises:
-        FormatError: If there is no gold text, or one has no word.
+    The answer must equal one of at least one ``gold`` text after normalisation (``metrics.answers.same_text``).
     """
     if not gold or isinstance(gold, str):
         raise FormatError(f"the gold answers are {gold!r}", "a list of at least one text")
@@ -246,15 +232,8 @@ class Elsewhere:
 def contrast(score_true: float, score_elsewhere: float) -> float:
     """What the evidence term earns: by how much the look that was asked for beats the random one.
 
-    Args:
-        score_true: Score of the answer as given, in [0, 1]; 1 or 0 for right or wrong.
-        score_elsewhere: Score of the answer that the same trajectory leads to with the random region, in [0, 1]; the mean of several.
-
-    Returns:
-        max(0, score_true - score_elsewhere), in [0, 1]. A wrong answer earns nothing, and is never punished for a lucky second one.
-
-    Raises:
-        FormatError: If a score is out of range.
+    ``max(0, score_true - score_elsewhere)`` of two scores in [0, 1]: of the answer as given, and of the answer (or the mean of several)
+    that the same trajectory leads to with the random region. A wrong answer earns nothing, and is never punished for a lucky second one.
     """
     for value in (score_true, score_elsewhere):
         if not 0 <= value <= 1:

@@ -20,9 +20,6 @@ from unireason.grounding import answer
 from unireason.grounding import answer as umrg
 from unireason.metrics.boxes import box_iou, pdice_released, sphere_dice
 
-# --- Spatial rewards of medical reasoning grounding: how well a box and two points fit the truth.
-
-
 Mode = Literal["soft", "hard", "base"]
 
 MAXIMUM = {"soft": 4.0, "hard": 8.0, "base": 5.0}
@@ -50,11 +47,7 @@ class Gold:
     points: umrg.Points
 
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            FormatError: If a side is shorter than 1e-3 px, a coordinate is beyond 1e9 or not a number, or a point has not two numbers.
-        """
+        """Refuse a side below 1e-3 px, a coordinate beyond 1e9 or not a number, and a point without two numbers."""
         values = (*self.box.coords, *self.points[0], *self.points[1])
         sides = (self.box.x2 - self.box.x1, self.box.y2 - self.box.y1)
         flat = {len(point) for point in self.points} == {2}
@@ -63,11 +56,7 @@ class Gold:
 
 
 def read_gold(text: str) -> Gold:
-    """Read the released ground truth, a JSON object with ``bbox_2d`` (4 numbers) and ``point_2d`` (2 x 2 numbers).
-
-    Raises:
-        FormatError: If it has another shape, or as in ``Gold``.
-    """
+    """Read the released ground truth, a JSON object with ``bbox_2d`` (4 numbers) and ``point_2d`` (2 x 2 numbers)."""
     try:
         value = json.loads(text)
         box = Box2D(*_plain(value["bbox_2d"], 4))
@@ -253,12 +242,7 @@ class Gold3D:
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            FormatError: If a side is shorter than 1e-3, a coordinate is beyond 1e9 or not a number, a point has not three numbers, or a
-                scale is not between 1e-6 and 1e6.
-        """
+        """Refuse what `Gold` refuses, in three numbers a point, and a scale that is not between 1e-6 and 1e6."""
         values = (*self.box.coords, *self.points[0], *self.points[1])
         solid = {len(point) for point in self.points} == {3} and min(_sides(self.box)) >= MIN_GOLD_SIDE
         if not solid or not all(abs(v) <= answer.MAX_COORDINATE for v in values):

@@ -21,9 +21,6 @@ from unireason.core.types import Case
 from .expert import Prompt, Segmentation, checked, finished, parts
 from .propagate import follow, on_slice
 
-# --- What is cut out of a case around a box: grey levels of few values, and where the box lies in them.
-
-
 Block = tuple[slice, ...]
 Place = NDArray[np.float64]  # one number an axis, slowest first
 
@@ -357,9 +354,7 @@ def _moved(first: Ellipse, inside: Probability, settings: ClassicalSettings) -> 
         half[axis] = np.clip(size, 0.75 * half[axis], 1.25 * half[axis])
     share = settings.follow
     return replace(
-        first,
-        centre=(1 - share) * first.centre + share * centre,
-        half=np.maximum((1 - share) * first.half + share * half, 0.5),
+        first, centre=(1 - share) * first.centre + share * centre, half=np.maximum((1 - share) * first.half + share * half, 0.5)
     )
 
 

@@ -28,9 +28,6 @@ from unireason.core.store import replaced_folder, share_as_usual
 
 from .sam import SamMed2DModel
 
-# --- Checkpoints of the original SAM code base, MedSAM's and SAM-Med2D's among them, under the names that transformers uses.
-
-
 _HEAD = ("proj_in", "layers.0", "proj_out")  # a perceptron of three layers
 _CONVOLUTIONS = {"0": "conv1", "1": "layer_norm1", "2": "conv2", "3": "layer_norm2"}
 _MASK = {"0": "conv1", "1": "layer_norm1", "3": "conv2", "4": "layer_norm2", "6": "conv3"}

@@ -35,10 +35,6 @@ from .expert import Prompt, Segmentation, checked, finished, largest
 from .propagate import follow
 from .sam import FeatureCache, Features, Sam2Network, SamMasks, SamMed2DModel, SamNetwork, SamPrompt
 
-# --- How a network was trained to see: the size, resizing and intensities of its pictures, and where places and masks lie on
-# them.
-
-
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # of ImageNet, colours in [0, 1]
 _DEVIATION = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
@@ -321,14 +317,9 @@ _WANTED = ("*.safetensors", "*.json")
 
 
 def folder_of(weights: str | Path) -> Path:
-    """The folder of a network's weights.
+    """The folder of a network's weights: a folder, or a hub id such as "owner/name"; an existing folder wins.
 
-    Args:
-        weights: A folder, or a hub id such as "owner/name"; an existing folder wins. Of a hub repository only safetensors and JSON files
-            are fetched.
-
-    Raises:
-        ModelError: If there is none, it holds no config.json, or its weights are pickled only.
+    Of a hub repository only safetensors and JSON files are fetched.
     """
     path = Path(weights).expanduser()
     if not path.exists():

@@ -20,9 +20,6 @@ from unireason.core.errors import ModelError
 from unireason.imaging.present import Window
 from unireason.imaging.raster import content
 
-# --- SAM-Med2D: SAM for pictures of 256 x 256 pixels with an adapter beside the perceptron of every layer of its vision encoder.
-
-
 _SQUEEZE = 4  # channels go through a layer a quarter as wide
 
 
