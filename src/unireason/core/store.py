@@ -236,17 +236,13 @@ def _unwritable(target: Path, error: OSError, *, expected: str = "a file in a fo
 
 def sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file as hex digits; UniReasonError if it cannot be read."""
+    digest = hashlib.sha256()
     try:
         with open(path, "rb") as stream:
-            return _digest(stream)
+            while block := stream.read(1 << 20):
+                digest.update(block)
     except OSError as error:
         raise UniReasonError(f"'{Path(path).name}' cannot be read ({error.strerror})", "", "check that it is there") from error
-
-
-def _digest(stream: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
     return digest.hexdigest()
 
 

@@ -304,13 +304,7 @@ def stack_planes(planes: Sequence[Plane]) -> tuple[list[int], Affine, tuple[str,
         )
     if len(planes) == 1:
         return order, first.affine(first.normal * (first.thickness_mm or 1.0)), ()
-    _check_distances([planes[n].name for n in order], along[order], _same_mm(planes))
-    _check_tilt(planes[order[0]], [planes[n] for n in order])
-    step = (last.position_mm - first.position_mm) / (len(planes) - 1)
-    return order, first.affine(step), ()
-
-
-def _check_distances(names: Sequence[str], along: NDArray[np.float64], same_mm: float) -> None:
+    names, along, same_mm = [planes[n].name for n in order], along[order], _same_mm(planes)
     steps = np.diff(along)
     copies = [f"{names[n]} and {names[n + 1]}" for n in np.flatnonzero(steps <= same_mm).tolist()]
     if copies:
@@ -338,10 +332,7 @@ def _check_distances(names: Sequence[str], along: NDArray[np.float64], same_mm: 
             "an even distance",
             "resample the series to even slices, e.g. by converting it to NIfTI with a tool that does so",
         )
-
-
-def _check_tilt(first: Plane, planes: Sequence[Plane]) -> None:
-    shifts = np.array([p.position_mm for p in planes]) - first.position_mm
+    shifts = np.array([planes[n].position_mm for n in order]) - first.position_mm
     along = shifts @ first.normal
     beside = np.linalg.norm(shifts - along[:, None] * first.normal, axis=1)
     worst = int(beside.argmax())
@@ -352,3 +343,5 @@ def _check_tilt(first: Plane, planes: Sequence[Plane]) -> None:
             "slices stacked along their normal",
             "correct the tilt first, e.g. by converting the series with dcm2niix, and read the NIfTI",
         )
+    step = (last.position_mm - first.position_mm) / (len(planes) - 1)
+    return order, first.affine(step), ()

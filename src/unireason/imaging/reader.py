@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -335,6 +336,15 @@ FORMATS = "PNG, JPEG, TIFF, BMP, DICOM (file or folder), NIfTI (single or pair),
 """What `read` can read, for messages."""
 
 _HEAD = 544
+_READERS = {  # imported when they are needed
+    "folder": (".dicom_series", "read_series"),
+    "picture": (".raster", "read_picture"),
+    "array": (".raster", "read_array"),
+    "dicom": (".dicom", "read_dicom"),
+    "nifti": (".itk", "read_nifti"),
+    "nrrd": (".itk", "read_nrrd"),
+    "metaimage": (".itk", "read_metaimage"),
+}
 
 
 def read(source: Any, **options: Any) -> Case:
@@ -366,7 +376,8 @@ def read(source: Any, **options: Any) -> Case:
         if not place.is_dir():
             file_size(place, chosen.limits)
         kind = "folder" if place.is_dir() else sniff(place)
-        read_kind: Callable[[Any, ReadOptions], Case] = _reader(kind)
+        module, name = _READERS[kind]
+        read_kind: Callable[[Any, ReadOptions], Case] = getattr(import_module(module, __package__), name)
     else:
         from .raster import kind_of, read_object
 
@@ -375,7 +386,8 @@ def read(source: Any, **options: Any) -> Case:
     case = read_kind(place, chosen)
     if chosen.spacing_mm is not None and case.geometry.spacing_mm != chosen.spacing_mm[: len(case.geometry.shape)]:
         raise GeometryError("spacing_mm was given for a file that stores its own", "", "leave the option out")
-    lost = _not_finite(case.pixels)
+    planes = case.pixels if case.pixels.ndim == 3 else case.pixels[None]
+    lost = sum(plane.size - np.count_nonzero(np.isfinite(plane)) for plane in planes) if planes.dtype.kind == "f" else 0
     if lost:
         words = (
             "1 value is not a finite number (NaN or infinite): it is"
@@ -397,36 +409,6 @@ def _check_options(kind: str, chosen: ReadOptions) -> None:
         if given is not None and not fits:
             shown = name if isinstance(given, np.ndarray) else f"{name}={given!r}"
             raise FormatError(f"{shown} was given for what is not {what}", "", "leave the option out")
-
-
-def _not_finite(pixels: NDArray[Any]) -> int:
-    """How many values are NaN or infinite."""
-    if pixels.dtype.kind != "f":
-        return 0
-    planes = pixels if pixels.ndim == 3 else pixels[None]
-    return int(sum(plane.size - np.count_nonzero(np.isfinite(plane)) for plane in planes))
-
-
-def _reader(kind: str) -> Callable[[Path, ReadOptions], Case]:
-    if kind == "folder":
-        from .dicom_series import read_series
-
-        return read_series
-    if kind == "picture":
-        from .raster import read_picture
-
-        return read_picture
-    if kind == "array":
-        from .raster import read_array
-
-        return read_array
-    if kind == "dicom":
-        from .dicom import read_dicom
-
-        return read_dicom
-    from .itk import read_metaimage, read_nifti, read_nrrd
-
-    return {"nifti": read_nifti, "nrrd": read_nrrd, "metaimage": read_metaimage}[kind]
 
 
 def sniff(path: Path) -> str:

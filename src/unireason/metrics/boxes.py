@@ -35,13 +35,13 @@ def box_iou(a: Box, b: Box, *, eps: float = 0.0) -> float:
     if len(a.coords) != len(b.coords):
         raise FormatError(f"a box of {len(a.coords)} and one of {len(b.coords)} numbers", "two rectangles or two cuboids")
     axes = len(a.coords) // 2
-    shared = 1.0
+    shared = extent_a = extent_b = 1.0
     for axis in range(axes):
-        low = max(a.coords[axis], b.coords[axis])
-        shared *= max(0.0, min(a.coords[axis + axes], b.coords[axis + axes]) - low)
-    if shared <= 0.0:
-        return 0.0
-    return shared / (_extent(a) + _extent(b) - shared + eps)
+        (low_a, high_a), (low_b, high_b) = ((box.coords[axis], box.coords[axis + axes]) for box in (a, b))
+        shared *= max(0.0, min(high_a, high_b) - max(low_a, low_b))
+        extent_a *= high_a - low_a
+        extent_b *= high_b - low_b
+    return shared / (extent_a + extent_b - shared + eps) if shared > 0.0 else 0.0
 
 
 def mask_dice(a: NDArray[Any], b: NDArray[Any]) -> float:
@@ -57,15 +57,6 @@ def mask_iou(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Intersection over union of two masks; empty ones count as in `mask_dice`."""
     shared, size_a, size_b = _counts(a, b)
     return 1.0 if size_a + size_b == 0 else shared / (size_a + size_b - shared)
-
-
-def _extent(box: Box) -> float:
-    """Area or volume of a box whose sides are all positive."""
-    axes = len(box.coords) // 2
-    extent = 1.0
-    for axis in range(axes):
-        extent *= box.coords[axis + axes] - box.coords[axis]
-    return extent
 
 
 def _counts(a: NDArray[Any], b: NDArray[Any]) -> tuple[int, int, int]:
@@ -115,8 +106,8 @@ def circle_overlap(points_a: Points, points_b: Points, *, radius_eps: float = 0.
     if distance <= abs(ra - rb):
         return min(area_a, area_b), area_a, area_b
     # Two circular segments, each its sector less a triangle; rounding may push a cosine just outside [-1, 1].
-    half_a = math.acos(_unit((distance**2 + ra**2 - rb**2) / (2 * distance * ra)))
-    half_b = math.acos(_unit((distance**2 + rb**2 - ra**2) / (2 * distance * rb)))
+    half_a = math.acos(max(-1.0, min(1.0, (distance**2 + ra**2 - rb**2) / (2 * distance * ra))))
+    half_b = math.acos(max(-1.0, min(1.0, (distance**2 + rb**2 - ra**2) / (2 * distance * rb))))
     shared = ra**2 * (half_a - math.sin(2 * half_a) / 2) + rb**2 * (half_b - math.sin(2 * half_b) / 2)
     return min(max(shared, 0.0), area_a, area_b), area_a, area_b
 
@@ -124,10 +115,6 @@ def circle_overlap(points_a: Points, points_b: Points, *, radius_eps: float = 0.
 def _circle(points: Points, radius_eps: float) -> tuple[float, float, float]:
     (x1, y1), (x2, y2) = points
     return (x1 + x2) / 2, (y1 + y2) / 2, math.hypot(x2 - x1, y2 - y1) / 2 + radius_eps
-
-
-def _unit(value: float) -> float:
-    return max(-1.0, min(1.0, value))
 
 
 # --- Agreement of two point pairs in space, each seen as the sphere whose diameter it is.
@@ -226,8 +213,14 @@ def slice_volume(
 
     Source: slice-volume consistency of arXiv 2606.11740; the comparisons with truth are ours.
     """
+
+    def reaches(solid: Box3D) -> bool:
+        return max(solid.z1, slice_index) < min(solid.z2, slice_index + 1)
+
     shadow, true_shadow = projection(cuboid) if cuboid else None, projection(true_cuboid)
-    if not _reaches(true_cuboid, slice_index) or not _holds(true_shadow, true_rectangle, tolerance):
+    outer, inner = true_shadow.coords, true_rectangle.coords
+    held = all(a <= b + tolerance for a, b in zip((*outer[:2], *inner[2:]), (*inner[:2], *outer[2:]), strict=True))
+    if not reaches(true_cuboid) or not held:
         raise FormatError(
             f"the true rectangle {true_rectangle.coords} on slice {slice_index} lies outside the true cuboid {true_cuboid.coords}",
             "a rectangle of the same structure",
@@ -235,20 +228,9 @@ def slice_volume(
         )
     return Consistency(
         agreement=box_iou(rectangle, shadow) if rectangle and shadow else 0.0,
-        crossed=cuboid is not None and _reaches(cuboid, slice_index),
+        crossed=cuboid is not None and reaches(cuboid),
         slice_iou=box_iou(rectangle, true_rectangle) if rectangle else 0.0,
         projection_iou=box_iou(shadow, true_shadow) if shadow else 0.0,
         volume_iou=box_iou(cuboid, true_cuboid) if cuboid else 0.0,
         ceiling=box_iou(true_rectangle, true_shadow),
     )
-
-
-def _reaches(cuboid: Box3D, slice_index: int) -> bool:
-    """True if a cuboid has a part of a slice inside."""
-    return max(cuboid.z1, slice_index) < min(cuboid.z2, slice_index + 1)
-
-
-def _holds(outer: Box2D, inner: Box2D, slack: float) -> bool:
-    """True if one rectangle lies in another, or stands out by no more than the slack."""
-    low = outer.x1 <= inner.x1 + slack and outer.y1 <= inner.y1 + slack
-    return low and inner.x2 <= outer.x2 + slack and inner.y2 <= outer.y2 + slack

@@ -425,8 +425,11 @@ def reliability_bins(values: Sequence[float], right: Sequence[bool], *, count: i
     if len(starts) > count:
         wanted = numbers[[round(i * len(numbers) / count) for i in range(count)]]
         starts = np.unique(np.searchsorted(numbers, wanted, side="left"))
-    edges = [*starts.tolist(), len(numbers)]
-    return tuple(_bin(numbers[a:b], hits[a:b]) for a, b in pairwise(edges))
+    bins = []
+    for a, b in pairwise([*starts.tolist(), len(numbers)]):
+        n, good, mean = b - a, int(hits[a:b].sum()), float(numbers[a:b].mean())
+        bins.append(Bin(float(numbers[a]), float(numbers[b - 1]), n, mean, good / n, wilson(good, n)))
+    return tuple(bins)
 
 
 def calibration_error(bins: Sequence[Bin]) -> float | None:
@@ -475,11 +478,6 @@ def _checked_probabilities(values: Sequence[float], right: Sequence[bool]) -> tu
     if numbers.ndim != 1 or numbers.shape != hits.shape or not np.isfinite(numbers).all():
         raise FormatError(f"{numbers.size} values and {hits.size} answers", "one finite value an answer")
     return numbers, hits
-
-
-def _bin(values: NDArray[np.float64], hits: NDArray[np.bool_]) -> Bin:
-    count, good = len(values), int(hits.sum())
-    return Bin(float(values[0]), float(values[-1]), count, float(values.mean()), good / count, wilson(good, count))
 
 
 # --- Intervals of means over seeds and questions at once: both were drawn, and another draw of either would give another number.
@@ -575,13 +573,14 @@ def crossed_difference(
 
 def _crossed(values: NDArray[np.float64], clusters: Sequence[Hashable] | None, confidence: float) -> tuple[Crossed, int]:
     """The mean with Student's interval, and the number of patients."""
-    if not 0 < confidence < 1:
-        raise FormatError(f"the confidence {confidence}", "a number between 0 and 1", "write 0.95 for 95 percent")
+    from scipy.special import stdtrit
+
+    _check_confidence(confidence)
     mean = float(values.mean())
     cells = _cells(values, clusters, mean)
     variance, freedom = _variance(cells)
     error = math.sqrt(variance)
-    reach = error * _t(freedom, confidence) if error else 0.0
+    reach = error * float(stdtrit(freedom, (1 + confidence) / 2)) if error else 0.0
     return Crossed(mean, (mean - reach, mean + reach), tuple(map(float, values.mean(axis=1))), error, freedom), cells.shape[1]
 
 
@@ -621,9 +620,3 @@ def _variance(cells: NDArray[np.float64]) -> tuple[float, float]:
     variance = max(of_seeds - of_rest, 0.0) + max(of_patients - of_rest, 0.0) + of_rest
     parts = of_seeds**2 / (seeds - 1) + of_patients**2 / (patients - 1) + of_rest**2 / ((seeds - 1) * (patients - 1))
     return variance, max(1.0, variance**2 / parts) if parts else 1.0
-
-
-def _t(freedom: float, confidence: float) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, (1 + confidence) / 2))

@@ -14,7 +14,6 @@ from unireason.core.errors import FormatError
 from unireason.core.types import Trace
 
 from . import spatial
-from . import spatial as spatial3d
 from .outcome import Measures, measure, open_outcome, outcome
 
 
@@ -78,7 +77,7 @@ class RewardTexts:
     texts: tuple[str, ...]
 
 
-Truth = Letter | RewardTexts | spatial.Gold | spatial3d.Gold3D
+Truth = Letter | RewardTexts | spatial.Gold | spatial.Gold3D
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +164,12 @@ def _outcome_terms(
 
 
 def _spatial_terms(
-    trace: Trace, truth: spatial.Gold | spatial3d.Gold3D, weights: Weights
+    trace: Trace, truth: spatial.Gold | spatial.Gold3D, weights: Weights
 ) -> tuple[dict[str, float], dict[str, float]]:
     if isinstance(truth, spatial.Gold):
         parts, most = spatial.umrg_reward(trace.raw_text, truth, mode=weights.spatial), spatial.MAXIMUM[weights.spatial]
     elif weights.spatial == "soft":
-        parts, most = spatial3d.umrg_reward_3d(trace.raw_text, truth), spatial3d.MAXIMUM_3D
+        parts, most = spatial.umrg_reward_3d(trace.raw_text, truth), spatial.MAXIMUM_3D
     else:
         raise FormatError(f"the reward mode {weights.spatial!r} for a volume", "soft", "set spatial = 'soft'")
     return {"spatial": parts["score"] / most}, parts

@@ -16,7 +16,6 @@ import numpy as np
 from unireason.core.errors import FormatError
 from unireason.core.types import Box, Box2D, Box3D, Frame, Look, LookStep, Problem, Trace
 from unireason.grounding import crop, grammar
-from unireason.grounding.crop import plan
 from unireason.grounding.grammar import BOX_END, BOX_START, THINK_END, THINK_START
 from unireason.grounding.profile import letters_of
 from unireason.metrics.answers import published_reward_choice, same_text
@@ -26,22 +25,10 @@ ANSWER_WEIGHT, FORMAT_WEIGHT = 0.8, 0.2
 
 THINK_PROBLEMS = frozenset({"unclosed_think", "stray_think_end", "repeated_think", "text_before_think"})
 BOX_PROBLEMS = frozenset(
-    {
-        "unclosed_box",
-        "stray_box_end",
-        "long_box",
-        "missing_bracket",
-        "mixed_brackets",
-        "not_a_number",
-        "bad_number_count",
-        "inverted_box",
-        "empty_box",
-        "box_2d_on_volume",
-        "box_3d_on_image",
-        "box_outside_frame",
-        "uncut_region",
-        "spelled_tag",
-    }
+    (
+        *("unclosed_box", "stray_box_end", "long_box", "missing_bracket", "mixed_brackets", "not_a_number", "bad_number_count"),
+        *("inverted_box", "empty_box", "box_2d_on_volume", "box_3d_on_image", "box_outside_frame", "uncut_region", "spelled_tag"),
+    )
 )
 
 
@@ -106,7 +93,8 @@ def form(trace: Trace, *, must_look: bool = False) -> dict[str, float]:
     """
     codes = {problem.code for problem in trace.problems}
     inside = looks_in_reasoning(trace)
-    think = float(_has_reasoning(trace.raw_text) and not codes & THINK_PROBLEMS)
+    before, closed, _ = trace.raw_text.partition(THINK_END)  # the prompt may have opened the block
+    think = float(bool(closed) and bool(before.replace(THINK_START, "", 1).strip()) and not codes & THINK_PROBLEMS)
     looked = any(look.executed for look in inside)
     said = any(step.text.strip() for step in trace.steps)
     tidy = said and not codes & BOX_PROBLEMS and len(inside) == len(trace.looks)
@@ -121,12 +109,6 @@ def looks_in_reasoning(trace: Trace) -> tuple[LookStep, ...]:
     """
     before = grammar.before_think_end(trace.raw_text)
     return trace.looks if before is None else trace.looks[: len(grammar.parse(before).boxes)]
-
-
-def _has_reasoning(raw_text: str) -> bool:
-    """True if something other than blanks stands before a ``</think>`` in these letters; the prompt may have opened the block."""
-    before, closed, _ = raw_text.partition(THINK_END)
-    return bool(closed) and bool(before.replace(THINK_START, "", 1).strip())
 
 
 def _weighted(answer: float, parts: dict[str, float], answer_weight: float, format_weight: float) -> dict[str, float]:
@@ -344,7 +326,7 @@ def looks_iou(trace: Trace, true: Iterable[Look]) -> list[float]:
     """
     seen = [look.box for look in true if look.seen]
     boxes = [(Box2D if len(look.box_model) == 4 else Box3D)(*look.box_model) for look in looks_in_reasoning(trace)]
-    usable = [box for box in boxes if not isinstance(plan(box, trace.frame), Problem)]
+    usable = [box for box in boxes if not isinstance(crop.plan(box, trace.frame), Problem)]
     overlap = np.array([[box_iou(one, box) if type(one) is type(box) else 0.0 for box in usable] for one in seen])
     best = [0.0] * len(seen)
     if overlap.size:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import SamConfig, SamModel
+from transformers.utils import logging
 
 from unireason.core.errors import ModelError
 from unireason.imaging.present import Window
@@ -239,3 +241,15 @@ class _Frames:
     def get_vision_features(self, frame_idx: int) -> dict[str, list[Tensor]]:
         found = list(self.features(frame_idx))
         return {"vision_feats": found, "vision_pos_embeds": self.network._positions}
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Inside the block transformers draws no progress bars: callers draw their own, or must stay quiet."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
