@@ -314,7 +314,15 @@ class Reasoner:
             # Prompts of the two tasks share no prefix: each keeps encodings of its own, behind one engine.
             self._grounder = Reasoner(replace(self.checkpoint, profile=self.checkpoint.grounding), engine=self.engine)
         asked = self._grounder.ask_many(case, questions, on_token=on_token, **how)
-        return [[_judged(trace) for trace in samples] for samples in asked]
+
+        def judged(trace: Trace) -> Trace:
+            """With what is wrong in its boxed answer, and about the place that it names."""
+            reading = umrg.read(trace.raw_text)
+            return replace(
+                trace, problems=_merged(trace.problems, (*reading.problems, *umrg.place_problems(reading, trace.frame)))
+            )
+
+        return [[judged(trace) for trace in samples] for samples in asked]
 
     def encode(self, case: Case, *, window: str = "auto", slices: int | None = None) -> EncodedCase:
         """Serialize and encode a case, or take it from the last two."""
@@ -451,13 +459,6 @@ def make_trace(
 def _check_once(how: Mapping[str, Any]) -> None:
     if how.get("samples", 1) != 1:
         raise FormatError(f"{how['samples']} samples of one trace", "1", "ask for many")
-
-
-def _judged(trace: Trace) -> Trace:
-    """A trace with what is wrong in its boxed answer, and about the place that it names."""
-    reading = umrg.read(trace.raw_text)
-    found = (*reading.problems, *umrg.place_problems(reading, trace.frame))
-    return replace(trace, problems=_merged(trace.problems, found))
 
 
 def _execution(look: Any, encoded: EncodedCase, case: Case) -> traces.Execution:

@@ -106,17 +106,7 @@ class Session:
     """
 
     def __init__(self, prompt: Sequence[int], scene: SessionScene, *, ids: SpecialIds, budget: Budget) -> None:
-        """Start a response.
-
-        Args:
-            prompt: Prompt ids, pads expanded, at least one.
-            scene: The case.
-            ids: Special ids of the checkpoint.
-            budget: Limits.
-
-        Raises:
-            ModelError: If the prompt is empty or leaves no room for one token.
-        """
+        """Start a response to prompt ids, pads expanded; ModelError if there are none or they leave no room for one token."""
         if not prompt:
             raise ModelError("the prompt is empty", "at least one token")
         if len(prompt) >= budget.max_context:
@@ -151,17 +141,9 @@ class Session:
         return Tokens(self.prompt, tuple(self.response), tuple(self.sampled), tuple(self.logprobs))
 
     def feed(self, token: int, logprob: float = 0.0) -> Decision:
-        """Take one sampled token.
+        """Take one sampled token with its natural log-probability; after ``Inject`` its ids already belong to the response.
 
-        Args:
-            token: Its id.
-            logprob: Its natural log-probability.
-
-        Returns:
-            What to do next. After ``Inject`` its ids already belong to the response.
-
-        Raises:
-            ModelError: If the session has finished, or the token is one that only the engine may write.
+        A token after the end, or one that only the engine may write, is a ModelError.
         """
         if self.finish is not None:
             raise ModelError(f"a token came after the response had ended ({self.finish})", "none")

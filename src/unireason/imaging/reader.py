@@ -182,8 +182,8 @@ _NO_MEMORY = re.compile(r"(?i)bad_alloc|out of memory|(failed|unable|cannot) (to
 def decoding(path: Path, what: str, remedy: str = "check the file with another program, or export it again") -> Iterator[None]:
     """Turn whatever a decoder raises on a damaged file into one error of ours; its warnings are silenced.
 
-    Decoders raise far more than they document (struct, zlib, index, overflow and plain runtime errors), so every
-    ordinary exception is translated; the original stays attached as the cause. Messages name the file without its folder, and ``what``
+    Decoders raise far more than they document (struct, zlib, index, overflow and plain runtime errors), so every ordinary
+    exception is translated; the original stays attached as the cause. Messages name the file without its folder, and ``what``
     it was read as.
 
     Raises:
@@ -233,8 +233,8 @@ def check_unpacked(path: Path, span: tuple[int, int], stored: NDArray[Any], leng
 def unpacked(path: Path, span: tuple[int, int], length: int, keep: tuple[int, int]) -> NDArray[np.uint8]:
     """Unpack a zlib or gzip stream (or a chain of them) to its checksum, keeping the bytes ``keep[0]`` to ``keep[1]`` of it.
 
-    ``span`` is where it lies in the file. Not much more than the expected ``length`` is ever unpacked, whatever the file holds, and
-    memory is taken only for what is kept.
+    ``span`` is where it lies in the file. Not much more than the expected ``length`` is ever unpacked, whatever the file holds,
+    and memory is taken only for what is kept.
 
     Raises:
         ImageReadError: If the stream is damaged or too short.

@@ -17,18 +17,10 @@ PUBLISHED_EPS = 1e-6
 
 
 def box_iou(a: Box, b: Box, *, eps: float = 0.0) -> float:
-    """Intersection over union of two boxes with continuous, half-open sides.
+    """Intersection over union in [0, 1] of two rectangles or two cuboids with continuous, half-open sides, in one unit and space.
 
-    Args:
-        a: Rectangle or cuboid, any unit.
-        b: The same kind, the same unit and space.
-        eps: Added to the union. The published 2D metric uses ``PUBLISHED_EPS``, the published reward 1e-5.
-
-    Returns:
-        A number in [0, 1]; 0 when a box is empty or inverted, also when both are.
-
-    Raises:
-        FormatError: If one box is a rectangle and the other a cuboid.
+    0 when a box is empty or inverted, also when both are. ``eps`` is added to the union: the published 2D metric uses
+    ``PUBLISHED_EPS``, the published reward 1e-5. A rectangle and a cuboid are a FormatError.
 
     Source: MedReasoner, arXiv 2508.08177, evaluation (with eps).
     """
@@ -194,22 +186,13 @@ def slice_volume(
     true_cuboid: Box3D,
     tolerance: float = 1e-6,
 ) -> Consistency:
-    """Compare a look at a slice with a look at the volume.
+    """Compare a predicted rectangle on a slice with a predicted cuboid; a missing one is 0 in all that need it.
 
-    Args:
-        rectangle: Predicted on the slice; None if nothing was predicted.
-        cuboid: Predicted in the volume; None if nothing was predicted.
-        slice_index: Canonical index of the slice; it covers ``[slice_index, slice_index + 1)``.
-        true_rectangle: Of the structure on that slice.
-        true_cuboid: Of the structure in the volume. It must reach the slice and, seen along z, hold the true rectangle.
-        tolerance: Canonical pixels by which the true rectangle may stand out; for a truth that was rounded in model frames, the size of
-            their pixels.
+    ``slice_index`` is canonical: the slice covers [n, n + 1).
 
-    Returns:
-        The measures; a missing prediction is 0 in all that need it.
-
-    Raises:
-        FormatError: If the truth contradicts itself: most often boxes of different spaces.
+    The true cuboid must reach the slice and, seen along z, hold the true rectangle, which may stand out by ``tolerance``
+    canonical pixels (for a truth that was rounded in model frames, the size of their pixels); else FormatError: boxes of
+    different spaces.
 
     Source: slice-volume consistency of arXiv 2606.11740; the comparisons with truth are ours.
     """

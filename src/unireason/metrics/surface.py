@@ -67,18 +67,10 @@ class SurfaceDistances:
 
 
 def surface_distances(a: NDArray[Any], b: NDArray[Any], *, spacing_mm: Sequence[float]) -> SurfaceDistances:
-    """Distances between two surfaces; measure once, then read several scores.
+    """Distances between the surfaces of two masks, (Y, X) or (Z, Y, X) of one shape; measure once, then read several scores.
 
-    Args:
-        a: (Y, X) or (Z, Y, X), any dtype; what is not 0 is inside.
-        b: The same shape.
-        spacing_mm: Size of an element along x, y (and z).
-
-    Returns:
-        Pieces of both surfaces. No pieces at all when both masks are empty.
-
-    Raises:
-        FormatError: If the shapes differ, are not two- or three-dimensional, or the spacing does not fit.
+    What is not 0 is inside; ``spacing_mm`` is the size of an element along x, y (and z). There are no pieces at all when both
+    masks are empty. Other shapes or spacings are a FormatError.
 
     Source: S. Nikolov et al., arXiv 1809.04430, surface elements of the surface Dice; W. E. Lorensen and H. E. Cline, SIGGRAPH 1987,
     for their areas.

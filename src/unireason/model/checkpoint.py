@@ -166,20 +166,11 @@ def assemble(
     origin: tuple[str, Literal["files", "headers", ""]] = ("", ""),
     scope: Scope | None = None,
 ) -> Checkpoint:
-    """Put parts that are already in memory together, and check that they fit each other.
+    """Put parts that are already in memory together, and check that they fit each other; ModelError if not.
 
-    Args:
-        network: ``Qwen2_5_VLForConditionalGeneration``; it is put into evaluation mode.
-        tokenizer: Fast tokenizer with the special tokens.
-        image_processor: ``Qwen2VLImageProcessorPil``.
-        profile: Prompt profile; None for the built-in "default".
-        grounding: Prompt profile of implicit questions; None for the built-in "umrg".
-        name: Name kept in traces.
-        origin: (sha256, what was hashed) of the files it came from.
-        scope: What it was made for; None to say nothing.
-
-    Raises:
-        ModelError: If a special token is missing, or network, tokenizer and image processor contradict each other.
+    The network is put into evaluation mode. Without profiles the built-in "default" and, for implicit questions, "umrg" are
+    taken. ``name`` is kept in traces, ``origin`` is (sha256, what was hashed) of the files it came from, ``scope`` what it was
+    made for.
     """
     ids = special_ids(tokenizer)
     config = network.config

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import get_args
+from typing import Any, get_args
 
 from unireason.core.errors import FormatError
 from unireason.core.types import Trace
@@ -123,11 +123,22 @@ def score(trace: Trace, truth: Truth, weights: Weights | None = None, *, grounde
     weights = weights or Weights()
     measured = measure(trace)
     if isinstance(truth, Letter | RewardTexts):
-        terms, parts = _outcome_terms(trace, truth, weights, grounded)
+        how: dict[str, Any] = {
+            "must_look": weights.must_look and grounded,
+            "answer_weight": weights.answer,
+            "format_weight": weights.form,
+        }
+        parts = outcome(trace, truth.letter, **how) if isinstance(truth, Letter) else open_outcome(trace, truth.texts, **how)
+        terms = {"answer": weights.answer * parts["answer"], "format": weights.form * parts["format"]}
         bonus = weights.looks * parts["looked"] * grounded
     else:
-        terms, parts = _spatial_terms(trace, truth, weights)
-        bonus = 0.0
+        if isinstance(truth, spatial.Gold):
+            parts, most = spatial.umrg_reward(trace.raw_text, truth, mode=weights.spatial), spatial.MAXIMUM[weights.spatial]
+        elif weights.spatial == "soft":
+            parts, most = spatial.umrg_reward_3d(trace.raw_text, truth), spatial.MAXIMUM_3D
+        else:
+            raise FormatError(f"the reward mode {weights.spatial!r} for a volume", "soft", "set spatial = 'soft'")
+        terms, bonus = {"spatial": parts["score"] / most}, 0.0
     if weights.length and trace.tokens is None:
         raise FormatError("a trace without tokens", "its tokens, which the length term counts")
     length = 0.0 - weights.length * measured.sampled_tokens / 100
@@ -150,26 +161,3 @@ def with_mask(scores: Scores, dice: float, weights: Weights) -> Scores:
         raise FormatError(f"a Dice of {dice} for a response with {', '.join(scores.terms)}", "0 to 1, for an implicit question")
     shares = {"spatial": (1 - weights.mask) * scores.terms["spatial"], "mask": weights.mask * dice}
     return replace(scores, terms={**scores.terms, **shares}, parts={**scores.parts, "mask_dice": dice})
-
-
-def _outcome_terms(
-    trace: Trace, truth: Letter | RewardTexts, weights: Weights, grounded: bool
-) -> tuple[dict[str, float], dict[str, float]]:
-    asked = weights.must_look and grounded
-    if isinstance(truth, Letter):
-        parts = outcome(trace, truth.letter, must_look=asked, answer_weight=weights.answer, format_weight=weights.form)
-    else:
-        parts = open_outcome(trace, truth.texts, must_look=asked, answer_weight=weights.answer, format_weight=weights.form)
-    return {"answer": weights.answer * parts["answer"], "format": weights.form * parts["format"]}, parts
-
-
-def _spatial_terms(
-    trace: Trace, truth: spatial.Gold | spatial.Gold3D, weights: Weights
-) -> tuple[dict[str, float], dict[str, float]]:
-    if isinstance(truth, spatial.Gold):
-        parts, most = spatial.umrg_reward(trace.raw_text, truth, mode=weights.spatial), spatial.MAXIMUM[weights.spatial]
-    elif weights.spatial == "soft":
-        parts, most = spatial.umrg_reward_3d(trace.raw_text, truth), spatial.MAXIMUM_3D
-    else:
-        raise FormatError(f"the reward mode {weights.spatial!r} for a volume", "soft", "set spatial = 'soft'")
-    return {"spatial": parts["score"] / most}, parts

@@ -118,13 +118,8 @@ def _weighted(answer: float, parts: dict[str, float], answer_weight: float, form
 def published_outcome(solution: str, ground_truth: str) -> dict[str, float | str]:
     """The published outcome reward on plain text. For comparisons only: it counts tags without order or content.
 
-    Args:
-        solution: The response as text.
-        ground_truth: The gold answer; its first single letter A to D counts.
-
-    Returns:
-        ``score``, ``answer_reward``, ``format_reward``, ``crop_area_ratio`` (always 0), ``pred_choice`` and ``gt_choice`` ("" for
-        none). Empty text scores 0.
+    The first single letter A to D of the gold answer counts. Empty text scores 0; ``crop_area_ratio`` is always 0, a choice ""
+    for none.
 
     Source: derived from the cases ``published_mcq_reward``.
     """
@@ -214,8 +209,9 @@ class Elsewhere:
 def contrast(score_true: float, score_elsewhere: float) -> float:
     """What the evidence term earns: by how much the look that was asked for beats the random one.
 
-    ``max(0, score_true - score_elsewhere)`` of two scores in [0, 1]: of the answer as given, and of the answer (or the mean of several)
-    that the same trajectory leads to with the random region. A wrong answer earns nothing, and is never punished for a lucky second one.
+    ``max(0, score_true - score_elsewhere)`` of two scores in [0, 1]: of the answer as given, and of the answer (or the mean of
+    several) that the same trajectory leads to with the random region. A wrong answer earns nothing, and is never punished for a
+    lucky second one.
     """
     for value in (score_true, score_elsewhere):
         if not 0 <= value <= 1:
@@ -311,18 +307,11 @@ def measure(trace: Trace) -> Measures:
 
 
 def looks_iou(trace: Trace, true: Iterable[Look]) -> list[float]:
-    """How well the boxes of a response fit the true looks, whatever their order.
+    """How well the boxes of a response fit the true looks, whatever their order: for every true look that shows its structure an IoU.
 
-    Boxes are given to true looks one to one, so that the sum of IoU is largest. A box counts where it stands in the reasoning and could be
-    cut, also if nothing was shown for it: this measures where the model looks, not what it got to see.
-
-    Args:
-        trace: The response.
-        true: The true looks.
-
-    Returns:
-        For every true look that shows its structure, in order, the IoU with its box; 0 where none is left for it, or only one of another
-        kind. Places where an absent structure would lie are no truth and are left out.
+    Boxes are given to true looks one to one, so that the sum of IoU is largest; 0 where none is left, or only one of another
+    kind. A box counts where it stands in the reasoning and could be cut, also if nothing was shown for it: this measures where
+    the model looks, not what it got to see. Places where an absent structure would lie are no truth and are left out.
     """
     seen = [look.box for look in true if look.seen]
     boxes = [(Box2D if len(look.box_model) == 4 else Box3D)(*look.box_model) for look in looks_in_reasoning(trace)]

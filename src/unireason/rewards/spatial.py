@@ -76,7 +76,8 @@ def umrg_reward(solution: str, gold: Gold, *, mode: Mode = "soft", published: bo
             "base" scores format and three yes/no terms (at most 5): ``bbox_iou`` = IoU above 0.5; ``bbox_align`` = mean distance of the
             four coordinates below 10 px; ``points_align`` = both points nearer than 100 px to their gold points, in the better
             pairing, and inside the box of the response, because the two go together to the frozen segmenter.
-        published: True scores what the released code does, for comparisons: the first answer block anywhere (``answer.read``), and the
+        published: True scores what the released code does, for comparisons: the first answer block anywhere (``answer.read``),
+        and the
             area of a box as the product of its sides, whatever their signs.
 
     Returns:

@@ -449,7 +449,11 @@ def search(
     thin = whole.thinned(strides_for(whole.shape, _LEARNED_ON[len(spacing)]))
     learned = learn(thin, _voxels(points[believed], thin), settings)
     told = learned.evidence >= _UNTOLD
-    region, model = _near(whole, thin, learned) if told else (whole, _untold(whole))
+    if told:
+        region, model = _near(whole, thin, learned)
+    else:  # all grey levels are taken to be alike
+        alike = np.zeros((len(whole.levels), LEVELS), np.float32)
+        region, model = whole, IntensityModel(alike, Ellipse.within(whole.low, whole.high))
     seeds = _voxels(points[believed], region)
     alone = replace(settings, coupling=0.0)
     inside = learned.inside if told and region is thin else judge(region, model, seeds, settings if told else alone)
@@ -483,11 +487,6 @@ def _near(whole: CutRegion, thin: CutRegion, learned: Learned) -> tuple[CutRegio
     ellipse = learned.model.ellipse
     centre = ellipse.centre * factors - [s.start for s in inner]
     return region, IntensityModel(learned.model.tables, Ellipse(centre, ellipse.half * factors))
-
-
-def _untold(region: CutRegion) -> IntensityModel:
-    """A model for which all grey levels are alike."""
-    return IntensityModel(np.zeros((len(region.levels), LEVELS), np.float32), Ellipse.within(region.low, region.high))
 
 
 def _voxels(points: Place, region: CutRegion) -> NDArray[np.intp]:

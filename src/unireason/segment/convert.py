@@ -197,20 +197,10 @@ KINDS = tuple(_KINDS)
 
 
 def convert(original: str | os.PathLike[str], kind: str, out: str | os.PathLike[str]) -> dict[str, Any]:
-    """Convert a checkpoint.
+    """Convert a published .pt or .pth file of one of :data:`KINDS` to a folder; an older one is replaced when all is well.
 
-    Args:
-        original: The published .pt or .pth file.
-        kind: One of :data:`KINDS`.
-        out: The folder to write; an older one of this name is replaced when all is well.
-
-    Returns:
-        Counts for people and machines: ``read`` and ``written`` tensors, ``parameters``, ``folder``.
-
-    Raises:
-        ModelError: If the file cannot be read, holds code, or its tensors are not those of the kind: names or shapes differ, some are
-            missing or left over.
-        SizeLimitError: If it is larger than :data:`LARGEST_BYTES`.
+    Counts for people and machines: ``read`` and ``written`` tensors, ``parameters``, ``folder``. A file that cannot be read,
+    holds code or other tensors is a ModelError, one above :data:`LARGEST_BYTES` a SizeLimitError.
     """
     if kind not in _KINDS:
         raise ModelError(f"there is no kind '{kind}' of checkpoint to convert", f"one of {', '.join(KINDS)}")

@@ -73,14 +73,7 @@ class Expert(Protocol):
 
 
 def checked(case: Case, prompt: Prompt) -> Prompt:
-    """A prompt that fits its case, cut off at the borders.
-
-    Args:
-        case: The image or volume.
-        prompt: What was asked.
-
-    Returns:
-        The same prompt with its box clipped to the grid.
+    """A prompt that fits its case, its box clipped to the grid.
 
     Raises:
         FormatError: If there is neither box nor point, numbers are not finite, a box is empty or outside, a point lies outside, a slice
@@ -158,15 +151,9 @@ EXPERTS = (DEFAULT, "medsam", "sam", "sam2", "medsam2", "sam-med2d")
 
 
 def make_expert(name: str, *, weights: str | Path | None = None, device: Any = None) -> Expert:
-    """An expert by its name.
+    """An expert by one of the names in `EXPERTS`, of weights in a folder or under a hub id; "classical" takes none.
 
-    Args:
-        name: One of `EXPERTS`.
-        weights: A folder or a hub id; none for "classical".
-        device: Torch device of a network; None takes CUDA where there is one, else the CPU.
-
-    Raises:
-        ModelError: If there is no such expert, weights are missing or given in vain, or they cannot be used.
+    ``device`` is a torch device; None takes CUDA where there is one. What cannot be used is a ModelError.
     """
     if name not in EXPERTS:
         raise ModelError(f"there is no expert '{name}'", f"one of {', '.join(EXPERTS)}")

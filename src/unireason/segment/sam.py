@@ -193,7 +193,18 @@ class Sam2Network:
         self, features: Callable[[int], Features], order: Sequence[int], *, frames: int, ask: SamPrompt
     ) -> Iterator[Tensor]:
         """Follow one prompt along slices."""
-        session = self._session(features, frames)
+        if not hasattr(self.model, "memory_encoder"):
+            raise ModelError(
+                "these weights have no memory and cannot follow a structure through slices",
+                "weights of model type sam2_video",
+                "take such weights, such as facebook/sam2.1-hiera-tiny",
+            )
+        from transformers import Sam2VideoInferenceSession
+
+        device = self.model.device
+        session = Sam2VideoInferenceSession(inference_device=device, inference_state_device=device, dtype=self.model.dtype)
+        session.processed_frames = dict.fromkeys(range(frames))  # counted only: features come from below
+        session.cache = _Frames(self, features)
         boxes, points = ask.boxes, ask.points
         corners = torch.empty(0, 2) if boxes is None else boxes.reshape(2, 2)
         inside = torch.empty(0, 2) if points is None else points[0]
@@ -215,21 +226,6 @@ class Sam2Network:
             # The library takes a score that is not finite for "not seen", and damaged weights for an empty slice.
             sound = bool(out.object_score_logits.isfinite().all())
             yield out.pred_masks[0, 0] if sound else torch.full_like(out.pred_masks[0, 0], torch.nan)
-
-    def _session(self, features: Callable[[int], Features], frames: int) -> Any:
-        if not hasattr(self.model, "memory_encoder"):
-            raise ModelError(
-                "these weights have no memory and cannot follow a structure through slices",
-                "weights of model type sam2_video",
-                "take such weights, such as facebook/sam2.1-hiera-tiny",
-            )
-        from transformers import Sam2VideoInferenceSession
-
-        device = self.model.device
-        session = Sam2VideoInferenceSession(inference_device=device, inference_state_device=device, dtype=self.model.dtype)
-        session.processed_frames = dict.fromkeys(range(frames))  # counted only: features come from below
-        session.cache = _Frames(self, features)
-        return session
 
 
 class _Frames:
