@@ -230,18 +230,9 @@ class Reasoner:
         return self._answered([(case, encoded, asked)], chosen, {"encode": round(spent, 3)}, on_token)[0]
 
     def ask_cases(self, asked: Sequence[tuple[Case, EncodedCase, Sequence[Question]]], **how: Any) -> list[list[list[Trace]]]:
-        """Ask several questions about each of several cases in one go.
+        """Ask several questions about each of several cases, encoded with the same window and slices, in one go.
 
-        Args:
-            asked: Cases, each encoded by ``encode`` with the same window and slices, and its questions. None gives an empty list.
-            **how: Fields of ``AskOptions`` except ``window`` and ``slices``, which do nothing here.
-
-        Returns:
-            For every case what ``ask_many`` returns.
-
-        Raises:
-            FormatError: If a question, an option or a setting cannot be used.
-            ModelError: If a case does not fit the model's context.
+        For every case what ``ask_many`` returns; ``window`` and ``slices`` of ``AskOptions`` do nothing here.
         """
         return self._answered(asked, options_from(how), {}, None)
 

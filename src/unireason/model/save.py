@@ -33,20 +33,11 @@ def save(
     shard: str = "5GB",
     card: str | None = None,
 ) -> Path:
-    """Write a checkpoint.
+    """Write a checkpoint folder, replaced as a whole; adapters are merged into the weights.
 
-    Args:
-        folder: Replaced as a whole; an attempt that was interrupted earlier is cleaned.
-        checkpoint: What to write. Adapters are merged into the weights.
-        state: Weights in place of the network's own, under its names without adapters or the published ones, for networks that are
-            sharded over processes.
-        dtype: Type of the weights in the file.
-        shard: Largest weight file; above it there are several, with an index.
-        card: Text of README.md; None writes none.
-
-    Returns:
-        The folder: safetensors, config.json, generation_config.json, tokenizer with chat template, preprocessor_config.json,
-        profile.toml and grounding.toml; card.json with what it was made for, if it says so.
+    safetensors (above the size ``shard`` several, with an index), config.json, generation_config.json, tokenizer with chat template,
+    preprocessor_config.json, profile.toml and grounding.toml; card.json with what it was made for and README.md with ``card``, if given.
+    ``state`` has weights in place of the network's own, for networks that are sharded over processes.
 
     Raises:
         ModelError: If ``state`` does not fit the network, or ``dtype`` or ``shard`` is unknown.

@@ -146,23 +146,14 @@ _TRIES = 256
 
 
 def elsewhere(region: Box | crop.Plan, frame: Frame, rng: np.random.Generator, *, max_iou: float = MAX_IOU) -> Box | None:
-    """Draw a random region of the same size in the same frame that hardly overlaps the given one.
+    """Draw a random integer box of the same size in the same frame that hardly overlaps the given one (IoU at most ``max_iou``).
 
-    A cuboid is moved along x, y and z. The place is drawn evenly from all places that qualify; where those are so few that 256 draws
-    miss them, a farthest corner of the frame is taken.
-
-    Args:
-        region: What was looked at: a box in the model frame (the crop rule says what it really cuts), or a plan.
-        frame: Sizes of that frame.
-        rng: Source of chance; the same state gives the same place.
-        max_iou: Largest IoU of the two regions, in [0, 1).
-
-    Returns:
-        An integer box inside the frame that the crop rule leaves as it is: a rectangle for an image, a cuboid for a volume. None when
-        the region fills so much of the frame that every other place overlaps it more.
+    ``region`` is what was looked at: a box in the model frame (the crop rule says what it really cuts), or a plan. A cuboid is moved
+    along x, y and z. The place is drawn evenly from all places that qualify; where those are so few that 256 draws miss them, a
+    farthest corner of the frame is taken. None when the region fills so much of the frame that every other place overlaps it more.
 
     Raises:
-        FormatError: If the box does not fit the kind of frame, the plan is empty or leaves the frame, or ``max_iou`` is out of range.
+        FormatError: If the box does not fit the kind of frame, the plan is empty or leaves it, or ``max_iou`` is out of range.
     """
     if not 0 <= max_iou < 1:
         raise FormatError(f"the largest IoU is {max_iou}", "a number from 0 to 1, 1 excluded")
