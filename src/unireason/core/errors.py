@@ -67,26 +67,18 @@ class ModelError(UniReasonError):
 
 
 class MissingExtraError(UniReasonError):
-    """An optional package is needed.
-
-    Args:
-        package: The import name that is missing.
-        extra: The extra of this package that installs it.
-    """
+    """An optional package, by its import name, is needed; the extra of this package installs it."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
-            f"the optional package '{package}' is not installed",
-            remedy=f"install it with: pip install 'unireason[{extra}]'",
+            f"the optional package '{package}' is not installed", remedy=f"install it with: pip install 'unireason[{extra}]'"
         )
 
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C, or SIGTERM, by which SLURM, Kubernetes and others end work a moment before they kill it.
 
-    Args:
-        number: The signal.
-        kept: What is kept and how to go on; "" if there is nothing to say.
+    ``kept`` says what is kept and how to go on; "" if there is nothing to say.
     """
 
     def __init__(self, number: int = signal.SIGINT, kept: str = "") -> None:
@@ -117,12 +109,7 @@ def keeping(kept: str) -> Iterator[None]:
 
 @dataclass(slots=True)
 class Stop:
-    """Whether an end was asked for.
-
-    Attributes:
-        number: The signal; 0 without one.
-        since: When it came, by the monotonic clock.
-    """
+    """Whether an end was asked for: the signal, 0 without one, and when it came, by the monotonic clock."""
 
     number: int = 0
     since: float = 0.0

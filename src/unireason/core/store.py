@@ -58,11 +58,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
 
 
 def share_as_usual(path: Path) -> None:
-    """Give a file the mode that new files get here; some libraries write theirs for the owner alone.
-
-    Raises:
-        OSError: If the folder cannot be written.
-    """
+    """Give a file the mode that new files get here; some libraries write theirs for the owner alone."""
     probe = _beside(path)
     with probe.open("xb"):
         path.chmod(probe.stat().st_mode & 0o777)
@@ -239,22 +235,14 @@ def _unwritable(target: Path, error: OSError, *, expected: str = "a file in a fo
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file as hex digits.
-
-    Raises:
-        UniReasonError: If it cannot be read.
-    """
+    """SHA-256 of a file as hex digits; UniReasonError if it cannot be read."""
+    digest = hashlib.sha256()
     try:
         with open(path, "rb") as stream:
-            return _digest(stream)
+            while block := stream.read(1 << 20):
+                digest.update(block)
     except OSError as error:
         raise UniReasonError(f"'{Path(path).name}' cannot be read ({error.strerror})", "", "check that it is there") from error
-
-
-def _digest(stream: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
     return digest.hexdigest()
 
 
@@ -264,12 +252,7 @@ def is_hub_id(ref: str | os.PathLike[str]) -> bool:
 
 
 def no_folder(ref: str | os.PathLike[str], expected: str) -> ModelError:
-    """What to say of weights that are neither here nor named as on the hub: how far the path leads.
-
-    Args:
-        ref: As the user gave it.
-        expected: What may be given.
-    """
+    """What to say of weights that are neither here nor named as on the hub, and what may be given: how far the path leads."""
     path = Path(ref).expanduser()
     there = next((str(parent) for parent in path.parents if parent.is_dir()), "")
     remedy = f"check the path: '{there}' is there" if there not in ("", ".", path.anchor) else "check the path"

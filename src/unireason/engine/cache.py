@@ -20,9 +20,6 @@ from unireason.core.errors import ModelError
 from unireason.model.tokens import Grid, chunk_positions
 from unireason.model.vision import embed
 
-# --- A key-value cache that grows in place.
-
-
 _ROOM = 256  # slots of a new buffer beyond what is needed at once
 
 
@@ -103,12 +100,6 @@ class JoinedCache:
         pieces = zip(self._caches, torch.split(keys, self._sizes, 2), torch.split(values, self._sizes, 2), strict=True)
         found = [cache.update(own_keys, own_values, layer) for cache, own_keys, own_values in pieces]
         return Parts(k for k, _ in found), Parts(v for _, v in found)
-
-
-def joined_mask(masks: Sequence[torch.Tensor]) -> dict[str, Parts]:
-    """Masks bool (1, 1, new, slots), one a case, in the form that the library hands to every layer as it is."""
-    parts = Parts(masks)
-    return {"full_attention": parts, "sliding_attention": parts}
 
 
 # --- Attention for continuing a cache: few new queries, many cached keys, fewer key heads than query heads.
@@ -351,21 +342,20 @@ def _forward(network: Any, fed: Sequence[tuple[PackedRow, Chunk]]) -> torch.Tens
     cache: Any = together[0][0].cache if len(together) == 1 else JoinedCache([row.cache for row, _ in together], sizes)
     ends = torch.tensor([len(chunk.ids) for chunk in chunks], device=device).cumsum(0) - 1
     ids = torch.tensor([[token for chunk in chunks for token in chunk.ids]], device=device)
+    masks = Parts(own for _, own in placed)
+    mask: Any = None
+    if len(masks) > 1:  # in the form that the library hands to every layer as it is
+        mask = {"full_attention": masks, "sliding_attention": masks}
+    elif masks[0].shape[2] > 1 or not bool(masks[0].all()):  # else the only new token sees all
+        mask = masks[0]
     many = ids.shape[1] > len(chunks)  # else every token is the last of its chunk
     with read_only_at(network, ends) if many else nullcontext():
         hidden = network.model.language_model(
             inputs_embeds=embed(network, ids, [f for chunk in chunks for f in chunk.features]),
             position_ids=torch.cat([positions for positions, _ in placed], dim=-1),
-            attention_mask=_mask_of([mask for _, mask in placed]),
+            attention_mask=mask,
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
     logits: torch.Tensor = network.lm_head(hidden[0, ends])
     return logits
-
-
-def _mask_of(masks: Sequence[torch.Tensor]) -> Any:
-    """The mask of one tree; None if its only new token sees all. Those of several trees are joined."""
-    if len(masks) > 1:
-        return joined_mask(masks)
-    return None if masks[0].shape[2] == 1 and bool(masks[0].all()) else masks[0]

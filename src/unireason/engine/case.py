@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, get_args
 
 import numpy as np
@@ -70,25 +71,11 @@ def prepare_case(checkpoint: Checkpoint, stack: Stack) -> EncodedCase:
 
 
 def known_case(
-    checkpoint: Checkpoint,
-    pictures: Sequence[NDArray[np.uint8]],
-    kind: Kind,
-    features: list[Any],
-    *,
-    stack: Stack | None = None,
+    checkpoint: Checkpoint, pictures: Sequence[NDArray[np.uint8]], kind: Kind, features: list[Any], *, stack: Stack | None = None
 ) -> EncodedCase:
-    """A case whose pictures and visual features are at hand already.
+    """A case whose pictures, uint8 (H, W) or (H, W, 3) of the model frame's size, and features, (tokens, width) each, are at hand already.
 
-    Args:
-        checkpoint: The checkpoint.
-        pictures: uint8 (H, W) or (H, W, 3) of the model frame's size, in order.
-        kind: "image" or "volume".
-        features: Visual features, one tensor (tokens, width) a picture.
-        stack: The case as serialised, for native crops; None takes the pictures for its full-resolution pixels.
-
-    Raises:
-        ModelError: If there is no picture or their sizes differ.
-        FormatError: If the sides of a picture differ by more than 200 times.
+    ``stack`` is the case as serialised, for native crops; None takes the pictures for its full-resolution pixels.
     """
     grids = tuple(vision.grid_of(checkpoint, *p.shape[:2]) for p in pictures)
     prepared = vision.Prepared(torch.empty(0), grids, tuple(pictures), checkpoint.patch)
@@ -106,25 +93,18 @@ def start_session(checkpoint: Checkpoint, request: Request) -> Session:
         raise FormatError(f"the crop source is {request.crop_source!r}", f"one of {', '.join(get_args(CropSource))}")
 
     def cut(plan: crop.Plan) -> tuple[Crop, ...]:
+        case, crops, native = request.case, [], request.crop_source == "native"
         plan = request.regions(plan) if request.regions else plan
-        if request.crop_source == "none":
-            return ()
-        return tuple(_cut(checkpoint, request, index, rect) for index, rect in plan)
+        for index, rect in () if request.crop_source == "none" else plan:
+            if native:
+                from unireason.imaging import native_region
 
-    def decode(ids: Sequence[int]) -> str:
-        return tokens.readable(checkpoint, ids)
+                pixels = native_region(case.stack, case.frame, index, rect)
+            else:
+                pixels = crop.cut(case.prepared.pictures[index], rect)
+            grid = vision.grid_of(checkpoint, *pixels.shape[:2])
+            crops.append(Crop(rect, index, pixels, grid, "native" if native else "model"))
+        return tuple(crops)
 
-    scene = SessionScene(request.case.frame, cut, decode, checkpoint.merge)
+    scene = SessionScene(request.case.frame, cut, partial(tokens.readable, checkpoint), checkpoint.merge)
     return Session(request.prompt, scene, ids=checkpoint.ids, budget=request.budget)
-
-
-def _cut(checkpoint: Checkpoint, request: Request, index: int, rect: crop.Rect) -> Crop:
-    case = request.case
-    if request.crop_source == "native":
-        from unireason.imaging import native_region
-
-        pixels = native_region(case.stack, case.frame, index, rect)
-    else:
-        pixels = crop.cut(case.prepared.pictures[index], rect)
-    grid = vision.grid_of(checkpoint, *pixels.shape[:2])
-    return Crop(rect, index, pixels, grid, "native" if request.crop_source == "native" else "model")

@@ -25,9 +25,6 @@ from .case import EncodedCase, Request, prepare_case, start_session
 from .sampling import Picker, PickerFactory, Sampling, forbidden_ids, make_sampler
 from .session import Finished, Inject, Session
 
-# --- Text of a growing row of token ids, piece by piece, never in the middle of a character.
-
-
 _UNFINISHED = "\ufffd"
 _LONGEST = 8  # ids; a character of more pieces than this is broken and will not become whole
 
@@ -75,11 +72,7 @@ class LocalEngine:
         self._lock = threading.Lock()
 
     def encode(self, stack: Stack) -> EncodedCase:
-        """Run the vision tower over a stack, once for all questions.
-
-        Raises:
-            ModelError: If the stack cannot be fed.
-        """
+        """Run the vision tower over a stack, once for all questions."""
         case = prepare_case(self.checkpoint, stack)
         case.features = vision.encode(self.checkpoint, case.prepared)
         return case
@@ -87,19 +80,11 @@ class LocalEngine:
     def generate(
         self, requests: Sequence[Request], sampling: Sampling | None = None, *, on_token: OnToken | None = None
     ) -> list[Session]:
-        """Generate one response a request.
+        """Generate one response a request, on any cases: finished sessions in the order of the requests.
 
-        Args:
-            requests: Any number, on any cases; none gives none.
-            sampling: How tokens are chosen; greedy by default. Its seed is not used: each request has its own.
-            on_token: Called for every sampled token with (place of the request, token id, text it completes).
-
-        Returns:
-            Finished sessions in the order of the requests. They do not depend on what else was asked in the same call, up to
-            rounding.
-
-        Raises:
-            ModelError: If a prompt does not fit its case or the context.
+        They do not depend on what else was asked in the same call, up to rounding. Sampling is greedy by default; its seed is
+        not used: each request has its own. ``on_token`` is called for every sampled token with (place of the request, token id,
+        text it completes). A prompt that does not fit its case or the context is a ModelError.
         """
         sessions = [start_session(self.checkpoint, request) for request in requests]
         cuts = [_prefix_length(self.checkpoint, request) for request in requests]
@@ -193,7 +178,14 @@ class _Job:
     def _advance(self, wanted: Sequence[tuple[_Row, int, Inject | None]]) -> None:
         """Feed what every live row has just got: a token, or a token and the pictures of a look."""
         regions = [crop for _, _, look in wanted if look for crop in look.crops]
-        features, grids = self._see([crop.pixels for crop in regions], [crop.grid_thw for crop in regions])
+        features: list[torch.Tensor] = []
+        grids: tuple[Any, ...] = ()
+        if regions:
+            prepared = vision.prepare(self._checkpoint, [crop.pixels for crop in regions])
+            grids, planned = prepared.grid_thw, tuple(crop.grid_thw for crop in regions)
+            if grids != planned:
+                raise ModelError(f"the crops have the grids {grids}", f"the planned {planned}")
+            features = vision.encode(self._checkpoint, prepared)
         fed, used = [], 0
         for row, token, look in wanted:
             count = len(look.crops) if look else 0
@@ -202,14 +194,6 @@ class _Job:
             used += count
         for (row, _, _), logits in zip(wanted, step(self._checkpoint.network, fed), strict=True):
             row.logits = logits
-
-    def _see(self, pixels: Sequence[Any], planned: Sequence[Any]) -> tuple[list[torch.Tensor], tuple[Any, ...]]:
-        if not pixels:
-            return [], ()
-        prepared = vision.prepare(self._checkpoint, pixels)
-        if prepared.grid_thw != tuple(planned):
-            raise ModelError(f"the crops have the grids {prepared.grid_thw}", f"the planned {tuple(planned)}")
-        return vision.encode(self._checkpoint, prepared), prepared.grid_thw
 
 
 def _prefix_length(checkpoint: Checkpoint, request: Request) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from unireason.core.errors import FormatError
-from unireason.core.types import Box2D, Box3D, Case, Frame, Geometry, LookStep, Trace
+from unireason.core.types import Box2D, Box3D, Case, Frame, Geometry, Trace
 from unireason.grounding import answer, crop
 from unireason.imaging import geometry as maps
 from unireason.segment.expert import Expert, Point, Prompt, Segmentation
@@ -66,23 +66,15 @@ class Marked:
 
 
 def target(trace: Trace, case: Case, *, slice: int | None = None) -> GroundTarget:
-    """Read the answer of an implicit question and place it.
+    """Read the answer of an implicit question (``Reasoner.ground``) and place it; ``slice`` names that of a volume that was asked about.
 
-    Args:
-        trace: Of ``Reasoner.ground``.
-        case: The picture that was asked about, or the volume of which a slice was.
-        slice: Canonical slice of the volume; None for a picture.
-
-    Returns:
-        The target. Its box is None if the answer has none, or one that is empty or outside the picture; points outside are left out.
-
-    Raises:
-        FormatError: If a volume comes without its slice, a picture with one, or the trace is about a volume.
+    Its box is None if the answer has none, or one that is empty or outside the picture; points outside are left out. Trace,
+    case and slice that do not belong together are a FormatError.
     """
     _check(trace, case, slice)
     reading, geometry = answer.read(trace.raw_text), case.geometry
     box = reading.box if isinstance(reading.box, Box2D) and crop.inner(reading.box, trace.frame) else None
-    points = tuple(p for p in reading.points or () if _holds(trace.frame, p))
+    points = tuple(p for p in reading.points or () if 0 <= p[0] <= trace.frame.width and 0 <= p[1] <= trace.frame.height)
     model = GroundPlace(None if box is None else box.coords, points)
     used = None if box is None else crop.inner(box, trace.frame)
     canonical = _canonical(GroundPlace(None if used is None else used.coords, points), trace.frame, geometry, slice)
@@ -90,22 +82,19 @@ def target(trace: Trace, case: Case, *, slice: int | None = None) -> GroundTarge
         None if canonical.box is None else maps.canonical_box_to_voxel(canonical.box, geometry),
         tuple(maps.canonical_to_voxel(p, geometry) for p in canonical.points),
     )
-    return GroundTarget(model, canonical, voxel, _world(voxel, geometry), slice)
+    world = None
+    if geometry.affine_lps is not None:
+        bounds = None if voxel.box is None else maps.voxel_to_world_bounds(voxel.box, geometry)
+        world = GroundPlace(bounds, tuple(maps.voxel_to_world(p, geometry) for p in voxel.points))
+    return GroundTarget(model, canonical, voxel, world, slice)
 
 
 def masks_of(trace: Trace, case: Case, expert: Expert, *, slice: int | None = None, propagate: bool = False) -> list[Marked]:
-    """Outline what a trace points at: the answer of an implicit question, and every look that was executed.
+    """Outline what a trace points at: the answer of an implicit question, then every look that was executed, in order.
 
-    Args:
-        trace: Any trace.
-        case: The case that was asked about, or the volume of which a slice was.
-        expert: A frozen expert; it sees all places at once.
-        slice: Canonical slice of the volume that was asked about; None if the case was asked as a whole.
-        propagate: True follows what is found on ``slice`` into its neighbours.
-
-    Returns:
-        One mask a place, the answer first, then the looks in order; none for a trace that points nowhere. Masks lie on the canonical grid
-        of ``case``. A look is outlined inside the region that was cut, which lies in the picture even where the numbers do not.
+    Masks lie on the canonical grid of ``case``, which is the volume where a ``slice`` was asked about; ``propagate`` follows
+    what is found there into its neighbours. A look is outlined inside the region that was cut, which lies in the picture even
+    where the numbers do not. The frozen expert sees all places at once.
 
     Raises:
         FormatError: If trace, case and slice do not belong together.
@@ -115,8 +104,17 @@ def masks_of(trace: Trace, case: Case, expert: Expert, *, slice: int | None = No
         raise FormatError("a mask that is to be followed without the slice on which it lies", "the slice that was asked about")
     _check(trace, case, slice, volumes=True)
     regions = [(0, "answer", target(trace, case, slice=slice).canonical)] if trace.frame.kind == "image" else []
-    regions += [(n, look.label, _looked_at(look, trace, case, slice)) for n, look in enumerate(trace.looks, 1) if look.executed]
-    asked = [(n, label, _prompt(place, slice, propagate)) for n, label, place in regions if place.box is not None]
+    for n, look in enumerate(trace.looks, 1):
+        if look.executed:
+            cut = GroundPlace(crop.extent(look.crops, trace.frame.kind).coords, ())
+            regions.append((n, look.label, _canonical(cut, trace.frame, case.geometry, slice)))
+    asked = []
+    for n, label, place in regions:
+        if place.box is not None:
+            box, points = place.box, place.points
+            if slice is not None:  # in plane where a slice is named
+                box, points = (*box[:2], *box[3:5]), tuple(p[:2] for p in points)
+            asked.append((n, label, Prompt(Box2D(*box) if len(box) == 4 else Box3D(*box), points, slice, propagate)))
     found = expert.segment(case, [prompt for *_, prompt in asked]) if asked else []
     return [Marked(*place, segmentation) for place, segmentation in zip(asked, found, strict=True)]
 
@@ -129,10 +127,6 @@ def _check(trace: Trace, case: Case, slice: int | None, *, volumes: bool = False
         raise FormatError(f"a trace about one picture, {came} a slice", "a picture alone, or a volume and its slice")
     if slice is not None and not 0 <= slice < case.geometry.shape[0]:
         raise FormatError(f"slice {slice}", f"0 to {case.geometry.shape[0] - 1}")
-
-
-def _holds(frame: Frame, point: Point) -> bool:
-    return 0 <= point[0] <= frame.width and 0 <= point[1] <= frame.height
 
 
 def _canonical(model: GroundPlace, frame: Frame, geometry: Geometry, slice: int | None) -> GroundPlace:
@@ -148,23 +142,3 @@ def _canonical(model: GroundPlace, frame: Frame, geometry: Geometry, slice: int 
         box = tuple(v for corner in corners for v in maps.model_to_canonical(corner, frame, geometry))
     middles = [(min(p[0] + 0.5, frame.width), min(p[1] + 0.5, frame.height)) for p in model.points]
     return GroundPlace(box, tuple(maps.model_to_canonical((*p, *ends[2]), frame, geometry) for p in middles))
-
-
-def _looked_at(look: LookStep, trace: Trace, case: Case, slice: int | None) -> GroundPlace:
-    """The region of an executed look that was cut."""
-    return _canonical(GroundPlace(crop.extent(look.crops, trace.frame.kind).coords, ()), trace.frame, case.geometry, slice)
-
-
-def _prompt(place: GroundPlace, slice: int | None, propagate: bool) -> Prompt:
-    """What an expert is asked: in plane where a slice is named."""
-    box, points = place.box or (), place.points
-    if slice is not None:
-        box, points = (*box[:2], *box[3:5]), tuple(p[:2] for p in points)
-    return Prompt(Box2D(*box) if len(box) == 4 else Box3D(*box), points, slice, propagate)
-
-
-def _world(voxel: GroundPlace, geometry: Geometry) -> GroundPlace | None:
-    if geometry.affine_lps is None:
-        return None
-    box = None if voxel.box is None else maps.voxel_to_world_bounds(voxel.box, geometry)
-    return GroundPlace(box, tuple(maps.voxel_to_world(p, geometry) for p in voxel.points))

@@ -30,8 +30,6 @@ from .local import LocalEngine, OnToken
 from .sampling import Sampling
 from .session import Budget, Session
 
-# --- What is asked, and how: a question, and the settings that all questions of one call share.
-
 
 @dataclass(frozen=True, slots=True)
 class AskOptions:
@@ -56,11 +54,7 @@ class AskOptions:
     max_new_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            FormatError: If there are no samples, or slices are not a positive whole number.
-        """
+        """Check the ranges."""
         for name in ("samples", "slices"):
             value = getattr(self, name)
             if (value is not None or name == "samples") and (type(value) is not int or value < 1):
@@ -82,11 +76,7 @@ class Question:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the types; a bare text would be taken letter by letter, and a set has no order.
-
-        Raises:
-            FormatError: If the question is no text, or the options are no list of texts.
-        """
+        """Check the types; a bare text would be taken letter by letter, and a set has no order."""
         if not isinstance(self.text, str):
             raise FormatError(f"a question of the type {type(self.text).__name__}", "a text")
         options: Any = self.options
@@ -107,11 +97,7 @@ class Question:
 
 
 def options_from(how: Mapping[str, Any]) -> AskOptions:
-    """Settings from keyword arguments; ``sampling=None`` takes the default.
-
-    Raises:
-        FormatError: If a name is unknown or a value out of range.
-    """
+    """Settings from keyword arguments; ``sampling=None`` takes the default, an unknown name is a FormatError."""
     try:
         return replace(AskOptions(), **{**how, "sampling": how.get("sampling") or Sampling()})
     except TypeError as error:
@@ -125,17 +111,9 @@ _TINY = 30_000_000  # parameters
 
 
 def set_threads(checkpoint: Checkpoint, threads: int | None = None) -> int:
-    """Set the threads of this process.
+    """Set the threads of this process and tell how many torch uses now.
 
-    Args:
-        checkpoint: What will run.
-        threads: How many; None takes one for a network below 30 million parameters on a CPU and leaves torch alone else.
-
-    Returns:
-        The threads that torch uses now.
-
-    Raises:
-        ModelError: If ``threads`` is below 1.
+    None takes one for a network below 30 million parameters on a CPU and leaves torch alone else.
     """
     if threads is not None and threads < 1:
         raise ModelError(f"{threads} threads", "at least 1")
@@ -185,12 +163,7 @@ class Reasoner:
     """Asks one model about cases. The encodings of the last two cases are kept for later questions."""
 
     def __init__(self, checkpoint: checkpoints.Checkpoint, *, engine: Any = None) -> None:
-        """Wrap a checkpoint.
-
-        Args:
-            checkpoint: From ``model.checkpoint.load`` or ``assemble``.
-            engine: A back end with ``encode`` and ``generate``; ``LocalEngine`` by default.
-        """
+        """Wrap a checkpoint; a back end has ``encode`` and ``generate`` and is a ``LocalEngine`` by default."""
         self.checkpoint = checkpoint
         self.engine: Any = engine or LocalEngine(checkpoint)
         self._encoded: OrderedDict[tuple[Any, ...], tuple[Case, EncodedCase]] = OrderedDict()
@@ -257,18 +230,9 @@ class Reasoner:
         return self._answered([(case, encoded, asked)], chosen, {"encode": round(spent, 3)}, on_token)[0]
 
     def ask_cases(self, asked: Sequence[tuple[Case, EncodedCase, Sequence[Question]]], **how: Any) -> list[list[list[Trace]]]:
-        """Ask several questions about each of several cases in one go.
+        """Ask several questions about each of several cases, encoded with the same window and slices, in one go.
 
-        Args:
-            asked: Cases, each encoded by ``encode`` with the same window and slices, and its questions. None gives an empty list.
-            **how: Fields of ``AskOptions`` except ``window`` and ``slices``, which do nothing here.
-
-        Returns:
-            For every case what ``ask_many`` returns.
-
-        Raises:
-            FormatError: If a question, an option or a setting cannot be used.
-            ModelError: If a case does not fit the model's context.
+        For every case what ``ask_many`` returns; ``window`` and ``slices`` of ``AskOptions`` do nothing here.
         """
         return self._answered(asked, options_from(how), {}, None)
 
@@ -341,15 +305,18 @@ class Reasoner:
             # Prompts of the two tasks share no prefix: each keeps encodings of its own, behind one engine.
             self._grounder = Reasoner(replace(self.checkpoint, profile=self.checkpoint.grounding), engine=self.engine)
         asked = self._grounder.ask_many(case, questions, on_token=on_token, **how)
-        return [[_judged(trace) for trace in samples] for samples in asked]
+
+        def judged(trace: Trace) -> Trace:
+            """With what is wrong in its boxed answer, and about the place that it names."""
+            reading = umrg.read(trace.raw_text)
+            return replace(
+                trace, problems=_merged(trace.problems, (*reading.problems, *umrg.place_problems(reading, trace.frame)))
+            )
+
+        return [[judged(trace) for trace in samples] for samples in asked]
 
     def encode(self, case: Case, *, window: str = "auto", slices: int | None = None) -> EncodedCase:
-        """Serialize and encode a case, or take it from the last two.
-
-        Raises:
-            FormatError: If the window or the number of slices cannot be used.
-            ModelError: If the pictures cannot be fed.
-        """
+        """Serialize and encode a case, or take it from the last two."""
         key = (id(case), content(case.pixels), window, slices)  # its owner may have filled the array again
         found = self._encoded.get(key)
         if found is not None and found[0] is case:
@@ -362,11 +329,7 @@ class Reasoner:
         return encoded
 
     def stack(self, case: Case, *, window: str = "auto", slices: int | None = None) -> Stack:
-        """The pictures of a case at the size that the profile asks for.
-
-        Raises:
-            FormatError: If the window or the number of slices cannot be used.
-        """
+        """The pictures of a case at the size that the profile asks for."""
         profile = self.checkpoint.profile
         if case.kind == "volume":
             depth, height, width = profile.volume_shape
@@ -456,16 +419,7 @@ def make_trace(
     source: Source | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> Trace:
-    """The trace of a finished session.
-
-    Args:
-        checkpoint: Whose tokens these are.
-        session: The session.
-        question: What was asked.
-        executions: For every executed look its crops and, where known, its place in file and patient.
-        source: Provenance of the case.
-        provenance: Plain values to keep.
-    """
+    """The trace of a finished session; ``executions`` says for every executed look its crops and, where known, its place in the file."""
     kept = tokens.collapse_pads(session.response, checkpoint.ids.image_pad)
     text = tokens.readable(checkpoint, kept)
     letters = letters_of(question.options)
@@ -496,13 +450,6 @@ def make_trace(
 def _check_once(how: Mapping[str, Any]) -> None:
     if how.get("samples", 1) != 1:
         raise FormatError(f"{how['samples']} samples of one trace", "1", "ask for many")
-
-
-def _judged(trace: Trace) -> Trace:
-    """A trace with what is wrong in its boxed answer, and about the place that it names."""
-    reading = umrg.read(trace.raw_text)
-    found = (*reading.problems, *umrg.place_problems(reading, trace.frame))
-    return replace(trace, problems=_merged(trace.problems, found))
 
 
 def _execution(look: Any, encoded: EncodedCase, case: Case) -> traces.Execution:

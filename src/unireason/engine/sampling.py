@@ -83,8 +83,7 @@ class Sampler:
 def checked_sum(scores: torch.Tensor) -> torch.Tensor:
     """The logarithm of the sum of exponentials of logits (vocabulary,), of which some may be minus infinity.
 
-    Raises:
-        ModelError: If it is not finite: NaN among the logits would be taken for the most probable token.
+    A sum that is not finite is a ModelError: NaN among the logits would be taken for the most probable token.
     """
     total = scores.logsumexp(0)
     if not math.isfinite(total):

@@ -36,11 +36,7 @@ class Budget:
     max_context: int = 32768
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            FormatError: If a limit is not a whole number of at least 1 (looks: 0).
-        """
+        """Check the ranges."""
         for name in ("max_looks", "max_new_tokens", "max_round_tokens", "max_context"):
             value, least = getattr(self, name), 0 if name == "max_looks" else 1
             if type(value) is not int or value < least:
@@ -72,12 +68,7 @@ class GoOn:
 
 @dataclass(frozen=True, slots=True)
 class Inject:
-    """Feed these ids behind the token just sampled, then sample on.
-
-    Attributes:
-        token_ids: Whole pictures: start, pads, end for each crop.
-        crops: The regions, in slice order, as many as there are pictures in ``token_ids``.
-    """
+    """Feed these ids (whole pictures: start, pads, end for each crop) behind the token just sampled, then sample on."""
 
     token_ids: tuple[int, ...]
     crops: tuple[Crop, ...]
@@ -85,11 +76,7 @@ class Inject:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The response is complete.
-
-    Attributes:
-        reason: Why.
-    """
+    """The response is complete, and why."""
 
     reason: Finish
 
@@ -99,12 +86,7 @@ Decision = GoOn | Inject | Finished
 
 @dataclass(frozen=True, slots=True)
 class SessionLook:
-    """One executed look.
-
-    Attributes:
-        box: As written.
-        crops: What was injected, in slice order.
-    """
+    """One executed look: its box as written, and what was injected, in slice order."""
 
     box: Box
     crops: tuple[Crop, ...]
@@ -124,17 +106,7 @@ class Session:
     """
 
     def __init__(self, prompt: Sequence[int], scene: SessionScene, *, ids: SpecialIds, budget: Budget) -> None:
-        """Start a response.
-
-        Args:
-            prompt: Prompt ids, pads expanded, at least one.
-            scene: The case.
-            ids: Special ids of the checkpoint.
-            budget: Limits.
-
-        Raises:
-            ModelError: If the prompt is empty or leaves no room for one token.
-        """
+        """Start a response to prompt ids, pads expanded; ModelError if there are none or they leave no room for one token."""
         if not prompt:
             raise ModelError("the prompt is empty", "at least one token")
         if len(prompt) >= budget.max_context:
@@ -169,17 +141,9 @@ class Session:
         return Tokens(self.prompt, tuple(self.response), tuple(self.sampled), tuple(self.logprobs))
 
     def feed(self, token: int, logprob: float = 0.0) -> Decision:
-        """Take one sampled token.
+        """Take one sampled token with its natural log-probability; after ``Inject`` its ids already belong to the response.
 
-        Args:
-            token: Its id.
-            logprob: Its natural log-probability.
-
-        Returns:
-            What to do next. After ``Inject`` its ids already belong to the response.
-
-        Raises:
-            ModelError: If the session has finished, or the token is one that only the engine may write.
+        A token after the end, or one that only the engine may write, is a ModelError.
         """
         if self.finish is not None:
             raise ModelError(f"a token came after the response had ended ({self.finish})", "none")

@@ -26,30 +26,14 @@ _MOST_RESIZES = 32  # each brings the area much nearer to its bound
 
 
 def smart_resize(
-    height: int,
-    width: int,
-    *,
-    factor: int = PATCH_FACTOR,
-    min_pixels: int = MIN_PIXELS,
-    max_pixels: int = MAX_PIXELS,
+    height: int, width: int, *, factor: int = PATCH_FACTOR, min_pixels: int = MIN_PIXELS, max_pixels: int = MAX_PIXELS
 ) -> tuple[int, int]:
-    """The size to which the published system resizes a picture before it is cut into patches.
+    """The size (height, width) in pixels to which the published system resizes a picture before it is cut into patches.
 
-    Sides are rounded to multiples of ``factor``; if the area then leaves [min_pixels, max_pixels], both sides are scaled by one
-    number and rounded inwards. A picture with a side below ``factor`` only has its sides raised to the next multiples.
-
-    Args:
-        height: Pixels along y, at least 1.
-        width: Pixels along x, at least 1.
-        factor: Patch size times merge size.
-        min_pixels: Smallest area.
-        max_pixels: Largest area.
-
-    Returns:
-        (height, width) in pixels. The frame of a real run comes from ``image_grid_thw``, not from here.
-
-    Raises:
-        FormatError: If a side is below 1 or the sides differ by more than 200 times.
+    Sides are rounded to multiples of ``factor`` (patch size times merge size); if the area then leaves [min_pixels,
+    max_pixels], both sides are scaled by one number and rounded inwards. A picture with a side below ``factor`` only has its
+    sides raised to the next multiples. Sides that differ by more than 200 times are a FormatError. The frame of a real run
+    comes from ``image_grid_thw``.
 
     Source: Qwen2-VL, arXiv 2409.12191, section 2.1 (dynamic resolution).
     """
@@ -74,19 +58,11 @@ def smart_resize(
 
 
 def fitted_size(height: int, width: int, *, factor: int, limits: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) in pixels at which a network sees a picture.
+    """(height, width) in pixels at which a network sees a picture, with a smallest and largest area as ``limits``.
 
-    The smart resize of the published system, as often as it changes something: a tiny crop may come out below the smallest area and a
-    thin picture above the largest, and the processor would resize what it is given once more.
-
-    Args:
-        height: Pixels along y.
-        width: Pixels along x.
-        factor: Patch size times merge size.
-        limits: Smallest and largest area in pixels.
-
-    Raises:
-        FormatError: If a side is below 1, the sides differ by more than 200 times, or no size within the limits stays as it is.
+    The smart resize of the published system, as often as it changes something: a tiny crop may come out below the smallest area
+    and a thin picture above the largest, and the processor would resize what it is given once more. FormatError where no size
+    stays as it is.
     """
     size = (height, width)
     for _ in range(_MOST_RESIZES):
@@ -100,21 +76,10 @@ def fitted_size(height: int, width: int, *, factor: int, limits: tuple[int, int]
 
 
 def crop_rect(box: Box2D, width: int, height: int) -> Rect:
-    """The pixels that a rectangle really cuts out of a picture.
+    """The half-open integer (x1, y1, x2, y2) that a rectangle in pixels really cuts out of a picture.
 
     Coordinates are truncated towards zero and clamped into the picture, then sides below 4 px are widened, then a side that is
     more than 180 times shorter than the other. Inverted and outlying boxes thus cut something small at the nearest place.
-
-    Args:
-        box: Rectangle in pixels of the picture.
-        width: Pixels along x, at least 1.
-        height: Pixels along y, at least 1.
-
-    Returns:
-        Half-open integer (x1, y1, x2, y2) inside the picture, each side at least min(4, picture side).
-
-    Raises:
-        FormatError: If the picture is empty or a coordinate is not finite.
     """
     if width < 1 or height < 1:
         raise FormatError(f"a picture of {width} x {height} pixels", "at least 1 x 1")
@@ -128,30 +93,18 @@ def crop_rect(box: Box2D, width: int, height: int) -> Rect:
 
 
 def slice_range(z1: float, z2: float, depth: int) -> tuple[int, int]:
-    """The slices that a cuboid really cuts: (first, last + 1), inside [0, depth), at least one slice.
-
-    Raises:
-        FormatError: If depth is below 1 or a coordinate is not finite.
-    """
+    """The slices that a cuboid really cuts: (first, last + 1), inside [0, depth), at least one slice."""
     if depth < 1:
         raise FormatError(f"a stack of {depth} slices", "at least 1")
     return _clamped(z1, z2, depth)
 
 
 def plan(box: Box, frame: Frame) -> Plan | Problem:
-    """What a box written in a frame cuts, slice by slice.
+    """What a box written in a frame cuts: ``((slice_index, (x1, y1, x2, y2)), ...)`` in slice order, never empty.
 
     A rectangle belongs to an image and a cuboid to a volume. The other two pairings say too little or too much (a rectangle
-    names no slice; guessing one would show evidence that was not asked for), so they are not executed. A look at a single
-    slice of a volume is a cuboid with ``z2 = z1 + 1``.
-
-    Args:
-        box: Coordinates in the model frame.
-        frame: Sizes of that frame.
-
-    Returns:
-        ``((slice_index, (x1, y1, x2, y2)), ...)`` in slice order, never empty; or a Problem with code "box_2d_on_volume" or
-        "box_3d_on_image".
+    names no slice; guessing one would show evidence that was not asked for), so they are not executed but a Problem,
+    "box_2d_on_volume" or "box_3d_on_image". A look at a single slice of a volume is a cuboid with ``z2 = z1 + 1``.
     """
     if isinstance(box, Box2D) and frame.kind == "image":
         return ((0, crop_rect(box, frame.width, frame.height)),)
@@ -194,11 +147,7 @@ def frame_flaws(box: Box, frame: Frame) -> tuple[str, ...]:
 
 
 def cut(picture: NDArray[Any], rect: Rect) -> NDArray[Any]:
-    """Cut a rectangle out of a picture (Y, X) or (Y, X, 3); a copy of shape (y2 - y1, x2 - x1[, 3]) and the same dtype.
-
-    Raises:
-        FormatError: If the rectangle is empty or leaves the picture.
-    """
+    """Cut a rectangle inside a picture (Y, X) or (Y, X, 3) out of it; a copy of shape (y2 - y1, x2 - x1[, 3]) and the same dtype."""
     x1, y1, x2, y2 = rect
     height, width = picture.shape[:2]
     if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):

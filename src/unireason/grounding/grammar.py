@@ -56,15 +56,11 @@ class Parsed:
 
 
 def parse(text: str) -> Parsed:
-    """Read every box of a text.
+    """Read every box of a model text with its special tokens kept.
 
-    Args:
-        text: Model text with its special tokens kept.
-
-    Returns:
-        Boxes and problems; both empty for a text without box tags. Problem codes: "unclosed_box", "stray_box_end",
-        "long_box", "missing_bracket", "mixed_brackets", "not_a_number", "bad_number_count", "inverted_box", "empty_box".
-        Mixed brackets, inverted and empty boxes are still read; the other codes mean that there is no box.
+    Problem codes: "unclosed_box", "stray_box_end", "long_box", "missing_bracket", "mixed_brackets", "not_a_number",
+    "bad_number_count", "inverted_box", "empty_box". Mixed brackets, inverted and empty boxes are still read; the other codes
+    mean that there is no box.
     """
     boxes: list[FoundBox] = []
     problems: list[Problem] = []
@@ -106,16 +102,9 @@ def last_box(text: str) -> FoundBox | None:
 
 
 def write(box: Box) -> str:
-    """Write a box exactly: reading the text back gives an equal box.
+    """Write a box of the model frame with its tags, square brackets, no blanks: reading the text back gives an equal box.
 
-    Args:
-        box: Coordinates in the model frame. Whole numbers are written without a decimal point.
-
-    Returns:
-        The box with its tags, square brackets, no blanks.
-
-    Raises:
-        FormatError: If a coordinate is not finite or needs more than 32 characters.
+    A coordinate that is not finite or needs more than 32 characters is a FormatError.
     """
     return f"{BOX_START}[{','.join(number_text(v) for v in box.coords)}]{BOX_END}"
 
@@ -131,14 +120,6 @@ def split_think(text: str, *, opened: bool = False) -> tuple[str, str, tuple[Pro
 
     The answer is what follows the last ``</think>``; without any think tag it is the whole text. An unclosed think block has
     no answer: words inside the reasoning never count as one.
-
-    Args:
-        text: The response, special tokens kept.
-        opened: True if the prompt already opened the think block, so that the response starts inside it.
-
-    Returns:
-        (think, answer, problems); think without its tags. Problem codes: "unclosed_think", "stray_think_end",
-        "repeated_think", "text_before_think". The empty text gives ("", "", ()).
     """
     starts, ends = _offsets(text, THINK_START), _offsets(text, THINK_END)
     if not starts and not ends and not opened:
@@ -199,11 +180,7 @@ def box_flaws(box: Box) -> tuple[str, ...]:
 
 
 def number_text(value: float) -> str:
-    """Write one coordinate exactly, without exponent; whole numbers without a decimal point.
-
-    Raises:
-        FormatError: If it is not finite or needs more than 32 characters.
-    """
+    """Write one coordinate exactly, without exponent; whole numbers without a decimal point."""
     if not math.isfinite(value):
         raise FormatError(f"a box coordinate is {value}", "a finite number")
     text = str(int(value)) if value == int(value) else format(Decimal(repr(float(value))), "f")

@@ -94,13 +94,24 @@ class Profile:
     crops: CropSource = "model"
 
     def __post_init__(self) -> None:
-        """Check every field.
-
-        Raises:
-            FormatError: If a field has the wrong type or range, or a text holds a token that would break the chat layout.
-        """
+        """Check every field: its type, its range, and that no text holds a token that would break the chat layout."""
         for item in fields(self):
-            _check_field(item.name, getattr(self, item.name))
+            name, value = item.name, getattr(self, item.name)
+            if name in ("volume_shape", "image_size"):
+                size = 3 if name == "volume_shape" else 2
+                good = isinstance(value, tuple) and len(value) == size and all(type(v) is int and 1 <= v <= 16384 for v in value)
+                if not good and not (name == "image_size" and value is None):
+                    raise FormatError(f"the profile's {name} is {value!r}", f"{size} whole numbers from 1 to 16384")
+            elif name.startswith("max_"):
+                if type(value) is not int or not (0 if name == "max_rounds" else 1) <= value <= 1_000_000:
+                    raise FormatError(f"the profile's {name} is {value!r}", "a whole number from 1 (max_rounds: 0) to 1000000")
+            elif name in _CHOICES:
+                if value not in _CHOICES[name]:
+                    raise FormatError(f"the profile's {name} is {value!r}", " or ".join(f'"{v}"' for v in _CHOICES[name]))
+            elif not isinstance(value, str) or (name == "name" and not value) or not _is_unicode(value):
+                raise FormatError(f"the profile's {name} is {value!r}", "a text")
+            elif _STRUCTURE.search(value):
+                raise FormatError(f"the profile's {name} holds {_STRUCTURE.findall(value)[0]}", "no chat or picture token")
         for line, holes in (("option", {"letter", "text"}), ("slice_label", {"index"}), *_CLOSINGS):
             _fill(line, getattr(self, line), dict.fromkeys(holes, ""))
         if not {"{letter}", "{text}"} <= set(re.findall(r"\{\w+\}", self.option)):
@@ -180,14 +191,7 @@ def letters_of(options: Sequence[str]) -> str:
 
 
 def from_toml(text: str) -> Profile:
-    """Read a profile.
-
-    Args:
-        text: TOML with the fields of ``Profile`` as keys. Fields left out take the values of the built-in default profile.
-
-    Raises:
-        FormatError: If it is not TOML, a key is unknown or a value has the wrong type or range.
-    """
+    """Read a profile."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -249,25 +253,6 @@ def _from_table(table: Mapping[str, Any]) -> Profile:
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
     missing = {n: getattr(BUILT_IN["default"], n) for n, f in known.items() if n not in values and f.default is MISSING}
     return Profile(**{**missing, **values})
-
-
-def _check_field(name: str, value: Any) -> None:
-    """Fail unless a profile's field has its type and range."""
-    if name in ("volume_shape", "image_size"):
-        size = 3 if name == "volume_shape" else 2
-        good = isinstance(value, tuple) and len(value) == size and all(type(v) is int and 1 <= v <= 16384 for v in value)
-        if not good and not (name == "image_size" and value is None):
-            raise FormatError(f"the profile's {name} is {value!r}", f"{size} whole numbers from 1 to 16384")
-    elif name.startswith("max_"):
-        if type(value) is not int or not (0 if name == "max_rounds" else 1) <= value <= 1_000_000:
-            raise FormatError(f"the profile's {name} is {value!r}", "a whole number from 1 (max_rounds: 0) to 1000000")
-    elif name in _CHOICES:
-        if value not in _CHOICES[name]:
-            raise FormatError(f"the profile's {name} is {value!r}", " or ".join(f'"{v}"' for v in _CHOICES[name]))
-    elif not isinstance(value, str) or (name == "name" and not value) or not _is_unicode(value):
-        raise FormatError(f"the profile's {name} is {value!r}", "a text")
-    elif _STRUCTURE.search(value):
-        raise FormatError(f"the profile's {name} holds {_STRUCTURE.findall(value)[0]}", "no chat or picture token")
 
 
 def _is_unicode(text: str) -> bool:

@@ -21,30 +21,14 @@ from unireason.core.types import AnswerStep, Crop, Frame, LookStep, Problem, Sco
 
 from . import crop, grammar
 
-# --- Turns the text of a response, with what was executed, into the steps of a trace.
-
-
 VISION_START = "<|vision_start|>"
 
 _TAGS = re.compile(r"<\|[a-z_]{1,40}\|>|</?(?i:think)>")
 _CLAUSE = re.compile(r"[.;!?\n,]")
 _ARTICLES = {"the", "a", "an", "this", "that", "its", "another"}
 _CONNECTORS = {
-    "at",
-    "in",
-    "on",
-    "is",
-    "are",
-    "lies",
-    "seen",
-    "here",
-    "located",
-    "see",
-    "look",
-    "looking",
-    "shown",
-    "within",
-    "to",
+    *("at", "in", "on", "is", "are", "lies", "seen", "here", "located"),
+    *("see", "look", "looking", "shown", "within", "to"),
 }
 _LABEL_CHARS, _LABEL_WORDS = 200, 6
 
@@ -246,11 +230,7 @@ SCHEMA: dict[str, Any] = {
             ),
             "raw_text": _TEXT,
             "scope": _object(
-                {
-                    "stated": _TEXT,
-                    "inside": _or_null({"type": "boolean"}),
-                    "remarks": {"type": "array", "items": _TEXT},
-                }
+                {"stated": _TEXT, "inside": _or_null({"type": "boolean"}), "remarks": {"type": "array", "items": _TEXT}}
             ),
         },
         optional=("scope",),
@@ -295,7 +275,14 @@ def to_json(trace: Trace, *, crops: Literal["none", "png"] = "none") -> dict[str
         if trace.source is None
         else {"name": trace.source.name, "format": trace.source.format, "sha256": trace.source.sha256},
         "provenance": provenance,
-        "tokens": None if tokens is None else _tokens_out(tokens),
+        "tokens": None
+        if tokens is None
+        else {
+            "prompt": [int(t) for t in tokens.prompt],
+            "response": [int(t) for t in tokens.response],
+            "sampled": [bool(s) for s in tokens.sampled],
+            "logprobs": _floats(tokens.logprobs),
+        },
         "raw_text": trace.raw_text,
         "scope": {**asdict(trace.scope), "remarks": list(trace.scope.remarks)},
     }
@@ -316,19 +303,33 @@ def from_json(data: Any) -> Trace:
     top = _Node(data, "trace").keys(*SCHEMA["required"], optional=("scope",))
     if top["schema"].value != SCHEMA_ID:
         raise FormatError(f"a trace of schema {top['schema'].value!r}", SCHEMA_ID)
-    trace = Trace(
-        question=top["question"].text(),
-        options=tuple(o.text() for o in top["options"].items()),
-        steps=tuple(_step_in(s) for s in top["steps"].items()),
-        frame=_frame_in(top["frame"]),
-        finish=top["finish"].text(),
-        problems=tuple(_problem_in(p) for p in top["problems"].items()),
-        source=None if top["source"].value is None else _source_in(top["source"]),
-        provenance=top["provenance"].mapping(),
-        tokens=None if top["tokens"].value is None else _tokens_in(top["tokens"]),
-        raw_text=top["raw_text"].text(),
-        scope=_scope_in(top["scope"]) if "scope" in top else ScopeCheck(),
-    )
+    question, options = top["question"].text(), tuple(o.text() for o in top["options"].items())
+    steps = tuple(_step_in(s) for s in top["steps"].items())
+    field = top["frame"].keys("width", "height", "depth", "kind")
+    kind = cast("Literal['image', 'volume']", field["kind"].one_of("image", "volume"))
+    frame = Frame(field["width"].whole(low=1), field["height"].whole(low=1), field["depth"].whole(low=1), kind)
+    finish = top["finish"].text()
+    fields = (problem.keys("code", "text", "start") for problem in top["problems"].items())
+    problems = tuple(Problem(p["code"].text(), p["text"].text(), p["start"].whole(low=-1)) for p in fields)
+    source: Source | None = None
+    tokens: Tokens | None = None
+    if top["source"].value is not None:
+        field = top["source"].keys("name", "format", "sha256")
+        source = Source(field["name"].text(), field["format"].text(), field["sha256"].text())
+    provenance = top["provenance"].mapping()
+    if top["tokens"].value is not None:
+        field = top["tokens"].keys("prompt", "response", "sampled", "logprobs")
+        prompt, response = field["prompt"].wholes(), field["response"].wholes()
+        sampled, logprobs = tuple(s.flag() for s in field["sampled"].items()), field["logprobs"].numbers()
+        if len(sampled) != len(response) or len(logprobs) not in (0, len(response)):
+            raise top["tokens"].wrong("as many flags (and log-probabilities, or none) as response ids")
+        tokens = Tokens(prompt, response, sampled, logprobs)
+    raw_text, scope = top["raw_text"].text(), ScopeCheck()
+    if "scope" in top:
+        field = top["scope"].keys("stated", "inside", "remarks")
+        inside = None if field["inside"].value is None else field["inside"].flag()
+        scope = ScopeCheck(field["stated"].text(), inside, tuple(r.text() for r in field["remarks"].items()))
+    trace = Trace(question, options, steps, frame, finish, problems, source, provenance, tokens, raw_text, scope)
     if _answer_in(top["answer"].keys("choice", "text")) != trace.answer:
         raise FormatError("the answer of the trace is not the answer of its last answer step", "the same text and choice")
     return trace
@@ -375,15 +376,6 @@ def _crop_out(crop: Crop, with_png: bool) -> dict[str, Any]:
         Image.fromarray(np.ascontiguousarray(crop.pixels)).save(buffer, format="PNG", optimize=False)
         out["png"] = base64.b64encode(buffer.getvalue()).decode("ascii")
     return out
-
-
-def _tokens_out(tokens: Tokens) -> dict[str, Any]:
-    return {
-        "prompt": [int(t) for t in tokens.prompt],
-        "response": [int(t) for t in tokens.response],
-        "sampled": [bool(s) for s in tokens.sampled],
-        "logprobs": _floats(tokens.logprobs),
-    }
 
 
 class _Node:
@@ -515,39 +507,3 @@ def _png_in(node: _Node, height: int, width: int) -> NDArray[np.uint8]:
             return np.array(picture, dtype=np.uint8)
     except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FormatError(f"{node.place} is not a readable PNG: {error}") from error
-
-
-def _frame_in(node: _Node) -> Frame:
-    field = node.keys("width", "height", "depth", "kind")
-    kind = field["kind"].one_of("image", "volume")
-    width, height, depth = (field[name].whole(low=1) for name in ("width", "height", "depth"))
-    return Frame(width, height, depth, cast("Literal['image', 'volume']", kind))
-
-
-def _problem_in(node: _Node) -> Problem:
-    field = node.keys("code", "text", "start")
-    return Problem(field["code"].text(), field["text"].text(), field["start"].whole(low=-1))
-
-
-def _source_in(node: _Node) -> Source:
-    field = node.keys("name", "format", "sha256")
-    return Source(field["name"].text(), field["format"].text(), field["sha256"].text())
-
-
-def _scope_in(node: _Node) -> ScopeCheck:
-    field = node.keys("stated", "inside", "remarks")
-    inside = None if field["inside"].value is None else field["inside"].flag()
-    return ScopeCheck(field["stated"].text(), inside, tuple(r.text() for r in field["remarks"].items()))
-
-
-def _tokens_in(node: _Node) -> Tokens:
-    field = node.keys("prompt", "response", "sampled", "logprobs")
-    tokens = Tokens(
-        prompt=field["prompt"].wholes(),
-        response=field["response"].wholes(),
-        sampled=tuple(s.flag() for s in field["sampled"].items()),
-        logprobs=field["logprobs"].numbers(),
-    )
-    if len(tokens.sampled) != len(tokens.response) or len(tokens.logprobs) not in (0, len(tokens.response)):
-        raise node.wrong("as many flags (and log-probabilities, or none) as response ids")
-    return tokens

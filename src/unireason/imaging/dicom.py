@@ -23,9 +23,6 @@ from .dicom_values import REMEDY, FrameHeader, Slices, display_notes, frame_coun
 from .geometry import Plane, clusters, grid_keys, numbers, place_labels, plane, stack_planes, to_canonical, volume_geometry
 from .reader import Limits, ReadOptions, decoding, file_bytes, sha256, sha256_of_files
 
-# --- Which slices make one volume: told apart by series, grid, and whatever differs between slices that lie at one place.
-
-
 _LISTED = 20
 _CLOSE = 1e-4  # fractions that differ by less than this share of the largest are one value; whole numbers count
 
@@ -146,15 +143,12 @@ def volumes(members: Sequence[Member]) -> list[Volume]:
             for chosen, more in _split([group[n] for n in grid], _TRAITS):
                 found.append((chosen, (*words, *more)))
     shared = {group[0].uid for group, _ in found}
-    return [
-        Volume(group, (*_series_words(group[0]), *words, *((f"UID {group[0].uid}",) if len(shared) > 1 else ())))
-        for group, words in found
-    ]
-
-
-def _series_words(member: Member) -> tuple[str, ...]:
-    modality, number = (member.facts.get(key) for key in _GENERAL)
-    return (*((str(modality),) if modality else ()), *(() if number is None else (f"series number {number}",)))
+    told = []
+    for group, words in found:
+        modality, number = (group[0].facts.get(key) for key in _GENERAL)
+        general = (*((str(modality),) if modality else ()), *(() if number is None else (f"series number {number}",)))
+        told.append(Volume(group, (*general, *words, *((f"UID {group[0].uid}",) if len(shared) > 1 else ()))))
+    return told
 
 
 def _grid_words(one: Plane, others: list[Plane]) -> tuple[str, ...]:
@@ -367,7 +361,20 @@ def read_parts(paths: Sequence[Path], name: str, options: ReadOptions, chosen: S
     found.sort(key=lambda item: item[:2])
     total = sum(count * part.Rows * part.Columns for _, _, count, part, _ in found)
     options.limits.check("max_voxels", total, f"the files in '{name}'")
-    _check_parts([part for *_, part, _ in found], name)
+    # All parts of each concatenation must be there, once.
+    there: dict[str, list[Any]] = {}
+    for *_, part, _ in found:
+        if part.get("ConcatenationUID"):
+            there.setdefault(str(part.ConcatenationUID), []).append(part)
+    for whole in there.values():
+        counted = [int(part.get("InConcatenationNumber") or 0) for part in whole]
+        total = max(int(part.get("InConcatenationTotalNumber") or 0) for part in whole)
+        if counted != list(range(1, max(total, len(counted)) + 1)):
+            raise GeometryError(
+                f"'{name}' holds parts {counted} of a concatenation",
+                f"each of 1 to {max(total, *counted)} once",
+                "copy all its files",
+            )
     starts = np.cumsum([0, *(count for _, _, count, _, _ in found)])
     first = {path: int(start) for start, (_, path, *_) in zip(starts, found, strict=False)}
     with decoding(paths[0], "DICOM", REMEDY):
@@ -376,23 +383,6 @@ def read_parts(paths: Sequence[Path], name: str, options: ReadOptions, chosen: S
             name if several else paths[0].name, "dicom", sha256_of_files(f[-1] for f in found) if several else found[0][-1]
         )
         return read_multiframe([part for *_, part, _ in found], source, options, [first[path] + n for path, n in chosen])
-
-
-def _check_parts(parts: Sequence[Any], name: str) -> None:
-    """All parts of each concatenation must be there, once."""
-    there: dict[str, list[Any]] = {}
-    for part in parts:
-        if part.get("ConcatenationUID"):
-            there.setdefault(str(part.ConcatenationUID), []).append(part)
-    for found in there.values():
-        numbers = [int(part.get("InConcatenationNumber") or 0) for part in found]
-        total = max(int(part.get("InConcatenationTotalNumber") or 0) for part in found)
-        if numbers != list(range(1, max(total, len(numbers)) + 1)):
-            raise GeometryError(
-                f"'{name}' holds parts {numbers} of a concatenation",
-                f"each of 1 to {max(total, *numbers)} once",
-                "copy all its files",
-            )
 
 
 def concatenation_notes(dataset: Any) -> tuple[str, ...]:
@@ -456,23 +446,19 @@ def read_dicom(path: Path, options: ReadOptions) -> Case:
         if options.series not in (None, 0, "0", str(dataset.get("SeriesInstanceUID"))):
             raise FormatError(f"series {options.series!r} of one image or frame, '{path.name}'", "no choice", "leave series out")
         index = options.pick(count, f"'{path.name}'")
-        return _image_case(dataset, source, options, index, count)
-
-
-def _image_case(dataset: Any, source: Source, options: ReadOptions, index: int, count: int) -> Case:
-    header = FrameHeader(dataset, index)
-    pixels, scale = frame_values(dataset, index)
-    if pixels.ndim not in (2, 3) or pixels.size == 0:
-        raise ImageReadError(f"'{source.name}' decodes to shape {pixels.shape}", "one image")
-    window = stored_window(header, scale) if pixels.ndim == 2 else None
-    notes = (*display_notes(scale), *concatenation_notes(dataset))
-    if count > 1:
-        notes = (*notes, f"frame {index} of {count}")
-    geometry, more = _image_geometry(header, source.name, (pixels.shape[1], pixels.shape[0]), options)
-    if count > 1 or "PerFrameFunctionalGroupsSequence" in dataset:
-        geometry = replace(geometry, header={"frames": (index,)})
-    modality = options.modality or str(dataset.get("Modality") or "")
-    return Case(np.ascontiguousarray(pixels), "image", geometry, modality, source, window, (*notes, *more))
+        header = FrameHeader(dataset, index)
+        pixels, scale = frame_values(dataset, index)
+        if pixels.ndim not in (2, 3) or pixels.size == 0:
+            raise ImageReadError(f"'{source.name}' decodes to shape {pixels.shape}", "one image")
+        window = stored_window(header, scale) if pixels.ndim == 2 else None
+        notes = (*display_notes(scale), *concatenation_notes(dataset))
+        if count > 1:
+            notes = (*notes, f"frame {index} of {count}")
+        geometry, more = _image_geometry(header, source.name, (pixels.shape[1], pixels.shape[0]), options)
+        if count > 1 or "PerFrameFunctionalGroupsSequence" in dataset:
+            geometry = replace(geometry, header={"frames": (index,)})
+        modality = options.modality or str(dataset.get("Modality") or "")
+        return Case(np.ascontiguousarray(pixels), "image", geometry, modality, source, window, (*notes, *more))
 
 
 def _image_geometry(

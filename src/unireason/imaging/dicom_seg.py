@@ -27,10 +27,6 @@ from .geometry import to_source
 from .reader import Limits, decoding
 from .write_masks import check_mask
 
-# --- The DICOM images from which a case was read, found again: a mask in DICOM refers to them and takes patient and study from
-# them.
-
-
 PURPOSE = "Research use only, not a medical device"
 """What every file written says of itself; fits the 64 letters of a DICOM description."""
 
@@ -54,14 +50,25 @@ def source_images(case: Case, source: Path) -> SourceImages:
     """Read the headers of a case's own DICOM files again."""
     if case.source.format not in ("dicom", "dicom-multiframe", "dicom-series"):
         raise FormatError(f"a case of format '{case.source.format}'", "one read from DICOM", REMEDY)
-    paths = _paths(case, Path(source))
+    source, digest = Path(source), case.source.sha256
+    if not source.exists():
+        raise ImageReadError(f"'{source}' does not exist", "the DICOM file or folder of the case")
+    if case.source.format == "dicom-series":
+        paths = series_files(source, digest, Limits()) if source.is_dir() else []
+    else:
+        files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.name == case.source.name)
+        paths = [path for path in files if sha256(path) == digest][:1]
     if not paths:
         raise FormatError(
-            f"'{Path(source).name}' holds no files with the hash of the case '{case.source.name}'",
+            f"'{source.name}' holds no files with the hash of the case '{case.source.name}'",
             "the files from which the case was read, unchanged",
         )
-    with decoding(Path(source), "DICOM", REMEDY):
-        datasets = tuple(_header(path) for path in paths)
+    with decoding(source, "DICOM", REMEDY):
+        headers = []
+        for path in paths:
+            with path.open("rb") as file:
+                headers.append(load(file, path.name, Limits(), stop_before_pixels=True))
+        datasets = tuple(headers)
         for path, dataset in zip(paths, datasets, strict=True):
             _complete(dataset, path.name)
         if "frames" not in case.geometry.header:
@@ -69,20 +76,6 @@ def source_images(case: Case, source: Path) -> SourceImages:
         frames = tuple(int(n) for n in case.geometry.header["frames"])
         _keep(datasets[0], frames)
         return SourceImages(datasets, frames)
-
-
-def _paths(case: Case, source: Path) -> list[Path]:
-    if not source.exists():
-        raise ImageReadError(f"'{source}' does not exist", "the DICOM file or folder of the case")
-    if case.source.format == "dicom-series":
-        return series_files(source, case.source.sha256, Limits()) if source.is_dir() else []
-    files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.name == case.source.name)
-    return [path for path in files if sha256(path) == case.source.sha256][:1]
-
-
-def _header(path: Path) -> Any:
-    with path.open("rb") as file:
-        return load(file, path.name, Limits(), stop_before_pixels=True)
 
 
 def _complete(dataset: Any, name: str) -> None:
@@ -189,7 +182,9 @@ def write_dicom_seg(path: Path, masks: Mapping[str, NDArray[np.bool_]], case: Ca
     images = source_images(case, source)
     if case.kind == "volume" and not images.datasets[0].get("FrameOfReferenceUID"):
         raise GeometryError("the source has no FrameOfReferenceUID", "one, to place a volume in the patient", REMEDY)
-    pixels = _frames(masks, case)
+    stored = [to_source(mask, case.geometry) for mask in masks.values()]
+    # Slices in the order of the source index k, rows, columns, segments.
+    pixels = np.stack([one[None] if one.ndim == 2 else one for one in stored], axis=-1).astype(np.uint8)
     with decoding(Path(source), "the source of a segmentation", REMEDY):
         segmentation = package.seg.Segmentation(
             source_images=list(images.datasets),
@@ -217,12 +212,6 @@ def write_dicom_seg(path: Path, masks: Mapping[str, NDArray[np.bool_]], case: Ca
         stream = io.BytesIO()
         segmentation.save_as(stream)
     return write_bytes(path, stream.getvalue())
-
-
-def _frames(masks: Mapping[str, NDArray[np.bool_]], case: Case) -> NDArray[np.uint8]:
-    """uint8 (slices in the order of the source index k, rows, columns, segments)."""
-    stored = [to_source(mask, case.geometry) for mask in masks.values()]
-    return np.stack([one[None] if one.ndim == 2 else one for one in stored], axis=-1).astype(np.uint8)
 
 
 def _renumber(segmentation: Any, images: SourceImages) -> None:

@@ -7,12 +7,9 @@ volume.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from numpy.typing import NDArray
 
 from unireason.core.errors import FormatError, GeometryError, ImageReadError
 from unireason.core.types import Affine, Case, Source
@@ -20,7 +17,6 @@ from unireason.core.types import Affine, Case, Source
 from .dicom import KEYWORDS, Member, choose, file_members, read_dicom, read_parts, volumes
 from .dicom_values import (
     FrameHeader,
-    Scale,
     Slices,
     display_notes,
     frame_count,
@@ -37,26 +33,10 @@ from .reader import DICOM_HEAD, Limits, ReadOptions, decoding, file_bytes, file_
 
 _TAGS = (
     *sorted(KEYWORDS),
-    "SOPClassUID",
-    "SeriesInstanceUID",
-    "ManufacturerModelName",
-    "Rows",
-    "Columns",
-    "NumberOfFrames",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "ModalityLUTSequence",
-    "WindowCenter",
-    "WindowWidth",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-    "ConcatenationUID",
+    *("SOPClassUID", "SeriesInstanceUID", "ManufacturerModelName", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"),
+    *("PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope"),
+    *("RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth", "SharedFunctionalGroupsSequence"),
+    *("PerFrameFunctionalGroupsSequence", "ConcatenationUID"),
 )
 _SUFFIXES = (".dcm", ".ima", ".dicom")
 
@@ -127,8 +107,10 @@ def series_files(folder: Path, digest: str, limits: Limits) -> list[Path]:
 
 
 def _scan(folder: Path, limits: Limits) -> tuple[list[Member], int]:
-    members, ignored = list[Member](), 0
-    files = list(_files(folder))
+    members, ignored, files = list[Member](), 0, list[Path]()
+    for base, folders, names in os.walk(folder):
+        folders.sort()
+        files += [Path(base, name) for name in sorted(names) if not name.startswith(".")]
     limits.check("max_files", len(files), f"the folder '{folder.name}'")
     for path in files:
         entry = _entry(path, limits)
@@ -138,14 +120,6 @@ def _scan(folder: Path, limits: Limits) -> tuple[list[Member], int]:
             with decoding(path, "DICOM"):
                 members.extend(file_members(entry.header, path.name, entry))
     return members, ignored
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for base, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(base, name)
 
 
 def _entry(path: Path, limits: Limits) -> _Entry | None:
@@ -182,10 +156,24 @@ def _volume(folder: Path, stack: list[_Entry], affine: Affine, options: ReadOpti
     limits.check("max_voxels", len(stack) * stack[0].shape[0] * stack[0].shape[1], name)
     slices, scales, digests = Slices(len(stack)), [], []
     for k, entry in enumerate(stack):
-        values, scale, digest = _slice(entry, limits)
-        slices.put(k, values, f"'{entry.path.name}'")
+        own = entry.path.name
+        content = file_bytes(entry.path, limits)  # read once
+        with decoding(entry.path, "DICOM"):
+            limits.check("max_pixels", entry.shape[0] * entry.shape[1], f"'{own}'")
+            values = plain_values(entry.header, content, entry.data_at)
+            if values is not None:
+                scale = scale_of(FrameHeader(entry.header))
+                values = scale.apply(values)
+            else:
+                dataset = parse(content, own, limits)
+                if frame_count(dataset, own, limits) != 1:
+                    raise GeometryError(
+                        f"'{own}' is one of several files and has several frames", "one frame a file", "read it alone"
+                    )
+                values, scale = frame_values(dataset, 0)
+        slices.put(k, values, f"'{own}'")
         scales.append(scale)
-        digests.append(digest)
+        digests.append(sha256(content))
     volume = slices.array()
     geometry = volume_geometry((volume.shape[2], volume.shape[1], volume.shape[0]), affine)
     marks = {made_by(entry.header) for entry in stack}
@@ -195,19 +183,3 @@ def _volume(folder: Path, stack: list[_Entry], affine: Affine, options: ReadOpti
         window = stored_window(FrameHeader(stack[0].header), scales[0])
     pixels = to_canonical(volume, geometry)
     return Case(pixels, "volume", geometry, modality, source, window, (*notes, *display_notes(scales[0])))
-
-
-def _slice(entry: _Entry, limits: Limits) -> tuple[NDArray[Any], Scale, str]:
-    """One file, read once: its real values, how they came about, and its hash."""
-    name = entry.path.name
-    content = file_bytes(entry.path, limits)
-    with decoding(entry.path, "DICOM"):
-        limits.check("max_pixels", entry.shape[0] * entry.shape[1], f"'{name}'")
-        stored = plain_values(entry.header, content, entry.data_at)
-        if stored is not None:
-            scale = scale_of(FrameHeader(entry.header))
-            return scale.apply(stored), scale, sha256(content)
-        dataset = parse(content, name, limits)
-        if frame_count(dataset, name, limits) != 1:
-            raise GeometryError(f"'{name}' is one of several files and has several frames", "one frame a file", "read it alone")
-        return *frame_values(dataset, 0), sha256(content)

@@ -50,6 +50,8 @@ def write_dicom_report(path: Path, statistics: Mapping[str, Statistics], case: C
         UniReasonError: If the file cannot be written.
     """
     package = highdicom()
+    from pydicom.uid import generate_uid
+
     told = {label: values for label, values in statistics.items() if values["voxels"]}
     if not told:
         raise FormatError("no region with a voxel to be reported", "at least one")
@@ -58,26 +60,53 @@ def write_dicom_report(path: Path, statistics: Mapping[str, Statistics], case: C
             "the case has no voxel size", "one, to give sizes in millimetres", "write the statistics as JSON instead"
         )
     images = source_images(case, source)
-    segments = _segments(Path(segmentation), images)
+    segments = _Segments(Path(segmentation), images)
     missing = [label for label in told if label not in segments.numbers]
     if missing:
         raise FormatError(f"the segmentation has no segment {missing}", f"some of {list(segments.numbers)}")
     with decoding(Path(source), "the source of a report", REMEDY):
         groups = [_group(package, label, values, case, images, segments) for label, values in told.items()]
+        device = package.sr.DeviceObserverIdentifyingAttributes(
+            uid=generate_uid(entropy_srcs=["unireason", __version__]), name="UniReason", model_name=f"unireason {__version__}"
+        )
+        observer = package.sr.ObserverContext(observer_type=_code("Device", "DCM"), observer_identifying_attributes=device)
         content = package.sr.MeasurementReport(
-            observation_context=_context(package), procedure_reported=_code("ImagingProcedure"), imaging_measurements=groups
+            observation_context=package.sr.ObservationContext(observer_device_context=observer),
+            procedure_reported=_code("ImagingProcedure"),
+            imaging_measurements=groups,
         )
         stream = io.BytesIO()
-        _document(package, content, images, segments.dataset).save_as(stream)
+        package.sr.ComprehensiveSR(
+            evidence=[*images.datasets, segments.dataset],
+            content=content[0],
+            series_instance_uid=package.UID(),
+            series_number=series_number(images) + 1,
+            sop_instance_uid=package.UID(),
+            instance_number=1,
+            manufacturer="UniReason",
+            manufacturer_model_name="unireason",
+            software_versions=__version__,
+            series_description=PURPOSE,
+            content_qualification="RESEARCH",
+            specific_character_set="ISO_IR 192",
+        ).save_as(stream)
     return write_bytes(path, stream.getvalue())
 
 
 class _Segments:
     """A segmentation read back: numbers of its segments by label, and its frames."""
 
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-        self.numbers = {str(item.SegmentLabel): int(item.SegmentNumber) for item in dataset.SegmentSequence}
+    def __init__(self, path: Path, images: SourceImages) -> None:
+        import pydicom
+
+        with decoding(path, "a DICOM segmentation"):
+            self.dataset = pydicom.dcmread(path, stop_before_pixels=True)
+            self.numbers = {str(item.SegmentLabel): int(item.SegmentNumber) for item in self.dataset.SegmentSequence}
+            series = str(self.dataset.ReferencedSeriesSequence[0].SeriesInstanceUID)
+        if series != str(images.datasets[0].SeriesInstanceUID):
+            raise FormatError(
+                f"'{path.name}' segments the series {series}", f"{images.datasets[0].SeriesInstanceUID}, that of the case"
+            )
 
     def frame(self, number: int) -> int:
         """The first frame of a segment, counted from 1."""
@@ -88,20 +117,6 @@ class _Segments:
             if int(holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber) == number:
                 return n
         raise FormatError(f"segment {number} of the segmentation has no frame", "one with a voxel")
-
-
-def _segments(path: Path, images: SourceImages) -> _Segments:
-    import pydicom
-
-    with decoding(path, "a DICOM segmentation"):
-        dataset = pydicom.dcmread(path, stop_before_pixels=True)
-        segments = _Segments(dataset)
-        series = str(dataset.ReferencedSeriesSequence[0].SeriesInstanceUID)
-    if series != str(images.datasets[0].SeriesInstanceUID):
-        raise FormatError(
-            f"'{path.name}' segments the series {series}", f"{images.datasets[0].SeriesInstanceUID}, that of the case"
-        )
-    return segments
 
 
 def _group(package: Any, label: str, values: Statistics, case: Case, images: SourceImages, segments: _Segments) -> Any:
@@ -151,33 +166,6 @@ def _intensity(case: Case) -> tuple[Any, Any]:
     if case.modality == "MR":
         return codes.DCM.MRSignalIntensity, _unit("NoUnits")
     return Code("pixel-value", "99UNIREASON", "Pixel value"), _unit("NoUnits")
-
-
-def _context(package: Any) -> Any:
-    from pydicom.uid import generate_uid
-
-    device = package.sr.DeviceObserverIdentifyingAttributes(
-        uid=generate_uid(entropy_srcs=["unireason", __version__]), name="UniReason", model_name=f"unireason {__version__}"
-    )
-    observer = package.sr.ObserverContext(observer_type=_code("Device", "DCM"), observer_identifying_attributes=device)
-    return package.sr.ObservationContext(observer_device_context=observer)
-
-
-def _document(package: Any, content: Any, images: SourceImages, segmentation: Any) -> Any:
-    return package.sr.ComprehensiveSR(
-        evidence=[*images.datasets, segmentation],
-        content=content[0],
-        series_instance_uid=package.UID(),
-        series_number=series_number(images) + 1,
-        sop_instance_uid=package.UID(),
-        instance_number=1,
-        manufacturer="UniReason",
-        manufacturer_model_name="unireason",
-        software_versions=__version__,
-        series_description=PURPOSE,
-        content_qualification="RESEARCH",
-        specific_character_set="ISO_IR 192",
-    )
 
 
 def _code(name: str, scheme: str = "SCT") -> Any:

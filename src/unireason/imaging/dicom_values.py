@@ -257,8 +257,7 @@ def _check_streams(dataset: Any, name: str, frames: int) -> None:
         if size != expected:
             told = "no readable size" if size is None else f"{size[1]} x {size[0]} pixels of {size[2]} samples"
             raise ImageReadError(
-                f"'{name}' has a compressed frame of {told}",
-                f"{expected[1]} x {expected[0]} of {expected[2]} as in its header",
+                f"'{name}' has a compressed frame of {told}", f"{expected[1]} x {expected[0]} of {expected[2]} as in its header"
             )
     if found < frames:
         raise ImageReadError(f"'{name}' holds {found} compressed frames", f"{frames}", "copy it again")

@@ -4,7 +4,9 @@ Indices are continuous and voxel ``n`` covers ``[n, n + 1)`` in every index spac
 extent and all three index spaces differ by a factor, a permutation and a mirror only. The patient's millimetres follow from
 the affine at voxel centres: ``world = affine_lps . (u - 0.5)``.
 
-This file knows nothing about files or pixels.
+Every map takes and gives 2 numbers (a box 4, lower corner first) for an image and 3 (6) for a volume; x, y, z along the canonical
+axes, i, j, k in the file's own order. Another count, an empty model frame, or a case without the affine that is needed is a
+GeometryError. This file knows nothing about files or pixels.
 
 Source: DICOM PS3.3 C.7.6.2 (Image Plane Module): row and column directions, position of the first pixel's centre.
 """
@@ -22,26 +24,14 @@ from numpy.typing import NDArray
 from unireason.core.errors import GeometryError
 from unireason.core.types import Affine, Box, Box2D, Box3D, Frame, Geometry
 
-# --- Exact maps between the model frame, the canonical array, the file's own index space and the patient.
-
-
 Point = tuple[float, ...]
 Coords = Sequence[float] | Box
 
 
 def canonical_axes(affine_lps: Affine) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-    """Which source axis lies nearest to each LPS axis, and whether it runs against it.
+    """Which source axis lies nearest to each LPS axis (x, y, z in turn), and whether it must be mirrored: ``order`` and ``flips``.
 
     The assignment with the largest sum of absolute direction cosines wins; of equals, the first in index order.
-
-    Args:
-        affine_lps: (4, 4) source index to LPS millimetres, with three independent columns.
-
-    Returns:
-        ``order`` and ``flips`` as in `Geometry`: for x, y, z in turn the source axis and True if it must be mirrored.
-
-    Raises:
-        GeometryError: If the columns are not finite or not independent.
     """
     directions = np.asarray(affine_lps, float)[:3, :3]
     sound = bool((np.abs(affine_lps) < 1e12).all())
@@ -58,18 +48,9 @@ def canonical_axes(affine_lps: Affine) -> tuple[tuple[int, ...], tuple[bool, ...
 def volume_geometry(
     source_shape: Sequence[int], affine_lps: Affine | None, spacing_mm: Sequence[float] | None = None
 ) -> Geometry:
-    """Geometry of a volume from its own sizes and affine.
+    """Geometry of a volume whose canonical axes lie nearest to L, P, S, from its sizes (i, j, k) and its affine.
 
-    Args:
-        source_shape: Sizes along the file's index axes (i, j, k).
-        affine_lps: (4, 4) source index to LPS millimetres. None leaves axes as they are: x = i, y = j, z = k.
-        spacing_mm: Voxel sizes along i, j, k; used only without an affine.
-
-    Returns:
-        The geometry whose canonical axes lie nearest to L, P, S.
-
-    Raises:
-        GeometryError: If the affine is degenerate.
+    Without an affine axes stay as they are, x = i, y = j, z = k, and ``spacing_mm`` tells the voxel sizes along them.
     """
     sizes = tuple(int(n) for n in source_shape)
     if affine_lps is None:
@@ -91,15 +72,7 @@ def volume_geometry(
 
 
 def to_canonical(array: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
-    """View an array given in the file's index order along the canonical axes.
-
-    Args:
-        array: Axes slowest first: (k, j, i) for a volume, (y, x[, channel]) for an image.
-        geometry: Whose ``order`` and ``flips`` apply.
-
-    Returns:
-        A view, (Z, Y, X) or (Y, X[, channel]).
-    """
+    """View an array in file order, (k, j, i) or (y, x[, channel]), along the canonical axes: (Z, Y, X) or (Y, X[, channel])."""
     n = len(geometry.order)
     axes = [n - 1 - axis for axis in reversed(geometry.order)]
     view = array.transpose(*axes, *range(n, array.ndim))
@@ -107,15 +80,7 @@ def to_canonical(array: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
 
 
 def to_source(array: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
-    """View a canonical array (a mask, say) in the file's own index order: the inverse of `to_canonical`.
-
-    Args:
-        array: (Z, Y, X) or (Y, X[, channel]).
-        geometry: Whose ``order`` and ``flips`` are undone.
-
-    Returns:
-        A view with axes slowest first: (k, j, i), or (y, x[, channel]).
-    """
+    """View a canonical array, such as a mask, in the file's own order, slowest axis first: the inverse of `to_canonical`."""
     n = len(geometry.order)
     view = array[tuple(slice(None, None, -1 if flip else 1) for flip in reversed(geometry.flips))]
     axes = [n - 1 - axis for axis in reversed(geometry.order)]
@@ -123,18 +88,7 @@ def to_source(array: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
 
 
 def canonical_to_voxel(point: Sequence[float], geometry: Geometry) -> Point:
-    """Canonical continuous index (x, y[, z]) to the file's index (i, j[, k]).
-
-    Args:
-        point: 2 numbers for an image, 3 for a volume.
-        geometry: Of the case.
-
-    Returns:
-        The same place in the file's own index order.
-
-    Raises:
-        GeometryError: If the count of numbers is wrong.
-    """
+    """Canonical continuous index (x, y[, z]) to the file's index (i, j[, k])."""
     _count(point, len(geometry.order))
     voxel = [0.0] * len(point)
     for value, axis, flip in zip(point, geometry.order, geometry.flips, strict=True):
@@ -143,18 +97,7 @@ def canonical_to_voxel(point: Sequence[float], geometry: Geometry) -> Point:
 
 
 def voxel_to_canonical(point: Sequence[float], geometry: Geometry) -> Point:
-    """The file's continuous index (i, j[, k]) to the canonical one (x, y[, z]).
-
-    Args:
-        point: 2 numbers for an image, 3 for a volume.
-        geometry: Of the case.
-
-    Returns:
-        The same place along the canonical axes.
-
-    Raises:
-        GeometryError: If the count of numbers is wrong.
-    """
+    """The file's continuous index (i, j[, k]) to the canonical one (x, y[, z])."""
     _count(point, len(geometry.order))
     return tuple(
         geometry.source_shape[axis] - point[axis] if flip else float(point[axis])
@@ -163,73 +106,26 @@ def voxel_to_canonical(point: Sequence[float], geometry: Geometry) -> Point:
 
 
 def canonical_box_to_voxel(box: Coords, geometry: Geometry) -> Point:
-    """A canonical box in the file's own index space.
-
-    Args:
-        box: (x1, y1, x2, y2) or (x1, y1, z1, x2, y2, z2), canonical continuous indices.
-        geometry: Of the case.
-
-    Returns:
-        (x1, y1, x2, y2) in source pixels or (i1, j1, k1, i2, j2, k2), lower corner first on every axis.
-
-    Raises:
-        GeometryError: If box and geometry differ in dimension.
-    """
+    """A canonical box in the file's own index space: source pixels, or i, j, k."""
     low, high = _corners(box, len(geometry.order))
     return _ordered(canonical_to_voxel(low, geometry), canonical_to_voxel(high, geometry))
 
 
 def model_to_canonical(point: Sequence[float], frame: Frame, geometry: Geometry) -> Point:
-    """A place of the model frame along the canonical axes.
-
-    Args:
-        point: (x, y) in model pixels, in a volume (x, y, z) with z in model slices.
-        frame: The model frame.
-        geometry: Of the case.
-
-    Returns:
-        The same place as canonical continuous index.
-
-    Raises:
-        GeometryError: If the count of numbers is wrong, or the frame is empty.
-    """
+    """A place of the model frame (model pixels; z in model slices) as canonical continuous index."""
     _count(point, len(geometry.order))
     return tuple(float(v * f) for v, f in zip(point, _factors(frame, geometry), strict=True))
 
 
 def model_to_voxel(box: Coords, frame: Frame, geometry: Geometry) -> Point:
-    """A box of the model frame in the file's own index space.
-
-    Args:
-        box: (x1, y1, x2, y2) or (x1, y1, z1, x2, y2, z2) in model pixels and slices, half-open.
-        frame: The model frame.
-        geometry: Of the case.
-
-    Returns:
-        (x1, y1, x2, y2) in source pixels or (i1, j1, k1, i2, j2, k2), continuous, lower corner first on every axis.
-
-    Raises:
-        GeometryError: If box, frame and geometry differ in dimension, or the frame is empty.
-    """
+    """A half-open box of the model frame (pixels and slices) in the file's own continuous index space."""
     corners = _corners(box, len(geometry.order))
     low, high = (model_to_canonical(corner, frame, geometry) for corner in corners)
     return canonical_box_to_voxel((*low, *high), geometry)
 
 
 def voxel_to_model(box_voxel: Coords, frame: Frame, geometry: Geometry) -> Point:
-    """A box of the file's index space in the model frame: the inverse of `model_to_voxel`.
-
-    Args:
-        box_voxel: (x1, y1, x2, y2) or (i1, j1, k1, i2, j2, k2), continuous half-open.
-        frame: The model frame.
-        geometry: Of the case.
-
-    Returns:
-        (x1, y1, x2, y2) or (x1, y1, z1, x2, y2, z2) in model pixels and slices, not rounded.
-
-    Raises:
-        GeometryError: If box, frame and geometry differ in dimension, or the frame is empty.
-    """
+    """A box of the file's index space in the model frame, not rounded: the inverse of `model_to_voxel`."""
     low, high = _corners(box_voxel, len(geometry.order))
     factors = _factors(frame, geometry)
     ends = [tuple(v / f for v, f in zip(voxel_to_canonical(corner, geometry), factors, strict=True)) for corner in (low, high)]
@@ -237,18 +133,7 @@ def voxel_to_model(box_voxel: Coords, frame: Frame, geometry: Geometry) -> Point
 
 
 def voxel_to_world(point: Sequence[float], geometry: Geometry) -> Point:
-    """Patient position of a continuous source index.
-
-    Args:
-        point: (i, j, k), or (x, y) of an image, which stands for the middle of its plane.
-        geometry: Of the case.
-
-    Returns:
-        (x, y, z) in LPS millimetres.
-
-    Raises:
-        GeometryError: If the case has no affine or the count of numbers is wrong.
-    """
+    """Patient position (x, y, z), LPS millimetres, of a continuous source index; (x, y) of an image is the middle of its plane."""
     _count(point, len(geometry.order))
     index = np.array([*point, 0.5][:3], float) - 0.5
     affine = _affine(geometry)
@@ -256,18 +141,7 @@ def voxel_to_world(point: Sequence[float], geometry: Geometry) -> Point:
 
 
 def world_to_voxel(point_mm: Sequence[float], geometry: Geometry) -> Point:
-    """Continuous source index of a patient position: the inverse of `voxel_to_world`.
-
-    Args:
-        point_mm: (x, y, z) in LPS millimetres.
-        geometry: Of the case.
-
-    Returns:
-        (i, j, k); for an image (x, y), the foot of the point on its plane.
-
-    Raises:
-        GeometryError: If the case has no affine or there are not three numbers.
-    """
+    """Continuous source index of a patient position (x, y, z) in LPS millimetres; for an image the foot of the point on its plane."""
     _count(point_mm, 3)
     affine = _affine(geometry)
     index = np.linalg.solve(affine[:3, :3], np.asarray(point_mm, float) - affine[:3, 3]) + 0.5
@@ -275,19 +149,9 @@ def world_to_voxel(point_mm: Sequence[float], geometry: Geometry) -> Point:
 
 
 def voxel_to_world_bounds(box_voxel: Coords, geometry: Geometry) -> Point | None:
-    """Axis-aligned patient bounds of a box: the extremes of its eight corners.
+    """Axis-aligned patient bounds (x1, y1, z1, x2, y2, z2) in LPS millimetres of the eight corners of a box; None without an affine.
 
     An image is taken as one slice thick, index [0, 1) along its normal.
-
-    Args:
-        box_voxel: (x1, y1, x2, y2) or (i1, j1, k1, i2, j2, k2), continuous half-open.
-        geometry: Of the case.
-
-    Returns:
-        (x1, y1, z1, x2, y2, z2) in LPS millimetres; None if the case has no affine.
-
-    Raises:
-        GeometryError: If the box has another dimension than the case.
     """
     low, high = _corners(box_voxel, len(geometry.order))
     if geometry.affine_lps is None:
@@ -338,15 +202,8 @@ _UNEVEN = 0.1  # share of the slice distance by which a slice may be off the eve
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plane:
-    """Where one slice lies.
-
-    Attributes:
-        name: File or frame, for messages.
-        position_mm: (3,) LPS centre of the first pixel.
-        row: (3,) unit vector along increasing column index (i).
-        column: (3,) unit vector along increasing row index (j).
-        spacing_mm: Pixel distance along i and j.
-        thickness_mm: Slice thickness; 0 if not stored.
+    """Where one slice lies: LPS centre of its first pixel, unit vectors (3,) along rising column and row index (i and j), and their pixel
+    distances; the thickness is 0 if not stored. The name is that of a file or frame, for messages.
     """
 
     name: str
@@ -372,17 +229,7 @@ class Plane:
 
 
 def plane(name: str, position: Any, orientation: Any, spacing: Any, thickness: Any = None) -> Plane:
-    """A plane from DICOM values.
-
-    Args:
-        name: File or frame, for messages.
-        position: ImagePositionPatient, three numbers.
-        orientation: ImageOrientationPatient, six numbers.
-        spacing: PixelSpacing: distance between rows, then between columns.
-        thickness: SliceThickness or None.
-
-    Returns:
-        The plane.
+    """A plane from DICOM's ImagePositionPatient, ImageOrientationPatient, PixelSpacing (between rows, then columns), SliceThickness.
 
     Raises:
         GeometryError: If a value is missing, not finite, or the directions are not perpendicular unit vectors.
@@ -401,20 +248,7 @@ def plane(name: str, position: Any, orientation: Any, spacing: Any, thickness: A
 
 
 def numbers(value: Any, count: int, name: str, what: str) -> NDArray[np.float64]:
-    """``count`` finite numbers.
-
-    Args:
-        value: A DICOM multi-value, or None.
-        count: How many there must be.
-        name: File or frame, for the message.
-        what: Keyword, for the message.
-
-    Returns:
-        (count,) array.
-
-    Raises:
-        GeometryError: If they are missing, more or fewer, or not finite.
-    """
+    """``count`` finite numbers of a DICOM multi-value; a GeometryError if they are missing, more or fewer, or not finite."""
     values = np.atleast_1d(np.array([] if value is None or value == "" else value, float))
     if values.shape != (count,) or not np.isfinite(values).all():
         raise GeometryError(f"{name} has {what} {value}", f"{count} numbers", "read a single file, or convert it to NIfTI")
@@ -453,17 +287,9 @@ def place_labels(planes: Sequence[Plane]) -> list[int]:
 
 
 def stack_planes(planes: Sequence[Plane]) -> tuple[list[int], Affine, tuple[str, ...]]:
-    """Order planes along their normal and check that they make one regular volume.
+    """Order planes of one orientation along their normal: their indices in slice order, the affine of the stack and notes.
 
-    Args:
-        planes: At least one, of one orientation.
-
-    Returns:
-        Indices into ``planes`` in slice order, the affine (4, 4) of the stack to LPS millimetres, and notes.
-
-    Raises:
-        GeometryError: If planes are copies of each other, a slice is missing, distances are uneven, the gantry was tilted, or
-            directions or pixel spacings drift from plane to plane.
+    Copies, missing slices, uneven distances, a tilted gantry and drifting directions or spacings are refused.
     """
     along = np.array([p.position_mm @ planes[0].normal for p in planes])
     order = [int(n) for n in np.argsort(along, kind="stable")]
@@ -478,13 +304,7 @@ def stack_planes(planes: Sequence[Plane]) -> tuple[list[int], Affine, tuple[str,
         )
     if len(planes) == 1:
         return order, first.affine(first.normal * (first.thickness_mm or 1.0)), ()
-    _check_distances([planes[n].name for n in order], along[order], _same_mm(planes))
-    _check_tilt(planes[order[0]], [planes[n] for n in order])
-    step = (last.position_mm - first.position_mm) / (len(planes) - 1)
-    return order, first.affine(step), ()
-
-
-def _check_distances(names: Sequence[str], along: NDArray[np.float64], same_mm: float) -> None:
+    names, along, same_mm = [planes[n].name for n in order], along[order], _same_mm(planes)
     steps = np.diff(along)
     copies = [f"{names[n]} and {names[n + 1]}" for n in np.flatnonzero(steps <= same_mm).tolist()]
     if copies:
@@ -512,10 +332,7 @@ def _check_distances(names: Sequence[str], along: NDArray[np.float64], same_mm: 
             "an even distance",
             "resample the series to even slices, e.g. by converting it to NIfTI with a tool that does so",
         )
-
-
-def _check_tilt(first: Plane, planes: Sequence[Plane]) -> None:
-    shifts = np.array([p.position_mm for p in planes]) - first.position_mm
+    shifts = np.array([planes[n].position_mm for n in order]) - first.position_mm
     along = shifts @ first.normal
     beside = np.linalg.norm(shifts - along[:, None] * first.normal, axis=1)
     worst = int(beside.argmax())
@@ -526,3 +343,5 @@ def _check_tilt(first: Plane, planes: Sequence[Plane]) -> None:
             "slices stacked along their normal",
             "correct the tilt first, e.g. by converting the series with dcm2niix, and read the NIfTI",
         )
+    step = (last.position_mm - first.position_mm) / (len(planes) - 1)
+    return order, first.affine(step), ()

@@ -24,9 +24,6 @@ from .nifti import NiftiHeader, read_header, read_values
 from .raster import picture_case
 from .reader import BackgroundHash, Limits, ReadOptions, check_unpacked, decoding, file_size, sha256_of_files
 
-# --- The text headers of NRRD and MetaImage, judged before the native decoder sees the file.
-
-
 _LONGEST = 2**16  # bytes of header looked at
 _DEFLATE_LIMIT = 1032
 _UNPLACED = ("no orientation in the header: axes taken as LPS",)
@@ -281,30 +278,19 @@ class _ItkMemory:
         self.__array_interface__ = {**view.__array_interface__, "data": (view.__array_interface__["data"][0], True)}
 
 
-def _shared(image: Any) -> NDArray[Any]:
-    import SimpleITK
-
-    return np.asarray(_ItkMemory(image, SimpleITK.GetArrayViewFromImage(image)))
-
-
-def _image(path: Path, kind: str) -> Any:
-    import SimpleITK
-
-    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
-    reader = SimpleITK.ImageFileReader()
-    reader.SetImageIO(kind)
-    reader.SetFileName(str(path))
-    return reader.Execute()
-
-
 def _read_itk(path: Path, kind: str, header: TextHeader, options: ReadOptions) -> Case:
-    io = {"nrrd": "NrrdImageIO", "metaimage": "MetaImageIO"}[kind]
+    import SimpleITK
+
     digests = [BackgroundHash(file) for file in dict.fromkeys((path, header.data))]
     count = 1 if header.listed is None else header.sizes[header.listed]
     frame = options.pick(count, f"'{path.name}' ({len(header.sizes)}-D)")
     with decoding(path, "NRRD" if kind == "nrrd" else "MetaImage"):
-        image = _image(path, io)
-        stored = _shared(image)
+        SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+        reader = SimpleITK.ImageFileReader()
+        reader.SetImageIO("NrrdImageIO" if kind == "nrrd" else "MetaImageIO")
+        reader.SetFileName(str(path))
+        image = reader.Execute()
+        stored = np.asarray(_ItkMemory(image, SimpleITK.GetArrayViewFromImage(image)))
         if header.packed is not None:
             check_unpacked(header.data, header.packed, stored, header.length)
     # ITK takes an axis that is a list for the values of one voxel, which come first in the file and last in the array.
@@ -353,20 +339,15 @@ def _placed(
         raise ImageReadError(f"'{source.name}' holds values of type {stored.dtype}", "real numbers")
     notes = notes if count == 1 else (*notes, f"frame {frame} of {count}")
     if stored.ndim == 3:
-        return _volume(stored, volume_geometry(stored.shape[::-1], _itk_affine(image)), source, options, notes)
+        n = image.GetDimension()
+        affine = np.eye(4)  # of the first three axes
+        affine[:3, :3] = (np.reshape(image.GetDirection(), (n, n)) * np.array(image.GetSpacing()))[:3, :3]
+        affine[:3, 3] = image.GetOrigin()[:3]
+        return _volume(stored, volume_geometry(stored.shape[::-1], affine), source, options, notes)
     case = picture_case(stored, source, options, notes=notes)
     steps = options.spacing_mm[:2] if options.spacing_mm else tuple(float(s) for s in image.GetSpacing())
     placement = {"origin": tuple(image.GetOrigin()), "direction": tuple(image.GetDirection())}
     return replace(case, geometry=replace(case.geometry, spacing_mm=steps, header=placement))
-
-
-def _itk_affine(image: Any) -> NDArray[np.float64]:
-    """(4, 4) index to LPS millimetres of the first three axes."""
-    n = image.GetDimension()
-    affine = np.eye(4)
-    affine[:3, :3] = (np.reshape(image.GetDirection(), (n, n)) * np.array(image.GetSpacing()))[:3, :3]
-    affine[:3, 3] = image.GetOrigin()[:3]
-    return affine
 
 
 def _volume(stored: NDArray[Any], geometry: Geometry, source: Source, options: ReadOptions, notes: tuple[str, ...]) -> Case:

@@ -100,14 +100,20 @@ def parsed(fields: dict[str, Any], name: str, limits: Limits) -> NiftiHeader:
     sizes = (lengths[0], lengths[1], lengths[2])
     frames = int(np.prod(lengths[3:], dtype=object)) if dim[0] > 3 else 1
     limits.check("max_voxels", sizes[0] * sizes[1] * sizes[2], f"'{name}' ({' x '.join(map(str, sizes))})")
-    _check_type(fields, name)
+    code, bits = fields["datatype"][0], fields["bitpix"][0]
+    if code not in _CODES or 8 * int(_CODES[code][1]) != bits:
+        raise ImageReadError(
+            f"'{name}' has data type {code} with {bits} bits",
+            "plain integers or floats of at most 64 bits, one value a voxel",
+            "convert colour or complex data to one real channel",
+        )
     affine, notes = _affine(fields, name)
     slope, intercept = fields["scl"]
     used = bool(np.isfinite(slope) and slope != 0)
     if used and not np.isfinite(intercept):
         raise ImageReadError(f"'{name}' rescales its values by {slope:g} and {intercept}", "finite numbers", "repair the header")
     scale = (slope, intercept) if used and (slope, intercept) != (1.0, 0.0) else None
-    stored = np.dtype(fields["order"] + _CODES[fields["datatype"][0]])
+    stored = np.dtype(fields["order"] + _CODES[code])
     placement = {key: fields[key] for key in _PLACEMENT}
     if scale is not None and stored.kind in "iu":
         placement["step"] = (abs(slope),)
@@ -220,16 +226,6 @@ def _convertible(name: str, what: str, endings: tuple[str, ...]) -> ImageReadErr
     )
 
 
-def _check_type(fields: dict[str, Any], name: str) -> None:
-    code, bits = fields["datatype"][0], fields["bitpix"][0]
-    if code not in _CODES or 8 * int(_CODES[code][1]) != bits:
-        raise ImageReadError(
-            f"'{name}' has data type {code} with {bits} bits",
-            "plain integers or floats of at most 64 bits, one value a voxel",
-            "convert colour or complex data to one real channel",
-        )
-
-
 def _affine(values: dict[str, Any], name: str) -> tuple[Affine, tuple[str, ...]]:
     """The sform if it has a code, else the qform, else axes assumed to be LPS (as ITK does)."""
     qform_code, sform_code = values["codes"]
@@ -253,11 +249,7 @@ def _affine(values: dict[str, Any], name: str) -> tuple[Affine, tuple[str, ...]]
         else:
             affine[:3, :3] = np.diag(steps)
             notes = ("no form codes: axes taken as LPS (x left, y back, z head)",)
-    return _in_millimetres(affine, values["units"][0], notes)
-
-
-def _in_millimetres(affine: Affine, units: int, notes: tuple[str, ...]) -> tuple[Affine, tuple[str, ...]]:
-    factor = {1: 1000.0, 3: 0.001}.get(units & 7, 1.0)
+    factor = {1: 1000.0, 3: 0.001}.get(values["units"][0] & 7, 1.0)
     affine[:3] *= factor
     return affine, notes if factor == 1.0 else (*notes, "lengths converted to millimetres")
 

@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 from unireason.core.errors import FormatError, GeometryError
 from unireason.core.types import Case, Frame, Stack
 
-# --- From real intensities to the 256 grey levels that a network or a reader sees.
-
-
 PRESETS: dict[str, tuple[float, float]] = {
     "soft-tissue": (40.0, 400.0),
     "lung": (-600.0, 1500.0),
@@ -271,20 +268,10 @@ def coverage(slices: int, depth: int) -> tuple[tuple[int, int], ...]:
 
 
 def native_region(stack: Stack, frame: Frame, slice_index: int, rect: tuple[float, float, float, float]) -> NDArray[np.uint8]:
-    """Full-resolution pixels behind a rectangle of the model frame, for crops with more detail than the model saw.
+    """Full-resolution pixels, uint8 (h, w) or (h, w, 3), behind a rectangle of the model frame: more detail than the model saw.
 
-    Args:
-        stack: The serialized case.
-        frame: The model frame in which ``rect`` is written.
-        slice_index: Model slice, 0 for an image.
-        rect: (x1, y1, x2, y2) in model pixels, half-open; cut to the frame.
-
-    Returns:
-        uint8 (h, w) or (h, w, 3): every canonical pixel that the rectangle touches, at least one; for a volume the mean of
-        the canonical slices that the model slice covers.
-
-    Raises:
-        GeometryError: If there is no such slice.
+    ``rect`` is half-open (x1, y1, x2, y2) in model pixels, cut to the frame: every canonical pixel that it touches, at least
+    one; for a volume the mean of the canonical slices that the model slice covers.
     """
     if not 0 <= slice_index < len(stack.coverage):
         raise GeometryError(f"model slice {slice_index} was asked for", f"0 to {len(stack.coverage) - 1}")
@@ -301,21 +288,11 @@ def native_region(stack: Stack, frame: Frame, slice_index: int, rect: tuple[floa
 def published_serialize(
     volume: NDArray[Any], target_dhw: tuple[int, int, int], normalize: str = "percentile"
 ) -> NDArray[np.uint8]:
-    """What the published system makes of a bare array: a compatibility mode, not for real work.
+    """What the published system makes of a bare array, uint8 (D, H, W): a compatibility mode, not for real work.
 
     The axis whose length is nearest to the target depth is moved to the front (of equals the first), intensities are scaled to
-    0..1 by the 1st and 99th percentile or by the extremes, and the result is resized trilinearly without smoothing.
-
-    Args:
-        volume: Three axes, real numbers.
-        target_dhw: (D, H, W) of the result.
-        normalize: ``"percentile"`` or ``"minmax"``.
-
-    Returns:
-        uint8 (D, H, W).
-
-    Raises:
-        FormatError: If the array is empty or has not three axes, or ``normalize`` is unknown.
+    0..1 by the 1st and 99th percentile or by the extremes ("percentile", "minmax"), and the result is resized trilinearly without
+    smoothing.
 
     Source: behaviour recorded in the conformance cases, key ``published_serialize``.
     """

@@ -26,10 +26,6 @@ from .reader import ReadOptions, decoding, file_bytes, sha256
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-
-# --- PNG, JPEG, TIFF and BMP through Pillow: ordinary pictures without a place in the patient.
-
-
 _Found = TypeVar("_Found")
 
 _ORIENTATION_TAG = 0x0112
@@ -62,9 +58,6 @@ def read_stored(path: Path, options: ReadOptions) -> Case | None:
 
     These are the indices of a palette and greys of 1, 2 or 4 bits, which are spread over 0 to 255 to be shown. Turned like the
     picture that is shown.
-
-    Raises:
-        As `read_picture`.
     """
 
     def case(picture: Image, source: Source, options: ReadOptions, notes: tuple[str, ...]) -> Case | None:
@@ -79,12 +72,26 @@ def read_stored(path: Path, options: ReadOptions) -> Case | None:
 
 
 def _read(path: Path, options: ReadOptions, case: Callable[[Image, Source, ReadOptions, tuple[str, ...]], _Found]) -> _Found:
+    from PIL import Image
+
     content = file_bytes(path, options.limits)
     with decoding(path, "a picture"):
-        picture = _open(content)
+        with _BOUND:  # Pillow's own bound on pixels is set aside: ours is checked next, and its advice can be followed
+            bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                picture = Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "TIFF", "BMP"))
+            finally:
+                Image.MAX_IMAGE_PIXELS = bound
         with picture:
             check_pixels(picture, path.name, options)
-            notes = _choose_page(picture, path.name, options)
+            frames = getattr(picture, "n_frames", 1)
+            count = frames if picture.format == "TIFF" else 1
+            page = options.pick(count, f"'{path.name}'")
+            notes: tuple[str, ...] = ("animated: the first frame was taken",) if frames > count else ()
+            if count > 1:
+                picture.seek(page)
+                check_pixels(picture, path.name, options)
+                notes = (f"page {page} of {count}",)
             kind = "jpeg" if picture.format == "MPO" else (picture.format or "picture").lower()  # MPO: several JPEG in one
             return case(picture, Source(path.name, kind, sha256(content), made_by(picture)), options, notes)
 
@@ -97,20 +104,9 @@ def made_by(picture: Image) -> str:
 def pillow_case(
     picture: Image, source: Source, options: ReadOptions, notes: tuple[str, ...] = (), *, stored: bool = False
 ) -> Case:
-    """A Case of an open Pillow picture, as it is meant to be shown; see `read_picture`.
+    """A Case of an open Pillow picture, as it is meant to be shown, or ``stored``: values as they are, such as indices of a palette.
 
-    Args:
-        picture: The picture; not closed here.
-        source: Provenance.
-        options: ``modality`` and ``spacing_mm`` are taken over.
-        notes: Remarks so far.
-        stored: Take values as they are stored, such as the indices of a palette, not as they are shown.
-
-    Returns:
-        An image Case: (Y, X) or (Y, X, 3).
-
-    Raises:
-        ImageReadError: If there are no pixels. Pillow's own errors for damaged pictures pass through.
+    The picture is not closed here; Pillow's own errors for damaged pictures pass through.
     """
     tiles = _tiles(picture)  # gone once the picture is loaded, as looking for EXIF in a PNG does
     turn = picture.getexif().get(_ORIENTATION_TAG, 1)
@@ -130,21 +126,7 @@ def pillow_case(
 
 
 def picture_case(stored: NDArray[Any], source: Source, options: ReadOptions, turn: int = 1, notes: tuple[str, ...] = ()) -> Case:
-    """A Case around bare image pixels.
-
-    Args:
-        stored: (y, x) or (y, x, 3) in file order.
-        source: Provenance.
-        options: ``modality`` and ``spacing_mm`` are taken over.
-        turn: EXIF orientation, 1 to 8; anything else counts as 1.
-        notes: Remarks so far.
-
-    Returns:
-        An image Case without an affine.
-
-    Raises:
-        ImageReadError: If there are no pixels.
-    """
+    """A Case without an affine around bare image pixels (y, x) or (y, x, 3) in file order; ``turn`` is their EXIF orientation."""
     if stored.size == 0:
         raise ImageReadError(f"'{source.name}' has no pixels", "at least one")
     order, flips = _TURNS.get(turn, _TURNS[1])
@@ -155,18 +137,6 @@ def picture_case(stored: NDArray[Any], source: Source, options: ReadOptions, tur
         notes = (*notes, f"shown turned by EXIF orientation {turn}; box_voxel counts stored pixels")
     pixels = np.ascontiguousarray(to_canonical(stored, geometry))
     return Case(pixels, "image", geometry, options.modality or "", source, None, notes)
-
-
-def _open(content: bytes) -> Image:
-    """An open picture, not yet decoded. Pillow's own bound on pixels is set aside: ours is checked next, and its advice can be followed."""
-    from PIL import Image
-
-    with _BOUND:
-        bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "TIFF", "BMP"))
-        finally:
-            Image.MAX_IMAGE_PIXELS = bound
 
 
 def check_pixels(picture: Image, name: str, options: ReadOptions) -> None:
@@ -180,17 +150,6 @@ def check_pixels(picture: Image, name: str, options: ReadOptions) -> None:
         raise ImageReadError(f"'{name}' holds each colour of 16 bits as a plane", "colours pixel by pixel", "save it as such")
 
 
-def _choose_page(picture: Image, name: str, options: ReadOptions) -> tuple[str, ...]:
-    frames = getattr(picture, "n_frames", 1)
-    count = frames if picture.format == "TIFF" else 1
-    page = options.pick(count, f"'{name}'")
-    if count > 1:
-        picture.seek(page)
-        check_pixels(picture, name, options)
-        return (f"page {page} of {count}",)
-    return ("animated: the first frame was taken",) if frames > 1 else ()
-
-
 def _tiles(picture: Image) -> str:
     """How the pixels of a picture that is not loaded are stored, in Pillow's words."""
     return str(getattr(picture, "tile", ""))
@@ -202,27 +161,22 @@ def _look(picture: Image) -> tuple[Callable[[Image], Image] | None, str]:
     if mode == "1":
         return lambda band: band.convert("L"), ""
     if mode in ("LA", "La", "PA", "RGBA", "RGBa") or ("transparency" in picture.info and not mode.startswith(("I", "F"))):
-        return _on_black, "transparency was laid on black"
+
+        def on_black(band: Image) -> Image:
+            from PIL import Image
+
+            layer = band.convert("RGBA")
+            flat = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer)
+            return flat.convert("L" if band.mode in ("LA", "La", "L") else "RGB")
+
+        return on_black, "transparency was laid on black"
     if mode.startswith(("I", "F")) or mode in ("L", "RGB"):
         return None, ""
     return lambda band: band.convert("RGB"), ""
 
 
-def _on_black(band: Image) -> Image:
-    from PIL import Image
-
-    layer = band.convert("RGBA")
-    flat = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer)
-    return flat.convert("L" if band.mode in ("LA", "La", "L") else "RGB")
-
-
 def _copied(
-    picture: Image,
-    look: Callable[[Image], Image] | None,
-    order: tuple[int, int],
-    flips: tuple[bool, bool],
-    *,
-    turned: bool,
+    picture: Image, look: Callable[[Image], Image] | None, order: tuple[int, int], flips: tuple[bool, bool], *, turned: bool
 ) -> NDArray[Any]:
     """The pixels after ``look`` in file order, laid into memory as they are shown."""
     width, height = picture.size
@@ -429,20 +383,21 @@ def read_object(image: Any, options: ReadOptions) -> Case:
     """Read an image in memory; the hash is that of its canonical pixels, their shape and type."""
     kind = kind_of(image)
     with decoding(_NAME, "an image in memory"):
-        case = {"array": _array, "picture": _picture, "nifti": _nibabel, "itk": _itk}[kind](image, options)
+        if kind == "array":  # a copy, as a file would be: the owner may fill the array anew
+            case = array_case(np.array(image, order="K"), Source(_NAME.name, "array", ""), options)
+        elif kind == "picture":
+            check_pixels(image, _NAME.name, options)
+            options.pick(1, "the picture")
+            case = pillow_case(image, Source(_NAME.name, "pillow", "", made_by(image)), options)
+        elif kind == "nifti":
+            case = _nibabel(image, options)
+        else:
+            from .itk import itk_case
+
+            notes = "ITK_FileNotes"  # what it reads from, and writes to, the description of a NIfTI file
+            marked = image.HasMetaDataKey(notes) and image.GetMetaData(notes) == PHANTOM
+            case = itk_case(image, Source(_NAME.name, "simpleitk", "", PHANTOM if marked else ""), options)
         return replace(case, source=replace(case.source, sha256=content(case.pixels)))
-
-
-def _array(image: NDArray[Any], options: ReadOptions) -> Case:
-    # A copy, as a file would be: the owner may fill the array anew.
-    return array_case(np.array(image, order="K"), Source(_NAME.name, "array", ""), options)
-
-
-def _picture(image: Any, options: ReadOptions) -> Case:
-
-    check_pixels(image, _NAME.name, options)
-    options.pick(1, "the picture")
-    return pillow_case(image, Source(_NAME.name, "pillow", "", made_by(image)), options)
 
 
 def _nibabel(image: Any, options: ReadOptions) -> Case:
@@ -457,21 +412,10 @@ def _nibabel(image: Any, options: ReadOptions) -> Case:
     if fields is None:
         raise ImageReadError("the image has no NIfTI header", "an image of nibabel that can be saved as NIfTI")
     values = image.dataobj
-    if isinstance(values, nibabel.arrayproxy.ArrayProxy):  # on disk: stored values, rescaled as in reading the file
-        header = parsed({**fields, "scl": (values.slope, values.inter)}, _NAME.name, options.limits)
-        stored = np.asanyarray(values.get_unscaled())
-    else:
-        header = parsed({**fields, "scl": (1.0, 0.0)}, _NAME.name, options.limits)
-        stored = np.array(np.asanyarray(values), order="K")
+    on_disk = isinstance(values, nibabel.arrayproxy.ArrayProxy)  # stored values, rescaled as in reading the file
+    header = parsed({**fields, "scl": (values.slope, values.inter) if on_disk else (1.0, 0.0)}, _NAME.name, options.limits)
+    stored = np.asanyarray(values.get_unscaled()) if on_disk else np.array(np.asanyarray(values), order="K")
     frame = options.pick(header.frames, "the image (4-D)")
     volume = stored.reshape((*header.sizes, header.frames), order="F")[..., frame].transpose(2, 1, 0)
     real = rescaled(np.ascontiguousarray(volume).ravel(), header.scale).reshape(volume.shape)
     return nifti_case(header, real, Source(_NAME.name, "nibabel", "", header.made_by), options, frame)
-
-
-def _itk(image: Any, options: ReadOptions) -> Case:
-    from .itk import itk_case
-
-    notes = "ITK_FileNotes"  # what it reads from, and writes to, the description of a NIfTI file
-    marked = image.HasMetaDataKey(notes) and image.GetMetaData(notes) == PHANTOM
-    return itk_case(image, Source(_NAME.name, "simpleitk", "", PHANTOM if marked else ""), options)

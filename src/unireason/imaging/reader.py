@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,6 @@ from numpy.typing import NDArray
 
 from unireason.core.errors import FormatError, GeometryError, ImageReadError, SizeLimitError, UniReasonError
 from unireason.core.types import Affine, Case
-
-# --- Bounds on what a reader may take in, checked from headers before pixel data are allocated.
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +51,7 @@ class Limits:
                 raise SizeLimitError(f"limits.{name} is {value!r}", "a whole number of at least 1")
 
     def check(self, name: str, value: int, what: str) -> None:
-        """Refuse a value above the field ``name``.
-
-        Args:
-            name: A field of this class, such as ``"max_voxels"``.
-            value: The count that the input declares.
-            what: What is being counted, for the message.
-
-        Raises:
-            SizeLimitError: If ``value`` is larger; the message names the field to raise.
-        """
+        """Refuse a value above the field ``name``; ``what`` is counted, for the message, which names the field to raise."""
         bound = getattr(self, name)
         if value > bound:
             raise SizeLimitError(
@@ -72,19 +62,7 @@ class Limits:
 
 
 def file_size(path: Path, limits: Limits) -> int:
-    """Size of a file in bytes, after checking that it is a plain, non-empty file within the bound.
-
-    Args:
-        path: The file.
-        limits: Bounds; ``max_file_bytes`` applies.
-
-    Returns:
-        Its size in bytes, at least 1.
-
-    Raises:
-        ImageReadError: If it is missing, empty, unreadable or not a regular file.
-        SizeLimitError: If it is too large.
-    """
+    """Size in bytes of a plain, non-empty file within ``max_file_bytes``; ImageReadError or SizeLimitError for any other."""
     try:
         if not path.is_file():
             raise ImageReadError(f"'{path.name}' is not a file", "a regular image file", "check the path")
@@ -98,19 +76,7 @@ def file_size(path: Path, limits: Limits) -> int:
 
 
 def file_bytes(path: Path, limits: Limits) -> bytes:
-    """The whole content of a bounded file.
-
-    Args:
-        path: The file.
-        limits: Bounds; ``max_file_bytes`` applies.
-
-    Returns:
-        Its bytes, never empty.
-
-    Raises:
-        ImageReadError: If it cannot be read or is empty.
-        SizeLimitError: If it is too large.
-    """
+    """The whole content of a bounded file."""
     file_size(path, limits)
     try:
         return path.read_bytes()
@@ -170,11 +136,7 @@ class ReadOptions:
 
     @classmethod
     def of(cls, **values: Any) -> ReadOptions:
-        """Options from keyword arguments.
-
-        Raises:
-            FormatError: If a name is unknown or a value cannot be used.
-        """
+        """Options from keyword arguments; FormatError for an unknown name or a value that cannot be used."""
         known = [item.name for item in fields(cls)]
         unknown = sorted(set(values) - set(known))
         if unknown:
@@ -182,11 +144,7 @@ class ReadOptions:
         return cls(**values)
 
     def pick(self, count: int, what: str) -> int:
-        """The frame to take out of ``count``.
-
-        Raises:
-            FormatError: If there are several and none was chosen, or the chosen one does not exist.
-        """
+        """The frame to take out of ``count``; FormatError if there are several and none was chosen, or it does not exist."""
         if self.frame is None and count == 1:
             return 0
         if self.frame is None:
@@ -224,13 +182,9 @@ _NO_MEMORY = re.compile(r"(?i)bad_alloc|out of memory|(failed|unable|cannot) (to
 def decoding(path: Path, what: str, remedy: str = "check the file with another program, or export it again") -> Iterator[None]:
     """Turn whatever a decoder raises on a damaged file into one error of ours; its warnings are silenced.
 
-    Decoders raise far more than they document (struct, zlib, index, overflow and plain runtime errors), so every
-    ordinary exception is translated; the original stays attached as the cause.
-
-    Args:
-        path: The file; messages name it without its folder.
-        what: What it was read as, for the message.
-        remedy: What the user can do.
+    Decoders raise far more than they document (struct, zlib, index, overflow and plain runtime errors), so every ordinary
+    exception is translated; the original stays attached as the cause. Messages name the file without its folder, and ``what``
+    it was read as.
 
     Raises:
         ImageReadError: In place of any exception from the block that is not ours already.
@@ -265,15 +219,6 @@ def check_unpacked(path: Path, span: tuple[int, int], stored: NDArray[Any], leng
     ITK fills the rest with zeros when a stream breaks off, and does not look at checksums. So the checksum at the end of the
     stream is compared with the values that came out; only where that does not settle it (several streams in one file) is the
     stream unpacked again.
-
-    Args:
-        path: The file.
-        span: First byte and end of the stream.
-        stored: The values, in the order in which they were unpacked, C-contiguous.
-        length: Unpacked bytes to be expected.
-
-    Raises:
-        ImageReadError: If the stream is damaged or too short.
     """
     with path.open("rb") as file:
         file.seek(max(span[0], span[1] - 8))
@@ -286,16 +231,10 @@ def check_unpacked(path: Path, span: tuple[int, int], stored: NDArray[Any], leng
 
 
 def unpacked(path: Path, span: tuple[int, int], length: int, keep: tuple[int, int]) -> NDArray[np.uint8]:
-    """Unpack a zlib or gzip stream (or a chain of them) to its checksum, keeping one part of it.
+    """Unpack a zlib or gzip stream (or a chain of them) to its checksum, keeping the bytes ``keep[0]`` to ``keep[1]`` of it.
 
-    Args:
-        path: The file.
-        span: First byte and end of the stream.
-        length: Unpacked bytes to be expected; not much more is ever unpacked, whatever the file holds.
-        keep: Which of them to keep; memory is taken for these alone.
-
-    Returns:
-        The bytes ``keep[0]`` to ``keep[1]`` of what was unpacked.
+    ``span`` is where it lies in the file. Not much more than the expected ``length`` is ever unpacked, whatever the file holds,
+    and memory is taken only for what is kept.
 
     Raises:
         ImageReadError: If the stream is damaged or too short.
@@ -331,14 +270,7 @@ def unpacked(path: Path, span: tuple[int, int], length: int, keep: tuple[int, in
 
 
 class BackgroundHash:
-    """SHA-256 of a file, computed in a thread while a native decoder reads the same pages of the file.
-
-    The bytes hashed are those on disk (still compressed, if they are). The two reads share the system's page cache, so the
-    disk is read once.
-
-    Args:
-        path: The file, already known to exist.
-    """
+    """SHA-256 of a file, computed in a thread while a native decoder reads the same pages of the file, so that the disk is read once."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._hash, self._error = path, hashlib.sha256(), ""
@@ -354,11 +286,7 @@ class BackgroundHash:
             self._error = error.strerror or type(error).__name__
 
     def hexdigest(self) -> str:
-        """Wait for the end and give the hash.
-
-        Raises:
-            ImageReadError: If the file could not be read.
-        """
+        """Wait for the end and give the hash; ImageReadError if the file could not be read."""
         self._thread.join()
         if self._error:
             raise ImageReadError(f"'{self._path.name}' cannot be read ({self._error})", "", "check its permissions")
@@ -375,9 +303,6 @@ def is_dicom(head: bytes) -> bool:
     Without a preamble the first element is of group 0002 or 0008 (PS3.10 7.1, PS3.5 7.1), in one of the two byte orders, with a known
     value representation (explicit), or with a length that such an element can have and the next element behind it (implicit): bare
     values may begin with any numbers.
-
-    Args:
-        head: The first `DICOM_HEAD` bytes, or all there are.
     """
     if head[128:132] == b"DICM":
         return True
@@ -411,6 +336,15 @@ FORMATS = "PNG, JPEG, TIFF, BMP, DICOM (file or folder), NIfTI (single or pair),
 """What `read` can read, for messages."""
 
 _HEAD = 544
+_READERS = {  # imported when they are needed
+    "folder": (".dicom_series", "read_series"),
+    "picture": (".raster", "read_picture"),
+    "array": (".raster", "read_array"),
+    "dicom": (".dicom", "read_dicom"),
+    "nifti": (".itk", "read_nifti"),
+    "nrrd": (".itk", "read_nrrd"),
+    "metaimage": (".itk", "read_metaimage"),
+}
 
 
 def read(source: Any, **options: Any) -> Case:
@@ -442,7 +376,8 @@ def read(source: Any, **options: Any) -> Case:
         if not place.is_dir():
             file_size(place, chosen.limits)
         kind = "folder" if place.is_dir() else sniff(place)
-        read_kind: Callable[[Any, ReadOptions], Case] = _reader(kind)
+        module, name = _READERS[kind]
+        read_kind: Callable[[Any, ReadOptions], Case] = getattr(import_module(module, __package__), name)
     else:
         from .raster import kind_of, read_object
 
@@ -451,7 +386,8 @@ def read(source: Any, **options: Any) -> Case:
     case = read_kind(place, chosen)
     if chosen.spacing_mm is not None and case.geometry.spacing_mm != chosen.spacing_mm[: len(case.geometry.shape)]:
         raise GeometryError("spacing_mm was given for a file that stores its own", "", "leave the option out")
-    lost = _not_finite(case.pixels)
+    planes = case.pixels if case.pixels.ndim == 3 else case.pixels[None]
+    lost = sum(plane.size - np.count_nonzero(np.isfinite(plane)) for plane in planes) if planes.dtype.kind == "f" else 0
     if lost:
         words = (
             "1 value is not a finite number (NaN or infinite): it is"
@@ -475,47 +411,10 @@ def _check_options(kind: str, chosen: ReadOptions) -> None:
             raise FormatError(f"{shown} was given for what is not {what}", "", "leave the option out")
 
 
-def _not_finite(pixels: NDArray[Any]) -> int:
-    """How many values are NaN or infinite."""
-    if pixels.dtype.kind != "f":
-        return 0
-    planes = pixels if pixels.ndim == 3 else pixels[None]
-    return int(sum(plane.size - np.count_nonzero(np.isfinite(plane)) for plane in planes))
-
-
-def _reader(kind: str) -> Callable[[Path, ReadOptions], Case]:
-    if kind == "folder":
-        from .dicom_series import read_series
-
-        return read_series
-    if kind == "picture":
-        from .raster import read_picture
-
-        return read_picture
-    if kind == "array":
-        from .raster import read_array
-
-        return read_array
-    if kind == "dicom":
-        from .dicom import read_dicom
-
-        return read_dicom
-    from .itk import read_metaimage, read_nifti, read_nrrd
-
-    return {"nifti": read_nifti, "nrrd": read_nrrd, "metaimage": read_metaimage}[kind]
-
-
 def sniff(path: Path) -> str:
-    """Tell the family of a file by its first bytes, and by its name only where the content has no mark.
+    """The family of a file by its first bytes, and by its name only where the content has no mark.
 
-    Args:
-        path: A readable file.
-
-    Returns:
-        "picture", "array", "dicom", "nifti", "nrrd" or "metaimage".
-
-    Raises:
-        ImageReadError: If it is none of these.
+    One of "picture", "array", "dicom", "nifti", "nrrd" and "metaimage"; an ImageReadError if it is none of these.
     """
     try:
         with path.open("rb") as file:

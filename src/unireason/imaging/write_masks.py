@@ -11,7 +11,6 @@ import gzip
 import io
 import struct
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,6 @@ from unireason.core.types import Affine, Case, Geometry
 
 from .geometry import to_source
 from .nifti import FIELDS
-
-# --- A mask as NIfTI: the header of the source where there is one, else a header made from the geometry.
-
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _HEADER = (348, 540)
@@ -97,21 +93,8 @@ def _quaternion(cosines: NDArray[np.float64], handedness: float, ras: Affine) ->
 # --- A mask as NRRD or MetaImage, written by SimpleITK.
 
 
-def nrrd_bytes(stored: NDArray[np.uint8], geometry: Geometry, name: str) -> bytes:
-    """A whole compressed NRRD with an attached header."""
-    image = _image(stored, geometry)
-    described = {"ID": "structure", "Name": name, "LabelValue": "1", "Layer": "0"}
-    for key, value in described.items():
-        image.SetMetaData(f"Segment0_{key}", " ".join(value.split()))
-    return _written(image, "mask.nrrd")
-
-
-def metaimage_bytes(stored: NDArray[np.uint8], geometry: Geometry) -> bytes:
-    """A whole compressed MetaImage in one file; arguments and errors as for `nrrd_bytes`."""
-    return _written(_image(stored, geometry), "mask.mha")
-
-
-def _image(stored: NDArray[np.uint8], geometry: Geometry) -> Any:
+def itk_bytes(stored: NDArray[np.uint8], geometry: Geometry, ending: str, name: str) -> bytes:
+    """A whole compressed file: a MetaImage for ".mha", for ".nrrd" a NRRD with an attached header that names the structure."""
     import SimpleITK
 
     placed = geometry.affine_lps is not None
@@ -124,29 +107,22 @@ def _image(stored: NDArray[np.uint8], geometry: Geometry) -> Any:
             image.SetDirection([float(v) for v in (axes / lengths).ravel()])
             image.SetOrigin([float(v) for v in geometry.affine_lps[:3, 3]])
         else:
-            _place_flat(image, geometry)
+            if geometry.spacing_mm is not None:
+                steps = [1.0] * len(geometry.order)
+                for axis, step in zip(geometry.order, geometry.spacing_mm, strict=True):
+                    steps[axis] = step
+                image.SetSpacing(steps)
+            if "origin" in geometry.header:
+                image.SetOrigin(geometry.header["origin"])
+                image.SetDirection(geometry.header["direction"])
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise GeometryError(f"the grid cannot be written ({reason})", "independent axes", "write .nii.gz instead") from error
-    return image
-
-
-def _place_flat(image: Any, geometry: Geometry) -> None:
-    if geometry.spacing_mm is not None:
-        steps = [1.0] * len(geometry.order)
-        for axis, step in zip(geometry.order, geometry.spacing_mm, strict=True):
-            steps[axis] = step
-        image.SetSpacing(steps)
-    if "origin" in geometry.header:
-        image.SetOrigin(geometry.header["origin"])
-        image.SetDirection(geometry.header["direction"])
-
-
-def _written(image: Any, name: str) -> bytes:
-    import SimpleITK
-
+    if ending == ".nrrd":
+        for key, value in {"ID": "structure", "Name": name, "LabelValue": "1", "Layer": "0"}.items():
+            image.SetMetaData(f"Segment0_{key}", " ".join(value.split()))
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder, name)
+        place = Path(folder, f"mask{ending}")
         SimpleITK.WriteImage(image, str(place), useCompression=True)
         return place.read_bytes()
 
@@ -183,55 +159,26 @@ def write_mask(path: Path, mask: NDArray[np.bool_], case: Case, *, name: str = "
     target = Path(path)
     ending = next((e for e in ENDINGS if target.name.lower().endswith(e)), "")
     if not ending or (ending == ".png" and case.kind != "image"):
-        known = ", ".join(ENDINGS if case.kind == "image" else ENDINGS[:-1])
-        raise FormatError(f"a mask of {_article(case)} to be written as '{target.name}'", f"a name that ends in {known}")
-    return write_bytes(target, _WRITERS[ending](mask, case, name))
+        kind, known = ("an image", ENDINGS) if case.kind == "image" else ("a volume", ENDINGS[:-1])
+        raise FormatError(
+            f"a mask of {kind} to be written as '{target.name}'",
+            f"a name that ends in {', '.join(known)}",
+        )
+    if ending == ".png":
+        from PIL import Image
+
+        stream = io.BytesIO()
+        Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(stream, "PNG", optimize=True)
+        return write_bytes(target, stream.getvalue())
+    stored = np.ascontiguousarray(to_source(mask, case.geometry), dtype=np.uint8)  # slowest axis first
+    if ending in (".nrrd", ".mha"):
+        return write_bytes(target, itk_bytes(stored, case.geometry, ending, name))
+    content = nifti_bytes(stored, case.geometry, name)
+    # Without a time stamp the same mask gives the same file.
+    return write_bytes(target, gzip.compress(content, compresslevel=6, mtime=0) if ending == ".nii.gz" else content)
 
 
 def check_mask(mask: NDArray[np.bool_], case: Case) -> None:
     """Make sure that a mask lies on the canonical grid of a case."""
     if mask.dtype != np.bool_ or mask.shape != case.geometry.shape:
         raise FormatError(f"a mask of type {mask.dtype} and shape {mask.shape}", f"bool and {case.geometry.shape}")
-
-
-def _article(case: Case) -> str:
-    return "an image" if case.kind == "image" else "a volume"
-
-
-def _stored(mask: NDArray[np.bool_], case: Case) -> NDArray[np.uint8]:
-    """uint8 in file order, slowest axis first, contiguous."""
-    return np.ascontiguousarray(to_source(mask, case.geometry), dtype=np.uint8)
-
-
-def _nifti(mask: NDArray[np.bool_], case: Case, name: str) -> bytes:
-    return nifti_bytes(_stored(mask, case), case.geometry, name)
-
-
-def _packed_nifti(mask: NDArray[np.bool_], case: Case, name: str) -> bytes:
-    # Without a time stamp the same mask gives the same file.
-    return gzip.compress(_nifti(mask, case, name), compresslevel=6, mtime=0)
-
-
-def _nrrd(mask: NDArray[np.bool_], case: Case, name: str) -> bytes:
-    return nrrd_bytes(_stored(mask, case), case.geometry, name)
-
-
-def _metaimage(mask: NDArray[np.bool_], case: Case, name: str) -> bytes:
-    return metaimage_bytes(_stored(mask, case), case.geometry)
-
-
-def _png(mask: NDArray[np.bool_], case: Case, name: str) -> bytes:
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(stream, "PNG", optimize=True)
-    return stream.getvalue()
-
-
-_WRITERS: dict[str, Callable[[NDArray[np.bool_], Case, str], bytes]] = {
-    ".nii.gz": _packed_nifti,
-    ".nii": _nifti,
-    ".nrrd": _nrrd,
-    ".mha": _metaimage,
-    ".png": _png,
-}

@@ -111,7 +111,7 @@ _PRAISE = (
 )
 _CONFIRMED = re.compile(
     rf"(?:^|(?<=[\n.,;:!(])|\b(?P<word>option|choice|letter|answer)\s|\b(?:so|thus|hence|therefore|that|think|believe|say|clearly|only|and|but)\s)\s{{0,3}}{_LETTER}\s{{1,3}}(?:{_PRAISE})"
-    rf"|(?<![A-Za-z])([A-Z])\s?(?:\u9009\u9879|\u9879)?\s?(?:\u662f|\u4e3a)?(?:\u6b63\u786e|\u5bf9)",
+    rf"|(?<![A-Za-z])([A-Z])\s?(?:\u9009\u9879|\u9879)?\s?(?:\u662f|\u4e3a)?(?:\u6b63\u786e|\u5bf9)"
 )
 _LEADING = re.compile(
     rf"^[ \t]{{0,8}}(?:(?:option|choice|answer|letter)\s{{1,3}})?{_LETTER}"

@@ -13,81 +13,42 @@ from numpy.typing import NDArray
 from unireason.core.errors import FormatError
 from unireason.core.types import Box, Box2D, Box3D
 
-# --- Overlap of half-open boxes and of masks.
-
-
 PUBLISHED_EPS = 1e-6
 
 
 def box_iou(a: Box, b: Box, *, eps: float = 0.0) -> float:
-    """Intersection over union of two boxes with continuous, half-open sides.
+    """Intersection over union in [0, 1] of two rectangles or two cuboids with continuous, half-open sides, in one unit and space.
 
-    Args:
-        a: Rectangle or cuboid, any unit.
-        b: The same kind, the same unit and space.
-        eps: Added to the union. The published 2D metric uses ``PUBLISHED_EPS``, the published reward 1e-5.
-
-    Returns:
-        A number in [0, 1]; 0 when a box is empty or inverted, also when both are.
-
-    Raises:
-        FormatError: If one box is a rectangle and the other a cuboid.
+    0 when a box is empty or inverted, also when both are. ``eps`` is added to the union: the published 2D metric uses
+    ``PUBLISHED_EPS``, the published reward 1e-5. A rectangle and a cuboid are a FormatError.
 
     Source: MedReasoner, arXiv 2508.08177, evaluation (with eps).
     """
     if len(a.coords) != len(b.coords):
         raise FormatError(f"a box of {len(a.coords)} and one of {len(b.coords)} numbers", "two rectangles or two cuboids")
     axes = len(a.coords) // 2
-    shared = 1.0
+    shared = extent_a = extent_b = 1.0
     for axis in range(axes):
-        low = max(a.coords[axis], b.coords[axis])
-        shared *= max(0.0, min(a.coords[axis + axes], b.coords[axis + axes]) - low)
-    if shared <= 0.0:
-        return 0.0
-    return shared / (_extent(a) + _extent(b) - shared + eps)
+        (low_a, high_a), (low_b, high_b) = ((box.coords[axis], box.coords[axis + axes]) for box in (a, b))
+        shared *= max(0.0, min(high_a, high_b) - max(low_a, low_b))
+        extent_a *= high_a - low_a
+        extent_b *= high_b - low_b
+    return shared / (extent_a + extent_b - shared + eps) if shared > 0.0 else 0.0
 
 
 def mask_dice(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Dice coefficient, 2 |A and B| / (|A| + |B|), of two masks of one shape.
+    """Dice coefficient, 2 |A and B| / (|A| + |B|), of two masks of one shape and any dtype; what is not 0 is inside.
 
-    Args:
-        a: Any dtype; what is not 0 is inside.
-        b: The same shape.
-
-    Returns:
-        A number in [0, 1]; 1 when both masks are empty (they agree), 0 when exactly one is.
-
-    Raises:
-        FormatError: If the shapes differ.
+    1 when both masks are empty (they agree), 0 when exactly one is; FormatError if the shapes differ.
     """
     shared, size_a, size_b = _counts(a, b)
     return 1.0 if size_a + size_b == 0 else 2.0 * shared / (size_a + size_b)
 
 
 def mask_iou(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Intersection over union of two masks of one shape.
-
-    Args:
-        a: Any dtype; what is not 0 is inside.
-        b: The same shape.
-
-    Returns:
-        A number in [0, 1]; 1 when both masks are empty (they agree), 0 when exactly one is.
-
-    Raises:
-        FormatError: If the shapes differ.
-    """
+    """Intersection over union of two masks; empty ones count as in `mask_dice`."""
     shared, size_a, size_b = _counts(a, b)
     return 1.0 if size_a + size_b == 0 else shared / (size_a + size_b - shared)
-
-
-def _extent(box: Box) -> float:
-    """Area or volume of a box whose sides are all positive."""
-    axes = len(box.coords) // 2
-    extent = 1.0
-    for axis in range(axes):
-        extent *= box.coords[axis + axes] - box.coords[axis]
-    return extent
 
 
 def _counts(a: NDArray[Any], b: NDArray[Any]) -> tuple[int, int, int]:
@@ -106,14 +67,9 @@ _UNION_EPS = 1e-5
 
 
 def pdice(points_a: Points, points_b: Points) -> float:
-    """Dice coefficient of the two circles, 2 I / (A + B).
+    """Dice coefficient of the two circles, 2 I / (A + B), in [0, 1]; each pair (x, y) gives the ends of a diameter.
 
-    Args:
-        points_a: Two points (x, y): the ends of a diameter.
-        points_b: Two points in the same unit and space.
-
-    Returns:
-        A number in [0, 1]; 1 for identical circles. When both pairs shrink to a point: 1 if it is the same point, else 0.
+    When both pairs shrink to a point: 1 if it is the same point, else 0.
     """
     shared, area_a, area_b = circle_overlap(points_a, points_b)
     if area_a + area_b == 0:
@@ -122,17 +78,9 @@ def pdice(points_a: Points, points_b: Points) -> float:
 
 
 def pdice_released(points_a: Points, points_b: Points, *, radius_eps: float = 0.0) -> float:
-    """The published score 2 I / (A + B - I): twice the IoU, so that identical circles score 2.
+    """The published score 2 I / (A + B - I) in [0, 2]: twice the IoU, so that identical circles score 2. For comparisons only.
 
-    Use it only to compare with published figures.
-
-    Args:
-        points_a: Two points (x, y): the ends of a diameter.
-        points_b: Two points in the same unit and space.
-        radius_eps: Added to both radii; the published reward uses 1e-5.
-
-    Returns:
-        A number in [0, 2]; 0 when both pairs shrink to a point and ``radius_eps`` is 0.
+    ``radius_eps`` is added to both radii; the published reward uses 1e-5. Without it two pairs that shrink to a point score 0.
 
     Source: MedReasoner, arXiv 2508.08177, metric pDice as released.
     """
@@ -150,8 +98,8 @@ def circle_overlap(points_a: Points, points_b: Points, *, radius_eps: float = 0.
     if distance <= abs(ra - rb):
         return min(area_a, area_b), area_a, area_b
     # Two circular segments, each its sector less a triangle; rounding may push a cosine just outside [-1, 1].
-    half_a = math.acos(_unit((distance**2 + ra**2 - rb**2) / (2 * distance * ra)))
-    half_b = math.acos(_unit((distance**2 + rb**2 - ra**2) / (2 * distance * rb)))
+    half_a = math.acos(max(-1.0, min(1.0, (distance**2 + ra**2 - rb**2) / (2 * distance * ra))))
+    half_b = math.acos(max(-1.0, min(1.0, (distance**2 + rb**2 - ra**2) / (2 * distance * rb))))
     shared = ra**2 * (half_a - math.sin(2 * half_a) / 2) + rb**2 * (half_b - math.sin(2 * half_b) / 2)
     return min(max(shared, 0.0), area_a, area_b), area_a, area_b
 
@@ -161,24 +109,11 @@ def _circle(points: Points, radius_eps: float) -> tuple[float, float, float]:
     return (x1 + x2) / 2, (y1 + y2) / 2, math.hypot(x2 - x1, y2 - y1) / 2 + radius_eps
 
 
-def _unit(value: float) -> float:
-    return max(-1.0, min(1.0, value))
-
-
 # --- Agreement of two point pairs in space, each seen as the sphere whose diameter it is.
 
 
 def sphere_dice(points_a: Points, points_b: Points, *, radius_eps: float = 0.0) -> float:
-    """Dice coefficient of the two spheres, 2 I / (A + B).
-
-    Args:
-        points_a: Two points (x, y, z): the ends of a diameter.
-        points_b: Two points in the same unit and space. The unit must be the same along all three axes.
-        radius_eps: Added to both radii.
-
-    Returns:
-        A number in [0, 1]; 1 for identical spheres. When both pairs shrink to a point: 1 if it is the same point, else 0.
-    """
+    """Dice coefficient of the two spheres, 2 I / (A + B), in [0, 1], in a unit that is the same along all three axes; see `pdice`."""
     shared, volume_a, volume_b = sphere_overlap(points_a, points_b, radius_eps=radius_eps)
     if volume_a + volume_b == 0:
         return float(tuple(points_a[0]) == tuple(points_b[0]))
@@ -251,27 +186,24 @@ def slice_volume(
     true_cuboid: Box3D,
     tolerance: float = 1e-6,
 ) -> Consistency:
-    """Compare a look at a slice with a look at the volume.
+    """Compare a predicted rectangle on a slice with a predicted cuboid; a missing one is 0 in all that need it.
 
-    Args:
-        rectangle: Predicted on the slice; None if nothing was predicted.
-        cuboid: Predicted in the volume; None if nothing was predicted.
-        slice_index: Canonical index of the slice; it covers ``[slice_index, slice_index + 1)``.
-        true_rectangle: Of the structure on that slice.
-        true_cuboid: Of the structure in the volume. It must reach the slice and, seen along z, hold the true rectangle.
-        tolerance: Canonical pixels by which the true rectangle may stand out; for a truth that was rounded in model frames, the size of
-            their pixels.
+    ``slice_index`` is canonical: the slice covers [n, n + 1).
 
-    Returns:
-        The measures; a missing prediction is 0 in all that need it.
-
-    Raises:
-        FormatError: If the truth contradicts itself: most often boxes of different spaces.
+    The true cuboid must reach the slice and, seen along z, hold the true rectangle, which may stand out by ``tolerance``
+    canonical pixels (for a truth that was rounded in model frames, the size of their pixels); else FormatError: boxes of
+    different spaces.
 
     Source: slice-volume consistency of arXiv 2606.11740; the comparisons with truth are ours.
     """
+
+    def reaches(solid: Box3D) -> bool:
+        return max(solid.z1, slice_index) < min(solid.z2, slice_index + 1)
+
     shadow, true_shadow = projection(cuboid) if cuboid else None, projection(true_cuboid)
-    if not _reaches(true_cuboid, slice_index) or not _holds(true_shadow, true_rectangle, tolerance):
+    outer, inner = true_shadow.coords, true_rectangle.coords
+    held = all(a <= b + tolerance for a, b in zip((*outer[:2], *inner[2:]), (*inner[:2], *outer[2:]), strict=True))
+    if not reaches(true_cuboid) or not held:
         raise FormatError(
             f"the true rectangle {true_rectangle.coords} on slice {slice_index} lies outside the true cuboid {true_cuboid.coords}",
             "a rectangle of the same structure",
@@ -279,20 +211,9 @@ def slice_volume(
         )
     return Consistency(
         agreement=box_iou(rectangle, shadow) if rectangle and shadow else 0.0,
-        crossed=cuboid is not None and _reaches(cuboid, slice_index),
+        crossed=cuboid is not None and reaches(cuboid),
         slice_iou=box_iou(rectangle, true_rectangle) if rectangle else 0.0,
         projection_iou=box_iou(shadow, true_shadow) if shadow else 0.0,
         volume_iou=box_iou(cuboid, true_cuboid) if cuboid else 0.0,
         ceiling=box_iou(true_rectangle, true_shadow),
     )
-
-
-def _reaches(cuboid: Box3D, slice_index: int) -> bool:
-    """True if a cuboid has a part of a slice inside."""
-    return max(cuboid.z1, slice_index) < min(cuboid.z2, slice_index + 1)
-
-
-def _holds(outer: Box2D, inner: Box2D, slack: float) -> bool:
-    """True if one rectangle lies in another, or stands out by no more than the slack."""
-    low = outer.x1 <= inner.x1 + slack and outer.y1 <= inner.y1 + slack
-    return low and inner.x2 <= outer.x2 + slack and inner.y2 <= outer.y2 + slack

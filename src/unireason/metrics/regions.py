@@ -72,9 +72,12 @@ def region_statistics(mask: NDArray[np.bool_], case: Case) -> RegionStatistics:
     count = int(np.count_nonzero(mask))
     dims = mask.ndim
     axes = _axes_mm(case.geometry)
-    size = None if axes is None else count * _cell(axes)
+    # The area of a pixel or the volume of a voxel follows from its edges.
+    size = None if axes is None else count * float(np.sqrt(max(np.linalg.det(axes @ axes.T), 0.0)))
     window = _window(mask)
     extent = [s.stop - s.start for s in reversed(window)]
+    places = zip(reversed(np.nonzero(mask[window])), reversed(window), strict=True)
+    centroid = [float(p.mean() + s.start + 0.5) for p, s in places] if count else None
     diameter_voxels, at = _diameter(mask[window], np.eye(2))
     diameter_mm, at = (None, at) if axes is None else _diameter(mask[window], axes[:2])
     steps = None if axes is None else np.linalg.norm(axes, axis=1)
@@ -87,7 +90,7 @@ def region_statistics(mask: NDArray[np.bool_], case: Case) -> RegionStatistics:
         "diameter_slice": at + window[0].start if dims == 3 and count else None,
         "extent_mm": None if steps is None else [float(n * step) for n, step in zip(extent, steps, strict=True)],
         "extent_voxels": extent,
-        "centroid": _centroid(mask[window], window) if count else None,
+        "centroid": centroid,
         **_intensity(case.pixels[window], mask[window]),
     }
 
@@ -101,11 +104,6 @@ def _axes_mm(geometry: Geometry) -> NDArray[np.float64] | None:
         steps: NDArray[np.float64] = columns * signs
         return steps
     return None if geometry.spacing_mm is None else np.diag([*geometry.spacing_mm, 0.0][:3])[:n]
-
-
-def _cell(axes: NDArray[np.float64]) -> float:
-    """Area of a pixel or volume of a voxel from its edges."""
-    return float(np.sqrt(max(np.linalg.det(axes @ axes.T), 0.0)))
 
 
 def _window(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
@@ -142,11 +140,6 @@ def _longest(plane: NDArray[np.bool_], axes: NDArray[np.float64]) -> float:
     points = np.concatenate([np.stack([x, y], axis=1) for x, y in ends])
     hull = points[ConvexHull(points).vertices]
     return float(pdist(hull @ axes).max())
-
-
-def _centroid(mask: NDArray[np.bool_], window: tuple[slice, ...]) -> list[float]:
-    places = np.nonzero(mask)
-    return [float(p.mean() + s.start + 0.5) for p, s in zip(reversed(places), reversed(window), strict=True)]
 
 
 def _intensity(pixels: NDArray[Any], mask: NDArray[np.bool_]) -> Intensity:

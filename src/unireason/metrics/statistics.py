@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 
 from unireason.core.errors import FormatError
 
-# --- Confidence intervals: Wilson for counts, over whole patients for means and differences, wide enough for few of them.
-
-
 Interval = tuple[float, float]
 
 FEW = 20
@@ -25,18 +22,7 @@ _CHUNK = 1 << 20
 
 
 def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval:
-    """Wilson score interval of a proportion.
-
-    Args:
-        successes: Right answers, 0 to ``trials``.
-        trials: Answers.
-        confidence: Between 0 and 1, both excluded.
-
-    Returns:
-        (low, high) inside [0, 1]; (0, 1) for no trials: nothing is known.
-
-    Raises:
-        FormatError: If the counts or the confidence are out of range.
+    """Wilson score interval (low, high) of a proportion inside [0, 1]; (0, 1) for no trials: nothing is known.
 
     Source: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
     """
@@ -115,18 +101,10 @@ def bootstrap_mean(
 
 
 def spread(mean: float, error: float, freedom: float, *, clusters: float, limits: Interval, confidence: float = 0.95) -> Interval:
-    """Interval of a mean with a standard error of few degrees of freedom.
+    """Interval of a mean with a standard error of few degrees of freedom, inside the limits (infinite where there is none).
 
-    Args:
-        mean: The mean.
-        error: Its standard error; 0 where all clusters are alike.
-        freedom: Degrees of freedom of the error, at least 1 unless it is 0.
-        clusters: Independent ones, such as patients.
-        limits: What a value may be; infinite where there is no limit.
-        confidence: Between 0 and 1, both excluded.
-
-    Returns:
-        (low, high) inside the limits, never without width: clusters that are all alike leave a share of others unseen.
+    The error is 0 where all clusters, such as patients, are alike. The interval is never without width: clusters that are all
+    alike leave a share of others unseen.
     """
     from scipy.special import betaincinv, stdtrit
 
@@ -155,23 +133,12 @@ def flip_interval(
     draws: int = 20_000,
     confidence: float = 0.95,
 ) -> Interval:
-    """Interval of a mean difference by sign flips of whole clusters: all means that the flip test does not reject.
+    """Interval of a mean difference (values from -1 to 1) by sign flips of whole clusters: all means that the flip test does not reject.
 
-    The test takes a difference as likely as its opposite. Parting the clusters in two, it counts a part where the supposed mean lies
-    between the means of both sides; a mean that less than 5% of all partings hold is rejected. Exact below 20 clusters.
-
-    Args:
-        values: Differences between two systems, one an item, from -1 to 1.
-        seed: Of the draws of partings where there are too many to try all.
-        clusters: One label an item, such as its patient; None flips single items.
-        draws: Partings that are tried with 20 clusters or more.
-        confidence: Between 0 and 1, both excluded.
-
-    Returns:
-        (low, high), never without width; (-1, 1) below 6 clusters, of which no parting is rare enough.
-
-    Raises:
-        FormatError: If there are no values, one is not from -1 to 1, or the number of labels differs.
+    The test takes a difference as likely as its opposite. Parting the clusters in two, it counts a part where the supposed mean
+    lies between the means of both sides; a mean that less than 5% of all partings hold is rejected. Exact below 20 clusters;
+    with more, ``draws`` partings are tried. Never without width; (-1, 1) below 6 clusters, of which no parting is rare enough.
+    Without ``clusters`` (one label an item, such as its patient) single items are flipped.
 
     Source: R. A. Fisher, The Design of Experiments (1935), section 21.
     """
@@ -301,15 +268,6 @@ class Comparison:
 def holm(ps: Sequence[float]) -> list[float]:
     """Adjust the p values of several tests, so that comparing each with a level bounds the chance of any false alarm by that level.
 
-    Args:
-        ps: One p value a test, in [0, 1].
-
-    Returns:
-        The adjusted values in the order given; none for none.
-
-    Raises:
-        FormatError: If a value is outside [0, 1].
-
     Source: S. Holm, Scand. J. Statist. 6 (1979) 65.
     """
     if not all(0 <= p <= 1 for p in ps):
@@ -324,20 +282,10 @@ def holm(ps: Sequence[float]) -> list[float]:
 def compare(
     first: Sequence[bool], second: Sequence[bool], *, seed: int, clusters: Sequence[Hashable] | None = None, draws: int = 20_000
 ) -> Comparison:
-    """Compare two systems on the same questions, in the same order.
+    """Compare two systems on the same questions, in the same order: True where a system was right.
 
-    Args:
-        first: True where the first system was right.
-        second: True where the second was right.
-        seed: Of the flips, where there are too many to try all.
-        clusters: One label a question, such as its patient; None takes questions as independent.
-        draws: Flips that are tried for the interval with 20 clusters or more.
-
-    Returns:
-        The comparison.
-
-    Raises:
-        FormatError: If there are no questions, or the lengths differ.
+    ``clusters`` is one label a question, such as its patient; None takes questions as independent. ``seed`` and ``draws`` are
+    those of :func:`flip_interval`. No questions, or other lengths, are a FormatError.
 
     Source: Q. McNemar, Psychometrika 12 (1947) 153; mid-p: M. W. Fagerland et al., BMC Med. Res. Methodol. 13 (2013) 91.
     """
@@ -348,7 +296,20 @@ def compare(
     right = [sum(side) for side in zip(*pairs, strict=True)]
     ahead = [a - b for a, b in pairs]
     n = len(pairs)
-    exact, mid = _flip_test(ahead, range(n) if clusters is None else clusters)
+    # Two-sided p, exact and mid-p, of the sum under all sign flips of whole clusters, by adding up clusters one by one.
+    sums: Counter[Hashable] = Counter()
+    for value, label in zip(ahead, range(n) if clusters is None else clusters, strict=True):
+        sums[label] += value
+    steps = [abs(value) for value in sums.values() if value]
+    reach, found = sum(steps), abs(sum(sums.values()))
+    chances = np.zeros(2 * reach + 1)
+    chances[reach] = 1
+    for step in steps:
+        chances = (np.roll(chances, step) + np.roll(chances, -step)) / 2
+    exact = mid = 1.0
+    if found:
+        tail, point = float(chances[reach + found :].sum()), float(chances[reach + found])
+        exact, mid = min(1.0, 2 * tail), min(1.0, 2 * tail - point)
     low, high = flip_interval(ahead, seed=seed, clusters=clusters, draws=draws)
     difference = (only_first - only_second) / n
     if exact >= LEVEL:  # drawn flips may place an end that lies next to 0 on its other side
@@ -366,23 +327,6 @@ def compare(
         difference=difference,
         interval=(low, high),
     )
-
-
-def _flip_test(ahead: Sequence[int], clusters: Sequence[Hashable]) -> tuple[float, float]:
-    """Two-sided p, exact and mid-p, of the sum under all sign flips of whole clusters, by adding up clusters one by one."""
-    sums: Counter[Hashable] = Counter()
-    for value, label in zip(ahead, clusters, strict=True):
-        sums[label] += value
-    steps = [abs(value) for value in sums.values() if value]
-    reach, found = sum(steps), abs(sum(sums.values()))
-    chances = np.zeros(2 * reach + 1)
-    chances[reach] = 1
-    for step in steps:
-        chances = (np.roll(chances, step) + np.roll(chances, -step)) / 2
-    if not found:
-        return 1.0, 1.0
-    tail, point = float(chances[reach + found :].sum()), float(chances[reach + found])
-    return min(1.0, 2 * tail), min(1.0, 2 * tail - point)
 
 
 # --- Does a number that comes with an answer tell whether it is right? Reliability bins, calibration error, ranking.
@@ -410,19 +354,10 @@ class Bin:
 
 
 def reliability_bins(values: Sequence[float], right: Sequence[bool], *, count: int = 10) -> tuple[Bin, ...]:
-    """Sort answers by a predictor and cut them into bins of equal mass.
+    """Sort answers by a predictor in [0, 1] and cut them into about ``count`` bins of equal mass, by rising value; none for no answers.
 
-    Args:
-        values: The predictor, one number in [0, 1] an answer.
-        right: True where the answer is right.
-        count: Bins to aim at. Equal values are never parted, so that many of them make fewer bins, of unequal mass; where there are no
-            more than ``count`` different values each is a bin.
-
-    Returns:
-        The bins by rising value; none for no answers.
-
-    Raises:
-        FormatError: If the lengths differ, a value is outside [0, 1] or not finite, or ``count`` is below 1.
+    Equal values are never parted, so that many of them make fewer bins, of unequal mass; where there are no more than ``count``
+    different values each is a bin.
 
     Source: equal-mass bins: K. Nguyen and B. O'Connor, arXiv 1508.05154.
     """
@@ -437,18 +372,19 @@ def reliability_bins(values: Sequence[float], right: Sequence[bool], *, count: i
     if len(starts) > count:
         wanted = numbers[[round(i * len(numbers) / count) for i in range(count)]]
         starts = np.unique(np.searchsorted(numbers, wanted, side="left"))
-    edges = [*starts.tolist(), len(numbers)]
-    return tuple(_bin(numbers[a:b], hits[a:b]) for a, b in pairwise(edges))
+    bins = []
+    for a, b in pairwise([*starts.tolist(), len(numbers)]):
+        n, good, mean = b - a, int(hits[a:b].sum()), float(numbers[a:b].mean())
+        bins.append(Bin(float(numbers[a]), float(numbers[b - 1]), n, mean, good / n, wilson(good, n)))
+    return tuple(bins)
 
 
 def calibration_error(bins: Sequence[Bin]) -> float | None:
-    """Expected calibration error: mean distance of accuracy from the predictor over the bins, weighted by their answers.
+    """Expected calibration error in [0, 1]: mean distance of accuracy from the predictor over the bins, weighted by their answers.
 
     It takes the predictor for a probability of being right. For a predictor that is none, such as an overlap, only its ranking
-    (:func:`auroc`) and the bins themselves mean something.
-
-    Returns:
-        A number in [0, 1]; None for no bins. It cannot fall below the chance differences of small bins.
+    (:func:`auroc`) and the bins themselves mean something. It cannot fall below the chance differences of small bins; None for
+    no bins.
 
     Source: M. P. Naeini et al., AAAI 2015; C. Guo et al., arXiv 1706.04599, equation 3.
     """
@@ -459,16 +395,8 @@ def calibration_error(bins: Sequence[Bin]) -> float | None:
 def auroc(values: Sequence[float], right: Sequence[bool]) -> float | None:
     """Chance that a right answer has a greater value than a wrong one; equal values count half.
 
-    Args:
-        values: The predictor, one finite number an answer.
-        right: True where the answer is right.
-
-    Returns:
-        0.5 for a predictor that knows nothing, 1 for one that ranks all right answers above all wrong ones; None if all are right, all
-        are wrong, or there are none.
-
-    Raises:
-        FormatError: If the lengths differ or a value is not finite.
+    0.5 for a predictor that knows nothing, 1 for one that ranks all right answers above all wrong ones; None if all are right
+    or wrong.
 
     Source: J. A. Hanley and B. J. McNeil, Radiology 143 (1982) 29.
     """
@@ -487,11 +415,6 @@ def _checked_probabilities(values: Sequence[float], right: Sequence[bool]) -> tu
     if numbers.ndim != 1 or numbers.shape != hits.shape or not np.isfinite(numbers).all():
         raise FormatError(f"{numbers.size} values and {hits.size} answers", "one finite value an answer")
     return numbers, hits
-
-
-def _bin(values: NDArray[np.float64], hits: NDArray[np.bool_]) -> Bin:
-    count, good = len(values), int(hits.sum())
-    return Bin(float(values[0]), float(values[-1]), count, float(values.mean()), good / count, wilson(good, count))
 
 
 # --- Intervals of means over seeds and questions at once: both were drawn, and another draw of either would give another number.
@@ -562,19 +485,9 @@ def crossed_difference(
     clusters: Sequence[Hashable] | None = None,
     confidence: float = 0.95,
 ) -> Crossed:
-    """Mean of first - second, paired by seed and question.
+    """Mean of first - second, tables (seeds, questions) as for :func:`crossed_mean`, paired by seed and question.
 
-    Args:
-        first: (seeds, questions), as for :func:`crossed_mean`.
-        second: The same seeds and questions of another way to train.
-        clusters: One label a question.
-        confidence: Between 0 and 1, both excluded.
-
-    Returns:
-        The difference; both ways differ at this confidence when 0 lies outside the interval, which is never without width.
-
-    Raises:
-        FormatError: If the tables have different shapes, or as in :func:`crossed_mean`.
+    Both ways differ at this confidence when 0 lies outside the interval, which is never without width.
     """
     one, other = _checked_grid(first), _checked_grid(second)
     if one.shape != other.shape:
@@ -587,13 +500,14 @@ def crossed_difference(
 
 def _crossed(values: NDArray[np.float64], clusters: Sequence[Hashable] | None, confidence: float) -> tuple[Crossed, int]:
     """The mean with Student's interval, and the number of patients."""
-    if not 0 < confidence < 1:
-        raise FormatError(f"the confidence {confidence}", "a number between 0 and 1", "write 0.95 for 95 percent")
+    from scipy.special import stdtrit
+
+    _check_confidence(confidence)
     mean = float(values.mean())
     cells = _cells(values, clusters, mean)
     variance, freedom = _variance(cells)
     error = math.sqrt(variance)
-    reach = error * _t(freedom, confidence) if error else 0.0
+    reach = error * float(stdtrit(freedom, (1 + confidence) / 2)) if error else 0.0
     return Crossed(mean, (mean - reach, mean + reach), tuple(map(float, values.mean(axis=1))), error, freedom), cells.shape[1]
 
 
@@ -633,9 +547,3 @@ def _variance(cells: NDArray[np.float64]) -> tuple[float, float]:
     variance = max(of_seeds - of_rest, 0.0) + max(of_patients - of_rest, 0.0) + of_rest
     parts = of_seeds**2 / (seeds - 1) + of_patients**2 / (patients - 1) + of_rest**2 / ((seeds - 1) * (patients - 1))
     return variance, max(1.0, variance**2 / parts) if parts else 1.0
-
-
-def _t(freedom: float, confidence: float) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, (1 + confidence) / 2))

@@ -49,11 +49,7 @@ class SurfaceDistances:
     sizes_b: Floats
 
     def nsd(self, tolerance_mm: float) -> float:
-        """Normalised surface Dice; see :func:`nsd`.
-
-        Raises:
-            FormatError: If the tolerance is negative or not a number.
-        """
+        """Normalised surface Dice; see :func:`nsd`."""
         if not tolerance_mm >= 0:
             raise FormatError(f"the tolerance {tolerance_mm}", "millimetres, at least 0")
         total = float(self.sizes_a.sum() + self.sizes_b.sum())
@@ -64,29 +60,17 @@ class SurfaceDistances:
         return min(1.0, float(near) / total)
 
     def hausdorff_mm(self, percent: float = 95.0) -> float:
-        """Robust Hausdorff distance; see :func:`hd95`.
-
-        Raises:
-            FormatError: If the percentage is not in (0, 100].
-        """
+        """Robust Hausdorff distance in millimetres at a percentage in (0, 100]; see :func:`hd95`."""
         if not 0 < percent <= 100:
             raise FormatError(f"{percent} percent", "a number above 0, at most 100")
         return max(_percentile(self.from_a_mm, self.sizes_a, percent), _percentile(self.from_b_mm, self.sizes_b, percent))
 
 
 def surface_distances(a: NDArray[Any], b: NDArray[Any], *, spacing_mm: Sequence[float]) -> SurfaceDistances:
-    """Distances between two surfaces; measure once, then read several scores.
+    """Distances between the surfaces of two masks, (Y, X) or (Z, Y, X) of one shape; measure once, then read several scores.
 
-    Args:
-        a: (Y, X) or (Z, Y, X), any dtype; what is not 0 is inside.
-        b: The same shape.
-        spacing_mm: Size of an element along x, y (and z).
-
-    Returns:
-        Pieces of both surfaces. No pieces at all when both masks are empty.
-
-    Raises:
-        FormatError: If the shapes differ, are not two- or three-dimensional, or the spacing does not fit.
+    What is not 0 is inside; ``spacing_mm`` is the size of an element along x, y (and z). There are no pieces at all when both
+    masks are empty. Other shapes or spacings are a FormatError.
 
     Source: S. Nikolov et al., arXiv 1809.04430, surface elements of the surface Dice; W. E. Lorensen and H. E. Cline, SIGGRAPH 1987,
     for their areas.
@@ -108,17 +92,7 @@ def surface_distances(a: NDArray[Any], b: NDArray[Any], *, spacing_mm: Sequence[
 def nsd(a: NDArray[Any], b: NDArray[Any], *, spacing_mm: Sequence[float], tolerance_mm: float) -> float:
     """Normalised surface Dice: the share of both surfaces that lies no farther than a tolerance from the other one.
 
-    Args:
-        a: (Y, X) or (Z, Y, X), any dtype; what is not 0 is inside.
-        b: The same shape.
-        spacing_mm: Size of an element along x, y (and z).
-        tolerance_mm: Distance that still counts as agreement.
-
-    Returns:
-        A number in [0, 1]; 1 when both masks are empty (they agree), 0 when exactly one is.
-
-    Raises:
-        FormatError: If shapes, spacing or tolerance cannot be used.
+    Masks and spacing as for `surface_distances`; 1 when both masks are empty (they agree), 0 when exactly one is.
 
     Source: S. Nikolov et al., arXiv 1809.04430, surface Dice at a tolerance.
     """
@@ -126,18 +100,9 @@ def nsd(a: NDArray[Any], b: NDArray[Any], *, spacing_mm: Sequence[float], tolera
 
 
 def hd95(a: NDArray[Any], b: NDArray[Any], *, spacing_mm: Sequence[float]) -> float:
-    """95th percentile Hausdorff distance: the larger of both directions, pieces weighted by their size.
+    """95th percentile Hausdorff distance in millimetres: the larger of both directions, pieces weighted by their size.
 
-    Args:
-        a: (Y, X) or (Z, Y, X), any dtype; what is not 0 is inside.
-        b: The same shape.
-        spacing_mm: Size of an element along x, y (and z).
-
-    Returns:
-        Millimetres; 0 when both masks are empty (they agree), infinite when exactly one is.
-
-    Raises:
-        FormatError: If shapes or spacing cannot be used.
+    Masks and spacing as for `surface_distances`; 0 when both masks are empty (they agree), infinite when exactly one is.
 
     Source: D. P. Huttenlocher et al., IEEE TPAMI 15 (1993) 850, partial distances; weights as in arXiv 1809.04430.
     """

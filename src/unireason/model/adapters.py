@@ -23,28 +23,16 @@ from unireason.core.store import json_text, read_json, replaced_folder
 
 from .files import whole, write
 
-# --- Which parts of a network learn: vision tower, projector, language model.
-
-
 LANGUAGE = ("model.language_model.", "lm_head.")
 _PROJECTOR = "model.visual.merger."
 _ADAPTER = ".lora_"  # in the name of every adapter weight
 
 
 def choose(network: Any, *, tower: bool, projector: bool, language: bool) -> None:
-    """Let the chosen parts learn and freeze all others.
+    """Let the chosen parts learn and freeze all others: vision tower without merger, merger (``projector``), language model.
 
     Tied input and output embeddings are one parameter, which belongs to the language model. In a network with adapters the language
-    model means its adapters: the weights underneath stay frozen.
-
-    Args:
-        network: ``Qwen2_5_VLForConditionalGeneration``, with adapters or without.
-        tower: True trains the vision tower without its merger.
-        projector: True trains the merger, which brings visual tokens to the width of the language model.
-        language: True trains the language model and its output layer.
-
-    Raises:
-        ModelError: If nothing would be trained, or the network has a weight that belongs to none of the parts.
+    model means its adapters: the weights underneath stay frozen. Nothing to train, or a weight of no part, is a ModelError.
     """
     adapted = any(True for _ in adapter_parameters(network))
     for name, parameter in network.named_parameters():
@@ -58,11 +46,7 @@ def choose(network: Any, *, tower: bool, projector: bool, language: bool) -> Non
 
 
 def trainable(network: Any) -> dict[str, torch.nn.Parameter]:
-    """What learns, by name, in the order of the network's modules; a tied parameter is named once.
-
-    Raises:
-        ModelError: If nothing is trained.
-    """
+    """What learns, by name, in the order of the network's modules; a tied parameter is named once. ModelError if nothing does."""
     chosen = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
     if not chosen:
         raise ModelError("nothing is trained", "tower, projector or language", "set one of them to true in the table 'model'")
@@ -85,27 +69,23 @@ _REMARKS = {"base_model_name_or_path", "revision", "inference_mode", "peft_versi
 
 
 def attach(network: Any, *, rank: int, alpha: float, dropout: float, targets: Sequence[str], seed: int) -> None:
-    """Put fresh adapters into the language model; the network computes what it did before.
+    """Put fresh adapters into the language model of a network, in place; it computes what it did before.
 
-    The language model underneath is frozen; tower and projector learn or not as before.
-
-    Args:
-        network: ``Qwen2_5_VLForConditionalGeneration``, changed in place.
-        rank: Rank, at least 1.
-        alpha: Scale; the update is multiplied by alpha / rank.
-        dropout: Dropout in front of the adapters, in [0, 1).
-        targets: Last names of the linear layers that get an adapter, such as "q_proj".
-        seed: Seed of the initial weights, the same on every device.
-
-    Raises:
-        ModelError: If the network has adapters already, a target is not a linear layer of the language model, or a number is out of
-            range.
+    The language model underneath is frozen; tower and projector learn or not as before. The update is scaled by alpha / rank;
+    ``targets`` are the last names of the linear layers that get an adapter, such as "q_proj". The seed gives the same initial
+    weights on every device. A network with adapters, an unknown target or a number out of range is a ModelError.
     """
     if rank < 1 or not alpha > 0 or not 0 <= dropout < 1:
         raise ModelError(
             f"adapters of rank {rank}, alpha {alpha} and dropout {dropout}", "rank >= 1, alpha > 0 and dropout in [0, 1)"
         )
-    _check_targets(network, targets)
+    if attached(network):
+        raise ModelError("the network has adapters already", "a network without", "merge them first")
+    known = {n.rsplit(".", 1)[-1] for n, m in network.model.language_model.named_modules() if isinstance(m, torch.nn.Linear)}
+    wrong = sorted(set(targets) - known)
+    if wrong or not targets:
+        came = f"the language model has no linear layer named {', '.join(wrong)}" if wrong else "no layer was named for adapters"
+        raise ModelError(came, f"some of {', '.join(sorted(known))}", "change 'targets' in the table 'model.lora'")
     from peft import LoraConfig
 
     # A regular expression over full names: layers of the vision tower have the same last names.
@@ -125,14 +105,7 @@ def attached(network: Any) -> bool:
 
 @contextmanager
 def reference(network: Any) -> Iterator[None]:
-    """Switch the adapters off for a while: the network is the start of the run, weights and gradients untouched.
-
-    Args:
-        network: A network with adapters.
-
-    Raises:
-        ModelError: If it has none.
-    """
+    """Switch the adapters of a network off for a while: it is the start of the run, weights and gradients untouched."""
     layers = _layers(network)
     flags = [(parameter, parameter.requires_grad) for _, parameter in adapter_parameters(network)]
     on = [layer for layer in layers.values() if not layer.disable_adapters]
@@ -154,20 +127,9 @@ def adapter_state(network: Any) -> dict[str, torch.Tensor]:
 
 
 def save_adapter(network: Any, folder: Path, *, start: str, state: Mapping[str, torch.Tensor] | None = None) -> Path:
-    """Write the adapters alone, as peft does, so that ``peft.PeftModel.from_pretrained`` reads them.
+    """Write the adapters alone, as peft does, so that ``peft.PeftModel.from_pretrained`` reads them; the folder is replaced as a whole.
 
-    Args:
-        network: A network with adapters.
-        folder: Replaced as a whole; it holds ``adapter_model.safetensors`` and ``adapter_config.json``.
-        start: Name of the checkpoint underneath.
-        state: From ``adapter_state``, for networks that are sharded over processes; None takes the network's own.
-
-    Returns:
-        The folder.
-
-    Raises:
-        ModelError: If the network has no adapters.
-        UniReasonError: If the folder cannot be written.
+    ``start`` names the checkpoint underneath; ``state`` is from ``adapter_state``, for networks that are sharded over processes.
     """
     weights = adapter_state(network) if state is None else state
     table = {k: sorted(v) if isinstance(v, set) else v for k, v in network.peft_config[_NAME].to_dict().items()}
@@ -196,22 +158,25 @@ def load_adapter(network: Any, folder: Path) -> None:
         raise ModelError(
             f"the adapter in {folder} is scaled by {config.lora_alpha / config.r}", f"{scales.pop()} as in the network"
         )
+    own = {_saved_name(name): parameter for name, parameter in adapter_parameters(network)}
+    wrong = sorted(own.keys() ^ state.keys()) or sorted(k for k in own if own[k].shape != state[k].shape)
+    if wrong:
+        raise ModelError(
+            f"the adapter in {folder} does not fit the network: {len(wrong)} weights differ, such as {wrong[0]}",
+            "the same checkpoint, rank and targets",
+        )
     with torch.no_grad():
-        for parameter, value in _matched(network, state, folder):
-            parameter.copy_(value)
+        for key, parameter in own.items():
+            parameter.copy_(state[key])
 
 
 @torch.no_grad()
 def merged_state(network: Any, *, keep: bool = True) -> dict[str, torch.Tensor]:
-    """The weights as if the adapters had been merged, under the names of a network without adapters.
+    """The weights as if the adapters had been merged, under the names of a network without adapters, which is not changed.
 
-    Args:
-        network: With adapters or without; it is not changed.
-        keep: False only takes part in gathering sharded weights, which all processes must do together, and returns nothing.
-
-    Returns:
-        Name -> tensor in the type of the weight; the sum is made in float32. Weights without adapter are the network's own memory;
-        sharded ones are gathered, one after the other, on the CPU.
+    The sum is made in float32 and kept in the type of the weight. Weights without adapter are the network's own memory; sharded
+    ones are gathered, one after the other, on the CPU. ``keep=False`` only takes part in gathering, which all processes must do
+    together.
     """
     merged: dict[str, torch.Tensor] = {}
     layers = _layers(network) if attached(network) else {}
@@ -227,16 +192,6 @@ def merged_state(network: Any, *, keep: bool = True) -> dict[str, torch.Tensor]:
         if keep:
             merged[name.replace(".base_layer.", ".")] = value.cpu() if gathered else value
     return merged
-
-
-def _check_targets(network: Any, targets: Sequence[str]) -> None:
-    if attached(network):
-        raise ModelError("the network has adapters already", "a network without", "merge them first")
-    known = {n.rsplit(".", 1)[-1] for n, m in network.model.language_model.named_modules() if isinstance(m, torch.nn.Linear)}
-    wrong = sorted(set(targets) - known)
-    if wrong or not targets:
-        came = f"the language model has no linear layer named {', '.join(wrong)}" if wrong else "no layer was named for adapters"
-        raise ModelError(came, f"some of {', '.join(sorted(known))}", "change 'targets' in the table 'model.lora'")
 
 
 def _inject(network: Any, config: Any) -> None:
@@ -264,18 +219,6 @@ def _config(table: dict[str, Any], folder: Path) -> Any:
         return LoraConfig(**{key: table[key] for key in _USED})
     except (TypeError, ValueError) as error:
         raise ModelError(f"{CONFIG} in {folder} cannot be used: {error}", "plain LoRA as peft writes it") from error
-
-
-def _matched(network: Any, state: dict[str, torch.Tensor], folder: Path) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
-    """Every adapter weight of the network with its saved value."""
-    own = {_saved_name(name): parameter for name, parameter in adapter_parameters(network)}
-    wrong = sorted(own.keys() ^ state.keys()) or sorted(k for k in own if own[k].shape != state[k].shape)
-    if wrong:
-        raise ModelError(
-            f"the adapter in {folder} does not fit the network: {len(wrong)} weights differ, such as {wrong[0]}",
-            "the same checkpoint, rank and targets",
-        )
-    return [(own[key], state[key]) for key in own]
 
 
 def _saved_name(name: str) -> str:

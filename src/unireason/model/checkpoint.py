@@ -147,8 +147,8 @@ def load(ref: str | Path, *, device: Any = None, dtype: Any = None, profile: Pro
         _network(folder, config, target, kind),
         load_tokenizer(folder),
         load_processor(folder),
-        profile=profile or _profile(folder, PROFILE_FILE, "default"),
-        grounding=_profile(folder, GROUNDING_FILE, "umrg"),
+        profile=profile or load_profile(own if (own := folder / PROFILE_FILE).exists() else "default"),
+        grounding=load_profile(own if (own := folder / GROUNDING_FILE).exists() else "umrg"),
         name=str(ref) if known else folder.resolve().name,
         origin=(sha256, hashed),
         scope=scope_of(folder),
@@ -166,20 +166,11 @@ def assemble(
     origin: tuple[str, Literal["files", "headers", ""]] = ("", ""),
     scope: Scope | None = None,
 ) -> Checkpoint:
-    """Put parts that are already in memory together, and check that they fit each other.
+    """Put parts that are already in memory together, and check that they fit each other; ModelError if not.
 
-    Args:
-        network: ``Qwen2_5_VLForConditionalGeneration``; it is put into evaluation mode.
-        tokenizer: Fast tokenizer with the special tokens.
-        image_processor: ``Qwen2VLImageProcessorPil``.
-        profile: Prompt profile; None for the built-in "default".
-        grounding: Prompt profile of implicit questions; None for the built-in "umrg".
-        name: Name kept in traces.
-        origin: (sha256, what was hashed) of the files it came from.
-        scope: What it was made for; None to say nothing.
-
-    Raises:
-        ModelError: If a special token is missing, or network, tokenizer and image processor contradict each other.
+    The network is put into evaluation mode. Without profiles the built-in "default" and, for implicit questions, "umrg" are
+    taken. ``name`` is kept in traces, ``origin`` is (sha256, what was hashed) of the files it came from, ``scope`` what it was
+    made for.
     """
     ids = special_ids(tokenizer)
     config = network.config
@@ -198,8 +189,19 @@ def assemble(
             raise ModelError(
                 f"the image processor's {of_processor} is {getattr(own, of_processor)}", f"{getattr(vision, of_network)}"
             )
+    import torch
+    import transformers
+
+    from unireason import __version__
+
+    versions = {
+        "unireason": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "transformers": str(transformers.__version__),
+    }
     asking, grounds = profile or BUILT_IN["default"], grounding or BUILT_IN["umrg"]
-    return Checkpoint(network.eval(), tokenizer, own, ids, asking, name, origin[0], origin[1], _versions(), grounds, scope)
+    return Checkpoint(network.eval(), tokenizer, own, ids, asking, name, origin[0], origin[1], versions, grounds, scope)
 
 
 def special_ids(tokenizer: Any) -> SpecialIds:
@@ -227,7 +229,10 @@ def load_tokenizer(folder: Path) -> Any:
         if (folder / "tokenizer.json").exists():
             # The file says all; classes chosen by architecture would rebuild parts of it by their own rules.
             tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
-            tokenizer.init_kwargs["tokenizer_class"] = _declared(folder / "tokenizer_config.json")
+            # Servers choose by the class that the settings name, so that it must survive saving.
+            settings = folder / "tokenizer_config.json"
+            named = read_json(settings).get("tokenizer_class") if settings.exists() else None
+            tokenizer.init_kwargs["tokenizer_class"] = named if isinstance(named, str) else None
         else:
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare exceptions
@@ -236,12 +241,6 @@ def load_tokenizer(folder: Path) -> Any:
     if not tokenizer.chat_template and template.exists():
         tokenizer.chat_template = read_template(template)
     return tokenizer
-
-
-def _declared(path: Path) -> str | None:
-    """The class that a tokenizer's settings name; servers choose by it, so that it must survive saving."""
-    named = read_json(path).get("tokenizer_class") if path.exists() else None
-    return named if isinstance(named, str) else None
 
 
 def read_template(path: Path) -> str:
@@ -289,10 +288,6 @@ def _network(folder: Path, config: Mapping[str, Any], device: Any, dtype: Any) -
         raise ModelError(f"the network does not fit on {device}: {error}", remedy="use another device or bf16") from error
 
 
-def _profile(folder: Path, file: str, other: str) -> Profile:
-    return load_profile(folder / file if (folder / file).exists() else other)
-
-
 def _device(device: Any) -> Any:
     import torch
 
@@ -316,17 +311,3 @@ def _dtype(dtype: Any, device: Any, weight_bytes: int) -> Any:
     if found not in (torch.bfloat16, torch.float32):
         raise ModelError(f"the type {dtype!r} was asked for", "'bf16' or 'fp32'")
     return found
-
-
-def _versions() -> dict[str, str]:
-    import torch
-    import transformers
-
-    from unireason import __version__
-
-    return {
-        "unireason": __version__,
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "transformers": str(transformers.__version__),
-    }

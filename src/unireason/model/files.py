@@ -23,9 +23,6 @@ from unireason.core.errors import FormatError, ModelError
 from unireason.core.store import hub_folder, is_hub_id, json_text, no_folder, read_json, share_as_usual
 from unireason.core.types import PHANTOM, ScopeCheck, Source
 
-# --- Where a checkpoint lies and whether its files are what they should be, before anything of it is read into a network.
-
-
 BUILT_IN_CHECKPOINT = "phantom"
 ARCHITECTURE = "qwen2_5_vl"
 CARD = "card.json"
@@ -34,18 +31,10 @@ _HASH_WHOLE_BYTES = 64 << 20
 
 
 def locate(ref: str | Path) -> Path:
-    """Find the folder of a checkpoint.
+    """Find the folder of a checkpoint: "phantom" (the built-in one), a folder, or a hub id such as "owner/name".
 
-    Args:
-        ref: "phantom" (the built-in checkpoint), a folder, or a hub id such as "owner/name". An existing folder wins, and
-            where a folder "owner" is here, it is a path. Of a
-            hub repository only safetensors, JSON, text, template and TOML files are fetched.
-
-    Returns:
-        An existing folder.
-
-    Raises:
-        ModelError: If there is no such folder, it holds no checkpoint, the hub cannot be reached, or it has no such repository.
+    An existing folder wins, and where a folder "owner" is here, it is a path. Of a hub repository only safetensors, JSON, text,
+    template and TOML files are fetched. What cannot be found or fetched, or holds no checkpoint, is a ModelError.
     """
     if str(ref) == BUILT_IN_CHECKPOINT:
         folder = Path(__file__).parents[1] / "assets" / BUILT_IN_CHECKPOINT
@@ -55,24 +44,19 @@ def locate(ref: str | Path) -> Path:
     path = Path(ref).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise _empty(path)
+            inner = [name for name in ("checkpoint", "best") if (path / name / "config.json").is_file()]
+            remedy = ""
+            if inner:
+                remedy = "a run keeps its weights inside: take " + " or ".join(f"'{path / name}'" for name in inner)
+            elif (path / "run.json").is_file():
+                remedy = "its run has not finished: start it again"
+            raise ModelError(f"'{path}' holds no checkpoint", "a folder with config.json and weights", remedy)
         return path
     if path.exists():
         raise ModelError(f"'{path.name}' is a file", "the folder that holds config.json and the weights")
     if not is_hub_id(ref):
         raise no_folder(ref, "'phantom', an existing folder or a hub id such as owner/name")
     return hub_folder(str(ref), _WANTED)
-
-
-def _empty(folder: Path) -> ModelError:
-    """What to say of a folder without a checkpoint; the run folder of a trainer keeps its own one level down."""
-    inner = [name for name in ("checkpoint", "best") if (folder / name / "config.json").is_file()]
-    remedy = ""
-    if inner:
-        remedy = "a run keeps its weights inside: take " + " or ".join(f"'{folder / name}'" for name in inner)
-    elif (folder / "run.json").is_file():
-        remedy = "its run has not finished: start it again"
-    return ModelError(f"'{folder}' holds no checkpoint", "a folder with config.json and weights", remedy)
 
 
 def check(folder: Path) -> tuple[dict[str, Any], list[Path]]:
@@ -136,15 +120,9 @@ _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
-    """Write one safetensors file.
+    """Write one safetensors file of tensors by name, of which no two may share memory, with metadata in its header.
 
-    Args:
-        path: The file.
-        tensors: By name; no two may share memory.
-        metadata: Kept in the header.
-
-    Raises:
-        OSError: If it cannot be written, such as on a full disk; the library itself raises an error of its own.
+    An OSError if it cannot be written, such as on a full disk; the library itself raises an error of its own.
     """
     try:
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, str(path), metadata=dict(metadata))
@@ -159,7 +137,10 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str
 
 def write_shards(folder: Path, state: Mapping[str, torch.Tensor], *, dtype: torch.dtype, shard: str) -> None:
     """Write the weights of a network into a folder, in one file or, above a limit, in numbered files with an index."""
-    limit = _bytes(shard)
+    number = re.fullmatch(r"(\d+(?:\.\d+)?) ?(KB|MB|GB)", shard)
+    if number is None or not float(number[1]):
+        raise ModelError(f"the largest weight file is {shard!r}", "a size such as '5GB'")
+    limit = int(float(number[1]) * _UNITS[number[2]])
     groups: list[list[str]] = [[]]
     sizes = {name: tensor.numel() * dtype.itemsize for name, tensor in state.items()}
     filled = 0
@@ -193,13 +174,6 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if gather is None else gather()
 
 
-def _bytes(size: str) -> int:
-    number = re.fullmatch(r"(\d+(?:\.\d+)?) ?(KB|MB|GB)", size)
-    if number is None or not float(number.group(1)):
-        raise ModelError(f"the largest weight file is {size!r}", "a size such as '5GB'")
-    return int(float(number.group(1)) * _UNITS[number.group(2)])
-
-
 # --- The image processor of a checkpoint, assembled from its configuration without torchvision.
 
 
@@ -218,16 +192,9 @@ def load_processor(folder: Path) -> Any:
 
 
 def make_processor(table: dict[str, Any]) -> Any:
-    """Build an image processor from a configuration in any of its published forms.
+    """Build a ``Qwen2VLImageProcessorPil`` from a configuration in any of its published forms, the keys of ``preprocessor_config.json``.
 
-    Args:
-        table: Keys of ``preprocessor_config.json``; those left out take the defaults of transformers.
-
-    Returns:
-        A ``Qwen2VLImageProcessorPil`` that resizes (bicubic unless configured otherwise), rescales and normalises.
-
-    Raises:
-        ModelError: If a limit or a size is not a positive whole number.
+    Those left out take the defaults of transformers. A limit or a size that is not a positive whole number is a ModelError.
     """
     from transformers import Qwen2VLImageProcessorPil
 
@@ -318,12 +285,7 @@ def scope_of(folder: Path) -> Scope | None:
 
 
 def told(scope: Scope | None, remarks: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """The ``scope`` of an evaluation's results: how many questions lay outside, and why.
-
-    Args:
-        scope: Of the checkpoint.
-        remarks: For every question the remarks of its answer (``ScopeCheck.remarks``).
-    """
+    """The ``scope`` of an evaluation's results: how many questions lay outside, and why, by the remarks of every answer."""
     counts = Counter(remark for own in remarks for remark in dict.fromkeys(own))
     return {
         "stated": scope.stated if scope else "",

@@ -33,20 +33,11 @@ def save(
     shard: str = "5GB",
     card: str | None = None,
 ) -> Path:
-    """Write a checkpoint.
+    """Write a checkpoint folder, replaced as a whole; adapters are merged into the weights.
 
-    Args:
-        folder: Replaced as a whole; an attempt that was interrupted earlier is cleaned.
-        checkpoint: What to write. Adapters are merged into the weights.
-        state: Weights in place of the network's own, under its names without adapters or the published ones, for networks that are
-            sharded over processes.
-        dtype: Type of the weights in the file.
-        shard: Largest weight file; above it there are several, with an index.
-        card: Text of README.md; None writes none.
-
-    Returns:
-        The folder: safetensors, config.json, generation_config.json, tokenizer with chat template, preprocessor_config.json,
-        profile.toml and grounding.toml; card.json with what it was made for, if it says so.
+    safetensors (above the size ``shard`` several, with an index), config.json, generation_config.json, tokenizer with chat template,
+    preprocessor_config.json, profile.toml and grounding.toml; card.json with what it was made for and README.md with ``card``, if given.
+    ``state`` has weights in place of the network's own, for networks that are sharded over processes.
 
     Raises:
         ModelError: If ``state`` does not fit the network, or ``dtype`` or ``shard`` is unknown.
@@ -54,14 +45,29 @@ def save(
     """
     if dtype not in _DTYPES:
         raise ModelError(f"the type {dtype!r} was asked for", "'bf16' or 'fp32'")
-    network = checkpoint.network
+    network, tokenizer, own = checkpoint.network, checkpoint.tokenizer, checkpoint.image_processor
+    low, high = checkpoint.pixel_limits
+    processor = {  # in the published form, which every version of transformers reads
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "min_pixels": low,
+        "max_pixels": high,
+        "patch_size": own.patch_size,
+        "temporal_patch_size": own.temporal_patch_size,
+        "merge_size": own.merge_size,
+        "resample": int(own.resample),
+        "rescale_factor": own.rescale_factor,
+        "image_mean": list(own.image_mean),
+        "image_std": list(own.image_std),
+    }
     weights = _weights(network, merged_state(network) if state is None else state)
     with replaced_folder(folder) as partial:
         write_shards(partial, weights, dtype=_DTYPES[dtype], shard=shard)
         _write_json(partial / "config.json", _config(network, _DTYPES[dtype]))
         network.generation_config.to_json_file(partial / "generation_config.json")
-        _write_tokenizer(partial, checkpoint.tokenizer)
-        _write_json(partial / "preprocessor_config.json", _processor(checkpoint))
+        tokenizer.save_pretrained(partial)
+        settings = partial / "tokenizer_config.json"
+        _write_json(settings, _tokenizer_settings(json.loads(settings.read_text(encoding="utf-8")), tokenizer))
+        _write_json(partial / "preprocessor_config.json", processor)
         (partial / PROFILE_FILE).write_text(checkpoint.profile.to_toml(), encoding="utf-8")
         (partial / GROUNDING_FILE).write_text(checkpoint.grounding.to_toml(), encoding="utf-8")
         if checkpoint.scope is not None:
@@ -97,29 +103,8 @@ def _config(network: Any, dtype: torch.dtype) -> dict[str, Any]:
     return {**text, **table, "architectures": [type(network).__name__], "dtype": named, "torch_dtype": named}
 
 
-def _processor(checkpoint: Checkpoint) -> dict[str, Any]:
-    """preprocessor_config.json in the published form, which every version of transformers reads."""
-    own = checkpoint.image_processor
-    low, high = checkpoint.pixel_limits
-    return {
-        "image_processor_type": "Qwen2VLImageProcessor",
-        "min_pixels": low,
-        "max_pixels": high,
-        "patch_size": own.patch_size,
-        "temporal_patch_size": own.temporal_patch_size,
-        "merge_size": own.merge_size,
-        "resample": int(own.resample),
-        "rescale_factor": own.rescale_factor,
-        "image_mean": list(own.image_mean),
-        "image_std": list(own.image_std),
-    }
-
-
-def _write_tokenizer(folder: Path, tokenizer: Any) -> None:
-    """The tokenizer, with settings that transformers 4 reads too."""
-    tokenizer.save_pretrained(folder)
-    path = folder / "tokenizer_config.json"
-    table = json.loads(path.read_text(encoding="utf-8"))
+def _tokenizer_settings(table: Mapping[str, Any], tokenizer: Any) -> dict[str, Any]:
+    """tokenizer_config.json in a form that transformers 4 reads too."""
     kept = {k: v for k, v in table.items() if k not in _NOT_SETTINGS}
     if "extra_special_tokens" in kept:
         kept["additional_special_tokens"] = kept.pop("extra_special_tokens")
@@ -127,7 +112,7 @@ def _write_tokenizer(folder: Path, tokenizer: Any) -> None:
         kept["chat_template"] = tokenizer.chat_template
     declared = tokenizer.init_kwargs.get("tokenizer_class")
     kept["tokenizer_class"] = "PreTrainedTokenizerFast" if declared in (None, "TokenizersBackend") else declared
-    _write_json(path, kept)
+    return kept
 
 
 def _write_json(path: Path, table: Mapping[str, Any]) -> None:

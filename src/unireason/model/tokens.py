@@ -16,42 +16,22 @@ from unireason.grounding.profile import Message, Picture, render
 
 from .checkpoint import Checkpoint, SpecialIds
 
-# --- Token ids of prompts and pictures, and text of token ids. Images are ids from the start, never text that is read again.
-
-
 Grid = tuple[int, int, int]
 _PLACE = "<|vision_start|><|image_pad|><|vision_end|>"
 
 
 def picture_ids(ids: SpecialIds, grid: Grid, *, merge: int = 2) -> tuple[int, ...]:
-    """Ids of one picture: start, one pad a visual token, end.
-
-    Args:
-        ids: Special ids.
-        grid: (t, h, w) in patches.
-        merge: Patches a side of a visual token.
-    """
+    """Ids of one picture of a grid (t, h, w) in patches: start, one pad a visual token (``merge`` patches a side), end."""
     count = grid[0] * grid[1] * grid[2] // merge**2
     return (ids.vision_start, *([ids.image_pad] * count), ids.vision_end)
 
 
 def prompt_ids(checkpoint: Checkpoint, messages: Sequence[Message], grids: Sequence[Grid]) -> tuple[int, ...]:
-    """Token ids of a prompt, up to the open assistant's turn.
+    """Token ids of a prompt, image pads expanded, up to the open assistant's turn; ``grids`` has that of every picture, in patches.
 
     The layout is the tokenizer's own chat template, or ChatML if the profile says so or the tokenizer has no template. Text
     pieces between pictures are tokenised one by one; special tokens cut the text there in any case, so that this equals
-    tokenising the whole.
-
-    Args:
-        checkpoint: The checkpoint.
-        messages: As made by ``Profile.parts``.
-        grids: Grid of every picture of the case, in patches.
-
-    Returns:
-        The ids, image pads expanded.
-
-    Raises:
-        ModelError: If the messages do not show every picture once and in order, or the template writes pictures in another way.
+    tokenising the whole. Messages that do not show every picture once and in order are a ModelError.
     """
     places = [part.index for _, parts in messages for part in parts if isinstance(part, Picture)]
     if places != list(range(len(grids))):

@@ -6,7 +6,8 @@ processor changes nothing any more. Boxes are written in their pixels and crops 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +22,6 @@ from unireason.grounding.crop import fitted_size
 
 from .checkpoint import Checkpoint
 from .tokens import Grid
-
-# --- Pictures become what the network sees, and what it sees becomes features.
-
 
 _PATCHES_AT_ONCE = 16384
 
@@ -45,11 +43,7 @@ class Prepared:
     patch: int
 
     def frame(self, kind: Kind) -> Frame:
-        """The model frame: grid x patch size of the tensors fed to the network.
-
-        Raises:
-            ModelError: If there is no picture or their sizes differ.
-        """
+        """The model frame: grid x patch size of the tensors fed to the network. ModelError if pictures differ in size."""
         if len(set(self.grid_thw)) != 1:
             raise ModelError(f"the pictures have the grids {sorted(set(self.grid_thw))}", "one size for all pictures of a case")
         _, rows, columns = self.grid_thw[0]
@@ -68,14 +62,7 @@ def grid_of(checkpoint: Checkpoint, height: int, width: int) -> Grid:
 
 
 def prepare(checkpoint: Checkpoint, pictures: Sequence[NDArray[np.uint8]]) -> Prepared:
-    """Resize, normalise and cut pictures into patches.
-
-    Args:
-        checkpoint: The checkpoint.
-        pictures: uint8 (H, W) or (H, W, 3), any sizes, at least one.
-
-    Returns:
-        Patches, grids, and the resized pictures.
+    """Resize, normalise and cut pictures, uint8 (H, W) or (H, W, 3) of any sizes, at least one, into patches.
 
     Raises:
         ModelError: If there is no picture, one has another shape or type, or the processor disagrees about a size.
@@ -99,21 +86,23 @@ def prepare(checkpoint: Checkpoint, pictures: Sequence[NDArray[np.uint8]]) -> Pr
 
 @torch.no_grad()
 def encode(checkpoint: Checkpoint, prepared: Prepared) -> list[torch.Tensor]:
-    """Run the vision tower.
+    """Run the vision tower: one tensor (visual tokens, width of the language model) a picture, on the checkpoint's device, no gradient.
 
-    Args:
-        checkpoint: The checkpoint.
-        prepared: Pictures of any sizes.
-
-    Returns:
-        One tensor (visual tokens, width of the language model) a picture, on the checkpoint's device, without gradient. Many
-        pictures go through the tower in pieces of bounded size.
-
-    Raises:
-        ModelError: If a feature is not finite.
+    Many pictures go through the tower in pieces of bounded size. A feature that is not finite is a ModelError.
     """
     out: list[torch.Tensor] = []
-    for pixels, grids in _pieces(prepared):
+    groups: list[list[Grid]] = []
+    size = 0
+    for grid in prepared.grid_thw:
+        size += math.prod(grid)
+        if not groups or size > _PATCHES_AT_ONCE:
+            groups.append([])
+            size = math.prod(grid)
+        groups[-1].append(grid)
+    first = 0
+    for grids in groups:
+        pixels = prepared.pixel_values[first : first + sum(map(math.prod, grids))]
+        first += len(pixels)
         done = checkpoint.network.model.get_image_features(
             pixels.to(checkpoint.device, checkpoint.dtype), torch.tensor(grids, device=checkpoint.device)
         )
@@ -128,21 +117,10 @@ def encode(checkpoint: Checkpoint, prepared: Prepared) -> list[torch.Tensor]:
 
 
 def embed(network: Any, ids: torch.Tensor, features: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Token embeddings with visual features in the place of the image pads.
+    """Embeddings (1, n, width) of ids int64 (1, n), with visual features, one (tokens, width) a picture in order, at the image pads.
 
     Handing these to the network equals handing it the pictures, on every supported version of transformers; positions must be
-    given along with them.
-
-    Args:
-        network: ``Qwen2_5_VLForConditionalGeneration``.
-        ids: int64 (1, n).
-        features: One (tokens, width) tensor a picture, in order; none for text.
-
-    Returns:
-        (1, n, width) in the type of the embeddings.
-
-    Raises:
-        ModelError: If there are more or fewer features than image pads.
+    given along with them. More or fewer features than image pads are a ModelError.
     """
     embedded: torch.Tensor = network.get_input_embeddings()(ids)
     pads = ids == network.config.image_token_id
@@ -154,27 +132,8 @@ def embed(network: Any, ids: torch.Tensor, features: Sequence[torch.Tensor]) -> 
     return embedded.masked_scatter(pads[..., None], torch.cat(list(features)).to(embedded))
 
 
-def _pieces(prepared: Prepared) -> Iterator[tuple[torch.Tensor, list[Grid]]]:
-    grids: list[Grid] = []
-    first = size = 0
-    for grid in prepared.grid_thw:
-        patches = grid[0] * grid[1] * grid[2]
-        if grids and size + patches > _PATCHES_AT_ONCE:
-            yield prepared.pixel_values[first : first + size], grids
-            first, grids, size = first + size, [], 0
-        grids.append(grid)
-        size += patches
-    if grids:
-        yield prepared.pixel_values[first : first + size], grids
-
-
 def resized(checkpoint: Checkpoint, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture at the size at which the network of a checkpoint sees it.
-
-    Raises:
-        ModelError: If it is no uint8 (H, W) or (H, W, 3).
-        FormatError: If its sides differ by more than 200 times.
-    """
+    """A picture, uint8 (H, W) or (H, W, 3), at the size at which the network of a checkpoint sees it."""
     good = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)
     if picture.dtype != np.uint8 or not good or 0 in picture.shape:
         raise ModelError(f"a picture of shape {picture.shape} and type {picture.dtype}", "uint8 (H, W) or (H, W, 3)")
@@ -194,13 +153,9 @@ PATCH, MERGE, FRAMES = 14, 2, 2
 
 
 def patchify(pictures: NDArray[np.uint8]) -> torch.Tensor:
-    """Cuts grey pictures into normalised patches in the order of Qwen2.5-VL (2 x 2 neighbours together).
+    """Cuts grey pictures, uint8 (n, H, W), H and W multiples of 28, into normalised patches in the order of Qwen2.5-VL (2 x 2 neighbours).
 
-    Args:
-        pictures: uint8 (n, H, W); H and W multiples of 28.
-
-    Returns:
-        float32 (n * H/14 * W/14, 3 * 2 * 14 * 14), the layout of ``pixel_values``.
+    float32 (n * H/14 * W/14, 3 * 2 * 14 * 14), the layout of ``pixel_values``.
     """
     n, height, width = pictures.shape
     rows, columns = height // PATCH // MERGE, width // PATCH // MERGE

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import get_args
+from typing import Any, get_args
 
 from unireason.core.errors import FormatError
 from unireason.core.types import Trace
 
 from . import spatial
-from . import spatial as spatial3d
 from .outcome import Measures, measure, open_outcome, outcome
 
 
@@ -45,11 +44,7 @@ class Weights:
     length: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            FormatError: If a weight is negative or not finite, or the mode is unknown.
-        """
+        """Check the ranges."""
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name not in ("must_look", "spatial") and not 0 <= value < math.inf:
@@ -82,7 +77,7 @@ class RewardTexts:
     texts: tuple[str, ...]
 
 
-Truth = Letter | RewardTexts | spatial.Gold | spatial3d.Gold3D
+Truth = Letter | RewardTexts | spatial.Gold | spatial.Gold3D
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +123,22 @@ def score(trace: Trace, truth: Truth, weights: Weights | None = None, *, grounde
     weights = weights or Weights()
     measured = measure(trace)
     if isinstance(truth, Letter | RewardTexts):
-        terms, parts = _outcome_terms(trace, truth, weights, grounded)
+        how: dict[str, Any] = {
+            "must_look": weights.must_look and grounded,
+            "answer_weight": weights.answer,
+            "format_weight": weights.form,
+        }
+        parts = outcome(trace, truth.letter, **how) if isinstance(truth, Letter) else open_outcome(trace, truth.texts, **how)
+        terms = {"answer": weights.answer * parts["answer"], "format": weights.form * parts["format"]}
         bonus = weights.looks * parts["looked"] * grounded
     else:
-        terms, parts = _spatial_terms(trace, truth, weights)
-        bonus = 0.0
+        if isinstance(truth, spatial.Gold):
+            parts, most = spatial.umrg_reward(trace.raw_text, truth, mode=weights.spatial), spatial.MAXIMUM[weights.spatial]
+        elif weights.spatial == "soft":
+            parts, most = spatial.umrg_reward_3d(trace.raw_text, truth), spatial.MAXIMUM_3D
+        else:
+            raise FormatError(f"the reward mode {weights.spatial!r} for a volume", "soft", "set spatial = 'soft'")
+        terms, bonus = {"spatial": parts["score"] / most}, 0.0
     if weights.length and trace.tokens is None:
         raise FormatError("a trace without tokens", "its tokens, which the length term counts")
     length = 0.0 - weights.length * measured.sampled_tokens / 100
@@ -140,16 +146,7 @@ def score(trace: Trace, truth: Truth, weights: Weights | None = None, *, grounde
 
 
 def with_evidence(scores: Scores, value: float, weights: Weights) -> Scores:
-    """The same scores with the evidence term filled in.
-
-    Args:
-        scores: From ``score``.
-        value: What ``evidence.contrast`` said, in [0, 1].
-        weights: Of the run.
-
-    Raises:
-        FormatError: If the value is out of range.
-    """
+    """The same scores with the evidence term filled in: what ``outcome.contrast`` said, in [0, 1]."""
     if not 0 <= value <= 1:
         raise FormatError(f"an evidence contrast of {value}", "a number from 0 to 1")
     return replace(scores, terms={**scores.terms, "evidence": weights.evidence * value})
@@ -158,38 +155,9 @@ def with_evidence(scores: Scores, value: float, weights: Weights) -> Scores:
 def with_mask(scores: Scores, dice: float, weights: Weights) -> Scores:
     """The same scores of an implicit answer with the mask's share of the spatial reward filled in.
 
-    Args:
-        scores: From ``score``, of an implicit question.
-        dice: Dice of the mask made of the answer's box and points, in [0, 1]; 0 for an answer of which none can be made.
-        weights: Of the run.
-
-    Raises:
-        FormatError: If the Dice is out of range or the question has another kind of truth.
+    ``dice`` is that of the mask made of the answer's box and points, in [0, 1]; 0 for an answer of which none can be made.
     """
     if not 0 <= dice <= 1 or "spatial" not in scores.terms:
         raise FormatError(f"a Dice of {dice} for a response with {', '.join(scores.terms)}", "0 to 1, for an implicit question")
     shares = {"spatial": (1 - weights.mask) * scores.terms["spatial"], "mask": weights.mask * dice}
     return replace(scores, terms={**scores.terms, **shares}, parts={**scores.parts, "mask_dice": dice})
-
-
-def _outcome_terms(
-    trace: Trace, truth: Letter | RewardTexts, weights: Weights, grounded: bool
-) -> tuple[dict[str, float], dict[str, float]]:
-    asked = weights.must_look and grounded
-    if isinstance(truth, Letter):
-        parts = outcome(trace, truth.letter, must_look=asked, answer_weight=weights.answer, format_weight=weights.form)
-    else:
-        parts = open_outcome(trace, truth.texts, must_look=asked, answer_weight=weights.answer, format_weight=weights.form)
-    return {"answer": weights.answer * parts["answer"], "format": weights.form * parts["format"]}, parts
-
-
-def _spatial_terms(
-    trace: Trace, truth: spatial.Gold | spatial3d.Gold3D, weights: Weights
-) -> tuple[dict[str, float], dict[str, float]]:
-    if isinstance(truth, spatial.Gold):
-        parts, most = spatial.umrg_reward(trace.raw_text, truth, mode=weights.spatial), spatial.MAXIMUM[weights.spatial]
-    elif weights.spatial == "soft":
-        parts, most = spatial3d.umrg_reward_3d(trace.raw_text, truth), spatial3d.MAXIMUM_3D
-    else:
-        raise FormatError(f"the reward mode {weights.spatial!r} for a volume", "soft", "set spatial = 'soft'")
-    return {"spatial": parts["score"] / most}, parts

@@ -16,35 +16,19 @@ import numpy as np
 from unireason.core.errors import FormatError
 from unireason.core.types import Box, Box2D, Box3D, Frame, Look, LookStep, Problem, Trace
 from unireason.grounding import crop, grammar
-from unireason.grounding.crop import plan
 from unireason.grounding.grammar import BOX_END, BOX_START, THINK_END, THINK_START
 from unireason.grounding.profile import letters_of
 from unireason.metrics.answers import published_reward_choice, same_text
 from unireason.metrics.boxes import box_iou
 
-# --- Outcome rewards: the right answer in the right form, 0.8 and 0.2.
-
-
 ANSWER_WEIGHT, FORMAT_WEIGHT = 0.8, 0.2
 
 THINK_PROBLEMS = frozenset({"unclosed_think", "stray_think_end", "repeated_think", "text_before_think"})
 BOX_PROBLEMS = frozenset(
-    {
-        "unclosed_box",
-        "stray_box_end",
-        "long_box",
-        "missing_bracket",
-        "mixed_brackets",
-        "not_a_number",
-        "bad_number_count",
-        "inverted_box",
-        "empty_box",
-        "box_2d_on_volume",
-        "box_3d_on_image",
-        "box_outside_frame",
-        "uncut_region",
-        "spelled_tag",
-    }
+    (
+        *("unclosed_box", "stray_box_end", "long_box", "missing_bracket", "mixed_brackets", "not_a_number", "bad_number_count"),
+        *("inverted_box", "empty_box", "box_2d_on_volume", "box_3d_on_image", "box_outside_frame", "uncut_region", "spelled_tag"),
+    )
 )
 
 
@@ -89,20 +73,9 @@ def open_outcome(
     answer_weight: float = ANSWER_WEIGHT,
     format_weight: float = FORMAT_WEIGHT,
 ) -> dict[str, float]:
-    """Score one trace of an open question against the texts that count as right.
+    """Score one trace of an open question against the texts that count as right; arguments and result as for ``outcome``.
 
-    Args:
-        trace: Steps, problems and raw text of one answer.
-        gold: Right answers, at least one; the answer must equal one of them after normalisation (``metrics.answers.same_text``).
-        must_look: True if the box half of the format asks for at least one executed look.
-        answer_weight: What the right answer earns.
-        format_weight: What the format earns.
-
-    Returns:
-        The keys of ``outcome``.
-
-    Raises:
-        FormatError: If there is no gold text, or one has no word.
+    The answer must equal one of at least one ``gold`` text after normalisation (``metrics.answers.same_text``).
     """
     if not gold or isinstance(gold, str):
         raise FormatError(f"the gold answers are {gold!r}", "a list of at least one text")
@@ -120,7 +93,8 @@ def form(trace: Trace, *, must_look: bool = False) -> dict[str, float]:
     """
     codes = {problem.code for problem in trace.problems}
     inside = looks_in_reasoning(trace)
-    think = float(_has_reasoning(trace.raw_text) and not codes & THINK_PROBLEMS)
+    before, closed, _ = trace.raw_text.partition(THINK_END)  # the prompt may have opened the block
+    think = float(bool(closed) and bool(before.replace(THINK_START, "", 1).strip()) and not codes & THINK_PROBLEMS)
     looked = any(look.executed for look in inside)
     said = any(step.text.strip() for step in trace.steps)
     tidy = said and not codes & BOX_PROBLEMS and len(inside) == len(trace.looks)
@@ -137,12 +111,6 @@ def looks_in_reasoning(trace: Trace) -> tuple[LookStep, ...]:
     return trace.looks if before is None else trace.looks[: len(grammar.parse(before).boxes)]
 
 
-def _has_reasoning(raw_text: str) -> bool:
-    """True if something other than blanks stands before a ``</think>`` in these letters; the prompt may have opened the block."""
-    before, closed, _ = raw_text.partition(THINK_END)
-    return bool(closed) and bool(before.replace(THINK_START, "", 1).strip())
-
-
 def _weighted(answer: float, parts: dict[str, float], answer_weight: float, format_weight: float) -> dict[str, float]:
     return {"score": answer_weight * answer + format_weight * parts["format"], "answer": answer, **parts}
 
@@ -150,13 +118,8 @@ def _weighted(answer: float, parts: dict[str, float], answer_weight: float, form
 def published_outcome(solution: str, ground_truth: str) -> dict[str, float | str]:
     """The published outcome reward on plain text. For comparisons only: it counts tags without order or content.
 
-    Args:
-        solution: The response as text.
-        ground_truth: The gold answer; its first single letter A to D counts.
-
-    Returns:
-        ``score``, ``answer_reward``, ``format_reward``, ``crop_area_ratio`` (always 0), ``pred_choice`` and ``gt_choice`` ("" for
-        none). Empty text scores 0.
+    The first single letter A to D of the gold answer counts. Empty text scores 0; ``crop_area_ratio`` is always 0, a choice ""
+    for none.
 
     Source: derived from the cases ``published_mcq_reward``.
     """
@@ -183,23 +146,14 @@ _TRIES = 256
 
 
 def elsewhere(region: Box | crop.Plan, frame: Frame, rng: np.random.Generator, *, max_iou: float = MAX_IOU) -> Box | None:
-    """Draw a random region of the same size in the same frame that hardly overlaps the given one.
+    """Draw a random integer box of the same size in the same frame that hardly overlaps the given one (IoU at most ``max_iou``).
 
-    A cuboid is moved along x, y and z. The place is drawn evenly from all places that qualify; where those are so few that 256 draws
-    miss them, a farthest corner of the frame is taken.
-
-    Args:
-        region: What was looked at: a box in the model frame (the crop rule says what it really cuts), or a plan.
-        frame: Sizes of that frame.
-        rng: Source of chance; the same state gives the same place.
-        max_iou: Largest IoU of the two regions, in [0, 1).
-
-    Returns:
-        An integer box inside the frame that the crop rule leaves as it is: a rectangle for an image, a cuboid for a volume. None when
-        the region fills so much of the frame that every other place overlaps it more.
+    ``region`` is what was looked at: a box in the model frame (the crop rule says what it really cuts), or a plan. A cuboid is moved
+    along x, y and z. The place is drawn evenly from all places that qualify; where those are so few that 256 draws miss them, a
+    farthest corner of the frame is taken. None when the region fills so much of the frame that every other place overlaps it more.
 
     Raises:
-        FormatError: If the box does not fit the kind of frame, the plan is empty or leaves the frame, or ``max_iou`` is out of range.
+        FormatError: If the box does not fit the kind of frame, the plan is empty or leaves it, or ``max_iou`` is out of range.
     """
     if not 0 <= max_iou < 1:
         raise FormatError(f"the largest IoU is {max_iou}", "a number from 0 to 1, 1 excluded")
@@ -246,15 +200,9 @@ class Elsewhere:
 def contrast(score_true: float, score_elsewhere: float) -> float:
     """What the evidence term earns: by how much the look that was asked for beats the random one.
 
-    Args:
-        score_true: Score of the answer as given, in [0, 1]; 1 or 0 for right or wrong.
-        score_elsewhere: Score of the answer that the same trajectory leads to with the random region, in [0, 1]; the mean of several.
-
-    Returns:
-        max(0, score_true - score_elsewhere), in [0, 1]. A wrong answer earns nothing, and is never punished for a lucky second one.
-
-    Raises:
-        FormatError: If a score is out of range.
+    ``max(0, score_true - score_elsewhere)`` of two scores in [0, 1]: of the answer as given, and of the answer (or the mean of
+    several) that the same trajectory leads to with the random region. A wrong answer earns nothing, and is never punished for a
+    lucky second one.
     """
     for value in (score_true, score_elsewhere):
         if not 0 <= value <= 1:
@@ -350,22 +298,15 @@ def measure(trace: Trace) -> Measures:
 
 
 def looks_iou(trace: Trace, true: Iterable[Look]) -> list[float]:
-    """How well the boxes of a response fit the true looks, whatever their order.
+    """How well the boxes of a response fit the true looks, whatever their order: for every true look that shows its structure an IoU.
 
-    Boxes are given to true looks one to one, so that the sum of IoU is largest. A box counts where it stands in the reasoning and could be
-    cut, also if nothing was shown for it: this measures where the model looks, not what it got to see.
-
-    Args:
-        trace: The response.
-        true: The true looks.
-
-    Returns:
-        For every true look that shows its structure, in order, the IoU with its box; 0 where none is left for it, or only one of another
-        kind. Places where an absent structure would lie are no truth and are left out.
+    Boxes are given to true looks one to one, so that the sum of IoU is largest; 0 where none is left, or only one of another
+    kind. A box counts where it stands in the reasoning and could be cut, also if nothing was shown for it: this measures where
+    the model looks, not what it got to see. Places where an absent structure would lie are no truth and are left out.
     """
     seen = [look.box for look in true if look.seen]
     boxes = [(Box2D if len(look.box_model) == 4 else Box3D)(*look.box_model) for look in looks_in_reasoning(trace)]
-    usable = [box for box in boxes if not isinstance(plan(box, trace.frame), Problem)]
+    usable = [box for box in boxes if not isinstance(crop.plan(box, trace.frame), Problem)]
     overlap = np.array([[box_iou(one, box) if type(one) is type(box) else 0.0 for box in usable] for one in seen])
     best = [0.0] * len(seen)
     if overlap.size:

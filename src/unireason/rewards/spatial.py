@@ -10,18 +10,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from unireason.core.errors import FormatError
 from unireason.core.types import Box, Box2D, Box3D
 from unireason.grounding import answer
-from unireason.grounding import answer as umrg
 from unireason.metrics.boxes import box_iou, pdice_released, sphere_dice
-
-# --- Spatial rewards of medical reasoning grounding: how well a box and two points fit the truth.
-
 
 Mode = Literal["soft", "hard", "base"]
 
@@ -47,27 +42,19 @@ class Gold:
     """
 
     box: Box2D
-    points: umrg.Points
+    points: answer.Points
 
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            FormatError: If a side is shorter than 1e-3 px, a coordinate is beyond 1e9 or not a number, or a point has not two numbers.
-        """
+        """Refuse a side below 1e-3 px, a coordinate beyond 1e9 or not a number, and a point without two numbers."""
         values = (*self.box.coords, *self.points[0], *self.points[1])
         sides = (self.box.x2 - self.box.x1, self.box.y2 - self.box.y1)
         flat = {len(point) for point in self.points} == {2}
-        if not flat or not all(abs(v) <= umrg.MAX_COORDINATE for v in values) or min(sides) < MIN_GOLD_SIDE:
+        if not flat or not all(abs(v) <= answer.MAX_COORDINATE for v in values) or min(sides) < MIN_GOLD_SIDE:
             raise FormatError(f"the gold box is {self.box.coords} with points {self.points}", "x1 < x2 and y1 < y2, in pixels")
 
 
 def read_gold(text: str) -> Gold:
-    """Read the released ground truth, a JSON object with ``bbox_2d`` (4 numbers) and ``point_2d`` (2 x 2 numbers).
-
-    Raises:
-        FormatError: If it has another shape, or as in ``Gold``.
-    """
+    """Read the released ground truth, a JSON object with ``bbox_2d`` (4 numbers) and ``point_2d`` (2 x 2 numbers)."""
     try:
         value = json.loads(text)
         box = Box2D(*_plain(value["bbox_2d"], 4))
@@ -89,7 +76,8 @@ def umrg_reward(solution: str, gold: Gold, *, mode: Mode = "soft", published: bo
             "base" scores format and three yes/no terms (at most 5): ``bbox_iou`` = IoU above 0.5; ``bbox_align`` = mean distance of the
             four coordinates below 10 px; ``points_align`` = both points nearer than 100 px to their gold points, in the better
             pairing, and inside the box of the response, because the two go together to the frozen segmenter.
-        published: True scores what the released code does, for comparisons: the first answer block anywhere (``umrg.read``), and the
+        published: True scores what the released code does, for comparisons: the first answer block anywhere (``answer.read``),
+        and the
             area of a box as the product of its sides, whatever their signs.
 
     Returns:
@@ -101,7 +89,7 @@ def umrg_reward(solution: str, gold: Gold, *, mode: Mode = "soft", published: bo
     """
     if mode not in get_args(Mode):
         raise FormatError(f"the reward mode {mode!r}", " or ".join(get_args(Mode)))
-    reading = umrg.read(solution, way="published" if published else "strict")
+    reading = answer.read(solution, way="published" if published else "strict")
     parts = dict.fromkeys(
         (*_SCORED, "bbox_position_valid", "bbox_area_valid", "points_position_valid", "points_spread_valid"), 0.0
     )
@@ -117,20 +105,12 @@ def umrg_reward(solution: str, gold: Gold, *, mode: Mode = "soft", published: bo
     return {"score": sum(parts[name] for name in _SCORED), **parts}
 
 
-def format_parts(reading: umrg.AnswerReading) -> dict[str, float]:
+def format_parts(reading: answer.AnswerReading) -> dict[str, float]:
     """``format_think`` (0 no block, 0.2 blank, 1) and ``format_seg`` (how much of the answer can be read: 0, 0.2, 0.4, 0.6 or 1)."""
     think = 0.0 if reading.think is None else 1.0 if reading.think.strip() else 0.2
-    return {"format_think": think, "format_seg": _format_seg(reading)}
-
-
-def _format_seg(reading: umrg.AnswerReading) -> float:
-    """How much of the answer block can be read: 0, 0.2, 0.4, 0.6 or 1."""
-    if reading.answer is None:
-        return 0.0
-    if not reading.is_object:
-        return 0.2
     valid = (reading.box is not None) + (reading.points is not None)
-    return 0.4 if reading.missing or valid == 0 else 0.6 if valid == 1 else 1.0
+    read = 0.4 if reading.missing or valid == 0 else 0.6 if valid == 1 else 1.0
+    return {"format_think": think, "format_seg": 0.0 if reading.answer is None else read if reading.is_object else 0.2}
 
 
 def _box_group(box: Box2D, gold: Gold, *, hard: bool, published: bool) -> tuple[float, ...]:
@@ -156,21 +136,27 @@ def _box_group(box: Box2D, gold: Gold, *, hard: bool, published: bool) -> tuple[
     return iou, penalised(align, position, area), penalised(scale, position, area), position, area
 
 
-def _point_group(points: umrg.Points, gold: Gold, *, hard: bool) -> tuple[float, ...]:
+def _point_group(points: answer.Points, gold: Gold, *, hard: bool) -> tuple[float, ...]:
     """(dice, align, angle, position_valid, spread_valid)."""
     position = math.prod(1.0 if inside(p, gold.box) else 0.5 for p in points)
     spread = 1.0 if math.dist(*points) > MIN_SPREAD else 0.5
     dice = penalised(smooth_log(pdice_released(points, gold.points, radius_eps=EPS)), position, spread)
     if not hard:
         return dice, 0.0, 0.0, position, spread
-    straight, crossed = (_mean_l1(points, pair) for pair in (gold.points, gold.points[::-1]))
+    straight, crossed = (  # mean over the pairs of the mean distance along x and y
+        sum((abs(a[0] - b[0]) + abs(a[1] - b[1])) / 2 for a, b in zip(points, pair, strict=True)) / 2
+        for pair in (gold.points, gold.points[::-1])
+    )
     diagonal = math.hypot(gold.box.x2 - gold.box.x1, gold.box.y2 - gold.box.y1)
     align = _smooth_exp(min(min(straight, crossed) / (diagonal + EPS), 2.0))
-    angle = smooth_log(_cosine(points, gold.points))
+    # |cos| of the angle between the lines through the two pairs; 0 when a pair has no direction.
+    (ax, ay), (bx, by) = ((b[0] - a[0], b[1] - a[1]) for a, b in (points, gold.points))
+    length = math.hypot(ax, ay) * math.hypot(bx, by)
+    angle = smooth_log(0.0 if length == 0 else min(1.0, abs(ax * bx + ay * by) / length))
     return dice, penalised(align, position, spread), penalised(angle, position, spread), position, spread
 
 
-def _base_parts(box: Box2D | None, points: umrg.Points | None, gold: Gold) -> dict[str, float]:
+def _base_parts(box: Box2D | None, points: answer.Points | None, gold: Gold) -> dict[str, float]:
     """The three yes/no terms of the base mode; a missing box or missing points answer no."""
     if box is None:
         return {}
@@ -202,20 +188,7 @@ def penalised(reward: float, first: float, second: float) -> float:
     return round(min(max(0.7 * reward + 0.3 * reward * (first + second) / 2, 0.0), 1.0), 4)
 
 
-def _mean_l1(points: umrg.Points, others: Sequence[umrg.Point]) -> float:
-    """Mean over the pairs of the mean distance along x and y."""
-    return sum((abs(a[0] - b[0]) + abs(a[1] - b[1])) / 2 for a, b in zip(points, others, strict=True)) / 2
-
-
-def _cosine(points: umrg.Points, others: umrg.Points) -> float:
-    """|cos| of the angle between the lines through two point pairs; 0 when a pair has no direction."""
-    ax, ay = points[1][0] - points[0][0], points[1][1] - points[0][1]
-    bx, by = others[1][0] - others[0][0], others[1][1] - others[0][1]
-    length = math.hypot(ax, ay) * math.hypot(bx, by)
-    return 0.0 if length == 0 else min(1.0, abs(ax * bx + ay * by) / length)
-
-
-def inside(point: umrg.Point, box: Box) -> bool:
+def inside(point: answer.Point, box: Box) -> bool:
     """True if a point lies in a box of the same number of axes, both ends included."""
     axes = len(point)
     return all(low <= value <= high for low, value, high in zip(box.coords[:axes], point, box.coords[axes:], strict=True))
@@ -253,12 +226,7 @@ class Gold3D:
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            FormatError: If a side is shorter than 1e-3, a coordinate is beyond 1e9 or not a number, a point has not three numbers, or a
-                scale is not between 1e-6 and 1e6.
-        """
+        """Refuse what `Gold` refuses, in three numbers a point, and a scale that is not between 1e-6 and 1e6."""
         values = (*self.box.coords, *self.points[0], *self.points[1])
         solid = {len(point) for point in self.points} == {3} and min(_sides(self.box)) >= MIN_GOLD_SIDE
         if not solid or not all(abs(v) <= answer.MAX_COORDINATE for v in values):
@@ -288,32 +256,23 @@ def umrg_reward_3d(solution: str, gold: Gold3D) -> dict[str, float]:
     parts = dict.fromkeys((*_SCORED_3D, *_VALID), 0.0)
     parts.update(format_parts(reading))
     if isinstance(reading.box, Box3D):
-        parts.update(_box_parts(reading.box, gold))
+        box = reading.box
+        position = math.prod(1.0 if inside(point, box) else 0.5 for point in gold.points)
+        ratio = math.prod(max(0.0, side) for side in _sides(box)) / math.prod(_sides(gold.box))
+        volume = 1.0 if 0.5 < ratio < 2.0 else 0.5
+        iou = penalised(smooth_log(box_iou(box, gold.box, eps=EPS)), position, volume)
+        parts |= {"bbox_iou": iou, "bbox_position_valid": position, "bbox_volume_valid": volume}
     if reading.points is not None:
-        parts.update(_point_parts(reading.points, gold))
+        position = math.prod(1.0 if inside(point, gold.box) else 0.5 for point in reading.points)
+        found, true = (
+            [tuple(v * s for v, s in zip(point, gold.scale, strict=True)) for point in pair]
+            for pair in (reading.points, gold.points)
+        )
+        pixel = math.sqrt(gold.scale[0] * gold.scale[1])  # the threshold is 10 in-plane pixels, whatever the unit
+        spread = 1.0 if math.dist(*found) > MIN_SPREAD * pixel else 0.5
+        dice = penalised(smooth_log(sphere_dice(found, true, radius_eps=EPS)), position, spread)
+        parts |= {"points_dice": dice, "points_position_valid": position, "points_spread_valid": spread}
     return {"score": sum(parts[name] for name in _SCORED_3D), **parts}
-
-
-def _box_parts(box: Box3D, gold: Gold3D) -> dict[str, float]:
-    position = math.prod(1.0 if inside(point, box) else 0.5 for point in gold.points)
-    ratio = math.prod(max(0.0, side) for side in _sides(box)) / math.prod(_sides(gold.box))
-    volume = 1.0 if 0.5 < ratio < 2.0 else 0.5
-    iou = penalised(smooth_log(box_iou(box, gold.box, eps=EPS)), position, volume)
-    return {"bbox_iou": iou, "bbox_position_valid": position, "bbox_volume_valid": volume}
-
-
-def _point_parts(points: answer.Points, gold: Gold3D) -> dict[str, float]:
-    position = math.prod(1.0 if inside(point, gold.box) else 0.5 for point in points)
-    found, true = (_scaled(pair, gold.scale) for pair in (points, gold.points))
-    pixel = math.sqrt(gold.scale[0] * gold.scale[1])  # the threshold is 10 in-plane pixels, whatever the unit
-    spread = 1.0 if math.dist(*found) > MIN_SPREAD * pixel else 0.5
-    dice = penalised(smooth_log(sphere_dice(found, true, radius_eps=EPS)), position, spread)
-    return {"points_dice": dice, "points_position_valid": position, "points_spread_valid": spread}
-
-
-def _scaled(points: answer.Points, scale: tuple[float, float, float]) -> answer.Points:
-    first, second = (tuple(v * s for v, s in zip(point, scale, strict=True)) for point in points)
-    return first, second
 
 
 def _sides(box: Box3D) -> tuple[float, float, float]:

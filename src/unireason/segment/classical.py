@@ -21,9 +21,6 @@ from unireason.core.types import Case
 from .expert import Prompt, Segmentation, checked, finished, parts
 from .propagate import follow, on_slice
 
-# --- What is cut out of a case around a box: grey levels of few values, and where the box lies in them.
-
-
 Block = tuple[slice, ...]
 Place = NDArray[np.float64]  # one number an axis, slowest first
 
@@ -357,9 +354,7 @@ def _moved(first: Ellipse, inside: Probability, settings: ClassicalSettings) -> 
         half[axis] = np.clip(size, 0.75 * half[axis], 1.25 * half[axis])
     share = settings.follow
     return replace(
-        first,
-        centre=(1 - share) * first.centre + share * centre,
-        half=np.maximum((1 - share) * first.half + share * half, 0.5),
+        first, centre=(1 - share) * first.centre + share * centre, half=np.maximum((1 - share) * first.half + share * half, 0.5)
     )
 
 
@@ -454,7 +449,11 @@ def search(
     thin = whole.thinned(strides_for(whole.shape, _LEARNED_ON[len(spacing)]))
     learned = learn(thin, _voxels(points[believed], thin), settings)
     told = learned.evidence >= _UNTOLD
-    region, model = _near(whole, thin, learned) if told else (whole, _untold(whole))
+    if told:
+        region, model = _near(whole, thin, learned)
+    else:  # all grey levels are taken to be alike
+        alike = np.zeros((len(whole.levels), LEVELS), np.float32)
+        region, model = whole, IntensityModel(alike, Ellipse.within(whole.low, whole.high))
     seeds = _voxels(points[believed], region)
     alone = replace(settings, coupling=0.0)
     inside = learned.inside if told and region is thin else judge(region, model, seeds, settings if told else alone)
@@ -488,11 +487,6 @@ def _near(whole: CutRegion, thin: CutRegion, learned: Learned) -> tuple[CutRegio
     ellipse = learned.model.ellipse
     centre = ellipse.centre * factors - [s.start for s in inner]
     return region, IntensityModel(learned.model.tables, Ellipse(centre, ellipse.half * factors))
-
-
-def _untold(region: CutRegion) -> IntensityModel:
-    """A model for which all grey levels are alike."""
-    return IntensityModel(np.zeros((len(region.levels), LEVELS), np.float32), Ellipse.within(region.low, region.high))
 
 
 def _voxels(points: Place, region: CutRegion) -> NDArray[np.intp]:

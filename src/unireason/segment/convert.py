@@ -21,15 +21,11 @@ import torch
 from torch import Tensor
 from torch.serialization import safe_globals
 from transformers import Sam2VideoConfig, Sam2VideoModel, SamConfig, SamModel
-from transformers.utils import logging
 
 from unireason.core.errors import ModelError, SizeLimitError
 from unireason.core.store import replaced_folder, share_as_usual
 
-from .sam import SamMed2DModel
-
-# --- Checkpoints of the original SAM code base, MedSAM's and SAM-Med2D's among them, under the names that transformers uses.
-
+from .sam import SamMed2DModel, without_bars
 
 _HEAD = ("proj_in", "layers.0", "proj_out")  # a perceptron of three layers
 _CONVOLUTIONS = {"0": "conv1", "1": "layer_norm1", "2": "conv2", "3": "layer_norm2"}
@@ -137,7 +133,11 @@ def sam2_name(name: str) -> str:
     first, _, rest = name.partition(".")
     name = ".".join(part for part in (_TOP.get(first, first), rest) if part)
     if name.startswith("image_encoder."):
-        return _encoder_name(name)
+        name = name.replace("image_encoder.trunk.", "vision_encoder.backbone.").replace("image_encoder.", "vision_encoder.")
+        name = name.replace("patch_embed.proj.", "patch_embed.projection.")
+        name = re.sub(r"neck\.convs\.(\d+)\.conv\.", r"neck.convs.\1.", name)
+        name = re.sub(r"(blocks\.\d+)\.norm", r"\1.layer_norm", name)
+        return re.sub(r"mlp\.layers\.(\d)", lambda m: f"mlp.{_ENDS[int(m[1])]}", name)
     if name.startswith("memory_encoder."):
         for old, new in _MEMORY:
             name = name.replace(old, new)
@@ -149,14 +149,6 @@ def sam2_name(name: str) -> str:
         return re.sub(r"\.norm", ".layer_norm", name)
     name = re.sub(r"(transformer\.layers\.\d+\.mlp)\.layers\.(\d)", lambda m: f"{m[1]}.{_ENDS[int(m[2])]}", name)
     return prompt_and_decoder_name(name)
-
-
-def _encoder_name(name: str) -> str:
-    name = name.replace("image_encoder.trunk.", "vision_encoder.backbone.").replace("image_encoder.", "vision_encoder.")
-    name = name.replace("patch_embed.proj.", "patch_embed.projection.")
-    name = re.sub(r"neck\.convs\.(\d+)\.conv\.", r"neck.convs.\1.", name)
-    name = re.sub(r"(blocks\.\d+)\.norm", r"\1.layer_norm", name)
-    return re.sub(r"mlp\.layers\.(\d)", lambda m: f"mlp.{_ENDS[int(m[1])]}", name)
 
 
 def _downsampler(found: re.Match[str]) -> str:
@@ -205,20 +197,10 @@ KINDS = tuple(_KINDS)
 
 
 def convert(original: str | os.PathLike[str], kind: str, out: str | os.PathLike[str]) -> dict[str, Any]:
-    """Convert a checkpoint.
+    """Convert a published .pt or .pth file of one of :data:`KINDS` to a folder; an older one is replaced when all is well.
 
-    Args:
-        original: The published .pt or .pth file.
-        kind: One of :data:`KINDS`.
-        out: The folder to write; an older one of this name is replaced when all is well.
-
-    Returns:
-        Counts for people and machines: ``read`` and ``written`` tensors, ``parameters``, ``folder``.
-
-    Raises:
-        ModelError: If the file cannot be read, holds code, or its tensors are not those of the kind: names or shapes differ, some are
-            missing or left over.
-        SizeLimitError: If it is larger than :data:`LARGEST_BYTES`.
+    Counts for people and machines: ``read`` and ``written`` tensors, ``parameters``, ``folder``. A file that cannot be read,
+    holds code or other tensors is a ModelError, one above :data:`LARGEST_BYTES` a SizeLimitError.
     """
     if kind not in _KINDS:
         raise ModelError(f"there is no kind '{kind}' of checkpoint to convert", f"one of {', '.join(KINDS)}")
@@ -233,7 +215,10 @@ def convert(original: str | os.PathLike[str], kind: str, out: str | os.PathLike[
         model = network(config)
     _compare(model.state_dict(), tensors, original, kind)
     model.load_state_dict({name: tensor.float().contiguous() for name, tensor in tensors.items()}, strict=True, assign=True)
-    _save(model, out)
+    with without_bars(), replaced_folder(out) as folder:
+        model.save_pretrained(folder)
+        for file in folder.iterdir():
+            share_as_usual(file)
     count = sum(p.numel() for p in model.parameters())
     return {"read": len(state), "written": len(tensors), "parameters": count, "folder": str(out)}
 
@@ -284,16 +269,3 @@ def _compare(wanted: State, given: State, original: str | os.PathLike[str], kind
 
 def _other(original: str | os.PathLike[str], kind: str, why: str) -> ModelError:
     return ModelError(f"'{Path(original).name}' is no checkpoint of the kind '{kind}': {why}", remedy="check --kind and the file")
-
-
-def _save(model: Any, out: str | os.PathLike[str]) -> None:
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with replaced_folder(out) as folder:
-            model.save_pretrained(folder)
-            for file in folder.iterdir():
-                share_as_usual(file)
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -20,10 +20,6 @@ from scipy import ndimage
 from unireason.core.errors import FormatError, ModelError
 from unireason.core.types import Box, Box2D, Box3D, Case
 
-# --- What every segmentation expert is given and gives back. An expert is frozen: it turns a box and points into a mask and
-# never learns.
-
-
 Point = tuple[float, ...]
 
 
@@ -77,14 +73,7 @@ class Expert(Protocol):
 
 
 def checked(case: Case, prompt: Prompt) -> Prompt:
-    """A prompt that fits its case, cut off at the borders.
-
-    Args:
-        case: The image or volume.
-        prompt: What was asked.
-
-    Returns:
-        The same prompt with its box clipped to the grid.
+    """A prompt that fits its case, its box clipped to the grid.
 
     Raises:
         FormatError: If there is neither box nor point, numbers are not finite, a box is empty or outside, a point lies outside, a slice
@@ -118,16 +107,7 @@ def checked(case: Case, prompt: Prompt) -> Prompt:
 
 
 def finished(mask: NDArray[np.bool_], score: float, notes: Sequence[str] = ()) -> Segmentation:
-    """A segmentation with its gaps told.
-
-    Args:
-        mask: bool (Z, Y, X) or (Y, X).
-        score: In [0, 1]; clipped.
-        notes: Remarks.
-
-    Raises:
-        ModelError: If the score is not finite.
-    """
+    """A segmentation with its gaps told and its score clipped to [0, 1]; ModelError if the score is not finite."""
     if not math.isfinite(score):
         raise ModelError(f"a segmentation expert gives the score {score}", "a finite number", "look for damaged weights")
     gaps: tuple[int, ...] = ()
@@ -171,15 +151,9 @@ EXPERTS = (DEFAULT, "medsam", "sam", "sam2", "medsam2", "sam-med2d")
 
 
 def make_expert(name: str, *, weights: str | Path | None = None, device: Any = None) -> Expert:
-    """An expert by its name.
+    """An expert by one of the names in `EXPERTS`, of weights in a folder or under a hub id; "classical" takes none.
 
-    Args:
-        name: One of `EXPERTS`.
-        weights: A folder or a hub id; none for "classical".
-        device: Torch device of a network; None takes CUDA where there is one, else the CPU.
-
-    Raises:
-        ModelError: If there is no such expert, weights are missing or given in vain, or they cannot be used.
+    ``device`` is a torch device; None takes CUDA where there is one. What cannot be used is a ModelError.
     """
     if name not in EXPERTS:
         raise ModelError(f"there is no expert '{name}'", f"one of {', '.join(EXPERTS)}")
@@ -206,16 +180,7 @@ WHERE: dict[str, str] = {
 
 
 def make_network_expert(name: str, *, weights: str | Path | None, device: Any = None) -> Expert:
-    """A frozen expert with learned weights.
-
-    Args:
-        name: One of :data:`WHERE`.
-        weights: A folder with config.json and safetensors, or a hub id, which is fetched once.
-        device: Torch device; None takes CUDA where there is one, else the CPU.
-
-    Raises:
-        ModelError: If the name is unknown, no weights are given, or they cannot be used.
-    """
+    """A frozen expert with learned weights."""
     if name not in WHERE:
         raise ModelError(f"there is no expert '{name}'", f"one of {', '.join(WHERE)}")
     if weights is None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -24,20 +23,16 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
-from transformers.utils import logging
 
 from unireason.core.errors import ModelError
 from unireason.core.store import hub_folder, is_hub_id, no_folder, read_json, unloadable
-from unireason.core.types import Box2D, Box3D, Case
+from unireason.core.types import Box3D, Case
 from unireason.imaging import present as windows
+from unireason.metrics.boxes import projection
 
 from .expert import Prompt, Segmentation, checked, finished, largest
 from .propagate import follow
-from .sam import FeatureCache, Features, Sam2Network, SamMasks, SamMed2DModel, SamNetwork, SamPrompt
-
-# --- How a network was trained to see: the size, resizing and intensities of its pictures, and where places and masks lie on
-# them.
-
+from .sam import FeatureCache, Features, Sam2Network, SamMasks, SamMed2DModel, SamNetwork, SamPrompt, without_bars
 
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # of ImageNet, colours in [0, 1]
 _DEVIATION = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
@@ -195,7 +190,7 @@ class _View:
             kinds[prompt.box is not None, len(prompt.points)].append(number)
         answers: dict[int, tuple[NDArray[np.bool_], float]] = {}
         for numbers in kinds.values():
-            for some in _parts(numbers):
+            for some in (numbers[at : at + _AT_ONCE] for at in range(0, len(numbers), _AT_ONCE)):
                 found = self.expert.network.decode(self.features(index), self.ask([prompts[n] for n in some]))
                 self.sound((found.logits, found.scores))
                 for number, logits, score in zip(some, found.logits, found.scores.tolist(), strict=True):
@@ -237,7 +232,7 @@ class _View:
         scores: list[float] = []
         depth = self.case.geometry.shape[0]
         for index in _slices(box, depth):
-            flat = Prompt(_rectangle(box), tuple(p[:2] for p in prompt.points if _slice_of(p, depth) == index))
+            flat = Prompt(projection(box), tuple(p[:2] for p in prompt.points if _slice_of(p, depth) == index))
             ((masks[index], score),) = self.decide(index, [flat])
             scores.append(score)
         return largest(self.raised(masks), float(np.mean(scores)))
@@ -278,21 +273,11 @@ class _Windowed:
         return self.expert.answers(case, prompts, self.window)
 
 
-def _parts(numbers: Sequence[int]) -> Iterator[list[int]]:
-    left = iter(numbers)
-    while some := list(islice(left, _AT_ONCE)):
-        yield some
-
-
 def _slices(box: Box3D, depth: int) -> range:
     """Slices whose middle lies in a cuboid; the nearest one if there is none."""
     first, last = (int(np.ceil(z - 0.5)) for z in (box.z1, box.z2))
     first = min(max(first, 0), depth - 1)
     return range(first, max(min(last, depth), first + 1))
-
-
-def _rectangle(box: Box3D) -> Box2D:
-    return Box2D(box.x1, box.y1, box.x2, box.y2)
 
 
 def _slice_of(point: tuple[float, ...], depth: int) -> int:
@@ -304,7 +289,7 @@ def _key(prompt: Prompt, inside: range, depth: int) -> tuple[int, Prompt, tuple[
     """The slice to prompt, the flat prompt on it, and what is to be said of it."""
     if prompt.slice is not None:
         return prompt.slice, Prompt(prompt.box, prompt.points), ()
-    rectangle = _rectangle(prompt.box) if isinstance(prompt.box, Box3D) else None
+    rectangle = projection(prompt.box) if isinstance(prompt.box, Box3D) else None
     lie = [_slice_of(point, depth) for point in prompt.points]
     held = [index for index in lie if index in inside]
     key = max(held, key=held.count) if held else (inside.start + inside.stop - 1) // 2
@@ -321,14 +306,9 @@ _WANTED = ("*.safetensors", "*.json")
 
 
 def folder_of(weights: str | Path) -> Path:
-    """The folder of a network's weights.
+    """The folder of a network's weights: a folder, or a hub id such as "owner/name"; an existing folder wins.
 
-    Args:
-        weights: A folder, or a hub id such as "owner/name"; an existing folder wins. Of a hub repository only safetensors and JSON files
-            are fetched.
-
-    Raises:
-        ModelError: If there is none, it holds no config.json, or its weights are pickled only.
+    Of a hub repository only safetensors and JSON files are fetched.
     """
     path = Path(weights).expanduser()
     if not path.exists():
@@ -368,17 +348,13 @@ def load_network(weights: str | Path, kind: str, device: Any = None) -> SamNetwo
 
 
 def _loaded(folder: Path, kind: Any) -> Any:
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # callers draw their own, or must stay quiet
     try:
-        model, report = kind.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
+        with without_bars():
+            model, report = kind.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError) as error:
         raise unloadable(f"'{folder.name}'", error, read_json(folder / "config.json")) from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import SamConfig, SamModel
+from transformers.utils import logging
 
 from unireason.core.errors import ModelError
 from unireason.imaging.present import Window
 from unireason.imaging.raster import content
-
-# --- SAM-Med2D: SAM for pictures of 256 x 256 pixels with an adapter beside the perceptron of every layer of its vision encoder.
-
 
 _SQUEEZE = 4  # channels go through a layer a quarter as wide
 
@@ -194,7 +193,18 @@ class Sam2Network:
         self, features: Callable[[int], Features], order: Sequence[int], *, frames: int, ask: SamPrompt
     ) -> Iterator[Tensor]:
         """Follow one prompt along slices."""
-        session = self._session(features, frames)
+        if not hasattr(self.model, "memory_encoder"):
+            raise ModelError(
+                "these weights have no memory and cannot follow a structure through slices",
+                "weights of model type sam2_video",
+                "take such weights, such as facebook/sam2.1-hiera-tiny",
+            )
+        from transformers import Sam2VideoInferenceSession
+
+        device = self.model.device
+        session = Sam2VideoInferenceSession(inference_device=device, inference_state_device=device, dtype=self.model.dtype)
+        session.processed_frames = dict.fromkeys(range(frames))  # counted only: features come from below
+        session.cache = _Frames(self, features)
         boxes, points = ask.boxes, ask.points
         corners = torch.empty(0, 2) if boxes is None else boxes.reshape(2, 2)
         inside = torch.empty(0, 2) if points is None else points[0]
@@ -217,21 +227,6 @@ class Sam2Network:
             sound = bool(out.object_score_logits.isfinite().all())
             yield out.pred_masks[0, 0] if sound else torch.full_like(out.pred_masks[0, 0], torch.nan)
 
-    def _session(self, features: Callable[[int], Features], frames: int) -> Any:
-        if not hasattr(self.model, "memory_encoder"):
-            raise ModelError(
-                "these weights have no memory and cannot follow a structure through slices",
-                "weights of model type sam2_video",
-                "take such weights, such as facebook/sam2.1-hiera-tiny",
-            )
-        from transformers import Sam2VideoInferenceSession
-
-        device = self.model.device
-        session = Sam2VideoInferenceSession(inference_device=device, inference_state_device=device, dtype=self.model.dtype)
-        session.processed_frames = dict.fromkeys(range(frames))  # counted only: features come from below
-        session.cache = _Frames(self, features)
-        return session
-
 
 class _Frames:
     """Stands where a session keeps the features of its frames, and asks for them instead."""
@@ -242,3 +237,15 @@ class _Frames:
     def get_vision_features(self, frame_idx: int) -> dict[str, list[Tensor]]:
         found = list(self.features(frame_idx))
         return {"vision_feats": found, "vision_pos_embeds": self.network._positions}
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Inside the block transformers draws no progress bars: callers draw their own, or must stay quiet."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
