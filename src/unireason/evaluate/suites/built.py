@@ -21,10 +21,6 @@ from unireason.evaluate.heldout import EXAM, held_out, make_exam, read_cases
 from .base import Entry
 from .listed import CHOICE_RULE, check_options
 
-# --- A data set made by ``unireason data build`` or ``data import``: the questions with options of a split, with true places to
-# look at.
-
-
 KINDS: dict[str, tuple[Kind, ...]] = {"both": ("image", "volume"), "image": ("image",), "volume": ("volume",)}
 _ALL = 10**9
 
@@ -80,18 +76,14 @@ class BuiltSuite:
         """See ``Suite.read``. Reading on in the order of the entries costs least: the source is then gone through once."""
         record, found = next(self._stream, (None, None))
         if record is None or found is None or record.scene.case != case:
-            order = self._cases()
+            if self._order is None:
+                self._order = list(dict.fromkeys(entry.case for entry in self.entries()))
+            order = self._order
             if case not in order:
                 raise UniReasonError(f"the data set '{self.dataset.folder.name}' has no case {case!r}", "one of its entries")
             self._stream = read_cases(self.dataset, order[order.index(case) :])
             _, found = next(self._stream)
         return found
-
-    def _cases(self) -> list[str]:
-        """Cases in the order in which they are read."""
-        if self._order is None:
-            self._order = list(dict.fromkeys(entry.case for entry in self.entries()))
-        return self._order
 
 
 def _entry(sample: SampleRecord, record: CaseRecord) -> Entry:
