@@ -247,31 +247,19 @@ class AblationJob:
         return self._note("done").is_file()
 
     def begin(self) -> None:
-        """Note that it runs.
-
-        Raises:
-            UniReasonError: If the note cannot be written.
-        """
+        """Note that it runs."""
         note = {"command": ["unireason", *self.command], "sha256": self.sha256, "depends": self.depends}
         write_bytes(self._note("begun"), (json_text(note, indent=1) + "\n").encode())
 
     def finish(self) -> None:
-        """Note that it ended well.
-
-        Raises:
-            UniReasonError: If the note cannot be written.
-        """
+        """Note that it ended well."""
         try:
             os.replace(self._note("begun"), self._note("done"))
         except OSError as error:
             raise UniReasonError(f"'{self._note('done')}' cannot be written ({error.strerror})") from error
 
     def check(self) -> None:
-        """Refuse to go on with a job that was begun with other settings. A folder without a note, made by hand, is accepted.
-
-        Raises:
-            FormatError: If something it depends on has changed, or the note cannot be read.
-        """
+        """Refuse to go on with a job that was begun with other settings. A folder without a note, made by hand, is accepted."""
         for state in ("begun", "done"):
             note = self._note(state)
             if not note.is_file():

@@ -316,7 +316,11 @@ class EvidenceCheck:
         entries = self.unread.kept(self._cases[name])
         wanted = [(e, n) for n in _LOOKS for e in entries if n != "given_region" or e.looks]
         wanted += [(e, "shuffled") for e in entries if e.id in regions or not self._true(e).looks]
-        todo = self._looked(self._todo(wanted + [(e, "blanked") for e in entries]))
+        todo = self._todo(wanted + [(e, "blanked") for e in entries])
+        # Where the model did not look under "true", its answer is taken over.
+        if still := [(e, n) for e, n in todo if not self._true(e).looks]:
+            self._add([replace(self._true(e), condition=n, trace=None) for e, n in still])
+            todo = [(e, n) for e, n in todo if self._true(e).looks]
         visits = self._todo([(e, "other") for e in guests])
         opened = self._open(name) if todo or visits else None
         if not opened:
@@ -353,13 +357,6 @@ class EvidenceCheck:
 
     def _todo(self, pairs: Sequence[tuple[Entry, str]]) -> list[tuple[Entry, str]]:
         return [(e, n) for e, n in pairs if (e.id, n) not in self._file.rows]
-
-    def _looked(self, pairs: Sequence[tuple[Entry, str]]) -> list[tuple[Entry, str]]:
-        """Those whose model looked under "true"; the answers of the others are taken over."""
-        still = [(e, n) for e, n in pairs if not self._true(e).looks]
-        if still:
-            self._add([replace(self._true(e), condition=n, trace=None) for e, n in still])
-        return [(e, n) for e, n in pairs if self._true(e).looks]
 
     def _put(self, name: str, case: Case, shown: Stack, jobs: Sequence[EvidenceJob]) -> None:
         """Let questions wait; all are asked once there are enough. Where the pictures do not fit the model, the case is given up."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from unireason import __version__
 from unireason.core.errors import FormatError, UniReasonError
@@ -200,18 +200,7 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
 Key = tuple[str, str]
 
 
-class Keyed(Protocol):
-    """A row; a dataclass of plain JSON values."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def key(self) -> Key:
-        """Question, and the way in which it was asked."""
-        ...
-
-
-R = TypeVar("R", bound=Keyed)
+R = TypeVar("R", bound=Any)  # a dataclass of plain JSON values with a ``key``: question, and the way in which it was asked
 
 
 @dataclass(frozen=True, slots=True)

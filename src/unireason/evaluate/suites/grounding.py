@@ -26,13 +26,14 @@ from unireason.data.dataset import Dataset
 from unireason.data.formats import umrg
 from unireason.data.formats.rows import read_mask, read_stored
 from unireason.data.formats.umrg import UmrgRow
-from unireason.data.frames import rule, structure_mask
+from unireason.data.frames import structure_mask
 from unireason.data.item import Loaded
 from unireason.data.records import SPLITS, CaseRecord, SampleRecord
 from unireason.data.sources.base import number
-from unireason.evaluate.heldout import EXAM, held_out_implicit, make_grounding_exam, read_items
+from unireason.evaluate.heldout import held_out_implicit, make_grounding_exam, read_items
 
 from .base import Entry, Suite
+from .built import open_exam
 from .listed import check_options
 
 Mask = NDArray[np.bool_]
@@ -202,15 +203,7 @@ class PhantomImplicitSuite(BuiltImplicitSuite):
     def open(cls, root: Path | None, *, split: str, options: Mapping[str, str]) -> PhantomImplicitSuite:
         """The suite for a command line; the examination is made here, or found in the folder again."""
         check_options(cls.name, options, {"seed": (), "questions": (), "frame": ()})
-        if split not in ("", "test"):
-            raise FormatError(f"the suite '{cls.name}' has no split {split!r}", "test")
-        count = number(options, "questions", _QUESTIONS, least=1, most=100_000)
-        scratch = None
-        if root is None:
-            scratch = Scratch(EXAM)
-            root = scratch.path / "exam"
-        frame = rule(options.get("frame", "phantom"))
-        dataset = make_grounding_exam(number(options, "seed", 0), count, root, frame=frame)
+        dataset, count, scratch = open_exam(make_grounding_exam, _QUESTIONS, root, split=split, options=options)
         suite = cls(dataset, split=None, count=count)
         suite.scratch = scratch
         return suite
