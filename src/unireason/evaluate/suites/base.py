@@ -76,8 +76,8 @@ class Suite(Protocol):
 _PLACES: dict[str, tuple[str, str]] = {
     "phantom": ("built", "PhantomSuite"),
     "built": ("built", "BuiltSuite"),
-    **dict.fromkeys(("slake", "vqa-rad", "path-vqa", "pmc-vqa"), ("listed", "DATA_SETS")),
-    **dict.fromkeys(("omnimedvqa", "m3d-vqa", "3d-rad", "deeptumorvqa"), ("listed", "DATA_SETS")),
+    **dict.fromkeys(("slake", "vqa-rad", "path-vqa", "pmc-vqa"), ("listed", "LISTINGS")),
+    **dict.fromkeys(("omnimedvqa", "m3d-vqa", "3d-rad", "deeptumorvqa"), ("listed", "LISTINGS")),
     "unimed-cot": ("built", "UnimedCotSuite"),
 }
 NAMES: tuple[str, ...] = tuple(_PLACES)

@@ -59,7 +59,7 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class IndexRow:
     """A row of an index file, and where it stands."""
 
     fields: Any
@@ -85,7 +85,7 @@ class Row:
 class ListedSuite:
     """A suite in a folder."""
 
-    def __init__(self, data: DataSet, root: Path, *, split: str, options: Mapping[str, str]) -> None:
+    def __init__(self, data: Listing, root: Path, *, split: str, options: Mapping[str, str]) -> None:
         """Keep where and what; nothing is read."""
         self.data, self.root, self.split, self.options = data, root, split, dict(options)
         self.name, self.rule = data.name, data.rule
@@ -138,7 +138,7 @@ class ListedSuite:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DataSet:
+class Listing:
     """What is different from one suite to the next.
 
     Attributes:
@@ -197,9 +197,9 @@ def cell(row: Any, key: str, where: str) -> str:
     return str(value).strip()
 
 
-def rows_of(path: Path, rows: Iterable[Any], name: str = "") -> Iterator[Row]:
+def rows_of(path: Path, rows: Iterable[Any], name: str = "") -> Iterator[IndexRow]:
     """Rows with where they stand."""
-    return (Row(row, f"row {number} of '{name or path.name}'", number) for number, row in enumerate(rows))
+    return (IndexRow(row, f"row {number} of '{name or path.name}'", number) for number, row in enumerate(rows))
 
 
 def short(identifier: str, question: str, *, answer: str, about: About) -> Entry | Skipped:
@@ -269,7 +269,7 @@ def _deeptumorvqa(suite: ListedSuite) -> Iterator[Entry | Skipped]:
     if not isinstance(rows, list):
         raise FormatError(f"'{_INDEX}' has no list of questions", "an object with 'questions'")
     for number, fields in enumerate(rows):
-        row = Row(fields, f"question {number} of '{_INDEX}'", number)
+        row = IndexRow(fields, f"question {number} of '{_INDEX}'", number)
         image = row.needed("image_id")
         tags = {"family": row("question_type"), "subtype": row("question_subtype"), "structure": row("organ")}
         tags |= {"modality": "CT", "split": suite.split}
@@ -351,14 +351,14 @@ _ROWS_AT_ONCE = 16
 class PathVqaSuite(ListedSuite):
     """PathVQA; a case is the hash of a picture."""
 
-    def __init__(self, data: DataSet, root: Path, *, split: str, options: Mapping[str, str]) -> None:
+    def __init__(self, data: Listing, root: Path, *, split: str, options: Mapping[str, str]) -> None:
         """See ``ListedSuite``."""
         super().__init__(data, root, split=split, options=options)
         self._rows: dict[str, tuple[Path, int]] = {}  # by case: table and row of its picture
         self._reading: tuple[Path | None, int, Iterator[dict[str, Any]]] = (None, 0, iter(()))
 
     def questions(self) -> Iterator[Entry | Skipped]:
-        """See ``DataSet.questions``."""
+        """See ``Listing.questions``."""
         paths = sorted((self.root / "data").glob(f"{self.split}-*.parquet"))
         if not paths:
             raise FormatError(f"'{self.root}' has no data/{self.split}-*.parquet", self.data.folder)
@@ -519,13 +519,13 @@ def _vqa_rad(suite: ListedSuite) -> Iterator[Entry | Skipped]:
 # --- The table.
 
 
-PMC_VQA = DataSet(
+PMC_VQA = Listing(
     "pmc-vqa", CHOICE_RULE, f"the folder with test_2.csv and one of {', '.join(_PICTURES)}", _pmc_vqa, tuple(_PMC_VQA_FILES)
 )
-DATA_SETS: Mapping[str, DataSet] = {
+LISTINGS: Mapping[str, Listing] = {
     own.name: own
     for own in (
-        DataSet(
+        Listing(
             "slake",
             SHORT_RULE,
             "the folder with test.json and imgs",
@@ -533,10 +533,10 @@ DATA_SETS: Mapping[str, DataSet] = {
             tuple(_SLAKE_FILES),
             {"language": ("en", "zh", "all")},
         ),
-        DataSet(
+        Listing(
             "vqa-rad", SHORT_RULE, f"the folder with '{_VQA_RAD_INDEX}' and '{_VQA_RAD_PICTURES}'", _vqa_rad, ("test", "train")
         ),
-        DataSet(
+        Listing(
             "path-vqa",
             SHORT_RULE,
             "the folder with data/test-*.parquet",
@@ -545,8 +545,8 @@ DATA_SETS: Mapping[str, DataSet] = {
             kind=PathVqaSuite,
         ),
         PMC_VQA,
-        DataSet("omnimedvqa", CHOICE_RULE, f"the folder with {_OMNIMEDVQA_INDEX} and Images", _omnimedvqa, ("open-access",)),
-        DataSet(
+        Listing("omnimedvqa", CHOICE_RULE, f"the folder with {_OMNIMEDVQA_INDEX} and Images", _omnimedvqa, ("open-access",)),
+        Listing(
             "m3d-vqa",
             f"Asked with options, an answer counts if it names the letter of the right one. Asked openly: {SHORT_RULE}",
             "the folder with M3D_VQA_test.csv and the volumes of M3D-Cap",
@@ -554,7 +554,7 @@ DATA_SETS: Mapping[str, DataSet] = {
             tuple(_M3D_VQA_FILES),
             {"form": ("choice", "open")},
         ),
-        DataSet(
+        Listing(
             "3d-rad",
             f"Closed questions count if the answer names the letter of the right option. {SHORT_RULE}",
             "the folder with test/Task1_Image_Observation and so on, and the volumes",
@@ -562,7 +562,7 @@ DATA_SETS: Mapping[str, DataSet] = {
             ("test", "train"),
             modality="CT",
         ),
-        DataSet(
+        Listing(
             "deeptumorvqa",
             CHOICE_RULE,
             f"the folder with {_INDEX}",
