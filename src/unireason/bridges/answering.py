@@ -5,27 +5,23 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unireason import imaging
 from unireason.core.errors import FormatError, UniReasonError
-from unireason.core.types import Case, Geometry, Source, Trace
+from unireason.core.types import Case, Geometry, Source
 from unireason.engine.reasoner import Question, options_from
 from unireason.imaging.raster import picture_case, pillow_case
 from unireason.imaging.reader import ReadOptions, decoding, sha256
 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
-
-
-# --- From the pictures that a kit hands over to a case.
 
 
 ASSUMED = "several pictures taken for the slices of one volume, feet to head; spacing and orientation unknown"
@@ -37,7 +33,13 @@ def case_of(pictures: Sequence[Any]) -> Case:
     """The case that pictures show."""
     if not pictures:
         raise FormatError("a question without a picture", "one picture, or the slices of a volume", "leave such questions out")
-    cases = [_grey_if_equal(_read(picture)) for picture in pictures]
+    cases = []
+    for case in map(_read, pictures):
+        # Kits turn grey pictures into colour; this turns them back.
+        pixels = case.pixels
+        if case.kind == "image" and pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
+            case = replace(case, pixels=np.ascontiguousarray(pixels[..., 0]))
+        cases.append(case)
     return cases[0] if len(cases) == 1 else _volume(cases)
 
 
@@ -48,33 +50,23 @@ def _read(picture: Any) -> Case:
         grey_or_colour = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)
         if picture.dtype != np.uint8 or not grey_or_colour:
             raise FormatError(f"an array of shape {picture.shape} and type {picture.dtype}", "uint8 (Y, X) or (Y, X, 3)")
-        return _hashed(picture_case(picture, Source("picture", "array", ""), ReadOptions()))
-    from PIL import Image
+        case = picture_case(picture, Source("picture", "array", ""), ReadOptions())
+    else:
+        from PIL import Image
 
-    if isinstance(picture, Image.Image):
+        if not isinstance(picture, Image.Image):
+            raise FormatError(f"a picture of type {type(picture).__name__}", "a path, a Pillow picture or an array")
         with decoding(Path("picture"), "a picture"):
-            return _hashed(pillow_case(picture, Source("picture", "pillow", ""), ReadOptions()))
-    raise FormatError(f"a picture of type {type(picture).__name__}", "a path, a Pillow picture or an array")
-
-
-def _hashed(case: Case) -> Case:
-    """The case of pixels in memory, its provenance completed by their hash."""
+            case = pillow_case(picture, Source("picture", "pillow", ""), ReadOptions())
+    # The hash of pixels in memory completes their provenance.
     content = f"{case.pixels.shape} {case.pixels.dtype.str} ".encode() + np.ascontiguousarray(case.pixels).tobytes()
     return replace(case, source=replace(case.source, sha256=sha256(content)))
-
-
-def _grey_if_equal(case: Case) -> Case:
-    """Kits turn grey pictures into colour; this turns them back."""
-    pixels = case.pixels
-    if case.kind != "image" or pixels.ndim != 3 or not (pixels == pixels[..., :1]).all():
-        return case
-    return replace(case, pixels=np.ascontiguousarray(pixels[..., 0]))
 
 
 def _volume(cases: Sequence[Case]) -> Case:
     if any(case.kind != "image" for case in cases):
         raise FormatError("several files, one of them a volume", "one volume, or pictures alone")
-    slices = [_grey(case.pixels) for case in cases]
+    slices = [case.pixels if case.pixels.ndim == 2 else np.rint(case.pixels @ _LUMA).astype(np.uint8) for case in cases]
     found = sorted({(*(str(n) for n in s.shape), s.dtype.name) for s in slices})
     if len(found) > 1:
         said = ", ".join(" x ".join(parts) for parts in found[:4])
@@ -103,10 +95,6 @@ def _volume(cases: Sequence[Case]) -> Case:
     )
 
 
-def _grey(pixels: NDArray[Any]) -> NDArray[Any]:
-    return pixels if pixels.ndim == 2 else np.rint(pixels @ _LUMA).astype(np.uint8)
-
-
 # --- From the prompt of a kit back to a question and its options.
 
 
@@ -131,24 +119,20 @@ def read_prompt(text: str) -> Question:
     whole = last - first + 1 == len(found) and letters == "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(found)] and len(styles) == 1
     if not whole or not all(_REQUEST.match(line.strip()) for line in lines[last + 1 :] if line.strip()):
         return as_it_is
-    question = _bare(lines[:first])
+    kept = lines[:first]  # without the words that announce the question and the options
+    while kept and (not kept[-1].strip() or _OPTIONS.fullmatch(kept[-1].strip())):
+        kept.pop()
+    question = "\n".join(kept).strip()
+    if _QUESTION.match(question):
+        question = _QUESTION.sub("", question, count=1)
     return Question(question, tuple(match["text"].strip() for match in found.values())) if question else as_it_is
 
 
-def _bare(lines: list[str]) -> str:
-    """The question without the words that announce it and the options."""
-    kept = list(lines)
-    while kept and (not kept[-1].strip() or _OPTIONS.fullmatch(kept[-1].strip())):
-        kept.pop()
-    text = "\n".join(kept).strip()
-    return _QUESTION.sub("", text, count=1) if _QUESTION.match(text) else text
-
-
-# --- What all bridges share: pictures and a prompt in, the text of an answer out.
+# --- The model.
 
 
 Asked = tuple[Sequence[Any], str]
-"""Pictures (see `pictures.case_of`) and the prompt."""
+"""Pictures (see `case_of`) and the prompt."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -179,16 +163,12 @@ class Answerer:
     def answers(self, asked: Iterable[Asked]) -> list[str]:
         """Answer questions; those in a row about the same pictures share their encoding and are generated together."""
         said: list[str] = []
-        for case, questions in self._by_case(asked):
-            said += [""] * len(questions) if case is None else self._told(case, questions)
-        return said
-
-    def _by_case(self, asked: Iterable[Asked]) -> Iterator[tuple[Case | None, list[Question]]]:
-        """Cases with the questions in a row about them; None for pictures that cannot be used."""
         pairs = ((self._shown(pictures), read_prompt(text)) for pictures, text in asked)
         for _, together in groupby(pairs, key=lambda pair: pair[0] and pair[0].source.sha256):
             found = list(together)
-            yield found[0][0], [question for _, question in found]
+            case, questions = found[0][0], [question for _, question in found]
+            said += [""] * len(questions) if case is None else self._told(case, questions)  # None: it cannot be used
+        return said
 
     def _shown(self, pictures: Sequence[Any]) -> Case | None:
         try:
@@ -208,12 +188,9 @@ class Answerer:
                 return [text for question in questions for text in self._told(case, [question])]
             self._pass_over(error)
             return [""]
-        return [self._text(trace) for (trace,) in traces]
-
-    def _text(self, trace: Trace) -> str:
         if self._full:
-            return trace.raw_text
-        return (self._letter and trace.answer.choice) or trace.answer.text
+            return [trace.raw_text for (trace,) in traces]
+        return [(self._letter and trace.answer.choice) or trace.answer.text for (trace,) in traces]
 
     def _pass_over(self, error: UniReasonError) -> None:
         if not self._skip:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import json_text
-from unireason.core.types import Case, Kind
+from unireason.core.types import Kind
 from unireason.data.formats.exporters import VlmEvalRow, VlmEvalTable
 from unireason.data.formats.tables import stem, whole
 from unireason.data.frames import FrameRule, png
@@ -116,14 +116,27 @@ def export(
     entries = list(islice(suite.entries(), count))
     if not entries:
         raise UniReasonError(f"the suite '{suite.name}' has no question", "at least one", "ask for another split")
-    name = _name(suite)
+    parts = ("unireason", suite.name, _split(suite))
+    name = "_".join("".join(c if c.isalnum() else "_" for c in part) for part in parts if part)
     write = _write_tables if kit == "vlmevalkit" else _write_task
     with whole(out) as folder:
         pictures = done = 0
 
         def cases() -> Iterator[_ExportShown]:
             nonlocal pictures, done
-            for shown in _shown(suite, entries, frame):
+            for name_of_case, together in groupby(entries, key=lambda entry: entry.case):
+                case = suite.read(name_of_case)
+                if case.kind == "image":
+                    stack = serialize(case, window=frame.window)
+                else:
+                    depth, height, width = frame.volume_shape
+                    stack = serialize(case, depth=depth, size=(height, width), window=frame.window)
+                # VLMEvalKit keeps what it once unpacked under a name: other pixels need another name.
+                files = [
+                    (f"{stem(name_of_case)}-{z:03d}-{hashlib.sha256(data).hexdigest()[:8]}.png", data)
+                    for z, data in enumerate(map(png, stack.slices))
+                ]
+                shown = _ExportShown(case.kind, files, list(together))
                 yield shown
                 pictures, done = pictures + len(shown.pictures), done + len(shown.entries)
                 if progress:
@@ -140,28 +153,6 @@ def _split(suite: Suite) -> str:
     return getattr(suite, "split", None) or ""
 
 
-def _name(suite: Suite) -> str:
-    """Name of the task."""
-    return "_".join("".join(c if c.isalnum() else "_" for c in part) for part in ("unireason", suite.name, _split(suite)) if part)
-
-
-def _shown(suite: Suite, entries: list[Entry], frame: FrameRule) -> Iterator[_ExportShown]:
-    for case, together in groupby(entries, key=lambda entry: entry.case):
-        read = suite.read(case)
-        yield _ExportShown(read.kind, _pictures(read, stem(case), frame), list(together))
-
-
-def _pictures(case: Case, name: str, frame: FrameRule) -> list[tuple[str, bytes]]:
-    if case.kind == "image":
-        stack = serialize(case, window=frame.window)
-    else:
-        depth, height, width = frame.volume_shape
-        stack = serialize(case, depth=depth, size=(height, width), window=frame.window)
-    files = [png(pixels) for pixels in stack.slices]
-    # VLMEvalKit keeps what it once unpacked under a name: other pixels need another name.
-    return [(f"{name}-{z:03d}-{hashlib.sha256(data).hexdigest()[:8]}.png", data) for z, data in enumerate(files)]
-
-
 def _write_tables(folder: Path, _: Path, name: str, suite: Suite, asked: tuple[list[Entry], Iterator[_ExportShown]]) -> None:
     """A table of the questions with options, and one of the open ones, as far as there are any."""
     entries, cases = asked
@@ -176,16 +167,21 @@ def _write_tables(folder: Path, _: Path, name: str, suite: Suite, asked: tuple[l
             tables[choice] = VlmEvalTable(file, options)
         for shown in cases:
             for choice, table in tables.items():
-                table.add(
-                    shown.pictures, [_row(e, shown.kind, _split(suite)) for e in shown.entries if bool(e.options) == choice]
-                )
+                rows = [
+                    VlmEvalRow(
+                        e.question,
+                        e.options,
+                        e.letter or e.answers[0],
+                        e.tags.get("family", _ANY),
+                        shown.kind,
+                        _split(suite) or _HELD_OUT,
+                    )
+                    for e in shown.entries
+                    if bool(e.options) == choice
+                ]
+                table.add(shown.pictures, rows)
     said = ", ".join(f"`--data {text}`" for text in names.values())
     (folder / "README.md").write_text(_VLMEVALKIT.format(name=name, tables=said, rule=suite.rule), encoding="utf-8")
-
-
-def _row(entry: Entry, kind: Kind, split: str) -> VlmEvalRow:
-    answer = entry.letter or entry.answers[0]
-    return VlmEvalRow(entry.question, entry.options, answer, entry.tags.get("family", _ANY), kind, split or _HELD_OUT)
 
 
 def _write_task(folder: Path, place: Path, name: str, suite: Suite, asked: tuple[list[Entry], Iterator[_ExportShown]]) -> None:
@@ -196,28 +192,23 @@ def _write_task(folder: Path, place: Path, name: str, suite: Suite, asked: tuple
             for file, data in shown.pictures:
                 (folder / "images" / file).write_bytes(data)
             paths = [f"images/{file}" for file, _ in shown.pictures]
-            docs = [_document(entry, shown.kind, paths) | {"split": _split(suite) or _HELD_OUT} for entry in shown.entries]
-            out.writelines(json_text(doc, ensure_ascii=False) + "\n" for doc in docs)
+            for entry in shown.entries:
+                told = {
+                    "id": entry.id,
+                    "case": entry.case,
+                    "pictures": paths,
+                    "question": entry.question,
+                    "options": list(entry.options),
+                    "answers": list(entry.answers),
+                    "letter": entry.letter,
+                    "category": entry.tags.get("family", _ANY),
+                    "kind": shown.kind,
+                    "split": _split(suite) or _HELD_OUT,
+                }
+                out.write(json_text(told, ensure_ascii=False) + "\n")
     functions = resources.files("unireason.bridges").joinpath("lmms_questions.py").read_text(encoding="utf-8")
     (folder / "utils.py").write_text(functions, encoding="utf-8")
-    (folder / f"{name}.yaml").write_text(_TASK.format(name=name, questions=_quoted(str(place / QUESTIONS))), encoding="utf-8")
+    # A text of YAML. JSON writes a rare character as two halves, which YAML takes for two characters.
+    path = "".join(c if " " <= c <= "~" else f"\\U{ord(c):08x}" for c in json_text(str(place / QUESTIONS), ensure_ascii=False))
+    (folder / f"{name}.yaml").write_text(_TASK.format(name=name, questions=path), encoding="utf-8")
     (folder / "README.md").write_text(_LMMS_EVAL.format(name=name, rule=suite.rule), encoding="utf-8")
-
-
-def _quoted(text: str) -> str:
-    """A text of YAML. JSON writes a rare character as two halves, which YAML takes for two characters."""
-    return "".join(c if " " <= c <= "~" else f"\\U{ord(c):08x}" for c in json_text(text, ensure_ascii=False))
-
-
-def _document(entry: Entry, kind: Kind, pictures: list[str]) -> dict[str, object]:
-    return {
-        "id": entry.id,
-        "case": entry.case,
-        "pictures": pictures,
-        "question": entry.question,
-        "options": list(entry.options),
-        "answers": list(entry.answers),
-        "letter": entry.letter,
-        "category": entry.tags.get("family", _ANY),
-        "kind": kind,
-    }

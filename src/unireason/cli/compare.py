@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from unireason.report.comparison import Answers
 
 
-# --- ``unireason eval compare``: runs over the same questions side by side.
-
-
 def add_compare(subparsers: Any) -> None:
     """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
     parser = subparsers.add_parser(
@@ -46,7 +43,7 @@ def add_compare(subparsers: Any) -> None:
 def run_compare(args: argparse.Namespace) -> int:
     """Run the command; 0 when the page is written."""
     from unireason.core.errors import FormatError
-    from unireason.evaluate.comparison import compare, shared
+    from unireason.evaluate.comparison import compare, read_run, shared
     from unireason.evaluate.scoring import EXTRACTORS
     from unireason.report.comparison import cautions, write_comparison
     from unireason.report.html import tell
@@ -56,7 +53,10 @@ def run_compare(args: argparse.Namespace) -> int:
     if args.seed < 0:
         raise FormatError(f"the seed {args.seed}", "at least 0")
     with status("reading the runs", quiet=args.json):
-        runs = _read(args)
+        names = [name.strip() for name in args.names.split(",")] if args.names else [""] * len(args.runs)
+        if len(names) != len(args.runs) or (args.names and not all(names)):
+            raise FormatError(f"{len(args.runs)} runs and the names {args.names!r}", "one name a run, parted by commas")
+        runs = [read_run(folder, name) for folder, name in zip(args.runs, names, strict=True)]
     with status("comparing", quiet=args.json):
         found = compare(runs, baseline=_baseline(runs, args.baseline), seed=args.seed)
         answers = answers_of(shared(runs))
@@ -68,16 +68,6 @@ def run_compare(args: argparse.Namespace) -> int:
     else:
         _tell(found, page)
     return 0
-
-
-def _read(args: argparse.Namespace) -> list[ComparedRun]:
-    from unireason.core.errors import FormatError
-    from unireason.evaluate.comparison import read_run
-
-    names = [name.strip() for name in args.names.split(",")] if args.names else [""] * len(args.runs)
-    if len(names) != len(args.runs) or (args.names and not all(names)):
-        raise FormatError(f"{len(args.runs)} runs and the names {args.names!r}", "one name a run, parted by commas")
-    return [read_run(folder, name) for folder, name in zip(args.runs, names, strict=True)]
 
 
 def answers_of(runs: Sequence[ComparedRun]) -> Answers:

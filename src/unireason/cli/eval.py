@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -20,16 +20,12 @@ from .ask import add_expert, add_machine, expert_of, tell_model
 if TYPE_CHECKING:
     from unireason.core.types import Case, Stack, Trace
     from unireason.engine.reasoner import Reasoner
-    from unireason.evaluate.benchmark import RunSettings
-    from unireason.evaluate.pointing import GroundingFound, GroundingSettings
+    from unireason.evaluate.pointing import GroundingFound
     from unireason.evaluate.store import AskSettings
     from unireason.evaluate.suites.base import Suite
     from unireason.evaluate.suites.grounding import PointingSuite
     from unireason.report.pointing import Pointed
     from unireason.segment.expert import Expert
-
-
-# --- ``unireason eval``: measure a model on questions; one file a kind of measurement.
 
 
 def add_parser(subparsers: Any) -> None:
@@ -111,6 +107,7 @@ def suite_of(args: argparse.Namespace) -> tuple[Suite, int | None]:
     """The suite, and questions at most. Phantoms are made for the model's frame, half of the questions of each kind."""
     from unireason.core.errors import FormatError
     from unireason.evaluate.suites.base import open_suite
+    from unireason.model.files import locate
 
     if args.seed < 0 or (args.questions is not None and args.questions < 1):
         raise FormatError(f"seed {args.seed} and {args.questions} questions", "a seed of at least 0 and at least 1 question")
@@ -118,7 +115,9 @@ def suite_of(args: argparse.Namespace) -> tuple[Suite, int | None]:
     if args.suite != "phantom":
         return open_suite(args.suite, args.data, split=args.split, options=options), args.questions
     count = args.questions or PHANTOM_QUESTIONS
-    return open_suite(args.suite, args.data, split=args.split, options={**_phantoms(args, options, count), **options}), count
+    each = count if options.get("kind", "both") != "both" else (count + 1) // 2
+    made = {"seed": str(args.seed), "questions": str(each), "frame": str(locate(args.model))}
+    return open_suite(args.suite, args.data, split=args.split, options={**made, **options}), count
 
 
 def opened(args: argparse.Namespace, suite: Suite) -> dict[str, Any]:
@@ -129,13 +128,6 @@ def opened(args: argparse.Namespace, suite: Suite) -> dict[str, Any]:
         "split": getattr(suite, "split", None) or args.split,
         "suite_options": options,
     }
-
-
-def _phantoms(args: argparse.Namespace, options: Mapping[str, str], count: int) -> dict[str, str]:
-    from unireason.model.files import locate
-
-    each = count if options.get("kind", "both") != "both" else (count + 1) // 2
-    return {"seed": str(args.seed), "questions": str(each), "frame": str(locate(args.model))}
 
 
 def _options(given: list[str]) -> dict[str, str]:
@@ -169,16 +161,7 @@ def add_run(subparsers: Any) -> None:
     model = parser.add_argument_group("model")
     add_model(model)
     add_machine(model)
-    _add_how(parser.add_argument_group("how to ask"))
-    output = parser.add_argument_group("output")
-    output.add_argument("--out", metavar="DIR", type=Path, default=Path("run"), help="where to write (default run)")
-    add_again(output)
-    output.add_argument("--no-pictures", action="store_true", help="draw no picture of each question")
-    output.add_argument("--json", action="store_true", help="print one JSON object with the results")
-    parser.set_defaults(run=run_run)
-
-
-def _add_how(group: Any) -> None:
+    group = parser.add_argument_group("how to ask")
     group.add_argument("--samples", metavar="N", type=int, help="answers a question (default 1, or as many as vote)")
     group.add_argument("--vote", metavar="K", type=int, default=0, help="the most frequent of the first K answers stands")
     group.add_argument("--temperature", type=float, help="0 is greedy (default 0 for one sample, 0.7 for several)")
@@ -187,12 +170,18 @@ def _add_how(group: Any) -> None:
     group.add_argument("--max-new-tokens", metavar="N", type=int, help="tokens at most")
     group.add_argument("--crop-source", choices=("model", "native", "none"), help="what a look shows (default: the profile's)")
     add_skip(group)
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="DIR", type=Path, default=Path("run"), help="where to write (default run)")
+    add_again(output)
+    output.add_argument("--no-pictures", action="store_true", help="draw no picture of each question")
+    output.add_argument("--json", action="store_true", help="print one JSON object with the results")
+    parser.set_defaults(run=run_run)
 
 
 def run_run(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
     from unireason.engine.reasoner import load
-    from unireason.evaluate.benchmark import lines
+    from unireason.evaluate.benchmark import RunSettings, lines
     from unireason.evaluate.benchmark import run as ask
     from unireason.evaluate.scoring import EXTRACTORS
     from unireason.report.html import of_results, plural, tell
@@ -200,7 +189,8 @@ def run_run(args: argparse.Namespace) -> int:
 
     from .ask import bar, status
 
-    asked = _settings(args)
+    names = ("samples", "vote", "temperature", "top_p", "seed", "max_looks", "max_new_tokens", "crop_source", "skip", "again")
+    asked = RunSettings.filled(count=args.questions, **{name: getattr(args, name) for name in names})
     with status("opening model and questions", quiet=args.json):
         suite, count = suite_of(args)
         reasoner = load(args.model, device=args.device, dtype=args.dtype, threads=args.threads)
@@ -223,13 +213,6 @@ def run_run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(args: argparse.Namespace) -> RunSettings:
-    from unireason.evaluate.benchmark import RunSettings
-
-    names = ("samples", "vote", "temperature", "top_p", "seed", "max_looks", "max_new_tokens", "crop_source", "skip", "again")
-    return RunSettings.filled(count=args.questions, **{name: getattr(args, name) for name in names})
-
-
 def picture(trace: Trace, case: Case, stack: Stack) -> bytes:
     """The slice that a trace opens with and its boxes, as PNG of at most 256 pixels a side."""
     from unireason.report.html import png
@@ -242,7 +225,7 @@ def picture(trace: Trace, case: Case, stack: Stack) -> bytes:
 
 def _tell(results: Mapping[str, Any], page: Path) -> None:
     """The results as a table."""
-    from unireason.report.html import interval_text, percent
+    from unireason.report.html import interval_text, percent, plural
 
     def row(name: str, part: Mapping[str, Any]) -> str:
         chance = percent(part["chance"]) if "chance" in part else ""
@@ -256,13 +239,6 @@ def _tell(results: Mapping[str, Any], page: Path) -> None:
         print(row(f"  {value}"[:30], part))
     for name, part in scores["all"]["published"].items():
         print(row(f"read as {name}", part))
-    _tell_more(results, percent)
-    print(f"wrote {page}")
-
-
-def _tell_more(results: Mapping[str, Any], percent: Callable[[float], str]) -> None:
-    from unireason.report.html import plural
-
     for name, part in results["calibration"].items():
         told = [
             f"{key.upper()} {part[key]:.2f}"
@@ -282,6 +258,7 @@ def _tell_more(results: Mapping[str, Any], percent: Callable[[float], str]) -> N
     print(f"{percent(results['scores']['all']['mismatch_rate'])} of answers name an option by its letter and state another text")
     if lost:
         print(f"{plural(lost, 'question')} could not be asked and counted as wrong; the page says why, --again asks again")
+    print(f"wrote {page}")
 
 
 # --- ``unireason eval ground``: how well are implicit questions answered by a place, and outlined by a frozen expert?
@@ -327,8 +304,12 @@ def run_ground(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
     from unireason.core.errors import FormatError
     from unireason.core.store import write_bytes
+    from unireason.engine.reasoner import load
     from unireason.evaluate.comparison import COLUMNS
-    from unireason.evaluate.pointing import evaluate
+    from unireason.evaluate.pointing import GroundingSettings, evaluate
+    from unireason.evaluate.suites.grounding import open_pointing
+    from unireason.grounding.profile import load_profile
+    from unireason.model.files import locate
     from unireason.report.html import of_results, plural, tell
     from unireason.report.pointing import pointing_markdown, write_pointing
 
@@ -336,12 +317,18 @@ def run_ground(args: argparse.Namespace) -> int:
 
     if args.seed < 0 or (args.questions is not None and args.questions < 1):
         raise FormatError(f"seed {args.seed} and {args.questions} questions", "a seed of at least 0 and at least 1 question")
-    settings = _ground_settings(args)
+    count = None if args.suite == "phantom" else args.questions  # phantoms are made as many as are wanted: none has to be chosen
+    settings = GroundingSettings(count, args.seed, args.samples, args.temperature, _hash(args), args.again, args.max_new_tokens)
     expert = expert_of(args)
     with status("opening model and questions", quiet=args.json):
-        suite = _suite(args)
+        options = {}
+        if args.suite == "phantom":  # made for the model's frame
+            options = {"seed": str(args.seed), "frame": str(locate(args.model))}
+            options |= {"questions": str(args.questions)} if args.questions else {}
+        suite = open_pointing(args.suite, args.data, split=args.split, options=options)
         total = settings.count or sum(1 for _ in suite.entries())
-        reasoner = _reasoner(args)
+        grounding = load_profile(args.prompts) if args.prompts else None
+        reasoner = load(args.model, device=args.device, dtype=args.dtype, grounding=grounding, threads=args.threads)
     tell_model(reasoner, f"{plural(total, 'question')} of {args.suite}, {plural(args.samples, 'sample')} each", quiet=args.json)
     with kept_answers(args), bar("questions", total, quiet=args.json) as progress:
         found = evaluate(reasoner, suite, expert, args.out, settings=settings, progress=progress)
@@ -357,14 +344,6 @@ def run_ground(args: argparse.Namespace) -> int:
     return 0
 
 
-def _ground_settings(args: argparse.Namespace) -> GroundingSettings:
-    """How the suite is asked. Phantoms are made as many as are wanted, so that none has to be chosen."""
-    from unireason.evaluate.pointing import GroundingSettings
-
-    count = None if args.suite == "phantom" else args.questions
-    return GroundingSettings(count, args.seed, args.samples, args.temperature, _hash(args), args.again, args.max_new_tokens)
-
-
 def _hash(args: argparse.Namespace) -> str:
     """SHA-256 over the hashes of the expert's files of weights; "" without weights."""
     from hashlib import sha256
@@ -377,26 +356,6 @@ def _hash(args: argparse.Namespace) -> str:
 
     files = sorted(folder_of(args.weights).glob("*.safetensors"))
     return sha256("".join(of_file(path) for path in files).encode()).hexdigest()
-
-
-def _reasoner(args: argparse.Namespace) -> Reasoner:
-    from unireason.engine.reasoner import load
-    from unireason.grounding.profile import load_profile
-
-    grounding = load_profile(args.prompts) if args.prompts else None
-    return load(args.model, device=args.device, dtype=args.dtype, grounding=grounding, threads=args.threads)
-
-
-def _suite(args: argparse.Namespace) -> PointingSuite:
-    """The suite. Phantoms are made for the model's frame."""
-    from unireason.evaluate.suites.grounding import open_pointing
-    from unireason.model.files import locate
-
-    if args.suite != "phantom":
-        return open_pointing(args.suite, args.data, split=args.split)
-    options = {"seed": str(args.seed), "frame": str(locate(args.model))}
-    options |= {"questions": str(args.questions)} if args.questions else {}
-    return open_pointing(args.suite, args.data, split=args.split, options=options)
 
 
 def _pictures(
@@ -498,17 +457,8 @@ def run_export(args: argparse.Namespace) -> int:
     with bar("questions", total, quiet=args.json) as progress:
         done = export(suite, args.to, args.out, frame=rule(frame), count=count, progress=progress)
     if args.json:
-        print(
-            json_text(
-                {
-                    "folder": str(args.out),
-                    "kit": done.kit,
-                    "name": done.name,
-                    "questions": done.questions,
-                    "pictures": done.pictures,
-                }
-            )
-        )
+        told = {"kit": done.kit, "name": done.name, "questions": done.questions, "pictures": done.pictures}
+        print(json_text({"folder": str(args.out), **told}))
     else:
         said = ", ".join(f"{number:,} {kind}" for kind, number in done.questions.items())
         print(f"{args.out}: {done.name}, questions: {said}; {done.pictures:,} pictures")

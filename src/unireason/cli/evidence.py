@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from unireason.report.evidence import Flip
 
 
-# --- ``unireason eval evidence``: does an answer come from the image?
-
-
 FLIPS, SURVIVORS, PAGE, FIGURE = 12, 6, "evidence.html", "evidence.png"
 """Questions on the page at most, and names of page and figure."""
 
@@ -76,7 +73,8 @@ def run_evidence(args: argparse.Namespace) -> int:
 
 def _flips(found: EvidenceFound, suite: Suite, reasoner: Reasoner) -> tuple[list[Flip], list[Flip]]:
     """Questions that were right under "true" and wrong, or right again, under the headline condition; those that looked come first."""
-    from unireason.evaluate.evidence import HEADLINE
+    from unireason.evaluate.evidence import CONDITIONS, HEADLINE
+    from unireason.report.evidence import Flip
 
     picked: dict[bool, list[Entry]] = {True: [], False: []}
     for entry in found.entries:
@@ -88,35 +86,29 @@ def _flips(found: EvidenceFound, suite: Suite, reasoner: Reasoner) -> tuple[list
     made: dict[str, Flip] = {}
     pictures: dict[str, Any] = {}
     for entry in found.entries:
-        if entry.id in wanted:
-            if entry.case not in pictures:
-                pictures[entry.case] = reasoner.stack(suite.read(entry.case)).slices
-            made[entry.id] = _flip(entry, found, pictures[entry.case])
+        if entry.id not in wanted:
+            continue
+        if entry.case not in pictures:
+            pictures[entry.case] = reasoner.stack(suite.read(entry.case)).slices
+        rows = {name: found.rows[entry.id, name] for name in CONDITIONS if (entry.id, name) in found.rows}
+        made[entry.id] = Flip(
+            question=entry.question,
+            options=entry.options,
+            gold=entry.letter or entry.answers[0],
+            case=entry.case,
+            answers={name: (row.said, row.right) for name, row in rows.items()},
+            frame=rows["true"].frame,
+            pictures=pictures[entry.case],
+            mismatches=frozenset(name for name, row in rows.items() if row.mismatch),
+            asked=rows["true"].looks[0],
+            instead=rows[HEADLINE].seen[0] if rows[HEADLINE].seen else (),
+        )
     return [made[e.id] for e in flips], [made[e.id] for e in survivors]
 
 
 def _spread(entries: Sequence[Entry], count: int) -> list[Entry]:
     """At most so many, evenly over the list."""
     return [entries[n * len(entries) // count] for n in range(count)] if len(entries) > count else list(entries)
-
-
-def _flip(entry: Entry, found: EvidenceFound, pictures: Any) -> Flip:
-    from unireason.evaluate.evidence import CONDITIONS, HEADLINE
-    from unireason.report.evidence import Flip
-
-    rows = {name: found.rows[entry.id, name] for name in CONDITIONS if (entry.id, name) in found.rows}
-    return Flip(
-        question=entry.question,
-        options=entry.options,
-        gold=entry.letter or entry.answers[0],
-        case=entry.case,
-        answers={name: (row.said, row.right) for name, row in rows.items()},
-        frame=rows["true"].frame,
-        pictures=pictures,
-        mismatches=frozenset(name for name, row in rows.items() if row.mismatch),
-        asked=rows["true"].looks[0],
-        instead=rows[HEADLINE].seen[0] if rows[HEADLINE].seen else (),
-    )
 
 
 def _tell(results: Mapping[str, Any], page: Path) -> None:
@@ -253,25 +245,17 @@ def _consistency_tell(results: Mapping[str, Any], page: Path) -> None:
     from unireason.evaluate.consistency import FIGURES
     from unireason.report.html import percent, plural
 
+    def told(value: float | None, ends: Sequence[float] | None) -> tuple[str, str]:
+        return "-" if value is None else f"{value:.2f}", "" if ends is None else f"{ends[0]:.2f}\u2013{ends[1]:.2f}"
+
     print(f"{'mean IoU':<17}{'all pairs':>10}{'95%':>13}{'both looked':>13}{'95%':>13}")
     for name in FIGURES:
-        strict, whole = (f"{_two(part[name]['mean_iou'])}{_range(part[name]['ci95_patients']):>13}" for part in _parts(results))
+        parts = [told(part[name]["mean_iou"], part[name]["ci95_patients"]) for part in (results, results["conditional"])]
+        strict, whole = (f"{mean}{ends:>13}" for mean, ends in parts)
         print(f"{name.replace('_', ' '):<17}{strict:>23}{whole:>26}")
     looked, above = results["looked"], results["above_other_patient"]
     print(f"{plural(results['n'], 'pair')}, {plural(results['patients'], 'patient')}, both looked {percent(looked['both'])}")
-    print(f"above other patients: {_two(above['difference'])} {_range(above['ci95_patients'])}")
+    print(f"above other patients: {' '.join(told(above['difference'], above['ci95_patients']))}")
     print(f"{percent(results['mismatch_rate'])} of answers name an option by its letter and state another text")
     tell_left_out(results["unreadable"])
     print(f"wrote {page}")
-
-
-def _parts(results: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    return results, results["conditional"]
-
-
-def _two(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _range(ends: Sequence[float] | None) -> str:
-    return "" if ends is None else f"{ends[0]:.2f}\u2013{ends[1]:.2f}"

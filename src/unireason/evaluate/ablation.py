@@ -18,9 +18,6 @@ from typing import Any, TypeVar
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import json_text, write_bytes
 
-# --- What an ablation compares: arms, each a training run with its own settings; seeds; the questions; the claims it is to test.
-
-
 KIND = "ablation"
 ON = ("image", "volume", "")
 """What a claim may be about: questions on images, on volumes, on both."""
@@ -106,8 +103,12 @@ def parse(table: Mapping[str, Any], folder: Path) -> Ablation:
         raise FormatError(f"unknown key {unknown[0]!r}", f"one of: {', '.join(sorted(known))}")
     train = _record(Train, table.get("train", {}), "train")
     arms = _records(Arm, table.get("arms"), "arms")
+    seeds = table.get("seeds", [0])
+    good = isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)
+    if not good or len(set(seeds)) < len(seeds):
+        raise FormatError(f"seeds is {seeds!r}", "a list of different whole numbers from 0, such as [0, 1, 2]")
     made = Ablation(
-        seeds=_seeds(table.get("seeds", [0])),
+        seeds=tuple(seeds),
         reference=str(table.get("reference") or (arms[0].name if arms else "")),
         file=train.file,
         set=train.set,
@@ -141,34 +142,23 @@ def _check(made: Ablation) -> None:
         if name not in names:
             raise FormatError(f"{where} names the arm {name!r}", f"one of: {', '.join(names)}")
     for arm in made.arms:
-        _check_arm(made, arm)
+        if not _NAME.fullmatch(arm.name):
+            raise FormatError(f"an arm is called {arm.name!r}", "letters, digits, '.', '_' and '-': it names a folder")
+        if not (arm.file or made.file):
+            raise FormatError(f"the arm {arm.name!r} has no run file", "file = ... in [train] or in the arm")
+        if arm.start not in STARTS:
+            raise FormatError(f"start of {arm.name!r} is {arm.start!r}", " or ".join(f'"{name}"' for name in STARTS))
+        seen, walked = {arm.name}, arm
+        while walked.after:
+            walked = made.arm(walked.after)
+            if walked.name in seen:
+                raise FormatError(f"the arm {arm.name!r} starts after itself", "a chain of arms with a beginning")
+            seen.add(walked.name)
     for claim in made.claims:
         if claim.on not in ON or claim.better == claim.than:
             raise FormatError(f"the claim {claim.text!r} is on {claim.on!r}", 'on = "image", "volume" or "", between two arms')
     if made.evaluate.questions < 0 or made.evaluate.seed < 0:
         raise FormatError("questions or seed of [evaluate] is negative", "0 or more")
-
-
-def _check_arm(made: Ablation, arm: Arm) -> None:
-    if not _NAME.fullmatch(arm.name):
-        raise FormatError(f"an arm is called {arm.name!r}", "letters, digits, '.', '_' and '-': it names a folder")
-    if not (arm.file or made.file):
-        raise FormatError(f"the arm {arm.name!r} has no run file", "file = ... in [train] or in the arm")
-    if arm.start not in STARTS:
-        raise FormatError(f"start of {arm.name!r} is {arm.start!r}", " or ".join(f'"{name}"' for name in STARTS))
-    seen, walked = {arm.name}, arm
-    while walked.after:
-        walked = made.arm(walked.after)
-        if walked.name in seen:
-            raise FormatError(f"the arm {arm.name!r} starts after itself", "a chain of arms with a beginning")
-        seen.add(walked.name)
-
-
-def _seeds(value: Any) -> tuple[int, ...]:
-    good = isinstance(value, list) and value and all(type(v) is int and v >= 0 for v in value)
-    if not good or len(set(value)) < len(value):
-        raise FormatError(f"seeds is {value!r}", "a list of different whole numbers from 0, such as [0, 1, 2]")
-    return tuple(value)
 
 
 def _records(kind: type[T], value: Any, name: str) -> tuple[T, ...]:
@@ -257,31 +247,19 @@ class AblationJob:
         return self._note("done").is_file()
 
     def begin(self) -> None:
-        """Note that it runs.
-
-        Raises:
-            UniReasonError: If the note cannot be written.
-        """
+        """Note that it runs."""
         note = {"command": ["unireason", *self.command], "sha256": self.sha256, "depends": self.depends}
         write_bytes(self._note("begun"), (json_text(note, indent=1) + "\n").encode())
 
     def finish(self) -> None:
-        """Note that it ended well.
-
-        Raises:
-            UniReasonError: If the note cannot be written.
-        """
+        """Note that it ended well."""
         try:
             os.replace(self._note("begun"), self._note("done"))
         except OSError as error:
             raise UniReasonError(f"'{self._note('done')}' cannot be written ({error.strerror})") from error
 
     def check(self) -> None:
-        """Refuse to go on with a job that was begun with other settings. A folder without a note, made by hand, is accepted.
-
-        Raises:
-            FormatError: If something it depends on has changed, or the note cannot be read.
-        """
+        """Refuse to go on with a job that was begun with other settings. A folder without a note, made by hand, is accepted."""
         for state in ("begun", "done"):
             note = self._note(state)
             if not note.is_file():
@@ -312,45 +290,36 @@ def plan(config: Ablation, out: Path, resolve: Resolve) -> list[AblationJob]:
     Raises:
         FormatError: If a run file or one of the settings in its place is wrong.
     """
+    # Arms behind the arm that they start from, else in the order of the file.
+    left, order = list(config.arms), list[Arm]()
+    while left:
+        arm = next(a for a in left if not a.after or any(a.after == f.name for f in order))
+        order.append(arm)
+        left.remove(arm)
     made: dict[str, AblationJob] = {}
     for seed in config.seeds:
-        for arm in _in_order(config):
-            train = _training(config, arm, seed, out=out, resolve=resolve, made=made)
-            for job in (train, _evaluation(config, arm, train)):
-                made[job.name] = job
+        for arm in order:
+            before = made[f"{arm.after}/seed-{seed}/train"] if arm.after else None
+            settings = [*config.set, *arm.set, f"run.seed={seed}"]
+            if before:
+                # As a TOML text: a folder called 1 would be read as a number.
+                settings.append(f"model.start={json_text(str(before.folder / arm.start), ensure_ascii=False)}")
+            file, home = config.run_file(arm), out / arm.name / f"seed-{seed}"
+            try:
+                resolved = dict(resolve(file, settings))
+            except FormatError as error:
+                raise FormatError(f"the arm {arm.name!r}: {error}") from error
+            depends: dict[str, Any] = {"settings": resolved}
+            if before:
+                resolved["model"] = {**resolved["model"], "start": f"{arm.after}/{arm.start}"}
+                depends["before"] = before.depends
+            flags = [part for setting in settings for part in ("--set", setting)]
+            command = ("train", str(resolved["kind"]), "--config", str(file), *flags, "--out", str(home / "train"))
+            train = AblationJob(arm.name, seed, "train", home, command, (before.name,) if before else (), depends)
+            made[train.name] = train
+            asked = _evaluation(config, arm, train)
+            made[asked.name] = asked
     return list(made.values())
-
-
-def _in_order(config: Ablation) -> list[Arm]:
-    """Arms behind the arm that they start from, else in the order of the file."""
-    left, found = list(config.arms), list[Arm]()
-    while left:
-        arm = next(a for a in left if not a.after or any(a.after == f.name for f in found))
-        found.append(arm)
-        left.remove(arm)
-    return found
-
-
-def _training(
-    config: Ablation, arm: Arm, seed: int, *, out: Path, resolve: Resolve, made: Mapping[str, AblationJob]
-) -> AblationJob:
-    before = made[f"{arm.after}/seed-{seed}/train"] if arm.after else None
-    settings = [*config.set, *arm.set, f"run.seed={seed}"]
-    if before:
-        # As a TOML text: a folder called 1 would be read as a number.
-        settings.append(f"model.start={json_text(str(before.folder / arm.start), ensure_ascii=False)}")
-    file, home = config.run_file(arm), out / arm.name / f"seed-{seed}"
-    try:
-        resolved = dict(resolve(file, settings))
-    except FormatError as error:
-        raise FormatError(f"the arm {arm.name!r}: {error}") from error
-    depends: dict[str, Any] = {"settings": resolved}
-    if before:
-        resolved["model"] = {**resolved["model"], "start": f"{arm.after}/{arm.start}"}
-        depends["before"] = before.depends
-    flags = [part for setting in settings for part in ("--set", setting)]
-    command = ("train", str(resolved["kind"]), "--config", str(file), *flags, "--out", str(home / "train"))
-    return AblationJob(arm.name, seed, "train", home, command, (before.name,) if before else (), depends)
 
 
 def _evaluation(config: Ablation, arm: Arm, train: AblationJob) -> AblationJob:

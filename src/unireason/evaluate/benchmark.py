@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Any
 
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import write_bytes
@@ -41,9 +41,6 @@ from .store import (
     write_results,
 )
 
-# --- The row of a question: what stands for it, and all samples. On disk it has traces; in memory only what is summed up.
-
-
 Line = dict[str, Any]
 """A row as plain JSON values; docs/reference/results.md lists its keys."""
 
@@ -71,17 +68,11 @@ def answered(line: Mapping[str, Any]) -> Answered:
     if not all(isinstance(line[key], str) for key in texts) or not isinstance(line["right"], bool):
         raise TypeError("a text or a flag has another type")
     samples = line["samples"]
+    problems = samples[line["sample"]].get("trace", {}).get("problems", ()) if samples else ()
+    mismatch = any(problem["code"] == "choice_text_mismatch" for problem in problems)
+    options = len(line["options"])
     return Answered(
-        scored=ScoredRow(
-            line["id"],
-            line["patient"],
-            tags,
-            len(line["options"]),
-            line["said"],
-            line["right"],
-            published,
-            _mismatch(line),
-        ),
+        scored=ScoredRow(line["id"], line["patient"], tags, options, line["said"], line["right"], published, mismatch),
         problem=line["problem"],
         ious=tuple(map(float, line["ious"])),
         looked=bool(samples) and samples[line["sample"]]["looks"] > 0,
@@ -90,14 +81,6 @@ def answered(line: Mapping[str, Any]) -> Answered:
         seconds=float(line["seconds"]),
         remarks=tuple(map(sys.intern, samples[0].get("trace", {}).get("scope", {}).get("remarks", ()))) if samples else (),
     )
-
-
-def _mismatch(line: Mapping[str, Any]) -> bool:
-    """Whether letter and text of the answer that stands contradict each other, as its trace says."""
-    if not line["samples"]:
-        return False
-    problems = line["samples"][line["sample"]].get("trace", {}).get("problems", ())
-    return any(problem["code"] == "choice_text_mismatch" for problem in problems)
 
 
 def make_line(entry: Entry, found: Sequence[Trace], *, votes: int, think_end: int | None) -> Line:
@@ -109,9 +92,22 @@ def make_line(entry: Entry, found: Sequence[Trace], *, votes: int, think_end: in
         outcome = vote(said[:votes])
         index, tied, agreement = outcome.index, bool(outcome.tied), outcome.agreement
     else:
-        agreement = _agreement(said)
+        # Share of the samples that say what the first one says; 0 if that cannot be read.
+        words = [answer_words(text) for text in said]
+        agreement = words.count(words[0]) / len(words) if words[0] else 0.0
     ious = [looks_iou(trace, entry.looks) for trace in found]
-    samples = [_sample(trace, verdict, own, think_end) for trace, verdict, own in zip(found, verdicts, ious, strict=True)]
+    samples = [
+        {
+            "said": verdict.said,
+            "right": verdict.right,
+            "published": dict(verdict.published),
+            "overlap": fmean(own) if own else None,
+            "probability": answer_probability(trace, think_end),
+            "looks": sum(look.executed for look in trace.looks),
+            "trace": traces.to_json(replace(trace, tokens=None), crops="none"),
+        }
+        for trace, verdict, own in zip(found, verdicts, ious, strict=True)
+    ]
     standing = {key: samples[index][key] for key in ("said", "right", "published", "overlap", "probability")}
     return {
         **_head(entry, found[0].frame.kind),
@@ -148,24 +144,6 @@ def _head(entry: Entry, kind: str) -> Line:
         "options": list(entry.options),
         "letter": entry.letter,
         "answers": list(entry.answers),
-    }
-
-
-def _agreement(said: Sequence[str]) -> float:
-    """Share of the samples that say what the first one says; 0 if that cannot be read."""
-    words = [answer_words(text) for text in said]
-    return words.count(words[0]) / len(words) if words[0] else 0.0
-
-
-def _sample(trace: Trace, verdict: Verdict, ious: Sequence[float], think_end: int | None) -> Line:
-    return {
-        "said": verdict.said,
-        "right": verdict.right,
-        "published": dict(verdict.published),
-        "overlap": fmean(ious) if ious else None,
-        "probability": answer_probability(trace, think_end),
-        "looks": sum(look.executed for look in trace.looks),
-        "trace": traces.to_json(replace(trace, tokens=None), crops="none"),
     }
 
 
@@ -256,23 +234,6 @@ Draw = Callable[[Trace, Case, Stack], bytes]
 PICTURES = "pictures"
 
 
-class AskingModel(Protocol):
-    """What is asked: ``engine.reasoner.Reasoner``."""
-
-    @property
-    def checkpoint(self) -> Any:
-        """Has ``ids.think_end``."""
-        ...
-
-    def encode(self, case: Case) -> EncodedCase:
-        """The case as the model sees it."""
-        ...
-
-    def ask_cases(self, asked: Sequence[tuple[Case, EncodedCase, Sequence[Question]]], **how: Any) -> list[list[list[Trace]]]:
-        """See ``Reasoner.ask_cases``."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Ready:
     """A case made ready to be asked, with its questions."""
@@ -283,13 +244,20 @@ class Ready:
 
 
 class Asking:
-    """One run over a suite."""
+    """One run over a suite: rows are written as answers come, and what has a row is not asked again."""
 
     def __init__(
-        self, model: AskingModel, suite: Suite, entries: Sequence[Entry], *, journal: ResultStore, settings: RunSettings
+        self,
+        model: Reasoner,
+        suite: Suite,
+        entries: Sequence[Entry],
+        *,
+        journal: ResultStore,
+        settings: RunSettings,
+        folder: Path,
     ) -> None:
-        """Take a model, questions of a suite (those on one case together), the rows so far, and how to ask."""
-        self._model, self._suite, self._journal, self._settings = model, suite, journal, settings
+        """Take a model, questions of a suite (those on one case together), the rows so far, how to ask, and where pictures go."""
+        self._model, self._suite, self._journal, self._settings, self._folder = model, suite, journal, settings, folder
         self._entries = list(entries)
         self._places = {entry.id: place for place, entry in enumerate(self._entries)}
         self._unread = Unread(len(self._entries), settings.skip)
@@ -302,48 +270,46 @@ class Asking:
                 )
             self.rows[row.scored.id] = row
 
-    def run(self, folder: Path, *, draw: Draw | None = None, progress: Progress | None = None) -> None:
+    def run(self, *, draw: Draw | None = None, progress: Progress | None = None) -> None:
         """Ask all that has no row yet."""
         told, total = progress or (lambda done, total: None), len(self._entries)
         told(len(self.rows), total)
         waiting: list[Ready] = []
         self._since = time.perf_counter()
         for name, entries in by_case(self._entries):
-            todo = [entry for entry in entries if entry.id not in self.rows]
-            ready = self._ready(name, todo) if todo else None
-            if ready:
-                waiting.append(ready)
+            if todo := [entry for entry in entries if entry.id not in self.rows]:
+                try:
+                    case = self._suite.read(name)
+                    encoded = self._model.encode(case)
+                except UniReasonError as error:
+                    self._unread.give_up(todo, error)
+                else:
+                    for entry in todo:
+                        check_frame(entry, encoded.frame)
+                    waiting.append(Ready(case, encoded, todo))
             asked = self._settings.samples * sum(len(own.entries) for own in waiting)
             if is_enough([(own.case, own.encoded) for own in waiting], asked):
-                self._ask(waiting, folder, draw)
+                self._ask(waiting, draw)
                 waiting = []
             if not waiting:
                 told(len(self.rows) + len(self._unread.problems), total)
         if waiting:
-            self._ask(waiting, folder, draw)
+            self._ask(waiting, draw)
         problems = self._unread.problems
         self._add([make_unread(entry, problems[entry.id]) for entry in self._entries if entry.id in problems])
         told(len(self.rows), total)
 
-    def _ready(self, name: str, entries: list[Entry]) -> Ready | None:
-        try:
-            case = self._suite.read(name)
-            encoded = self._model.encode(case)
-        except UniReasonError as error:
-            self._unread.give_up(entries, error)
-            return None
-        for entry in entries:
-            check_frame(entry, encoded.frame)
-        return Ready(case, encoded, entries)
-
-    def _ask(self, waiting: Sequence[Ready], folder: Path, draw: Draw | None) -> None:
+    def _ask(self, waiting: Sequence[Ready], draw: Draw | None) -> None:
         """Ask cases together and write their rows, also of those that were answered before one too many was given up."""
         made: list[Line] = []
         try:
             for ready, entry, found in self._found(waiting):
                 line = make_line(entry, found, votes=self._settings.vote, think_end=self._model.checkpoint.ids.think_end)
-                drawn = draw(found[line["sample"]], ready.case, ready.encoded.stack) if draw else None
-                made.append({**line, "picture": self._picture(folder, entry, drawn)})
+                line["picture"] = ""
+                if draw and (drawn := draw(found[line["sample"]], ready.case, ready.encoded.stack)):
+                    line["picture"] = f"{PICTURES}/{self._places[entry.id]:04d}.png"
+                    write_bytes(self._folder / line["picture"], drawn)
+                made.append(line)
         finally:
             now = time.perf_counter()
             each, self._since = (now - self._since) / max(1, len(made)), now
@@ -351,8 +317,14 @@ class Asking:
 
     def _found(self, waiting: Sequence[Ready]) -> Iterator[tuple[Ready, Entry, list[Trace]]]:
         """Questions with their responses; where one does not fit the model, all are asked by themselves, and it is given up."""
+        chosen = self._settings
+        asked = [
+            (own.case, own.encoded, [Question(e.question, e.options, seed=chosen.seed_of(e.id)) for e in own.entries])
+            for own in waiting
+        ]
+        how = {name: getattr(chosen, name) for name in ("sampling", "samples", "max_looks", "max_new_tokens", "crop_source")}
         try:
-            found = self._responses(waiting)
+            found = self._model.ask_cases(asked, **how)
         except UniReasonError as error:
             if [len(ready.entries) for ready in waiting] == [1]:
                 self._unread.give_up(waiting[0].entries, error)
@@ -364,27 +336,6 @@ class Asking:
         for ready in waiting:
             for entry in ready.entries:
                 yield from self._found([Ready(ready.case, ready.encoded, [entry])])
-
-    def _responses(self, waiting: Sequence[Ready]) -> list[list[list[Trace]]]:
-        chosen = self._settings
-        return self._model.ask_cases(
-            [
-                (own.case, own.encoded, [Question(e.question, e.options, seed=chosen.seed_of(e.id)) for e in own.entries])
-                for own in waiting
-            ],
-            sampling=chosen.sampling,
-            samples=chosen.samples,
-            max_looks=chosen.max_looks,
-            max_new_tokens=chosen.max_new_tokens,
-            crop_source=chosen.crop_source,
-        )
-
-    def _picture(self, folder: Path, entry: Entry, data: bytes | None) -> str:
-        if not data:
-            return ""
-        name = f"{PICTURES}/{self._places[entry.id]:04d}.png"
-        write_bytes(folder / name, data)
-        return name
 
     def _add(self, lines: Sequence[Line]) -> None:
         self._journal.add(lines)
@@ -402,6 +353,23 @@ def summary(rows: Sequence[Answered], settings: RunSettings) -> dict[str, Any]:
     """Everything that the rows say; docs/reference/results.md explains the keys."""
     scores = breakdown([row.scored for row in rows], seed=settings.seed, by=(*TAGS, "kind"))
     seconds = sum(row.seconds for row in rows)
+    # How well every predictor tells right from wrong among the questions that were asked; without those known of none.
+    asked = [row for row in rows if not row.problem]
+    right = [row.scored.right for row in asked]
+    told = {name: calibration([row.predictors[name] for row in asked], right) for name in PREDICTORS}
+    looks = [(value, row.scored.patient) for row in rows for value in row.ious]
+    ious = [value for value, _ in looks]
+    sampling = None
+    if settings.samples > 1:  # over all samples; a question that could not be asked has none that is right
+        means = [fmean(row.hits) if row.hits else 0.0 for row in rows]
+        sampling = {
+            "samples": settings.samples,
+            "temperature": settings.sampling.temperature,
+            "mean_accuracy": fmean(means),
+            "mean_accuracy_ci95_patients": over_patients(means, [row.scored.patient for row in rows], seed=settings.seed),
+            "any_right": fmean(any(row.hits) for row in rows),
+            "all_right": fmean(bool(row.hits) and all(row.hits) for row in rows),
+        }
     return {
         "n": len(rows),
         "patients": scores["all"]["patients"],
@@ -409,45 +377,18 @@ def summary(rows: Sequence[Answered], settings: RunSettings) -> dict[str, Any]:
         "samples": settings.samples,
         "vote": settings.vote,
         "scores": scores,
-        "calibration": _calibrations(rows),
-        "grounding": _grounding(rows, settings.seed),
-        "sampling": _sampling(rows, settings) if settings.samples > 1 else None,
+        "calibration": {name: own for name, own in told.items() if own["n"]},
+        "grounding": {
+            "looks": len(ious),
+            "mean_box_iou": fmean(ious) if ious else None,
+            "ci95_patients": over_patients(ious, [patient for _, patient in looks], seed=settings.seed),
+            "iou_at_50": fmean(value >= GOOD_OVERLAP for value in ious) if ious else None,
+            "looked": fmean(row.looked for row in rows),
+        },
+        "sampling": sampling,
         "unreadable": sum(bool(row.problem) for row in rows),
         "seconds": round(seconds, 3),
         "questions_a_second": round(len(rows) / seconds, 3) if seconds else None,
-    }
-
-
-def _calibrations(rows: Sequence[Answered]) -> dict[str, Any]:
-    """How well every predictor tells right from wrong among the questions that were asked; without those known of none."""
-    asked = [row for row in rows if not row.problem]
-    right = [row.scored.right for row in asked]
-    found = {name: calibration([row.predictors[name] for row in asked], right) for name in PREDICTORS}
-    return {name: own for name, own in found.items() if own["n"]}
-
-
-def _grounding(rows: Sequence[Answered], seed: int) -> dict[str, Any]:
-    pairs = [(value, row.scored.patient) for row in rows for value in row.ious]
-    values, patients = [value for value, _ in pairs], [patient for _, patient in pairs]
-    return {
-        "looks": len(values),
-        "mean_box_iou": fmean(values) if values else None,
-        "ci95_patients": over_patients(values, patients, seed=seed),
-        "iou_at_50": fmean(value >= GOOD_OVERLAP for value in values) if values else None,
-        "looked": fmean(row.looked for row in rows),
-    }
-
-
-def _sampling(rows: Sequence[Answered], settings: RunSettings) -> dict[str, Any]:
-    """Over all samples; a question that could not be asked has none that is right."""
-    means = [fmean(row.hits) if row.hits else 0.0 for row in rows]
-    return {
-        "samples": settings.samples,
-        "temperature": settings.sampling.temperature,
-        "mean_accuracy": fmean(means),
-        "mean_accuracy_ci95_patients": over_patients(means, [row.scored.patient for row in rows], seed=settings.seed),
-        "any_right": fmean(any(row.hits) for row in rows),
-        "all_right": fmean(bool(row.hits) and all(row.hits) for row in rows),
     }
 
 
@@ -494,8 +435,8 @@ def run(
         journal = ResultStore(folder, manifest)
         if chosen.again:
             journal.drop(lambda line: bool(line["problem"]))
-        asking = Asking(reasoner, suite, entries, journal=journal, settings=chosen)
-        asking.run(folder, draw=draw, progress=progress)
+        asking = Asking(reasoner, suite, entries, journal=journal, settings=chosen, folder=folder)
+        asking.run(draw=draw, progress=progress)
         results = {
             "kind": "run",
             "suite": suite.name,

@@ -23,9 +23,6 @@ from .benchmark import Answered, answered
 from .scoring import TAGS, ScoredRow, breakdown, compare_runs
 from .store import RESULTS, ROWS, read_rows
 
-# --- Runs over the same questions side by side: accuracy of each, and every one against a baseline. Plain JSON values.
-
-
 BY = ("kind", *TAGS)
 """What results are broken down by."""
 
@@ -97,7 +94,19 @@ def compare(runs: Sequence[ComparedRun], *, baseline: int = 0, seed: int = 0, re
     Raises:
         FormatError: If there are fewer than two runs, names repeat, suites or rules differ, or no question is shared.
     """
-    _check(runs, baseline)
+    names = [run.name for run in runs]
+    if len(runs) < 2:
+        raise FormatError(f"a comparison of {', '.join(names) or 'no run'} with nothing", "at least two runs")
+    if not 0 <= baseline < len(runs):
+        raise FormatError(f"{len(runs)} runs with run {baseline} as the baseline", "one of them")
+    if len(set(names)) != len(names):
+        raise FormatError(f"the runs are called {', '.join(names)}", "different names", "name them with --names")
+    for key in ("suite", "rule"):
+        various = list(dict.fromkeys(str(run.results[key]) for run in runs))
+        if len(various) > 1:
+            raise FormatError(
+                f"the runs have the {key}s {' and '.join(map(repr, various))}", f"one {key}", "compare like with like"
+            )
     runs = shared(runs)
     scored = [[row.answer.scored for row in run.rows] for run in runs]
     first, others = runs[baseline], [n for n in range(len(runs)) if n != baseline]
@@ -184,26 +193,14 @@ def reply(row: Any) -> ComparedReply:
     return ComparedReply(blake2b(asked.encode(), digest_size=16).digest(), answered(row))
 
 
-def _check(runs: Sequence[ComparedRun], baseline: int) -> None:
-    names = [run.name for run in runs]
-    if len(runs) < 2:
-        raise FormatError(f"a comparison of {', '.join(names) or 'no run'} with nothing", "at least two runs")
-    if not 0 <= baseline < len(runs):
-        raise FormatError(f"{len(runs)} runs with run {baseline} as the baseline", "one of them")
-    if len(set(names)) != len(names):
-        raise FormatError(f"the runs are called {', '.join(names)}", "different names", "name them with --names")
-    for key in ("suite", "rule"):
-        found = list(dict.fromkeys(str(run.results[key]) for run in runs))
-        if len(found) > 1:
-            raise FormatError(
-                f"the runs have the {key}s {' and '.join(map(repr, found))}", f"one {key}", "compare like with like"
-            )
-
-
 def _run(run: ComparedRun, scored: Sequence[ScoredRow], seed: int, resamples: int) -> dict[str, Any]:
     """What the table of runs says of one."""
     results, made = run.results, run.results["manifest"]
     scores = breakdown(scored, seed=seed, by=BY, resamples=resamples)
+    # Over the questions with true looks.
+    found = [(row.answer.predictors["overlap"], row.answer.scored.patient) for row in run.rows]
+    known = [(value, patient) for value, patient in found if value is not None]
+    overlaps, patients = [value for value, _ in known], [patient for _, patient in known]
     return {
         "name": run.name,
         "folder": str(run.folder),
@@ -218,21 +215,13 @@ def _run(run: ComparedRun, scored: Sequence[ScoredRow], seed: int, resamples: in
         "unreadable": sum(bool(row.answer.problem) for row in run.rows),
         "questions_a_second": results["questions_a_second"],
         **scores["all"],
-        "overlap": _overlap(run, seed, resamples),
+        "overlap": {
+            "n": len(known),
+            "mean": fmean(overlaps) if known else None,
+            "ci95_patients": over_patients(overlaps, patients, seed=seed, resamples=resamples),
+        },
         "looked": fmean(row.answer.looked for row in run.rows),
         "by": scores["by"],
-    }
-
-
-def _overlap(run: ComparedRun, seed: int, resamples: int) -> dict[str, Any]:
-    """Mean over the questions with true looks."""
-    found = [(row.answer.predictors["overlap"], row.answer.scored.patient) for row in run.rows]
-    known = [(value, patient) for value, patient in found if value is not None]
-    values, patients = [value for value, _ in known], [patient for _, patient in known]
-    return {
-        "n": len(known),
-        "mean": fmean(values) if known else None,
-        "ci95_patients": over_patients(values, patients, seed=seed, resamples=resamples),
     }
 
 
@@ -251,8 +240,6 @@ COLUMNS: Mapping[str, str] = {
     "found": "mask found",
 }
 """Scores of ``evaluate.grounding.summary`` and how they are headed; shares in percent, distances in millimetres."""
-
-_MILLIMETRES = ("hd95_mm",)
 
 
 def table(models: Mapping[str, Mapping[str, Any]]) -> str:
@@ -291,4 +278,4 @@ def _interval(found: Mapping[str, Any], column: str) -> str:
 
 
 def _number(value: float, column: str) -> str:
-    return f"{value:.2f}" if column in _MILLIMETRES else f"{100 * value:.2f}"
+    return f"{value:.2f}" if column == "hd95_mm" else f"{100 * value:.2f}"

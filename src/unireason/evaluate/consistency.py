@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from unireason.core.errors import FormatError, UniReasonError
-from unireason.core.types import Box2D, Box3D, Case, Frame, Geometry, Trace, is_mismatch
+from unireason.core.types import Box2D, Box3D, Case, Geometry, Trace, is_mismatch
 from unireason.data.frames import FrameRule
 from unireason.data.item import Loaded
 from unireason.data.measure import describe
 from unireason.data.questions.distractors import Dice, Places, words_of
 from unireason.data.questions.families import present
-from unireason.data.regions import BoxFound, axial, find, picture
+from unireason.data.regions import axial, find, picture
 from unireason.data.scene import Scene, readable
 from unireason.engine.reasoner import Question, Reasoner
 from unireason.evaluate.suites.base import Entry, Suite
@@ -34,9 +34,6 @@ from unireason.rewards.outcome import looks_in_reasoning
 
 from .heldout import read_items
 from .store import AskSettings, KeyedRows, Unread, by_case, choose, held, make_manifest, shuffle_key, write_results
-
-# --- One row a pair of a question and a structure: what was looked at, and where it really is.
-
 
 Numbers = tuple[float, ...]
 
@@ -149,7 +146,11 @@ def pairs(rows: Iterable[ConsistencyRow], *, seed: int) -> list[Pair]:
     made = []
     for row in asked:
         found = row.measured()
-        others = _following(peers.get(row.structure, {}), row.patient)
+        # Those who come next in the circle of patients.
+        own = peers.get(row.structure, {})
+        order = list(own)
+        begin = order.index(row.patient) + 1 if row.patient in own else 0
+        others = [own[name] for name in order[begin:] + order[:begin] if name != row.patient][:OTHERS]
         made.append(
             Pair(
                 row=row,
@@ -170,7 +171,9 @@ def summary(rows: Iterable[ConsistencyRow], *, seed: int) -> dict[str, Any]:
     every = list(rows)
     measured = pairs(every, seed=seed)
     whole = [pair for pair in measured if pair.row.both]
-    names = sorted({pair.row.structure for pair in measured})
+    by_structure = {
+        name: [p for p in measured if p.row.structure == name] for name in sorted({p.row.structure for p in measured})
+    }
     return {
         "kind": "consistency",
         **_figures(measured, seed),
@@ -179,7 +182,15 @@ def summary(rows: Iterable[ConsistencyRow], *, seed: int) -> dict[str, Any]:
         "crossed": _share([pair.crossed for pair in measured if pair.row.cuboid is not None]),
         "left_out": len(every) - len(measured),
         "mismatch_rate": _share([row.mismatch for row in {row.id: row for row in every}.values()]),
-        "by_structure": {name: _of_structure([p for p in measured if p.row.structure == name], seed) for name in names},
+        "by_structure": {
+            structure: {
+                "n": len(own),
+                "patients": len({pair.row.patient for pair in own}),
+                "looked": _looked(own),
+                **{name: _figure(own, name, seed) for name in FIGURES},
+            }
+            for structure, own in by_structure.items()
+        },
     }
 
 
@@ -210,15 +221,6 @@ def _figure(measured: Sequence[Pair], name: str, seed: int) -> dict[str, Any]:
     }
 
 
-def _of_structure(measured: Sequence[Pair], seed: int) -> dict[str, Any]:
-    return {
-        "n": len(measured),
-        "patients": len({pair.row.patient for pair in measured}),
-        "looked": _looked(measured),
-        **{name: _figure(measured, name, seed) for name in FIGURES},
-    }
-
-
 def _looked(measured: Sequence[Pair]) -> dict[str, float | None]:
     return {
         "slice": _share([pair.row.rectangle is not None for pair in measured]),
@@ -231,27 +233,18 @@ def _share(flags: Sequence[bool]) -> float | None:
     return sum(flags) / len(flags) if flags else None
 
 
-def _following(peers: Mapping[str, ConsistencyRow], patient: str) -> list[ConsistencyRow]:
-    """The rows of those who come next in the circle of patients, at most ``OTHERS``."""
-    order = list(peers)
-    begin = order.index(patient) + 1 if patient in peers else 0
-    return [peers[name] for name in (order[begin:] + order[:begin]) if name != patient][:OTHERS]
-
-
 def _of_others(row: ConsistencyRow, others: Sequence[ConsistencyRow]) -> float | None:
     """Mean IoU of the look at the slice and the projections of others, brought to the picture of this one; 0 without both looks."""
     if not others:
         return None
     if row.rectangle is None or row.cuboid is None:
         return 0.0
-    mine = Box2D(*row.rectangle)
-    return fmean(box_iou(mine, _brought(shadow, other.size, row.size)) for other in others if (shadow := other.shadow()))
-
-
-def _brought(box: Box2D, theirs: tuple[int, int], ours: tuple[int, int]) -> Box2D:
-    """The same place as shares of another picture."""
-    x, y = ours[0] / theirs[0], ours[1] / theirs[1]
-    return Box2D(box.x1 * x, box.y1 * y, box.x2 * x, box.y2 * y)
+    mine, found = Box2D(*row.rectangle), []
+    for other in others:
+        if shadow := other.shadow():
+            x, y = row.size[0] / other.size[0], row.size[1] / other.size[1]  # the same place as shares of another picture
+            found.append(box_iou(mine, Box2D(shadow.x1 * x, shadow.y1 * y, shadow.x2 * x, shadow.y2 * y)))
+    return fmean(found)
 
 
 # --- The slice that is shown of a structure, the truth about both, and the question asked of the slice.
@@ -277,28 +270,22 @@ def targets(loaded: Loaded, names: Iterable[str], rule: FrameRule, *, case: str,
     scenes: dict[int, Scene] = {}
     made = {}
     for name in names:
-        k, rectangle = _largest(found[name])
+        # The slice with most voxels, the lowest of equals, and the tight box there.
+        mask = found[name].mask()
+        z, y, x = (part.start for part in found[name].block)
+        k = int(np.argmax(np.count_nonzero(mask, axis=(1, 2))))
+        rows, columns = (np.flatnonzero(mask[k].any(axis=axis)) for axis in (1, 0))
+        rectangle = Box2D(*(int(v) for v in (x + columns[0], y + rows[0], x + columns[-1] + 1, y + rows[-1] + 1)))
+        k += z
         if k not in scenes:
             scenes[k] = describe(axial(loaded, k), rule, case=f"{case}/{k}")
+        # Whether the structure can be seen, in the words of the questions about images.
+        dice = Dice(np.random.default_rng(zlib.crc32(f"{seed} {case} {name}".encode())))
+        asked = next((question for question in present(Places(scenes[k]), dice) if question.about == (name,)), None)
         low, high = found[name].corners
-        made[name] = SliceTarget(name, k, rectangle, Box3D(*low, *high), _question(scenes[k], name, f"{seed} {case} {name}"))
+        question = None if asked is None else Question(asked.text, asked.options)
+        made[name] = SliceTarget(name, k, rectangle, Box3D(*low, *high), question)
     return made
-
-
-def _largest(found: BoxFound) -> tuple[int, Box2D]:
-    """The slice with most voxels, the lowest of equals, and the tight box there."""
-    mask = found.mask()
-    z, y, x = (part.start for part in found.block)
-    k = int(np.argmax(np.count_nonzero(mask, axis=(1, 2))))
-    rows, columns = (np.flatnonzero(mask[k].any(axis=axis)) for axis in (1, 0))
-    return z + k, Box2D(*(int(v) for v in (x + columns[0], y + rows[0], x + columns[-1] + 1, y + rows[-1] + 1)))
-
-
-def _question(scene: Scene, name: str, seed: str) -> Question | None:
-    """Whether the structure can be seen, in the words of the questions about images."""
-    dice = Dice(np.random.default_rng(zlib.crc32(seed.encode())))
-    asked = next((question for question in present(Places(scene), dice) if question.about == (name,)), None)
-    return None if asked is None else Question(asked.text, asked.options)
 
 
 # --- Which questions about volumes are asked, and the volumes with their masks.
@@ -372,30 +359,9 @@ Progress = Callable[[int, int], None]
 """Takes how many pairs are at hand, and how many there will be."""
 
 
-class ConsistencyModel(Protocol):
-    """``engine.reasoner.Reasoner``."""
-
-    def ask_many(self, case: Case, questions: Sequence[Question], **how: Any) -> list[list[Trace]]:
-        """See ``Reasoner.ask_many``."""
-        ...
-
-
-class Masked(Protocol):
-    """Where volumes come from: ``volumes.Volumes``."""
-
-    @property
-    def frame(self) -> FrameRule:
-        """How images become model frames."""
-        ...
-
-    def load(self, cases: Sequence[str]) -> Iterator[tuple[str, Loaded | UniReasonError]]:
-        """Volumes with masks, and in place of what cannot be read the reason."""
-        ...
-
-
 def ask(
-    model: ConsistencyModel,
-    volumes: Masked,
+    model: Reasoner,
+    volumes: Volumes,
     entries: Sequence[Entry],
     *,
     file: ConsistencyRows,
@@ -441,17 +407,11 @@ def place(trace: Trace, structure: str, geometry: Geometry) -> Numbers | None:
     if first is None:
         return None
     box = extent(first.crops, trace.frame.kind).coords if first.crops else first.box_model
-    return _canonical(box, trace.frame, geometry)
-
-
-def _canonical(box: Numbers, frame: Frame, geometry: Geometry) -> Numbers:
     half = len(box) // 2
-    return (*model_to_canonical(box[:half], frame, geometry), *model_to_canonical(box[half:], frame, geometry))
+    return (*model_to_canonical(box[:half], trace.frame, geometry), *model_to_canonical(box[half:], trace.frame, geometry))
 
 
-def _rows(
-    model: ConsistencyModel, loaded: Loaded, entries: Sequence[Entry], aims: Mapping[str, SliceTarget]
-) -> Iterator[ConsistencyRow]:
+def _rows(model: Reasoner, loaded: Loaded, entries: Sequence[Entry], aims: Mapping[str, SliceTarget]) -> Iterator[ConsistencyRow]:
     """All pairs of a case."""
     case = loaded.case
     height, width = case.geometry.shape[1:]
@@ -480,7 +440,7 @@ def _rows(
             )
 
 
-def _slices(model: ConsistencyModel, volume: Case, aims: Mapping[str, SliceTarget]) -> dict[str, tuple[Numbers | None, str]]:
+def _slices(model: Reasoner, volume: Case, aims: Mapping[str, SliceTarget]) -> dict[str, tuple[Numbers | None, str]]:
     """What is looked at on the slices, with the text; structures on one slice are asked about together."""
     by_slice: dict[int, list[tuple[str, Question]]] = {}
     for name, aim in aims.items():

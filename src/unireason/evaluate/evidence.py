@@ -7,14 +7,14 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from unireason.core.errors import FormatError, UniReasonError
-from unireason.core.types import Case, Frame, Problem, Stack, Trace
+from unireason.core.types import Case, Frame, Problem, Stack
 from unireason.engine.case import EncodedCase
 from unireason.engine.reasoner import Question, Reasoner
 from unireason.evaluate.suites.base import Entry, Suite
@@ -26,9 +26,6 @@ from unireason.rewards.outcome import Elsewhere
 
 from .scoring import judge
 from .store import AskSettings, KeyedRows, Unread, check_frame, choose, held, is_enough, make_manifest, shuffle_key, write_results
-
-# --- The conditions under which a question is asked again: other regions in place of looks, other pictures in place of the case.
-
 
 CONDITIONS: Mapping[str, str] = {
     "true": "the picture as it is; every look shows what its box asks for",
@@ -147,7 +144,11 @@ def blanked(stack: Stack, frame: Frame, plans: Plans) -> Stack:
 def _fill(picture: NDArray[np.uint8], rects: set[crop.Rect], frame: Frame) -> None:
     """Fill rectangles of the model frame in a picture of any size, in place."""
     height, width = picture.shape[:2]
-    spans = [_pixels(rect, width / frame.width, height / frame.height) for rect in sorted(rects)]
+    across, down = width / frame.width, height / frame.height
+    spans = [  # every pixel that a rectangle touches
+        (math.floor(x1 * across), math.floor(y1 * down), math.ceil(x2 * across), math.ceil(y2 * down))
+        for x1, y1, x2, y2 in sorted(rects)
+    ]
     inside = np.zeros((height, width), np.bool_)
     for x1, y1, x2, y2 in spans:
         inside[y1:y2, x1:x2] = True
@@ -159,12 +160,6 @@ def _fill(picture: NDArray[np.uint8], rects: set[crop.Rect], frame: Frame) -> No
         ring &= ~inside
         around = before[ring] if ring.any() else before.reshape(-1, *before.shape[2:])
         picture[y1:y2, x1:x2] = np.rint(around.mean(axis=0)).astype(np.uint8)
-
-
-def _pixels(rect: crop.Rect, across: float, down: float) -> crop.Rect:
-    """Every pixel that a rectangle of the model frame touches."""
-    x1, y1, x2, y2 = rect
-    return math.floor(x1 * across), math.floor(y1 * down), math.ceil(x2 * across), math.ceil(y2 * down)
 
 
 # --- The answers of a check: one row for every question and condition, kept so that a killed check goes on.
@@ -212,12 +207,11 @@ class EvidenceRows(KeyedRows[EvidenceRow]):
 
 
 def _evidence_row(table: Any) -> EvidenceRow:
+    def plans(found: Any) -> tuple[crop.Plan, ...]:
+        return tuple(tuple((int(z), (int(x1), int(y1), int(x2), int(y2))) for z, (x1, y1, x2, y2) in plan) for plan in found)
+
     plain = {"frame": Frame(**table["frame"]), "remarks": tuple(table.get("remarks", ()))}
-    return EvidenceRow(**{**table, **{n: _plans(table[n]) for n in ("looks", "seen")}, **plain})
-
-
-def _plans(found: Any) -> tuple[crop.Plan, ...]:
-    return tuple(tuple((int(z), (int(x1), int(y1), int(x2), int(y2))) for z, (x1, y1, x2, y2) in plan) for plan in found)
+    return EvidenceRow(**{**table, **{name: plans(table[name]) for name in ("looks", "seen")}, **plain})
 
 
 # --- Asks the same questions under all conditions; those on one case share its encoding, and what was answered before is not
@@ -228,23 +222,6 @@ Progress = Callable[[int, int], None]
 """Takes how many answers are at hand, and how many there will be: questions times conditions."""
 
 _LOOKS = ("random_region", "no_region", "given_region")  # change looks, and need no other question
-
-
-class EvidenceModel(Protocol):
-    """A model whose looks can be answered with other regions: ``engine.reasoner.Reasoner``."""
-
-    @property
-    def engine(self) -> Any:
-        """Has ``encode(stack)``."""
-        ...
-
-    def stack(self, case: Case) -> Stack:
-        """The pictures of a case."""
-        ...
-
-    def ask_shown(self, asked: Sequence[tuple[Case, EncodedCase, Question, Any]], **how: Any) -> list[Trace]:
-        """See ``Reasoner.ask_shown``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -270,7 +247,7 @@ class EvidenceCheck:
     """One run of the check."""
 
     def __init__(
-        self, model: EvidenceModel, suite: Suite, entries: Sequence[Entry], *, file: EvidenceRows, settings: AskSettings
+        self, model: Reasoner, suite: Suite, entries: Sequence[Entry], *, file: EvidenceRows, settings: AskSettings
     ) -> None:
         """Take a model, questions of a suite (those on one case together), where answers go, and how to ask."""
         self._model, self._suite, self._entries, self._file, self._seed = model, suite, list(entries), file, settings.seed
@@ -293,15 +270,11 @@ class EvidenceCheck:
             lost = len(self.unread.problems)
             self._second()
         self._file.give_up(self._entries, self.unread.problems)
-        total = self._total
+        total = len(self._entries) * len(CONDITIONS)
         self._progress(total, total)
 
-    @property
-    def _total(self) -> int:
-        return len(self._entries) * len(CONDITIONS)
-
     def _tell(self) -> None:
-        self._progress(len(self._file.rows), self._total)
+        self._progress(len(self._file.rows), len(self._entries) * len(CONDITIONS))
 
     def _true(self, entry: Entry) -> EvidenceRow:
         return self._file.rows[entry.id, "true"]
@@ -317,10 +290,21 @@ class EvidenceCheck:
 
     def _second(self) -> None:
         """All that needs the answers under "true"; what was answered under another pairing, with other cases to read, is asked again."""
-        regions, hosts = self._regions(), self._hosts()
+        kept = self.unread.kept(self._entries)
+        # For every question under which the model looked the regions of another one in the same frame.
+        looked = {e.id: self._true(e) for e in kept if self._true(e).looks}
+        frames = {name: row.frame for name, row in looked.items()}
+        paired = partners(
+            list(looked), lambda one, other: bool(set(looked[one].looks) & set(looked[other].looks)), frames, self._seed
+        )
+        regions = {name: looked[other].looks for name, other in paired.items()}
+        # For every case the one whose pictures are shown in its place: same kind and frame, another patient.
+        patients = {e.case: e.patient for e in kept}
+        frames = {e.case: self._true(e).frame for e in kept}
+        hosts = partners(list(patients), lambda one, other: patients[one] == patients[other], frames, self._seed)
         self._file.drop({key for key, row in self._file.rows.items() if _is_stale(row, hosts, regions)})
         guests: dict[str, list[Entry]] = {}
-        for entry in self.unread.kept(self._entries):
+        for entry in kept:
             if entry.case in hosts:
                 guests.setdefault(hosts[entry.case], []).append(entry)
         for name in self._cases:
@@ -332,7 +316,11 @@ class EvidenceCheck:
         entries = self.unread.kept(self._cases[name])
         wanted = [(e, n) for n in _LOOKS for e in entries if n != "given_region" or e.looks]
         wanted += [(e, "shuffled") for e in entries if e.id in regions or not self._true(e).looks]
-        todo = self._looked(self._todo(wanted + [(e, "blanked") for e in entries]))
+        todo = self._todo(wanted + [(e, "blanked") for e in entries])
+        # Where the model did not look under "true", its answer is taken over.
+        if still := [(e, n) for e, n in todo if not self._true(e).looks]:
+            self._add([replace(self._true(e), condition=n, trace=None) for e, n in still])
+            todo = [(e, n) for e, n in todo if self._true(e).looks]
         visits = self._todo([(e, "other") for e in guests])
         opened = self._open(name) if todo or visits else None
         if not opened:
@@ -370,29 +358,6 @@ class EvidenceCheck:
     def _todo(self, pairs: Sequence[tuple[Entry, str]]) -> list[tuple[Entry, str]]:
         return [(e, n) for e, n in pairs if (e.id, n) not in self._file.rows]
 
-    def _looked(self, pairs: Sequence[tuple[Entry, str]]) -> list[tuple[Entry, str]]:
-        """Those whose model looked under "true"; the answers of the others are taken over."""
-        still = [(e, n) for e, n in pairs if not self._true(e).looks]
-        if still:
-            self._add([replace(self._true(e), condition=n, trace=None) for e, n in still])
-        return [(e, n) for e, n in pairs if self._true(e).looks]
-
-    def _hosts(self) -> dict[str, str]:
-        """For every case the one whose pictures are shown in its place: same kind and frame, another patient."""
-        kept = self.unread.kept(self._entries)
-        patients = {e.case: e.patient for e in kept}
-        frames = {e.case: self._true(e).frame for e in kept}
-        return partners(list(patients), lambda one, other: patients[one] == patients[other], frames, self._seed)
-
-    def _regions(self) -> dict[str, Plans]:
-        """For every question under which the model looked the regions of another one in the same frame."""
-        looked = {e.id: self._true(e) for e in self.unread.kept(self._entries) if self._true(e).looks}
-        frames = {name: row.frame for name, row in looked.items()}
-        paired = partners(
-            list(looked), lambda one, other: set(looked[one].looks) & set(looked[other].looks) != set(), frames, self._seed
-        )
-        return {name: looked[other].looks for name, other in paired.items()}
-
     def _put(self, name: str, case: Case, shown: Stack, jobs: Sequence[EvidenceJob]) -> None:
         """Let questions wait; all are asked once there are enough. Where the pictures do not fit the model, the case is given up."""
         if not jobs:
@@ -412,8 +377,8 @@ class EvidenceCheck:
     def _ask(self) -> None:
         """Ask what waits."""
         waiting, self._waiting = self._waiting, []
-        if waiting:
-            self._answer([(own, job) for own in waiting for job in own.jobs])
+        if jobs := [(own, job) for own in waiting for job in own.jobs]:
+            self._answer(jobs)
 
     def _answer(self, jobs: Sequence[tuple[Seen, EvidenceJob]]) -> None:
         """Ask and write the rows; where one job does not fit the model, all are asked by themselves, and its question is given up."""
@@ -428,10 +393,31 @@ class EvidenceCheck:
             if len(jobs) == 1:
                 self.unread.give_up([jobs[0][1].entry], error)
             else:
-                for job in jobs:
-                    self._answer([job])
+                for pair in jobs:
+                    self._answer([pair])
             return
-        self._add([_row(job, trace, hook, own.name) for (own, job), trace, hook in zip(jobs, found, shown, strict=True)])
+        rows = []
+        for (own, job), trace, hook in zip(jobs, found, shown, strict=True):
+            entry, verdict = job.entry, judge(job.entry, trace)
+            rows.append(
+                EvidenceRow(
+                    id=entry.id,
+                    condition=job.condition,
+                    case=entry.case,
+                    patient=entry.patient,
+                    chance=1 / len(entry.options) if entry.options else 0.0,
+                    right=verdict.right,
+                    said=verdict.said,
+                    frame=trace.frame,
+                    looks=tuple(hook.asked),
+                    seen=tuple(hook.shown),
+                    shown=own.name,
+                    trace=traces.to_json(replace(trace, tokens=None), crops="none"),
+                    mismatch=verdict.mismatch,
+                    remarks=trace.scope.remarks,
+                )
+            )
+        self._add(rows)
 
     def _add(self, rows: Sequence[EvidenceRow]) -> None:
         self._file.add(rows)
@@ -446,26 +432,6 @@ def _is_stale(row: EvidenceRow, hosts: Mapping[str, str], regions: Mapping[str, 
         return False
     others = regions.get(row.id, ())
     return not others or any(seen != others[rank % len(others)] for rank, seen in enumerate(row.seen))
-
-
-def _row(job: EvidenceJob, trace: Trace, hook: EvidenceShown, shown: str) -> EvidenceRow:
-    entry, verdict = job.entry, judge(job.entry, trace)
-    return EvidenceRow(
-        id=entry.id,
-        condition=job.condition,
-        case=entry.case,
-        patient=entry.patient,
-        chance=1 / len(entry.options) if entry.options else 0.0,
-        right=verdict.right,
-        said=verdict.said,
-        frame=trace.frame,
-        looks=tuple(hook.asked),
-        seen=tuple(hook.shown),
-        shown=shown,
-        trace=traces.to_json(replace(trace, tokens=None), crops="none"),
-        mismatch=verdict.mismatch,
-        remarks=trace.scope.remarks,
-    )
 
 
 # --- What the answers under all conditions say: accuracy, survival and evidence reliance, with intervals over patients.

@@ -161,7 +161,11 @@ def read_items(dataset: Dataset, names: Sequence[str]) -> Iterator[tuple[CaseRec
             raise UniReasonError(f"the source has no item {name!r}", "the source of the data set")
         loaded = source.load(items[name])
         for record in together:
-            yield record, _shown(loaded, record)
+            if record.sha256 and loaded.case.source.sha256 != record.sha256:
+                raise UniReasonError(
+                    f"the file of {record.item} has changed", "the one that the data set was built from", "build it again"
+                )
+            yield record, loaded if record.slice < 0 else axial(loaded, record.slice)
 
 
 def evaluate(
@@ -230,14 +234,6 @@ def summary(asked: Sequence[HeldOutAnswer]) -> dict[str, Any]:
         raise UniReasonError("no questions were asked", "at least one")
     families = {f: [a for a in asked if a.sample.question.family == f] for f in FAMILIES}
     return _scores(asked) | {"by_family": {f: _scores(a) for f, a in families.items() if a}}
-
-
-def _shown(loaded: Loaded, record: CaseRecord) -> Loaded:
-    if record.sha256 and loaded.case.source.sha256 != record.sha256:
-        raise UniReasonError(
-            f"the file of {record.item} has changed", "the one that the data set was built from", "build it again"
-        )
-    return loaded if record.slice < 0 else axial(loaded, record.slice)
 
 
 def _scores(asked: Sequence[HeldOutAnswer]) -> dict[str, Any]:

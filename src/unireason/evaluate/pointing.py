@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -23,11 +23,11 @@ from unireason.data.dataset import Dataset
 from unireason.data.frames import structure_mask
 from unireason.data.item import Loaded
 from unireason.data.records import SampleRecord
-from unireason.engine.masks import GroundPlace, GroundTarget, target
+from unireason.engine.masks import GroundTarget, target
 from unireason.engine.reasoner import Question, Reasoner
 from unireason.engine.sampling import Sampling
 from unireason.evaluate.suites.base import Entry
-from unireason.evaluate.suites.grounding import Mask, PointingSuite, Points, Truth
+from unireason.evaluate.suites.grounding import Mask, PointingSuite, Truth
 from unireason.grounding import answer
 from unireason.grounding import trace as traces
 from unireason.metrics.boxes import box_iou, mask_dice, pdice, pdice_released
@@ -40,9 +40,6 @@ from .heldout import check_heldout_frame, held_out_implicit, read_items
 from .scoring import answer_probability, calibration
 from .store import ResultStore, by_case, check_frame, choose, held, make_manifest, seed_of, write_results
 
-# --- Implicit questions, answered by a model and outlined by a frozen expert: how well box, points and mask hit what was meant.
-
-
 TOLERANCE_MM = 2.0
 """Distance of surfaces that still counts as agreement, if nothing else is said."""
 
@@ -53,14 +50,6 @@ LIMITS: Mapping[str, Interval] = {"hd95_mm": (0.0, math.inf), "pdice_released": 
 """What a score may be; the others are shares."""
 
 PointingAnswer = tuple[SampleRecord, Trace]
-
-
-class Grounder(Protocol):
-    """A model that answers implicit questions: ``engine.reasoner.Reasoner``."""
-
-    def ground_many(self, case: Case, questions: Sequence[str], **how: Any) -> list[list[Trace]]:
-        """For every question its traces."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +76,7 @@ class GroundedAnswer:
 
 
 def ask_implicit(
-    reasoner: Grounder,
+    reasoner: Reasoner,
     dataset: Dataset,
     expert: Expert,
     *,
@@ -103,8 +92,8 @@ def ask_implicit(
     done: list[GroundedAnswer] = []
     for record, loaded in read_items(dataset, list(by_case)):
         samples = by_case[record.scene.case]
-        traces = reasoner.ground_many(loaded.case, [s.question.text for s in samples], **how)
-        answers = [(sample, trace) for sample, found in zip(samples, traces, strict=True) for trace in found]
+        many = reasoner.ground_many(loaded.case, [s.question.text for s in samples], **how)
+        answers = [(sample, trace) for sample, found in zip(samples, many, strict=True) for trace in found]
         for _, trace in answers:
             check_heldout_frame(record, trace.frame)
         done += score(loaded, answers, expert)
@@ -132,13 +121,37 @@ def measure(
 ) -> list[GroundingMeasured]:
     """Hold answers about one picture against the places that were meant; the expert sees all of their boxes and points at once."""
     places = [target(trace, case) for _, trace in answers]
-    masks = _masks(case, places, expert)
+    asked: list[dict[str, Prompt]] = []
+    for own in (place.canonical for place in places):
+        prompts = {"points": Prompt(points=own.points)} if own.points else {}
+        if own.box is not None:
+            box = Box2D(*own.box)
+            prompts |= {"box": Prompt(box), "both": Prompt(box, own.points)}
+        asked.append(prompts)
+    flat = [prompt for prompts in asked for prompt in prompts.values()]
+    outlined = iter(expert.segment(case, flat) if flat else [])
+    steps = case.geometry.spacing_mm or (1.0, 1.0)
     done = []
-    for (truth, trace), place, found in zip(answers, places, masks, strict=True):
-        scores = _places(*truth.on(trace.frame), place.model)
-        scores |= {f"dice_{name}": 0.0 if mask is None else mask_dice(truth.mask, mask) for name, mask in found.items()}
-        scores |= _surfaces(truth.mask, found["both"], case, tolerance_mm)
-        done.append(GroundingMeasured(scores, place, found["both"]))
+    for (truth, trace), place, prompts in zip(answers, places, asked, strict=True):
+        masks: dict[str, Mask] = {name: next(outlined).mask for name in prompts}
+        meant, points = truth.on(trace.frame)
+        said = place.model
+        two = said.points if len(said.points) == 2 else None
+        scores = {
+            "iou": 0.0 if said.box is None else box_iou(meant, Box2D(*said.box)),
+            "pdice": 0.0 if two is None else pdice(points, two),
+            "pdice_released": 0.0 if two is None else pdice_released(points, two),
+        }
+        for name in ("points", "box", "both"):  # nothing to ask the expert with: no mask
+            scores[f"dice_{name}"] = mask_dice(truth.mask, masks[name]) if name in masks else 0.0
+        whole = masks.get("both")
+        if whole is None or not whole.any():
+            diagonal = math.hypot(*(n * step for n, step in zip(truth.mask.shape[::-1], steps, strict=True)))
+            scores |= {"nsd": 0.0, "hd95_mm": diagonal, "found": 0.0}
+        else:
+            distances = surface_distances(truth.mask, whole, spacing_mm=steps)
+            scores |= {"nsd": distances.nsd(tolerance_mm), "hd95_mm": distances.hausdorff_mm(), "found": 1.0}
+        done.append(GroundingMeasured(scores, place, whole))
     return done
 
 
@@ -152,41 +165,6 @@ def implicit_summary(done: Sequence[GroundedAnswer | Mapping[str, Any]]) -> dict
         names = sorted({row[key] for row in rows})
         found[f"by_{key}"] = {name: _means([row for row in rows if row[key] == name]) for name in names}
     return found
-
-
-def _masks(case: Case, places: Sequence[GroundTarget], expert: Expert) -> list[dict[str, Mask | None]]:
-    """For every answer the expert's masks by points, by box and by both; None where there is nothing to ask it with."""
-    asked: list[dict[str, Prompt]] = []
-    for place in (p.canonical for p in places):
-        prompts = {"points": Prompt(points=place.points)} if place.points else {}
-        if place.box is not None:
-            box = Box2D(*place.box)
-            prompts |= {"box": Prompt(box), "both": Prompt(box, place.points)}
-        asked.append(prompts)
-    flat = [prompt for prompts in asked for prompt in prompts.values()]
-    outlined = iter(expert.segment(case, flat) if flat else [])
-    found = [{name: next(outlined).mask for name in prompts} for prompts in asked]
-    return [{name: masks.get(name) for name in ("points", "box", "both")} for masks in found]
-
-
-def _places(box: Box2D, points: Points, answer: GroundPlace) -> dict[str, float]:
-    """Scores of box and points in the model frame."""
-    two = answer.points if len(answer.points) == 2 else None
-    return {
-        "iou": 0.0 if answer.box is None else box_iou(box, Box2D(*answer.box)),
-        "pdice": 0.0 if two is None else pdice(points, two),
-        "pdice_released": 0.0 if two is None else pdice_released(points, two),
-    }
-
-
-def _surfaces(truth: Mask, mask: Mask | None, case: Case, tolerance_mm: float) -> dict[str, float]:
-    """Scores of the mask of the whole answer."""
-    steps = case.geometry.spacing_mm or (1.0, 1.0)
-    if mask is None or not mask.any():
-        diagonal = math.hypot(*(n * s for n, s in zip(truth.shape[::-1], steps, strict=True)))
-        return {"nsd": 0.0, "hd95_mm": diagonal, "found": 0.0}
-    distances = surface_distances(truth, mask, spacing_mm=steps)
-    return {"nsd": distances.nsd(tolerance_mm), "hd95_mm": distances.hausdorff_mm(), "found": 1.0}
 
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -212,7 +190,20 @@ Answer = tuple[Trace, GroundingMeasured]
 def make_row(entry: Entry, truth: Truth, answers: Sequence[Answer], *, think_end: int | None) -> Row:
     """The row of a question that was answered."""
     box, points = truth.on(answers[0][0].frame)
-    said = [_answer(trace, measured, think_end) for trace, measured in answers]
+    said: list[dict[str, Any]] = []
+    for trace, measured in answers:
+        place = measured.place.model
+        said.append(
+            {
+                "scores": dict(measured.scores),
+                "box": None if place.box is None else list(place.box),
+                "points": [list(point) for point in place.points],
+                "malformed": bool(answer.read(trace.raw_text).problems),
+                "problems": sorted({problem.code for problem in trace.problems}),
+                "probability": answer_probability(trace, think_end),
+                "trace": traces.to_json(replace(trace, tokens=None)),
+            }
+        )
     return {
         **_about(entry),
         "unreadable": None,
@@ -240,19 +231,6 @@ def _about(entry: Entry) -> dict[str, Any]:
     return {"id": entry.id, "case": entry.case, "patient": entry.patient, **groups, "question": entry.question}
 
 
-def _answer(trace: Trace, measured: GroundingMeasured, think_end: int | None) -> dict[str, Any]:
-    place = measured.place.model
-    return {
-        "scores": dict(measured.scores),
-        "box": None if place.box is None else list(place.box),
-        "points": [list(point) for point in place.points],
-        "malformed": bool(answer.read(trace.raw_text).problems),
-        "problems": sorted({problem.code for problem in trace.problems}),
-        "probability": answer_probability(trace, think_end),
-        "trace": traces.to_json(replace(trace, tokens=None)),
-    }
-
-
 # --- What the rows of implicit questions come to: means with intervals, flawed answers, and whether a number tells good answers
 # from bad.
 
@@ -275,6 +253,10 @@ def summary(rows: Iterable[Row], *, seed: int) -> dict[str, Any]:
     answers = [answer for row in done for answer in row["answers"]]
     problems = Counter(code for answer in answers for code in answer["problems"])
     whole = _scores(done, seed)
+    groups: dict[str, Any] = {}
+    for key in ("supercategory", "category"):
+        names = sorted({row[key] for row in done if row[key]})
+        groups[f"by_{key}"] = {name: _scores([row for row in done if row[key] == name], seed) for name in names}
     return {
         "headline": {name: whole["scores"][name]["mean"] for name in HEADLINE},
         **whole,
@@ -283,7 +265,7 @@ def summary(rows: Iterable[Row], *, seed: int) -> dict[str, Any]:
         "malformed": fmean(answer["malformed"] for answer in answers),
         "problems": dict(sorted(problems.items())),
         "unreadable": {"n": len(lost), "questions": lost},
-        **{f"by_{key}": _groups(done, key, seed) for key in ("supercategory", "category")},
+        **groups,
         "calibration": _calibration(done),
     }
 
@@ -299,11 +281,6 @@ def _scores(rows: Sequence[Row], seed: int) -> dict[str, Any]:
     return {"n": len(rows), "patients": count, "too_few_patients": too_few(count), "scores": found}
 
 
-def _groups(rows: Sequence[Row], key: str, seed: int) -> dict[str, Any]:
-    names = sorted({row[key] for row in rows if row[key]})
-    return {name: _scores([row for row in rows if row[key] == name], seed) for name in names}
-
-
 def _calibration(rows: Sequence[Row]) -> dict[str, Any]:
     """Do the probability of an answer and, of several, their agreement tell whether the box is a hit?"""
     answers = [answer for row in rows for answer in row["answers"]]
@@ -312,14 +289,12 @@ def _calibration(rows: Sequence[Row]) -> dict[str, Any]:
     if any(answer["probability"] is not None for answer in answers):
         found["answer_probability"] = calibration([answer["probability"] for answer in answers], hits)
     if all(len(row["answers"]) > 1 for row in rows):
-        found["agreement"] = calibration([_agreement(row) for row in rows], [row["scores"]["iou"] >= HIT_IOU for row in rows])
+        agreements = []  # mean IoU of the answers' boxes with each other; one that is missing agrees with none
+        for row in rows:
+            boxes = [None if answer["box"] is None else Box2D(*answer["box"]) for answer in row["answers"]]
+            agreements.append(fmean(0.0 if a is None or b is None else box_iou(a, b) for a, b in combinations(boxes, 2)))
+        found["agreement"] = calibration(agreements, [row["scores"]["iou"] >= HIT_IOU for row in rows])
     return found
-
-
-def _agreement(row: Row) -> float:
-    """Mean IoU of the answers' boxes with each other; one that is missing agrees with none."""
-    boxes = [None if answer["box"] is None else Box2D(*answer["box"]) for answer in row["answers"]]
-    return fmean(0.0 if a is None or b is None else box_iou(a, b) for a, b in combinations(boxes, 2))
 
 
 # --- Asks the implicit questions of a suite, those on one picture together, and keeps every answer as it comes.
@@ -422,7 +397,16 @@ def evaluate(
     """
     chosen, tell = settings or GroundingSettings(), progress or (lambda done: None)
     entries = choose(suite, chosen.count, chosen.seed)
-    made = _manifest(reasoner, suite, entries, expert=expert, settings=chosen)
+    wording = reasoner.checkpoint.grounding
+    made = {
+        **make_manifest("grounding", reasoner, suite, entries, seed=chosen.seed),
+        "profile": {"name": wording.name, "sha256": wording.sha256},
+        "samples": chosen.samples,
+        "temperature": chosen.temperature,
+        "expert": {"name": expert.name, "sha256": chosen.weights},
+        "tolerance_mm": TOLERANCE_MM,
+        **({} if chosen.max_new_tokens is None else {"limits": {"max_new_tokens": chosen.max_new_tokens}}),
+    }
     with held(folder):
         journal = ResultStore(folder, made)
         if chosen.again:
@@ -432,26 +416,24 @@ def evaluate(
         for case, own in by_case(entries):
             missing = [entry for entry in own if entry.id not in rows]
             if missing:
-                new = _GroundingAsking(reasoner, suite, expert, chosen).rows(case, missing)
+                new = _rows_of_case(reasoner, suite, expert, chosen, case, missing)
                 journal.add(new)
                 rows |= {row["id"]: row for row in new}
                 tell(len(rows))
+        asked = [rows[entry.id] for entry in entries]
+        # What lies outside the scope of the model.
+        remarks = [row["answers"][0]["trace"].get("scope", {}).get("remarks", []) if row["answers"] else [] for row in asked]
         results = {
             "kind": "grounding",
             "suite": suite.name,
             "rule": suite.rule,
-            **summary([rows[entry.id] for entry in entries], seed=chosen.seed),
-            "scope": files.told(reasoner.checkpoint.scope, [_remarks(rows[entry.id]) for entry in entries]),
+            **summary(asked, seed=chosen.seed),
+            "scope": files.told(reasoner.checkpoint.scope, remarks),
             "left_out": dict(suite.left_out),
             "manifest": made,
         }
         write_results(folder, results)
     return GroundingFound(tuple(entries), rows, results)
-
-
-def _remarks(row: Row) -> list[str]:
-    """What lies outside the scope of the model."""
-    return row["answers"][0]["trace"].get("scope", {}).get("remarks", []) if row["answers"] else []
 
 
 def shown(suite: PointingSuite, expert: Expert, found: GroundingFound, questions: Sequence[str]) -> dict[str, GroundingShown]:
@@ -477,54 +459,30 @@ def shown(suite: PointingSuite, expert: Expert, found: GroundingFound, questions
     return made
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _GroundingAsking:
-    """Who asks whom."""
-
-    reasoner: Reasoner
-    suite: PointingSuite
-    expert: Expert
-    settings: GroundingSettings
-
-    def rows(self, name: str, entries: Sequence[Entry]) -> list[Row]:
-        """The rows of questions about one picture, in order."""
+def _rows_of_case(
+    reasoner: Reasoner, suite: PointingSuite, expert: Expert, settings: GroundingSettings, name: str, entries: Sequence[Entry]
+) -> list[Row]:
+    """The rows of questions about one picture, in order."""
+    try:
+        case = suite.read(name)
+    except (ImageReadError, SizeLimitError) as error:
+        return [unreadable_row(entry, str(error)) for entry in entries]
+    done: dict[str, Row] = {}
+    asked: list[tuple[Entry, Truth]] = []
+    for entry in entries:
         try:
-            case = self.suite.read(name)
+            asked.append((entry, suite.truth(entry)))
         except (ImageReadError, SizeLimitError) as error:
-            return [unreadable_row(entry, str(error)) for entry in entries]
-        truths = {entry.id: self._truth(entry) for entry in entries}
-        asked = [(entry, truth) for entry in entries if isinstance(truth := truths[entry.id], Truth)]
-        questions = [Question(entry.question, seed=seed_of(self.settings.seed, entry.id)) for entry, _ in asked]
-        many = self.reasoner.ground_many(case, questions, **self.settings.asking)
-        pairs: list[tuple[Truth, Trace]] = []
-        for (entry, truth), samples in zip(asked, many, strict=True):
-            check_frame(entry, samples[0].frame)
-            pairs += [(truth, trace) for trace in samples]
-        measured = list(zip([trace for _, trace in pairs], measure(case, pairs, self.expert), strict=True))
-        size, end = self.settings.samples, self.reasoner.checkpoint.ids.think_end
-        done = {
-            entry.id: make_row(entry, truth, measured[n * size : (n + 1) * size], think_end=end)
-            for n, (entry, truth) in enumerate(asked)
-        }
-        return [done[e.id] if e.id in done else unreadable_row(e, str(truths[e.id])) for e in entries]
-
-    def _truth(self, entry: Entry) -> Truth | str:
-        try:
-            return self.suite.truth(entry)
-        except (ImageReadError, SizeLimitError) as error:
-            return str(error)
-
-
-def _manifest(
-    reasoner: Reasoner, suite: PointingSuite, entries: Sequence[Entry], *, expert: Expert, settings: GroundingSettings
-) -> dict[str, Any]:
-    wording = reasoner.checkpoint.grounding
-    return {
-        **make_manifest("grounding", reasoner, suite, entries, seed=settings.seed),
-        "profile": {"name": wording.name, "sha256": wording.sha256},
-        "samples": settings.samples,
-        "temperature": settings.temperature,
-        "expert": {"name": expert.name, "sha256": settings.weights},
-        "tolerance_mm": TOLERANCE_MM,
-        **({} if settings.max_new_tokens is None else {"limits": {"max_new_tokens": settings.max_new_tokens}}),
-    }
+            done[entry.id] = unreadable_row(entry, str(error))
+    many = reasoner.ground_many(
+        case, [Question(e.question, seed=seed_of(settings.seed, e.id)) for e, _ in asked], **settings.asking
+    )
+    pairs: list[tuple[Truth, Trace]] = []
+    for (entry, truth), samples in zip(asked, many, strict=True):
+        check_frame(entry, samples[0].frame)
+        pairs += [(truth, trace) for trace in samples]
+    measured = list(zip([trace for _, trace in pairs], measure(case, pairs, expert), strict=True))
+    size, end = settings.samples, reasoner.checkpoint.ids.think_end
+    for n, (entry, truth) in enumerate(asked):
+        done[entry.id] = make_row(entry, truth, measured[n * size : (n + 1) * size], think_end=end)
+    return [done[entry.id] for entry in entries]

@@ -29,11 +29,8 @@ from unireason.metrics.answers import (
     published_reward_choice,
     same_text,
 )
-from unireason.metrics.statistics import Bin, auroc, calibration_error, compare, over_patients, reliability_bins, too_few, wilson
+from unireason.metrics.statistics import auroc, calibration_error, compare, over_patients, reliability_bins, too_few, wilson
 from unireason.rewards.outcome import looks_iou
-
-# --- Numbers that come with an answer and might tell whether it is right, each in [0, 1]: overlap of its looks, probability of
-# its answer.
 
 
 def box_overlap(entry: Entry, trace: Trace) -> float | None:
@@ -65,12 +62,8 @@ def calibration(values: Sequence[float | None], right: Sequence[bool], *, count:
         "missing": len(values) - len(known),
         "auroc": auroc(numbers, hits),
         "ece": calibration_error(bins),
-        "bins": [_plain(own) for own in bins],
+        "bins": [asdict(own) | {"interval": list(own.interval)} for own in bins],
     }
-
-
-def _plain(own: Bin) -> dict[str, Any]:
-    return asdict(own) | {"interval": list(own.interval)}
 
 
 # --- Published ways to read an answer, defects kept: to compare with published figures, and for nothing else.
@@ -96,18 +89,6 @@ def published_verdicts(entry: Entry, raw_text: str) -> dict[str, bool | None]:
     return {name: extractor.right(entry, text) for name, extractor in EXTRACTORS.items()}
 
 
-def _inference(entry: Entry, text: str) -> bool | None:
-    return published_inference_choice(text) == entry.letter if entry.letter else None
-
-
-def _reward(entry: Entry, text: str) -> bool | None:
-    return published_reward_choice(text) == entry.letter if entry.letter else None
-
-
-def _m3d(entry: Entry, text: str) -> bool | None:
-    return f"{entry.letter}." in (answer_part(text) or "") if entry.letter else None
-
-
 def _llava_med(entry: Entry, text: str) -> bool | None:
     gold = entry.answers[0].strip().casefold() if entry.answers else ""
     if gold not in ("yes", "no"):
@@ -122,12 +103,16 @@ def _llava_med(entry: Entry, text: str) -> bool | None:
 EXTRACTORS: Mapping[str, Extractor] = {
     "unireason_med": Extractor(
         "the first letter A to D behind the word 'answer', else the first with a full stop, else one that ends the text",
-        _inference,
+        lambda entry, text: published_inference_choice(text) == entry.letter if entry.letter else None,
     ),
     "unireason_med_reward": Extractor(
-        "the first single letter A to D of the text without closed think blocks, the article 'a' included", _reward
+        "the first single letter A to D of the text without closed think blocks, the article 'a' included",
+        lambda entry, text: published_reward_choice(text) == entry.letter if entry.letter else None,
     ),
-    "m3d": Extractor("right if the right letter with a full stop occurs anywhere in the answer, also inside a word", _m3d),
+    "m3d": Extractor(
+        "right if the right letter with a full stop occurs anywhere in the answer, also inside a word",
+        lambda entry, text: f"{entry.letter}." in (answer_part(text) or "") if entry.letter else None,
+    ),
     "llava_med_closed": Extractor(
         "yes/no questions only: right if the right word occurs anywhere ('no' also in 'normal'); not counted if only the wrong one does",
         _llava_med,
@@ -140,7 +125,7 @@ Source: ``unireason_med*``: released inference script and reward of arXiv 2606.1
 """
 
 
-# --- Whether an answer to a question of a suite is right: by our reading, and beside it by the published ones.
+# --- Our reading.
 
 
 RULE = "the option that the answer names by its letter or its text; for an open question the same words as a right answer"
@@ -162,7 +147,6 @@ def judge(entry: Entry, trace: Trace) -> Verdict:
         raise FormatError(
             f"the response to question {entry.id!r} was given the options {trace.options}", f"{entry.options}", "ask it again"
         )
-    _check(entry)
     return _verdict(entry, trace.answer.text, trace.raw_text)
 
 
@@ -179,11 +163,17 @@ def judge_text(entry: Entry, response: str) -> Verdict:
     Raises:
         FormatError: If the question has no readable truth.
     """
-    _check(entry)
     return _verdict(entry, answer_part(response) or "", response)
 
 
 def _verdict(entry: Entry, answer: str, response: str) -> Verdict:
+    """The verdict; a question that no answer could get right is refused."""
+    if entry.options and entry.letter not in tuple(letters_of(entry.options)):
+        raise FormatError(
+            f"question {entry.id!r} has {len(entry.options)} options and the letter {entry.letter!r}", "one of theirs"
+        )
+    if not entry.options and (entry.letter or not entry.answers):
+        raise FormatError(f"question {entry.id!r} has no options", "texts that count as right, and no letter")
     published = published_verdicts(entry, response)
     if entry.options:
         letters = letters_of(entry.options)
@@ -191,16 +181,6 @@ def _verdict(entry: Entry, answer: str, response: str) -> Verdict:
         return Verdict(said, said == entry.letter, published, contradicts(answer, letters, entry.options))
     said = answer.strip() if answer_words(answer) else ""
     return Verdict(said, any(same_text(answer, text) for text in entry.answers), published)
-
-
-def _check(entry: Entry) -> None:
-    """Refuse a question that no answer could get right."""
-    if entry.options and entry.letter not in tuple(letters_of(entry.options)):
-        raise FormatError(
-            f"question {entry.id!r} has {len(entry.options)} options and the letter {entry.letter!r}", "one of theirs"
-        )
-    if not entry.options and (entry.letter or not entry.answers):
-        raise FormatError(f"question {entry.id!r} has no options", "texts that count as right, and no letter")
 
 
 # --- Accuracy of scored questions with intervals, in all and by tags; and two runs side by side. Plain JSON values.

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from unireason import __version__
 from unireason.core.errors import FormatError, UniReasonError
@@ -22,10 +22,6 @@ from unireason.core.types import Case, Frame
 from unireason.engine.case import EncodedCase
 from unireason.engine.reasoner import Reasoner
 from unireason.evaluate.suites.base import Entry, Suite
-
-# --- Rows on disk that survive a kill: lines of JSON, appended as answers come, beside a manifest that says what was asked of
-# what.
-
 
 ROWS, MANIFEST, RESULTS = "rows.jsonl", "manifest.json", "results.json"
 
@@ -44,15 +40,23 @@ class ResultStore:
         self._path = folder / ROWS
         known = _read_manifest(folder / MANIFEST)
         if known is None:
-            self._refuse_rows(folder)
+            if self._path.exists() and self._path.stat().st_size:  # never write over rows of which nothing is known
+                raise FormatError(
+                    f"the folder '{folder.name}' has a {ROWS} and no {MANIFEST}", "both, or neither", "choose another folder"
+                )
             write_bytes(folder / MANIFEST, (json_text(manifest, indent=1) + "\n").encode())
             self._write("wb", b"")
             return
         bound = {*known, *manifest} - _FREE - (_LATER - set(known))
-        wrong = sorted(k for k in bound if known.get(k) != manifest.get(k))
+        wrong = []
+        for key in sorted(bound):
+            both = [found.get(key) for found in (known, manifest)]
+            if both[0] != both[1]:
+                short = all(isinstance(value, int | float | str) and len(str(value)) <= _SHORT for value in both)
+                wrong.append(f"{key} ({both[0]!r} there, {both[1]!r} now)" if short else key)
         if wrong:
             raise FormatError(
-                f"the folder '{folder.name}' holds an evaluation with another {' and '.join(_apart(k, known, manifest) for k in wrong)}",
+                f"the folder '{folder.name}' holds an evaluation with another {' and '.join(wrong)}",
                 "the same",
                 "go on with the arguments that it was begun with, or choose another folder",
             )
@@ -84,13 +88,6 @@ class ResultStore:
         finally:
             partial.unlink(missing_ok=True)
 
-    def _refuse_rows(self, folder: Path) -> None:
-        """Never write over rows of which nothing is known."""
-        if self._path.exists() and self._path.stat().st_size:
-            raise FormatError(
-                f"the folder '{folder.name}' has a {ROWS} and no {MANIFEST}", "both, or neither", "choose another folder"
-            )
-
     def _repair(self) -> None:
         """Cut off a last line without end."""
         if not self._path.exists():
@@ -120,7 +117,7 @@ class ResultStore:
 
 
 def read_rows(path: Path, parse: Callable[[Any], T]) -> Iterator[T]:
-    """The rows of a file, one at a time; arguments and errors as for ``Journal.read``."""
+    """The rows of a file, one at a time; a FormatError names a line that is broken."""
     try:
         with open(path, "rb") as stream:
             for number, line in enumerate(stream, start=1):
@@ -138,26 +135,25 @@ def read_rows(path: Path, parse: Callable[[Any], T]) -> Iterator[T]:
 def make_manifest(kind: str, reasoner: Reasoner, suite: Suite, entries: Sequence[Entry], *, seed: int) -> dict[str, Any]:
     """What is asked of what, as plain JSON values; rows are added to a folder only if all but the versions agree."""
     model = reasoner.checkpoint
+
+    def hashed(rows: Iterable[Any]) -> str:
+        digest = hashlib.sha256()  # of the rows as lines of JSON, without the end of the last one
+        for number, row in enumerate(rows):
+            digest.update((("\n" if number else "") + json_text(row)).encode())
+        return digest.hexdigest()
+
     return {
         "kind": kind,
         "suite": suite.name,
         "rule": suite.rule,
         "questions": len(entries),
-        "questions_sha256": _sha256([e.id, e.case, e.question, e.options, e.answers, e.letter] for e in entries),
-        "truth_sha256": _sha256([e.patient, sorted(e.tags.items()), [asdict(look) for look in e.looks]] for e in entries),
+        "questions_sha256": hashed([e.id, e.case, e.question, e.options, e.answers, e.letter] for e in entries),
+        "truth_sha256": hashed([e.patient, sorted(e.tags.items()), [asdict(look) for look in e.looks]] for e in entries),
         "seed": seed,
         "checkpoint": {"name": model.name, "sha256": model.sha256, "hashed": model.hashed, "dtype": str(model.dtype)},
         "profile": {"name": model.profile.name, "sha256": model.profile.sha256},
         "versions": {"unireason": __version__, **model.versions},
     }
-
-
-def _sha256(rows: Iterable[Any]) -> str:
-    """Hash of rows as lines of JSON, without the end of the last one."""
-    digest = hashlib.sha256()
-    for number, row in enumerate(rows):
-        digest.update((("\n" if number else "") + json_text(row)).encode())
-    return digest.hexdigest()
 
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:
@@ -184,13 +180,6 @@ def _unreadable(path: Path, error: OSError) -> UniReasonError:
     return UniReasonError(f"'{path}' cannot be read ({error.strerror})")
 
 
-def _apart(key: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """A key whose values differ, with both where they are short."""
-    both = [found.get(key) for found in (known, wanted)]
-    short = all(isinstance(value, int | float | str) and len(str(value)) <= _SHORT for value in both)
-    return f"{key} ({both[0]!r} there, {both[1]!r} now)" if short else key
-
-
 def _read_manifest(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
@@ -211,18 +200,7 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
 Key = tuple[str, str]
 
 
-class Keyed(Protocol):
-    """A row; a dataclass of plain JSON values."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def key(self) -> Key:
-        """Question, and the way in which it was asked."""
-        ...
-
-
-R = TypeVar("R", bound=Keyed)
+R = TypeVar("R", bound=Any)  # a dataclass of plain JSON values with a ``key``: question, and the way in which it was asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +356,12 @@ def choose(suite: Suite, count: int | None, seed: int) -> list[Entry]:
     if len({entry.id for entry in entries}) != len(entries) or not entries:
         raise FormatError(f"the suite '{suite.name}' has {len(entries)} questions", "some, each with an identifier of its own")
     for entry in entries:
-        _check_text(entry)
+        try:
+            "".join((entry.id, entry.case, entry.patient, entry.question, *entry.options, *entry.answers)).encode()
+        except UnicodeEncodeError as error:  # JSON may hold half characters, and no file, seed or tokenizer takes them
+            raise FormatError(
+                f"the text of question {entry.id!r} has a half character ({error.reason})", "whole characters", "repair its file"
+            ) from error
     if count is None:
         return entries
     order = sorted(entries, key=lambda e: shuffle_key(seed, e.case))
@@ -394,16 +377,6 @@ def shuffle_key(seed: int, name: str) -> tuple[bytes, str]:
 def seed_of(seed: int, name: str) -> int:
     """Seed of what is drawn for one name, such as the first sample to a question; it depends on nothing else."""
     return int.from_bytes(shuffle_key(seed, name)[0][:7], "big")
-
-
-def _check_text(entry: Entry) -> None:
-    """Refuse half characters, which JSON may hold and no file, seed or tokenizer takes."""
-    try:
-        "".join((entry.id, entry.case, entry.patient, entry.question, *entry.options, *entry.answers)).encode()
-    except UnicodeEncodeError as error:
-        raise FormatError(
-            f"the text of question {entry.id!r} has a half character ({error.reason})", "whole characters", "repair its file"
-        ) from error
 
 
 def by_case(entries: Sequence[Entry]) -> Iterator[tuple[str, list[Entry]]]:

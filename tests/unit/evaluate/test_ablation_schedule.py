@@ -22,8 +22,8 @@ import functools, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background of a shell inherit that it is ignored
 sys.path.insert(0, {folder!r})
 from unireason.cli import main
-from unireason.cli.eval import suite
-from unireason.evaluate.ablation import schedule
+from unireason.cli import eval as suite
+from unireason.evaluate import ablation_results as schedule
 suite.suite_of = lambda args: None  # the stand-in needs no data
 schedule.run = functools.partial(schedule.run, program={program!r})
 sys.exit(main(sys.argv[1:]))

@@ -15,9 +15,6 @@ from typing import Protocol
 from unireason.core.errors import FormatError
 from unireason.core.types import Case, Look
 
-# --- What every evaluation suite offers: questions with their truth, the cases they are about, and the rule by which an answer
-# counts.
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -76,23 +73,13 @@ class Suite(Protocol):
         ...
 
 
-# --- The suites by name, as a command line calls them.
-
-
 _PLACES: dict[str, tuple[str, str]] = {
     "phantom": ("built", "PhantomSuite"),
     "built": ("built", "BuiltSuite"),
-    "slake": ("listed", "SlakeSuite"),
-    "vqa-rad": ("listed", "VqaRadSuite"),
-    "path-vqa": ("listed", "PathVqaSuite"),
-    "pmc-vqa": ("listed", "PmcVqaSuite"),
-    "omnimedvqa": ("listed", "OmniMedVqaSuite"),
-    "m3d-vqa": ("listed", "M3dVqaSuite"),
-    "3d-rad": ("listed", "Rad3dSuite"),
-    "deeptumorvqa": ("listed", "DeepTumorVqaSuite"),
+    **dict.fromkeys(("slake", "vqa-rad", "path-vqa", "pmc-vqa"), ("listed", "LISTINGS")),
+    **dict.fromkeys(("omnimedvqa", "m3d-vqa", "3d-rad", "deeptumorvqa"), ("listed", "LISTINGS")),
     "unimed-cot": ("built", "UnimedCotSuite"),
 }
-_POINTED: dict[str, str] = {"u-mrg": "a box and two points"}  # answered by no words: suites.pointing reads them
 NAMES: tuple[str, ...] = tuple(_PLACES)
 """Every suite that `open_suite` knows."""
 
@@ -111,11 +98,12 @@ def open_suite(
     Raises:
         FormatError: If the name, the split or an option is unknown (the message lists the known ones), or a folder is missing.
     """
-    if name in _POINTED:
-        came = f"the questions of the suite {name!r} are answered by {_POINTED[name]}, not by words"
+    if name == "u-mrg":
+        came = f"the questions of the suite {name!r} are answered by a box and two points, not by words"
         raise FormatError(came, f"one of {', '.join(NAMES)}", f"ask them with: unireason eval ground --suite {name}")
     if name not in _PLACES:
         raise FormatError(f"the suite {name!r} is not known", f"one of {', '.join(NAMES)}")
     module, kind = _PLACES[name]
-    suite: Suite = getattr(import_module(f"unireason.evaluate.suites.{module}"), kind).open(root, split=split, options=options)
+    found = getattr(import_module(f"unireason.evaluate.suites.{module}"), kind)
+    suite: Suite = (found[name] if module == "listed" else found).open(root, split=split, options=options)
     return suite

@@ -5,7 +5,7 @@ The places are written in the model frame that the data set was built for; the t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,10 +20,6 @@ from unireason.evaluate.heldout import EXAM, held_out, make_exam, read_cases
 
 from .base import Entry
 from .listed import CHOICE_RULE, check_options
-
-# --- A data set made by ``unireason data build`` or ``data import``: the questions with options of a split, with true places to
-# look at.
-
 
 KINDS: dict[str, tuple[Kind, ...]] = {"both": ("image", "volume"), "image": ("image",), "volume": ("volume",)}
 _ALL = 10**9
@@ -80,18 +76,14 @@ class BuiltSuite:
         """See ``Suite.read``. Reading on in the order of the entries costs least: the source is then gone through once."""
         record, found = next(self._stream, (None, None))
         if record is None or found is None or record.scene.case != case:
-            order = self._cases()
+            if self._order is None:
+                self._order = list(dict.fromkeys(entry.case for entry in self.entries()))
+            order = self._order
             if case not in order:
                 raise UniReasonError(f"the data set '{self.dataset.folder.name}' has no case {case!r}", "one of its entries")
             self._stream = read_cases(self.dataset, order[order.index(case) :])
             _, found = next(self._stream)
         return found
-
-    def _cases(self) -> list[str]:
-        """Cases in the order in which they are read."""
-        if self._order is None:
-            self._order = list(dict.fromkeys(entry.case for entry in self.entries()))
-        return self._order
 
 
 def _entry(sample: SampleRecord, record: CaseRecord) -> Entry:
@@ -126,6 +118,19 @@ def _entry(sample: SampleRecord, record: CaseRecord) -> Entry:
 _QUESTIONS = 250
 
 
+def open_exam(
+    make: Callable[..., Dataset], usual: int, root: Path | None, *, split: str, options: Mapping[str, str]
+) -> tuple[Dataset, int, Scratch | None]:
+    """An examination of phantoms, found in its folder again, and its questions; without a folder it is made in a temporary one."""
+    if split not in ("", "test"):
+        raise FormatError(f"the suite 'phantom' has no split {split!r}", "test")
+    count = number(options, "questions", usual, least=1, most=100_000)
+    seed, frame = number(options, "seed", 0), rule(options.get("frame", "phantom"))
+    scratch = None if root else Scratch(EXAM)
+    folder = scratch.path / "exam" if scratch else root
+    return make(seed, count, folder, frame=frame), count, scratch
+
+
 class PhantomSuite(BuiltSuite):
     """Questions about phantom patients; without a folder they are made in a temporary one, which goes with the suite."""
 
@@ -136,16 +141,7 @@ class PhantomSuite(BuiltSuite):
     def open(cls, root: Path | None, *, split: str, options: Mapping[str, str]) -> PhantomSuite:
         """The suite for a command line; the examination is made here, or found in the folder again."""
         check_options(cls.name, options, {"seed": (), "questions": (), "kind": tuple(KINDS), "frame": ()})
-        if split not in ("", "test"):
-            raise FormatError(f"the suite '{cls.name}' has no split {split!r}", "test")
-        count = number(options, "questions", _QUESTIONS, least=1, most=100_000)
-        seed = number(options, "seed", 0)
-        frame = rule(options.get("frame", "phantom"))
-        scratch = None
-        if root is None:
-            scratch = Scratch(EXAM)
-            root = scratch.path / "exam"
-        dataset = make_exam(seed, count, root, frame=frame)
+        dataset, count, scratch = open_exam(make_exam, _QUESTIONS, root, split=split, options=options)
         suite = cls(dataset, split=None, kind=options.get("kind", "both"), count=count)
         suite.scratch = scratch
         return suite

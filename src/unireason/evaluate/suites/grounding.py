@@ -12,10 +12,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,17 +26,15 @@ from unireason.data.dataset import Dataset
 from unireason.data.formats import umrg
 from unireason.data.formats.rows import read_mask, read_stored
 from unireason.data.formats.umrg import UmrgRow
-from unireason.data.frames import rule, structure_mask
+from unireason.data.frames import structure_mask
 from unireason.data.item import Loaded
 from unireason.data.records import SPLITS, CaseRecord, SampleRecord
 from unireason.data.sources.base import number
-from unireason.evaluate.heldout import EXAM, held_out_implicit, make_grounding_exam, read_items
+from unireason.evaluate.heldout import held_out_implicit, make_grounding_exam, read_items
 
 from .base import Entry, Suite
+from .built import open_exam
 from .listed import check_options
-
-# --- What a suite of implicit questions offers beside questions and pictures: the place that is meant. And these suites by name.
-
 
 Mask = NDArray[np.bool_]
 Point = tuple[float, float]
@@ -88,12 +85,7 @@ class PointingSuite(Suite, Protocol):
         ...
 
 
-_PLACES: dict[str, tuple[str, str]] = {
-    "phantom": ("grounding", "PhantomImplicitSuite"),
-    "built": ("grounding", "BuiltImplicitSuite"),
-    "u-mrg": ("grounding", "UmrgSuite"),
-}
-NAMES: tuple[str, ...] = tuple(_PLACES)
+NAMES: tuple[str, ...] = ("phantom", "built", "u-mrg")
 """Every suite that `open_pointing` knows."""
 
 
@@ -111,12 +103,10 @@ def open_pointing(
     Raises:
         FormatError: If the name, the split or an option is unknown (the message lists the known ones), or a folder is missing.
     """
-    if name not in _PLACES:
+    if name not in NAMES:
         raise FormatError(f"there is no suite {name!r} of implicit questions", f"one of {', '.join(NAMES)}")
-    module, kind = _PLACES[name]
-    opened: Any = getattr(import_module(f"unireason.evaluate.suites.{module}"), kind)
-    suite: PointingSuite = opened.open(root, split=split, options=options)
-    return suite
+    kinds: dict[str, type[BuiltImplicitSuite | UmrgSuite]] = {"phantom": PhantomImplicitSuite, "built": BuiltImplicitSuite}
+    return kinds.get(name, UmrgSuite).open(root, split=split, options=options)
 
 
 # --- Implicit questions of a data set made by ``unireason data build`` or ``data import``, and of phantom patients that nothing
@@ -163,7 +153,18 @@ class BuiltImplicitSuite:
         for record in self.dataset.cases(self.split):
             for sample in by_case.get(record.scene.case, ()):
                 self._samples[sample.id] = sample
-                yield _entry(sample, record)
+                frame = record.scene.frame
+                tags = {
+                    "category": sample.category,
+                    "supercategory": sample.supercategory,
+                    "structure": sample.category,
+                    "modality": record.scene.modality,
+                    "split": sample.split,
+                    "frame": f"{frame.width}x{frame.height}x{frame.depth}",
+                }
+                kept = {key: value for key, value in tags.items() if value}
+                patient, text = sample.patient or sample.case, sample.question.text
+                yield Entry(sample.id, sample.case, patient, text, (), (sample.category,), tags=kept)
         self.left_out = dict(left_out)
 
     def read(self, case: str) -> Case:
@@ -202,46 +203,16 @@ class PhantomImplicitSuite(BuiltImplicitSuite):
     def open(cls, root: Path | None, *, split: str, options: Mapping[str, str]) -> PhantomImplicitSuite:
         """The suite for a command line; the examination is made here, or found in the folder again."""
         check_options(cls.name, options, {"seed": (), "questions": (), "frame": ()})
-        if split not in ("", "test"):
-            raise FormatError(f"the suite '{cls.name}' has no split {split!r}", "test")
-        count = number(options, "questions", _QUESTIONS, least=1, most=100_000)
-        scratch = None
-        if root is None:
-            scratch = Scratch(EXAM)
-            root = scratch.path / "exam"
-        frame = rule(options.get("frame", "phantom"))
-        dataset = make_grounding_exam(number(options, "seed", 0), count, root, frame=frame)
+        dataset, count, scratch = open_exam(make_grounding_exam, _QUESTIONS, root, split=split, options=options)
         suite = cls(dataset, split=None, count=count)
         suite.scratch = scratch
         return suite
-
-
-def _entry(sample: SampleRecord, record: CaseRecord) -> Entry:
-    frame = record.scene.frame
-    tags = {
-        "category": sample.category,
-        "supercategory": sample.supercategory,
-        "structure": sample.category,
-        "modality": record.scene.modality,
-        "split": sample.split,
-        "frame": f"{frame.width}x{frame.height}x{frame.depth}",
-    }
-    kept = {key: value for key, value in tags.items() if value}
-    return Entry(sample.id, sample.case, sample.patient or sample.case, sample.question.text, (), (sample.category,), tags=kept)
 
 
 # --- U-MRG-14K as published: ``test-*.parquet``, pictures and masks inside, implicit questions answered by a box and two points.
 
 
 _SPLITS = ("test", "train", "validation")
-
-
-@dataclass(frozen=True, slots=True)
-class _UmrgPlace:
-    """Where a question stands: its file and the number of its row."""
-
-    path: Path
-    row: int
 
 
 class UmrgSuite:
@@ -254,10 +225,10 @@ class UmrgSuite:
         """Keep where and what; nothing is read."""
         self.root, self.split = root, split
         self.left_out: Mapping[str, int] = {}
-        self._places: dict[str, _UmrgPlace] = {}  # by question
+        self._places: dict[str, tuple[Path, int]] = {}  # by question: its file and the number of its row
         self._first: dict[str, str] = {}  # by case: its first question
         self._stream: Iterator[UmrgRow] = iter(())
-        self._at: tuple[_UmrgPlace, UmrgRow] | None = None
+        self._at: tuple[tuple[Path, int], UmrgRow] | None = None
         self._seen: tuple[str, tuple[int, int]] = ("", (0, 0))  # the last picture: its case, height and width
 
     @classmethod
@@ -276,16 +247,35 @@ class UmrgSuite:
         left_out: Counter[str] = Counter()
         cases: dict[str, list[Entry]] = {}
         names: Counter[str] = Counter()
-        for path in self._files():
+        found = umrg.files_of(self.root)
+        files = found if self.root.is_file() else [path for path in found if path.name.startswith(self.split)]
+        if not files:
+            raise FormatError(
+                f"'{self.root.name}' holds {found[0].name} and no file of the split {self.split}",
+                f"{self.split}-*.parquet",
+                "complete the folder, or name another split or one file",
+            )
+        for path in files:
             for place, row in enumerate(umrg.read_file(path, strict=False)):
-                reason = _flaw(row)
+                x1, y1, x2, y2 = row.box
+                reason = "it has no text" if not row.question.strip() else ""
+                reason = reason or ("its true box is empty" if x2 <= x1 or y2 <= y1 else "")
                 if reason:
                     left_out[reason] += 1
                     continue
                 name = row.id or f"{path.stem}-{place}"
                 names[name] += 1
-                entry = _umrg_entry(row, name if names[name] == 1 else f"{name}~{names[name]}", self.split)
-                self._places[entry.id] = _UmrgPlace(path, place)
+                case, text = sha256(row.images[0].bytes).hexdigest(), row.question.strip()
+                tags = {
+                    "category": row.category,
+                    "supercategory": row.supercategory,
+                    "structure": row.category,
+                    "split": self.split,
+                }
+                kept = {key: value for key, value in tags.items() if value}
+                unique = name if names[name] == 1 else f"{name}~{names[name]}"
+                entry = Entry(unique, case, case, text, (), (row.category,), tags=kept)
+                self._places[entry.id] = (path, place)
                 self._first.setdefault(entry.case, entry.id)
                 cases.setdefault(entry.case, []).append(entry)
         if not cases:
@@ -312,43 +302,16 @@ class UmrgSuite:
         mask = read_mask(row.masks[0].bytes, (height, width))
         return Truth(Box2D(*row.box), row.points, mask, (width, height))
 
-    def _files(self) -> list[Path]:
-        found = umrg.files_of(self.root)
-        files = found if self.root.is_file() else [path for path in found if path.name.startswith(self.split)]
-        if not files:
-            raise FormatError(
-                f"'{self.root.name}' holds {found[0].name} and no file of the split {self.split}",
-                f"{self.split}-*.parquet",
-                "complete the folder, or name another split or one file",
-            )
-        return files
-
     def _row(self, question: str) -> UmrgRow:
         if question not in self._places:
             raise UniReasonError(f"the suite '{self.name}' has no question {question[:80]!r}", "one of its entries")
-        place = self._places[question]
+        path, number = place = self._places[question]
         if self._at is not None and self._at[0] == place:
             return self._at[1]
-        follows = self._at is not None and self._at[0] == _UmrgPlace(place.path, place.row - 1)
-        if not follows:
-            self._stream = umrg.read_file(place.path, strict=False, start=place.row)
+        if self._at is None or self._at[0] != (path, number - 1):
+            self._stream = umrg.read_file(path, strict=False, start=number)
         row = next(self._stream, None)
         if row is None:
-            raise FormatError(f"'{place.path.name}' has changed", "the file of which the questions were listed")
+            raise FormatError(f"'{path.name}' has changed", "the file of which the questions were listed")
         self._at = (place, row)
         return row
-
-
-def _flaw(row: UmrgRow) -> str:
-    """Why a row cannot be asked; "" if it can."""
-    x1, y1, x2, y2 = row.box
-    if not row.question.strip():
-        return "it has no text"
-    return "its true box is empty" if x2 <= x1 or y2 <= y1 else ""
-
-
-def _umrg_entry(row: UmrgRow, name: str, split: str) -> Entry:
-    case = sha256(row.images[0].bytes).hexdigest()
-    tags = {"category": row.category, "supercategory": row.supercategory, "structure": row.category, "split": split}
-    kept = {key: value for key, value in tags.items() if value}
-    return Entry(name, case, case, row.question.strip(), (), (row.category,), tags=kept)

@@ -17,13 +17,12 @@ from __future__ import annotations
 
 import re
 import tempfile
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 from unireason import imaging
 from unireason.core.errors import FormatError, UniReasonError
@@ -38,14 +37,6 @@ from unireason.data.survey import modality_code
 from unireason.metrics.answers import same_text
 
 from .base import Entry
-
-if TYPE_CHECKING:
-    from typing import Self  # Python 3.10 has none
-
-
-# --- What suites share whose questions stand in index files and whose images lie beside them: one way to ask, to order and to
-# leave out.
-
 
 CHOICE_RULE = "An answer counts if the letter that it names is that of the right option."
 SHORT_RULE = (
@@ -67,45 +58,45 @@ class About:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-class ListedSuite(ABC):
-    """A suite in a folder; a subclass says how its questions are listed."""
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """A row of an index file, and where it stands."""
 
-    name: ClassVar[str]
-    rule: ClassVar[str]
-    folder: ClassVar[str]  # what the folder holds, for messages
-    splits: ClassVar[tuple[str, ...]] = ("test",)  # the first one is taken if none is asked for
-    known: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # further options; () takes any text, else the first value is the default
-    modality: ClassVar[str] = ""  # of volumes with real values
+    fields: Any
+    where: str
+    number: int
 
-    def __init__(self, root: Path, *, split: str, options: Mapping[str, str]) -> None:
+    def __call__(self, key: str) -> str:
+        """See ``cell``."""
+        return cell(self.fields, key, self.where)
+
+    def needed(self, key: str) -> str:
+        """A cell that the layout cannot do without."""
+        found = self(key)
+        if not found:
+            raise FormatError(f"{self.where} has no {key!r}", "a row as published")
+        return found
+
+    def four(self, name: str) -> list[str]:
+        """The cells of four options, such as "Choice A" to "Choice D"."""
+        return [self(name + letter) for letter in "ABCD"]
+
+
+class ListedSuite:
+    """A suite in a folder."""
+
+    def __init__(self, data: Listing, root: Path, *, split: str, options: Mapping[str, str]) -> None:
         """Keep where and what; nothing is read."""
-        self.root, self.split = root, split
+        self.data, self.root, self.split, self.options = data, root, split, dict(options)
+        self.name, self.rule = data.name, data.rule
         self.left_out: dict[str, int] = {}
-        self._options = dict(options)
-
-    @classmethod
-    def open(cls, root: Path | None, *, split: str, options: Mapping[str, str]) -> Self:
-        """The suite for a command line."""
-        if root is None or not root.is_dir():
-            given = "no folder" if root is None else f"'{root}', which is no folder"
-            raise FormatError(f"the suite '{cls.name}' was given {given}", cls.folder)
-        choices = {"missing": ("error", "skip"), **cls.known}
-        check_options(cls.name, options, choices)
-        if split and split not in cls.splits:
-            raise FormatError(f"the suite '{cls.name}' has no split {split!r}", f"one of {', '.join(cls.splits)}")
-        defaults = {key: values[0] if values else "" for key, values in choices.items()}
-        return cls(root, split=split or cls.splits[0], options=defaults | dict(options))
-
-    @abstractmethod
-    def questions(self) -> Iterator[Entry | Skipped]:
-        """The questions in the order of the index files."""
 
     def entries(self) -> Iterator[Entry]:
         """See ``Suite.entries``; cases in the order in which the files name them first."""
         left_out: Counter[str] = Counter()
         cases: dict[str, list[Entry]] = {}
         names: Counter[str] = Counter()
-        for found in self.questions():
+        for found in self.data.questions(self):
             if isinstance(found, Skipped):
                 left_out[found.reason] += 1
                 continue
@@ -113,7 +104,7 @@ class ListedSuite(ABC):
             again = names[found.id]
             cases.setdefault(found.case, []).append(found if again == 1 else replace(found, id=f"{found.id}~{again}"))
         missing = [case for case in cases if not self.place(case).exists()]
-        if missing and self._options["missing"] == "error":
+        if missing and self.options["missing"] == "error":
             raise FormatError(
                 f"'{missing[0]}' and {len(missing) - 1} other files of the suite '{self.name}' are not there",
                 f"all {len(cases)} files that its questions are about",
@@ -122,19 +113,65 @@ class ListedSuite(ABC):
         for case in missing:
             left_out["its file is not there"] += len(cases.pop(case))
         if not cases:
-            raise UniReasonError(f"the suite '{self.name}' has no question that can be asked", self.folder, "check the folder")
+            raise UniReasonError(
+                f"the suite '{self.name}' has no question that can be asked", self.data.folder, "check the folder"
+            )
         yield from (entry for case in cases.values() for entry in case)
         self.left_out = dict(left_out)
 
     def read(self, case: str) -> Case:
         """See ``Suite.read``."""
         path = self.place(case)
-        told = self.modality and path.name.lower().endswith(VOLUME_ENDINGS)  # arrays and pictures were normalised
-        return imaging.read(path, **({"modality": self.modality} if told else {}))
+        told = self.data.modality and path.name.lower().endswith(VOLUME_ENDINGS)  # arrays and pictures were normalised
+        return imaging.read(path, **({"modality": self.data.modality} if told else {}))
 
     def place(self, case: str) -> Path:
         """Where the file of a case lies."""
         return inside(self.root, case)
+
+    def index(self, places: Sequence[str], said: str) -> Path:
+        """The first of several places that holds a file."""
+        found = next((self.root / place for place in places if (self.root / place).is_file()), None)
+        if found is None:
+            raise FormatError(f"'{self.root}' has no {said}", self.data.folder)
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Listing:
+    """What is different from one suite to the next.
+
+    Attributes:
+        name: As on the command line.
+        rule: See ``Suite.rule``.
+        folder: What the folder holds, for messages.
+        questions: The questions in the order of the index files.
+        splits: The first one is taken if none is asked for.
+        known: Further options; () takes any text, else the first value is the default.
+        modality: Of volumes with real values.
+        kind: How pictures are found and read.
+    """
+
+    name: str
+    rule: str
+    folder: str
+    questions: Callable[[Any], Iterator[Entry | Skipped]]
+    splits: tuple[str, ...] = ("test",)
+    known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    modality: str = ""
+    kind: type[ListedSuite] = ListedSuite
+
+    def open(self, root: Path | None, *, split: str, options: Mapping[str, str]) -> ListedSuite:
+        """The suite for a command line."""
+        if root is None or not root.is_dir():
+            given = "no folder" if root is None else f"'{root}', which is no folder"
+            raise FormatError(f"the suite '{self.name}' was given {given}", self.folder)
+        choices = {"missing": ("error", "skip"), **self.known}
+        check_options(self.name, options, choices)
+        if split and split not in self.splits:
+            raise FormatError(f"the suite '{self.name}' has no split {split!r}", f"one of {', '.join(self.splits)}")
+        defaults = {key: values[0] if values else "" for key, values in choices.items()}
+        return self.kind(self, root, split=split or self.splits[0], options=defaults | dict(options))
 
 
 def check_options(name: str, options: Mapping[str, str], known: Mapping[str, tuple[str, ...]]) -> None:
@@ -160,12 +197,9 @@ def cell(row: Any, key: str, where: str) -> str:
     return str(value).strip()
 
 
-def needed(row: Any, key: str, where: str) -> str:
-    """A cell that the layout cannot do without."""
-    found = cell(row, key, where)
-    if not found:
-        raise FormatError(f"{where} has no {key!r}", "a row as published")
-    return found
+def rows_of(path: Path, rows: Iterable[Any], name: str = "") -> Iterator[IndexRow]:
+    """Rows with where they stand."""
+    return (IndexRow(row, f"row {number} of '{name or path.name}'", number) for number, row in enumerate(rows))
 
 
 def short(identifier: str, question: str, *, answer: str, about: About) -> Entry | Skipped:
@@ -223,41 +257,25 @@ def _entry(identifier: str, question: str, options: tuple[str, ...], about: Abou
     return Entry(identifier, about.case, about.patient or about.case, question, options, (answer,), letter, tags)
 
 
-# --- DeepTumorVQA, version 2: ``benchmark/test_qa.json`` beside volumes or slices.
+# --- DeepTumorVQA, version 2: the option ``input`` is "volume" or "image" (the publishers' slice).
 
 
 _INDEX = "benchmark/test_qa.json"
 _FILES = {"volume": "benchmark/ct/{}/ct.nii.gz", "image": "benchmark/images_2d/whole/{}.png"}
 
 
-class DeepTumorVqaSuite(ListedSuite):
-    """DeepTumorVQA; the option ``input`` is "volume" or "image" (the publishers' slice)."""
-
-    name = "deeptumorvqa"
-    rule = CHOICE_RULE
-    folder = f"the folder with {_INDEX}"
-    known: ClassVar = {"input": tuple(_FILES)}
-    modality = "CT"
-
-    def questions(self) -> Iterator[Entry | Skipped]:
-        """See ``ListedSuite.questions``."""
-        rows = read_json(self.root / _INDEX).get("questions")
-        if not isinstance(rows, list):
-            raise FormatError(f"'{_INDEX}' has no list of questions", "an object with 'questions'")
-        for number, row in enumerate(rows):
-            where = f"question {number} of '{_INDEX}'"
-            image = needed(row, "image_id", where)
-            tags = {
-                "family": cell(row, "question_type", where),
-                "subtype": cell(row, "question_subtype", where),
-                "structure": cell(row, "organ", where),
-                "modality": "CT",
-                "split": self.split,
-            }
-            about = About(_FILES[self._options["input"]].format(image), image, tags)
-            question, options = divided(needed(row, "mc_question", where), cell(row, "question", where))
-            letter = cell(row, "correct_option", where)
-            yield choice(cell(row, "qid", where) or str(number), question, options=options, letter=letter, about=about)
+def _deeptumorvqa(suite: ListedSuite) -> Iterator[Entry | Skipped]:
+    rows = read_json(suite.root / _INDEX).get("questions")
+    if not isinstance(rows, list):
+        raise FormatError(f"'{_INDEX}' has no list of questions", "an object with 'questions'")
+    for number, fields in enumerate(rows):
+        row = IndexRow(fields, f"question {number} of '{_INDEX}'", number)
+        image = row.needed("image_id")
+        tags = {"family": row("question_type"), "subtype": row("question_subtype"), "structure": row("organ")}
+        tags |= {"modality": "CT", "split": suite.split}
+        about = About(_FILES[suite.options["input"]].format(image), image, tags)
+        question, options = divided(row.needed("mc_question"), row("question"))
+        yield choice(row("qid") or str(number), question, options=options, letter=row("correct_option"), about=about)
 
 
 def divided(text: str, question: str) -> tuple[str, tuple[str, ...]]:
@@ -275,7 +293,7 @@ def divided(text: str, question: str) -> tuple[str, tuple[str, ...]]:
     return text[: marks[0].start()].strip(), tuple(text[m.end() : end].strip() for m, end in zip(marks, ends, strict=True))
 
 
-# --- M3D-VQA: ``M3D_VQA_test.csv`` (or ``M3D-VQA/M3D_VQA_test.csv``) beside the volumes of M3D-Cap.
+# --- M3D-VQA: the option ``form`` is "choice" (with the four options) or "open" (without them).
 
 
 _M3D_VQA_FILES = {"test": "M3D_VQA_test.csv", "test5k": "M3D_VQA_test5k.csv", "validation": "M3D_VQA_val.csv"}
@@ -283,124 +301,76 @@ _TYPES = {"1": "plane", "2": "phase", "3": "organ", "4": "abnormality", "5": "lo
 _CASES = ("ct_case", "ct_quizze")
 
 
-class M3dVqaSuite(ListedSuite):
-    """M3D-VQA; the option ``form`` is "choice" (with the four options) or "open" (without them)."""
-
-    name = "m3d-vqa"
-    rule = f"Asked with options, an answer counts if it names the letter of the right one. Asked openly: {SHORT_RULE}"
-    folder = "the folder with M3D_VQA_test.csv and the volumes of M3D-Cap"
-    splits = tuple(_M3D_VQA_FILES)
-    known: ClassVar = {"form": ("choice", "open")}
-
-    def questions(self) -> Iterator[Entry | Skipped]:
-        """See ``ListedSuite.questions``."""
-        name = _M3D_VQA_FILES[self.split]
-        path = next((p for p in (self.root / name, self.root / "M3D-VQA" / name) if p.is_file()), None)
-        if path is None:
-            raise FormatError(f"'{self.root}' has no {name}", self.folder)
-        for number, row in enumerate(read_rows(path)):
-            where = f"row {number} of '{name}'"
-            image = relative(needed(row, "Image Path", where))
-            kind = cell(row, "Question Type", where)
-            about = About(self._volume(image), patient_of(image), {"family": _TYPES.get(kind, kind), "split": self.split})
-            identifier, question = f"{path.stem}-{number}", cell(row, "Question", where)
-            if self._options["form"] == "open":
-                yield short(identifier, question, answer=cell(row, "Answer", where), about=about)
-                continue
-            options = [cell(row, f"Choice {letter}", where) for letter in "ABCD"]
-            yield choice(identifier, question, options=options, letter=cell(row, "Answer Choice", where), about=about)
-
-    def _volume(self, image: str) -> str:
-        """Where the volume lies, relative to the folder; the path as given if it is nowhere."""
-        start = next((image.index(f"{name}/") for name in _CASES if f"{name}/" in image), None)
-        tail = image if start is None else image[start:]
-        places = (image, f"M3D_Cap_npy/{tail}", f"M3D_Cap/{tail}", tail)
-        return next((place for place in places if self.place(place).is_file()), image)
+def _m3d_vqa(suite: ListedSuite) -> Iterator[Entry | Skipped]:
+    name = _M3D_VQA_FILES[suite.split]
+    path = suite.index((name, f"M3D-VQA/{name}"), name)
+    for row in rows_of(path, read_rows(path)):
+        image, kind = relative(row.needed("Image Path")), row("Question Type")
+        # The volume lies below one of several folders; the path as given stands if it is nowhere.
+        start = next((image.index(f"{case}/") for case in _CASES if f"{case}/" in image), 0)
+        places = (image, f"M3D_Cap_npy/{image[start:]}", f"M3D_Cap/{image[start:]}", image[start:])
+        volume = next((place for place in places if suite.place(place).is_file()), image)
+        about = About(volume, patient_of(image), {"family": _TYPES.get(kind, kind), "split": suite.split})
+        identifier, question = f"{path.stem}-{row.number}", row("Question")
+        if suite.options["form"] == "open":
+            yield short(identifier, question, answer=row("Answer"), about=about)
+        else:
+            yield choice(identifier, question, options=row.four("Choice "), letter=row("Answer Choice"), about=about)
 
 
-# --- OmniMedVQA, the part with open access: ``QA_information/Open-access/*.json`` beside ``Images``.
+# --- OmniMedVQA, the part with open access; files in natural order.
 
 
 _OMNIMEDVQA_INDEX = "QA_information/Open-access"
 
 
-class OmniMedVqaSuite(ListedSuite):
-    """OmniMedVQA."""
-
-    name = "omnimedvqa"
-    rule = CHOICE_RULE
-    folder = f"the folder with {_OMNIMEDVQA_INDEX} and Images"
-    splits = ("open-access",)
-
-    def questions(self) -> Iterator[Entry | Skipped]:
-        """See ``ListedSuite.questions``; files in natural order."""
-        paths = [
-            path for path in entries(self.root / _OMNIMEDVQA_INDEX, "the questions with open access") if path.suffix == ".json"
-        ]
-        if not paths:
-            raise FormatError(f"'{_OMNIMEDVQA_INDEX}' holds no JSON file", self.folder)
-        for path in paths:
-            for number, row in enumerate(read_json(path, list)):
-                where = f"row {number} of '{path.name}'"
-                said = cell(row, "modality_type", where)
-                tags = {
-                    "family": cell(row, "question_type", where),
-                    "modality": modality_code(said.partition("(")[0]) or said,
-                    "dataset": cell(row, "dataset", where) or path.stem,
-                    "split": self.split,
-                }
-                about = About(relative(needed(row, "image_path", where)), tags=tags)
-                options = [cell(row, f"option_{letter}", where) for letter in "ABCD"]
-                letter = matching_letter(options, cell(row, "gt_answer", where))
-                identifier = cell(row, "question_id", where) or f"{path.stem}-{number}"
-                yield choice(identifier, cell(row, "question", where), options=options, letter=letter, about=about)
+def _omnimedvqa(suite: ListedSuite) -> Iterator[Entry | Skipped]:
+    listed = entries(suite.root / _OMNIMEDVQA_INDEX, "the questions with open access")
+    paths = [path for path in listed if path.suffix == ".json"]
+    if not paths:
+        raise FormatError(f"'{_OMNIMEDVQA_INDEX}' holds no JSON file", suite.data.folder)
+    for path in paths:
+        for row in rows_of(path, read_json(path, list)):
+            said = row("modality_type")
+            tags = {"family": row("question_type"), "modality": modality_code(said.partition("(")[0]) or said}
+            tags |= {"dataset": row("dataset") or path.stem, "split": suite.split}
+            about = About(relative(row.needed("image_path")), tags=tags)
+            options = row.four("option_")
+            letter = matching_letter(options, row("gt_answer"))
+            identifier = row("question_id") or f"{path.stem}-{row.number}"
+            yield choice(identifier, row("question"), options=options, letter=letter, about=about)
 
 
-# --- PathVQA as Parquet: ``data/test-*.parquet`` with the columns image ({bytes, path}), question and answer.
+# --- PathVQA as Parquet: pictures inside the tables, in the columns image ({bytes, path}), question and answer.
 
 
 _COLUMNS = ("image", "question", "answer")
 _ROWS_AT_ONCE = 16
 
 
-@dataclass(frozen=True, slots=True)
-class _PathVqaRow:
-    """Where a picture stands."""
-
-    path: Path
-    number: int
-
-
 class PathVqaSuite(ListedSuite):
-    """PathVQA."""
+    """PathVQA; a case is the hash of a picture."""
 
-    name = "path-vqa"
-    rule = SHORT_RULE
-    folder = "the folder with data/test-*.parquet"
-    splits = ("test", "validation", "train")
-
-    def __init__(self, root: Path, *, split: str, options: Mapping[str, str]) -> None:
+    def __init__(self, data: Listing, root: Path, *, split: str, options: Mapping[str, str]) -> None:
         """See ``ListedSuite``."""
-        super().__init__(root, split=split, options=options)
-        self._rows: dict[str, _PathVqaRow] = {}
+        super().__init__(data, root, split=split, options=options)
+        self._rows: dict[str, tuple[Path, int]] = {}  # by case: table and row of its picture
         self._reading: tuple[Path | None, int, Iterator[dict[str, Any]]] = (None, 0, iter(()))
 
     def questions(self) -> Iterator[Entry | Skipped]:
-        """See ``ListedSuite.questions``."""
+        """See ``Listing.questions``."""
         paths = sorted((self.root / "data").glob(f"{self.split}-*.parquet"))
         if not paths:
-            raise FormatError(f"'{self.root}' has no data/{self.split}-*.parquet", self.folder)
+            raise FormatError(f"'{self.root}' has no data/{self.split}-*.parquet", self.data.folder)
         for path in paths:
             lacking = [name for name in _COLUMNS if name not in tables.columns_of(path)]
             if lacking:
                 raise FormatError(f"'{path.name}' has no column {lacking[0]!r}", f"the columns {', '.join(_COLUMNS)}")
-            for number, row in enumerate(tables.stream(path, _COLUMNS, batch=_ROWS_AT_ONCE)):
-                where = f"row {number} of '{path.name}'"
-                case = sha256(_picture(row, where)).hexdigest()
-                self._rows.setdefault(case, _PathVqaRow(path, number))
+            for row in rows_of(path, tables.stream(path, _COLUMNS, batch=_ROWS_AT_ONCE)):
+                case = sha256(_picture(row.fields, row.where)).hexdigest()
+                self._rows.setdefault(case, (path, row.number))
                 about = About(case, tags={"split": self.split})
-                answer = cell(row, "answer", where)
-                yield short(f"{path.stem}-{number}", cell(row, "question", where), answer=answer, about=about)
+                yield short(f"{path.stem}-{row.number}", row("question"), answer=row("answer"), about=about)
 
     def place(self, case: str) -> Path:
         """The table in which a picture stands."""
@@ -409,24 +379,24 @@ class PathVqaSuite(ListedSuite):
                 pass
         if case not in self._rows:
             raise UniReasonError(f"the suite '{self.name}' has no picture {case[:80]!r}", "one of its entries")
-        return self._rows[case].path
+        return self._rows[case][0]
 
     def read(self, case: str) -> Case:
         """See ``Suite.read``. Reading on in the order of the entries costs least: each table is then gone through once."""
-        self.place(case)
-        row = self._rows[case]
+        table = self.place(case)
+        number = self._rows[case][1]
         path, position, stream = self._reading
-        if path != row.path or position > row.number:
-            path, position, stream = row.path, 0, tables.stream(row.path, ("image",), batch=_ROWS_AT_ONCE)
+        if path != table or position > number:
+            path, position, stream = table, 0, tables.stream(table, ("image",), batch=_ROWS_AT_ONCE)
         for values in stream:
             position += 1
-            if position > row.number:
+            if position > number:
                 self._reading = (path, position, stream)
                 with tempfile.TemporaryDirectory() as folder:
                     file = Path(folder) / f"{case[:16]}.jpg"
-                    file.write_bytes(_picture(values, f"row {row.number} of '{row.path.name}'"))
+                    file.write_bytes(_picture(values, f"row {number} of '{table.name}'"))
                     return imaging.read(file)
-        raise FormatError(f"'{row.path.name}' has changed", "the file of which the questions were listed")
+        raise FormatError(f"'{table.name}' has changed", "the file of which the questions were listed")
 
 
 def _picture(row: Mapping[str, Any], where: str) -> bytes:
@@ -437,7 +407,7 @@ def _picture(row: Mapping[str, Any], where: str) -> bytes:
     return data
 
 
-# --- PMC-VQA: ``test_2.csv`` (version 2), ``test_clean.csv`` and ``test.csv`` (version 1) beside the folder of pictures.
+# --- PMC-VQA: the index beside the folder of pictures.
 
 
 _PMC_VQA_FILES = {"test_2": "test_2.csv", "test_clean": "test_clean.csv", "test": "test.csv"}
@@ -445,28 +415,19 @@ _PICTURES = ("images", "images_2", "figures")
 _ARTICLE = re.compile(r"PMC\d+")
 
 
-class PmcVqaSuite(ListedSuite):
-    """PMC-VQA."""
-
-    name = "pmc-vqa"
-    rule = CHOICE_RULE
-    folder = f"the folder with test_2.csv and one of {', '.join(_PICTURES)}"
-    splits = tuple(_PMC_VQA_FILES)
-
-    def questions(self) -> Iterator[Entry | Skipped]:
-        """See ``ListedSuite.questions``."""
-        path = self.root / _PMC_VQA_FILES[self.split]
-        places = [name for name in _PICTURES if (self.root / name).is_dir()] or ["images"]
-        for number, row in enumerate(read_rows(path)):
-            where = f"row {number} of '{path.name}'"
-            picture = relative(needed(row, "Figure_path", where))
-            found = next((name for name in places if self.place(f"{name}/{picture}").is_file()), places[0])
-            article = _ARTICLE.match(picture)
-            about = About(f"{found}/{picture}", article[0] if article else "", {"split": self.split})
-            options = _without_letters([cell(row, f"Choice {letter}", where) for letter in "ABCD"])
-            letter = _letter(row, options, where)
-            identifier = cell(row, "index", where) or f"{path.stem}-{number}"
-            yield choice(identifier, cell(row, "Question", where), options=options, letter=letter, about=about)
+def _pmc_vqa(suite: ListedSuite) -> Iterator[Entry | Skipped]:
+    path = suite.root / _PMC_VQA_FILES[suite.split]
+    places = [name for name in _PICTURES if (suite.root / name).is_dir()] or ["images"]
+    for row in rows_of(path, read_rows(path)):
+        picture = relative(row.needed("Figure_path"))
+        found = next((name for name in places if suite.place(f"{name}/{picture}").is_file()), places[0])
+        article = _ARTICLE.match(picture)
+        about = About(f"{found}/{picture}", article[0] if article else "", {"split": suite.split})
+        options = _without_letters(row.four("Choice "))
+        answer = row("Answer") or row("Anwser")
+        letter = row("Answer_label") or plain_letter(answer) or matching_letter(options, answer)
+        identifier = row("index") or f"{path.stem}-{row.number}"
+        yield choice(identifier, row("Question"), options=options, letter=letter, about=about)
 
 
 def _without_letters(texts: list[str]) -> list[str]:
@@ -480,141 +441,134 @@ def _without_letters(texts: list[str]) -> list[str]:
     ]
 
 
-def _letter(row: Mapping[str, str], options: list[str], where: str) -> str:
-    label = cell(row, "Answer_label", where)
-    if label:
-        return label
-    answer = cell(row, "Answer", where) or cell(row, "Anwser", where)
-    return plain_letter(answer) or matching_letter(options, answer)
-
-
-# --- 3D-RAD: ``test/TaskN_Name/*.csv`` (or ``3DRAD/test/...``) and the volumes that they name, anywhere in the folder.
+# --- 3D-RAD: ``test/TaskN_Name/*.csv`` in natural order, and the volumes that they name, anywhere in the folder.
 
 
 _PATIENT = re.compile(r"[A-Za-z]+_\d+")
 
 
-class Rad3dSuite(ListedSuite):
-    """3D-RAD."""
-
-    name = "3d-rad"
-    rule = f"Closed questions count if the answer names the letter of the right option. {SHORT_RULE}"
-    folder = "the folder with test/Task1_Image_Observation and so on, and the volumes"
-    splits = ("test", "train")
-    modality = "CT"
-
-    def questions(self) -> Iterator[Entry | Skipped]:
-        """See ``ListedSuite.questions``; tasks and files in natural order."""
-        place = next((p for p in (self.root / self.split, self.root / "3DRAD" / self.split) if p.is_dir()), None)
-        tasks = [] if place is None else [task for task in entries(place, self.folder) if task.is_dir()]
-        paths = [path for task in tasks for path in entries(task, "questions of a task") if path.suffix == ".csv"]
-        if not paths:
-            raise FormatError(f"'{self.root}' holds no questions in {self.split}", self.folder)
-        index = self._volumes()
-        root = self.root.resolve()
-        for path in paths:
-            task = re.sub(r"^Task\d+_", "", path.parent.name).replace("_", " ")
-            for number, row in enumerate(read_rows(path)):
-                where = f"row {number} of '{path.parent.name}/{path.name}'"
-                name = needed(row, "VolumeName", where)
-                identifier = f"{path.parent.name}/{path.stem}-{number}"
-                volume, reason = index.find([name])
-                if reason == "ambiguous":
-                    yield Skipped(identifier, "several files have the name of its volume")
-                    continue
-                case = volume.resolve().relative_to(root).as_posix() if volume else name
-                patient = _PATIENT.match(name)
-                tags = {"family": task, "subtask": path.stem, "modality": "CT", "split": self.split}
-                yield _rad3d_entry(identifier, row, About(case, patient[0] if patient else "", tags), where)
-
-    def _volumes(self) -> Index:
-        try:
-            return Index.of(self.root)
-        except UniReasonError as error:
-            raise FormatError(error.came, error.expected, "put the volumes into the folder") from error
+def _rad3d(suite: ListedSuite) -> Iterator[Entry | Skipped]:
+    root, split = suite.root, suite.split
+    place = next((p for p in (root / split, root / "3DRAD" / split) if p.is_dir()), None)
+    tasks = [] if place is None else [task for task in entries(place, suite.data.folder) if task.is_dir()]
+    paths = [path for task in tasks for path in entries(task, "questions of a task") if path.suffix == ".csv"]
+    if not paths:
+        raise FormatError(f"'{root}' holds no questions in {split}", suite.data.folder)
+    try:
+        index = Index.of(root)
+    except UniReasonError as error:
+        raise FormatError(error.came, error.expected, "put the volumes into the folder") from error
+    for path in paths:
+        task = re.sub(r"^Task\d+_", "", path.parent.name).replace("_", " ")
+        for row in rows_of(path, read_rows(path), f"{path.parent.name}/{path.name}"):
+            name = row.needed("VolumeName")
+            identifier = f"{path.parent.name}/{path.stem}-{row.number}"
+            volume, reason = index.find([name])
+            if reason == "ambiguous":
+                yield Skipped(identifier, "several files have the name of its volume")
+                continue
+            case = volume.resolve().relative_to(root.resolve()).as_posix() if volume else name
+            patient = _PATIENT.match(name)
+            tags = {"family": task, "subtask": path.stem, "modality": "CT", "split": split}
+            about, question = About(case, patient[0] if patient else "", tags), row("Question")
+            if row("QuestionType") == "Open":
+                yield short(identifier, question, answer=row("Answer"), about=about)
+            else:
+                options = ["" if text == "-" else text for text in row.four("Choice ")]
+                yield choice(identifier, question, options=options, letter=row("AnswerChoice"), about=about)
 
 
-def _rad3d_entry(identifier: str, row: dict[str, str], about: About, where: str) -> Entry | Skipped:
-    question = cell(row, "Question", where)
-    if cell(row, "QuestionType", where) == "Open":
-        return short(identifier, question, answer=cell(row, "Answer", where), about=about)
-    options = [cell(row, f"Choice {letter}", where) for letter in "ABCD"]
-    letter = cell(row, "AnswerChoice", where)
-    return choice(identifier, question, options=["" if text == "-" else text for text in options], letter=letter, about=about)
-
-
-# --- SLAKE: questions in ``train.json``, ``validate.json`` (or ``validation.json``) and ``test.json`` about
-# ``imgs/xmlabN/source.jpg``.
+# --- SLAKE: the option ``language`` is "en" (English questions), "zh" or "all"; questions in others are no part of the suite.
 
 
 _SLAKE_FILES = {"test": ("test.json",), "validation": ("validate.json", "validation.json"), "train": ("train.json",)}
 
 
-class SlakeSuite(ListedSuite):
-    """SLAKE; the option ``language`` is "en" (English questions), "zh" or "all"."""
-
-    name = "slake"
-    rule = SHORT_RULE
-    folder = "the folder with test.json and imgs"
-    splits = tuple(_SLAKE_FILES)
-    known: ClassVar = {"language": ("en", "zh", "all")}
-
-    def questions(self) -> Iterator[Entry | Skipped]:
-        """See ``ListedSuite.questions``; those in other languages are no part of the suite."""
-        path = next((self.root / name for name in _SLAKE_FILES[self.split] if (self.root / name).is_file()), None)
-        if path is None:
-            raise FormatError(f"'{self.root}' has no {' or '.join(_SLAKE_FILES[self.split])}", self.folder)
-        wanted = self._options["language"]
-        for number, row in enumerate(read_json(path, list)):
-            where = f"row {number} of '{path.name}'"
-            language = cell(row, "q_lang", where)
-            if wanted not in ("all", language):
-                continue
-            said = cell(row, "modality", where)
-            tags = {
-                "family": cell(row, "content_type", where),
-                "modality": modality_code(said) or said,
-                "region": cell(row, "location", where),
-                "answer_type": cell(row, "answer_type", where),
-                "language": language,
-                "split": self.split,
-            }
-            about = About(f"imgs/{relative(needed(row, 'img_name', where))}", tags=tags)
-            identifier = cell(row, "qid", where) or f"{path.stem}-{number}"
-            yield short(identifier, cell(row, "question", where), answer=cell(row, "answer", where), about=about)
+def _slake(suite: ListedSuite) -> Iterator[Entry | Skipped]:
+    files = _SLAKE_FILES[suite.split]
+    path = suite.index(files, " or ".join(files))
+    for row in rows_of(path, read_json(path, list)):
+        language = row("q_lang")
+        if suite.options["language"] not in ("all", language):
+            continue
+        said = row("modality")
+        tags = {"family": row("content_type"), "modality": modality_code(said) or said, "region": row("location")}
+        tags |= {"answer_type": row("answer_type"), "language": language, "split": suite.split}
+        about = About(f"imgs/{relative(row.needed('img_name'))}", tags=tags)
+        yield short(row("qid") or f"{path.stem}-{row.number}", row("question"), answer=row("answer"), about=about)
 
 
-# --- VQA-RAD: ``VQA_RAD Dataset Public.json`` beside ``VQA_RAD Image Folder``.
+# --- VQA-RAD: the index beside the folder of pictures.
 
 
 _VQA_RAD_INDEX, _VQA_RAD_PICTURES = "VQA_RAD Dataset Public.json", "VQA_RAD Image Folder"
 
 
-class VqaRadSuite(ListedSuite):
-    """VQA-RAD."""
+def _vqa_rad(suite: ListedSuite) -> Iterator[Entry | Skipped]:
+    path = suite.index((_VQA_RAD_INDEX,), f"'{_VQA_RAD_INDEX}'")
+    for row in rows_of(path, read_json(path, list)):
+        phrase = row.needed("phrase_type")
+        if (suite.split == "test") != phrase.startswith("test"):
+            continue
+        tags = {"family": row("question_type"), "region": row("image_organ"), "answer_type": row("answer_type")}
+        tags |= {"phrase": phrase.removeprefix("test_"), "linked": row("qid_linked_id"), "split": suite.split}
+        about = About(f"{_VQA_RAD_PICTURES}/{relative(row.needed('image_name'))}", tags=tags)
+        yield short(row("qid") or str(row.number), row("question"), answer=row("answer"), about=about)
 
-    name = "vqa-rad"
-    rule = SHORT_RULE
-    folder = f"the folder with '{_VQA_RAD_INDEX}' and '{_VQA_RAD_PICTURES}'"
-    splits = ("test", "train")
 
-    def questions(self) -> Iterator[Entry | Skipped]:
-        """See ``ListedSuite.questions``."""
-        if not (self.root / _VQA_RAD_INDEX).is_file():
-            raise FormatError(f"'{self.root}' has no '{_VQA_RAD_INDEX}'", self.folder)
-        for number, row in enumerate(read_json(self.root / _VQA_RAD_INDEX, list)):
-            where = f"row {number} of '{_VQA_RAD_INDEX}'"
-            phrase = needed(row, "phrase_type", where)
-            if (self.split == "test") != phrase.startswith("test"):
-                continue
-            tags = {
-                "family": cell(row, "question_type", where),
-                "region": cell(row, "image_organ", where),
-                "answer_type": cell(row, "answer_type", where),
-                "phrase": phrase.removeprefix("test_"),
-                "linked": cell(row, "qid_linked_id", where),
-                "split": self.split,
-            }
-            about = About(f"{_VQA_RAD_PICTURES}/{relative(needed(row, 'image_name', where))}", tags=tags)
-            identifier = cell(row, "qid", where) or str(number)
-            yield short(identifier, cell(row, "question", where), answer=cell(row, "answer", where), about=about)
+# --- The table.
+
+
+PMC_VQA = Listing(
+    "pmc-vqa", CHOICE_RULE, f"the folder with test_2.csv and one of {', '.join(_PICTURES)}", _pmc_vqa, tuple(_PMC_VQA_FILES)
+)
+LISTINGS: Mapping[str, Listing] = {
+    own.name: own
+    for own in (
+        Listing(
+            "slake",
+            SHORT_RULE,
+            "the folder with test.json and imgs",
+            _slake,
+            tuple(_SLAKE_FILES),
+            {"language": ("en", "zh", "all")},
+        ),
+        Listing(
+            "vqa-rad", SHORT_RULE, f"the folder with '{_VQA_RAD_INDEX}' and '{_VQA_RAD_PICTURES}'", _vqa_rad, ("test", "train")
+        ),
+        Listing(
+            "path-vqa",
+            SHORT_RULE,
+            "the folder with data/test-*.parquet",
+            PathVqaSuite.questions,
+            ("test", "validation", "train"),
+            kind=PathVqaSuite,
+        ),
+        PMC_VQA,
+        Listing("omnimedvqa", CHOICE_RULE, f"the folder with {_OMNIMEDVQA_INDEX} and Images", _omnimedvqa, ("open-access",)),
+        Listing(
+            "m3d-vqa",
+            f"Asked with options, an answer counts if it names the letter of the right one. Asked openly: {SHORT_RULE}",
+            "the folder with M3D_VQA_test.csv and the volumes of M3D-Cap",
+            _m3d_vqa,
+            tuple(_M3D_VQA_FILES),
+            {"form": ("choice", "open")},
+        ),
+        Listing(
+            "3d-rad",
+            f"Closed questions count if the answer names the letter of the right option. {SHORT_RULE}",
+            "the folder with test/Task1_Image_Observation and so on, and the volumes",
+            _rad3d,
+            ("test", "train"),
+            modality="CT",
+        ),
+        Listing(
+            "deeptumorvqa",
+            CHOICE_RULE,
+            f"the folder with {_INDEX}",
+            _deeptumorvqa,
+            known={"input": tuple(_FILES)},
+            modality="CT",
+        ),
+    )
+}
