@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from unireason.core.errors import ModelError
 from unireason.grounding.profile import Message, Picture, render
 
 from .checkpoint import Checkpoint, SpecialIds
+
+if TYPE_CHECKING:
+    import torch
 
 Grid = tuple[int, int, int]
 _PLACE = "<|vision_start|><|image_pad|><|vision_end|>"
@@ -117,6 +118,8 @@ def chunk_positions(network: Any, ids: Sequence[int], grids: Sequence[Grid], sta
 
     Source: Qwen2-VL, arXiv 2409.12191, section 2.1 (multimodal rotary positions).
     """
+    import torch
+
     if not grids:
         return torch.arange(start, start + len(ids)).view(1, 1, -1).expand(3, 1, -1), start + len(ids)
     row = torch.tensor([list(ids)])
