@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import sys
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from unireason.core.types import Scored
-    from unireason.evaluate.card import Training
     from unireason.train.course import TrainWatcher
 
 
@@ -31,96 +29,24 @@ def add_parser(subparsers: Any) -> None:
     """Add the command and its kinds to an ``argparse`` subparsers object; each kind sets ``run``."""
     parser: argparse.ArgumentParser = subparsers.add_parser("train", help="train a model", description="Train a model.")
     below = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    for add in (add_phantom, add_lessons, add_sft, add_grpo, add_card):
-        add(below)
+    add_sft(below)
+    add_grpo(below)
+    for name, part in MOVED.items():  # "+" lets the old options pass, so that they reach the sentence
+        gone = below.add_parser(name, description=f"Moved: {_there(part)}.", add_help=False, prefix_chars="+")
+        gone.add_argument("old", nargs="*", help=argparse.SUPPRESS)
+        gone.set_defaults(run=run_moved)
 
 
-# --- ``unireason train lessons``: the base model's lessons as a data set, to be mixed into later training.
+MOVED = {"phantom": "base", "lessons": "lessons", "card": "card"}
 
 
-def add_lessons(subparsers: Any) -> None:
-    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
-    parser = subparsers.add_parser(
-        "lessons",
-        help="the base model's lessons as a data set",
-        description="Questions of the base of the built-in checkpoint about the patients of a phantom data set. Train on both folders, "
-        "and the model keeps what the base has learned.",
-    )
-    parser.add_argument("data", metavar="DATA", type=Path, help="data set made by: unireason data build phantom")
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the new data set")
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="draws questions and wordings (default 0)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(run=run_lessons)
+def _there(part: str) -> str:
+    return f"python -m recipes.phantom {part}, in the source tree"
 
 
-def run_lessons(args: argparse.Namespace) -> int:
-    """Run the command; 0 when the data set is written."""
-    from unireason.data.dataset import Dataset
-    from unireason.train.base.rehearsal import rehearse
-
-    from .ask import bar
-
-    dataset = Dataset.open(args.data)
-    total = int(dataset.manifest.get("counts", {}).get("cases", 0))
-    with bar("cases", total, quiet=args.quiet) as progress:
-        made = rehearse(dataset, args.out, seed=args.seed, progress=progress)
-    from unireason.report.html import plural
-
-    print(f"wrote {plural(made.manifest['counts']['samples'], 'sample')} to {args.out}")
-    return 0
-
-
-# --- ``unireason train card``: measure a checkpoint and write its card.
-
-
-def add_card(subparsers: Any) -> None:
-    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
-    parser = subparsers.add_parser(
-        "card",
-        help="measure a checkpoint on held-out phantoms and write its card",
-        description="Build an examination of phantom patients, ask it, write card.json, README.md and curves.png.",
-        epilog="Research only, not a medical device.",
-    )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="phantom (built in) or a checkpoint folder")
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where to write; often the checkpoint's folder")
-    parser.add_argument("--base", metavar="RUN", type=Path, help="run folder of its base model")
-    parser.add_argument("--sft", metavar="RUN", type=Path, help="run folder of its supervised fine-tuning")
-    parser.add_argument("--grpo", metavar="RUN", type=Path, help="run folder of its policy optimisation")
-    parser.add_argument("--questions", metavar="N", type=int, default=600, help="questions of each kind (default 600)")
-    parser.add_argument("--seed", metavar="S", type=int, help="examination (default: the one of the shipped card)")
-    parser.add_argument("--json", action="store_true", help="print the card as one JSON object")
-    parser.set_defaults(run=run_card)
-
-
-def run_card(args: argparse.Namespace) -> int:
-    """Run the command; 0 when the card is written."""
-    from unireason.evaluate.card import CURVES, SEED, write_card
-    from unireason.report.curves import write_curves
-
-    from .ask import bar
-
-    folders = {"phantom": args.base, "sft": args.sft, "grpo": args.grpo}
-    training = [_training(name, folder) for name, folder in folders.items() if folder is not None]
-    if training:
-        write_curves([line for run in training for line in run.lines], args.out / CURVES)
-    seed = SEED if args.seed is None else args.seed
-    with bar("questions", 3 * args.questions, quiet=args.json) as progress:
-        card = write_card(args.checkpoint, args.out, questions=args.questions, seed=seed, training=training, progress=progress)
-    print(card.read_text(encoding="utf-8").strip() if args.json else f"wrote {card}")
-    return 0
-
-
-def _training(name: str, folder: Path) -> Training:
-    """What the folder of a run tells."""
-    from unireason.evaluate.card import Training
-    from unireason.train import log
-
-    try:
-        table = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        settings = table["settings"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"'{folder}' is no folder of a run ({error!r})", "run.json and log.jsonl in it") from error
-    return Training(name, settings, log.read(folder))
+def run_moved(args: argparse.Namespace) -> int:
+    """Say where the command has gone."""
+    raise FormatError(f"'unireason train {args.what}' has moved", _there(MOVED[args.what]))
 
 
 # --- What the trainers share: their arguments, and a run from its settings to its last line.
@@ -222,32 +148,6 @@ def run_grpo(args: argparse.Namespace) -> int:
         return train(settings, args.out, watch)
 
     return carry_out(args, Grpo, start)
-
-
-# --- ``unireason train phantom``: make the base of the built-in checkpoint.
-
-
-def add_phantom(subparsers: Any) -> None:
-    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
-    parser = subparsers.add_parser(
-        "phantom",
-        help="make the base of the built-in checkpoint from nothing",
-        description="Cohort, vision tower, option drill, joint 2D and 3D grounded SFT. Started again, it continues where it stopped.",
-    )
-    add_arguments(parser)
-    parser.set_defaults(run=run_phantom)
-
-
-def run_phantom(args: argparse.Namespace) -> int:
-    """Run the command; 0 when the checkpoint is written."""
-    from unireason.train.base.recipe import Base
-
-    def start(settings: Base, watch: TrainWatcher) -> Path:
-        from unireason.train.base.making import train
-
-        return train(settings, args.out, watch)
-
-    return carry_out(args, Base, start)
 
 
 # --- What a person sees of a run: a bar with the numbers that matter, curves after each evaluation, pages of rollouts, the way
