@@ -20,6 +20,12 @@ from unireason.core.errors import FormatError
 class Lora:
     """Low-rank adapters instead of tuning the language model itself.
 
+    Attributes:
+        rank: Rank of the adapters; 0 tunes the weights themselves.
+        alpha: Scale; the update is multiplied by alpha / rank.
+        dropout: Dropout in front of the adapters, in [0, 1).
+        targets: Names of the linear layers of the language model that get an adapter.
+
     Source: LoRA, arXiv 2106.09685.
     """
 
@@ -31,7 +37,25 @@ class Lora:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What is trained."""
+    """What is trained.
+
+    Attributes:
+        start: "phantom", a checkpoint folder or a hub id; weights, tokenizer, image processor and profile come from there.
+        profile: Prompt profile for questions with options and open questions: "" takes the checkpoint's own, else a built-in name or a
+            TOML file.
+        grounding: The same for implicit grounding questions, whose built-in profile is "umrg".
+        crops: What a look shows, in place of what the profile says: "model" the region of the model frame, "native" the same region of
+            full-resolution pixels (read from the source in every step), "none" nothing; "" keeps it. The trained checkpoint's profile
+            says it too, so that it is asked as it was trained.
+        phrases: Tokens added for the most frequent phrases of the training texts before training starts; 0 keeps the tokenizer. For small
+            models only.
+        tower: True trains the vision tower.
+        projector: True trains the multimodal projector (the tower's merger).
+        language: True trains the language model and its output layer; with LoRA only its adapters.
+        lora: Adapters.
+        checkpointing: True recomputes activations layer by layer in the backward pass: less memory, a quarter more time.
+        precision: "bf16" computes matrix products in bfloat16 over float32 weights, "fp32" everything in float32.
+    """
 
     start: str
     profile: str = ""
@@ -48,7 +72,20 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What is learned from."""
+    """What is learned from.
+
+    Attributes:
+        folders: Data sets made by ``unireason data build`` or ``unireason data import``.
+        roots: Where the source of each lies now (the volumes of a release), in the order of ``folders``; () for those that know it
+            themselves.
+        split: Split to train on.
+        validation: Split for evaluation during training.
+        tasks: Which samples: "choice" (options), "open" (no options) and "umrg" (implicit grounding).
+        looks: False leaves boxes, and with them crops, out of the reasoning: the same text without grounding, to compare with.
+        images: Share of 2D samples in every step, in [0, 1]; -1 takes the shares of the data.
+        cases: Cases at most of each split; 0 for all. For quick looks.
+        skip: Share of cases that may turn out unreadable before the run stops.
+    """
 
     folders: tuple[str, ...]
     roots: tuple[str, ...] = ()
@@ -63,7 +100,18 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Optim:
-    """How weights are stepped."""
+    """How weights are stepped.
+
+    Attributes:
+        rate: Peak learning rate.
+        matrices: "adamw" for all weights; "muon" steps the matrices of the language model's layers by Muon and the rest by AdamW.
+        betas: AdamW's decay rates.
+        decay: Weight decay.
+        clip: Largest norm of the gradient over all trained weights; 0 for no limit.
+        warmup: Share of the steps in which the rate rises linearly.
+        schedule: What follows: "cosine" falls to ``floor``, "constant" stays.
+        floor: Last rate as a share of the peak.
+    """
 
     rate: float = 1e-5
     matrices: Literal["adamw", "muon"] = "adamw"
@@ -77,7 +125,12 @@ class Optim:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """Prepared pictures, and visual features of a frozen tower, on disk."""
+    """Prepared pictures, and visual features of a frozen tower, on disk.
+
+    Attributes:
+        folder: Where; "" for a folder inside the run folder, "off" for none. It can be shared by runs and processes.
+        gigabytes: Bound; the entries that were not used for the longest time go first.
+    """
 
     folder: str = ""
     gigabytes: float = 20.0
@@ -85,7 +138,21 @@ class Cache:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How long, how often, how many processes."""
+    """How long, how often, how many processes.
+
+    Attributes:
+        seed: Seed of order, shuffling and sampling.
+        epochs: Passes over the data; used when ``steps`` is 0.
+        steps: Optimiser steps; 0 lets ``epochs`` decide.
+        save_every: Steps between saved states, from which a killed run continues.
+        eval_every: Steps between evaluations; 0 for the end only.
+        eval_samples: Validation samples an evaluation uses, always the same; 0 for none.
+        tokens: Tokens at most that go through the network at once (a longer single prompt still goes alone).
+        threads: Torch threads on a CPU; 0 chooses.
+        sharding: "auto" keeps whole weights in every process when there is one process or LoRA, and shards them (FSDP) otherwise;
+            "none" and "fsdp" decide.
+        device: Torch device; "" takes the GPU of the process where there is one.
+    """
 
     seed: int = 0
     epochs: float = 1.0
@@ -133,7 +200,16 @@ class Sft:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """How the policy is sampled."""
+    """How the policy is sampled.
+
+    Attributes:
+        prompts: Questions a step over all processes.
+        samples: Responses a question (the group).
+        temperature: Sampling temperature.
+        top_p: Nucleus.
+        max_new_tokens: Sampled tokens at most a response; 0 takes the profile's.
+        rows: Responses generated together at most.
+    """
 
     prompts: int = 128
     samples: int = 16
@@ -145,7 +221,22 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """What a response earns."""
+    """What a response earns.
+
+    Attributes:
+        answer: Weight of the right answer.
+        form: Weight of the format.
+        must_look: True if the format asks for at least one executed look (questions with a grounded reasoning only).
+        spatial: Mode of the spatial reward for implicit grounding questions.
+        mask: Share of that reward, in [0, 1], that the Dice of a mask takes over: a frozen expert outlines the answer's box and points. 1
+            leaves nothing but the mask. Needs the source of the data set; an imported release brings its masks, and its questions without
+            one keep the spatial reward alone. Risk: the policy learns the expert's weaknesses.
+        evidence: Weight of the evidence contrast: right answers earn it only if the same trajectory with random low-overlap regions in
+            place of what it looked at does not lead to them. 0 is off. Risk: teaches the model to distrust what it sees elsewhere, and
+            costs one more generation a right response.
+        looks: Bonus of a response with an executed look. 0 is off. Risk: looks for their own sake.
+        length: Taken off for every 100 sampled tokens. 0 is off. Risk: reasoning that is cut short.
+    """
 
     answer: float = 0.8
     form: float = 0.2
@@ -159,7 +250,12 @@ class Reward:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """The frozen expert that makes masks where ``reward.mask`` is above 0."""
+    """The frozen expert that makes masks where ``reward.mask`` is above 0.
+
+    Attributes:
+        expert: Its name, as in ``unireason segment``.
+        weights: Its weights, a folder or hub id; "" for "classical", which has none.
+    """
 
     expert: str = "classical"
     weights: str = ""
@@ -167,7 +263,19 @@ class Outline:
 
 @dataclass(frozen=True, slots=True)
 class PolicySettings:
-    """The objective."""
+    """The objective.
+
+    Attributes:
+        clip_low: How far the probability ratio may fall below 1 before the gradient stops.
+        clip_high: The same above 1.
+        kl: Weight of the divergence from the frozen reference (the start of the run); 0 needs no reference.
+        scale: "group" divides advantages by the group's standard deviation, "none" leaves them (unbiased).
+        average: How token losses become one number: "token" is the mean over all tokens of the mini-batch, "response" the mean over
+            responses of their mean, "constant" the sum over ``max_new_tokens`` x responses (unbiased).
+        updates: Optimiser steps a batch of rollouts makes in one pass (mini-batches).
+        passes: Passes over a batch of rollouts.
+        truncated: Responses that were cut off by the token budget are scored as they are ("score") or left out of the loss ("mask").
+    """
 
     clip_low: float = 0.2
     clip_high: float = 0.2
