@@ -12,9 +12,8 @@ from unireason import cli as unireason
 from unireason.cli.ask import bar
 from unireason.cli.train import add_arguments, carry_out
 from unireason.core.errors import FormatError
-from unireason.train.course import TrainWatcher
 
-from . import card, making
+from . import card
 from .recipe import Base
 
 
@@ -67,11 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_base(args: argparse.Namespace) -> int:
     """Train the base; 0 when the checkpoint is written."""
-
-    def start(settings: Base, watch: TrainWatcher) -> Path:
-        return making.train(settings, args.out, watch)
-
-    return carry_out(args, Base, start)
+    return carry_out(args, Base, "recipes.phantom.making")
 
 
 def run_lessons(args: argparse.Namespace) -> int:

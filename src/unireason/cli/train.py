@@ -1,4 +1,4 @@
-"""``unireason train``: make and tune checkpoints; one file a kind of training."""
+"""``unireason train``: tune checkpoints."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from unireason.core.errors import FormatError, UniReasonError, keeping
 from unireason.core.store import json_text
@@ -19,40 +20,45 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from unireason.core.types import Scored
-    from unireason.train.course import TrainWatcher
 
 
-# --- ``unireason train``: make and tune checkpoints; one file a kind of training.
+TRAINERS = {
+    "sft": (
+        "fine-tune on grounded reasoning",
+        "Supervised fine-tuning (SFT) on grounded reasoning. Started again, it continues where it stopped.",
+    ),
+    "grpo": (
+        "reinforce right answers on grounded rollouts",
+        "Group-relative policy optimisation (GRPO) on grounded rollouts. Started again, it continues where it stopped.",
+    ),
+}
+MOVED = {
+    kind: f"python -m recipes.phantom {now}, in the source tree"
+    for kind, now in {"phantom": "base", "lessons": "lessons", "card": "card"}.items()
+}
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command and its kinds to an ``argparse`` subparsers object; each kind sets ``run``."""
     parser: argparse.ArgumentParser = subparsers.add_parser("train", help="train a model", description="Train a model.")
     below = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    add_sft(below)
-    add_grpo(below)
-    for name, part in MOVED.items():  # "+" lets the old options pass, so that they reach the sentence
-        gone = below.add_parser(name, description=f"Moved: {_there(part)}.", add_help=False, prefix_chars="+")
+    for kind, (brief, description) in TRAINERS.items():
+        trainer = below.add_parser(kind, help=brief, description=description)
+        add_arguments(trainer)
+        trainer.set_defaults(run=run)
+    for kind, place in MOVED.items():  # "+" lets the old options pass, so that they reach the sentence
+        gone = below.add_parser(kind, description=f"Moved: {place}.", add_help=False, prefix_chars="+")
         gone.add_argument("old", nargs="*", help=argparse.SUPPRESS)
-        gone.set_defaults(run=run_moved)
+        gone.set_defaults(run=run)
 
 
-MOVED = {"phantom": "base", "lessons": "lessons", "card": "card"}
+def run(args: argparse.Namespace) -> int:
+    """Run the command; 0 when the checkpoint is written."""
+    if args.what in MOVED:
+        raise FormatError(f"'unireason train {args.what}' has moved", MOVED[args.what])
+    from unireason.train.config_file import KINDS
 
-
-def _there(part: str) -> str:
-    return f"python -m recipes.phantom {part}, in the source tree"
-
-
-def run_moved(args: argparse.Namespace) -> int:
-    """Say where the command has gone."""
-    raise FormatError(f"'unireason train {args.what}' has moved", _there(MOVED[args.what]))
-
-
-# --- What the trainers share: their arguments, and a run from its settings to its last line.
-
-
-S = TypeVar("S")
+    return carry_out(args, KINDS[args.what], f"unireason.train.{args.what}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,86 +78,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
-def carry_out(args: argparse.Namespace, kind: type[S], train: Callable[[S, TrainWatcher], Path]) -> int:
-    """Read the settings, train, and say what came out."""
+def carry_out(args: argparse.Namespace, kind: type[Any], trainer: str) -> int:
+    """Read the settings, train by the module of that name, which is imported when it is needed, and say what came out."""
     from unireason.train.config_file import read, to_toml
 
     settings = read(args.config, kind, args.overrides)
     if args.dry_run:
         print(to_toml(settings), end="")
         return 0
-    _refuse_taken(args.out)
-
+    # A run must not scatter its files over a data set, whose check would fail for them, or over a checkpoint.
+    for name, what in (("manifest.json", "a data set"), ("config.json", "a checkpoint")):
+        if (args.out / name).exists():
+            raise FormatError(f"'{args.out}' holds {what}", "a new folder, or that of the same run", "choose another --out")
     with (
         keeping("the same command goes on from the last saved state"),
         TrainTerminal(args.out, quiet=args.quiet, as_json=args.json) as watch,
     ):
-        checkpoint = train(settings, watch)
+        checkpoint = import_module(trainer).train(settings, args.out, watch)
     watch.summary(checkpoint)
     return 0
 
 
-def _refuse_taken(out: Path) -> None:
-    """A run must not scatter its files over a data set, whose check would fail for them, or over a checkpoint."""
-    for name, what in (("manifest.json", "a data set"), ("config.json", "a checkpoint")):
-        if (out / name).exists():
-            raise FormatError(f"'{out}' holds {what}", "a new folder, or that of the same run", "choose another --out")
-
-
-# --- ``unireason train sft``: supervised fine-tuning on grounded reasoning.
-
-
-def add_sft(subparsers: Any) -> None:
-    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
-    parser = subparsers.add_parser(
-        "sft",
-        help="fine-tune on grounded reasoning",
-        description="Supervised fine-tuning (SFT) on grounded reasoning. Started again, it continues where it stopped.",
-    )
-    add_arguments(parser)
-    parser.set_defaults(run=run_sft)
-
-
-def run_sft(args: argparse.Namespace) -> int:
-    """Run the command; 0 when the checkpoint is written."""
-    from unireason.train.config import Sft
-
-    def start(settings: Sft, watch: TrainWatcher) -> Path:
-        from unireason.train.sft import train
-
-        return train(settings, args.out, watch)
-
-    return carry_out(args, Sft, start)
-
-
-# --- ``unireason train grpo``: group-relative policy optimisation on grounded rollouts.
-
-
-def add_grpo(subparsers: Any) -> None:
-    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
-    parser = subparsers.add_parser(
-        "grpo",
-        help="reinforce right answers on grounded rollouts",
-        description="Group-relative policy optimisation (GRPO) on grounded rollouts. Started again, it continues where it stopped.",
-    )
-    add_arguments(parser)
-    parser.set_defaults(run=run_grpo)
-
-
-def run_grpo(args: argparse.Namespace) -> int:
-    """Run the command; 0 when the checkpoint is written."""
-    from unireason.train.config import Grpo
-
-    def start(settings: Grpo, watch: TrainWatcher) -> Path:
-        from unireason.train.grpo import train
-
-        return train(settings, args.out, watch)
-
-    return carry_out(args, Grpo, start)
-
-
-# --- What a person sees of a run: a bar with the numbers that matter, curves after each evaluation, pages of rollouts, the way
-# on.
+# --- What a person sees of a run: a bar with the numbers that matter, curves after each evaluation, pages of rollouts, the way on.
 
 
 SHOWN = ("reward", "crop_rate", "loss", "tokens_right", "eval_accuracy")

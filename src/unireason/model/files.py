@@ -13,15 +13,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from unireason.core.errors import FormatError, ModelError
 from unireason.core.store import hub_folder, is_hub_id, json_text, no_folder, read_json, share_as_usual
 from unireason.core.types import PHANTOM, ScopeCheck, Source
+
+if TYPE_CHECKING:
+    import torch
 
 # --- Where a checkpoint lies and whether its files are what they should be, before anything of it is read into a network.
 
@@ -146,6 +147,8 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str
     Raises:
         OSError: If it cannot be written, such as on a full disk; the library itself raises an error of its own.
     """
+    from safetensors.torch import save_file
+
     try:
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, str(path), metadata=dict(metadata))
     except SafetensorError as error:
