@@ -191,7 +191,7 @@ def give_back() -> bool:
         return False
 
 
-# --- What every trainer starts with: checkpoint, trained parts, processes, optimisers, data and the folder of the run.
+# --- The policy in training with all that belongs to it.
 
 
 _FEATURE_MEMORY = 1 << 30

@@ -142,7 +142,7 @@ def advance(optimizers: Sequence[torch.optim.Optimizer], *, rate: float, clip: f
     return norm
 
 
-# --- The course of a run in its folder: what it is, where it goes on, its log, its states, its best checkpoint.
+# --- The folder of a run.
 
 
 STOPPING = "the run ends behind this step and saves it; a second Ctrl-C ends it at once and loses the step"

@@ -237,7 +237,7 @@ def machine(name: str, count: int, *, teraflops: float = 0.0, gigabytes: float =
     return replace(base, name=name, count=count, **rates, **holds, **flows)
 
 
-# --- The whole estimate of a run: tokens, operations, hours and bytes, from its settings alone.
+# --- The estimate itself.
 
 
 _FEATURE_BYTES = 2
