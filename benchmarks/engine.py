@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe
+from recipes.phantom.network import make_tokenizer
 from unireason.core.types import Box3D, Stack
 from unireason.engine.case import EncodedCase, Request
 from unireason.engine.local import LocalEngine
@@ -33,7 +34,6 @@ from unireason.grounding.profile import BUILT_IN
 from unireason.model import tokens
 from unireason.model.checkpoint import Checkpoint, assemble
 from unireason.model.files import make_processor
-from unireason.model.scratch import make_tokenizer
 
 TARGETS = {
     "whole_answer_2_boxes": 2.0,

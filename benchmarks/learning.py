@@ -31,10 +31,10 @@ def ask(checkpoint: str, exam: Path, questions: int, out: Path, *, lessons: bool
     ``exam`` is a folder in which an examination of built questions is made, or lies already; with ``lessons`` its patients are asked in
     the short words of the base.
     """
+    from recipes.phantom.rehearsal import rehearse
     from unireason.engine.reasoner import Question, load
     from unireason.engine.sampling import Sampling
     from unireason.evaluate.heldout import held_out, make_exam, read_cases
-    from unireason.train.base.rehearsal import rehearse
 
     reasoner, dataset = load(checkpoint, threads=1), make_exam(SEED, questions, exam)
     if lessons:

@@ -82,7 +82,8 @@ def make_network(case: Case) -> Any:
     """A random network of a case's sizes, vision tower frozen."""
     from transformers import Qwen2_5_VLForConditionalGeneration
 
-    from unireason.model import adapters, scratch
+    from recipes.phantom import network as scratch
+    from unireason.model import adapters
     from unireason.train.policy import recompute
 
     sizes = scratch.NetworkShape(**case.network, vision_width=case.tower, vision_layers=8, vision_heads=4)
@@ -119,7 +120,7 @@ def measure(case: Case) -> dict[str, Any]:
     from torch.nn import functional
     from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl  # noqa: F401 (imported ahead, so that its memory does not count)
 
-    from unireason.model.scratch import make_tokenizer
+    from recipes.phantom.network import make_tokenizer
     from unireason.train import course
     from unireason.train.packing import packed_attention
     from unireason.train.policy import Policy

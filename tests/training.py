@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import datasets
+from recipes.phantom.network import NetworkShape, make_network, make_tokenizer
 from unireason.core.types import Look
 from unireason.data.dataset import Dataset
 from unireason.data.frames import rule
@@ -24,7 +25,7 @@ from unireason.model import files
 from unireason.model.checkpoint import assemble
 from unireason.model.files import make_processor
 from unireason.model.save import save
-from unireason.model.scratch import NetworkShape, frequent_phrases, make_network, make_tokenizer
+from unireason.model.vocabulary import frequent_phrases
 from unireason.train.cases import Cases, CaseSamples
 from unireason.train.config import Data, Grpo, Lora, Model, Optim, PolicySettings, Rollout, Run, Sft
 from unireason.train.features import DiskCache

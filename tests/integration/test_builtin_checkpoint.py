@@ -8,9 +8,9 @@ import math
 import pytest
 
 import unireason
+from recipes.phantom.card import SEED, measure_grounding
 from unireason.cli import main
-from unireason.evaluate.card import KINDS, SEED, measure_grounding
-from unireason.evaluate.heldout import evaluate, make_exam, make_grounding_exam, summary
+from unireason.evaluate.heldout import KINDS, evaluate, make_exam, make_grounding_exam, summary
 from unireason.metrics.boxes import mask_dice
 from unireason.model.files import BUILT_IN_CHECKPOINT, CARD, locate
 

@@ -51,8 +51,7 @@ def run_demo(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
     from unireason.data.frames import rule
     from unireason.engine.reasoner import load
-    from unireason.evaluate.card import KINDS
-    from unireason.evaluate.heldout import EXAM, evaluate, make_exam, summary
+    from unireason.evaluate.heldout import EXAM, KINDS, evaluate, make_exam, summary
     from unireason.model.files import locate, told
     from unireason.report.html import of_results, tell
 

@@ -1,17 +1,17 @@
-"""``unireason train``: make and tune checkpoints; one file a kind of training."""
+"""``unireason train``: tune checkpoints."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from unireason.core.errors import FormatError, UniReasonError, keeping
 from unireason.core.store import json_text
@@ -20,113 +20,45 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from unireason.core.types import Scored
-    from unireason.evaluate.card import Training
-    from unireason.train.course import TrainWatcher
 
 
-# --- ``unireason train``: make and tune checkpoints; one file a kind of training.
+TRAINERS = {
+    "sft": (
+        "fine-tune on grounded reasoning",
+        "Supervised fine-tuning (SFT) on grounded reasoning. Started again, it continues where it stopped.",
+    ),
+    "grpo": (
+        "reinforce right answers on grounded rollouts",
+        "Group-relative policy optimisation (GRPO) on grounded rollouts. Started again, it continues where it stopped.",
+    ),
+}
+MOVED = {
+    kind: f"python -m recipes.phantom {now}, in the source tree"
+    for kind, now in {"phantom": "base", "lessons": "lessons", "card": "card"}.items()
+}
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command and its kinds to an ``argparse`` subparsers object; each kind sets ``run``."""
     parser: argparse.ArgumentParser = subparsers.add_parser("train", help="train a model", description="Train a model.")
     below = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    for add in (add_phantom, add_lessons, add_sft, add_grpo, add_card):
-        add(below)
+    for kind, (brief, description) in TRAINERS.items():
+        trainer = below.add_parser(kind, help=brief, description=description)
+        add_arguments(trainer)
+        trainer.set_defaults(run=run)
+    for kind, place in MOVED.items():  # "+" lets the old options pass, so that they reach the sentence
+        gone = below.add_parser(kind, description=f"Moved: {place}.", add_help=False, prefix_chars="+")
+        gone.add_argument("old", nargs="*", help=argparse.SUPPRESS)
+        gone.set_defaults(run=run)
 
 
-# --- ``unireason train lessons``: the base model's lessons as a data set, to be mixed into later training.
+def run(args: argparse.Namespace) -> int:
+    """Run the command; 0 when the checkpoint is written."""
+    if args.what in MOVED:
+        raise FormatError(f"'unireason train {args.what}' has moved", MOVED[args.what])
+    from unireason.train.config_file import KINDS
 
-
-def add_lessons(subparsers: Any) -> None:
-    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
-    parser = subparsers.add_parser(
-        "lessons",
-        help="the base model's lessons as a data set",
-        description="Questions of the base of the built-in checkpoint about the patients of a phantom data set. Train on both folders, "
-        "and the model keeps what the base has learned.",
-    )
-    parser.add_argument("data", metavar="DATA", type=Path, help="data set made by: unireason data build phantom")
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the new data set")
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="draws questions and wordings (default 0)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(run=run_lessons)
-
-
-def run_lessons(args: argparse.Namespace) -> int:
-    """Run the command; 0 when the data set is written."""
-    from unireason.data.dataset import Dataset
-    from unireason.train.base.rehearsal import rehearse
-
-    from .ask import bar
-
-    dataset = Dataset.open(args.data)
-    total = int(dataset.manifest.get("counts", {}).get("cases", 0))
-    with bar("cases", total, quiet=args.quiet) as progress:
-        made = rehearse(dataset, args.out, seed=args.seed, progress=progress)
-    from unireason.report.html import plural
-
-    print(f"wrote {plural(made.manifest['counts']['samples'], 'sample')} to {args.out}")
-    return 0
-
-
-# --- ``unireason train card``: measure a checkpoint and write its card.
-
-
-def add_card(subparsers: Any) -> None:
-    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
-    parser = subparsers.add_parser(
-        "card",
-        help="measure a checkpoint on held-out phantoms and write its card",
-        description="Build an examination of phantom patients, ask it, write card.json, README.md and curves.png.",
-        epilog="Research only, not a medical device.",
-    )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="phantom (built in) or a checkpoint folder")
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where to write; often the checkpoint's folder")
-    parser.add_argument("--base", metavar="RUN", type=Path, help="run folder of its base model")
-    parser.add_argument("--sft", metavar="RUN", type=Path, help="run folder of its supervised fine-tuning")
-    parser.add_argument("--grpo", metavar="RUN", type=Path, help="run folder of its policy optimisation")
-    parser.add_argument("--questions", metavar="N", type=int, default=600, help="questions of each kind (default 600)")
-    parser.add_argument("--seed", metavar="S", type=int, help="examination (default: the one of the shipped card)")
-    parser.add_argument("--json", action="store_true", help="print the card as one JSON object")
-    parser.set_defaults(run=run_card)
-
-
-def run_card(args: argparse.Namespace) -> int:
-    """Run the command; 0 when the card is written."""
-    from unireason.evaluate.card import CURVES, SEED, write_card
-    from unireason.report.plots import write_curves
-
-    from .ask import bar
-
-    folders = {"phantom": args.base, "sft": args.sft, "grpo": args.grpo}
-    training = [_training(name, folder) for name, folder in folders.items() if folder is not None]
-    if training:
-        write_curves([line for run in training for line in run.lines], args.out / CURVES)
-    seed = SEED if args.seed is None else args.seed
-    with bar("questions", 3 * args.questions, quiet=args.json) as progress:
-        card = write_card(args.checkpoint, args.out, questions=args.questions, seed=seed, training=training, progress=progress)
-    print(card.read_text(encoding="utf-8").strip() if args.json else f"wrote {card}")
-    return 0
-
-
-def _training(name: str, folder: Path) -> Training:
-    """What the folder of a run tells."""
-    from unireason.evaluate.card import Training
-    from unireason.train import log
-
-    try:
-        table = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        settings = table["settings"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"'{folder}' is no folder of a run ({error!r})", "run.json and log.jsonl in it") from error
-    return Training(name, settings, log.read(folder))
-
-
-# --- What the trainers share: their arguments, and a run from its settings to its last line.
-
-
-S = TypeVar("S")
+    return carry_out(args, KINDS[args.what], f"unireason.train.{args.what}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -146,112 +78,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
-def carry_out(args: argparse.Namespace, kind: type[S], train: Callable[[S, TrainWatcher], Path]) -> int:
-    """Read the settings, train, and say what came out."""
+def carry_out(args: argparse.Namespace, kind: type[Any], trainer: str) -> int:
+    """Read the settings, train by the module of that name, which is imported when it is needed, and say what came out."""
     from unireason.train.config_file import read, to_toml
 
     settings = read(args.config, kind, args.overrides)
     if args.dry_run:
         print(to_toml(settings), end="")
         return 0
-    _refuse_taken(args.out)
-
+    # A run must not scatter its files over a data set, whose check would fail for them, or over a checkpoint.
+    for name, what in (("manifest.json", "a data set"), ("config.json", "a checkpoint")):
+        if (args.out / name).exists():
+            raise FormatError(f"'{args.out}' holds {what}", "a new folder, or that of the same run", "choose another --out")
     with (
         keeping("the same command goes on from the last saved state"),
         TrainTerminal(args.out, quiet=args.quiet, as_json=args.json) as watch,
     ):
-        checkpoint = train(settings, watch)
+        checkpoint = import_module(trainer).train(settings, args.out, watch)
     watch.summary(checkpoint)
     return 0
 
 
-def _refuse_taken(out: Path) -> None:
-    """A run must not scatter its files over a data set, whose check would fail for them, or over a checkpoint."""
-    for name, what in (("manifest.json", "a data set"), ("config.json", "a checkpoint")):
-        if (out / name).exists():
-            raise FormatError(f"'{out}' holds {what}", "a new folder, or that of the same run", "choose another --out")
-
-
-# --- ``unireason train sft``: supervised fine-tuning on grounded reasoning.
-
-
-def add_sft(subparsers: Any) -> None:
-    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
-    parser = subparsers.add_parser(
-        "sft",
-        help="fine-tune on grounded reasoning",
-        description="Supervised fine-tuning (SFT) on grounded reasoning. Started again, it continues where it stopped.",
-    )
-    add_arguments(parser)
-    parser.set_defaults(run=run_sft)
-
-
-def run_sft(args: argparse.Namespace) -> int:
-    """Run the command; 0 when the checkpoint is written."""
-    from unireason.train.config import Sft
-
-    def start(settings: Sft, watch: TrainWatcher) -> Path:
-        from unireason.train.sft import train
-
-        return train(settings, args.out, watch)
-
-    return carry_out(args, Sft, start)
-
-
-# --- ``unireason train grpo``: group-relative policy optimisation on grounded rollouts.
-
-
-def add_grpo(subparsers: Any) -> None:
-    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
-    parser = subparsers.add_parser(
-        "grpo",
-        help="reinforce right answers on grounded rollouts",
-        description="Group-relative policy optimisation (GRPO) on grounded rollouts. Started again, it continues where it stopped.",
-    )
-    add_arguments(parser)
-    parser.set_defaults(run=run_grpo)
-
-
-def run_grpo(args: argparse.Namespace) -> int:
-    """Run the command; 0 when the checkpoint is written."""
-    from unireason.train.config import Grpo
-
-    def start(settings: Grpo, watch: TrainWatcher) -> Path:
-        from unireason.train.grpo import train
-
-        return train(settings, args.out, watch)
-
-    return carry_out(args, Grpo, start)
-
-
-# --- ``unireason train phantom``: make the base of the built-in checkpoint.
-
-
-def add_phantom(subparsers: Any) -> None:
-    """Add the kind to an ``argparse`` subparsers object; it sets ``run``."""
-    parser = subparsers.add_parser(
-        "phantom",
-        help="make the base of the built-in checkpoint from nothing",
-        description="Cohort, vision tower, option drill, joint 2D and 3D grounded SFT. Started again, it continues where it stopped.",
-    )
-    add_arguments(parser)
-    parser.set_defaults(run=run_phantom)
-
-
-def run_phantom(args: argparse.Namespace) -> int:
-    """Run the command; 0 when the checkpoint is written."""
-    from unireason.train.base.recipe import Base
-
-    def start(settings: Base, watch: TrainWatcher) -> Path:
-        from unireason.train.base.making import train
-
-        return train(settings, args.out, watch)
-
-    return carry_out(args, Base, start)
-
-
-# --- What a person sees of a run: a bar with the numbers that matter, curves after each evaluation, pages of rollouts, the way
-# on.
+# --- What a person sees of a run: a bar with the numbers that matter, curves after each evaluation, pages of rollouts, the way on.
 
 
 SHOWN = ("reward", "crop_rate", "loss", "tokens_right", "eval_accuracy")

@@ -35,6 +35,7 @@ from unireason.engine.reasoner import Question, Reasoner
 from unireason.metrics.statistics import over_patients, too_few, wilson
 from unireason.rewards.outcome import looks_iou
 
+KINDS: tuple[tuple[str, Kind], ...] = (("2d", "image"), ("3d", "volume"))
 EXAM = "unireason-exam"  # what temporary folders of examinations are called
 PATIENTS_A_QUESTION = 0.6  # an image gives two to three questions, a volume three; some families are rare
 LEAST_PATIENTS = 16  # wrong options are lent by other patients

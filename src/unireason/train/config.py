@@ -1,24 +1,29 @@
-"""Settings that every trainer shares. Every field has a default except what only the user can know.
+"""Settings of the trainers. Every field has a default except what only the user can know.
 
-Tables of a TOML file have the names of these fields; unknown keys fail (``load.read``).
+Tables of a TOML file have the names of these fields; unknown keys fail (``config_file.read``). The reference page of run files is made from
+these classes and their docstrings.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import Any, Literal
 
 from unireason.core.errors import FormatError
 
-# --- Settings that every trainer shares. Every field has a default except what only the user can know.
-
 
 @dataclass(frozen=True, slots=True)
 class Lora:
     """Low-rank adapters instead of tuning the language model itself.
+
+    Attributes:
+        rank: Rank of the adapters; 0 tunes the weights themselves.
+        alpha: Scale; the update is multiplied by alpha / rank.
+        dropout: Dropout in front of the adapters, in [0, 1).
+        targets: Names of the linear layers of the language model that get an adapter.
 
     Source: LoRA, arXiv 2106.09685.
     """
@@ -31,7 +36,25 @@ class Lora:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What is trained."""
+    """What is trained.
+
+    Attributes:
+        start: "phantom", a checkpoint folder or a hub id; weights, tokenizer, image processor and profile come from there.
+        profile: Prompt profile for questions with options and open questions: "" takes the checkpoint's own, else a built-in name or a
+            TOML file.
+        grounding: The same for implicit grounding questions, whose built-in profile is "umrg".
+        crops: What a look shows, in place of what the profile says: "model" the region of the model frame, "native" the same region of
+            full-resolution pixels (read from the source in every step), "none" nothing; "" keeps it. The trained checkpoint's profile
+            says it too, so that it is asked as it was trained.
+        phrases: Tokens added for the most frequent phrases of the training texts before training starts; 0 keeps the tokenizer. For small
+            models only.
+        tower: True trains the vision tower.
+        projector: True trains the multimodal projector (the tower's merger).
+        language: True trains the language model and its output layer; with LoRA only its adapters.
+        lora: Adapters.
+        checkpointing: True recomputes activations layer by layer in the backward pass: less memory, a quarter more time.
+        precision: "bf16" computes matrix products in bfloat16 over float32 weights, "fp32" everything in float32.
+    """
 
     start: str
     profile: str = ""
@@ -48,7 +71,20 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What is learned from."""
+    """What is learned from.
+
+    Attributes:
+        folders: Data sets made by ``unireason data build`` or ``unireason data import``.
+        roots: Where the source of each lies now (the volumes of a release), in the order of ``folders``; () for those that know it
+            themselves.
+        split: Split to train on.
+        validation: Split for evaluation during training.
+        tasks: Which samples: "choice" (options), "open" (no options) and "umrg" (implicit grounding).
+        looks: False leaves boxes, and with them crops, out of the reasoning: the same text without grounding, to compare with.
+        images: Share of 2D samples in every step, in [0, 1]; -1 takes the shares of the data.
+        cases: Cases at most of each split; 0 for all. For quick looks.
+        skip: Share of cases that may turn out unreadable before the run stops.
+    """
 
     folders: tuple[str, ...]
     roots: tuple[str, ...] = ()
@@ -63,7 +99,18 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Optim:
-    """How weights are stepped."""
+    """How weights are stepped.
+
+    Attributes:
+        rate: Peak learning rate.
+        matrices: "adamw" for all weights; "muon" steps the matrices of the language model's layers by Muon and the rest by AdamW.
+        betas: AdamW's decay rates.
+        decay: Weight decay.
+        clip: Largest norm of the gradient over all trained weights; 0 for no limit.
+        warmup: Share of the steps in which the rate rises linearly.
+        schedule: What follows: "cosine" falls to ``floor``, "constant" stays.
+        floor: Last rate as a share of the peak.
+    """
 
     rate: float = 1e-5
     matrices: Literal["adamw", "muon"] = "adamw"
@@ -77,7 +124,12 @@ class Optim:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """Prepared pictures, and visual features of a frozen tower, on disk."""
+    """Prepared pictures, and visual features of a frozen tower, on disk.
+
+    Attributes:
+        folder: Where; "" for a folder inside the run folder, "off" for none. It can be shared by runs and processes.
+        gigabytes: Bound; the entries that were not used for the longest time go first.
+    """
 
     folder: str = ""
     gigabytes: float = 20.0
@@ -85,7 +137,21 @@ class Cache:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How long, how often, how many processes."""
+    """How long, how often, how many processes.
+
+    Attributes:
+        seed: Seed of order, shuffling and sampling.
+        epochs: Passes over the data; used when ``steps`` is 0.
+        steps: Optimiser steps; 0 lets ``epochs`` decide.
+        save_every: Steps between saved states, from which a killed run continues.
+        eval_every: Steps between evaluations; 0 for the end only.
+        eval_samples: Validation samples an evaluation uses, always the same; 0 for none.
+        tokens: Tokens at most that go through the network at once (a longer single prompt still goes alone).
+        threads: Torch threads on a CPU; 0 chooses.
+        sharding: "auto" keeps whole weights in every process when there is one process or LoRA, and shards them (FSDP) otherwise;
+            "none" and "fsdp" decide.
+        device: Torch device; "" takes the GPU of the process where there is one.
+    """
 
     seed: int = 0
     epochs: float = 1.0
@@ -133,7 +199,16 @@ class Sft:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """How the policy is sampled."""
+    """How the policy is sampled.
+
+    Attributes:
+        prompts: Questions a step over all processes.
+        samples: Responses a question (the group).
+        temperature: Sampling temperature.
+        top_p: Nucleus.
+        max_new_tokens: Sampled tokens at most a response; 0 takes the profile's.
+        rows: Responses generated together at most.
+    """
 
     prompts: int = 128
     samples: int = 16
@@ -145,7 +220,22 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """What a response earns."""
+    """What a response earns.
+
+    Attributes:
+        answer: Weight of the right answer.
+        form: Weight of the format.
+        must_look: True if the format asks for at least one executed look (questions with a grounded reasoning only).
+        spatial: Mode of the spatial reward for implicit grounding questions.
+        mask: Share of that reward, in [0, 1], that the Dice of a mask takes over: a frozen expert outlines the answer's box and points. 1
+            leaves nothing but the mask. Needs the source of the data set; an imported release brings its masks, and its questions without
+            one keep the spatial reward alone. Risk: the policy learns the expert's weaknesses.
+        evidence: Weight of the evidence contrast: right answers earn it only if the same trajectory with random low-overlap regions in
+            place of what it looked at does not lead to them. 0 is off. Risk: teaches the model to distrust what it sees elsewhere, and
+            costs one more generation a right response.
+        looks: Bonus of a response with an executed look. 0 is off. Risk: looks for their own sake.
+        length: Taken off for every 100 sampled tokens. 0 is off. Risk: reasoning that is cut short.
+    """
 
     answer: float = 0.8
     form: float = 0.2
@@ -159,7 +249,12 @@ class Reward:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """The frozen expert that makes masks where ``reward.mask`` is above 0."""
+    """The frozen expert that makes masks where ``reward.mask`` is above 0.
+
+    Attributes:
+        expert: Its name, as in ``unireason segment``.
+        weights: Its weights, a folder or hub id; "" for "classical", which has none.
+    """
 
     expert: str = "classical"
     weights: str = ""
@@ -167,7 +262,19 @@ class Outline:
 
 @dataclass(frozen=True, slots=True)
 class PolicySettings:
-    """The objective."""
+    """The objective.
+
+    Attributes:
+        clip_low: How far the probability ratio may fall below 1 before the gradient stops.
+        clip_high: The same above 1.
+        kl: Weight of the divergence from the frozen reference (the start of the run); 0 needs no reference.
+        scale: "group" divides advantages by the group's standard deviation, "none" leaves them (unbiased).
+        average: How token losses become one number: "token" is the mean over all tokens of the mini-batch, "response" the mean over
+            responses of their mean, "constant" the sum over ``max_new_tokens`` x responses (unbiased).
+        updates: Optimiser steps a batch of rollouts makes in one pass (mini-batches).
+        passes: Passes over a batch of rollouts.
+        truncated: Responses that were cut off by the token budget are scored as they are ("score") or left out of the loss ("mask").
+    """
 
     clip_low: float = 0.2
     clip_high: float = 0.2
@@ -251,11 +358,35 @@ class Planned:
     shared: float = 1.0
 
 
-# --- What the numbers of a run may be. Types are checked where they are read (``load``).
+# --- What the values of a run may be. Types are checked where they are read (``config_file``).
 
 
 TASKS = ("choice", "open", "umrg")
-_MAX_ROUND = 1_000_000
+_LEAST = {
+    0: "model.lora.rank data.cases run.seed run.steps run.eval_every run.eval_samples run.threads rollout.max_new_tokens traces_every",
+    1: "run.save_every run.tokens rollout.prompts rollout.rows policy.updates policy.passes samples together "
+    "plan.samples plan.slices plan.text plan.response",
+    2: "rollout.samples",
+}
+"""Settings by their smallest whole number; those of tables that a run does not have are passed over."""
+_RANGES: tuple[tuple[Callable[[float], bool], str, str], ...] = (
+    (lambda v: v > 0, "above 0", "model.lora.alpha optim.rate cache.gigabytes run.epochs rollout.temperature"),
+    (
+        lambda v: v >= 0,
+        "at least 0",
+        "optim.decay reward.answer reward.form reward.evidence reward.looks reward.length policy.kl sigma",
+    ),
+    (lambda v: v >= 0, "at least 0; 0 is no limit", "optim.clip"),
+    (lambda v: v >= 1, "at least 1", "plan.shared"),
+    (lambda v: 0 <= v <= 1_000_000, "at least 0", "plan.crops plan.volume_crops plan.crop_tokens"),
+    (lambda v: 0 <= v <= 1, "a share from 0 to 1", "data.skip optim.warmup optim.floor reward.mask plan.images"),
+    (lambda v: v == -1 or 0 <= v <= 1, "a share from 0 to 1, or -1", "data.images"),
+    (lambda v: 0 <= v < 1, "from 0 to below 1", "model.lora.dropout"),
+    (lambda v: 0 <= v < 1, "two numbers from 0 to below 1", "optim.betas"),
+    (lambda v: 0 < v < 1, "between 0 and 1", "policy.clip_low policy.clip_high"),
+    (lambda v: 0 < v <= 1, "above 0, at most 1", "rollout.top_p"),
+    (lambda v: 1 <= v <= 1 << 14, "two numbers of pixels, height and width", "plan.image_size plan.slice_size"),
+)
 
 
 @singledispatch
@@ -263,32 +394,27 @@ def check(settings: Any) -> None:
     """Check the values of settings, and how they fit together."""
 
 
-@check.register
-def _lora(lora: Lora) -> None:
-    _least("model.lora.rank", lora.rank, 0)
-    _within("model.lora.alpha", lora.alpha, lambda v: v > 0, "above 0")
-    _within("model.lora.dropout", lora.dropout, lambda v: 0 <= v < 1, "from 0 to below 1")
-    if lora.rank and not (lora.targets and all(lora.targets)):
-        raise FormatError(f"model.lora.targets is {list(lora.targets)}", "the names of one or more layers")
-
-
-@check.register
-def _model(model: Model) -> None:
+@check.register(Sft)
+@check.register(Grpo)
+def _run_settings(settings: Sft | Grpo) -> None:
+    _check_numbers(settings)
+    model, lora, data = settings.model, settings.model.lora, settings.data
+    if lora.rank and settings.run.sharding == "fsdp":
+        raise FormatError(
+            'run.sharding is "fsdp" and model.lora.rank above 0', '"auto" or "none"', "whole weights fit: they are frozen"
+        )
     if not model.start:
         raise FormatError("model.start is empty", "'phantom', a checkpoint folder or a hub id")
-    check(model.lora)
+    if lora.rank and not (lora.targets and all(lora.targets)):
+        raise FormatError(f"model.lora.targets is {list(lora.targets)}", "the names of one or more layers")
     if not (model.tower or model.projector or model.language):
         raise FormatError("tower, projector and language of model are all false", "true for at least one", "nothing would learn")
-    if model.lora.rank and not model.language:
+    if lora.rank and not model.language:
         raise FormatError("model.lora.rank is above 0 and model.language is false", "true", "adapters sit in the language model")
-    if model.lora.rank and model.phrases:
+    if lora.rank and model.phrases:
         raise FormatError(
             "model.phrases is above 0 with adapters", "0", "new tokens have embeddings, which adapters do not train"
         )
-
-
-@check.register
-def _data(data: Data) -> None:
     if not data.folders or not all(data.folders):
         raise FormatError(f"data.folders is {list(data.folders)}", "one or more folders made by 'unireason data build'")
     if data.roots and len(data.roots) != len(data.folders):
@@ -296,128 +422,49 @@ def _data(data: Data) -> None:
     for name in ("split", "validation"):
         if not getattr(data, name):
             raise FormatError(f"data.{name} is empty", "the name of a split, such as 'train'")
-    unknown = [task for task in data.tasks if task not in TASKS]
-    if unknown or not data.tasks:
+    if not data.tasks or not set(data.tasks) <= set(TASKS):
         raise FormatError(f"data.tasks is {list(data.tasks)}", f"one or more of: {', '.join(TASKS)}")
     if len(set(data.tasks)) != len(data.tasks):
         raise FormatError(f"data.tasks is {list(data.tasks)}", "every task once")
-    _within("data.images", data.images, lambda v: v == -1 or 0 <= v <= 1, "a share from 0 to 1, or -1")
-    _least("data.cases", data.cases, 0)
-    _within("data.skip", data.skip, lambda v: 0 <= v <= 1, "a share from 0 to 1")
-
-
-@check.register
-def _optim(optim: Optim) -> None:
-    _within("optim.rate", optim.rate, lambda v: v > 0, "above 0")
-    for beta in optim.betas:
-        _within("optim.betas", beta, lambda v: 0 <= v < 1, "two numbers from 0 to below 1")
-    _within("optim.decay", optim.decay, lambda v: v >= 0, "at least 0")
-    _within("optim.clip", optim.clip, lambda v: v >= 0, "at least 0; 0 is no limit")
-    _within("optim.warmup", optim.warmup, lambda v: 0 <= v <= 1, "a share from 0 to 1")
-    _within("optim.floor", optim.floor, lambda v: 0 <= v <= 1, "a share from 0 to 1")
-
-
-@check.register
-def _cache(cache: Cache) -> None:
-    _within("cache.gigabytes", cache.gigabytes, lambda v: v > 0, "above 0")
-
-
-@check.register
-def _run(run: Run) -> None:
-    for name, least in (("seed", 0), ("steps", 0), ("save_every", 1), ("eval_every", 0), ("eval_samples", 0), ("threads", 0)):
-        _least(f"run.{name}", getattr(run, name), least)
-    _least("run.tokens", run.tokens, 1)
-    _within("run.epochs", run.epochs, lambda v: v > 0, "above 0")
-
-
-@check.register
-def _rollout(rollout: Rollout) -> None:
-    _least("rollout.prompts", rollout.prompts, 1)
-    _least("rollout.samples", rollout.samples, 2)
-    _within("rollout.temperature", rollout.temperature, lambda v: v > 0, "above 0")
-    _within("rollout.top_p", rollout.top_p, lambda v: 0 < v <= 1, "above 0, at most 1")
-    _least("rollout.max_new_tokens", rollout.max_new_tokens, 0)
-    _least("rollout.rows", rollout.rows, 1)
-
-
-@check.register
-def _reward(reward: Reward) -> None:
-    for name in ("answer", "form", "evidence", "looks", "length"):
-        _within(f"reward.{name}", getattr(reward, name), lambda v: v >= 0, "at least 0")
-    _within("reward.mask", reward.mask, lambda v: 0 <= v <= 1, "a share from 0 to 1")
-    if reward.answer == reward.form == 0:
-        raise FormatError("reward.answer and reward.form are both 0", "a weight above 0", "nothing would be reinforced")
-
-
-@check.register
-def _outline(outline: Outline) -> None:
-    if not outline.expert:
-        raise FormatError("outline.expert is empty", "the name of an expert, such as 'classical'")
-
-
-@check.register
-def _policy(policy: PolicySettings) -> None:
-    _within("policy.clip_low", policy.clip_low, lambda v: 0 < v < 1, "between 0 and 1")
-    _within("policy.clip_high", policy.clip_high, lambda v: 0 < v < 1, "between 0 and 1")
-    _within("policy.kl", policy.kl, lambda v: v >= 0, "at least 0")
-    _least("policy.updates", policy.updates, 1)
-    _least("policy.passes", policy.passes, 1)
-
-
-@check.register
-def _sft(sft: Sft) -> None:
-    _sharding(sft.model, sft.run)
-    for part in (sft.model, sft.data, sft.optim, sft.run, sft.cache):
-        check(part)
-    _least("samples", sft.samples, 1)
-    _least("together", sft.together, 1)
-    _within("sigma", sft.sigma, lambda v: v >= 0, "at least 0")
-
-
-@check.register
-def _grpo(grpo: Grpo) -> None:
-    _sharding(grpo.model, grpo.run)
-    for part in (grpo.model, grpo.data, grpo.optim, grpo.run, grpo.cache, grpo.rollout, grpo.reward, grpo.outline, grpo.policy):
-        check(part)
-    _least("traces_every", grpo.traces_every, 0)
-    if grpo.model.lora.dropout:
-        raise FormatError(
-            f"model.lora.dropout is {grpo.model.lora.dropout}", "0", "the policy that is updated must be the one that was sampled"
-        )
-    if grpo.policy.updates > grpo.rollout.prompts:
-        raise FormatError(
-            f"policy.updates is {grpo.policy.updates}",
-            f"at most rollout.prompts, {grpo.rollout.prompts}",
-            "a mini-batch has whole groups",
-        )
+    if isinstance(settings, Grpo):
+        if settings.reward.answer == settings.reward.form == 0:
+            raise FormatError("reward.answer and reward.form are both 0", "a weight above 0", "nothing would be reinforced")
+        if not settings.outline.expert:
+            raise FormatError("outline.expert is empty", "the name of an expert, such as 'classical'")
+        if lora.dropout:
+            raise FormatError(
+                f"model.lora.dropout is {lora.dropout}", "0", "the policy that is updated must be the one that was sampled"
+            )
+        if settings.policy.updates > settings.rollout.prompts:
+            raise FormatError(
+                f"policy.updates is {settings.policy.updates}",
+                f"at most rollout.prompts, {settings.rollout.prompts}",
+                "a mini-batch has whole groups",
+            )
 
 
 @check.register
 def _planned(plan: Planned) -> None:
-    _least("plan.samples", plan.samples, 1)
-    _within("plan.images", plan.images, lambda v: 0 <= v <= 1, "a share from 0 to 1")
-    for name in ("image_size", "slice_size"):
-        for side in getattr(plan, name):
-            _within(f"plan.{name}", side, lambda v: 1 <= v <= 1 << 14, "two numbers of pixels, height and width")
-    for name in ("slices", "text", "response"):
-        _least(f"plan.{name}", getattr(plan, name), 1)
-    for name in ("crops", "volume_crops", "crop_tokens"):
-        _within(f"plan.{name}", getattr(plan, name), lambda v: 0 <= v <= _MAX_ROUND, "at least 0")
-    _within("plan.shared", plan.shared, lambda v: v >= 1, "at least 1")
+    _check_numbers(plan)
 
 
-def _sharding(model: Model, run: Run) -> None:
-    if model.lora.rank and run.sharding == "fsdp":
-        raise FormatError(
-            'run.sharding is "fsdp" and model.lora.rank above 0', '"auto" or "none"', "whole weights fit: they are frozen"
-        )
+def _check_numbers(settings: Any) -> None:
+    within = "plan." if isinstance(settings, Planned) else ""
 
+    def values(names: str) -> Iterator[tuple[str, float]]:
+        for name in names.split():
+            if name.startswith("plan.") != bool(within):
+                continue
+            found = settings
+            for key in name.removeprefix(within).split("."):
+                found = getattr(found, key, None)
+            yield from ((name, value) for value in (found if isinstance(found, tuple) else (found,)) if value is not None)
 
-def _least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise FormatError(f"{name} is {value}", f"a whole number from {least}")
-
-
-def _within(name: str, value: float, fits: Callable[[float], bool], expected: str) -> None:
-    if not (math.isfinite(value) and fits(value)):
-        raise FormatError(f"{name} is {value}", expected)
+    for least, names in _LEAST.items():
+        for name, value in values(names):
+            if value < least:
+                raise FormatError(f"{name} is {value}", f"a whole number from {least}")
+    for fits, expected, names in _RANGES:
+        for name, value in values(names):
+            if not (math.isfinite(value) and fits(value)):
+                raise FormatError(f"{name} is {value}", expected)

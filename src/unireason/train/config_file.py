@@ -47,7 +47,7 @@ def read(path: str | Path | None, kind: type[T], overrides: Sequence[str] = ()) 
             value has the wrong type or range.
     """
     wanted = kind.__name__.lower()
-    table = _with({KIND: wanted}, overrides) if path is None else read_table(path, overrides)
+    table = _put({KIND: wanted}, overrides) if path is None else read_table(path, overrides)
     named = table.pop(KIND, None)
     if named != wanted:
         file = "the run" if path is None else Path(path).name
@@ -95,14 +95,7 @@ def read_table(path: str | Path, overrides: Sequence[str] = ()) -> Table:
         table = _toml(raw.decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise FormatError(f"{place.name} cannot be read: {error}", "a TOML file") from error
-    return _with(table, overrides)
-
-
-def _with(table: Table, overrides: Sequence[str]) -> Table:
-    """A table with overrides put in."""
-    for override in overrides:
-        _put(table, override)
-    return table
+    return _put(table, overrides)
 
 
 def build(kind: type[T], table: Mapping[str, Any], *, within: str = "") -> T:
@@ -149,25 +142,23 @@ def _toml(text: str) -> Table:
     return tomllib.loads(text)
 
 
-def _put(table: Table, override: str) -> None:
-    """Put ``"a.b=value"`` into a table."""
-    name, equals, text = override.partition("=")
-    keys = name.strip().split(".")
-    if not equals or not all(keys):
-        raise FormatError(f"the override {override!r}", "a name, = and a value, such as optim.rate=1e-5")
-    for number, key in enumerate(keys[:-1], start=1):
-        table = table.setdefault(key, {})
-        if not isinstance(table, dict):
-            raise FormatError(f"the override {override!r}", f"a table; {'.'.join(keys[:number])} is a value")
-    table[keys[-1]] = _value(text.strip())
-
-
-def _value(text: str) -> Any:
-    try:
-        parsed = _toml(f"value = {text}")
-    except (ValueError, RecursionError):
-        return text
-    return parsed["value"] if len(parsed) == 1 else text
+def _put(table: Table, overrides: Sequence[str]) -> Table:
+    """A table with overrides, each ``"a.b=value"``, put in; what is no TOML value is a text."""
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        keys, text, below = name.strip().split("."), text.strip(), table
+        if not equals or not all(keys):
+            raise FormatError(f"the override {override!r}", "a name, = and a value, such as optim.rate=1e-5")
+        for number, key in enumerate(keys[:-1], start=1):
+            below = below.setdefault(key, {})
+            if not isinstance(below, dict):
+                raise FormatError(f"the override {override!r}", f"a table; {'.'.join(keys[:number])} is a value")
+        try:
+            parsed = _toml(f"value = {text}")
+        except (ValueError, RecursionError):
+            parsed = {}
+        below[keys[-1]] = parsed["value"] if len(parsed) == 1 else text
+    return table
 
 
 def _hints(kind: type) -> dict[str, Any]:

@@ -20,9 +20,8 @@ from unireason.core.types import Stack
 from unireason.data.frames import FrameRule, rule
 from unireason.engine.reasoner import set_threads
 from unireason.grounding.profile import load_profile
-from unireason.model import adapters, files, scratch, vision
+from unireason.model import adapters, files, vision, vocabulary
 from unireason.model import adapters as parts
-from unireason.model import scratch as vocabulary
 from unireason.model.checkpoint import Checkpoint, load
 from unireason.model.files import whole
 from unireason.model.save import save
@@ -192,7 +191,7 @@ def give_back() -> bool:
         return False
 
 
-# --- What every trainer starts with: checkpoint, trained parts, processes, optimisers, data and the folder of the run.
+# --- The policy in training with all that belongs to it.
 
 
 _FEATURE_MEMORY = 1 << 30
@@ -379,7 +378,7 @@ class Learner:
 
     def smoothing(self, sigma: float) -> NumberSmoothing:
         """Number smoothing for the checkpoint's tokenizer."""
-        ids = scratch.number_ids(self.checkpoint.tokenizer)
+        ids = vocabulary.number_ids(self.checkpoint.tokenizer)
         if None in ids or len(set(ids)) < len(ids):
             raise FormatError("sigma is above 0 and the tokenizer splits whole numbers", "sigma = 0")
         return NumberSmoothing(ids, self.checkpoint.network.get_output_embeddings().weight.shape[0], sigma=sigma)

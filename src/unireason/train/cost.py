@@ -186,7 +186,7 @@ PUBLISHED: Mapping[str, tuple[Language, Vision]] = {
 Source: Qwen2.5-VL, arXiv 2502.13923, table 1; UniReason-Med, arXiv 2606.11740, and Lingshu, arXiv 2506.07044, are tuned from the 7B."""
 
 
-# --- What goes through the network in a step, in numbers: trees of a prefix and its rows, pictures and regions.
+# --- What goes through the network in a step.
 
 
 DELIMITERS = 2
@@ -247,45 +247,31 @@ def _tokens(tree: WorkloadTree) -> dict[str, float]:
 
 def workload(settings: Sft | Grpo, planned: Planned, vision: Vision) -> Workload:
     """The numbers of a run."""
+    grpo = settings if isinstance(settings, Grpo) else None
     samples = settings.rollout.prompts if isinstance(settings, Grpo) else settings.samples
+    shared = 1.0 if isinstance(settings, Grpo) else min(float(settings.together), planned.shared)
     images = planned.images if settings.data.images == -1 else settings.data.images
-    run = settings.run
-    steps = run.steps or max(1, -(-round(run.epochs * planned.samples) // samples))
-    kinds = (
-        (images, _pictures(1, planned.image_size, vision), planned.crops),
-        (1 - images, _pictures(planned.slices, planned.slice_size, vision), planned.volume_crops),
-    )
-    trees = [
-        _tree(settings, planned, share * samples, case, _crops(crops, planned, vision)) for share, case, crops in kinds if share
-    ]
-    shared = 1.0 if isinstance(settings, Grpo) else _shared(settings, planned)
-    cases = tuple((share * planned.samples / shared * case.count, case.tokens) for share, case, _ in kinds if share)
-    return Workload(tuple(trees), steps, steps * samples / planned.samples, samples, cases)
-
-
-def _shared(settings: Sft, planned: Planned) -> float:
-    return min(float(settings.together), planned.shared)
-
-
-def _tree(settings: Sft | Grpo, planned: Planned, samples: float, case: Pictures, crops: Pictures) -> WorkloadTree:
-    """Questions on one case share its pictures; responses to one question share all of the prompt."""
-    response = planned.response + crops.placed
-    if isinstance(settings, Grpo):
-        prefix = case.placed + planned.text
-        return WorkloadTree(samples, prefix, settings.rollout.samples, response, planned.response, case, crops)
-    shared = _shared(settings, planned)
-    return WorkloadTree(samples / shared, case.placed, shared, planned.text + response, planned.response, case, crops)
-
-
-def _pictures(count: int, size: tuple[int, int], vision: Vision) -> Pictures:
-    """Pictures of a size in pixels; sides are whole visual tokens, as in the model frame."""
-    side = vision.patch * vision.merge
-    tokens = max(1, round(size[0] / side)) * max(1, round(size[1] / side))
-    return Pictures(count, tokens * vision.merge**2, tokens)
-
-
-def _crops(count: float, planned: Planned, vision: Vision) -> Pictures:
-    return Pictures(count, planned.crop_tokens * vision.merge**2, planned.crop_tokens)
+    steps = settings.run.steps or max(1, -(-round(settings.run.epochs * planned.samples) // samples))
+    side, patches = vision.patch * vision.merge, vision.merge**2
+    trees, cases = [], []
+    for share, count, (height, width), cut in (
+        (images, 1, planned.image_size, planned.crops),
+        (1 - images, planned.slices, planned.slice_size, planned.volume_crops),
+    ):
+        if not share:
+            continue
+        # Sides are whole visual tokens, as in the model frame.
+        tokens = max(1, round(height / side)) * max(1, round(width / side))
+        case = Pictures(count, tokens * patches, tokens)
+        crops = Pictures(cut, planned.crop_tokens * patches, planned.crop_tokens)
+        response, held = planned.response + crops.placed, share * samples
+        if grpo:  # responses to one question share all of the prompt
+            prefix, rows, row = case.placed + planned.text, float(grpo.rollout.samples), response
+        else:  # questions on one case share its pictures
+            prefix, rows, row, held = case.placed, shared, planned.text + response, held / shared
+        trees.append(WorkloadTree(held, prefix, rows, row, planned.response, case, crops))
+        cases.append((share * planned.samples / shared * case.count, case.tokens))
+    return Workload(tuple(trees), steps, steps * samples / planned.samples, samples, tuple(cases))
 
 
 # --- Bytes of one device at the worst moment of a step.

@@ -39,11 +39,7 @@ class TrainWatcher(Protocol):
     """What a trainer tells while it goes on. Every process has one; only the main one should show anything."""
 
     def begun(self, facts: str) -> None:
-        """Called once when everything is loaded.
-
-        Args:
-            facts: Device, weights and samples, in words.
-        """
+        """Called once when everything is loaded, with device, weights and samples in words."""
 
     def step(self, stage: str, step: int, total: int, values: Mapping[str, float]) -> None:
         """Called after every optimiser step, when its line is in the log.
@@ -56,37 +52,16 @@ class TrainWatcher(Protocol):
         """
 
     def resumed(self, stage: str, step: int, total: int, remark: str) -> None:
-        """Called once if the run goes on from a saved state.
-
-        Args:
-            stage: What kind of step.
-            step: Steps that the state has done.
-            total: Steps in all.
-            remark: What a person should know, such as a jump of the learning rate; "" for nothing.
-        """
+        """Called once if the run goes on from a saved state; the remark says what a person should know, or is ""."""
 
     def skipped(self, case: str, reason: str) -> None:
-        """Called for a case that cannot be read and is left out.
-
-        Args:
-            case: Its identifier.
-            reason: Why, in words.
-        """
+        """Called for a case that cannot be read and is left out."""
 
     def traces(self, step: int, scored: Sequence[Scored]) -> None:
-        """Called with sample responses to look at, those of one group in a row.
-
-        Args:
-            step: The step whose rollouts they are.
-            scored: The responses; empty is allowed.
-        """
+        """Called with responses of a step to look at, those of one group in a row; none is allowed."""
 
     def done(self, checkpoint: Path) -> None:
-        """Called once at the end.
-
-        Args:
-            checkpoint: The folder of the finished checkpoint.
-        """
+        """Called once at the end, with the folder of the finished checkpoint."""
 
 
 class Silent:
@@ -167,7 +142,7 @@ def advance(optimizers: Sequence[torch.optim.Optimizer], *, rate: float, clip: f
     return norm
 
 
-# --- The course of a run in its folder: what it is, where it goes on, its log, its states, its best checkpoint.
+# --- The folder of a run.
 
 
 STOPPING = "the run ends behind this step and saves it; a second Ctrl-C ends it at once and loses the step"

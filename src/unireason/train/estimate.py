@@ -6,7 +6,7 @@ Formulas and assumptions: docs/explanation/planning.md.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -23,9 +23,8 @@ from unireason.grounding.profile import GROUNDING_FILE, PROFILE_FILE, Profile, l
 from unireason.model.files import BUILT_IN_CHECKPOINT, locate
 
 from . import cost
-from .cases import without_looks
 from .config import Grpo, Planned, Sft
-from .cost import CostShape, Workload, find, workload
+from .cost import CostShape, find, workload
 
 # --- Sizes of the data sets of a run where they are on disk: counts of all samples, lengths of some hundred.
 
@@ -69,10 +68,22 @@ def sizes(settings: Sft | Grpo, planned: Planned) -> Planned:
     found: dict[str, _Kind] = {"image": _Kind(), "volume": _Kind()}
     by_case: Counter[tuple[int, str]] = Counter()
     count, asking = _tokens(settings.model.start), _Asking.of(settings)
+    stage = "sft" if isinstance(settings, Sft) else "grpo"
     for number, folder in enumerate(settings.data.folders):
         dataset = Dataset.open(Path(folder).expanduser())
-        frames = _frames(dataset, settings.data.split)
-        for sample in _samples(dataset, settings):
+        frames = {}
+        for path in dataset.files("cases", settings.data.split):
+            for row in rows(path, "cases", ("id", "kind", "frame")):
+                width, height, depth = row["frame"]
+                frames[row["id"]] = Frame(width, height, depth, row["kind"])
+        for sample in dataset.samples(settings.data.split):
+            task = "umrg" if sample.task == "umrg" else "choice" if sample.question.options else "open"
+            if task not in settings.data.tasks or stage not in sample.stages:
+                continue
+            if not settings.data.looks:
+                from .cases import without_looks  # brings torch along
+
+                sample = without_looks(sample)
             kind = found[sample.kind]
             kind.samples += 1
             by_case[number, sample.case] += 1
@@ -87,24 +98,23 @@ def sizes(settings: Sft | Grpo, planned: Planned) -> Planned:
         )
     together = settings.together if isinstance(settings, Sft) else 1
     groups = sum(-(-n // together) for n in by_case.values())
-    return _planned(found, planned, total, total / groups)
 
+    def mean(values: list[float]) -> float:
+        return round(fmean(values), 2) if values else 0.0
 
-def _samples(dataset: Dataset, settings: Sft | Grpo) -> Iterator[SampleRecord]:
-    stage = "sft" if isinstance(settings, Sft) else "grpo"
-    for sample in dataset.samples(settings.data.split):
-        task = "umrg" if sample.task == "umrg" else "choice" if sample.question.options else "open"
-        if task in settings.data.tasks and stage in sample.stages:
-            yield sample if settings.data.looks else without_looks(sample)
-
-
-def _frames(dataset: Dataset, split: str) -> dict[str, Frame]:
-    out = {}
-    for path in dataset.files("cases", split):
-        for row in rows(path, "cases", ("id", "kind", "frame")):
-            width, height, depth = row["frame"]
-            out[row["id"]] = Frame(width, height, depth, row["kind"])
-    return out
+    image, volume = found["image"], found["volume"]
+    values: dict[str, object] = {"samples": total, "images": image.samples / total, "shared": total / groups}
+    weights = [(kind, kind.samples / total) for kind in (image, volume)]
+    values["text"] = sum(share * mean(kind.text) for kind, share in weights)
+    values["response"] = sum(share * mean(kind.response) for kind, share in weights)
+    values["crops"], values["volume_crops"] = mean(image.crops), mean(volume.crops)
+    values["crop_tokens"] = mean(image.crop_tokens + volume.crop_tokens)
+    for name, kind in (("image_size", image), ("slice_size", volume)):
+        if kind.frames:
+            values[name] = (round(fmean(f.height for f in kind.frames)), round(fmean(f.width for f in kind.frames)))
+    if volume.frames:
+        values["slices"] = round(fmean(f.depth for f in volume.frames))
+    return replace(planned, **values)  # type: ignore[arg-type]  # names and types are those of the class
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,26 +173,6 @@ def _tokens(start: str) -> Count:
     except Exception as error:  # the library raises bare exceptions
         raise ModelError(f"the tokenizer cannot be loaded: {error}", "tokenizer.json of a Qwen2.5-VL") from error
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
-
-
-def _planned(found: dict[str, _Kind], planned: Planned, total: int, shared: float) -> Planned:
-    image, volume = found["image"], found["volume"]
-
-    def mean(values: list[float]) -> float:
-        return round(fmean(values), 2) if values else 0.0
-
-    values: dict[str, object] = {"samples": total, "images": image.samples / total, "shared": shared}
-    weights = [(kind, kind.samples / total) for kind in (image, volume)]
-    values["text"] = sum(share * mean(kind.text) for kind, share in weights)
-    values["response"] = sum(share * mean(kind.response) for kind, share in weights)
-    values["crops"], values["volume_crops"] = mean(image.crops), mean(volume.crops)
-    values["crop_tokens"] = mean(image.crop_tokens + volume.crop_tokens)
-    for name, kind in (("image_size", image), ("slice_size", volume)):
-        if kind.frames:
-            values[name] = (round(fmean(f.height for f in kind.frames)), round(fmean(f.width for f in kind.frames)))
-    if volume.frames:
-        values["slices"] = round(fmean(f.depth for f in volume.frames))
-    return replace(planned, **values)  # type: ignore[arg-type]  # names and types are those of the class
 
 
 # --- What a run is planned for: how fast a device multiplies, how much it holds, how fast it reads it.
@@ -247,7 +237,7 @@ def machine(name: str, count: int, *, teraflops: float = 0.0, gigabytes: float =
     return replace(base, name=name, count=count, **rates, **holds, **flows)
 
 
-# --- The whole estimate of a run: tokens, operations, hours and bytes, from its settings alone.
+# --- The estimate itself.
 
 
 _FEATURE_BYTES = 2
@@ -304,115 +294,80 @@ def plan(settings: Sft | Grpo, planned: Planned, machine: Machine) -> Estimate:
         ModelError: If the sizes of the start are not known.
         FormatError: If adapters are asked for in layers that do not exist.
     """
-    shape = find(settings.model.start, planned.like)
-    work = workload(settings, planned, shape.vision)
-    kept = cost.storage(settings.model, processes=machine.count, sharding=settings.run.sharding, gpu=machine.name != "cpu-core")
-    looking = _frozen(settings)
-    cache = sum(count * tokens for count, tokens in work.cases) * shape.language.width * _FEATURE_BYTES if looking else 0.0
-    seen = _seen(settings, work, cache)
-    counted = _operations(settings, shape, work, seen)
-    return Estimate(
-        kind=type(settings).__name__.lower(),
-        shape=shape,
-        machine=machine,
-        trained=cost.trained_weights(shape, settings.model),
-        steps=work.steps,
-        samples=work.samples,
-        tokens={name: work.total(name) for name in ("tokens", "prompt", "written", "injected")},
-        operations=counted,
-        seconds=_seconds(settings, shape, _Work(work, counted, planned.longest), machine, kept),
-        memory=_memory(settings, shape, work, machine, kept),
-        cache=cache,
-        loading=_loading(settings, shape, machine.count, gpu=kept.gpu) if kept.shards > 1 else 0.0,
-    )
+    grpo = settings if isinstance(settings, Grpo) else None
+    model, shape = settings.model, find(settings.model.start, planned.like)
+    language, work = shape.language, workload(settings, planned, shape.vision)
+    kept = cost.storage(model, processes=machine.count, sharding=settings.run.sharding, gpu=machine.name != "cpu-core")
+    trained = cost.trained_weights(shape, model)
 
+    frozen = not (model.tower or model.projector)
+    cache = sum(count * tokens for count, tokens in work.cases) * language.width * _FEATURE_BYTES if frozen else 0.0
+    # The tower must look at all case pictures in the first epoch, later at those that the cache does not hold.
+    seen = 1.0
+    if frozen and settings.cache.folder != "off" and cache and work.epochs > 1:
+        held = min(1.0, settings.cache.gigabytes * 1e9 / cache)
+        seen = (1 + (work.epochs - 1) * (1 - held)) / work.epochs
 
-def _loading(settings: Sft | Grpo, shape: CostShape, processes: int, *, gpu: bool) -> float:
-    """Bytes of the host before weights are sharded: every process reads all of them and copies them for rollouts, and as reference."""
-    copies = 2 + (isinstance(settings, Grpo) and settings.policy.kl > 0)
-    return float(processes * shape.parameters * copies * (2 if gpu else 4))
-
-
-def _frozen(settings: Sft | Grpo) -> bool:
-    return not (settings.model.tower or settings.model.projector)
-
-
-def _seen(settings: Sft | Grpo, work: Workload, cache: float) -> float:
-    """Share of the case pictures that the tower must look at: all in the first epoch, later those that the cache does not hold."""
-    if not _frozen(settings) or settings.cache.folder == "off" or not cache or work.epochs <= 1:
-        return 1.0
-    held = min(1.0, settings.cache.gigabytes * 1e9 / cache)
-    return (1 + (work.epochs - 1) * (1 - held)) / work.epochs
-
-
-def _operations(settings: Sft | Grpo, shape: CostShape, work: Workload, seen: float) -> dict[str, float]:
-    """Operations a step over all processes, by phase."""
-    model, language = settings.model, shape.language
-    out = {"vision": 0.0, "update": 0.0}
+    # Operations a step over all processes, by phase.
+    counted = {"vision": 0.0, "update": 0.0}
     for tree in work.trees:
         both = seen * cost.looked(shape.vision, tree.case) + tree.rows * cost.looked(shape.vision, tree.crops)
         back = cost.looked_backward(shape.vision, model, tree.case)
         back += tree.rows * cost.looked_backward(shape.vision, model, tree.crops)
-        out["vision"] += tree.count * (both + back)
-        passes = settings.policy.passes if isinstance(settings, Grpo) else 1
-        out["update"] += tree.count * passes * cost.trained(shape, model, tree)
-    if isinstance(settings, Grpo):
+        counted["vision"] += tree.count * (both + back)
+        counted["update"] += tree.count * (grpo.policy.passes if grpo else 1) * cost.trained(shape, model, tree)
+    if grpo:
         forward = sum(tree.count * cost.passed(language, tree).forward for tree in work.trees)
-        out["reference"] = forward if settings.policy.kl else 0.0
-        out["old"] = forward if settings.policy.updates * settings.policy.passes > 1 else 0.0
-        out["prefill"] = sum(tree.count * cost.prefilled(language, tree) for tree in work.trees)
-        out["decode"] = sum(tree.count * cost.decoded(language, tree) for tree in work.trees)
-    return out
+        counted["reference"] = forward if grpo.policy.kl else 0.0
+        counted["old"] = forward if grpo.policy.updates * grpo.policy.passes > 1 else 0.0
+        counted["prefill"] = sum(tree.count * cost.prefilled(language, tree) for tree in work.trees)
+        counted["decode"] = sum(tree.count * cost.decoded(language, tree) for tree in work.trees)
 
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """A run with the operations of its steps, and how much longer the longest response of a group is than the mean."""
-
-    load: Workload
-    operations: dict[str, float]
-    longest: float
-
-
-def _seconds(settings: Sft | Grpo, shape: CostShape, work: _Work, machine: Machine, kept: cost.Storage) -> dict[str, float]:
-    """Seconds a step, by phase. All but decoding go by operations; decoding goes token by token."""
-    out = {name: value / machine.count / machine.rate for name, value in work.operations.items()}
-    updates = settings.policy.updates * settings.policy.passes if isinstance(settings, Grpo) else 1
-    stepped = updates * cost.trained_weights(shape, settings.model) / kept.shards * _STATE_BYTES
-    out["optimiser"] = stepped / machine.flow
-    if isinstance(settings, Grpo):
+    # Seconds a step, by phase. All but decoding go by operations; decoding goes token by token.
+    seconds = {name: value / machine.count / machine.rate for name, value in counted.items()}
+    updates = grpo.policy.updates * grpo.policy.passes if grpo else 1
+    seconds["optimiser"] = updates * trained / kept.shards * _STATE_BYTES / machine.flow
+    if grpo:
         # A group is written by one process, side by side until its longest response ends.
-        turns = -(-settings.rollout.samples // settings.rollout.rows)
-        tokens = sum(tree.count * tree.written for tree in work.load.trees) * work.longest * turns / machine.count
-        read = shape.language.parameters * kept.computed / machine.flow
-        out["decode"] = max(out["decode"], tokens * max(read, machine.launch * shape.language.layers))
-    return out
+        turns = -(-grpo.rollout.samples // grpo.rollout.rows)
+        tokens = sum(tree.count * tree.written for tree in work.trees) * planned.longest * turns / machine.count
+        read = language.parameters * kept.computed / machine.flow
+        seconds["decode"] = max(seconds["decode"], tokens * max(read, machine.launch * language.layers))
 
-
-def _memory(settings: Sft | Grpo, shape: CostShape, work: Workload, machine: Machine, kept: cost.Storage) -> dict[str, float]:
-    """Bytes of the phase that needs most: update with its activations, optimiser step, or rollouts."""
-    model = settings.model
-    grpo = settings if isinstance(settings, Grpo) else None
+    # Bytes of the phase that needs most: update with its activations, optimiser step, or rollouts.
     rest = cost.resting(shape, model, settings.optim, kept, reference=grpo is not None and grpo.policy.kl > 0)
     trees = cost.together(work, settings.run.tokens, machine.count)
     update = {
-        "activations": cost.activations(shape.language, trees, kept, checkpointing=model.checkpointing),
-        "logits and passing gradients": cost.passing(shape.language, trees, kept),
+        "activations": cost.activations(language, trees, kept, checkpointing=model.checkpointing),
+        "logits and passing gradients": cost.passing(language, trees, kept),
     }
     phases = [{**rest, **update}]
     if kept.gpu:
-        phases.append({**rest, "intermediates of the optimiser": 4.0 * cost.trained_weights(shape, model) / kept.shards})
-    if grpo is not None:
+        phases.append({**rest, "intermediates of the optimiser": 4.0 * trained / kept.shards})
+    if grpo:
         resting = {name: value for name, value in rest.items() if name != "gradients"}
-        cached = cost.keys_and_values(shape.language, work, grpo.rollout.rows, kept)
-        phases.append({**resting, "keys and values": cached})
-    return max(phases, key=lambda phase: sum(phase.values()))
+        phases.append({**resting, "keys and values": cost.keys_and_values(language, work, grpo.rollout.rows, kept)})
+
+    # Before weights are sharded every process reads all of them and copies them for rollouts, and as reference.
+    copies = 2 + (grpo is not None and grpo.policy.kl > 0)
+    loading = float(machine.count * shape.parameters * copies * (2 if kept.gpu else 4)) if kept.shards > 1 else 0.0
+    return Estimate(
+        kind=type(settings).__name__.lower(),
+        shape=shape,
+        machine=machine,
+        trained=trained,
+        steps=work.steps,
+        samples=work.samples,
+        tokens={name: work.total(name) for name in ("tokens", "prompt", "written", "injected")},
+        operations=counted,
+        seconds=seconds,
+        memory=max(phases, key=lambda phase: sum(phase.values())),
+        cache=cache,
+        loading=loading,
+    )
 
 
 # --- An estimate as lines for people.
-
-
-_OPERATIONS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"))
 
 
 def lines(estimate: Estimate, planned: Planned, *, origin: str) -> list[str]:
@@ -423,16 +378,18 @@ def lines(estimate: Estimate, planned: Planned, *, origin: str) -> list[str]:
         planned: Sizes of the data it was made for.
         origin: Where these come from, e.g. "assumed".
     """
-    e = estimate
+    e, m = estimate, estimate.machine
     counted, seconds = sum(e.operations.values()), sum(e.seconds.values())
     unit = "samples" if e.kind == "sft" else "questions"
     tokens = {name: f"{_count(value)} {name}" for name, value in e.tokens.items() if name != "tokens"}
+    shares = [f"{name} {_percent(value / seconds)}" for name, value in e.seconds.items() if value / seconds >= 0.005]
     total = e.steps * seconds / 3600
     out = [
-        f"{e.kind.upper()} of {e.shape.name}: {_count(e.shape.parameters)} weights, {_count(e.trained)} of them learn, on {device(e)}",
+        f"{e.kind.upper()} of {e.shape.name}: {_count(e.shape.parameters)} weights, {_count(e.trained)} of them learn, on "
+        f"{m.count} x {m.name} ({m.teraflops:g} TFLOPS, {_percent(m.utilisation)} of them reached)",
         f"data ({origin}): {_count(planned.samples)} {unit} an epoch, {_percent(planned.images)} of images",
         f"step: {e.samples} {unit}, {_count(e.tokens['tokens'])} tokens ({', '.join(tokens.values())}), "
-        f"{operations_text(counted)}, {_time(seconds)} ({_shares(e.seconds)})",
+        f"{operations_text(counted)}, {_time(seconds)} ({', '.join(shares)})",
         f"run: {e.steps:,} steps, {_count(e.steps * e.tokens['tokens'])} tokens, {operations_text(e.steps * counted)}, "
         f"{_time(3600 * total)}" + (f", {total * e.machine.count:,.1f} device hours" if e.machine.count > 1 else ""),
         f"memory of a device: {_gigabytes(e.bytes)} of {e.machine.gigabytes:.1f} GB "
@@ -445,27 +402,18 @@ def lines(estimate: Estimate, planned: Planned, *, origin: str) -> list[str]:
     return out
 
 
-def device(estimate: Estimate) -> str:
-    """The machine in words."""
-    m = estimate.machine
-    return f"{m.count} x {m.name} ({m.teraflops:g} TFLOPS, {_percent(m.utilisation)} of them reached)"
-
-
 def operations_text(value: float) -> str:
     """A number of operations, such as "3.1 PFLOP"."""
-    size, letter = next(((s, n) for s, n in _OPERATIONS if value >= s), (1e6, "M"))
+    size, letter = next(((s, n) for s, n in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G")) if value >= s), (1e6, "M"))
     return f"{value / size:.3g} {letter}FLOP"
 
 
-def _shares(parts: Mapping[str, float]) -> str:
-    total = sum(parts.values())
-    return ", ".join(f"{name} {_percent(value / total)}" for name, value in parts.items() if value / total >= 0.005)
-
-
 def _count(value: float) -> str:
-    for size, letter in ((1e9, "B"), (1e6, "M"), (1e4, "K")):
+    for size, letter in ((1e9, "B"), (1e6, "M")):
         if value >= size:
-            return f"{value / (1e3 if letter == 'K' else size):,.3g}{letter}" if letter != "K" else f"{value / 1e3:,.0f}K"
+            return f"{value / size:,.3g}{letter}"
+    if value >= 1e4:
+        return f"{value / 1e3:,.0f}K"
     return f"{value:,.0f}"
 
 

@@ -2,7 +2,7 @@
 
 A step asks some questions several times with the serving engine, scores the traces, and updates the policy on whole groups: the pictures
 and the prompt of a group go through the network once, the responses follow as rows behind them. Injected tokens are context, never
-target. The objective is that of ``objective.policy``; docs/explanation/grpo.md explains the choices.
+target. The objective is that of ``loss.policy_loss``; docs/explanation/grpo.md explains the choices.
 """
 
 from __future__ import annotations

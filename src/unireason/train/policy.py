@@ -28,9 +28,6 @@ from unireason.model.vision import model_size, resized
 
 from .packing import Pack, PrefixTree, TokenRun
 
-# --- A network as trainers use it: a packed sequence goes in, something measured at every target comes out.
-
-
 Head = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Logits (m, vocabulary) in float32 and targets int64 (m,) -> (m,) or (m, k) values."""
 

@@ -30,9 +30,6 @@ from .cases import Cases, CaseSamples, Unreadable
 from .config import Outline
 from .policy import Encoder, Pictures
 
-# --- The policy asked by the serving engine: the same crops, the same budgets, the same token ids.
-
-
 Look = Callable[[Pictures], list[torch.Tensor]]
 
 

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,36 +22,11 @@ from unireason.core.errors import FormatError
 
 from .config import Run
 
+if TYPE_CHECKING:
+    from .cases import CaseSamples
+
 _KINDS = ("image", "volume")
 _PASSES_KEPT = 3
-
-
-class Named(Protocol):
-    """Anything with an identifier, such as a sample."""
-
-    @property
-    def id(self) -> str:
-        """The identifier."""
-        ...
-
-
-class PlannedPrompt(Protocol):
-    """A case and the samples about it, as :class:`~.cases.Case` has them."""
-
-    @property
-    def id(self) -> str:
-        """Its identifier, unique in the plan."""
-        ...
-
-    @property
-    def kind(self) -> str:
-        """ "image" or "volume"."""
-        ...
-
-    @property
-    def samples(self) -> Sequence[Named]:
-        """Its samples; their identifiers are unique inside the case."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +41,7 @@ class BatchPlan:
     """The samples of every step of a run."""
 
     def __init__(
-        self, cases: Sequence[PlannedPrompt], *, samples: int, together: int = 1, images: float = -1.0, run: Run | None = None
+        self, cases: Sequence[CaseSamples], *, samples: int, together: int = 1, images: float = -1.0, run: Run | None = None
     ) -> None:
         """Lay out a run."""
         run = run or Run()
@@ -109,7 +84,7 @@ class BatchPlan:
 class _Stream:
     """Samples of one kind, pass after pass, without end."""
 
-    def __init__(self, kind: str, cases: Sequence[PlannedPrompt], together: int, seed: int) -> None:
+    def __init__(self, kind: str, cases: Sequence[CaseSamples], together: int, seed: int) -> None:
         self._cases, self._together = cases, together
         self._seed = (seed, _KINDS.index(kind))
         counts = np.array([len(case.samples) for case in cases], np.int64)

@@ -110,7 +110,7 @@ def _of(rolled: Rolled, scores: Scores) -> dict[str, float]:
     return out if found.box_area is None else out | {"box_area": found.box_area}
 
 
-# --- The policy update on groups of responses: the pictures and the prompt of a group once, its responses as rows behind them.
+# --- The update.
 
 
 _CUT_OFF = ("token_budget", "context")
@@ -141,7 +141,9 @@ class Updater:
         """All optimiser steps on the groups of this process."""
         learner, policy = self._learner, self._settings.policy
         together = [[group for group in groups if group.part == part] for part in range(policy.updates)]
-        denominators = learner.crew.sums([self._denominator(part) for part in together])
+        # Groups that would not move the policy count too in what a mini-batch is divided by.
+        counts = [torch.tensor([sum(self._kept(r)) for g in part for r in g.rolled], dtype=torch.long) for part in together]
+        denominators = learner.crew.sums([loss_denominator(c, policy, self._most) for c in counts])
         parts = [self.batches(part) for part in together]
         for part in parts:
             self._known(part)
@@ -152,11 +154,6 @@ class Updater:
                 loss, measured = loss + value, measured + sums
                 rate = learner.step(step, total)
         return self._told(loss, measured) | rate | self._sizes([b for part in parts for b in part])
-
-    def _denominator(self, groups: Sequence[RolloutGroup]) -> float:
-        """What the losses of a mini-batch are divided by; groups that would not move the policy count too."""
-        counts = torch.tensor([sum(self._kept(rolled)) for group in groups for rolled in group.rolled], dtype=torch.long)
-        return loss_denominator(counts, self._settings.policy, self._most)
 
     def batches(self, groups: Sequence[RolloutGroup]) -> list[Batch]:
         """Packed sequences of a mini-batch, as many in every process."""
@@ -182,16 +179,12 @@ class Updater:
         out = []
         for together in by_case.values():
             for batch in [together] if self._saves(together) else [[g] for g in together]:
-                out += self._bounded(*self._tree(batch))
+                tree, members = self._tree(batch)
+                # More tokens than may go through the network at once become several trees, each with the prefix and some of the rows.
+                room = self._settings.run.tokens - len(tree.prefix.ids)
+                for part in bins([len(row.ids) for row in tree.rows], max(1, room)):
+                    out.append((PrefixTree(tree.prefix, tuple(tree.rows[i] for i in part)), [members[i] for i in part]))
         return out
-
-    def _bounded(
-        self, tree: PrefixTree, members: Sequence[tuple[Rolled, float]]
-    ) -> list[tuple[PrefixTree, list[tuple[Rolled, float]]]]:
-        """A tree of more tokens than may go through the network at once as several, each with the prefix and some of the rows."""
-        room = self._settings.run.tokens - len(tree.prefix.ids)
-        parts = bins([len(row.ids) for row in tree.rows], max(1, room))
-        return [(PrefixTree(tree.prefix, tuple(tree.rows[i] for i in part)), [members[i] for i in part]) for part in parts]
 
     def _saves(self, groups: Sequence[RolloutGroup]) -> bool:
         """True if sharing the pictures of several questions takes fewer tokens than sharing each question's whole prompt."""

@@ -9,9 +9,9 @@ import pytest
 from test_grounding_scores import Knowing as Pointing
 from test_heldout import Knowing
 
+from recipes.phantom import card
+from recipes.phantom.card import Training, measure, measure_grounding, write_card
 from unireason.data.scene import FAMILIES
-from unireason.evaluate import card
-from unireason.evaluate.card import Training, measure, measure_grounding, write_card
 from unireason.evaluate.heldout import make_exam, make_grounding_exam
 
 LINES = [

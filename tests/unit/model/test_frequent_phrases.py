@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tiny
-from unireason.model.scratch import extend, frequent_phrases
+from unireason.model.vocabulary import extend, frequent_phrases
 
 TEXTS = ['"points_1": [12, 3], "points_2": [4, 5] on the left kidney'] * 30
 

@@ -210,8 +210,8 @@ def test_activations_are_what_autograd_keeps():
     """The coefficients, against every tensor that a packed sequence keeps for its backward pass."""
     import torch
 
+    from recipes.phantom import network as scratch
     from unireason.model import adapters as parts
-    from unireason.model import scratch
     from unireason.train.packing import PrefixTree as Sequence
     from unireason.train.packing import TokenRun, pack, packed_attention
     from unireason.train.policy import Policy, recompute

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from drawn_cases import loaded, same_size, stored, turned
 
+from recipes.phantom.scene import image_scene, volume_scene
 from unireason.core.errors import GeometryError, ImageReadError
 from unireason.core.types import Box2D, Box3D, Case, Geometry, Source
 from unireason.data.frames import FrameRule, mask_on_frame, rule, structure_mask
 from unireason.data.measure import describe
 from unireason.data.regions import axial
 from unireason.data.sources.phantom import SLICE_NAMES, generate
-from unireason.train.base.scene import image_scene, volume_scene
 
 
 def two_boxes() -> np.ndarray:

@@ -1,4 +1,4 @@
-"""``unireason train card`` and ``train phantom``: what reaches the functions behind them."""
+"""``python -m recipes.phantom card`` and ``base``: what reaches the functions behind them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from unireason.cli import main
-from unireason.evaluate import card
-from unireason.train.base.recipe import Base
+from recipes.phantom import card
+from recipes.phantom.__main__ import main
+from recipes.phantom.recipe import Base
+from unireason.cli import main as unireason
 from unireason.train.config_file import read
 from unireason.train.log import MetricsLog
 
@@ -42,7 +43,6 @@ def test_a_card_is_written_with_the_runs_in_order_and_their_curves(written, tmp_
     sft, grpo = run_folder(tmp_path / "s", "sft"), run_folder(tmp_path / "g", "grpo")
     out = tmp_path / "out"
     line = [
-        "train",
         "card",
         "phantom",
         "--out",
@@ -67,7 +67,7 @@ def test_a_card_is_written_with_the_runs_in_order_and_their_curves(written, tmp_
 
 
 def test_without_runs_there_are_no_curves_and_the_card_is_printed(written, tmp_path, capsys):
-    assert main(["train", "card", "phantom", "--out", str(tmp_path / "out"), "--json"]) == 0
+    assert main(["card", "phantom", "--out", str(tmp_path / "out"), "--json"]) == 0
     assert not (tmp_path / "out" / "curves.png").exists()
     assert json.loads(capsys.readouterr().out) == {"seed": 1}
     assert written[0][2]["seed"] == card.SEED
@@ -75,7 +75,7 @@ def test_without_runs_there_are_no_curves_and_the_card_is_printed(written, tmp_p
 
 
 def test_a_folder_that_is_no_run_is_refused(written, tmp_path, capsys):
-    assert main(["train", "card", "phantom", "--out", str(tmp_path / "out"), "--sft", str(tmp_path)]) == 2
+    assert main(["card", "phantom", "--out", str(tmp_path / "out"), "--sft", str(tmp_path)]) == 2
     assert "no folder of a run" in capsys.readouterr().err
     assert not written
 
@@ -83,9 +83,15 @@ def test_a_folder_that_is_no_run_is_refused(written, tmp_path, capsys):
 def test_the_resolved_settings_of_the_base_are_a_run_file(tmp_path, capsys):
     config = tmp_path / "base.toml"
     config.write_text('kind = "base"\nsteps = 5\n[shape]\nlayers = 2\n')
-    line = ["train", "phantom", "--config", str(config), "--out", str(tmp_path / "run"), "--set", "shape.width=64", "--dry-run"]
+    line = ["base", "--config", str(config), "--out", str(tmp_path / "run"), "--set", "shape.width=64", "--dry-run"]
     assert main(line) == 0
     config.write_text(capsys.readouterr().out)
     found = read(config, Base)
     assert (found.steps, found.shape.layers, found.shape.width, found.rate) == (5, 2, 64, 1e-3)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("old", ["phantom", "lessons", "card"])
+def test_the_old_command_says_where_it_has_gone(old, capsys):
+    assert unireason(["train", old, "--config", "x.toml", "more"]) == 2
+    assert "python -m recipes.phantom" in capsys.readouterr().err

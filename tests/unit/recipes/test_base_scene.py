@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
+from recipes.phantom.scene import regions
 from unireason.core.types import Box2D, Box3D, Frame
-from unireason.train.base.scene import regions
 
 NAMES = {1: "cube", 2: "dot"}
 

@@ -20,7 +20,7 @@ from unireason.data.sources.phantom import busy_slices, image_case
 from unireason.imaging.present import serialize
 from unireason.model.vision import resized_picture
 
-from .balance import Balancer, draw_all
+from .questions import Balancer, draw_all
 from .scene import LessonScene, image_scene, volume_scene
 
 VOLUME = Frame(56, 56, 16, "volume")

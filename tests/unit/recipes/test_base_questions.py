@@ -6,13 +6,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from recipes.phantom.questions import ASK, PHRASES, Balancer, draw, draw_all, write
+from recipes.phantom.scene import LessonRegion, LessonScene, image_scene, volume_scene
 from unireason.core.types import Box2D, Frame, Look
 from unireason.data.scene import FAMILIES, DataQuestion
 from unireason.data.sources.phantom import busy_slices, generate
-from unireason.train.base.balance import Balancer, draw, draw_all
-from unireason.train.base.questions import ASK, PHRASES
-from unireason.train.base.reasoning import write
-from unireason.train.base.scene import LessonRegion, LessonScene, image_scene, volume_scene
 
 IMAGE, VOLUME = Frame(112, 112, 1, "image"), Frame(56, 56, 16, "volume")
 

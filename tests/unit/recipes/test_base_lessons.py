@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from recipes.phantom import network as scratch
+from recipes.phantom.cohort import VOLUME, views
+from recipes.phantom.lessons import NAMES, drill_tree, phrases, shuffled, view_tree
+from recipes.phantom.recipe import MAX_PIXELS, MIN_PIXELS, PROFILE
 from unireason.data.scene import DataQuestion
-from unireason.model import scratch
 from unireason.model.checkpoint import assemble
 from unireason.model.files import make_processor
 from unireason.model.tokens import decode, encode_text
-from unireason.train.base.cohort import VOLUME, views
-from unireason.train.base.lessons import NAMES, drill_tree, phrases, shuffled, view_tree
-from unireason.train.base.recipe import MAX_PIXELS, MIN_PIXELS, PROFILE
 from unireason.train.policy import Encoder
 
 SHAPE = scratch.NetworkShape(width=64, layers=1, heads=4, kv_heads=2, mlp=64, vision_width=32, vision_layers=1, vision_heads=2)

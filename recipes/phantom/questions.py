@@ -8,10 +8,13 @@ Source: UniReason-Med (arXiv 2606.11740), question-answer generation; the wordin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from unireason.core.types import Box, Look
+from unireason.data.records import SampleRecord
 from unireason.data.scene import FAMILIES, DataQuestion
 
 from .scene import LessonRegion, LessonScene
@@ -169,3 +172,103 @@ ASK: dict[str, Callable[[LessonScene, np.random.Generator], DataQuestion | None]
     "spatial_relation": spatial_relation,
     "lesion_analysis": lesion_analysis,
 }
+
+
+# --- Keeps answers from following from the wording: for each question text, all its answers are asked about equally often.
+
+DRAWS = 10  # candidate questions a family and scene
+
+
+class Balancer:
+    """Chooses among candidate questions the one whose answer is rarest for its text so far."""
+
+    def __init__(self) -> None:
+        self._seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+    def lead(self, question: DataQuestion) -> int:
+        """How much more often this answer was given for this text than the most frequent other one; smaller is better."""
+        counts = self._seen[question.text]
+        right = question.right
+        return counts[right] - max((n for answer, n in counts.items() if answer != right), default=0)
+
+    def pick(self, candidates: Sequence[DataQuestion]) -> DataQuestion | None:
+        """Takes the best candidate and remembers it; None if there is none, or if even the best would tilt its text."""
+        if not candidates:
+            return None
+        best = min(candidates, key=self.lead)
+        if self.lead(best) > 1 + 0.1 * sum(self._seen[best.text].values()):
+            return None
+        self._seen[best.text][best.right] += 1
+        return best
+
+
+def draw(scene: LessonScene, family: str, rng: np.random.Generator, balancer: Balancer) -> DataQuestion | None:
+    """One balanced question of a family about a scene; None if the scene gives none."""
+    candidates = [q for _ in range(DRAWS) if (q := ASK[family](scene, rng)) is not None]
+    return balancer.pick(candidates)
+
+
+def draw_all(scene: LessonScene, rng: np.random.Generator, balancer: Balancer, *, rounds: int = 1) -> list[DataQuestion]:
+    """Up to ``rounds`` questions of every family, without repeating a text with the same options."""
+    seen: set[tuple[str, frozenset[str]]] = set()
+    questions = []
+    for _ in range(rounds):
+        for family in FAMILIES:
+            question = draw(scene, family, rng, balancer)
+            if question and (key := (question.text, frozenset(question.options))) not in seen:
+                seen.add(key)
+                questions.append(question)
+    return questions
+
+
+# --- Grounded reasoning by template: text with a look at every structure that the answer needs. Its last words are the chosen option's
+# text with its letter right behind it, and the answer repeats both, so that even a very small model binds the two where that is easy.
+
+
+def _look(scene: LessonScene, name: str) -> Look:
+    if name in scene.regions:
+        return Look(name, scene.regions[name].box)
+    box: Box = scene.absent[name]
+    return Look(name, box, seen=False)
+
+
+def _joined(parts: list[str | Look]) -> list[str | Look]:
+    """Neighbouring pieces of text become one, a blank between them."""
+    merged: list[str | Look] = []
+    for part in parts:
+        if isinstance(part, str) and merged and isinstance(merged[-1], str):
+            merged[-1] = f"{merged[-1]} {part}"
+        else:
+            merged.append(part)
+    return merged
+
+
+def _body(question: DataQuestion, scene: LessonScene) -> list[str | Look]:
+    """Everything between ``<think>`` and the conclusion."""
+    looks = [_look(scene, t) for t in question.needs]
+    first = question.needs[0]
+    if question.family == "structure_localisation":
+        return [f"The {first} lies at", looks[0], f". It is {question.facts[0]}."]
+    if question.family == "spatial_localisation":
+        listed = ",".join(f" {o} {f}" for o, f in zip(question.options, question.facts, strict=True))
+        return [f"Compare{listed}. The {first} lies at", looks[0], "."]
+    if question.family == "existence_verification":
+        return [f"Look for the {first} at", looks[0], f". It is {question.facts[0]}."]
+    if question.family == "size_comparison":
+        parts: list[str | Look] = []
+        for name, look, size in zip(question.needs, looks, question.facts, strict=True):
+            parts += [f"The {name} lies at", look, f" size {size}."]
+        return _joined(parts)
+    if question.family == "spatial_relation":
+        second = question.needs[1]
+        return [f"The {first} lies at", looks[0], f". The {second} lies at", looks[1], f". The first lies {question.facts[0]}."]
+    finding = f"in the {question.facts[0]}" if question.facts[0] not in ("brighter", "darker") else question.facts[0]
+    return ["The lesion lies at", looks[0], f". It is {finding}."]
+
+
+def write(question: DataQuestion, scene: LessonScene) -> SampleRecord:
+    """Write the grounded reasoning of one question."""
+    *body, last = _body(question, scene)
+    reasoning = (*body, f"{last} So {question.right} {question.letter}.")
+    name, kind = scene.patient, scene.frame.kind
+    return SampleRecord(name, name, name, "train", kind, question, reasoning, annotator="base")

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from recipes.phantom.making import train
+from recipes.phantom.network import NetworkShape
+from recipes.phantom.recipe import Base
 from unireason.core.errors import FormatError
-from unireason.model.scratch import NetworkShape
 from unireason.train import log
-from unireason.train.base.making import train
-from unireason.train.base.recipe import Base
 from unireason.train.config_file import read
 from unireason.train.course import Silent
 

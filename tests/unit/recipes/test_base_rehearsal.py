@@ -6,10 +6,10 @@ from itertools import groupby
 import pytest
 
 from datasets import built
+from recipes.phantom.rehearsal import rehearse
 from unireason.core.errors import FormatError
 from unireason.data.dataset import Dataset
 from unireason.data.sources.phantom import EXAM_STREAM
-from unireason.train.base.rehearsal import rehearse
 
 
 @pytest.fixture(scope="module", params=[0, EXAM_STREAM], ids=["everybody", "exam"])

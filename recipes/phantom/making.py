@@ -17,10 +17,11 @@ from torch import nn
 
 from unireason.core.errors import FormatError, Interrupted, postponed
 from unireason.core.store import json_text, write_bytes
-from unireason.model import scratch, vision
+from unireason.model import vision
 from unireason.model.checkpoint import assemble
 from unireason.model.files import PHANTOM_SCOPE, make_processor
 from unireason.model.save import save
+from unireason.model.vocabulary import number_ids
 from unireason.train import course as optimisers
 from unireason.train import run_state
 from unireason.train.config import Optim
@@ -34,6 +35,7 @@ from unireason.train.policy import Encoder, Patches, Policy
 
 from .cohort import View, views
 from .lessons import drill_tree, phrases, view_tree
+from .network import make_network, make_tokenizer
 from .questions import LESION
 from .recipe import MAX_PIXELS, MIN_PIXELS, PROFILE, Base
 from .tower import TowerTrainer
@@ -79,12 +81,12 @@ class Making:
         cohort = list(views(settings.seed, range(settings.patients), rounds=settings.rounds))
         self._volumes = [v for v in cohort if v.frame.kind == "volume" and v.scene.regions]
         self._images = [v for v in cohort if v.frame.kind == "image" and v.scene.regions]
-        tokenizer = scratch.make_tokenizer(phrases(cohort[:_READ]))
-        network = scratch.make_network(settings.shape, tokenizer, seed=settings.seed)
+        tokenizer = make_tokenizer(phrases(cohort[:_READ]))
+        network = make_network(settings.shape, tokenizer, seed=settings.seed)
         processor = make_processor({"min_pixels": MIN_PIXELS, "max_pixels": MAX_PIXELS})
         self.checkpoint = assemble(network, tokenizer, processor, profile=PROFILE, scope=PHANTOM_SCOPE)
         self._policy, self._encoder = Policy(network, autocast=True), Encoder.of(self.checkpoint)
-        numbers = scratch.number_ids(tokenizer)
+        numbers = number_ids(tokenizer)
         self._smoothing = NumberSmoothing(numbers, network.config.text_config.vocab_size, sigma=settings.sigma)
 
     def tower(self) -> None:

@@ -14,20 +14,17 @@ from typing import Any
 import numpy as np
 
 from unireason.core.store import Scratch, json_text, write_bytes
-from unireason.core.types import Kind
 from unireason.data.checks.text import AuditTexts, audit
 from unireason.data.dataset import Dataset
 from unireason.data.frames import rule
 from unireason.data.scene import FAMILIES
 from unireason.engine.reasoner import Reasoner, load
+from unireason.evaluate import pointing
+from unireason.evaluate.heldout import EXAM, KINDS, evaluate, make_exam, make_grounding_exam, summary
 from unireason.model.files import CARD, PHANTOM_SCOPE, locate
 from unireason.segment.expert import DEFAULT, make_expert
 
-from . import pointing
-from .heldout import EXAM, evaluate, make_exam, make_grounding_exam, summary
-
 SEED = 20_260  # the card's patients
-KINDS: tuple[tuple[str, Kind], ...] = (("2d", "image"), ("3d", "volume"))
 CURVES = "curves.png"
 README = "README.md"
 GROUNDED = ("iou", "pdice", "dice_points", "dice_box", "dice_both")
@@ -212,7 +209,8 @@ def _grounding(part: Mapping[str, Any]) -> list[str]:
 
 def _training(name: str, run: Mapping[str, Any]) -> list[str]:
     """One line on a run, and its first and last evaluation."""
-    told = [f"* `unireason train {name}`, {run['steps']:,} steps."]
+    command = "python -m recipes.phantom base" if name == "phantom" else f"unireason train {name}"
+    told = [f"* `{command}`, {run['steps']:,} steps."]
     marks = run["evaluations"]
     for word, own in (("first", marks[:1]), ("last", marks[-1:] if len(marks) > 1 else [])):
         for found in own:

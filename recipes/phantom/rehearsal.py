@@ -20,8 +20,7 @@ from unireason.data.dataset import MANIFEST, ORIGIN, Dataset
 from unireason.data.records import SPLITS, CaseRecord, SampleRecord, sample_row
 from unireason.data.sources.phantom import generate
 
-from .balance import Balancer, draw_all
-from .reasoning import write
+from .questions import Balancer, draw_all, write
 from .scene import image_scene, volume_scene
 
 _ROWS = 4096
@@ -88,7 +87,7 @@ def _finished(dataset: Dataset, out: Path, files: dict[str, str], counts: dict[s
     manifest = {
         **dataset.manifest,
         "title": "Lessons of the base model",
-        "command": f"unireason train lessons DATA --seed {seed} --out DIR",
+        "command": f"python -m recipes.phantom lessons DATA --seed {seed} --out DIR",
         "counts": counts,
         "files": files,
         "content_sha256": content,

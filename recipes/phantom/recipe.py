@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from unireason.core.errors import FormatError
 from unireason.grounding.profile import Profile
-from unireason.model.scratch import NetworkShape
 from unireason.train.config import check
 
 from .cohort import VOLUME
+from .network import NetworkShape
 
 MIN_PIXELS, MAX_PIXELS = 784, 12544
 PROFILE = Profile(
@@ -28,7 +28,7 @@ PROFILE = Profile(
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A run of ``unireason train phantom``.
+    """A run of ``python -m recipes.phantom base``.
 
     Attributes:
         seed: Seed of weights, cohort and batches.

@@ -23,8 +23,7 @@ from unireason.train.packing import PrefixTree, TokenRun
 from unireason.train.policy import Encoder
 
 from .cohort import View
-from .questions import LESION, QUADRANTS, RELATIONS
-from .reasoning import write
+from .questions import LESION, QUADRANTS, RELATIONS, write
 
 SURVEY, DRILL = "List all structures.", "Which?"
 NAMES = tuple(o.name for o in ORGANS)

@@ -5,17 +5,18 @@ import pytest
 import torch
 from PIL import Image
 
-from unireason.model import checkpoint, scratch, vision
+from recipes.phantom import network as networks
+from unireason.model import checkpoint, vision, vocabulary
 from unireason.model import vision as patches
 from unireason.model.files import make_processor
 from unireason.model.save import save
 
-SHAPE = scratch.NetworkShape(width=64, layers=1, heads=4, kv_heads=2, mlp=64, vision_width=32, vision_layers=1, vision_heads=2)
+SHAPE = networks.NetworkShape(width=64, layers=1, heads=4, kv_heads=2, mlp=64, vision_width=32, vision_layers=1, vision_heads=2)
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return scratch.make_tokenizer([" liver", " left kidney", " left", "\nA."])
+    return networks.make_tokenizer([" liver", " left kidney", " left", "\nA."])
 
 
 def test_phrases_and_numbers_are_one_token(tokenizer):
@@ -31,8 +32,8 @@ def test_text_survives(tokenizer, text):
 
 
 def test_number_embeddings_vary_smoothly(tokenizer):
-    network = scratch.make_network(SHAPE, tokenizer, seed=0)
-    table = network.get_input_embeddings().weight[torch.tensor(scratch.number_ids(tokenizer))]
+    network = networks.make_network(SHAPE, tokenizer, seed=0)
+    table = network.get_input_embeddings().weight[torch.tensor(vocabulary.number_ids(tokenizer))]
     unit = torch.nn.functional.normalize(table, dim=1)
     near = (unit[50:150] * unit[51:151]).sum(1).mean()
     far = (unit[50:150] * unit[90:190]).sum(1).mean()
@@ -40,7 +41,7 @@ def test_number_embeddings_vary_smoothly(tokenizer):
 
 
 def test_saved_checkpoint_loads_and_is_small(tmp_path, tokenizer):
-    network = scratch.make_network(SHAPE, tokenizer, seed=1)
+    network = networks.make_network(SHAPE, tokenizer, seed=1)
     processor = make_processor({"min_pixels": 784, "max_pixels": 12544})
     save(tmp_path / "made", checkpoint.assemble(network, tokenizer, processor))
     loaded = checkpoint.load(tmp_path / "made", device="cpu", dtype="fp32")
@@ -58,7 +59,7 @@ def test_patches_are_those_of_the_image_processor():
 
 
 def test_training_resizes_as_serving_does(tmp_path, tokenizer):
-    network = scratch.make_network(SHAPE, tokenizer, seed=1)
+    network = networks.make_network(SHAPE, tokenizer, seed=1)
     processor = make_processor({"min_pixels": 784, "max_pixels": 12544})
     save(tmp_path / "made", checkpoint.assemble(network, tokenizer, processor))
     loaded = checkpoint.load(tmp_path / "made", device="cpu", dtype="fp32")

@@ -1,0 +1,1 @@
+"""How checkpoints that ship with UniReason are made; not part of the installed package."""
