@@ -87,7 +87,6 @@ def run_lessons(args: argparse.Namespace) -> int:
 def run_card(args: argparse.Namespace) -> int:
     """Measure a checkpoint; 0 when the card is written."""
     from unireason.report.plots import write_curves
-
     from unireason.train import log
 
     training = []
