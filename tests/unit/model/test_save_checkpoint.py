@@ -254,7 +254,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     def full(tensors, path, metadata):
         raise weights.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(weights, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(UniReasonError, match=rf"{folder}' cannot be written \({os.strerror(errno.ENOSPC)}\)"):
         save(folder, tiny.checkpoint(), card="new")
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
