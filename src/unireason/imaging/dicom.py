@@ -1,8 +1,7 @@
 """One DICOM file as a Case: a single image, a frame, or the volume of an enhanced multi-frame file.
 
-Source: DICOM PS3.3 C.7.6.16 (Multi-frame Functional Groups).
-Source: DICOM PS3.3 C.7.6.16 (functional groups), C.8.3 (MR), C.8.13 (enhanced MR), C.8.20 (segmentations).
-Source: DICOM PS3.3 C.7.6.2 (Image Plane), C.7.6.3 (Image Pixel).
+Source: DICOM PS3.3 C.7.6.2 (Image Plane), C.7.6.3 (Image Pixel), C.7.6.16 (functional groups), C.8.3 (MR), C.8.13 (enhanced MR),
+C.8.20 (segmentations).
 """
 
 from __future__ import annotations
