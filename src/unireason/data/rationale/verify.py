@@ -12,7 +12,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from unireason.core.types import Box, Look
-from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Scene
+from unireason.data.claims import Fault, Names, answered_early, false_claims
+from unireason.data.scene import IMPLICIT, LETTERS, SIDES, DataQuestion, Scene, Structure
 from unireason.grounding import grammar
 from unireason.metrics.answers import answer_choice
 from unireason.metrics.boxes import box_iou
@@ -95,14 +96,6 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing wrong with reasoning."""
-
-    code: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
 class TextReading:
     """A reply, read."""
 
@@ -160,30 +153,43 @@ def _checked(task: Task, steps: Sequence[str | Look], rules: Rules) -> TextReadi
     """Everything that can be said of text and looks without the answer line."""
     faults: list[Fault] = []
     kept: list[str | Look] = []
+    known = Names(task.scene)
     for step in steps:
         if isinstance(step, str):
             kept.append(step)
             continue
-        name = match(task.scene, step.box, rules.min_iou, prefer=task.question.needs)
-        if name:
-            faults += _naming_faults(task.scene, _before(kept), name)
-            kept.append(Look(name, task.scene.structures[name].box_model))
+        name, box = matched(task.scene, step.box, rules.min_iou, prefer=task.question.needs)
+        if box is not None:
+            faults += _naming_faults(known, task.scene, _before(kept), name, box)
+            kept.append(Look(name, box))
         else:
             faults.append(Fault("box_without_structure", f"The box {grammar.write(step.box)} matches no structure."))
     texts = [s for s in kept if isinstance(s, str)]
     faults += _look_faults(task.question, kept, rules)
     faults += _text_faults(task.question, task.scene, texts, rules)
     if task.question.family != IMPLICIT:
+        early = answered_early(task.question, kept)
+        if early:
+            detail = f"'{early[:120]}' gives the answer before everything has been looked at; look and compare first."
+            faults.append(Fault("answer_before_evidence", detail))
         faults += _conclusion_faults(task.question, "" if not kept or isinstance(kept[-1], Look) else str(kept[-1]))
+    faults += false_claims(task.scene, task.question, kept, scaled=task.scene.spacing_mm is not None)
     return TextReading(tuple(kept), tuple(faults))
 
 
 def match(scene: Scene, box: Box, min_iou: float, prefer: Sequence[str] = ()) -> str:
-    """The structure whose model box overlaps a box most."""
-    fitting = [s for s in scene.structures.values() if len(s.box_model.coords) == len(box.coords)]
-    scored = [(box_iou(box, s.box_model), s.name in prefer, s.name) for s in fitting]
-    best = max(scored, key=lambda entry: entry[:2], default=(0.0, False, ""))
-    return best[2] if best[0] >= min_iou else ""
+    """The structure whose model box, or that of one of its parts, overlaps a box most; "" if none does enough."""
+    return matched(scene, box, min_iou, prefer)[0]
+
+
+def matched(scene: Scene, box: Box, min_iou: float, prefer: Sequence[str] = ()) -> tuple[str, Box | None]:
+    """The structure that a box shows, and its exact box; of a scattered one a part may be looked at."""
+    boxes = [
+        (s.name, b) for s in scene.structures.values() for b in (s.box_model, *(p.box_model for p in s.parts if s.part_count > 1))
+    ]
+    fitting = [(box_iou(box, b), n in prefer, n, b) for n, b in boxes if len(b.coords) == len(box.coords)]
+    best = max(fitting, key=lambda entry: entry[:3], default=(0.0, False, "", None))
+    return (best[2], best[3]) if best[0] >= min_iou else ("", None)
 
 
 def _before(kept: Sequence[str | Look]) -> str:
@@ -192,12 +198,31 @@ def _before(kept: Sequence[str | Look]) -> str:
     return _SENTENCE_END.split(text)[-1].lower()
 
 
-def _naming_faults(scene: Scene, words: str, name: str) -> list[Fault]:
-    """A box right behind the name of another structure says something false."""
-    if name in words:
+def _naming_faults(known: Names, scene: Scene, words: str, name: str, box: Box) -> list[Fault]:
+    """A box right behind the name of another structure, or one box for both sides behind the name of one, says something false."""
+    named = known.find(words)
+    if not named:
         return []
-    named = [n for n in scene.structures if re.search(rf"\b{re.escape(n)}\b", words)]
-    return [Fault("box_of_another", f"The box behind '{named[-1]}' is that of the {name}.")] if named else []
+    last = named[-1]
+    if name not in {m.name for m in named}:
+        return [Fault("box_of_another", f"The box behind '{last.name}' is that of the {name}.")]
+    side = words[: last.start].split()[-1:]
+    if (
+        last.name == name
+        and side
+        and side[0] in SIDES
+        and box == scene.structures[name].box_model
+        and _on_both_sides(scene.structures[name])
+    ):
+        return [Fault("box_of_both", f"The box behind '{side[0]} {name}' holds parts on both sides; look at one part.")]
+    return []
+
+
+def _on_both_sides(structure: Structure) -> bool:
+    """Whether a structure falls into parts side by side."""
+    half = len(structure.box_canonical) // 2
+    spans = sorted((p.box_canonical[0], p.box_canonical[half]) for p in structure.parts)
+    return structure.part_count > 1 and (len(spans) < 2 or any(b[0] >= a[1] for a, b in zip(spans, spans[1:], strict=False)))
 
 
 def _look_faults(question: DataQuestion, steps: Sequence[str | Look], rules: Rules) -> list[Fault]:
