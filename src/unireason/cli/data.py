@@ -96,12 +96,25 @@ def _lines(report: dict[str, Any]) -> list[str]:
     lines = []
     for check, count in report["counts"].items():
         seen = ", ".join(f"{n:,} {what}" for what, n in report["checked"].get(check, {}).items())
-        lines.append(f"{'ok   ' if not count else 'WRONG'} {check:9} {seen}{f': {count:,} problems' if count else ''}")
+        unjudged = check == "shortcut" and report["shortcut"] and all(r["too_few"] for r in report["shortcut"].values())
+        lines.append(
+            f"{'WRONG' if count else 'open ' if unjudged else 'ok   '} {check:9} {seen}{f': {count:,} problems' if count else ''}"
+        )
     for family, result in report["shortcut"].items():
         low, high = result["ci95"]
         verdict = f"too few {result['few']}" if result["too_few"] else "ok" if result["ok"] else "TELLS"
         numbers = f"{result['accuracy']:6.1%} from text alone ({low:.1%} to {high:.1%}), chance {result['chance']:.1%}"
         lines.append(f"      {family or 'family not told':22} {numbers}, {verdict}")
+    early, two = report["answer_before_evidence"], report["two_options"]
+    if early:
+        worst = ", ".join(f"{family} {share:.0%}" for family, share in early.items() if share and family != "all")
+        lines.append(
+            f"      the answer stands before its evidence in {early['all']:.1%} of the texts{f' ({worst})' if worst else ''}"
+        )
+    if sum(two.values()):
+        lines.append(
+            f"      {two['more']:,} questions with more than two options, {two['two']:,} with two, {two['yes, no and sides']:,} yes or no or sides"
+        )
     for problem in report["problems"][:_SHOWN]:
         about = next((f" {problem[k]}" for k in ("sample", "case", "file", "family") if k in problem), "")
         lines.append(f"- {problem['check']}{about}: {problem['detail']}")

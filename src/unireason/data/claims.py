@@ -665,9 +665,11 @@ def answered_early(question: DataQuestion, steps: Sequence[str | Look]) -> str:
             return related[right]
     last = max((next((i for i, s in enumerate(found) if _says(s.plain, o)), -1) for o in others), default=-1) if named else -1
     for i, sentence in enumerate(found):
-        text = sentence.plain
         if sentence.before >= total and i >= last:
             break
+        text = sentence.plain
+        if sentence.before + len(sentence.looks) >= total and sentence.looks and i >= last:
+            text = " ".join(_LOOK.split(sentence.text)[:-2:2])  # what stands in front of the last look
         sure = bool(_RE["concluded"].search(text))
         gives = bool(re.search(rf"\b(?i:option|answer|choice)\s*:?\s*(?:is\s+)?{letter}\b|\({letter}\)|\b{letter}[.!]?$", text))
         if _says(text, right) and (sure or not _RE["supposed"].search(text)):
@@ -707,5 +709,5 @@ def _superlative(question: DataQuestion, text: str) -> bool:
     """Whether a sentence says what is asked for in the words of the question's kind; of two, the comparison is the answer."""
     asked = {"largest": "largest|biggest", "smallest": "smallest", "nearest": "nearest|closest"}.get(question.ask)
     if asked and len(question.options) == 2:
-        asked += {"largest": "|larger|bigger", "smallest": "|smaller", "nearest": "|nearer|closer"}[question.ask]
+        asked += {"largest": "|larger|bigger", "smallest": "|smaller", "nearest": "|nearer|closer(?! look)"}[question.ask]
     return bool(asked and re.search(rf"\b(?:{asked})\b", text.lower()))

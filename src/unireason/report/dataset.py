@@ -254,6 +254,7 @@ _ABOUT = {
     "masks": "boxes, sizes, places and parts measured again from the masks",
     "pictures": "embedded pictures and masks are whole and fit",
     "answers": "every answer worked out again: right is right, all others are wrong",
+    "claims": "what the reasoning says is true of the case and can be seen",
     "balance": "letters, yes and no, families, splits",
     "leakage": "no patient, case or picture in two splits, no question twice",
     "shortcut": "the text alone does not tell the answer",

@@ -23,7 +23,7 @@ from unireason.data.records import READABLE, SPLITS, CaseRecord, ImageRecord, Sa
 
 from . import answers, masks, pictures
 from .facts import CheckFindings, Facts, Finding, MaskFacts, SceneFacts
-from .text import AuditTexts, BalanceTally, check_balance, check_shortcut
+from .text import CLAIMS, AuditTexts, BalanceTally, ClaimTally, check_balance, check_shortcut
 
 CHECK = "files"
 REPORTS = ("check.json", "check.html")
@@ -112,6 +112,10 @@ class Report:
         shortcut: Family to the result of the text-only audit, see ``shortcut.check_shortcut``.
         distribution: Counts for the page: "families" (family/kind/split), "letters" (options/place), "cases", "modalities", "structures".
         masks: True if the source was opened again.
+        answer_before_evidence: Share of reasonings that give the answer before its evidence, by family, and of "all".
+        unseen_numbers: Numbers in reasonings that neither picture nor prompt shows.
+        false_claims: False or unfounded claims of reasonings by their kind, see ``claims.false_claims``.
+        two_options: Questions that are yes or no or about sides, with two options otherwise, and with more.
     """
 
     dataset: str
@@ -123,6 +127,10 @@ class Report:
     shortcut: dict[str, dict[str, Any]]
     distribution: dict[str, dict[str, int]]
     masks: bool
+    answer_before_evidence: dict[str, float]
+    unseen_numbers: int
+    false_claims: dict[str, int]
+    two_options: dict[str, int]
 
     @property
     def ok(self) -> bool:
@@ -144,6 +152,10 @@ class Report:
             "remarks": [r.to_json() for r in self.remarks],
             "shortcut": self.shortcut,
             "distribution": self.distribution,
+            "answer_before_evidence": self.answer_before_evidence,
+            "unseen_numbers": self.unseen_numbers,
+            "false_claims": self.false_claims,
+            "two_options": self.two_options,
         }
 
 
@@ -165,10 +177,10 @@ def check(dataset: Dataset, source: CaseSource | None, *, samples: int | None = 
     """
     found, source = CheckFindings(), None if dataset.layout else source
     check_files(dataset.folder, dataset.manifest, found)
-    register, tally, texts = pictures.Register(), BalanceTally(), AuditTexts()
+    register, tally, texts, claims = pictures.Register(), BalanceTally(), AuditTexts(), ClaimTally()
     embedded = bool(dataset.files("images"))
     optional = [masks.CHECK] * (source is not None) + [pictures.PICTURES] * embedded
-    for check_name in (pictures.CHECK, *optional, answers.CHECK, pictures.LEAKAGE):
+    for check_name in (pictures.CHECK, *optional, answers.CHECK, CLAIMS, pictures.LEAKAGE):
         found.start(check_name)
     try:
         for split in SPLITS:
@@ -180,7 +192,7 @@ def check(dataset: Dataset, source: CaseSource | None, *, samples: int | None = 
     except UniReasonError as error:
         found.add(CHECK, f"the cases cannot be read: {error}")
     else:
-        walk = _Walk(dataset, source, found, tally, texts, register)
+        walk = _Walk(dataset, source, found, tally, texts, claims, register)
         walk.run(samples, progress or (lambda done, total: None))
     near = dataset.manifest.get("config", {}).get("near", pictures.NEAR)  # bits within which pictures are the same
     if type(near) is not int or not 0 <= near < 128:
@@ -208,6 +220,10 @@ def check(dataset: Dataset, source: CaseSource | None, *, samples: int | None = 
         shortcut=results,
         distribution=tally.to_json(),
         masks=source is not None,
+        answer_before_evidence=claims.early_shares(),
+        unseen_numbers=claims.faults["unseen_number"],
+        false_claims=dict(sorted(claims.faults.items())),
+        two_options={key: tally.two[key] for key in ("yes, no and sides", "two", "more")},
     )
 
 
@@ -220,6 +236,7 @@ class _Walk:
     found: CheckFindings
     tally: BalanceTally
     texts: AuditTexts
+    claims: ClaimTally
     register: pictures.Register
 
     def run(self, samples: int | None, progress: Progress) -> None:
@@ -261,6 +278,7 @@ class _Walk:
         for sample in samples:
             pictures.check_boxes(case, sample, self.found)
             answers.check_answer(case, sample, facts, self.found)
+            self.claims.add(case.scene, sample, self.found)
             if measured is not None:
                 masks.check_sample(case, sample, measured, self.found)
 

@@ -24,13 +24,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.data import scene as names
+from unireason.data.claims import answered_early, false_claims
 from unireason.data.records import SPLITS, CaseRecord, SampleRecord
-from unireason.data.scene import FAMILIES, IMPLICIT, LETTERS
+from unireason.data.scene import FAMILIES, IMPLICIT, LETTERS, Scene
 from unireason.metrics.statistics import wilson
 
 from .facts import CheckFindings
 
 BALANCE = "balance"
+MOST_TWO = 0.3
+"""Of the questions that are neither yes or no nor about a side, so many may have two options: half of them is luck."""
+_PAIRS = (frozenset(("yes", "no")), frozenset(("left", "right")))
 DEVIATIONS = 4.0
 TRIFLE = 0.01
 RARE = 10
@@ -55,6 +59,7 @@ class BalanceTally:
     modalities: Counter[str] = field(default_factory=Counter)
     structures: Counter[str] = field(default_factory=Counter)
     undescribed: int = 0
+    two: Counter[str] = field(default_factory=Counter)
 
     def add_case(self, case: CaseRecord) -> None:
         """Count one case."""
@@ -77,6 +82,8 @@ class BalanceTally:
         if question.family == IMPLICIT:
             return
         self.letters[len(question.options), question.answer, question.family] += 1
+        said = frozenset(o.strip(" .").lower() for o in question.options)
+        self.two["yes, no and sides" if said in _PAIRS else "two" if len(said) == 2 else "more"] += 1
         if {o.strip(" .").lower() for o in question.options} == {"yes", "no"}:
             right = question.right.strip(" .").lower()
             self.yes[question.family, right] += 1
@@ -103,7 +110,14 @@ def check_balance(tally: BalanceTally, patients: int, found: CheckFindings) -> N
     found.count(BALANCE, "questions", sum(tally.letters.values()))
     _letters(tally, patients, found)
     _yes_and_no(tally, found)
-    _families(tally, found)
+    _families(tally, patients, found)
+    free = tally.two["two"] + tally.two["more"]
+    if free and tally.two["two"] > free * MOST_TWO and uneven(tally.two["two"], free, MOST_TWO):
+        _lean(
+            found,
+            0 if tally.undescribed else patients,
+            f"{tally.two['two']} of {free} questions that are neither yes or no nor sides have two options",
+        )
     _splits(tally, patients, found)
 
 
@@ -118,7 +132,7 @@ def _lean(found: CheckFindings, patients: int, detail: str, **about: str) -> Non
     if patients >= LEAST_PATIENTS:
         found.add(BALANCE, detail, **about)
     else:
-        found.remark(BALANCE, f"{detail}; too few patients to judge ({patients})", **about)
+        found.remark(BALANCE, f"{detail}; too few patients to judge ({patients})" if patients else detail, **about)
 
 
 def _letters(tally: BalanceTally, patients: int, found: CheckFindings) -> None:
@@ -145,7 +159,7 @@ def _yes_and_no(tally: BalanceTally, found: CheckFindings) -> None:
             _lean(found, len(leans), f"the right answer is yes {yes} times and no {no} times", family=family)
 
 
-def _families(tally: BalanceTally, found: CheckFindings) -> None:
+def _families(tally: BalanceTally, patients: int, found: CheckFindings) -> None:
     """Families against each other, each measured by the cases that allow it."""
     counts = {f: sum(n for (name, _, _), n in tally.table.items() if name == f) for f in FAMILIES}
     if not sum(counts.values()) and tally.undescribed == sum(tally.cases.values()):
@@ -154,7 +168,7 @@ def _families(tally: BalanceTally, found: CheckFindings) -> None:
     for family in (f for f in FAMILIES if not counts[f]):
         can = tally.allows[family] * RARE >= sum(tally.cases.values()) and total >= FEW_QUESTIONS
         detail = f"no question; {tally.allows[family]} cases would allow one"
-        (found.add if can else found.remark)(BALANCE, detail, family=family)
+        (found.add if can and patients >= LEAST_PATIENTS else found.remark)(BALANCE, detail, family=family)
     rates = {f: counts[f] / tally.allows[f] for f in FAMILIES if counts[f] and tally.allows[f]}
     best = max(rates.values(), default=0.0)
     for family, rate in rates.items():
@@ -170,6 +184,42 @@ def _splits(tally: BalanceTally, patients: int, found: CheckFindings) -> None:
         # A release has the splits that were published.
         report = found.add if patients >= BALANCE_FEW_PATIENTS and not tally.undescribed else found.remark
         report(BALANCE, f"the split {split} is empty" + (f", with {patients} patients in all" if patients else ""))
+
+
+# --- Check "claims": whether reasoning is true of the case, shows its evidence first, and states nothing that cannot be seen.
+
+CLAIMS = "claims"
+
+
+@dataclass(slots=True)
+class ClaimTally:
+    """Reasoning held against its scene, sample by sample."""
+
+    texts: Counter[str] = field(default_factory=Counter)
+    early: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+
+    def add(self, scene: Scene, sample: SampleRecord, found: CheckFindings) -> None:
+        """Judge one text; one without reasoning is passed over."""
+        question = sample.question
+        if not sample.annotator or not sample.reasoning:
+            return
+        found.count(CLAIMS, "texts")
+        self.texts[question.family] += 1
+        early = answered_early(question, sample.reasoning)
+        self.early[question.family] += bool(early)
+        faults = false_claims(scene, question, sample.reasoning, scaled=scene.spacing_mm is not None)
+        self.faults.update(f.code for f in faults)
+        for fault in faults[:1]:
+            found.add(CLAIMS, f"{fault.code}: {fault.detail}", sample=sample.id)
+        if early:
+            found.remark(CLAIMS, f"the answer stands in front of its evidence: {early[:120]!r}", sample=sample.id)
+
+    def early_shares(self) -> dict[str, float]:
+        """Share of texts that give the answer before the evidence, by family; "all" for all of them."""
+        shares = {family: self.early[family] / n for family, n in sorted(self.texts.items())}
+        total = sum(self.texts.values())
+        return {**shares, **({"all": sum(self.early.values()) / total} if total else {})}
 
 
 # --- What a reader of the text alone sees in an option: its words, its place, its length, its rank, and all that with the question.
@@ -284,6 +334,7 @@ FOLDS = 5
 
 _STRENGTH = 0.1  # inverse of the L2 penalty: weak clues are shrunk, so that noise does not vote
 _TELLTALES = 6
+_TREE_CLUES, _TREE_QUESTIONS = 200, 3000
 _SEED = 0
 
 
@@ -362,6 +413,8 @@ def audit(entries: Sequence[AuditEntry]) -> dict[str, Any]:
     guesses, common = _held_out(matrix, questions, entries)
     answers = np.array([e.answer for e in entries])
     hits = guesses == answers
+    grown = _trees(matrix, questions, entries)
+    tree_hits = grown == answers
     few = "patients" if patients < FEW_PATIENTS else "questions" if len(entries) < FEW else ""
     low, high = _interval(hits, questions.groups)
     return {
@@ -370,12 +423,18 @@ def audit(entries: Sequence[AuditEntry]) -> dict[str, Any]:
         "ci95": [low, high],
         "few": few,
         "too_few": bool(few),
-        "ok": bool(few) or low <= chance + MARGIN or _interval(hits, questions.groups, confidence=SURE)[0] <= chance,
+        "ok": bool(few) or all(_by_luck(h, questions.groups, chance) for h in (hits, tree_hits)),
+        "trees": {"accuracy": float(tree_hits.mean()), "ci95": list(_interval(tree_hits, questions.groups))},
         "longest": float(np.mean([np.argmax([len(o) for o in e.options]) for e in entries] == answers)),
         "frequent": float(np.mean(common == answers)),
         "by_kind": _by_kind(entries, hits, questions.groups),
         "telltale": _telltale(matrix, questions.right, vocabulary),
     }
+
+
+def _by_luck(hits: NDArray[np.bool_], groups: NDArray[np.intp], chance: float) -> bool:
+    """Whether so many hits may have come by chance, a small margin granted."""
+    return _interval(hits, groups)[0] <= chance + MARGIN or _interval(hits, groups, confidence=SURE)[0] <= chance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -445,6 +504,26 @@ def _held_out(matrix: Any, questions: _Questions, entries: Sequence[AuditEntry])
             guesses[q] = np.argmax(scores[questions.starts[q] : questions.starts[q] + len(options)])
             common[q] = np.argmax([taken[o] / max(offered[o], 1) for o in options])
     return guesses, common
+
+
+def _trees(matrix: Any, questions: _Questions, entries: Sequence[AuditEntry]) -> NDArray[np.intp]:
+    """For every question the choice of boosted trees grown without its patient: they see what only crossings of clues tell."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.model_selection import GroupKFold
+
+    often = np.asarray(matrix.sum(axis=0)).ravel()
+    dense = matrix[:, np.lexsort((np.arange(len(often)), -often))[:_TREE_CLUES]].toarray().astype(np.uint8)
+    choices = np.zeros(len(entries), np.intp)
+    for train, test in GroupKFold(min(FOLDS, int(questions.groups.max()) + 1)).split(questions.groups, groups=questions.groups):
+        learned = np.isin(questions.owner, train[:_TREE_QUESTIONS] if len(train) > _TREE_QUESTIONS else train)
+        model = HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=15, min_samples_leaf=10, random_state=_SEED)
+        if len(set(questions.right[learned])) < 2:
+            continue
+        scores = model.fit(dense[learned], questions.right[learned]).predict_proba(dense)[:, 1]
+        for q in test:
+            start = questions.starts[q]
+            choices[q] = np.argmax(scores[start : start + len(entries[q].options)])
+    return choices
 
 
 def _interval(hits: NDArray[np.bool_], groups: NDArray[np.intp], *, confidence: float = 0.95) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from unireason.core.types import Box, Look
 from unireason.data.claims import Fault, Names, answered_early, false_claims
@@ -222,7 +223,7 @@ def _on_both_sides(structure: Structure) -> bool:
     """Whether a structure falls into parts side by side."""
     half = len(structure.box_canonical) // 2
     spans = sorted((p.box_canonical[0], p.box_canonical[half]) for p in structure.parts)
-    return structure.part_count > 1 and (len(spans) < 2 or any(b[0] >= a[1] for a, b in zip(spans, spans[1:], strict=False)))
+    return structure.part_count > 1 and (len(spans) < 2 or any(b[0] >= a[1] for a, b in pairwise(spans)))
 
 
 def _look_faults(question: DataQuestion, steps: Sequence[str | Look], rules: Rules) -> list[Fault]:
