@@ -69,6 +69,7 @@ class Scene:
         absent: Annotated structures without a single voxel.
         unclear: Structures present but too small to ask about, or cut off to a sliver.
         described: False if it is not known what the case shows: there are no structures then, and nothing is called absent or unclear.
+        scale: The line by which the prompt tells how large pixels are; "" if it does not, and then no text may measure in millimetres.
     """
 
     case: str
@@ -85,6 +86,7 @@ class Scene:
     absent: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
     described: bool = True
+    scale: str = ""
 
 
 # --- A question about a scene, with what it takes to check it against the masks again.
