@@ -7,15 +7,20 @@ in pixels from the left and upper edge of the picture and in slices from the fir
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
-from unireason.data.scene import Scene, Structure
+from unireason.data.scene import Part, Scene, Structure
+from unireason.grounding.crop import MIN_SIDE
+
+from .wording import listed
 
 TOLERANCE = 0.06
 """By so much of its value a size in a text may differ from the mask's; a place by one pixel or slice, a distance by both."""
 DIGITS = 2
 """Significant digits of a size: sizes that are compared differ by a quarter at least, so they stay apart."""
 Box = tuple[float, ...]
+AXES = ("x", "y", "slice")
 
 
 def sides(scene: Scene) -> tuple[int, ...]:
@@ -41,22 +46,29 @@ def units(scene: Scene) -> tuple[tuple[str, float], tuple[str, float]]:
     return (name, 1.0), (name, 1.0)
 
 
-def one_unit(values: Sequence[float], scene: Scene) -> tuple[str, float]:
-    """The unit in which sizes that stand side by side are all said: the larger one if none of them becomes a trifle in it."""
+def one_unit(values: Sequence[float], scene: Scene, least: float = 0.5) -> tuple[str, float]:
+    """The unit in which sizes that stand side by side are all said: the larger one if all of them come to ``least`` in it."""
     small, large = units(scene)
-    return large if min(values) >= 0.5 * large[1] else small
+    return large if min(values) >= least * large[1] else small
+
+
+def said_size(structure: Structure, scene: Scene) -> str:
+    """The size of a structure in the unit that fits it."""
+    value = size(structure, scene)
+    unit, scale = one_unit([value], scene)
+    return f"{number(value / scale)} {unit}"
 
 
 def number(value: float, digits: int = DIGITS) -> str:
-    """A number as one says it: some significant digits, no exponent, thousands with a comma ("1,200", "3.4")."""
-    text = f"{float(f'{value:.{digits}g}'):,.{digits + 1}f}"
+    """A number as options are written too: some significant digits, no exponent ("1200", "3.4")."""
+    text = f"{float(f'{value:.{digits}g}'):.{digits + 1}f}"
     return text.rstrip("0").rstrip(".")
 
 
 def middle(box: Box) -> tuple[int, ...]:
-    """The middle of a box in whole pixels and slices, halves rounded up."""
+    """The middle of a box in whole pixels and slices: half the sum of its ends, rounded down."""
     half = len(box) // 2
-    return tuple(int((box[i] + box[half + i] + 1) // 2) for i in range(half))
+    return tuple(int((box[i] + box[half + i]) // 2) for i in range(half))
 
 
 def middle_of(structure: Structure) -> tuple[int, ...]:
@@ -66,7 +78,7 @@ def middle_of(structure: Structure) -> tuple[int, ...]:
 
 def centre_of(scene: Scene) -> tuple[int, ...]:
     """The middle of the picture, as ``middle`` counts."""
-    return tuple((n + 1) // 2 for n in sides(scene))
+    return tuple(n // 2 for n in sides(scene))
 
 
 def unit_of_distance(scene: Scene) -> str:
@@ -90,3 +102,68 @@ def distance(first: Structure, second: Structure, scene: Scene) -> float:
 def _exact(structure: Structure) -> list[float]:
     box, half = structure.box_model.coords, len(structure.box_model.coords) // 2
     return [(box[i] + box[half + i]) / 2 for i in range(half)]
+
+
+def where(place: Sequence[int], axes: Sequence[int]) -> str:
+    """A place in words: "x 74 and y 30", "slice 6"."""
+    return listed([at(i, place[i]) for i in axes])
+
+
+def at(axis: int, value: int) -> str:
+    """A place along one axis in words."""
+    return f"{AXES[axis]} {value}"
+
+
+def span(axis: int, box: Sequence[int]) -> str:
+    """How far a box reaches along an axis; slices are counted with the last one."""
+    half = len(box) // 2
+    return f"slices {box[2]} to {box[5] - 1}" if axis == 2 else f"{AXES[axis]} {box[axis]} to {box[half + axis]}"
+
+
+# --- Parts of structures, and boxes held against each other.
+
+SCATTERED = 0.8
+"""A structure whose largest part holds less than this has no one place, and no one box."""
+
+
+def scattered(structure: Structure) -> int:
+    """In how many parts a structure without one place falls; 0 for one that hangs together."""
+    whole = structure.part_count <= 1 or not structure.parts or structure.parts[0].voxels >= SCATTERED * structure.voxels
+    return 0 if whole else structure.part_count
+
+
+def clear(box: Box) -> bool:
+    """True if a look can cut a box out."""
+    half = len(box) // 2
+    return all(box[half + i] - box[i] >= MIN_SIDE for i in range(2))
+
+
+def clear_parts(structure: Structure) -> list[Part]:
+    """The parts of a scattered structure that can be looked at, largest first; none if it hangs together."""
+    return [part for part in structure.parts[: scattered(structure)] if clear(part.box_model.coords)]
+
+
+def numbers(text: str) -> list[int]:
+    """The whole numbers of a text, such as those of a box."""
+    return [int(v) for v in re.findall(r"\d+", text)]
+
+
+def edges(structure: Structure) -> list[int]:
+    """The numbers of a structure's box."""
+    return [int(v) for v in structure.box_model.coords]
+
+
+def worst_edge(box: Sequence[int], true: Sequence[int]) -> int | None:
+    """Which number of a box is off by the largest share of the true box's side; None if all agree."""
+    half = len(true) // 2
+    off = [abs(a - b) / max(1, true[half + i % half] - true[i % half]) for i, (a, b) in enumerate(zip(box, true, strict=True))]
+    return off.index(max(off)) if max(off) > 0 else None
+
+
+def share(inner: Box, outer: Box) -> float:
+    """How much of one box lies in another."""
+    half, common = len(inner) // 2, 1.0
+    for i in range(half):
+        overlap = min(inner[half + i], outer[half + i]) - max(inner[i], outer[i])
+        common *= max(0.0, overlap) / max(1.0, inner[half + i] - inner[i])
+    return common
