@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from unireason.core.errors import FormatError
 from unireason.core.types import Box, Box2D, Box3D, Frame, Look
 from unireason.grounding import answer, grammar
 
-from .scene import IMPLICIT, DataQuestion, Part, Scene, Structure
+from .scene import IMPLICIT, DataQuestion, Midline, Part, Scene, Structure
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 # --- What one case, one sample and one embedded picture of a data set say.
 
 
-SCHEMA = "unireason.dataset/2"
-READABLE = (SCHEMA, "unireason.dataset/1")
-"""Schema versions that can be read: the first one lacks ``stages`` and ``origin``, and knows of every case what is in it."""
+SCHEMA = "unireason.dataset/3"
+READABLE = (SCHEMA, "unireason.dataset/2", "unireason.dataset/1")
+"""Schema versions that can be read: 1 and 2 lack ``midline`` and tell sides by the picture's middle; 1 lacks ``stages`` and ``origin`` too,
+and knows of every case what is in it."""
 SPLITS = ("train", "validation", "test")
 STAGES = ("sft", "grpo")
 
@@ -196,6 +197,7 @@ def case_schema() -> pa.Schema:
         "structures": pa.list_(structure),
         "absent": texts,
         "unclear": texts,
+        "midline": pa.struct({"found": pa.string(), "offset": pa.float64(), "canonical": pa.float64()}),
     }
     return pa.schema({**text, **rest}, metadata={"schema": SCHEMA})
 
@@ -358,6 +360,7 @@ def scene_row(scene: Scene) -> dict[str, Any]:
     apart = ("case", "frame", "structures", "described")
     row = {f.name: getattr(scene, f.name) for f in fields(scene) if f.name not in apart}
     row |= {"id": scene.case, "frame": [scene.frame.width, scene.frame.height, scene.frame.depth]}
+    row["midline"] = asdict(scene.midline)
     row["structures"] = [_structure_row(s) for s in scene.structures.values()] if scene.described else None
     return {key: list(value) if isinstance(value, tuple) else value for key, value in row.items()}
 
@@ -387,9 +390,20 @@ def scene_from_row(row: Mapping[str, Any]) -> Scene:
             absent=tuple(row["absent"]),
             unclear=tuple(row["unclear"]),
             described=row["structures"] is not None,
+            midline=_midline(row),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise unreadable("case", error) from error
+
+
+def _midline(row: Mapping[str, Any]) -> Midline:
+    """The midline; versions 1 and 2 have none, and the picture's middle in its place."""
+    values = row.get("midline")
+    if values is None:
+        return Midline("picture", 0.0, row["shape"][-1] / 2)
+    if values["found"] not in get_args(get_type_hints(Midline)["found"]):
+        raise ValueError(f"the midline is found by {values['found']!r}")
+    return Midline(values["found"], float(values["offset"]), float(values["canonical"]))
 
 
 def _check_scene(row: Mapping[str, Any]) -> None:
@@ -464,8 +478,8 @@ OPTIONAL = {
     "images": set[str](),
 }
 """Fields that may lack a value, by table; fields of a list of records after a dot."""
-ADDED = {"samples": {"stages", "origin"}}
-"""Columns, by table, that data sets of version 1 lack; whoever reads the rows knows what they mean without."""
+ADDED = {"samples": {"stages", "origin"}, "cases": {"midline"}}
+"""Columns, by table, that data sets of older versions lack; whoever reads the rows knows what they mean without."""
 
 
 def schema(table: str) -> pa.Schema:

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from unireason.data import scene as names
-from unireason.data.scene import Scene, Structure
+from unireason.data import names
+from unireason.data.scene import GATES, Scene, Structure, held
 
 T = TypeVar("T")
 
@@ -64,8 +64,6 @@ NESTED = 0.8
 """Boxes that share so much of the smaller one hold structures that may lie inside each other."""
 MOST_OTHERS = 16
 """So many other patients are asked whether something is possible."""
-SCATTERED = 0.8
-"""A structure whose largest part holds less than this has no one place."""
 
 DIRECTIONS = {
     "patient": (("right", "left"), ("anterior", "posterior"), ("inferior", "superior")),
@@ -87,28 +85,38 @@ class Places:
     Attributes:
         scene: The scene.
         all: Its structures in order of their names, unions of others left out.
-        placed: Those with one place: their largest part holds most of them, and no word of the name tells a position.
-        words: Directions by axis, the one towards smaller values first.
+        boxed: Those with one box: their largest part holds most of them.
+        placed: Those of them with one place: no word of the name tells a position.
+        words: Directions by axis, the one towards smaller values first; "" for x where no side may be told.
         axes: Pairs of axes that span parts.
         boxes: Box of every structure in the model frame, as whole numbers.
         centres: Centre of every structure.
-        signs: Side of the picture's middle by axis for every structure: -1, 1, or 0 within the margin.
+        signs: Side by axis for every structure, along x of the midline, else of the picture's middle: -1, 1, or 0 within the margin and
+            along x where no side may be told.
         peers: Scenes of other patients; None if there are none to compare with.
     """
 
-    __slots__ = ("_others", "_related", "all", "axes", "boxes", "centres", "peers", "placed", "scene", "signs", "words")
+    __slots__ = ("_others", "_related", "all", "axes", "boxed", "boxes", "centres", "peers", "placed", "scene", "signs", "words")
 
     def __init__(self, scene: Scene, peers: Peers | None = None) -> None:
         """Look a scene over."""
         self.scene = scene
         self.peers = peers
         self.all = [n for n in scene.structures if "union" not in n]
-        self.placed = [n for n in self.all if compact(scene.structures[n]) and not tells_position(n)]
+        self.boxed = [n for n in self.all if compact(scene.structures[n])]
+        self.placed = [n for n in self.boxed if not tells_position(n)]
+        sides = scene.side_words
         self.words = DIRECTIONS[scene.space][: len(scene.extent)]
+        if GATES.get(scene.modality) == "none":
+            self.words = (("", ""), *self.words[1:])
         self.axes = _AXES[scene.space, len(scene.extent)]
         self.boxes = {n: tuple(map(int, scene.structures[n].box_model.coords)) for n in self.all}
         self.centres = {n: scene.structures[n].centre for n in self.all}
-        self.signs = {n: tuple(map(_sign, c, scene.extent)) for n, c in self.centres.items()}
+        middle = scene.midline.offset if scene.space == "patient" else 0.0
+        self.signs = {
+            n: (_sign(c[0] - middle, scene.extent[0]) if sides else 0, *map(_sign, c[1:], scene.extent[1:]))
+            for n, c in self.centres.items()
+        }
         self._related: dict[tuple[str, str], bool] = {}
         self._others: dict[tuple[str, ...], list[Places]] = {}
 
@@ -186,7 +194,7 @@ def parts(space: str, axes: str) -> list[tuple[str, tuple[tuple[int, int], ...]]
 
 def compact(structure: Structure) -> bool:
     """True if one part holds most of the structure, so that its centre tells where it lies."""
-    return structure.part_count <= 1 or (bool(structure.parts) and structure.parts[0].voxels >= SCATTERED * structure.voxels)
+    return not structure.scattered
 
 
 @lru_cache(maxsize=4096)
@@ -212,24 +220,14 @@ def tells_position(name: str) -> bool:
 
 
 def kin(a: str, b: str) -> bool:
-    """True if one name is a special case of the other ("kidney", "left kidney", "left kidney cyst")."""
+    """True if one name is a special case, a part or a synonym of the other ("kidney", "left kidney", "left kidney cyst")."""
     first, second = words_of(a), words_of(b)
-    return first <= second or second <= first
+    return first <= second or second <= first or names.related(a, b)
 
 
 def one_side(candidates: Iterable[str]) -> bool:
     """True if all names tell the same side, or none tells one."""
     return len({names.side_of(n) for n in candidates}) <= 1
-
-
-def held(inner: tuple[int, ...], outer: tuple[int, ...]) -> float:
-    """Share of one box that lies in another; boxes half-open, whole numbers, not empty."""
-    half = len(inner) // 2
-    common, whole = 1, 1
-    for i in range(half):
-        common *= max(0, min(inner[half + i], outer[half + i]) - max(inner[i], outer[i]))
-        whole *= inner[half + i] - inner[i]
-    return common / whole
 
 
 # --- Scenes of other patients, by which wrong options become plausible.

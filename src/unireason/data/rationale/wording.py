@@ -16,11 +16,10 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from unireason.data.names import is_plural as is_plural
+from unireason.data.names import the as the
 from unireason.data.scene import FAMILIES
 
-# Endings in "s" of words that name one thing: humerus, pelvis, pancreas, biceps, mass.
-_SINGULAR_S = re.compile(r"(us|is|ss|as|ps|ns)$")
-_PLURAL = frozenset(("vertebrae", "teeth", "bronchi", "atria", "metastases", "prostheses"))
 _VERBS = {"is": "are", "has": "have", "does": "do"}
 _PRONOUNS = {"it": ("it", "they"), "its": ("its", "their"), "them": ("it", "them"), "this": ("this", "these")}
 _PLACE = re.compile(r"\{(\w+)\}")
@@ -43,18 +42,6 @@ def _fixed(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _fixed(item) for key, item in value.items()}
     return tuple(map(_fixed, value)) if isinstance(value, list) else value
-
-
-@lru_cache(maxsize=4096)
-def is_plural(name: str) -> bool:
-    """True if a structure's name is a plural ("ribs", "vertebrae"), so that its verb has to agree."""
-    last = name.rsplit(" ", 1)[-1]
-    return last in _PLURAL or (last.endswith("s") and not _SINGULAR_S.search(last))
-
-
-def the(name: str) -> str:
-    """The name with its article."""
-    return name if name.startswith("the ") else f"the {name}"
 
 
 def listed(items: Sequence[str], joint: str = "and") -> str:
