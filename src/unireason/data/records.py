@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from unireason.core.errors import FormatError
 from unireason.core.types import Box, Box2D, Box3D, Frame, Look
 from unireason.grounding import answer, grammar
 
-from .scene import IMPLICIT, DataQuestion, Part, Scene, Structure
+from .scene import IMPLICIT, DataQuestion, Midline, Part, Scene, Structure
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "unireason.dataset/3"
 READABLE = (SCHEMA, "unireason.dataset/2", "unireason.dataset/1")
-"""Schema versions that can be read: the first one lacks ``stages`` and ``origin``, and knows of every case what is in it; the second
-lacks ``scale``."""
+"""Schema versions that can be read: 1 and 2 lack ``scale`` and ``midline``, and tell sides by the picture's middle; 1 lacks ``stages`` and
+``origin`` too, and knows of every case what is in it."""
 SPLITS = ("train", "validation", "test")
 STAGES = ("sft", "grpo")
 
@@ -200,6 +200,7 @@ def case_schema() -> pa.Schema:
         "absent": texts,
         "unclear": texts,
         "scale": pa.string(),
+        "midline": pa.struct({"found": pa.string(), "offset": pa.float64(), "canonical": pa.float64()}),
     }
     return pa.schema({**text, **rest}, metadata={"schema": SCHEMA})
 
@@ -365,6 +366,7 @@ def scene_row(scene: Scene) -> dict[str, Any]:
     apart = ("case", "frame", "structures", "described")
     row = {f.name: getattr(scene, f.name) for f in fields(scene) if f.name not in apart}
     row |= {"id": scene.case, "frame": [scene.frame.width, scene.frame.height, scene.frame.depth]}
+    row["midline"] = asdict(scene.midline)
     row["structures"] = [_structure_row(s) for s in scene.structures.values()] if scene.described else None
     return {key: list(value) if isinstance(value, tuple) else value for key, value in row.items()}
 
@@ -395,9 +397,20 @@ def scene_from_row(row: Mapping[str, Any]) -> Scene:
             unclear=tuple(row["unclear"]),
             described=row["structures"] is not None,
             scale=row.get("scale", ""),
+            midline=_midline(row),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise unreadable("case", error) from error
+
+
+def _midline(row: Mapping[str, Any]) -> Midline:
+    """The midline; versions 1 and 2 have none, and the picture's middle in its place."""
+    values = row.get("midline")
+    if values is None:
+        return Midline("picture", 0.0, row["shape"][-1] / 2)
+    if values["found"] not in get_args(get_type_hints(Midline)["found"]):
+        raise ValueError(f"the midline is found by {values['found']!r}")
+    return Midline(values["found"], float(values["offset"]), float(values["canonical"]))
 
 
 def _check_scene(row: Mapping[str, Any]) -> None:
@@ -472,8 +485,8 @@ OPTIONAL = {
     "images": set[str](),
 }
 """Fields that may lack a value, by table; fields of a list of records after a dot."""
-ADDED = {"cases": {"scale"}, "samples": {"stages", "origin", "scale"}}
-"""Columns, by table, that older data sets lack; whoever reads the rows knows what they mean without."""
+ADDED = {"cases": {"midline", "scale"}, "samples": {"stages", "origin", "scale"}}
+"""Columns, by table, that data sets of older versions lack; whoever reads the rows knows what they mean without."""
 
 
 def schema(table: str) -> pa.Schema:

@@ -14,9 +14,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from unireason.data import scene as names
+from unireason.data import names
 from unireason.data.rationale import seen
-from unireason.data.scene import Scene, Structure
+from unireason.data.scene import GATES, Scene, Structure, held
 
 T = TypeVar("T")
 
@@ -65,6 +65,7 @@ NESTED = 0.8
 """Boxes that share so much of the smaller one hold structures that may lie inside each other."""
 MOST_OTHERS = 16
 """So many other patients are asked whether something is possible."""
+
 DIRECTIONS = {
     "patient": (("right", "left"), ("anterior", "posterior"), ("inferior", "superior")),
     "picture": (("left", "right"), ("above", "below")),
@@ -85,14 +86,16 @@ class Places:
     Attributes:
         scene: The scene.
         all: Its structures in order of their names, unions of others left out.
-        placed: Those with one place: their largest part holds most of them, and no word of the name tells a position.
-        words: Directions by axis, the one towards smaller values first.
+        boxed: Those with one box: their largest part holds most of them.
+        placed: Those of them with one place: no word of the name tells a position.
+        words: Directions by axis, the one towards smaller values first; "" for x where no side may be told.
         axes: Pairs of axes that span parts.
         boxes: Box of every structure in the model frame, as whole numbers.
         centres: Centre of every structure.
         middles: Middle of every structure's box in the model frame, as whole numbers.
-        whole: Those of one piece, nearly, so that one box shows them.
-        signs: Side of the picture's middle by axis for every structure: -1, 1, or 0 within the margin, or where centre and box differ.
+        boxed: Those of one piece, nearly, so that one box shows them.
+        signs: Side by axis for every structure, along x of the midline, else of the picture's middle: -1, 1, or 0 within the margin, where
+            centre and box differ, and along x where no side may be told.
         peers: Scenes of other patients; None if there are none to compare with.
     """
 
@@ -101,6 +104,7 @@ class Places:
         "_related",
         "all",
         "axes",
+        "boxed",
         "boxes",
         "centres",
         "middles",
@@ -108,7 +112,6 @@ class Places:
         "placed",
         "scene",
         "signs",
-        "whole",
         "words",
     )
 
@@ -117,9 +120,11 @@ class Places:
         self.scene = scene
         self.peers = peers
         self.all = [n for n in scene.structures if "union" not in n]
-        self.whole = [n for n in self.all if compact(scene.structures[n])]
-        self.placed = [n for n in self.whole if not tells_position(n)]
+        self.boxed = [n for n in self.all if compact(scene.structures[n])]
+        self.placed = [n for n in self.boxed if not tells_position(n)]
         self.words = DIRECTIONS[scene.space][: len(scene.extent)]
+        if GATES.get(scene.modality) == "none":
+            self.words = (("", ""), *self.words[1:])
         self.axes = _AXES[scene.space, len(scene.extent)]
         self.boxes = {n: tuple(map(int, scene.structures[n].box_model.coords)) for n in self.all}
         self.centres = {n: scene.structures[n].centre for n in self.all}
@@ -194,8 +199,10 @@ class Places:
 
 def _signs(centre: tuple[float, ...], middle: tuple[int, ...], scene: Scene) -> tuple[int, ...]:
     found = []
-    for c, e, m, half in zip(centre, scene.extent, middle, seen.centre_of(scene), strict=True):
-        sign = 0 if abs(c) < MARGIN * e else 1 if c > 0 else -1
+    places = zip(centre, scene.extent, middle, seen.centre_of(scene), strict=True)
+    for axis, (c, e, m, half) in enumerate(places):
+        off = c - scene.midline.offset if axis == 0 and scene.space == "patient" else c
+        sign = 0 if abs(off) < MARGIN * e or (axis == 0 and not scene.side_words) else 1 if off > 0 else -1
         found.append(sign if sign * (m - half) > 0 else 0)
     return tuple(found)
 
@@ -215,7 +222,7 @@ def parts(space: str, axes: str) -> list[tuple[str, tuple[tuple[int, int], ...]]
 
 def compact(structure: Structure) -> bool:
     """True if one part holds most of the structure, so that its centre tells where it lies."""
-    return not seen.scattered(structure)
+    return not structure.scattered
 
 
 @lru_cache(maxsize=4096)
@@ -241,24 +248,14 @@ def tells_position(name: str) -> bool:
 
 
 def kin(a: str, b: str) -> bool:
-    """True if one name is a special case of the other ("kidney", "left kidney", "left kidney cyst")."""
+    """True if one name is a special case, a part or a synonym of the other ("kidney", "left kidney", "left kidney cyst")."""
     first, second = words_of(a), words_of(b)
-    return first <= second or second <= first
+    return first <= second or second <= first or names.related(a, b)
 
 
 def one_side(candidates: Iterable[str]) -> bool:
     """True if all names tell the same side, or none tells one."""
     return len({names.side_of(n) for n in candidates}) <= 1
-
-
-def held(inner: tuple[int, ...], outer: tuple[int, ...]) -> float:
-    """Share of one box that lies in another; boxes half-open, whole numbers, not empty."""
-    half = len(inner) // 2
-    common, whole = 1, 1
-    for i in range(half):
-        common *= max(0, min(inner[half + i], outer[half + i]) - max(inner[i], outer[i]))
-        whole *= inner[half + i] - inner[i]
-    return common / whole
 
 
 # --- Scenes of other patients, by which wrong options become plausible.

@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from unireason.data import scene as names
+from unireason.data import names
 from unireason.data.rationale import seen
-from unireason.data.rationale.wording import is_plural, several, the, wordings
+from unireason.data.rationale.wording import instance, the, wordings
 from unireason.data.scene import DataQuestion, Scene, Structure
 from unireason.grounding.grammar import number_text
 
@@ -35,19 +35,24 @@ def present(places: Places, dice: Dice) -> Iterator[DataQuestion]:
                 right, wrong = ("yes", "no") if yes else ("no", "yes")
                 x = the(name)
                 if is_lesion(name):  # an article that does not take for granted that it is there
-                    x = name if is_plural(name) else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+                    x = names.a(name)
                 yield write(places, dice, "present", (name,), (right, fact), [(wrong, fact)], needs, x=x)
 
 
 def certainly_absent(places: Places) -> list[str]:
-    """Absent structures that nothing there could be taken for: no special case of them, nor the same without its side."""
+    """Absent structures that nothing there could be taken for: neither they by another name, nor a kind or a part of them."""
     seen = [*places.scene.structures, *places.scene.unclear]
     taken = [words_of(n) for n in seen]
     plain = {n for n in seen if not names.side_of(n)}
     found = []
     for name in places.scene.absent:
         words = words_of(name)
-        if "union" not in name and names.base(name) not in plain and not any(words <= other for other in taken):
+        if (
+            "union" not in name
+            and names.base(name) not in plain
+            and not any(words <= other for other in taken)
+            and not any(names.related(n, name) for n in seen)
+        ):
             found.append(name)
     return found
 
@@ -334,7 +339,9 @@ def count(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             wrong = few(dice, [(str(n), fact) for n in counts])
         if not wrong:
             continue
-        yield write(places, dice, "count", (lesion,), (str(parts), fact), wrong, (lesion,), x=the(lesion), many=several(lesion))
+        yield write(
+            places, dice, "count", (lesion,), (str(parts), fact), wrong, (lesion,), x=the(lesion), many=instance(lesion)[1]
+        )
 
 
 def lesion_side(places: Places, dice: Dice) -> Iterator[DataQuestion]:

@@ -8,7 +8,7 @@ from functools import partial
 from math import ceil, log
 from typing import TypeVar
 
-from unireason.data import scene as names
+from unireason.data import names
 from unireason.data.rationale import seen
 from unireason.data.rationale.wording import counted, listed, the
 from unireason.data.records import box_of
@@ -87,7 +87,7 @@ def box(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     if places.peers is None:
         yield from _shifted_box(places, dice)
         return
-    for name in dice.shuffled(places.whole):
+    for name in dice.shuffled(places.boxed):
         true, *boxes = exchanged(places, name, partial(numbers_here, places, name), _unlike)
         if boxes:
             wrong = [(_box_text(b), _box_fact(true, b)) for b in boxes]
@@ -162,7 +162,7 @@ def _shifted_box(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     half, frame = len(places.scene.extent), places.scene.frame
     sizes = (frame.width, frame.height, frame.depth)
     patterns = [(i, j) for i in range(half) for j in range(i, half)]
-    for name, pattern in dice.shuffled([(n, p) for n in places.whole for p in patterns]):
+    for name, pattern in dice.shuffled([(n, p) for n in places.boxed for p in patterns]):
         true = places.boxes[name]
         shifts = _shifts(dice, tuple(true[half + i] - true[i] for i in range(half)), pattern)
         moved = [tuple(v + s[i % half] for i, v in enumerate(true)) for s in shifts]
@@ -273,7 +273,7 @@ def direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         for b in places.placed:
             if a != b and one_side((a, b)) and (found := places.direction(a, b)) and not places.related(a, b):
                 pairs[found].append((a, b))
-    axis_of = {word: i for i, both in enumerate(places.words) for word in both}
+    axis_of = {word: i for i, both in enumerate(places.words) for word in both if word}
     left = {d: dice.shuffled(pairs[d]) for d in dice.shuffled(sorted(pairs))}
     while left:
         for d in list(left):
@@ -330,7 +330,7 @@ def nearest(places: Places, dice: Dice) -> Iterator[DataQuestion]:
 
 def which_direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     """Which structure lies further in a direction than a given one; the others lie on its other side."""
-    words = [(i, up, both[up]) for i, both in enumerate(places.words) for up in (False, True)]
+    words = [(i, up, both[up]) for i, both in enumerate(places.words) for up in (False, True) if both[up]]
     for x, (axis, up, word) in dice.shuffled([(n, w) for n in places.placed for w in words]):
         if axis == 0 and names.side_of(x):
             continue
@@ -439,12 +439,12 @@ def _told_apart(places: Places, axes: str, right: str, other: str) -> tuple[int,
 def which_at_box(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     """Which structure a box encloses; the others lie near, have nearly its size, and the same side in the name."""
     structures = places.scene.structures
-    for right in dice.shuffled(places.whole):
+    for right in dice.shuffled(places.boxed):
         box = structures[right].box_model
         side = names.side_of(right)
         pool = [
             n
-            for n in places.whole
+            for n in places.boxed
             if n != right
             and names.side_of(n) == side
             and not kin(n, right)

@@ -77,8 +77,10 @@ def middle_of(structure: Structure) -> tuple[int, ...]:
 
 
 def centre_of(scene: Scene) -> tuple[int, ...]:
-    """The middle of the picture, as ``middle`` counts."""
-    return tuple(n // 2 for n in sides(scene))
+    """The middle of the picture, as ``middle`` counts; along x that of the body where sides are the patient's."""
+    own = scene.space == "patient" and scene.midline.found not in ("", "picture")
+    across = int(scene.midline_model) if own else scene.frame.width // 2
+    return (across, *(n // 2 for n in sides(scene)[1:]))
 
 
 def unit_of_distance(scene: Scene) -> str:
@@ -122,15 +124,6 @@ def span(axis: int, box: Sequence[int]) -> str:
 
 # --- Parts of structures, and boxes held against each other.
 
-SCATTERED = 0.8
-"""A structure whose largest part holds less than this has no one place, and no one box."""
-
-
-def scattered(structure: Structure) -> int:
-    """In how many parts a structure without one place falls; 0 for one that hangs together."""
-    whole = structure.part_count <= 1 or not structure.parts or structure.parts[0].voxels >= SCATTERED * structure.voxels
-    return 0 if whole else structure.part_count
-
 
 def clear(box: Box) -> bool:
     """True if a look can cut a box out."""
@@ -140,7 +133,7 @@ def clear(box: Box) -> bool:
 
 def clear_parts(structure: Structure) -> list[Part]:
     """The parts of a scattered structure that can be looked at, largest first; none if it hangs together."""
-    return [part for part in structure.parts[: scattered(structure)] if clear(part.box_model.coords)]
+    return [part for part in structure.shown if structure.scattered and clear(part.box_model.coords)]
 
 
 def numbers(text: str) -> list[int]:

@@ -20,7 +20,7 @@ from unireason.core.types import Look
 from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Part, Scene, Structure, is_lesion
 
 from . import seen
-from .wording import OPENINGS, Said, claim, counted, is_plural, listed, number_word, the, wordings
+from .wording import OPENINGS, Said, claim, counted, instance, instances, is_plural, listed, number_word, the, wordings
 
 NEAR_MIDDLE = 0.02  # of the picture: a smaller offset is not worth a word
 FLAT, CLEAR = 8.0, 40.0  # contrast in grey levels of 0-255: below the one it is none, above the other it is clear
@@ -255,7 +255,7 @@ class _Writer:
         structures, question = self.scene.structures, self.question
         asked = [structures[n] for n in {*question.needs, *question.about, *question.options} if n in structures]
         names = {s.name for s in asked}
-        others = [s for n, s in structures.items() if n not in names and seen.scattered(s) == 0]
+        others = [s for n, s in structures.items() if n not in names and not s.scattered]
         others = [s for s in others if all(seen.share(a.box_model.coords, s.box_model.coords) < HELD for a in asked)]
         if others:
             near = [s for s in others if s.name in structures[self.named[0]].neighbours]
@@ -287,7 +287,7 @@ class _Writer:
         return sizes, [f"{seen.number(s / scale, digits)} {unit}" for s in sizes]
 
     def _size(self, name: str, said: str) -> None:
-        texts = _FINDING["size_together" if seen.scattered(self.scene.structures[name]) else "size"]
+        texts = _FINDING["size_together" if self.scene.structures[name].scattered else "size"]
         self._say(texts, name, value=said, quantity="area" if self.scene.kind == "image" else "volume")
 
     def _rank(
@@ -514,18 +514,18 @@ class _Writer:
         total = structure.part_count
         boxes = [p.box_model for p in structure.parts[:total]] or [structure.box_model]
         clear = [b for b in boxes if seen.clear(b.coords)][:MAX_LOOKS] or [structure.box_model]
-        noun = _instance(name)
+        noun = instance(name)[0]
         for index, box in enumerate(clear):
             lead = _LEAD["instance_next" if index else "instance_first"]
             self._look(lead, name, Look(name, box), nth=_ORDER[index], one=noun, kind=self.scene.kind)
             if total > 1:
                 texts = _FINDING["counted" if index else "counted_one"]
-                self._say(texts, name, number=counted(index + 1, noun), count=number_word(index + 1))
+                self._say(texts, name, number=instances(index + 1, name), count=number_word(index + 1))
         left = total - len(clear)
         if left > 0:
             sum_ = f"{len(clear)} + {left} = {total}"
-            self._say(_FINDING["counted_rest"], name, left=counted(left, f"smaller {noun}"), sum=sum_)
-        self._say(_VERDICT["count"], name, number=counted(total, noun), kind=self.scene.kind)
+            self._say(_FINDING["counted_rest"], name, left=f"{number_word(left)} more", sum=sum_)
+        self._say(_VERDICT["count"], name, number=instances(total, name), kind=self.scene.kind)
 
     def _present(self) -> None:
         name = self.question.about[0]
@@ -619,7 +619,7 @@ def _which(parts: Sequence[Part], structure: Structure, scene: Scene) -> list[st
     """What the parts of a scattered structure are called: "the left one of the kidneys", "the second largest polyp"."""
     name = structure.name
     if is_lesion(name):
-        return [f"the {'' if i == 0 else _ORDER[i] + ' '}largest {_instance(name)}" for i in range(len(parts))]
+        return [f"the {'' if i == 0 else _ORDER[i] + ' '}largest {instance(name)[0]}" for i in range(len(parts))]
     piece = "one" if is_plural(name) else "part"
     if len(parts) == structure.part_count == 2:
         a, b = (seen.middle(p.box_model.coords) for p in parts)
@@ -629,11 +629,6 @@ def _which(parts: Sequence[Part], structure: Structure, scene: Scene) -> list[st
         if words[0] != words[1]:
             return [f"the {word} {piece} of {the(name)}" for word in words]
     return [f"the {'' if i == 0 else _ORDER[i] + ' '}largest {piece} of {the(name)}" for i in range(len(parts))]
-
-
-def _instance(name: str) -> str:
-    """One of several things that a lesion's name stands for."""
-    return name[:-1] if is_plural(name) and name.endswith("s") else name
 
 
 def _past(axis: int, far: bool) -> str:

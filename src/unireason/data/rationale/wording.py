@@ -16,11 +16,11 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from unireason.data.names import is_plural as is_plural
+from unireason.data.names import known
+from unireason.data.names import the as the
 from unireason.data.scene import FAMILIES
 
-# Endings in "s" of words that name one thing: humerus, pelvis, pancreas, biceps, mass.
-_SINGULAR_S = re.compile(r"(us|is|ss|as|ps|ns)$")
-_PLURAL = frozenset(("vertebrae", "teeth", "bronchi", "atria", "metastases", "prostheses"))
 _VERBS = {"is": "are", "has": "have", "does": "do", "goes": "go"}
 _PRONOUNS = {"it": ("it", "they"), "its": ("its", "their"), "them": ("it", "them"), "this": ("this", "these")}
 _EITHER = re.compile(r"\[([^\[\]]*\|[^\[\]]*)\]")
@@ -56,18 +56,6 @@ def spelled_out(text: str) -> list[str]:
     if not found:
         return [text]
     return [t for way in found[1].split("|") for t in spelled_out(text[: found.start()] + way + text[found.end() :])]
-
-
-@lru_cache(maxsize=4096)
-def is_plural(name: str) -> bool:
-    """True if a structure's name is a plural ("ribs", "vertebrae"), so that its verb has to agree."""
-    last = name.rsplit(" ", 1)[-1]
-    return last in _PLURAL or (last.endswith("s") and not _SINGULAR_S.search(last))
-
-
-def the(name: str) -> str:
-    """The name with its article."""
-    return name if name.startswith("the ") else f"the {name}"
 
 
 def listed(items: Sequence[str], joint: str = "and") -> str:
@@ -137,9 +125,20 @@ def number_word(number: int) -> str:
     return _SMALL[number] if number < len(_SMALL) else f"{number:,}"
 
 
-def several(name: str) -> str:
-    """The name for more than one."""
-    return name if is_plural(name) else f"{name}s"
+def instance(name: str) -> tuple[str, str]:
+    """What one and what several of the things are called that the name of a lesion stands for: "polyp", "polyps"."""
+    found = known(name)
+    if found.number == "mass":
+        return f"area of {found.display}", f"areas of {found.display}"
+    one = found.display
+    if found.number == "many":
+        one = one.removesuffix("es") + "is" if one.endswith("metastases") else one.removesuffix("s")
+    return one, found.plural
+
+
+def instances(number: int, name: str) -> str:
+    """So many of them: "one polyp", "three polyps"."""
+    return f"{number_word(number)} {instance(name)[number != 1]}"
 
 
 def claim(fact: str, name: str) -> str:

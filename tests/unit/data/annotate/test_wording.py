@@ -8,9 +8,10 @@ from unireason.data.rationale.wording import (
     claim,
     counted,
     fill,
+    instance,
+    instances,
     is_plural,
     listed,
-    several,
     spelled_out,
     the,
 )
@@ -50,9 +51,12 @@ def test_either_of_several_words_is_spelled_out():
     assert spelled_out("no choice [here]") == ["no choice [here]"]
 
 
-def test_counts_and_several():
+def test_counts_and_instances():
     assert (counted(1, "slice"), counted(3, "slice"), counted(12, "slice")) == ("one slice", "three slices", "12 slices")
-    assert (several("lesion"), several("kidneys")) == ("lesions", "kidneys")
+    assert instance("polyp") == ("polyp", "polyps")
+    assert instance("hard exudates")[0] == "hard exudate"
+    assert (instances(1, "lesion"), instances(3, "lesion")) == ("one lesion", "three lesions")
+    assert instances(2, "oedema") == "two areas of oedema"
 
 
 def test_lists_and_articles():
