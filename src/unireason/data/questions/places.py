@@ -56,7 +56,7 @@ def middles(places: Places, name: str, axes: str) -> str:
     """Where a structure lies and where the middle of the picture: the fact that decides in which part it lies."""
     scene, along = places.scene, ["xyz".index(a) for a in axes]
     here = seen.where(seen.middle_of(scene.structures[name]), along)
-    return f"its middle is at {here}, that of the {scene.kind} at {seen.where(seen.centre_of(scene), along)}"
+    return f"its middle is at {here}, compared with {seen.reference(scene, along)}"
 
 
 def quadrant(places: Places, dice: Dice) -> Iterator[DataQuestion]:

@@ -78,9 +78,13 @@ def middle_of(structure: Structure) -> tuple[int, ...]:
 
 def centre_of(scene: Scene) -> tuple[int, ...]:
     """The middle of the picture, as ``middle`` counts; along x that of the body where sides are the patient's."""
-    own = scene.space == "patient" and scene.midline.found not in ("", "picture")
-    across = int(scene.midline_model) if own else scene.frame.width // 2
+    across = int(scene.midline_model) if own_midline(scene) else scene.frame.width // 2
     return (across, *(n // 2 for n in sides(scene)[1:]))
+
+
+def own_midline(scene: Scene) -> bool:
+    """True if the sides of a scene are told from a midline of the body, not from the picture's middle."""
+    return scene.space == "patient" and scene.midline.found not in ("", "picture")
 
 
 def unit_of_distance(scene: Scene) -> str:
@@ -109,6 +113,16 @@ def _exact(structure: Structure) -> list[float]:
 def where(place: Sequence[int], axes: Sequence[int]) -> str:
     """A place in words: "x 74 and y 30", "slice 6"."""
     return listed([at(i, place[i]) for i in axes])
+
+
+def reference(scene: Scene, axes: Sequence[int]) -> str:
+    """From where sides are told: the middle of the picture, along x the midline of the body where sides are the patient's."""
+    place, rest = centre_of(scene), list(axes)
+    found = []
+    if 0 in rest and own_midline(scene):
+        rest.remove(0)
+        found = [f"the midline of the body at {at(0, place[0])}"]
+    return listed(found + ([f"the middle of the {scene.kind} at {where(place, rest)}"] if rest else []))
 
 
 def at(axis: int, value: int) -> str:

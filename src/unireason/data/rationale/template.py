@@ -312,6 +312,8 @@ class _Writer:
         names = question.options if question.ask in _OFFERED else ()
         about = question.about[_SUBJECT.get(question.ask, 0) :][:1] if question.ask not in _NO_SUBJECT else ()
         known = all(n in there for n in (*names, *about)) and (bool(about) or question.ask in _NO_SUBJECT)
+        if question.ask in ("present", "which_in_quadrant", "which_at_box"):
+            known = known and bool(question.about)
         if question.ask == "direction":
             known = known and len(question.about) > 1 and question.about[1] in there
         if question.ask in ("which_present", "which_absent"):
@@ -394,14 +396,14 @@ class _Writer:
         axes = ["xyz".index(a) for a in (self.question.about[1] if len(self.question.about) > 1 else "x")]
         centre = seen.centre_of(self.scene)
         self._show(name)
-        self._say(_FINDING["centre"], where=seen.where(centre, axes), kind=self.scene.kind)
+        self._say(_FINDING["centre"], reference=seen.reference(self.scene, axes), kind=self.scene.kind)
         self._placed(name, axes, centre)
 
     def _which_in_quadrant(self) -> None:
         words = self.question.about[0].split()
         axes = sorted(i for i, both in enumerate(_HALVES[self.scene.space]) for w in both if w in words)
         centre = seen.centre_of(self.scene)
-        self._say(_FINDING["centre"], where=seen.where(centre, axes), kind=self.scene.kind)
+        self._say(_FINDING["centre"], reference=seen.reference(self.scene, axes), kind=self.scene.kind)
         for name in self.question.options:
             self._show(name, most=1)
             self._placed(name, axes, centre)

@@ -89,7 +89,7 @@ class Rules:
     """What reasoning has to keep to."""
 
     min_iou: float = 0.75
-    max_looks: int = 3
+    max_looks: int = 6
     min_chars: int = 40
     max_chars: int = 4000
 
@@ -230,7 +230,7 @@ def _text_faults(question: DataQuestion, scene: Scene, texts: Sequence[str], rul
     if bare:
         faults.append(Fault("box_in_text", f"The coordinates {bare[0]} stand in the text; write a box with its tags, or words."))
     names = {*scene.structures, *scene.absent, *question.about, *question.needs, *question.options}
-    known = " ".join((question.text, *question.facts, *sorted(names)))
+    known = " ".join((question.text, *question.facts, *sorted(names), "x y z"))  # the axes of places are no foreign words
     declined = refusal(whole)
     if declined:
         faults.append(Fault("refusal", f"The text says {declined!r}; write as somebody who looks at the picture."))
