@@ -112,9 +112,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
             f"      the answer stands before its evidence in {early['all']:.1%} of the texts{f' ({worst})' if worst else ''}"
         )
     if sum(two.values()):
-        lines.append(
-            f"      {two['more']:,} questions with more than two options, {two['two']:,} with two, {two['yes, no and sides']:,} yes or no or sides"
-        )
+        count = ", ".join(f"{n:,} {what}" for n, what in ((two["more"], "with more than two options"), (two["two"], "with two")))
+        lines.append(f"      questions: {count}, {two['yes, no and sides']:,} yes or no or sides")
     for problem in report["problems"][:_SHOWN]:
         about = next((f" {problem[k]}" for k in ("sample", "case", "file", "family") if k in problem), "")
         lines.append(f"- {problem['check']}{about}: {problem['detail']}")

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from unireason.core.types import Look
-from unireason.data import scene as names
-from unireason.data.rationale.wording import is_plural, wordings
+from unireason.data import names
+from unireason.data.rationale.wording import wordings
 from unireason.data.scene import IMPLICIT, DataQuestion, Scene, Structure
 
 TOLERANCE = 0.15
@@ -101,6 +100,11 @@ _LIES_OF = re.compile(rf"\b(?:of|than|from|to|behind|above|below|under|beneath|i
 _FROM_MIDDLE = re.compile(r"\b(?:from|of|to) the (?:middle|centre|center|midline)\b(?! of <)", re.IGNORECASE)
 _PRONOUN = re.compile(r"\b(?:it|its|they|their|them|this|these)\b", re.IGNORECASE)
 _SEGMENT = re.compile(r"[;:]\s|,?\s(?:but|while|whereas|although|though|yet)\s", re.IGNORECASE)
+_ORDER = re.compile(rf"{_NUMBER}(?: [^\W\d]+[²³23]?)? (?:is )?(<|>|less|more|larger|smaller|greater|fewer)(?: than)? {_NUMBER}")
+_BETWEEN = re.compile(
+    r"\b(?:in|out)side\b|\bbetween\b|round\b|\bsurround\w*|\benclos\w+|\bleaves\b|\bwithin\b|[<>]|\b(?:more|less) than\b",
+    re.IGNORECASE,
+)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[\"“(]?[A-Z\d\x00])|\n+")
 _LOOK = re.compile("\x00(\\d+)\x00")
 _DIRECTIONS = (
@@ -183,49 +187,9 @@ def sentences(steps: Sequence[str | Look]) -> list[Sentence]:
     return found
 
 
-class Names:
-    """Finds structures in texts by their longest names.
-
-    Args:
-        scene: The scene whose structures, present, absent and unclear, are known.
-        more: Further names, such as options.
-    """
-
-    def __init__(self, scene: Scene, more: Iterable[str] = ()) -> None:
-        known = [*scene.structures, *scene.absent, *scene.unclear, *more]
-        forms: dict[str, str] = {}
-        bases: dict[str, list[str]] = {}
-        for name in dict.fromkeys(known):
-            for form in spoken(name):
-                forms.setdefault(form, name)
-            if names.side_of(name):
-                bases.setdefault(names.base(name), []).append(name)
-        for plain, sided in bases.items():  # "the kidney" where there is but one
-            if len(sided) == 1:
-                forms.setdefault(plain, sided[0])
-        self._names = forms
-        longest = sorted(forms, key=len, reverse=True)
-        self._pattern = (
-            re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, longest))})(?![\w-])", re.IGNORECASE) if forms else None
-        )
-
-    def find(self, text: str) -> list[Mention]:
-        """All mentions, in order."""
-        if self._pattern is None:
-            return []
-        return [Mention(self._names[m[0].lower()], m.start(), m.end()) for m in self._pattern.finditer(text)]
-
-
-@lru_cache(maxsize=4096)
-def spoken(name: str) -> tuple[str, ...]:
-    """The forms in which a structure's name may be said, lower case."""
-    plain = name.lower()
-    found = [plain]
-    if not is_plural(plain):
-        found.append(f"{plain[:-1]}ies" if plain.endswith("y") and plain[-2:-1] not in "aeiou" else f"{plain}s")
-    if names.side_of(plain):
-        found.append(f"{names.base(plain)} on the {names.side_of(plain)}")
-    return tuple(found)
+def find_names(text: str, among: Sequence[str]) -> list[Mention]:
+    """All mentions of some structures, in order, by their longest names."""
+    return [Mention(name, start, end) for start, end, name in names.mentions(text, among)]
 
 
 # --- All claims of a text.
@@ -252,18 +216,18 @@ class Judge:
     def run(self, steps: Sequence[str | Look]) -> list[Fault]:
         """Every false or unfounded claim, in order."""
         scene, question = self.scene, self.question
-        found = Names(scene, [*question.needs, *(o for o in question.options if o in scene.absent)])
+        among = [*scene.structures, *scene.absent, *scene.unclear, *question.needs]
         looks = [s for s in steps if isinstance(s, Look)]
         if question.family == IMPLICIT:
             self._topics = question.needs[:1]
         self._given = " ".join((question.text, *question.options, *question.facts)).lower()
         for sentence in sentences(steps):
-            self._sentence(sentence, found, looks)
+            self._sentence(sentence, among, looks)
         return self.faults
 
-    def _sentence(self, sentence: Sentence, found: Names, looks: Sequence[Look]) -> None:
+    def _sentence(self, sentence: Sentence, among: Sequence[str], looks: Sequence[Look]) -> None:
         text = sentence.text
-        here = found.find(text)
+        here = find_names(text, among)
         mine = [m.name for m in here if m.name in self.scene.structures]
         shown = [looks[i].label for i in sentence.looks if looks[i].label in self.scene.structures]
         self._unknown(text, here)
@@ -285,7 +249,7 @@ class Judge:
                 named or list(dict.fromkeys([*mine, *(self._topics if _PRONOUN.search(clause) or not mine else ())])) or shown
             )
             self._numbers(clause, text, subjects, around)
-            self._slices(clause, subjects)
+            self._slices(clause, around if _BETWEEN.search(text) else subjects)
             if not _RE["denied"].search(clause) and not _RE["supposed"].search(clause):
                 self._brightness(clause, local, subjects)
                 self._counts(clause, subjects)
@@ -374,7 +338,7 @@ class Judge:
                 for b in near
                 if a is not b and scene.kind == "volume"
             )
-            yield from (abs(_middle(s, scene)[2] - scene.frame.depth / 2) for s in mine if scene.kind == "volume")
+            yield from (abs(_middle(s)[2] - scene.frame.depth / 2) for s in mine if scene.kind == "volume")
         if unit == "%":
             total = math.prod(scene.extent)
             yield from (100 * s.measure / total for s in mine)
@@ -382,6 +346,8 @@ class Judge:
             yield from (100 * p.measure / s.measure for s in mine for p in s.parts)
         if unit == "times":
             yield from (a.measure / b.measure for a in near for b in near if a is not b and b.measure)
+        if unit in ("pixels", "slices") and re.search(r"\b(?:edge|off|miss)", whole):
+            yield from self._off()
         if unit in ("mm", "pixels"):
             across, apart = _RE["across"].search(clause), _RE["apart"].search(clause)
             if across or not apart:
@@ -396,6 +362,14 @@ class Judge:
             n / e for n, e in zip((scene.frame.width, scene.frame.height, scene.frame.depth), scene.extent, strict=False)
         )
         return measure * ratio
+
+    def _off(self) -> Iterator[float]:
+        """By how much the edges of the boxes among the options miss those of the structure that is asked about."""
+        about = next((self.scene.structures[n] for n in self.question.about if n in self.scene.structures), None)
+        for option in self.question.options if about else ():
+            numbers = [float(n) for n in re.findall(r"\d+", option)]
+            if about and len(numbers) == len(about.box_model.coords):
+                yield from (abs(a - b) for a, b in zip(numbers, about.box_model.coords, strict=True))
 
     def _extents(self, structures: Sequence[Structure], unit: str) -> Iterator[float]:
         scene = self.scene
@@ -431,6 +405,11 @@ class Judge:
                         yield math.dist(way[:2], [0.0] * 2)
         for a in structures:
             yield from (self._gap(a, b, unit) for b in near if a is not b)
+            if unit == "pixels":  # as one reads it off the boxes
+                here = _middle(a)
+                for there in [tuple(n / 2 for n in frame), *(_middle(b) for b in near if a is not b)]:
+                    way = [abs(p - q) for p, q in zip(here, there, strict=True)]
+                    yield from (*way, math.dist(way, [0.0] * len(way)), math.dist(way[:2], [0.0] * 2))
 
     def _gap(self, a: Structure, b: Structure, unit: str) -> float:
         """Shortest way between two boxes."""
@@ -507,6 +486,8 @@ class Judge:
         match = _LIES_OF.search(text, start)
         if match and not re.search(r"<\d+>", text[end : match.start()]):
             second = every[int(match[1])]
+            if re.search(r"\b(?:part|half|quarter|quadrant|third|side)\b", text[end : match.start()]):
+                return (second if " that " in text[end : match.end()] else ""), ""
             before = [every[int(n)] for n in re.findall(r"<(\d+)>", text[:start]) if every[int(n)] != second]
             behind = [every[int(n)] for n in re.findall(r"<(\d+)>", text[match.end() :])]
             return (before or behind or [carried])[-1 if before else 0], second
@@ -518,15 +499,11 @@ class Judge:
             return next((n for n in there if n != second), carried), second
         before = [every[int(n)] for n in re.findall(r"<(\d+)>", text[:start])]
         after = [every[int(n)] for n in re.findall(r"<(\d+)>", text[end:])]
-        return (
-            before[-1]
-            if before
-            else carried
-            if carried and not _FROM_MIDDLE.search(text[:start])
-            else after[0]
-            if after
-            else carried
-        ), ""
+        if not before and re.search(r"\b(?:further|farther|more|nearer|going|moving)\b[^<]*$", text[:start], re.IGNORECASE):
+            return "", ""  # than what, another sentence tells
+        if not before and after and (not _PRONOUN.search(text) or _FROM_MIDDLE.search(text[:start])):
+            return after[0], ""
+        return (before[-1] if before else carried), ""
 
     # --- Brightness, counts, neighbours, comparisons.
 
@@ -572,6 +549,10 @@ class Judge:
 
     def _compare(self, text: str, here: Sequence[Mention]) -> None:
         structures = self.scene.structures
+        for match in _ORDER.finditer(text):
+            a, b = (float(match[i].replace(",", "")) for i in (1, 3))
+            if (a >= b) if match[2] in ("<", "less", "smaller", "fewer") else (a <= b):
+                self._fault("wrong_comparison", f"'{match[0]}' is not so.")
         if _RE["denied"].search(text) or _RE["supposed"].search(text):
             return
         mine = [m for m in here if m.name in structures]
@@ -602,7 +583,10 @@ class Judge:
             if (
                 not match
                 or len(pool) < 2
-                or re.search(r"\b(?:largest|smallest) (?:part|piece|focus|extent|slice|number)", text.lower())
+                or re.search(
+                    r"\b(?:largest|smallest) (?:part|piece|focus|extent|slice|number)|\b(?:so far|up to (?:here|now))\b",
+                    text.lower(),
+                )
             ):
                 continue
             close = min(mine, key=lambda m: min(abs(m.end - match.start()), abs(m.start - match.end())))
@@ -614,7 +598,7 @@ def _agrees(said: float, true: float, unit: str) -> bool:
     return abs(said - true) <= max(TOLERANCE * abs(true), LEAST_OFF.get(unit, 0.0))
 
 
-def _middle(structure: Structure, scene: Scene) -> tuple[float, ...]:
+def _middle(structure: Structure) -> tuple[float, ...]:
     half = len(structure.box_model.coords) // 2
     return tuple((a + b) / 2 for a, b in zip(structure.box_model.coords[:half], structure.box_model.coords[half:], strict=True))
 

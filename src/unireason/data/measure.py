@@ -14,9 +14,10 @@ Borders of pictures without patient directions are "left", "right", "top", "bott
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +26,14 @@ from scipy import ndimage
 from unireason.core.errors import GeometryError
 from unireason.core.types import Box, Box3D
 from unireason.grounding.crop import MIN_SIDE
+from unireason.grounding.profile import scale_line
 from unireason.imaging import present as windows
 
 from .frames import FrameRule
 from .item import Loaded, check_masks
+from .names import counterpart, is_lesion, known, readable, side_of
 from .regions import Block, BoxFound, Grid, corners, find, grid_of
-from .scene import Part, Point, Scene, Structure, readable
+from .scene import GATES, SPECK, Midline, Part, Point, Scene, Structure, told_side
 
 _AT_ONCE = 2**22  # voxels counted at once: numpy widens them to 64 bit
 _SWEEPS = 50
@@ -370,6 +373,91 @@ def _distance(a: Index, b: Index, strides: Index) -> float:
     return math.dist((a * strides).tolist(), (b * strides).tolist())
 
 
+# --- The midline of the body, by which left and right of the patient are told.
+
+AIR_HU = -300.0
+MR_AIR = 0.15
+"""Share of the bright end of an MR picture below which is air."""
+_PLANES, _COLUMNS = 7, 192
+_LEAST_WIDTH, _LEAST_FILL = 0.25, 0.4
+"""Of the picture's width, and of its own box: what a body has at least."""
+_MOST_LEAN = 0.06
+"""Of the body's width: how far its outline may lean to a side, or slices and pairs of organs may differ."""
+
+
+def find_midline(pixels: NDArray[Any], grid: Grid, structures: Mapping[str, Structure], modality: str) -> Midline:
+    """The midline of the body: by the spine, else the outline of the body, else organs that come in pairs.
+
+    Args:
+        pixels: The canonical array.
+        grid: Its grid.
+        structures: What is there.
+        modality: DICOM modality code.
+
+    Returns:
+        The midline; ``found`` is "" where nothing tells it. In a fundus image that of the macula, if the optic disc is there too.
+    """
+    whole = {n: s for n, s in structures.items() if not s.scattered and not {"left", "right"} & set(s.borders)}
+    if GATES.get(modality) == "retina":
+        whats = {known(n).what: s for n, s in whole.items()}
+        if {"optic disc", "macula"} <= whats.keys():
+            return _midline("macula", whats["macula"].centre[0], grid)
+    if grid.space == "picture":
+        return Midline("")
+    spine = [s for n, s in whole.items() if known(n).midline and not is_lesion(n)]
+    if spine:
+        return _midline("spine", sum(s.centre[0] * s.voxels for s in spine) / sum(s.voxels for s in spine), grid)
+    body = _body(pixels, grid, modality)
+    if body is not None:
+        return _midline("body", body, grid)
+    pairs = []
+    for name, left in whole.items():
+        right = whole.get(counterpart(name)) if side_of(name) == "left" and not is_lesion(name) else None
+        if right is not None and left.centre[0] > right.centre[0]:
+            pairs.append((left.centre[0] + right.centre[0]) / 2)
+    if pairs and max(pairs) - min(pairs) <= 2 * _MOST_LEAN * grid.extent[0]:
+        return _midline("paired organs", float(np.median(pairs)), grid)
+    return Midline("")
+
+
+def _midline(found: Literal["spine", "body", "paired organs", "macula"], offset: float, grid: Grid) -> Midline:
+    return Midline(found, round(offset, 6), round(grid.sizes[0] / 2 + offset / float(grid.turn[0, 0]), 6))
+
+
+def _body(pixels: NDArray[Any], grid: Grid, modality: str) -> float | None:
+    """Middle of the body's outline along x, as in ``Structure.centre``; None where it is cut off or none is seen."""
+    if modality not in ("CT", "MR", "") or pixels.ndim != len(grid.sizes):
+        return None
+    volume = pixels if pixels.ndim == 3 else pixels[None]
+    step = max(1, -(-volume.shape[2] // _COLUMNS))
+    count = min(_PLANES, len(volume))
+    planes = sorted({(2 * k + 1) * len(volume) // (2 * count) for k in range(count)})
+    shown = np.stack([volume[k, ::step, ::step] for k in planes]).astype(np.float32)
+    # Of an unknown modality: only Hounsfield units go so far below 0.
+    ct = modality == "CT" or (modality == "" and float(shown.min()) < AIR_HU)
+    air = AIR_HU if ct else MR_AIR * float(np.percentile(shown, 99))
+    middles, widths = [], []
+    for k, plane in zip(planes, shown > air, strict=True):
+        labels, found = ndimage.label(plane)
+        if not found:
+            continue
+        largest = int(np.bincount(labels.ravel())[1:].argmax()) + 1
+        rows, columns = ndimage.find_objects(labels, max_label=found)[largest - 1]
+        filled = ndimage.binary_fill_holes(labels[rows, columns] == largest)
+        width, weight = columns.stop - columns.start, np.count_nonzero(filled)
+        cut = columns.start == 0 or columns.stop == plane.shape[1]
+        if cut or width < _LEAST_WIDTH * plane.shape[1] or weight < _LEAST_FILL * filled.size:
+            continue
+        lean = float(filled.sum(axis=0) @ (np.arange(width) + 0.5)) / weight - width / 2
+        if abs(lean) <= _MOST_LEAN * width:
+            place = (step * (columns.start + columns.stop - 1) / 2 + 0.5, step * (rows.start + rows.stop) / 2, k + 0.5)
+            middles.append(grid.centre(place[: pixels.ndim])[0])
+            widths.append(width * step * grid.steps[0])
+    if 2 * len(middles) <= len(planes) or max(middles) - min(middles) > 2 * _MOST_LEAN * max(widths):
+        return None
+    return float(np.median(middles))
+
+
 # --- Masks become a scene: the one place where structures are measured for questions.
 
 SMALLEST = {"image": 24, "volume": 16}
@@ -378,8 +466,6 @@ SLIVER = 0.02
 """Least share of the picture that a structure at its border must reach inwards."""
 MOST_PARTS = 32
 """How many components are listed."""
-SPECK = 0.01
-"""Components below this share of the structure are not counted."""
 
 Mask = NDArray[np.bool_]
 
@@ -411,12 +497,19 @@ def describe(loaded: Loaded, rule: FrameRule, *, case: str, patient: str | None 
     structures = {
         name: _structure(f, grid, sample=sample, near=near[name], grey=grey) for name, (f, sample) in sorted(clear.items())
     }
+    modality = loaded.case.modality or loaded.item.modality
+    midline = find_midline(loaded.case.pixels, grid, structures, modality)
+    if grid.space == "patient" and midline.found:
+        structures = {
+            name: replace(s, side=told_side(s.centre[0] - midline.offset, grid.extent[0], ("right", "left")))
+            for name, s in structures.items()
+        }
     present = {f.name for f in found}
     return Scene(
         case=case,
         patient=loaded.item.patient if patient is None else patient,
         kind=loaded.case.kind,
-        modality=loaded.case.modality or loaded.item.modality,
+        modality=modality,
         frame=grid.frame,
         shape=loaded.case.geometry.shape,
         spacing_mm=grid.spacing_mm,
@@ -426,6 +519,8 @@ def describe(loaded: Loaded, rule: FrameRule, *, case: str, patient: str | None 
         structures=structures,
         absent=tuple(sorted({readable(n) for n in loaded.item.annotated} - present)),
         unclear=tuple(sorted(present - set(structures))),
+        scale=scale_line(grid.spacing_mm, loaded.case.geometry.shape, grid.frame) if rule.scale else "",
+        midline=midline,
     )
 
 
@@ -472,7 +567,7 @@ def _structure(found: BoxFound, grid: Grid, *, sample: Mask, near: tuple[str, ..
         voxels=voxels,
         measure=grid.measure(voxels),
         centre=centre,
-        side=grid.side(centre),
+        side="",
         parts=tuple(parts),
         part_count=int(np.count_nonzero(counts >= SPECK * voxels)),
         neighbours=near,

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from unireason.core.errors import FormatError
 from unireason.core.types import Box, Box2D, Box3D, Frame, Look
 from unireason.grounding import answer, grammar
 
-from .scene import IMPLICIT, DataQuestion, Part, Scene, Structure
+from .scene import IMPLICIT, DataQuestion, Midline, Part, Scene, Structure
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 # --- What one case, one sample and one embedded picture of a data set say.
 
 
-SCHEMA = "unireason.dataset/2"
-READABLE = (SCHEMA, "unireason.dataset/1")
-"""Schema versions that can be read: the first one lacks ``stages`` and ``origin``, and knows of every case what is in it."""
+SCHEMA = "unireason.dataset/3"
+READABLE = (SCHEMA, "unireason.dataset/2", "unireason.dataset/1")
+"""Schema versions that can be read: 1 and 2 lack ``scale`` and ``midline``, and tell sides by the picture's middle; 1 lacks ``stages`` and
+``origin`` too, and knows of every case what is in it."""
 SPLITS = ("train", "validation", "test")
 STAGES = ("sft", "grpo")
 
@@ -84,6 +85,7 @@ class SampleRecord:
         supercategory: Its group; "" otherwise.
         stages: Stages of training that it is meant for, of STAGES.
         origin: Data set from which the question comes, as a release tells; "" otherwise.
+        scale: The line of the prompt that tells how large pixels are, for a profile that shows it; "" if no text relies on it.
     """
 
     id: str
@@ -100,6 +102,7 @@ class SampleRecord:
     supercategory: str = ""
     stages: tuple[str, ...] = STAGES
     origin: str = ""
+    scale: str = ""
 
     @property
     def task(self) -> str:
@@ -114,7 +117,7 @@ class SampleRecord:
     @property
     def looks(self) -> tuple[Look, ...]:
         """The looks that the question needs, in the order of the reasoning; a false lead, seen to be one, is none of them."""
-        return tuple(part for part in self.reasoning if isinstance(part, Look) and part.label in self.question.needs)
+        return tuple(p for p in self.reasoning if isinstance(p, Look) and (p.label in self.question.needs or not p.seen))
 
     @property
     def response(self) -> str:
@@ -196,6 +199,8 @@ def case_schema() -> pa.Schema:
         "structures": pa.list_(structure),
         "absent": texts,
         "unclear": texts,
+        "scale": pa.string(),
+        "midline": pa.struct({"found": pa.string(), "offset": pa.float64(), "canonical": pa.float64()}),
     }
     return pa.schema({**text, **rest}, metadata={"schema": SCHEMA})
 
@@ -224,6 +229,7 @@ def sample_schema() -> pa.Schema:
         "supercategory": pa.string(),
         "stages": texts,
         "origin": pa.string(),
+        "scale": pa.string(),
     }
     return pa.schema({**text, **rest}, metadata={"schema": SCHEMA})
 
@@ -268,6 +274,7 @@ def sample_row(record: SampleRecord) -> dict[str, Any]:
         "supercategory": record.supercategory,
         "stages": list(record.stages),
         "origin": record.origin,
+        "scale": record.scale,
     }
 
 
@@ -290,9 +297,10 @@ def sample_from_row(row: Mapping[str, Any]) -> SampleRecord:
             ),
             box=None if row["box"] is None else Box2D(*row["box"]),
             points=None if points is None else ((points[0][0], points[0][1]), (points[1][0], points[1][1])),
-            # Version 1 lacks both.
+            # Version 1 lacks the first two, version 2 the last.
             stages=_stages(row.get("stages", STAGES), row["annotator"]),
             origin=row.get("origin", ""),
+            scale=row.get("scale", ""),
         )
         agrees = (question.letter, record.response) == (row["letter"], row["response"])
     except (KeyError, TypeError, ValueError, IndexError, AssertionError) as error:
@@ -358,6 +366,7 @@ def scene_row(scene: Scene) -> dict[str, Any]:
     apart = ("case", "frame", "structures", "described")
     row = {f.name: getattr(scene, f.name) for f in fields(scene) if f.name not in apart}
     row |= {"id": scene.case, "frame": [scene.frame.width, scene.frame.height, scene.frame.depth]}
+    row["midline"] = asdict(scene.midline)
     row["structures"] = [_structure_row(s) for s in scene.structures.values()] if scene.described else None
     return {key: list(value) if isinstance(value, tuple) else value for key, value in row.items()}
 
@@ -387,9 +396,21 @@ def scene_from_row(row: Mapping[str, Any]) -> Scene:
             absent=tuple(row["absent"]),
             unclear=tuple(row["unclear"]),
             described=row["structures"] is not None,
+            scale=row.get("scale", ""),
+            midline=_midline(row),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise unreadable("case", error) from error
+
+
+def _midline(row: Mapping[str, Any]) -> Midline:
+    """The midline; versions 1 and 2 have none, and the picture's middle in its place."""
+    values = row.get("midline")
+    if values is None:
+        return Midline("picture", 0.0, row["shape"][-1] / 2)
+    if values["found"] not in get_args(get_type_hints(Midline)["found"]):
+        raise ValueError(f"the midline is found by {values['found']!r}")
+    return Midline(values["found"], float(values["offset"]), float(values["canonical"]))
 
 
 def _check_scene(row: Mapping[str, Any]) -> None:
@@ -464,8 +485,8 @@ OPTIONAL = {
     "images": set[str](),
 }
 """Fields that may lack a value, by table; fields of a list of records after a dot."""
-ADDED = {"samples": {"stages", "origin"}}
-"""Columns, by table, that data sets of version 1 lack; whoever reads the rows knows what they mean without."""
+ADDED = {"cases": {"midline", "scale"}, "samples": {"stages", "origin", "scale"}}
+"""Columns, by table, that data sets of older versions lack; whoever reads the rows knows what they mean without."""
 
 
 def schema(table: str) -> pa.Schema:

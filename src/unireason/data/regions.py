@@ -16,7 +16,8 @@ from unireason.imaging.geometry import canonical_to_voxel
 
 from .frames import FrameRule
 from .item import Layer, Loaded
-from .scene import Space, is_lesion, readable
+from .names import is_lesion, readable
+from .scene import Space
 
 Block = tuple[slice, ...]  # along (z, y, x) or (y, x)
 
@@ -115,9 +116,6 @@ def model_box(low: NDArray[np.float64], high: NDArray[np.float64], sizes: NDArra
 
 # --- The grid of one case: from canonical indices to the model frame, to the file, to millimetres and to directions.
 
-MIDLINE = 0.02
-"""Dead zone: a centre within 2% of the picture's width from its middle lies on the midline."""
-
 _PATIENT = (("right", "left"), ("anterior", "posterior"), ("inferior", "superior"))
 _PICTURE = (("left", "right"), ("top", "bottom"), ("first slice", "last slice"))
 
@@ -180,14 +178,6 @@ class Grid:
         """A canonical place (x, y[, z]) relative to the middle of the picture, along the scene's directions."""
         offset = np.array(place, float) - np.array(self.sizes, float) / 2
         return tuple(round(float((row * offset).sum()), 6) + 0.0 for row in self.turn)
-
-    def side(self, centre: Sequence[float]) -> str:
-        """ "left", "right" or "midline" (see MIDLINE) in patient terms; "" where there are none."""
-        if self.space == "picture":
-            return ""
-        if abs(centre[0]) <= MIDLINE * self.extent[0]:
-            return "midline"
-        return "left" if centre[0] > 0 else "right"
 
     def borders(self, block: Block) -> tuple[str, ...]:
         """Names of the picture's borders that a tight block touches, along x, y, z in turn."""

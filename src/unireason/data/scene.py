@@ -7,15 +7,30 @@ head. Plain pictures have none (``space == "picture"``): x to the right edge of 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from unireason.core.types import Box, Frame, Kind
 
+from .names import SIDES as SIDES
+from .names import base as base
+from .names import counterpart as counterpart
+from .names import group as group
+from .names import is_lesion as is_lesion
+from .names import known, related
+from .names import readable as readable
+from .names import side_of as side_of
+
 Point = tuple[int, ...]
 Space = Literal["patient", "picture"]
+
+SPECK = 0.01
+"""Components below this share of the structure are not counted."""
+SCATTERED = 0.8
+"""A structure whose largest part holds less than this has no one place and no one box."""
+MOST_SHOWN = 6
+"""So many parts of a scattered structure are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +64,39 @@ class Structure:
     elongation: float
     points: tuple[Point, Point]
 
+    @property
+    def scattered(self) -> bool:
+        """True if no part holds most of it: it has no one place and no one box, and is looked at part by part."""
+        return self.part_count > 1 and not (self.parts and self.parts[0].voxels >= SCATTERED * self.voxels)
+
+    @property
+    def shown(self) -> tuple[Part, ...]:
+        """The parts to look at, largest first, specks left out: those of a scattered structure; else one part, the whole of it."""
+        if not self.scattered:
+            return (Part(self.box_canonical, self.box_model, self.measure, self.voxels),)
+        return tuple(p for p in self.parts if p.voxels >= SPECK * self.voxels)[:MOST_SHOWN]
+
+    @property
+    def instances(self) -> int:
+        """How many lesions a kind of lesion comes to, specks not counted; 0 for what is no lesion."""
+        return self.part_count if is_lesion(self.name) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Midline:
+    """Where the middle of what is shown lies along x: left and right of the patient are told by it alone.
+
+    Attributes:
+        found: By what: "spine", "body" or "paired organs"; "macula" in a fundus image with optic disc and macula, where it parts nasal
+            from temporal; "picture", the picture's middle, in data sets of versions 1 and 2; "" if nothing tells.
+        offset: Its place from the middle of the picture along the scene's first direction, as in ``Structure.centre``.
+        canonical: Its canonical index along x.
+    """
+
+    found: Literal["spine", "body", "paired organs", "macula", "picture", ""] = "picture"
+    offset: float = 0.0
+    canonical: float = 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
@@ -68,7 +116,9 @@ class Scene:
         structures: Those present and large enough to ask about, by name, names in alphabetical order.
         absent: Annotated structures without a single voxel.
         unclear: Structures present but too small to ask about, or cut off to a sliver.
+        midline: The middle of the body.
         described: False if it is not known what the case shows: there are no structures then, and nothing is called absent or unclear.
+        scale: The line by which the prompt tells how large pixels are; "" if it does not, and then no text may measure in millimetres.
     """
 
     case: str
@@ -85,6 +135,80 @@ class Scene:
     absent: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
     described: bool = True
+    midline: Midline = Midline()
+    scale: str = ""
+
+    @property
+    def midline_model(self) -> float:
+        """The midline along x of the model frame."""
+        return self.midline.canonical * self.frame.width / self.shape[-1]
+
+    @property
+    def side_words(self) -> tuple[str, str] | None:
+        """Words for what lies towards smaller and larger x of the midline; None where no side may be told.
+
+        ("right", "left") of the patient where the midline is known, ("nasal", "temporal") or the other way round in a fundus image that
+        tells, ("left", "right") as displayed in other pictures, nothing in endoscopy, dermoscopy, pathology.
+        """
+        gate = GATES.get(self.modality, "patient")
+        if gate == "none" or (self.space == "patient" and not self.midline.found):
+            return None
+        if self.space == "patient":
+            return ("right", "left")
+        if gate == "retina" and self.midline.found == "macula":
+            disc = next(s.centre[0] for s in self.structures.values() if known(s.name).what == "optic disc")
+            return ("nasal", "temporal") if disc < self.midline.offset else ("temporal", "nasal")
+        return ("left", "right")
+
+    @property
+    def depth_words(self) -> tuple[str, str] | None:
+        """Words for what lies towards smaller and larger y where that is depth: in ultrasound; None elsewhere."""
+        return ("superficial", "deep") if GATES.get(self.modality) == "depth" and self.space == "picture" else None
+
+    def side(self, name: str) -> str:
+        """On which side of the midline a structure lies, in ``side_words``; "midline" near it, "" where no side may be told."""
+        words, structure = self.side_words, self.structures[name]
+        if words is None or structure.scattered:
+            return ""
+        return told_side(structure.centre[0] - self.midline.offset, self.extent[0], words)
+
+    def outside(self, target: str) -> list[str]:
+        """Structures whose boxes neither hold the target, or a part of it, nor lie in it: where a look may go astray."""
+        boxes = [p.box_canonical for p in self.structures[target].shown]
+        return [
+            n
+            for n, s in self.structures.items()
+            if n != target
+            and not related(n, target)
+            and not any(max(held(b, p.box_canonical), held(p.box_canonical, b)) > MOST_SHARED for b in boxes for p in s.shown)
+        ]
+
+
+GATES: dict[str, Literal["patient", "none", "retina", "depth"]] = {
+    **dict.fromkeys(("ES", "XC", "SM", "GM"), "none"),  # endoscopy, dermoscopy and photographs, pathology, microscopy
+    "OP": "retina",
+    "US": "depth",
+}
+"""What x and y may mean, by modality code: no side at all, nasal and temporal, depth; sides of the patient with all others."""
+MIDLINE = 0.02
+"""Dead zone: a centre within 2% of the picture's width from the midline lies on it."""
+MOST_SHARED = 0.3
+"""A look that goes astray shares at most so much of either box with the target."""
+
+
+def told_side(offset: float, extent: float, words: tuple[str, str]) -> str:
+    """ "midline", or the word for the side on which something lies, by its offset from the midline."""
+    return "midline" if abs(offset) <= MIDLINE * extent else words[offset > 0]
+
+
+def held(inner: tuple[int, ...], outer: tuple[int, ...]) -> float:
+    """Share of one box that lies in another; boxes half-open, whole numbers, not empty."""
+    half = len(inner) // 2
+    common, whole = 1, 1
+    for i in range(half):
+        common *= max(0, min(inner[half + i], outer[half + i]) - max(inner[i], outer[i]))
+        whole *= inner[half + i] - inner[i]
+    return common / whole
 
 
 # --- A question about a scene, with what it takes to check it against the masks again.
@@ -142,76 +266,3 @@ class DataQuestion:
     def right(self) -> str:
         """Text of the right option; "" for IMPLICIT."""
         return self.options[self.answer] if self.answer >= 0 else ""
-
-
-# --- Structure names: readable, sided or not, lesion or organ, and the group they belong to.
-
-_LESION = re.compile(
-    r"\b(lesions?|tumou?rs?|cancer|carcinoma|nodules?|mass(es)?|cysts?|metasta\w+|o?edema|infarct\w*|h(a)?emorrhage\w*|polyps?|melanoma|"
-    r"plaques?|effusion|pneumothorax|fractures?|aneurysms?|stones?|neoplasm\w*|infection|consolidation|gtv|necrosis|necrotic\w*|"
-    r"enhancing)\b"
-)
-SIDES = ("left", "right")
-
-GROUPS: tuple[tuple[str, str], ...] = (
-    (r"lung|trachea|bronch|airway|pleura", "thorax"),
-    (
-        r"heart|atri(um|al)|ventric(le|ular)|myocardi|aort|vein|vena|arter|vessel|portal|pulmonary|cava|carotid",
-        "heart and vessels",
-    ),
-    (r"brain|cerebr|hippocamp|thalam|putamen|caudate|white matter|gr[ae]y matter|amygdala|pallid|skull|ventricle", "head"),
-    (r"liver|spleen|pancrea|stomach|gall ?bladder|duoden|bowel|colon|intestin|o?esophag|rectum", "abdomen"),
-    (r"kidney|adrenal|bladder|prostat|uter|ureter|ovar|semina|urethra", "pelvis and urinary tract"),
-    (r"vertebra|spine|rib|bone|femur|hip|sacrum|scapula|clavic|humer|stern|skull|tibia|cartilage|disc|mandib", "skeleton"),
-    (r"muscle|glute|iliopsoas|autochthon|fat", "muscle and fat"),
-    (r"eye|optic|retina|macula|fovea|disc|cup|lens|vitre", "eye"),
-    (r"skin|naev|nev(us|i)|mole", "skin"),
-    (r"breast|thyroid|node|gland|parotid", "glands and nodes"),
-)
-
-
-def readable(raw: str) -> str:
-    """One spelling: lower case, blanks, the side in front ("kidney_left" and "Kidney, Left" become "left kidney").
-
-    Args:
-        raw: Name as a data set spells it; "" gives "".
-    """
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", raw)
-    words = re.sub(r"[_\-,;/()\s]+", " ", text).strip().lower().split()
-    for side in SIDES:
-        if side in words:
-            rest = [w for w in words if w != side]
-            return " ".join([side, *rest]) if rest else side
-    for short, side in (("l", "left"), ("r", "right")):
-        if len(words) > 1 and words[-1] == short:
-            return " ".join([side, *words[:-1]])
-    return " ".join(words)
-
-
-def side_of(name: str) -> str:
-    """ "left", "right", or "" if the name tells no side."""
-    first = name.split(" ", 1)[0]
-    return first if first in SIDES else ""
-
-
-def base(name: str) -> str:
-    """The name without its side."""
-    return name.split(" ", 1)[1] if side_of(name) and " " in name else name
-
-
-def counterpart(name: str) -> str:
-    """The same structure on the other side; "" if the name tells no side."""
-    side = side_of(name)
-    return f"{'right' if side == 'left' else 'left'} {base(name)}" if side else ""
-
-
-def is_lesion(name: str) -> bool:
-    """True for the names of lesions, so that questions about lesions may be asked."""
-    return bool(_LESION.search(name))
-
-
-def group(name: str) -> str:
-    """The super-category of a structure ("abdomen", "skeleton", "lesion", "other")."""
-    if is_lesion(name):
-        return "lesion"
-    return next((title for pattern, title in GROUPS if re.search(pattern, name)), "other")

@@ -11,7 +11,7 @@ import yaml
 from unireason.data.dataset_card import write_card
 
 MANIFEST = {
-    "schema": "unireason.dataset/2",
+    "schema": "unireason.dataset/3",
     "version": "0.1.0",
     "title": "Drawn | data",
     "licence": "CC BY-NC-SA 4.0 (CC-BY-NC-SA-4.0)",

@@ -74,15 +74,24 @@ def test_further_columns_and_another_order_do_no_harm(sound: Dataset, tmp_path: 
 
 
 def test_version_1_is_read(sound: Dataset, tmp_path: Path) -> None:
-    made = altered(sound, "samples", lambda t: t.drop_columns(["stages", "origin"]), tmp_path / "set")
+    made = altered(sound, "samples", lambda t: t.drop_columns(["stages", "origin", "scale"]), tmp_path / "set")
     manifest = {**made.manifest, "schema": "unireason.dataset/1"}
     (made.folder / "manifest.json").write_text(json.dumps(manifest))
     assert list(Dataset.open(made.folder).samples()) == list(sound.samples())
     assert {s.stages for s in sound.samples()} == {("sft", "grpo")}
     assert not [found for found in check(Dataset.open(made.folder), None).problems if "schema" in found.detail]
-    (made.folder / "manifest.json").write_text(json.dumps(manifest | {"schema": "unireason.dataset/3"}))
+    (made.folder / "manifest.json").write_text(json.dumps(manifest | {"schema": "unireason.dataset/9"}))
     with pytest.raises(FormatError, match="has the schema 'unireason"):
         Dataset.open(made.folder)
+
+
+def test_version_2_tells_sides_by_the_middle_of_the_picture(sound: Dataset, tmp_path: Path) -> None:
+    made = altered(sound, "cases", lambda t: t.drop_columns(["midline"]), tmp_path / "set")
+    manifest = {**made.manifest, "schema": "unireason.dataset/2"}
+    (made.folder / "manifest.json").write_text(json.dumps(manifest))
+    for case in (c for c in Dataset.open(made.folder).cases() if c.split == "train"):
+        assert (case.scene.midline.found, case.scene.midline.offset) == ("picture", 0.0)
+        assert case.scene.midline.canonical == case.scene.shape[-1] / 2
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from unireason.core.types import Box, Box2D, Box3D
-from unireason.data import scene as names
+from unireason.data import names
 from unireason.data.records import CaseRecord, SampleRecord
 from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion
 from unireason.grounding import grammar
@@ -84,7 +84,7 @@ def _options(question: DataQuestion, facts: Facts) -> list[str]:
             is_, should = ("right", "wrong") if said else ("wrong", "right")
             details.append(f"{LETTERS[place]} '{option}' is called {is_}, the recomputed facts say {should}")
     for name in question.about:
-        if _named(name, facts) and name not in question.text.lower():
+        if _named(name, facts) and not any(n.lower() in question.text.lower() for n in (name, names.display(name))):
             details.append(f"the question is about '{name}' and does not name it: {question.text!r}")
     return details
 
@@ -146,10 +146,20 @@ def _side(word: str, facts: Facts) -> tuple[int, int]:
     return known[word]
 
 
+def _from_middle(name: str, facts: Facts, *, across: bool) -> tuple[float, ...]:
+    """The centre of a structure, in patient terms from the body's midline along x; ``across`` if a side is asked for."""
+    scene, centre = facts.scene, facts.centre(name)
+    if scene.space == "picture":
+        return centre
+    if across and not scene.midline.found:
+        raise CannotTellError("no midline of the body tells left from right")
+    return (centre[0] - scene.midline.offset, *centre[1:])
+
+
 def _lies_in(name: str, part: str, facts: Facts) -> bool:
     """Whether the centre of a structure has the signs of both words of a part."""
-    centre = facts.centre(_there(name, facts))
     sides = [_side(word, facts) for word in part.split()]
+    centre = _from_middle(_there(name, facts), facts, across=any(axis == 0 for axis, _ in sides))
     if len(sides) != 2 or max(axis for axis, _ in sides) >= len(centre):
         raise CannotTellError(f"'{part}' is no part")
     return all(centre[axis] * sign > 0 for axis, sign in sides)
@@ -299,7 +309,7 @@ def _count(question: DataQuestion, facts: Facts) -> Verdicts:
 
 
 def _lesion_side(question: DataQuestion, facts: Facts) -> Verdicts:
-    centre = facts.centre(_lesion(question, facts))
+    centre = _from_middle(_lesion(question, facts), facts, across=True)
     sides = [_side(option, facts) for option in question.options]
     if any(axis != 0 for axis, _ in sides):
         raise CannotTellError("an option is no side")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from unireason.core.types import Box, Box2D, Box3D, Frame
-from unireason.data import scene as names
+from unireason.data import names
 from unireason.data.item import Loaded
 from unireason.data.scene import Scene
 from unireason.imaging import present as windows

@@ -14,9 +14,10 @@ from scipy import ndimage
 from unireason.core.errors import UniReasonError
 from unireason.core.types import Look
 from unireason.data.item import CaseSource, Item, Loaded
+from unireason.data.names import counterpart, known, readable
 from unireason.data.reader import CaseReader
 from unireason.data.records import CaseRecord, SampleRecord
-from unireason.data.scene import Structure, readable
+from unireason.data.scene import Scene, Structure
 from unireason.metrics.boxes import box_iou
 
 from .facts import CheckFindings, MaskFacts, rounded_like, to_model
@@ -37,6 +38,7 @@ BORDERS = {
 }
 """Names of the borders at the lower and upper end of each axis."""
 
+_FAR = 0.03  # of the width: how far a midline worked out again may lie from the record's
 _MIDLINE = 0.02  # of the width: nearer to the middle a centre lies on neither side
 
 
@@ -120,6 +122,8 @@ def check_case(case: CaseRecord, facts: MaskFacts, found: CheckFindings) -> None
         found.add(CHECK, f"'{name}' has a mask, but is not in the record", case=scene.case)
     for name in sorted(set(scene.unclear) - there):
         found.add(CHECK, f"'{name}' is listed as unclear, but has no mask", case=scene.case)
+    for detail in _midline(scene, facts):
+        found.add(CHECK, detail, case=scene.case)
     for name, structure in scene.structures.items():
         found.count(CHECK, "structures")
         if name not in there:
@@ -231,15 +235,34 @@ def point_inside(point: tuple[int, ...], name: str, facts: MaskFacts) -> bool:
 
 
 def _side(centre: tuple[float, ...], facts: MaskFacts) -> str | None:
-    """Side of the picture in patient terms; None where the dead zone's edge is too near to tell."""
+    """Side of the midline in patient terms; None where the dead zone's edge is too near to tell."""
     if facts.scene.space == "picture":
         return ""
-    edge = _MIDLINE * facts.shape[-1] * facts.steps[0]
-    if abs(abs(centre[0]) - edge) < 1e-6 * max(edge, 1.0):
+    if not facts.scene.midline.found:
+        return ""
+    edge, off = _MIDLINE * facts.shape[-1] * facts.steps[0], centre[0] - facts.scene.midline.offset
+    if abs(abs(off) - edge) < 1e-6 * max(edge, 1.0):
         return None
-    if abs(centre[0]) < edge:
+    if abs(off) < edge:
         return "midline"
-    return "left" if centre[0] > 0 else "right"
+    return "left" if off > 0 else "right"
+
+
+def _midline(scene: Scene, facts: MaskFacts) -> Iterator[str]:
+    """What is wrong with the midline: it is that of the spine, or runs between organs that come in pairs, or at least within the body."""
+    off, width = scene.midline.offset, scene.extent[0]
+    if scene.midline.found == "spine":
+        spine = [n for n, s in scene.structures.items() if known(n).midline and not {"left", "right"} & set(s.borders)]
+        sizes = {n: facts.where(n)[3] for n in spine}
+        middle = sum(facts.centre(n)[0] * size for n, size in sizes.items()) / max(sum(sizes.values()), 1)
+        if not spine or abs(middle - off) > _FAR * width:
+            yield f"the midline is said to be that of the spine at {off:.1f}, whose masks have {middle:.1f}"
+    elif scene.midline.found == "paired organs":
+        pairs = [(n, o) for n in scene.structures if (o := counterpart(n)) in scene.structures and n < o]
+        if not any(min(a, b) < off < max(a, b) for a, b in ((facts.centre(n)[0], facts.centre(o)[0]) for n, o in pairs)):
+            yield f"the midline at {off:.1f} runs between no two organs that come in a pair"
+    elif abs(off) > width / 4:
+        yield f"the midline lies {off:.1f} from the middle of a picture of {width:.1f}"
 
 
 def _space(case: CaseRecord, facts: MaskFacts) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.data import scene as names
+from unireason.data import names
 from unireason.data.claims import answered_early, false_claims
 from unireason.data.records import SPLITS, CaseRecord, SampleRecord
 from unireason.data.scene import FAMILIES, IMPLICIT, LETTERS, Scene

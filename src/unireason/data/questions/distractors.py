@@ -14,8 +14,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from unireason.data import scene as names
-from unireason.data.scene import Scene, Structure
+from unireason.data import names
+from unireason.data.rationale import seen
+from unireason.data.scene import GATES, Scene, Structure, held
 
 T = TypeVar("T")
 
@@ -64,8 +65,6 @@ NESTED = 0.8
 """Boxes that share so much of the smaller one hold structures that may lie inside each other."""
 MOST_OTHERS = 16
 """So many other patients are asked whether something is possible."""
-SCATTERED = 0.8
-"""A structure whose largest part holds less than this has no one place."""
 
 DIRECTIONS = {
     "patient": (("right", "left"), ("anterior", "posterior"), ("inferior", "superior")),
@@ -87,28 +86,50 @@ class Places:
     Attributes:
         scene: The scene.
         all: Its structures in order of their names, unions of others left out.
-        placed: Those with one place: their largest part holds most of them, and no word of the name tells a position.
-        words: Directions by axis, the one towards smaller values first.
+        boxed: Those with one box: their largest part holds most of them.
+        placed: Those of them with one place: no word of the name tells a position.
+        words: Directions by axis, the one towards smaller values first; "" for x where no side may be told.
         axes: Pairs of axes that span parts.
         boxes: Box of every structure in the model frame, as whole numbers.
         centres: Centre of every structure.
-        signs: Side of the picture's middle by axis for every structure: -1, 1, or 0 within the margin.
+        middles: Middle of every structure's box in the model frame, as whole numbers.
+        boxed: Those of one piece, nearly, so that one box shows them.
+        signs: Side by axis for every structure, along x of the midline, else of the picture's middle: -1, 1, or 0 within the margin, where
+            centre and box differ, and along x where no side may be told.
         peers: Scenes of other patients; None if there are none to compare with.
     """
 
-    __slots__ = ("_others", "_related", "all", "axes", "boxes", "centres", "peers", "placed", "scene", "signs", "words")
+    __slots__ = (
+        "_others",
+        "_related",
+        "all",
+        "axes",
+        "boxed",
+        "boxes",
+        "centres",
+        "middles",
+        "peers",
+        "placed",
+        "scene",
+        "signs",
+        "words",
+    )
 
     def __init__(self, scene: Scene, peers: Peers | None = None) -> None:
         """Look a scene over."""
         self.scene = scene
         self.peers = peers
         self.all = [n for n in scene.structures if "union" not in n]
-        self.placed = [n for n in self.all if compact(scene.structures[n]) and not tells_position(n)]
+        self.boxed = [n for n in self.all if compact(scene.structures[n])]
+        self.placed = [n for n in self.boxed if not tells_position(n)]
         self.words = DIRECTIONS[scene.space][: len(scene.extent)]
+        if GATES.get(scene.modality) == "none":
+            self.words = (("", ""), *self.words[1:])
         self.axes = _AXES[scene.space, len(scene.extent)]
         self.boxes = {n: tuple(map(int, scene.structures[n].box_model.coords)) for n in self.all}
         self.centres = {n: scene.structures[n].centre for n in self.all}
-        self.signs = {n: tuple(map(_sign, c, scene.extent)) for n, c in self.centres.items()}
+        self.middles = {n: seen.middle(box) for n, box in self.boxes.items()}
+        self.signs = {n: _signs(c, self.middles[n], scene) for n, c in self.centres.items()}
         self._related: dict[tuple[str, str], bool] = {}
         self._others: dict[tuple[str, ...], list[Places]] = {}
 
@@ -144,7 +165,16 @@ class Places:
         axis = sizes.index(max(sizes))
         others = [s for i, s in enumerate(sizes) if i != axis]
         far = sizes[axis] >= MARGIN * self.scene.extent[axis] and sizes[axis] >= DOMINANCE * max(others)
+        far = far and self._shows(a, b, axis, offset[axis])
         return self.words[axis][offset[axis] > 0] if far and axis < len(self.words) else ""
+
+    def _shows(self, a: str, b: str, axis: int, way: float) -> bool:
+        """True if the boxes tell the same direction: the same side along the axis, and no further along another."""
+        first, second = (self.scene.structures[n] for n in (a, b))
+        if (self.middles[a][axis] - self.middles[b][axis]) * way <= 0:
+            return False
+        shift = [abs(s) for s in seen.offset(first, second, self.scene)]
+        return not seen.unit_of_distance(self.scene) or all(shift[axis] > s for i, s in enumerate(shift) if i != axis)
 
     def part(self, name: str, axes: str) -> str:
         """The part of the picture in which a structure lies; "" if it is too near to a border between parts."""
@@ -167,8 +197,14 @@ class Places:
         return known
 
 
-def _sign(centre: float, extent: float) -> int:
-    return 0 if abs(centre) < MARGIN * extent else 1 if centre > 0 else -1
+def _signs(centre: tuple[float, ...], middle: tuple[int, ...], scene: Scene) -> tuple[int, ...]:
+    found = []
+    places = zip(centre, scene.extent, middle, seen.centre_of(scene), strict=True)
+    for axis, (c, e, m, half) in enumerate(places):
+        off = c - scene.midline.offset if axis == 0 and scene.space == "patient" else c
+        sign = 0 if abs(off) < MARGIN * e or (axis == 0 and not scene.side_words) else 1 if off > 0 else -1
+        found.append(sign if sign * (m - half) > 0 else 0)
+    return tuple(found)
 
 
 def part_text(space: str, pair: tuple[tuple[int, int], ...]) -> str:
@@ -186,7 +222,7 @@ def parts(space: str, axes: str) -> list[tuple[str, tuple[tuple[int, int], ...]]
 
 def compact(structure: Structure) -> bool:
     """True if one part holds most of the structure, so that its centre tells where it lies."""
-    return structure.part_count <= 1 or (bool(structure.parts) and structure.parts[0].voxels >= SCATTERED * structure.voxels)
+    return not structure.scattered
 
 
 @lru_cache(maxsize=4096)
@@ -212,24 +248,14 @@ def tells_position(name: str) -> bool:
 
 
 def kin(a: str, b: str) -> bool:
-    """True if one name is a special case of the other ("kidney", "left kidney", "left kidney cyst")."""
+    """True if one name is a special case, a part or a synonym of the other ("kidney", "left kidney", "left kidney cyst")."""
     first, second = words_of(a), words_of(b)
-    return first <= second or second <= first
+    return first <= second or second <= first or names.related(a, b)
 
 
 def one_side(candidates: Iterable[str]) -> bool:
     """True if all names tell the same side, or none tells one."""
     return len({names.side_of(n) for n in candidates}) <= 1
-
-
-def held(inner: tuple[int, ...], outer: tuple[int, ...]) -> float:
-    """Share of one box that lies in another; boxes half-open, whole numbers, not empty."""
-    half = len(inner) // 2
-    common, whole = 1, 1
-    for i in range(half):
-        common *= max(0, min(inner[half + i], outer[half + i]) - max(inner[i], outer[i]))
-        whole *= inner[half + i] - inner[i]
-    return common / whole
 
 
 # --- Scenes of other patients, by which wrong options become plausible.

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from unireason.data import scene as names
+from unireason.data import names
 from unireason.data.rationale.wording import listed, the, wordings
 from unireason.data.scene import IMPLICIT, DataQuestion, Scene
 

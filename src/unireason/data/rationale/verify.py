@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from unireason.core.types import Box, Look
-from unireason.data.claims import Fault, Names, answered_early, false_claims
+from unireason.data.claims import Fault, answered_early, false_claims, find_names
 from unireason.data.scene import IMPLICIT, LETTERS, SIDES, DataQuestion, Scene, Structure
 from unireason.grounding import grammar
 from unireason.metrics.answers import answer_choice
@@ -91,7 +91,7 @@ class Rules:
     """What reasoning has to keep to."""
 
     min_iou: float = 0.75
-    max_looks: int = 3
+    max_looks: int = 6
     min_chars: int = 40
     max_chars: int = 4000
 
@@ -154,7 +154,7 @@ def _checked(task: Task, steps: Sequence[str | Look], rules: Rules) -> TextReadi
     """Everything that can be said of text and looks without the answer line."""
     faults: list[Fault] = []
     kept: list[str | Look] = []
-    known = Names(task.scene)
+    known = [*task.scene.structures, *task.scene.absent, *task.scene.unclear]
     for step in steps:
         if isinstance(step, str):
             kept.append(step)
@@ -199,13 +199,13 @@ def _before(kept: Sequence[str | Look]) -> str:
     return _SENTENCE_END.split(text)[-1].lower()
 
 
-def _naming_faults(known: Names, scene: Scene, words: str, name: str, box: Box) -> list[Fault]:
+def _naming_faults(known: Sequence[str], scene: Scene, words: str, name: str, box: Box) -> list[Fault]:
     """A box right behind the name of another structure, or one box for both sides behind the name of one, says something false."""
-    named = known.find(words)
-    if not named:
+    found = find_names(words, known)
+    if not found:
         return []
-    last = named[-1]
-    if name not in {m.name for m in named}:
+    last = found[-1]
+    if name not in {m.name for m in found}:
         return [Fault("box_of_another", f"The box behind '{last.name}' is that of the {name}.")]
     side = words[: last.start].split()[-1:]
     if (
@@ -256,7 +256,7 @@ def _text_faults(question: DataQuestion, scene: Scene, texts: Sequence[str], rul
     if bare:
         faults.append(Fault("box_in_text", f"The coordinates {bare[0]} stand in the text; write a box with its tags, or words."))
     names = {*scene.structures, *scene.absent, *question.about, *question.needs, *question.options}
-    known = " ".join((question.text, *question.facts, *sorted(names)))
+    known = " ".join((question.text, *question.facts, *sorted(names), "x y z"))  # the axes of places are no foreign words
     declined = refusal(whole)
     if declined:
         faults.append(Fault("refusal", f"The text says {declined!r}; write as somebody who looks at the picture."))

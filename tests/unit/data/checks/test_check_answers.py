@@ -29,6 +29,7 @@ def drawn(*, turn: float = 0.0, mirrored: bool = False) -> Loaded:
     labels[2:4, 14:18, 16:19] = 5
     labels[2, 14, 24] = 5  # a second component of 1 of 25 voxels: 4%, no speck
     pixels = np.select([labels == 1, labels == 2, labels == 3, labels == 4], [100, 120, 30, 60], 0).astype(np.int16)
+    pixels[:, :, 0] = pixels[:, :, -1] = -1000  # air beside a body that lies in the middle
     cos, sin = np.cos(turn), np.sin(turn)
     affine = np.eye(4)
     affine[:3, :3] = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ np.diag([-2 if mirrored else 2, 2, 5])

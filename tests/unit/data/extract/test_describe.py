@@ -83,9 +83,96 @@ def test_sides_of_patients(x: int, side: str):
     labels = np.zeros((4, 40, 100), np.uint8)
     labels[1:3, 10:20, x : x + 10] = 1
     geometry = Geometry(labels.shape, labels.shape[::-1], (0, 1, 2), (False,) * 3, np.eye(4), (1.0, 1.0, 1.0))
-    found = describe(loaded((labels, {1: "a"}), geometry=geometry), same_size(labels.shape), case="c").structures["a"]
-    assert found.centre == (x + 5 - 50.0, -5.0, 0.0)
-    assert found.side == side  # two millimetres of a hundred are the midline
+    body = np.full(labels.shape, -1000, np.int16)
+    body[:, 5:35, 5:95] = 0
+    item = loaded((labels, {1: "a"}), geometry=geometry, pixels=body)
+    scene = describe(item, same_size(labels.shape), case="c")
+    assert scene.structures["a"].centre == (x + 5 - 50.0, -5.0, 0.0)
+    assert (scene.midline.found, scene.midline.offset, scene.midline.canonical) == ("body", 0.0, 50.0)
+    assert scene.structures["a"].side == side  # two millimetres of a hundred are the midline
+
+
+def beside(labels: np.ndarray, names: dict[int, str], body: tuple[int, int] = (0, 0), modality: str = "CT", **more):
+    """A scene in patient space of a picture 100 mm wide, with a body from column to column (the whole width if it is empty)."""
+    pixels = np.full(labels.shape, -1000, np.int16)
+    pixels[..., 5:35, slice(*body) if any(body) else slice(None)] = 0
+    geometry = Geometry(labels.shape, labels.shape[::-1], (0, 1, 2), (False,) * 3, np.eye(4), (1.0, 1.0, 1.0))
+    item = loaded((labels, names), geometry=geometry, pixels=pixels, modality=modality, **more)
+    return describe(item, same_size(labels.shape), case="c")
+
+
+def test_sides_follow_the_body_and_not_the_picture():
+    labels = np.zeros((4, 40, 100), np.uint8)
+    labels[1:3, 10:20, 52:62] = 1  # to the left of the picture's middle, to the right of the body's
+    scene = beside(labels, {1: "liver"}, body=(40, 98))
+    assert (scene.midline.found, scene.midline.canonical) == ("body", 69.0)
+    assert scene.structures["liver"].side == scene.side("liver") == "right"
+    assert scene.midline_model == 69.0
+
+
+def test_a_body_that_is_cut_off_tells_no_side_and_the_spine_does():
+    labels = np.zeros((4, 40, 100), np.uint8)
+    labels[1:3, 10:20, 52:62] = 1
+    cropped = beside(labels, {1: "liver"}, body=(40, 100))
+    assert (cropped.midline.found, cropped.side_words) == ("", None)
+    assert cropped.structures["liver"].side == cropped.side("liver") == ""
+    labels[1:3, 22:30, 78:88] = 2
+    spined = beside(labels, {1: "liver", 2: "vertebrae_L1"}, body=(40, 100))
+    assert (spined.midline.found, spined.midline.canonical) == ("spine", 83.0)
+    assert spined.side("liver") == "right"
+    assert spined.side("vertebrae l1") == "midline"
+
+
+def test_organs_in_pairs_tell_the_midline_unless_they_lie_the_wrong_way_round():
+    labels = np.zeros((4, 40, 100), np.uint8)
+    labels[1:3, 10:20, 60:68], labels[1:3, 10:20, 90:98] = 1, 2
+    found = beside(labels, {1: "kidney_right", 2: "kidney_left"}).midline
+    assert (found.found, found.canonical) == ("paired organs", 79.0)
+    assert beside(labels, {2: "kidney_right", 1: "kidney_left"}).midline.found == ""
+    assert beside(labels, {1: "right kidney cyst", 2: "left kidney cyst"}).midline.found == ""
+
+
+def test_what_sides_mean_depends_on_the_kind_of_picture():
+    labels = np.zeros((40, 100), np.uint8)
+    labels[10:20, 20:30], labels[12:18, 60:66] = 1, 2
+
+    def seen(modality: str, names: dict[int, str]):
+        return describe(loaded((labels, names), modality=modality), same_size((40, 100)), case="c")
+
+    names = {1: "optic disc", 2: "macula"}
+    assert seen("OP", names).side_words == ("nasal", "temporal")
+    assert seen("OP", {1: "macula", 2: "optic disc"}).side_words == ("temporal", "nasal")
+    assert seen("OP", names).midline.found == "macula"
+    assert seen("OP", {1: "optic disc", 2: "hard exudates"}).side_words == ("left", "right")
+    for code in ("XC", "ES", "SM", "GM"):
+        assert (seen(code, names).side_words, seen(code, names).side("macula")) == (None, "")
+    assert seen("US", names).depth_words == ("superficial", "deep")
+    assert seen("DX", names).depth_words is None
+
+
+def test_scattered_structures_are_shown_part_by_part():
+    labels = np.zeros((60, 100), np.uint8)
+    labels[5:25, 5:25], labels[30:50, 60:75], labels[5:9, 80:84], labels[55, 2] = 1, 1, 1, 1
+    labels[28:36, 40:50] = 2
+    scene = describe(loaded((labels, {1: "polyps", 2: "instrument"})), same_size((60, 100)), case="c")
+    polyps = scene.structures["polyps"]
+    assert polyps.scattered
+    assert [p.voxels for p in polyps.shown] == [400, 300, 16]
+    assert polyps.instances == 3
+    assert not scene.structures["instrument"].scattered
+    assert [p.box_canonical for p in scene.structures["instrument"].shown] == [(40, 28, 50, 36)]
+    assert scene.structures["instrument"].instances == 0
+    # The instrument lies in the box round all polyps, but in none of theirs.
+    assert scene.outside("polyps") == ["instrument"]
+
+
+def test_a_false_lead_never_encloses_the_target():
+    labels, tumour = np.zeros((60, 100), np.uint8), np.zeros((60, 100), np.uint8)
+    labels[5:45, 5:55], tumour[10:20, 20:30], labels[50:58, 80:95] = 1, 1, 2
+    item = loaded((labels, {1: "liver", 2: "spleen"}), (tumour, {1: "hcc"}))
+    scene = describe(item, same_size((60, 100)), case="c")
+    assert scene.outside("hcc") == ["spleen"]
+    assert scene.outside("spleen") == ["hcc", "liver"]
 
 
 def test_borders_have_patient_names():
@@ -147,7 +234,7 @@ def test_oblique_volumes_are_turned_into_the_patient():
     cut = describe(axial(oblique, 5), same_size((40, 40)), case="c")
     assert cut.space == "patient"
     assert cut.structures["a"].centre == pytest.approx(expected[:2], abs=1e-5)
-    assert cut.structures["a"].side == "left"
+    assert cut.structures["a"].side == ""  # nothing tells where the body's middle is
 
 
 @pytest.mark.parametrize(
@@ -168,7 +255,6 @@ def test_only_upright_axial_images_have_patient_directions(x_step, y_step, space
     geometry = Geometry((40, 40), (40, 40), (0, 1), (False, False), affine, (1.0, 1.0))
     scene = describe(loaded((labels, {1: "a"}), geometry=geometry), same_size((40, 40)), case="c")
     assert scene.space == space
-    assert scene.structures["a"].side == ("right" if space == "patient" else "")
     if space == "picture":
         assert scene.structures["a"].centre == (-13.0, -5.0)
 
