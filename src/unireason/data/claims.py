@@ -101,6 +101,7 @@ _FROM_MIDDLE = re.compile(r"\b(?:from|of|to) the (?:middle|centre|center|midline
 _PRONOUN = re.compile(r"\b(?:it|its|they|their|them|this|these)\b", re.IGNORECASE)
 _SEGMENT = re.compile(r"[;:]\s|,?\s(?:but|while|whereas|although|though|yet)\s", re.IGNORECASE)
 _ORDER = re.compile(rf"{_NUMBER}(?: [^\W\d]+[²³23]?)? (?:is )?(<|>|less|more|larger|smaller|greater|fewer)(?: than)? {_NUMBER}")
+_GENERAL = re.compile(rf"{_WORDS['concluded']}|\b(?:way|direction)\b|\b[A-J][.!]?$", re.IGNORECASE)
 _BETWEEN = re.compile(
     r"\b(?:in|out)side\b|\bbetween\b|round\b|\bsurround\w*|\benclos\w+|\bleaves\b|\bwithin\b|[<>]|\b(?:more|less) than\b",
     re.IGNORECASE,
@@ -405,10 +406,11 @@ class Judge:
                         yield math.dist(way[:2], [0.0] * 2)
         for a in structures:
             yield from (self._gap(a, b, unit) for b in near if a is not b)
-            if unit == "pixels":  # as one reads it off the boxes
+            if unit in ("pixels", scene.unit[:2]):  # as one reads it off the boxes
+                step = [1.0] * len(frame) if unit == "pixels" else [e / n for e, n in zip(scene.extent, frame, strict=True)]
                 here = _middle(a)
                 for there in [tuple(n / 2 for n in frame), *(_middle(b) for b in near if a is not b)]:
-                    way = [abs(p - q) for p, q in zip(here, there, strict=True)]
+                    way = [abs(p - q) * s for p, q, s in zip(here, there, step, strict=True)]
                     yield from (*way, math.dist(way, [0.0] * len(way)), math.dist(way[:2], [0.0] * 2))
 
     def _gap(self, a: Structure, b: Structure, unit: str) -> float:
@@ -440,7 +442,7 @@ class Judge:
 
     def _sides(self, text: str, here: Sequence[Mention]) -> None:
         """Every direction in a piece of a sentence whose relations hold for all of it."""
-        if _RE["denied"].search(text) or _RE["supposed"].search(text) or (not here and _RE["concluded"].search(text)):
+        if _RE["denied"].search(text) or _RE["supposed"].search(text) or (not here and _GENERAL.search(text)):
             return
         marked, last = "", 0
         for i, mention in enumerate(here):  # the side in a name is no claim
