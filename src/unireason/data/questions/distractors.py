@@ -91,12 +91,27 @@ class Places:
         axes: Pairs of axes that span parts.
         boxes: Box of every structure in the model frame, as whole numbers.
         centres: Centre of every structure.
+        places: The same, along x from the midline where directions are the patient's.
         signs: Side by axis for every structure, along x of the midline, else of the picture's middle: -1, 1, or 0 within the margin and
             along x where no side may be told.
         peers: Scenes of other patients; None if there are none to compare with.
     """
 
-    __slots__ = ("_others", "_related", "all", "axes", "boxed", "boxes", "centres", "peers", "placed", "scene", "signs", "words")
+    __slots__ = (
+        "_others",
+        "_related",
+        "all",
+        "axes",
+        "boxed",
+        "boxes",
+        "centres",
+        "peers",
+        "placed",
+        "places",
+        "scene",
+        "signs",
+        "words",
+    )
 
     def __init__(self, scene: Scene, peers: Peers | None = None) -> None:
         """Look a scene over."""
@@ -113,10 +128,10 @@ class Places:
         self.boxes = {n: tuple(map(int, scene.structures[n].box_model.coords)) for n in self.all}
         self.centres = {n: scene.structures[n].centre for n in self.all}
         middle = scene.midline.offset if scene.space == "patient" else 0.0
-        self.signs = {
-            n: (_sign(c[0] - middle, scene.extent[0]) if sides else 0, *map(_sign, c[1:], scene.extent[1:]))
-            for n, c in self.centres.items()
-        }
+        self.places = {n: (c[0] - middle, *c[1:]) for n, c in self.centres.items()}
+        self.signs = {n: tuple(map(_sign, c, scene.extent)) for n, c in self.places.items()}
+        if sides is None:
+            self.signs = {n: (0, *signs[1:]) for n, signs in self.signs.items()}
         self._related: dict[tuple[str, str], bool] = {}
         self._others: dict[tuple[str, ...], list[Places]] = {}
 
