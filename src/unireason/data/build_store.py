@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # --- What a data set is built from. Everything in here shapes the result; workers and engine do not, and are not in here.
 
 
-BUILDER = 1
+BUILDER = 2
 """Raised whenever the builder gives another result for the same configuration."""
 
 
@@ -58,6 +58,7 @@ class BuildConfig:
         embed: True to store pictures and masks in the data set instead of referring to the source.
         annotator: "template" or "llm".
         annotation: Settings of the annotator that shape the result, as plain values.
+        names: A table of the user's for names of structures, as ``names.read_own`` returns it; {} for none.
         shard_rows: Rows of a Parquet file at most.
         unit_items: Volumes of one unit of work; of images eight times as many.
     """
@@ -76,6 +77,7 @@ class BuildConfig:
     embed: bool = False
     annotator: str = "template"
     annotation: Mapping[str, Any] = field(default_factory=dict)
+    names: Mapping[str, Any] = field(default_factory=dict)
     shard_rows: int = 4096
     unit_items: int = 8
 
