@@ -377,7 +377,12 @@ class _Writer:
             self._describe(self.scene.structures[name], first=index == 0)
         for said in sentences(self.question, self.scene, self.named, self.draw):
             self._say(said)
-        self._say(Said(SAY["conclusions"], values={"right": self.question.right.rstrip("."), "letter": self.question.letter}))
+        self._say(
+            Said(
+                SAY["conclusions"],
+                values={"right": self.scene.said(self.question.right).rstrip("."), "letter": self.question.letter},
+            )
+        )
         return tuple(self.steps)
 
     def implicit(self) -> tuple[str | Look, ...]:
