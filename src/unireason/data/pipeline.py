@@ -316,7 +316,8 @@ def question_from_json(values: dict[str, Any]) -> DataQuestion:
 
 
 def _sample(case: CaseRecord, task: Task, found: Annotation) -> SampleRecord:
-    question, scene = task.question, case.scene
+    scene = case.scene
+    question = replace(task.question, options=tuple(scene.said(o) for o in task.question.options))
     record = SampleRecord(
         task.id, scene.case, scene.patient, case.split, scene.kind, question, found.reasoning, found.annotator, scale=scene.scale
     )

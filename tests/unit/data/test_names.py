@@ -11,6 +11,7 @@ import pytest
 from unireason.cli import main
 from unireason.core.errors import FormatError
 from unireason.data import names
+from unireason.data.dataset import Dataset
 
 TOTALSEGMENTATOR = """
 spleen kidney_right kidney_left gallbladder liver stomach pancreas adrenal_gland_right adrenal_gland_left
@@ -229,3 +230,22 @@ def test_inspect_lists_names_and_takes_a_table(tmp_path: Path, capsys: pytest.Ca
     assert main([*command, "--names", str(tmp_path / "names.toml")]) == 0
     assert "big liver" in capsys.readouterr().out
     assert main([*command, "--names", str(tmp_path / "nothing.toml")]) == 2
+
+
+def test_a_built_set_says_names_as_a_reader_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = '[organ.abdomen]\n"gallbladder" = "biliary sac"\n"left kidney" = "kidney of the left side"\n'
+    (tmp_path / "names.toml").write_text(own)
+    out = tmp_path / "set"
+    command = ["data", "build", "phantom", "--patients", "6", "--questions", "8", "--out", str(out), "--quiet"]
+    assert main([*command, "--names", str(tmp_path / "names.toml")]) == 0
+    names.use({})
+    samples = list(Dataset.open(out).samples())
+    said = [" ".join((s.question.text, *s.question.options, s.response)) for s in samples]
+    assert any("biliary sac" in text for text in said)
+    assert not [text for text in said if "gallbladder" in text or "left kidney" in text.replace("left kidney mass", "")]
+    assert any("kidney of the left side" in s.question.options for s in samples)
+    assert any("left kidney" in s.question.needs for s in samples)  # records keep the key
+    capsys.readouterr()
+    main(["data", "check", str(out), "--quiet", "--json"])
+    counts = json.loads(capsys.readouterr().out)["counts"]
+    assert {name: n for name, n in counts.items() if n and name not in ("balance", "shortcut")} == {}

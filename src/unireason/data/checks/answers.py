@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from unireason.core.types import Box, Box2D, Box3D
 from unireason.data import names
@@ -64,11 +65,14 @@ def check_answer(case: CaseRecord, sample: SampleRecord, facts: Facts, found: Ch
 
 
 def judge(question: DataQuestion, facts: Facts) -> Verdicts:
-    """Whether each option of a question is right."""
+    """Whether each option of a question is right; options say structures by key or as texts say them."""
     rule = RULES.get((question.family, question.ask))
     if rule is None:
         raise CannotTellError(f"no such kind of question in {question.family}")
-    return rule(question, facts)
+    scene = facts.scene
+    there = (*scene.structures, *scene.absent, *scene.unclear)
+    keys = tuple(o if o in there else names.key_of(o, there) or o for o in question.options)
+    return rule(replace(question, options=keys), facts)
 
 
 def _options(question: DataQuestion, facts: Facts) -> list[str]:

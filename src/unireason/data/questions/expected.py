@@ -77,7 +77,10 @@ def expected_place(scene: Scene, name: str, peers: Peers | None = None) -> Expec
         The place as far as it can be told; ``by`` is "" where nothing tells it.
     """
     relations = tuple(_relations(scene, name))
-    for found in (_in_organ(scene, name), _by_vertebrae(scene, name), _by_patients(scene, name, peers), _mirrored(scene, name)):
+    ways = (_by_vertebrae(scene, name), _by_patients(scene, name, peers), _mirrored(scene, name))
+    organ = _in_organ(scene, name)
+    # A lesion is looked for in its organ, a part of something first in its own place.
+    for found in (organ, *ways) if known(name).kind == "lesion" else (*ways, organ):
         if found is not None:
             return replace(found, relations=relations)
     if relations:

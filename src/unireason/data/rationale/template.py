@@ -165,7 +165,7 @@ class _Writer:
         if script in _ABOUT_ONE:
             self._false_lead()
         script(self)
-        self._say(_CONCLUSIONS, right=self.question.right.rstrip("."), letter=self.question.letter)
+        self._say(_CONCLUSIONS, right=self.scene.said(self.question.right).rstrip("."), letter=self.question.letter)
         return tuple(self.steps)
 
     def implicit(self) -> tuple[str | Look, ...]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unireason.core.types import Box, Look
+from unireason.data.names import display, mentions, the
 from unireason.data.records import box_of
 from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Scene
 from unireason.grounding import grammar
@@ -20,7 +21,7 @@ from unireason.metrics.boxes import box_iou
 
 from .seen import absence
 from .template import Annotation, Dropped, Task
-from .wording import the, wordings
+from .wording import wordings
 
 _SLIPS = wordings("slips")
 
@@ -129,7 +130,7 @@ def read(task: Task, reply: str, rules: Rules) -> TextReading:
     body = body.strip().removeprefix(grammar.THINK_START).strip()
     faults = [] if closed else [Fault("no_answer", f"There is no {grammar.THINK_END} with the answer behind it.")]
     if closed:
-        faults += _answer_faults(task.question, answer)
+        faults += _answer_faults(_posed(task), answer)
     parsed = grammar.parse(body)
     faults += [Fault("box_unreadable", f"A box cannot be read ({p.code}): {p.text[:60]}") for p in parsed.problems]
     steps: list[str | Look] = []
@@ -142,13 +143,18 @@ def read(task: Task, reply: str, rules: Rules) -> TextReading:
     return TextReading(reading.reasoning, (*faults, *reading.faults))
 
 
+def _posed(task: Task) -> DataQuestion:
+    """The question with its options as they are put to a reader."""
+    return replace(task.question, options=tuple(task.scene.said(o) for o in task.question.options))
+
+
 def _answer_faults(question: DataQuestion, answer: str) -> list[Fault]:
     """Whether what stands behind the reasoning is the right answer."""
     if question.family == IMPLICIT:
         target = question.needs[0]
-        if target.lower() in answer.lower():
+        if any(name.lower() in answer.lower() for name in (target, display(target))):
             return []
-        return [Fault("wrong_answer", f"Behind {grammar.THINK_END} the name '{target}' is expected.")]
+        return [Fault("wrong_answer", f"Behind {grammar.THINK_END} the name '{display(target)}' is expected.")]
     letters = LETTERS[: len(question.options)]
     choice = answer_choice(f"{grammar.THINK_END}{answer}", letters, question.options)
     if choice == question.letter:
@@ -181,9 +187,9 @@ def _checked(task: Task, steps: Sequence[str | Look], rules: Rules) -> TextReadi
             faults.append(Fault("box_without_structure", f"The box {grammar.write(step.box)} matches no structure."))
     texts = [s for s in kept if isinstance(s, str)]
     faults += _look_faults(task.question, kept, rules)
-    faults += _text_faults(task.question, task.scene, texts, rules)
+    faults += _text_faults(_posed(task), task.scene, texts, rules)
     if task.question.family != IMPLICIT:
-        faults += _conclusion_faults(task.question, "" if not kept or isinstance(kept[-1], Look) else str(kept[-1]))
+        faults += _conclusion_faults(_posed(task), "" if not kept or isinstance(kept[-1], Look) else str(kept[-1]))
     return TextReading(tuple(kept), tuple(faults))
 
 
@@ -213,10 +219,10 @@ def _before(kept: Sequence[str | Look]) -> str:
 
 def _naming_faults(scene: Scene, words: str, name: str) -> list[Fault]:
     """A box right behind the name of another structure says something false."""
-    if name in words:
+    named = [key for _, _, key in mentions(words, scene.structures)]
+    if name in named or not named:
         return []
-    named = [n for n in scene.structures if re.search(rf"\b{re.escape(n)}\b", words)]
-    return [Fault("box_of_another", f"The box behind '{named[-1]}' is that of the {name}.")] if named else []
+    return [Fault("box_of_another", f"The box behind '{display(named[-1])}' is that of {the(name)}.")]
 
 
 def _look_faults(question: DataQuestion, steps: Sequence[str | Look], rules: Rules) -> list[Fault]:
@@ -248,7 +254,8 @@ def _text_faults(question: DataQuestion, scene: Scene, texts: Sequence[str], rul
     bare = [n for n in _NUMBERS.findall(whole) if n.replace(" ", "") not in allowed]
     if bare:
         faults.append(Fault("box_in_text", f"The coordinates {bare[0]} stand in the text; write a box with its tags, or words."))
-    names = {*scene.structures, *scene.absent, *question.about, *question.needs, *question.options}
+    keys = {*scene.structures, *scene.absent, *question.about, *question.needs}
+    names = {*keys, *map(display, keys), *question.options}
     known = " ".join((question.text, *question.facts, *sorted(names), "x y z"))  # the axes of places are no foreign words
     declined = refusal(whole)
     if declined:
