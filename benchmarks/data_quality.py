@@ -186,7 +186,7 @@ def measure(folder: Path) -> dict[str, Any]:
             counts["texts"] += 1
             counts["implicit"] += not question.options
             counts["options"] += bool(question.options)
-            counts["answer before evidence"] += bool(answered_early(question, sample.reasoning))
+            counts["answer before evidence"] += bool(answered_early(scene, question, sample.reasoning))
             faults = {f.code for f in false_claims(scene, question, sample.reasoning)}
             counts["false claims"] += bool(faults - {"unseen_number"})
             counts["numbers without a scale"] += bool(METRIC.search(f"{whole} {options}")) and not told

@@ -163,7 +163,13 @@ def add_inspect(subparsers: Any) -> None:
 
 
 def add_ignore_unnamed(parser: argparse.ArgumentParser) -> None:
-    """Add the flag of commands that read masks of a source."""
+    """Add the flags of commands that read masks of a source."""
+    parser.add_argument(
+        "--names",
+        metavar="FILE",
+        type=Path,
+        help="TOML file of names of structures, on top of the known ones (docs/reference/names.md)",
+    )
     parser.add_argument(
         "--ignore-unnamed", action="store_true", help="take mask values without a name for background (default: an error)"
     )
@@ -180,6 +186,7 @@ def source_options(args: argparse.Namespace) -> dict[str, str]:
 def run_inspect(args: argparse.Namespace) -> int:
     """Run the command; 0 when items could be read, 1 when all that were tried failed."""
     from unireason.core.store import write_bytes
+    from unireason.data import names
     from unireason.data.sources.base import open_source
     from unireason.data.survey import Even, listed, look_into
     from unireason.report.contact import Tile, sheet, tile
@@ -187,6 +194,7 @@ def run_inspect(args: argparse.Namespace) -> int:
 
     if args.limit < 1:
         raise FormatError(f"--limit is {args.limit}", "at least 1")
+    names.use({} if args.names is None else names.read_own(args.names))
     source = open_source(args.source, args.path, options=source_options(args))
     quiet = args.json or args.quiet
     with status(f"listing {source.name}", quiet=quiet):
@@ -210,6 +218,7 @@ def run_inspect(args: argparse.Namespace) -> int:
 
 def _inspect_lines(about: Mapping[str, str], found: Survey) -> list[str]:
     """The findings as text."""
+    from unireason.data.names import UNKNOWN, table_of
     from unireason.report.html import plural
 
     lines = [
@@ -232,6 +241,17 @@ def _inspect_lines(about: Mapping[str, str], found: Survey) -> list[str]:
     told = [f"{name:<{width}}  {present:>4} of {annotated}" for name, (present, annotated) in ranked]
     lines.append(f"  structures   {len(ranked)} annotated; present in, of items on which annotated:")
     lines += _first(told, _SHOWN_STRUCTURES, "")
+    shown = table_of([name for name, _ in ranked])
+    unknown = [n["raw"] for n in shown if n["kind"] == UNKNOWN]
+    other = [f"{n['raw']}  {n['display']}" for n in shown if n["display"] != n["raw"]]
+    if other:
+        lines.append(f"  names        {len(other)} are said otherwise than spelled:")
+        lines += _first(other, _SHOWN_STRUCTURES, " (see --json)")
+    if unknown:
+        lines.append(
+            f"  not known    {plural(len(unknown), 'name')}, said as spelled and taken for no lesion; --names FILE can tell more:"
+        )
+        lines += _first(unknown, _SHOWN_STRUCTURES, " (see --json)")
     # What the values in the masks mean; those without a name come first.
     values = sorted(found.legend(), key=lambda entry: entry[1] is not None)
     if values:
@@ -353,6 +373,7 @@ def read_config(args: argparse.Namespace) -> Any:
     """The build that the arguments describe."""
     from unireason.data.build_store import BuildConfig
     from unireason.data.frames import rule
+    from unireason.data.names import read_own
 
     options = source_options(args)
     if args.source == "phantom":
@@ -377,6 +398,7 @@ def read_config(args: argparse.Namespace) -> Any:
         embed=args.embed,
         annotator=args.annotator,
         annotation=_annotation(args),
+        names={} if args.names is None else read_own(args.names),
     )
 
 

@@ -59,6 +59,7 @@ class BuildConfig:
         embed: True to store pictures and masks in the data set instead of referring to the source.
         annotator: "template" or "llm".
         annotation: Settings of the annotator that shape the result, as plain values.
+        names: A table of the user's for names of structures, as ``names.read_own`` returns it; {} for none.
         shard_rows: Rows of a Parquet file at most.
         unit_items: Volumes of one unit of work; of images eight times as many.
     """
@@ -77,6 +78,7 @@ class BuildConfig:
     embed: bool = False
     annotator: str = "template"
     annotation: Mapping[str, Any] = field(default_factory=dict)
+    names: Mapping[str, Any] = field(default_factory=dict)
     shard_rows: int = 4096
     unit_items: int = 8
 

@@ -221,7 +221,7 @@ class Judge:
         looks = [s for s in steps if isinstance(s, Look)]
         if question.family == IMPLICIT:
             self._topics = question.needs[:1]
-        self._given = " ".join((question.text, *question.options, *question.facts)).lower()
+        self._given = " ".join((question.text, *map(scene.said, question.options), *question.facts)).lower()
         for sentence in sentences(steps):
             self._sentence(sentence, among, looks)
         return self.faults
@@ -249,7 +249,8 @@ class Judge:
             subjects = (
                 named or list(dict.fromkeys([*mine, *(self._topics if _PRONOUN.search(clause) or not mine else ())])) or shown
             )
-            self._numbers(clause, text, subjects, around)
+            compared = not named and _ORDER.search(text)  # numbers told before stand side by side
+            self._numbers(clause, text, around if compared else subjects, around)
             self._slices(clause, around if _BETWEEN.search(text) else subjects)
             if not _RE["denied"].search(clause) and not _RE["supposed"].search(clause):
                 self._brightness(clause, local, subjects)
@@ -631,7 +632,7 @@ def false_claims(scene: Scene, question: DataQuestion, steps: Sequence[str | Loo
 # --- Whether the answer stands in front of its evidence.
 
 
-def answered_early(question: DataQuestion, steps: Sequence[str | Look]) -> str:
+def answered_early(scene: Scene, question: DataQuestion, steps: Sequence[str | Look]) -> str:
     """The sentence that gives the answer before the evidence is complete; "" if there is none.
 
     Evidence is complete once the last look is over and every other option that the text speaks of has been spoken of. An option that is
@@ -642,11 +643,13 @@ def answered_early(question: DataQuestion, steps: Sequence[str | Look]) -> str:
         return ""
     found = sentences(steps)
     total = sum(len(s.looks) for s in found)
-    right, letter = question.right.lower().strip(" ."), question.letter
-    others = [o.lower().strip(" .") for o in question.options if o != question.right]
+    right, letter = scene.said(question.right).lower().strip(" ."), question.letter
+    others = [scene.said(o).lower().strip(" .") for o in question.options if o != question.right]
     named = question.ask in NAMED
     if named and question.ask in ("nearest", "which_direction") and question.about:
-        related = {o: s.plain for s in found for o in (right, *others) if _relates(s.plain, o, question.about[-1].lower())}
+        related = {
+            o: s.plain for s in found for o in (right, *others) if _relates(s.plain, o, scene.said(question.about[-1]).lower())
+        }
         if others and set(related) == {right}:
             return related[right]
     last = max((next((i for i, s in enumerate(found) if _says(s.plain, o)), -1) for o in others), default=-1) if named else -1

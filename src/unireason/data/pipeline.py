@@ -27,6 +27,7 @@ from unireason.data.questions.referring import implicit
 from unireason.data.rationale.template import Annotation, Annotator, Dropped, Task
 from unireason.data.sources.base import open_source
 
+from . import names
 from .build_store import FOLDER, BuildConfig, BuildFolder, BuildUnit, gather, read_json, write_json, write_table
 from .dataset import MANIFEST, Dataset
 from .frames import embedded
@@ -139,6 +140,7 @@ class DraftUnit:
         work = BuildFolder(self.folder)
         if work.draft(unit).exists():
             return unit.count
+        names.use(self.config.names)
         source = open_source(self.config.source, self.config.root, options=self.config.options)
         cases: list[dict[str, Any]] = []
         skipped: list[list[str]] = []
@@ -199,6 +201,7 @@ class AskUnit:
         work = BuildFolder(self.folder)
         if work.asked(unit).exists():
             return unit.count
+        names.use(self.config.names)
         shelf = _shelf(self.folder, self.config.identity())
         scenes = shelf.scenes(unit)
         peers = shelf.peers and shelf.peers.beside(shelf.near(unit))
@@ -262,6 +265,7 @@ class WriteUnit:
         work = BuildFolder(self.folder)
         if work.rows(unit).exists() and not self.again:
             return unit.count
+        names.use(self.config.names)
         draft, asked, choice = (read_json(path(unit)) for path in (work.draft, work.asked, work.choice))
         cases = [replace(case_from_row(row), split=s) for row, s in zip(draft["cases"], choice["splits"], strict=True)]
         pairs = [
@@ -312,7 +316,8 @@ def question_from_json(values: dict[str, Any]) -> DataQuestion:
 
 
 def _sample(case: CaseRecord, task: Task, found: Annotation) -> SampleRecord:
-    question, scene = task.question, case.scene
+    scene = case.scene
+    question = replace(task.question, options=tuple(scene.said(o) for o in task.question.options))
     record = SampleRecord(
         task.id, scene.case, scene.patient, case.split, scene.kind, question, found.reasoning, found.annotator, scale=scene.scale
     )

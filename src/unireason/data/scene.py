@@ -16,9 +16,9 @@ from unireason.core.types import Box, Frame, Kind
 from .names import SIDES as SIDES
 from .names import base as base
 from .names import counterpart as counterpart
+from .names import display, known, related
 from .names import group as group
 from .names import is_lesion as is_lesion
-from .names import known, related
 from .names import readable as readable
 from .names import side_of as side_of
 
@@ -164,6 +164,10 @@ class Scene:
     def depth_words(self) -> tuple[str, str] | None:
         """Words for what lies towards smaller and larger y where that is depth: in ultrasound; None elsewhere."""
         return ("superficial", "deep") if GATES.get(self.modality) == "depth" and self.space == "picture" else None
+
+    def said(self, option: str) -> str:
+        """An option as a text says it: the display of a structure that is there or absent; anything else stays."""
+        return display(option) if option in self.structures or option in self.absent or option in self.unclear else option
 
     def side(self, name: str) -> str:
         """On which side of the midline a structure lies, in ``side_words``; "midline" near it, "" where no side may be told."""

@@ -13,7 +13,7 @@ from unireason.core.errors import FormatError, UniReasonError
 from unireason.data.sources.labels import occurring
 
 from .item import CaseSource, Item, Loaded, Skipped, UnnamedError
-from .scene import readable
+from .names import readable, table_of
 
 # --- What is in a source: counts from the whole list, structures and spacing from items loaded, spread evenly over it.
 
@@ -65,7 +65,7 @@ class Survey:
         return [(value, name, self.values[value, name]) for value, name in sorted(self.values, key=lambda k: (k[0], k[1] or ""))]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, structures by name."""
+        """Plain JSON values, structures by name; ``names`` has of each what a text calls it and its kind, "unknown" without one."""
         return {
             "items": self.items,
             "patients": self.patients,
@@ -75,6 +75,7 @@ class Survey:
             "skipped": self.skipped,
             "loaded": self.loaded,
             "failed": self.failed,
+            "names": table_of(sorted(self.structures)),
             "structures": {n: {"present": p, "annotated": a} for n, (p, a) in sorted(self.structures.items())},
             "sizes": self.sizes,
             "spacing_mm": self.spacing_mm,

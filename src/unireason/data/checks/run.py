@@ -16,6 +16,7 @@ from typing import Any
 
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import json_text, sha256
+from unireason.data import names
 from unireason.data.dataset import MANIFEST, ORIGIN, Dataset
 from unireason.data.frames import FrameRule
 from unireason.data.item import CaseSource, inside
@@ -60,7 +61,7 @@ def check_files(folder: Path, manifest: Mapping[str, Any], found: CheckFindings)
     if manifest.get("content_sha256") != content:
         found.add(CHECK, "the content hash does not follow from the listed files", file=MANIFEST)
     # Links are not followed.
-    present = {(Path(base) / name).relative_to(folder).as_posix() for base, _, names in os.walk(folder) for name in names}
+    present = {(Path(base) / name).relative_to(folder).as_posix() for base, _, inner in os.walk(folder) for name in inner}
     for name in sorted(present - set(listed) - _OWN):
         found.add(CHECK, "the file is not listed in the manifest", file=name)
     for table in ("cases", "samples"):
@@ -177,6 +178,10 @@ def check(dataset: Dataset, source: CaseSource | None, *, samples: int | None = 
     """
     found, source = CheckFindings(), None if dataset.layout else source
     check_files(dataset.folder, dataset.manifest, found)
+    try:
+        names.use(dict(dataset.manifest.get("config", {}).get("names") or {}))
+    except (FormatError, TypeError, ValueError) as error:
+        found.add(CHECK, f"its names of structures cannot be used: {error}", file=MANIFEST)
     register, tally, texts, claims = pictures.Register(), BalanceTally(), AuditTexts(), ClaimTally()
     embedded = bool(dataset.files("images"))
     optional = [masks.CHECK] * (source is not None) + [pictures.PICTURES] * embedded

@@ -206,9 +206,9 @@ class ClaimTally:
             return
         found.count(CLAIMS, "texts")
         self.texts[question.family] += 1
-        early = answered_early(question, sample.reasoning)
+        early = answered_early(scene, question, sample.reasoning)
         self.early[question.family] += bool(early)
-        faults = false_claims(scene, question, sample.reasoning, scaled=scene.spacing_mm is not None)
+        faults = false_claims(scene, question, sample.reasoning, scaled=bool(sample.scale))
         self.faults.update(f.code for f in faults)
         for fault in faults[:1]:
             found.add(CLAIMS, f"{fault.code}: {fault.detail}", sample=sample.id)

@@ -94,6 +94,7 @@ class Places:
         centres: Centre of every structure.
         middles: Middle of every structure's box in the model frame, as whole numbers.
         boxed: Those of one piece, nearly, so that one box shows them.
+        places: The same as the centres, along x from the midline where directions are the patient's.
         signs: Side by axis for every structure, along x of the midline, else of the picture's middle: -1, 1, or 0 within the margin, where
             centre and box differ, and along x where no side may be told.
         peers: Scenes of other patients; None if there are none to compare with.
@@ -110,6 +111,7 @@ class Places:
         "middles",
         "peers",
         "placed",
+        "places",
         "scene",
         "signs",
         "words",
@@ -128,8 +130,10 @@ class Places:
         self.axes = _AXES[scene.space, len(scene.extent)]
         self.boxes = {n: tuple(map(int, scene.structures[n].box_model.coords)) for n in self.all}
         self.centres = {n: scene.structures[n].centre for n in self.all}
+        middle = scene.midline.offset if scene.space == "patient" else 0.0
+        self.places = {n: (c[0] - middle, *c[1:]) for n, c in self.centres.items()}
         self.middles = {n: seen.middle(box) for n, box in self.boxes.items()}
-        self.signs = {n: _signs(c, self.middles[n], scene) for n, c in self.centres.items()}
+        self.signs = {n: _signs(c, self.middles[n], scene) for n, c in self.places.items()}
         self._related: dict[tuple[str, str], bool] = {}
         self._others: dict[tuple[str, ...], list[Places]] = {}
 
@@ -197,12 +201,10 @@ class Places:
         return known
 
 
-def _signs(centre: tuple[float, ...], middle: tuple[int, ...], scene: Scene) -> tuple[int, ...]:
+def _signs(place: tuple[float, ...], middle: tuple[int, ...], scene: Scene) -> tuple[int, ...]:
     found = []
-    places = zip(centre, scene.extent, middle, seen.centre_of(scene), strict=True)
-    for axis, (c, e, m, half) in enumerate(places):
-        off = c - scene.midline.offset if axis == 0 and scene.space == "patient" else c
-        sign = 0 if abs(off) < MARGIN * e or (axis == 0 and not scene.side_words) else 1 if off > 0 else -1
+    for axis, (c, e, m, half) in enumerate(zip(place, scene.extent, middle, seen.centre_of(scene), strict=True)):
+        sign = 0 if abs(c) < MARGIN * e or (axis == 0 and not scene.side_words) else 1 if c > 0 else -1
         found.append(sign if sign * (m - half) > 0 else 0)
     return tuple(found)
 

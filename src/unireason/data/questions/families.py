@@ -17,10 +17,11 @@ from unireason.grounding.grammar import number_text
 
 from . import places as about_places
 from .distractors import Dice, Peers, Places, compact, evened, group_of, is_lesion, kin, tally, words_of
+from .expected import expected_place
 from .places import exchanged, part_choices
 from .wording import Choice, few, rivals, write
 
-_THERE, _MISSING = "it is there", "it is not there"
+_THERE = "it is there"
 
 
 def present(places: Places, dice: Dice) -> Iterator[DataQuestion]:
@@ -31,7 +32,9 @@ def present(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         for names_left in turns:
             if i < len(names_left) and there:
                 name, yes = names_left[i], names_left is there
-                fact, needs = (_THERE, [name]) if yes else (_MISSING, helpful(places, dice, name))
+                gone = None if yes else absence_of(places, name)
+                fact = gone.fact if gone else _THERE
+                needs = [n for n in gone.instead if n in places.boxes] or helpful(places, dice, name) if gone else [name]
                 right, wrong = ("yes", "no") if yes else ("no", "yes")
                 x = the(name)
                 if is_lesion(name):  # an article that does not take for granted that it is there
@@ -41,9 +44,9 @@ def present(places: Places, dice: Dice) -> Iterator[DataQuestion]:
 
 def certainly_absent(places: Places) -> list[str]:
     """Absent structures that nothing there could be taken for: neither they by another name, nor a kind or a part of them."""
-    seen = [*places.scene.structures, *places.scene.unclear]
-    taken = [words_of(n) for n in seen]
-    plain = {n for n in seen if not names.side_of(n)}
+    shown = [*places.scene.structures, *places.scene.unclear]
+    taken = [words_of(n) for n in shown]
+    plain = {n for n in shown if not names.side_of(n)}
     found = []
     for name in places.scene.absent:
         words = words_of(name)
@@ -51,10 +54,21 @@ def certainly_absent(places: Places) -> list[str]:
             "union" not in name
             and names.base(name) not in plain
             and not any(words <= other for other in taken)
-            and not any(names.related(n, name) for n in seen)
+            and not any(names.related(n, name) for n in shown)
         ):
             found.append(name)
     return found
+
+
+@lru_cache(maxsize=256)
+def absence_of(places: Places, name: str) -> seen.Absence:
+    """Where an absent structure would lie, and what lies there."""
+    found = expected_place(places.scene, name, places.peers)
+    if found.box is not None and seen.clear(found.box.coords):
+        return seen.Absence(tuple(map(int, found.box.coords)), found.instead)
+    if found.shown == "no":
+        return seen.Absence(outside="level" if found.by == "level" or found.beyond else "place")
+    return seen.Absence()
 
 
 def helpful(places: Places, dice: Dice, name: str) -> list[str]:
@@ -75,7 +89,7 @@ def which_present(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     for name in dice.shuffled(places.all):
         wrong = evened(places, dice, name, _alike(dice, missing, name), partial(_only_elsewhere, places, True))
         if len(wrong) == 3:
-            rest = [(n, _MISSING) for n in wrong]
+            rest = [(n, absence_of(places, n).fact) for n in wrong]
             yield write(places, dice, "which_present", (), (name, _THERE), rest, (name,))
 
 
@@ -86,7 +100,9 @@ def which_absent(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     for name in dice.shuffled(certainly_absent(places)):
         there = evened(places, dice, name, _alike(dice, places.all, name), partial(_only_elsewhere, places, False))
         if len(there) == 3:
-            yield write(places, dice, "which_absent", (), (name, _MISSING), [(n, _THERE) for n in there], there)
+            yield write(
+                places, dice, "which_absent", (), (name, absence_of(places, name).fact), [(n, _THERE) for n in there], there
+            )
 
 
 def _only_elsewhere(places: Places, there: bool, options: Sequence[str]) -> dict[str, float]:

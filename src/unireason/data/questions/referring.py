@@ -76,7 +76,7 @@ def _halves(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
 
 def _towards(places: Places, signs: dict[int, int], other: str) -> bool:
     extent = places.scene.extent
-    return all(places.centres[other][axis] * sign >= -SLACK * extent[axis] for axis, sign in signs.items())
+    return all(places.places[other][axis] * sign >= -SLACK * extent[axis] for axis, sign in signs.items())
 
 
 def _clock(places: Places, dice: Dice, name: str) -> Iterator[Clause]:

@@ -61,8 +61,11 @@ def _facts(task: Task) -> str:
         return "\n".join(blocks)
     facts = question.facts if len(question.facts) == len(question.options) else ("",) * len(question.options)
     for letter, option, fact in zip(LETTERS, question.options, facts, strict=False):
-        blocks.append(f"{letter}. {option}" + (f" ({fact})" if fact else ""))
-    blocks += [f"Needed for the answer: {', '.join(question.needs)}", f"Right answer: {question.letter}. {question.right}"]
+        blocks.append(f"{letter}. {scene.said(option)}" + (f" ({fact})" if fact else ""))
+    blocks += [
+        f"Needed for the answer: {', '.join(question.needs)}",
+        f"Right answer: {question.letter}. {scene.said(question.right)}",
+    ]
     return "\n".join(blocks)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from unireason.data.scene import Part, Scene, Structure
 from unireason.grounding.crop import MIN_SIDE
@@ -148,6 +149,44 @@ def clear(box: Box) -> bool:
 def clear_parts(structure: Structure) -> list[Part]:
     """The parts of a scattered structure that can be looked at, largest first; none if it hangs together."""
     return [part for part in structure.shown if structure.scattered and clear(part.box_model.coords)]
+
+
+# --- What is not there: the fact that a question keeps of it, in a form that can be read again.
+
+MISSING = "it is not there"
+_ABSENT = re.compile(rf"{MISSING}(?:; its place is \[([\d,]+)\](?:, filled by (.+))?|; its (level|place) is not shown)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """Where something that is not there would lie.
+
+    Attributes:
+        box: The place in the model frame; () if it is not known or not shown.
+        instead: Structures that lie there.
+        outside: "level" or "place" if that is not shown; "" otherwise.
+    """
+
+    box: tuple[int, ...] = ()
+    instead: tuple[str, ...] = ()
+    outside: str = ""
+
+    @property
+    def fact(self) -> str:
+        """As a clause; ``absence`` reads it."""
+        if self.box:
+            filled = f", filled by {', '.join(self.instead)}" if self.instead else ""
+            return f"{MISSING}; its place is [{','.join(map(str, self.box))}]{filled}"
+        return f"{MISSING}; its {self.outside} is not shown" if self.outside else MISSING
+
+
+def absence(fact: str) -> Absence:
+    """The absence that a fact tells; an empty one for any other fact."""
+    match = _ABSENT.fullmatch(fact)
+    if not match:
+        return Absence()
+    box = tuple(map(int, match[1].split(","))) if match[1] else ()
+    return Absence(box, tuple(match[2].split(", ")) if match[2] else (), match[3] or "")
 
 
 def numbers(text: str) -> list[int]:

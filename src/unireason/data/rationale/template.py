@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Protocol, TypeVar
 
 from unireason.core.types import Look
+from unireason.data.records import box_of
 from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Part, Scene, Structure, is_lesion
 
 from . import seen
@@ -110,6 +111,8 @@ MOST_PARTS = 3
 """So many parts of a scattered structure are looked at where there is more than it to look at."""
 FALSE_LEAD = 1 / 5  # of the texts that have room for one
 OPENS, EXTRA = 0.35, 0.35  # how often a text begins with a remark, and how often a look gets a second finding
+EXPECTED = 0.7
+"""How often a look at what is there begins in the words for what is not: what is seen then decides, not the words."""
 HELD = 0.5
 """A false lead whose box holds so much of a box that is asked for would not be false."""
 
@@ -162,7 +165,7 @@ class _Writer:
         if script in _ABOUT_ONE:
             self._false_lead()
         script(self)
-        self._say(_CONCLUSIONS, right=self.question.right.rstrip("."), letter=self.question.letter)
+        self._say(_CONCLUSIONS, right=self.scene.said(self.question.right).rstrip("."), letter=self.question.letter)
         return tuple(self.steps)
 
     def implicit(self) -> tuple[str | Look, ...]:
@@ -220,18 +223,18 @@ class _Writer:
         self.steps.append(look)
         self.looks += 1
 
-    def _show(self, name: str, *, most: int = MOST_PARTS) -> None:
+    def _show(self, name: str, *, most: int = MOST_PARTS, lead: str = "") -> None:
         """Look at a structure, part by part if it is scattered: the largest parts, as many as the bound allows."""
         structure = self.scene.structures[name]
         parts = seen.clear_parts(structure)[: max(1, most)]
         if not parts:
-            self._look(_LEAD["next" if self.looks else "first"], name, Look(name, structure.box_model))
+            self._look(_LEAD[lead or ("next" if self.looks else "first")], name, Look(name, structure.box_model))
             self._extra(structure)
             return
         words = _which(parts, structure, self.scene)
         for word, part in zip(words, parts, strict=True):
-            lead = _LEAD["next_part" if self.looks else "first_part"]
-            self._look(lead, name, Look(name, part.box_model), part=word)
+            texts = _LEAD["next_part" if self.looks else "first_part"]
+            self._look(texts, name, Look(name, part.box_model), part=word)
         left = structure.part_count - len(parts)
         if left > 0:
             self._say(_FINDING["rest"], name, left=counted(left, "smaller part"))
@@ -532,28 +535,43 @@ class _Writer:
     def _present(self) -> None:
         name = self.question.about[0]
         if name in self.scene.structures:
-            self._show(name)
-            said = brightness(self.scene.structures[name], self.scene)
-            self._say(said.wordings, said.name, **said.values)
+            self._found(name)
             self._say(_VERDICT["there"], name)
         else:
-            self._missing(name)
+            self._missing(name, self.question.facts[0] if self.question.facts else "")
             self._say(_VERDICT["missing"], name, missing=the(name), kind=self.scene.kind)
 
-    def _missing(self, name: str) -> None:
-        """Look for what is not there: at what lies where it would be."""
-        for other in self.named[:MOST_PARTS]:
-            self._show(other, most=1)
-            self._say(_FINDING["not_it"], other, missing=the(name))
+    def _found(self, name: str) -> None:
+        """Look at what is there; mostly in the words in which one looks for what is not."""
+        self._show(name, lead="expected" if self.draw() < EXPECTED else "")
+        said = brightness(self.scene.structures[name], self.scene)
+        self._say(said.wordings, said.name, **said.values)
+
+    def _missing(self, name: str, fact: str) -> None:
+        """Look where something that is not there would be, and say what lies there."""
+        gone = seen.absence(fact)
+        if gone.box:
+            self._look(_LEAD["expected"], name, Look(name, box_of(gone.box), seen=False))
+            others = [n for n in gone.instead if n in self.scene.structures]
+            texts = _FINDING["instead" if others else "nothing"]
+            self._say(texts, name, other=listed([the(n) for n in others]), kind=self.scene.kind)
+            return
+        if self.question.ask == "present":
+            for other in self.named[:2]:
+                self._show(other, most=1)
+                self._say(_FINDING["not_it"], other, missing=the(name))
+        if gone.outside:
+            self._say(_FINDING["beyond"], name, what=gone.outside, kind=self.scene.kind)
+        elif self.question.ask != "present":
+            self._say(_FINDING["no_sign"], name, kind=self.scene.kind)
 
     def _which_there(self) -> None:
+        facts = dict(zip(self.question.options, self.question.facts, strict=False))
         for name in self.question.options:
             if name in self.scene.structures:
-                self._show(name, most=1)
-                said = brightness(self.scene.structures[name], self.scene)
-                self._say(said.wordings, said.name, **said.values)
+                self._found(name)
             else:
-                self._say(_FINDING["no_sign"], name, kind=self.scene.kind)
+                self._missing(name, facts.get(name, ""))
         there = self.question.ask == "which_present"
         self._say(_VERDICT["only_there" if there else "only_missing"], self.question.right, kind=self.scene.kind)
 
@@ -606,7 +624,9 @@ def shape(structure: Structure, scene: Scene) -> Said | None:
 
 
 _EXTRAS: tuple[Finding, ...] = (brightness, slices, border, neighbours, shape)
-_SPOKEN_OF: dict[str, Finding] = {"brightness": brightness, "present": brightness, "slices": slices}
+_SPOKEN_OF: dict[str, Finding] = {"slices": slices} | dict.fromkeys(
+    ("brightness", "present", "which_present", "which_absent"), brightness
+)
 
 
 # --- Places and parts in words.

@@ -9,16 +9,19 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from unireason.core.types import Box, Look
 from unireason.data.claims import Fault, answered_early, false_claims, find_names
-from unireason.data.scene import IMPLICIT, LETTERS, SIDES, DataQuestion, Scene, Structure
+from unireason.data.names import SIDES, display, the
+from unireason.data.records import box_of
+from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Scene, Structure
 from unireason.grounding import grammar
 from unireason.metrics.answers import answer_choice
 from unireason.metrics.boxes import box_iou
 
+from .seen import absence
 from .template import Annotation, Dropped, Task
 from .wording import wordings
 
@@ -121,7 +124,7 @@ def read(task: Task, reply: str, rules: Rules) -> TextReading:
     body = body.strip().removeprefix(grammar.THINK_START).strip()
     faults = [] if closed else [Fault("no_answer", f"There is no {grammar.THINK_END} with the answer behind it.")]
     if closed:
-        faults += _answer_faults(task.question, answer)
+        faults += _answer_faults(_posed(task), answer)
     parsed = grammar.parse(body)
     faults += [Fault("box_unreadable", f"A box cannot be read ({p.code}): {p.text[:60]}") for p in parsed.problems]
     steps: list[str | Look] = []
@@ -134,13 +137,18 @@ def read(task: Task, reply: str, rules: Rules) -> TextReading:
     return TextReading(reading.reasoning, (*faults, *reading.faults))
 
 
+def _posed(task: Task) -> DataQuestion:
+    """The question with its options as they are put to a reader."""
+    return replace(task.question, options=tuple(task.scene.said(o) for o in task.question.options))
+
+
 def _answer_faults(question: DataQuestion, answer: str) -> list[Fault]:
     """Whether what stands behind the reasoning is the right answer."""
     if question.family == IMPLICIT:
         target = question.needs[0]
-        if target.lower() in answer.lower():
+        if any(name.lower() in answer.lower() for name in (target, display(target))):
             return []
-        return [Fault("wrong_answer", f"Behind {grammar.THINK_END} the name '{target}' is expected.")]
+        return [Fault("wrong_answer", f"Behind {grammar.THINK_END} the name '{display(target)}' is expected.")]
     letters = LETTERS[: len(question.options)]
     choice = answer_choice(f"{grammar.THINK_END}{answer}", letters, question.options)
     if choice == question.letter:
@@ -159,6 +167,13 @@ def _checked(task: Task, steps: Sequence[str | Look], rules: Rules) -> TextReadi
         if isinstance(step, str):
             kept.append(step)
             continue
+        if not step.seen and step.label in task.scene.absent:  # where something would be that is not there
+            kept.append(step)
+            continue
+        gone = _place_of_absent(task.question, step.box, rules.min_iou, _before(kept))
+        if gone is not None:
+            kept.append(gone)
+            continue
         name, box = matched(task.scene, step.box, rules.min_iou, prefer=task.question.needs)
         if box is not None:
             faults += _naming_faults(known, task.scene, _before(kept), name, box)
@@ -167,15 +182,25 @@ def _checked(task: Task, steps: Sequence[str | Look], rules: Rules) -> TextReadi
             faults.append(Fault("box_without_structure", f"The box {grammar.write(step.box)} matches no structure."))
     texts = [s for s in kept if isinstance(s, str)]
     faults += _look_faults(task.question, kept, rules)
-    faults += _text_faults(task.question, task.scene, texts, rules)
+    faults += _text_faults(_posed(task), task.scene, texts, rules)
     if task.question.family != IMPLICIT:
-        early = answered_early(task.question, kept)
+        early = answered_early(task.scene, task.question, kept)
         if early:
             detail = f"'{early[:120]}' gives the answer before everything has been looked at; look and compare first."
             faults.append(Fault("answer_before_evidence", detail))
-        faults += _conclusion_faults(task.question, "" if not kept or isinstance(kept[-1], Look) else str(kept[-1]))
-    faults += false_claims(task.scene, task.question, kept, scaled=task.scene.spacing_mm is not None)
+        faults += _conclusion_faults(_posed(task), "" if not kept or isinstance(kept[-1], Look) else str(kept[-1]))
+    faults += false_claims(task.scene, task.question, kept, scaled=bool(task.scene.scale))
     return TextReading(tuple(kept), tuple(faults))
+
+
+def _place_of_absent(question: DataQuestion, box: Box, min_iou: float, words: str) -> Look | None:
+    """A look at the place of something that is not there, where the words in front of it name that."""
+    names = question.options if question.ask in ("which_present", "which_absent") else question.about
+    for name, fact in zip(names, question.facts, strict=False):
+        place = absence(fact).box
+        if len(place) == len(box.coords) and the(name).lower() in words and box_iou(box, box_of(place)) >= min_iou:
+            return Look(name, box_of(place), seen=False)
+    return None
 
 
 def match(scene: Scene, box: Box, min_iou: float, prefer: Sequence[str] = ()) -> str:
@@ -206,7 +231,7 @@ def _naming_faults(known: Sequence[str], scene: Scene, words: str, name: str, bo
         return []
     last = found[-1]
     if name not in {m.name for m in found}:
-        return [Fault("box_of_another", f"The box behind '{last.name}' is that of the {name}.")]
+        return [Fault("box_of_another", f"The box behind '{display(last.name)}' is that of {the(name)}.")]
     side = words[: last.start].split()[-1:]
     if (
         last.name == name
@@ -215,7 +240,7 @@ def _naming_faults(known: Sequence[str], scene: Scene, words: str, name: str, bo
         and box == scene.structures[name].box_model
         and _on_both_sides(scene.structures[name])
     ):
-        return [Fault("box_of_both", f"The box behind '{side[0]} {name}' holds parts on both sides; look at one part.")]
+        return [Fault("box_of_both", f"The box behind '{side[0]} {display(name)}' holds parts on both sides; look at one part.")]
     return []
 
 
@@ -235,7 +260,7 @@ def _look_faults(question: DataQuestion, steps: Sequence[str | Look], rules: Rul
     faults = []
     if len(looks) > rules.max_looks:
         faults.append(Fault("too_many_looks", f"There are {len(looks)} boxes; write at most {rules.max_looks}."))
-    if not set(looks) & set(question.needs):
+    if not set(looks) & set(question.needs) and all(s.seen for s in steps if isinstance(s, Look)):
         faults.append(Fault("needless_looks", f"None of the boxes is needed; look at: {', '.join(question.needs)}."))
     return faults
 
@@ -255,7 +280,8 @@ def _text_faults(question: DataQuestion, scene: Scene, texts: Sequence[str], rul
     bare = [n for n in _NUMBERS.findall(whole) if n.replace(" ", "") not in allowed]
     if bare:
         faults.append(Fault("box_in_text", f"The coordinates {bare[0]} stand in the text; write a box with its tags, or words."))
-    names = {*scene.structures, *scene.absent, *question.about, *question.needs, *question.options}
+    keys = {*scene.structures, *scene.absent, *question.about, *question.needs}
+    names = {*keys, *map(display, keys), *question.options}
     known = " ".join((question.text, *question.facts, *sorted(names), "x y z"))  # the axes of places are no foreign words
     declined = refusal(whole)
     if declined:

@@ -198,12 +198,12 @@ FIRST = [
 
 @pytest.mark.parametrize(("question", "steps"), EARLY)
 def test_an_answer_in_front_of_its_evidence_is_found(question, steps):
-    assert answered_early(question, steps)
+    assert answered_early(IMAGE, question, steps)
 
 
 @pytest.mark.parametrize(("question", "steps"), FIRST)
 def test_evidence_first_passes(question, steps):
-    assert answered_early(question, steps) == ""
+    assert answered_early(IMAGE, question, steps) == ""
 
 
 def test_the_right_texts_of_phantoms_make_no_false_claim():
