@@ -38,6 +38,9 @@ MOST = 3.5
 """Right answers by which a feature may lead over the die, or trail it."""
 FULL = 4
 """Options of a question that is not short of any."""
+MOST_TWO = 0.25
+"""Share of the questions that are neither yes or no nor about sides that may have but two options."""
+_PAIRS = (frozenset(("yes", "no")), frozenset(("left", "right")), frozenset(("nasal", "temporal")))
 CELLS = 6
 """Cells an axis by which the place of a box is told."""
 
@@ -141,15 +144,22 @@ class Balance:
                 self._lead[key] = self._lead.get(key, 0.0) + step
 
 
+def short_of_options(question: DataQuestion) -> bool:
+    """True if a question has two options, although it is neither yes or no nor about sides."""
+    return len(question.options) == 2 and frozenset(question.options) not in _PAIRS
+
+
 class Selector:
     """Picks the questions of one case after the other; the order of cases matters, so there is one selector a data set."""
 
-    def __init__(self, families: Sequence[str], *, each_case: int, seed: int = 0) -> None:
+    def __init__(self, families: Sequence[str], *, each_case: int, seed: int = 0, most_two: float = MOST_TWO) -> None:
         """Start with nothing chosen."""
+        self._most_two = most_two
         self._balance = Balance(seed)
         self._families = dict.fromkeys(families, 0)
         self._asks: Counter[tuple[str, str]] = Counter()
         self._each_case = each_case
+        self._free, self._two = 0, 0
 
     def choose(self, candidates: Sequence[DataQuestion], frame: Frame, *, most: int | None = None) -> list[int]:
         """The questions to keep of one case."""
@@ -164,11 +174,13 @@ class Selector:
         return chosen
 
     def _pick(self, family: str, candidates: Sequence[DataQuestion], frame: Frame) -> int | None:
-        """Takes the best question of a family: with four options before two, of its rarest kind that has one not refused."""
-        kinds: dict[tuple[bool, int, str], list[int]] = {}
+        """Takes the best question of a family: with four options before three, of its rarest kind that has one not refused."""
+        kinds: dict[tuple[int, int, str], list[int]] = {}
         for index, question in enumerate(candidates):
             if question.family == family:
-                order = (len(question.options) < FULL, self._asks[family, question.ask], question.ask)
+                if short_of_options(question) and self._two + 1 > self._most_two * (self._free + 1):
+                    continue
+                order = (FULL - len(question.options), self._asks[family, question.ask], question.ask)
                 kinds.setdefault(order, []).append(index)
         for order in sorted(kinds):
             costs = []
@@ -180,6 +192,8 @@ class Selector:
                 self._balance.add(candidates[index], features)
                 self._families[family] += 1
                 self._asks[family, candidates[index].ask] += 1
+                self._free += frozenset(candidates[index].options) not in _PAIRS
+                self._two += short_of_options(candidates[index])
                 return index
         return None
 

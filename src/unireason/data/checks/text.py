@@ -34,7 +34,7 @@ from .facts import CheckFindings
 BALANCE = "balance"
 MOST_TWO = 0.3
 """Of the questions that are neither yes or no nor about a side, so many may have two options: half of them is luck."""
-_PAIRS = (frozenset(("yes", "no")), frozenset(("left", "right")))
+_PAIRS = (frozenset(("yes", "no")), frozenset(("left", "right")), frozenset(("nasal", "temporal")))
 DEVIATIONS = 4.0
 TRIFLE = 0.01
 RARE = 10

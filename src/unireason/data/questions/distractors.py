@@ -282,6 +282,7 @@ class Peers:
         self._any = whole
         self._all = _sorted(whole, MOST)
         self._near = _sorted(map(Places, near), None)
+        self._grouped: dict[tuple[str, ...], dict[str, list[Places]]] = {}
 
     def beside(self, near: Iterable[Scene]) -> Peers:
         """The same with other scenes to exchange with."""
@@ -301,17 +302,31 @@ class Peers:
         """All scenes of other patients of the same kind, whatever they hold: of every structure as many, so rare ones are too frequent."""
         return [p for p in self._any if p.scene.kind == scene.kind and p.scene.patient != scene.patient]
 
-    def exchange(self, scene: Scene, name: str) -> list[Places]:
-        """Near scenes of other patients that lend what is true of a structure to this one; at most three, one a patient."""
-        first: dict[str, Places] = {}
-        for places in self._near.get(_key(scene, name), []):
-            first.setdefault(places.scene.patient, places)
-        order = sorted(first, key=lambda patient: _rank(name, patient))
-        for start in range(0, len(order), GROUP):
-            if order[start] == scene.patient:
-                lenders = [first[patient] for patient in order[start + 1 : start + GROUP]]
-                return lenders if first[scene.patient].scene.case == scene.case else []
-        return []
+    def exchange(self, scene: Scene, name: str, sort: str, apart: Callable[[Places, Places], bool]) -> list[Places]:
+        """Near scenes of other patients that lend what is true of a structure to this one; at most three, one a patient.
+
+        Patients whose values are apart form groups; one of each group is asked, by chance, so that in a group all are right equally often.
+        ``sort`` names what is compared by ``apart``, which may not depend on who of the two is asked.
+        """
+        key = (sort, *_key(scene, name))
+        if key not in self._grouped:
+            first: dict[str, Places] = {}
+            for places in self._near.get(_key(scene, name), []):
+                first.setdefault(places.scene.patient, places)
+            groups: list[list[Places]] = []
+            for patient in sorted(first, key=lambda patient: _rank(name, patient)):
+                one = first[patient]
+                fits = (g for g in groups if len(g) < GROUP and all(apart(one, other) for other in g))
+                group = next(fits, None)
+                if group is None:
+                    groups.append([one])
+                else:
+                    group.append(one)
+            asked = [min(g, key=lambda p: _rank(f"{name} asked", p.scene.patient)) for g in groups]
+            self._grouped[key] = {
+                one.scene.case: [p for p in group if p is not one] for one, group in zip(asked, groups, strict=True)
+            }
+        return self._grouped[key].get(scene.case, [])
 
 
 def _rank(name: str, patient: str) -> bytes:
@@ -374,6 +389,8 @@ class PeerChoice:
 
 RAREST = 0.2
 """An option that is right less than so many times as often as the commonest is too rare to be made up for: the ratio is not known well."""
+WRONG, MOST_SETS = 3, 10
+"""Wrong options of a question, and how many sets of them are tried."""
 SMOOTH = 1.0
 """Added to both counts: of a few patients, one more or less is chance."""
 PLACE_WIDTH, SIZE_WIDTH = 0.04, 0.2
@@ -384,16 +401,27 @@ Votes = Callable[[Sequence[str]], Mapping[str, float]]
 """Of some options, how often each is the right one among them in other patients."""
 
 
-def evened(places: Places, dice: Dice, right: str, wrong: Sequence[str], votes: Votes) -> list[str]:
-    """The wrong options to offer beside the right one, so that all are right equally often."""
+def evened(places: Places, dice: Dice, right: str, pool: Sequence[str], votes: Votes) -> list[str]:
+    """Wrong options to offer beside the right one, so that all are right about equally often: three if they can be had, else fewer.
+
+    ``pool`` has the hardest first. What makes a set uneven is left out, and the next of the pool takes its place.
+    """
+    drawn = dice.shuffled(pool[: WRONG + 2])
+    chosen, left = drawn[:WRONG], [*drawn[WRONG:], *pool[WRONG + 2 :]]
     if places.alone:
-        return list(wrong)
-    for chosen in (wrong, wrong[:1]) if len(wrong) > 1 else (wrong,):
+        return chosen
+    for _ in range(MOST_SETS):
+        if not chosen:
+            return []
         count = votes((right, *chosen))
-        every = [count.get(option, 0.0) for option in (right, *chosen)]
-        least = min(every)
-        if least > RAREST * max(every):
-            return list(chosen) if dice.uniform(0, count[right] + SMOOTH) < least + SMOOTH else []
+        every = [count.get(option, 0.0) for option in chosen]
+        mine = count.get(right, 0.0)
+        least, most = min(mine, *every), max(mine, *every)
+        if least > RAREST * most:
+            return chosen if dice.uniform(0, mine + SMOOTH) < least + SMOOTH else []
+        # The right one may be the rare one: then what is right too often goes.
+        worst = every.index(max(every) if mine <= RAREST * most else min(every))
+        chosen[worst : worst + 1] = [left.pop(0)] if left else []
     return []
 
 

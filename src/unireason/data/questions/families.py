@@ -18,7 +18,7 @@ from unireason.grounding.grammar import number_text
 from . import places as about_places
 from .distractors import Dice, Peers, Places, compact, evened, group_of, is_lesion, kin, tally, words_of
 from .expected import expected_place
-from .places import exchanged, part_choices
+from .places import even_parts, exchanged, part_choices
 from .wording import Choice, few, rivals, write
 
 _THERE = "it is there"
@@ -88,7 +88,7 @@ def which_present(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         return
     for name in dice.shuffled(places.all):
         wrong = evened(places, dice, name, _alike(dice, missing, name), partial(_only_elsewhere, places, True))
-        if len(wrong) == 3:
+        if len(wrong) >= 2:
             rest = [(n, absence_of(places, n).fact) for n in wrong]
             yield write(places, dice, "which_present", (), (name, _THERE), rest, (name,))
 
@@ -99,7 +99,7 @@ def which_absent(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         return
     for name in dice.shuffled(certainly_absent(places)):
         there = evened(places, dice, name, _alike(dice, places.all, name), partial(_only_elsewhere, places, False))
-        if len(there) == 3:
+        if len(there) >= 2:
             yield write(
                 places, dice, "which_absent", (), (name, absence_of(places, name).fact), [(n, _THERE) for n in there], there
             )
@@ -116,15 +116,17 @@ def _only_elsewhere(places: Places, there: bool, options: Sequence[str]) -> dict
 
 
 def _alike(dice: Dice, pool: list[str], name: str) -> list[str]:
-    """Three names out of a pool; those of the same group go first, so that the group tells nothing."""
+    """A pool of names; those of the same group go first, so that the group tells nothing."""
     group = group_of(name)
-    return sorted(dice.shuffled(pool), key=lambda n: group_of(n) != group)[:3]
+    return sorted(dice.shuffled(pool), key=lambda n: group_of(n) != group)
 
 
 # --- size_comparison: which structure is larger or smaller, and how large one is, by area or volume.
 
 LEAST_RATIO, MOST_RATIO = 1.25, 4.0
-FACTORS = (1.35, 1.5, 1.75, 2.0)
+FACTORS = (1.25, 1.35, 1.5, 1.75, 2.0)
+LEAST_APART = 1.35
+"""Sizes of other patients that differ by so much may stand beside each other as ranges."""
 INNER = (0.2, 0.8)
 """Where in its range a size may lie, on a logarithmic scale."""
 EDGE = 1.05
@@ -156,9 +158,7 @@ def _ordered(places: Places, dice: Dice, *, ask: str) -> Iterator[DataQuestion]:
             continue
         next_one = dice.pick(close[:4])
         beyond = [n for n in pool if ratios[n] >= ratios[next_one] and n != next_one]
-        four = len(beyond) >= 2 and dice.below(3)
-        wrong = [next_one, *(dice.shuffled(beyond[:4])[:2] if four else [])]
-        wrong = evened(places, dice, right, wrong, partial(_extreme_elsewhere, places, ask))
+        wrong = evened(places, dice, right, [next_one, *beyond], partial(_extreme_elsewhere, places, ask))
         if wrong:
             needs = [right, *wrong]
             measured = [seen.size(scene.structures[n], scene) for n in needs]
@@ -209,28 +209,40 @@ def sizes(places: Places, name: str, dice: Dice) -> tuple[Choice, list[Choice]] 
         return range_choices(structure, places.scene, dice)
     if structure.borders:
         return None
-    size = seen.size(structure, places.scene)
-    factor = dice.pick(FACTORS)
-    (low, high), *wrong = exchanged(
-        places,
-        name,
-        lambda peer: _range_around(seen.size(peer.scene.structures[name], peer.scene), factor, dice),
-        lambda a, b: a[1] <= b[0] or b[1] <= a[0],
-    )
-    if not wrong or not low * EDGE <= size <= high / EDGE:
+    every = exchanged(places, name, "size", _size_of, lambda a, b: max(a, b) >= LEAST_APART * min(a, b))
+    return exchanged_ranges(every, dice, lambda least: seen.one_unit([least], places.scene, 2.0))
+
+
+def _size_of(_: Places, name: str, peer: Places) -> float:
+    return seen.size(peer.scene.structures[name], peer.scene)
+
+
+def exchanged_ranges(
+    values: Sequence[float], dice: Dice, unit: Callable[[float], tuple[str, float]], said: str = "it measures"
+) -> tuple[Choice, list[Choice]] | None:
+    """A range about each of some values, the first of which is the true one; None if they cannot be told apart or there is but one.
+
+    All ranges have the same factor between their ends, and hold their value at the same place, so that their form tells nothing.
+    """
+    if len(values) < 2:
         return None
-    unit, scale = seen.one_unit([r[0] for r in ((low, high), *wrong)], places.scene, 2.0)
-    measured = f"it measures {seen.number(size / scale, 3)} {unit}"
-    facts = [f"{measured}, which is {'more' if r[1] <= low else 'less'}" for r in wrong]
-    texts = [f"{_end(r[0] / scale)} to {_end(r[1] / scale)} {unit}" for r in ((low, high), *wrong)]
-    return (texts[0], measured), list(zip(texts[1:], facts, strict=True))
-
-
-def _range_around(measure: float, factor: float, dice: Dice) -> tuple[float, float]:
-    """A range that holds a size somewhere in its inner part, ends rounded to two digits."""
-    inside = dice.uniform(*INNER)
-    low, high = (float(f"{measure * factor ** (i - inside):.2g}") for i in (0, 1))
-    return low, high
+    ordered = sorted(values)
+    nearest = min(b / a for a, b in pairwise(ordered))
+    fitting = [f for f in FACTORS if f * EDGE <= nearest]
+    if not fitting:
+        return None
+    factor, inside = dice.pick(fitting), dice.uniform(*INNER)
+    word, scale = unit(ordered[0] * factor**-inside)
+    ranges = [tuple(float(f"{v / scale * factor ** (i - inside):.2g}") for i in (0, 1)) for v in values]
+    true = values[0] / scale
+    if not ranges[0][0] * EDGE <= true <= ranges[0][1] / EDGE or any(a[1] > b[0] for a, b in pairwise(sorted(ranges))):
+        return None
+    measured = f"{said} {seen.number(true, 3)} {word}"
+    texts = [f"{_end(low)} to {_end(high)} {word}" for low, high in ranges]
+    wrong = [
+        (t, f"{measured}, which is {'more' if r[1] <= true else 'less'}") for t, r in zip(texts[1:], ranges[1:], strict=True)
+    ]
+    return (texts[0], measured), wrong
 
 
 def _end(value: float) -> str:
@@ -382,8 +394,9 @@ def lesion_quadrant(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         for axes in dice.shuffled(places.axes):
             choices = part_choices(places, lesion, axes)
             if choices and choices[1]:
-                choices = (choices[0], few(dice, choices[1]))
-                yield write(places, dice, "lesion_quadrant", (lesion, axes), *choices, (lesion,), x=the(lesion))
+                wrong = even_parts(places, dice, lesion, axes, *choices)
+                if wrong:
+                    yield write(places, dice, "lesion_quadrant", (lesion, axes), choices[0], wrong, (lesion,), x=the(lesion))
 
 
 def lesion_extent(places: Places, dice: Dice) -> Iterator[DataQuestion]:

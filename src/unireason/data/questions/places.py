@@ -17,7 +17,7 @@ from unireason.grounding import grammar
 from unireason.metrics.boxes import box_iou
 
 from .distractors import MARGIN, Dice, Places, alike, evened, is_lesion, kin, one_side, parts, tally
-from .wording import Choice, few, rivals, write
+from .wording import Choice, write
 
 LEAST_STEP = 0.6
 """Of the side: boxes shifted by that have an IoU of at most 0.25."""
@@ -60,26 +60,25 @@ def middles(places: Places, name: str, axes: str) -> str:
 
 
 def quadrant(places: Places, dice: Dice) -> Iterator[DataQuestion]:
-    """In which part a structure lies, out of four, or of two on both sides of one axis."""
+    """In which part a structure lies, out of four, or of those in which it lies in some patients."""
     known = [n for n in places.placed if not is_lesion(n)]
-    for name, axes, only in dice.shuffled([(n, a, o) for n in known for a in places.axes for o in ("", *a)]):
+    for name, axes in dice.shuffled([(n, a) for n in known for a in places.axes]):
         choices = None if "x" in axes and names.side_of(name) else part_choices(places, name, axes)
         if choices:
             right, wrong = choices
-            if only:
-                kept = {part for part, _ in _across(places, name, axes, only)}
-                wrong = [w for w in wrong if w[0] in kept]
+            wrong = even_parts(places, dice, name, axes, right, wrong)
             if wrong:
-                wrong = few(dice, wrong)
                 yield write(places, dice, "quadrant", (name, axes), right, wrong, (name,), x=the(name))
 
 
-def _across(places: Places, name: str, axes: str, only: str) -> Iterator[tuple[str, tuple[tuple[int, int], ...]]]:
-    """The part on the other side of the middle along one axis alone."""
-    signs = places.signs[name]
-    for part, pair in parts(places.scene.space, axes):
-        if all((sign == signs[axis]) != ("xyz"[axis] == only) for axis, sign in pair):
-            yield part, pair
+def even_parts(places: Places, dice: Dice, name: str, axes: str, right: Choice, wrong: Sequence[Choice]) -> list[Choice]:
+    """The wrong parts that may stand beside the right one."""
+
+    def votes(options: Sequence[str]) -> dict[str, float]:
+        return tally(part if (part := peer.part(name, axes)) in options else "" for peer in places.every(name))
+
+    kept = evened(places, dice, right[0], [part for part, _ in wrong], votes)
+    return [choice for choice in wrong if choice[0] in kept]
 
 
 def box(places: Places, dice: Dice) -> Iterator[DataQuestion]:
@@ -88,20 +87,29 @@ def box(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         yield from _shifted_box(places, dice)
         return
     for name in dice.shuffled(places.boxed):
-        true, *boxes = exchanged(places, name, partial(numbers_here, places, name), _unlike)
+        true, *boxes = exchanged(places, name, "box", numbers_here, _unlike)
         if boxes:
             wrong = [(_box_text(b), _box_fact(true, b)) for b in boxes]
             right = (_box_text(true), "it fits the outline on all sides")
             yield write(places, dice, "box", (name,), right, wrong, (name,), x=the(name), form=form(places))
 
 
-def exchanged(places: Places, name: str, value: Callable[[Places], T], apart: Callable[[T, T], bool]) -> list[T]:
-    """Wrong values about a structure: what is true of it in other patients."""
+def exchanged(
+    places: Places,
+    name: str,
+    sort: str,
+    value: Callable[[Places, str, Places], T],
+    apart: Callable[[T, T], bool],
+) -> list[T]:
+    """What is true of a structure here, and in at most three other patients; ``value`` brings theirs into this frame."""
     assert places.peers is not None
-    every = [value(peer) for peer in (places, *places.peers.exchange(places.scene, name))]
-    if len(every) == 4 and all(apart(a, b) for i, a in enumerate(every) for b in every[:i]):
-        return every
-    return every[:2] if len(every) > 1 and apart(every[0], every[1]) else every[:1]
+    lent = places.peers.exchange(places.scene, name, sort, lambda a, b: apart(value(a, name, a), value(a, name, b)))
+    every = [value(places, name, places)]
+    for peer in lent:
+        theirs = value(places, name, peer)
+        if all(apart(theirs, other) for other in every):
+            every.append(theirs)
+    return every
 
 
 def numbers_here(places: Places, name: str, peer: Places) -> tuple[int, ...]:
@@ -207,7 +215,7 @@ def slices(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         yield from _shifted_slices(places, dice)
         return
     for name in dice.shuffled(places.all):
-        true, *found = exchanged(places, name, partial(_slices_of, places, name), _unequal)
+        true, *found = exchanged(places, name, "slices", _slices_of, _unequal)
         if found:
             wrong = [(_range_text(a, b - a), _ends_fact(true, (a, b))) for a, b in found]
             right = (_range_text(true[0], true[1] - true[0]), "it begins and ends there")
@@ -290,7 +298,7 @@ def direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
                 if (places.alone or any(peer.direction(a, b) == w for peer in places.others(a, b)))
             ]
             if known:
-                chosen = known[:3] if len(known) >= 3 and dice.below(2) else known[:1]
+                chosen = known[:3]
                 facts = [(w, f"it lies {_way(places, axis_of[w], a, b)}") for w in (d, *chosen)]
                 yield write(places, dice, "direction", (a, b), facts[0], facts[1:], (a, b), x=the(a), y=the(b))
 
@@ -319,8 +327,7 @@ def nearest(places: Places, dice: Dice) -> Iterator[DataQuestion]:
                 and not kin(n, right)
                 and (places.alone or any(peer.distance(n, x) < peer.distance(right, x) for peer in places.others(n, right, x)))
             ]
-            wrong = rivals(dice, sorted(pool, key=ways.__getitem__))
-            wrong = evened(places, dice, right, wrong, partial(_nearest_elsewhere, places, x)) if wrong else []
+            wrong = evened(places, dice, right, sorted(pool, key=ways.__getitem__), partial(_nearest_elsewhere, places, x))
             if wrong:
                 here = {n: seen.distance(structures[n], structures[x], places.scene) for n in (right, *wrong)}
                 facts = [(n, f"its middle is {seen.number(here[n])} {unit} away from that of {the(x)}") for n in here]
@@ -350,8 +357,8 @@ def which_direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             if (axis or names.side_of(n) == names.side_of(right))
             and (places.alone or any((peer.offset(n, x)[axis] > 0) == up for peer in places.others(n, x)))
         ]
-        wrong = rivals(dice, sorted(fits, key=lambda n: abs(ways[n])))
-        wrong = evened(places, dice, right, wrong, partial(_beyond_elsewhere, places, x, axis, up)) if wrong else []
+        fits.sort(key=lambda n: abs(ways[n]))
+        wrong = evened(places, dice, right, fits, partial(_beyond_elsewhere, places, x, axis, up))
         if wrong:
             facts = [(n, f"it lies {_way(places, axis, n, x)}, seen from {the(x)}") for n in (right, *wrong)]
             needs = [x, right, *wrong]
@@ -413,8 +420,8 @@ def which_in_quadrant(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             and not places.related(n, right)
             and (places.alone or any(peer.part(n, axes) == part for peer in places.others(n)))
         ]
-        wrong = rivals(dice, sorted(pool, key=partial(_told_apart, places, axes, right)))
-        wrong = evened(places, dice, right, wrong, partial(_in_part_elsewhere, places, axes, part)) if wrong else []
+        pool.sort(key=partial(_told_apart, places, axes, right))
+        wrong = evened(places, dice, right, pool, partial(_in_part_elsewhere, places, axes, part))
         if wrong:
             facts = [(n, middles(places, n, axes)) for n in (right, *wrong)]
             needs = [right, *wrong]
@@ -454,8 +461,7 @@ def which_at_box(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         # Hardest first: near against the size of the picture, and of a similar size.
         measure, widest = structures[right].measure, max(places.scene.extent)
         unlike = {n: places.distance(n, right) / widest + 0.3 * abs(log(structures[n].measure / measure)) for n in pool}
-        wrong = rivals(dice, sorted(pool, key=unlike.__getitem__))
-        wrong = evened(places, dice, right, wrong, partial(_fill_elsewhere, places, right)) if wrong else []
+        wrong = evened(places, dice, right, sorted(pool, key=unlike.__getitem__), partial(_fill_elsewhere, places, right))
         if wrong:
             written = grammar.write(box)
             plain = written.removeprefix(grammar.BOX_START).removesuffix(grammar.BOX_END)
@@ -491,5 +497,6 @@ def _fill_elsewhere(places: Places, right: str, options: Sequence[str]) -> dict[
     for name in options:
         peers = places.every(name)
         near = [alike(numbers_here(places, name, peer), places.boxes[right], sizes) for peer in peers]
-        found[name] = WEIGHT * sum(near) / max(len(near), 1)
-    return found if min(found.values()) > LEAST_ALIKE * WEIGHT else {}
+        mean = sum(near) / max(len(near), 1)
+        found[name] = WEIGHT * mean if mean > LEAST_ALIKE else 0.0
+    return found

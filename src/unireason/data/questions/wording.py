@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from unireason.data.rationale.wording import capital, is_plural, listed, the, wordings
 from unireason.data.scene import FAMILIES, DataQuestion
 
-from .distractors import Dice, Places
+from .distractors import WRONG, Dice, Places
 
 _SHARED = wordings("shared")
 KINDS: dict[str, tuple[str, ...]] = _SHARED["kinds"]
@@ -64,11 +64,10 @@ def write(
 
 
 def rivals(dice: Dice, pool: Sequence[str]) -> list[str]:
-    """Three wrong options out of a pool that has the hardest first; one if there are not three; none if there is none."""
-    count = 3 if len(pool) >= 3 else 1
-    return dice.shuffled(pool[: count + 2])[:count]
+    """Three wrong options, or as many as there are, out of a pool that has the hardest first."""
+    return dice.shuffled(pool[: WRONG + 2])[:WRONG]
 
 
 def few(dice: Dice, wrong: Sequence[Choice]) -> list[Choice]:
-    """Three of the wrong options; one if there are not three; none if there is none."""
-    return dice.shuffled(wrong)[: 3 if len(wrong) >= 3 else 1]
+    """Three of the wrong options, or as many as there are."""
+    return dice.shuffled(wrong)[:WRONG]

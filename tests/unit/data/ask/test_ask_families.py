@@ -50,7 +50,7 @@ def test_exactly_one_option_is_right_by_the_masks(written):
 
 def test_options_facts_and_needs(written):
     for question, masks in written:
-        assert len(question.options) in (2, 4)
+        assert len(question.options) in (2, 3, 4)
         assert len(set(question.options)) == len(question.options)
         assert all(o.strip() == o and o for o in question.options)
         assert len(question.facts) == len(question.options)

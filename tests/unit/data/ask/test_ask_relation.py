@@ -17,11 +17,7 @@ def test_direction_by_hand_in_patient_terms():
         ("stomach", "spleen"): {"anterior"},
     }
     questions = asked(scene(LIVER, STOMACH, SPLEEN), "direction")
-    assert {frozenset(q.options) for q in questions} == {
-        frozenset(("left", "right", "anterior", "posterior")),
-        frozenset(("left", "right")),
-        frozenset(("anterior", "posterior")),
-    }
+    assert {frozenset(q.options) for q in questions} == {frozenset(("left", "right", "anterior", "posterior"))}
     assert all(q.needs == q.about for q in questions)
 
 
@@ -38,7 +34,7 @@ def test_direction_along_the_body():
     assert rights(drawn, "direction") == {("lung", "bladder"): {"superior"}, ("bladder", "lung"): {"inferior"}}
     for question in asked(drawn, "direction"):
         assert {"superior", "inferior"} <= set(question.options)
-    assert {len(q.options) for q in asked(drawn, "direction")} == {2, 4}
+    assert {len(q.options) for q in asked(drawn, "direction")} == {4}
     assert asked(scene(lung, bladder, kind="volume", space="picture"), "direction") == []
 
 
@@ -55,8 +51,7 @@ def test_nearest_by_hand():
     # From the liver: gallbladder 41, stomach 110, spleen 163 mm. From the spleen: stomach 105, gallbladder 128, liver 163 mm.
     found = [q for q in asked(drawn, "nearest") if q.about == ("liver",)]
     assert {(q.right, frozenset(q.options)) for q in found} == {
-        ("gallbladder", frozenset(("gallbladder", "stomach"))),
-        ("gallbladder", frozenset(("gallbladder", "spleen"))),
+        ("gallbladder", frozenset(("gallbladder", "stomach", "spleen"))),
         ("stomach", frozenset(("stomach", "spleen"))),
     }
     from_spleen = {frozenset(q.options) for q in asked(drawn, "nearest") if q.about == ("spleen",)}

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def question(
 
 
 def test_a_question_that_anatomy_answers_is_refused_until_the_contrary_comes() -> None:
-    selector = Selector(("size_comparison",), each_case=1)
+    selector = Selector(("size_comparison",), each_case=1, most_two=1)
     taken = [bool(selector.choose([question("liver", "spleen", first=bool(i % 2))], FRAME)) for i in range(60)]
     assert 1 <= sum(taken) <= 8
     assert not any(taken[20:])
@@ -32,7 +33,7 @@ def test_a_question_that_anatomy_answers_is_refused_until_the_contrary_comes() -
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_chosen_looks_like_fair_tossing(seed: int) -> None:
     """Out of candidates of which one answer is right three times in four, and without being too even either."""
-    selector = Selector(("size_comparison",), each_case=1, seed=seed)
+    selector = Selector(("size_comparison",), each_case=1, seed=seed, most_two=1)
     rng = np.random.default_rng(seed)
     names = "abcdefghijklmnopqrst"
     right: Counter[str] = Counter()
@@ -54,7 +55,7 @@ def test_what_is_chosen_looks_like_fair_tossing(seed: int) -> None:
 
 
 def test_four_options_come_before_two() -> None:
-    selector = Selector(("size_comparison",), each_case=1)
+    selector = Selector(("size_comparison",), each_case=1, most_two=1)
     two = question("a", "b")
     four = DataQuestion("size_comparison", "largest", (), "Which is the largest?", ("a", "b", "c", "d"), 2, (), ("c",))
     assert selector.choose([two, four], FRAME) == [1]
@@ -62,7 +63,7 @@ def test_four_options_come_before_two() -> None:
 
 
 def test_families_are_kept_in_equal_shares_where_there_is_supply() -> None:
-    selector = Selector(FAMILIES, each_case=2)
+    selector = Selector(FAMILIES, each_case=2, most_two=1)
     rng = np.random.default_rng(2)
     counts: Counter[str] = Counter()
     for case in range(300):
@@ -79,7 +80,7 @@ def test_families_are_kept_in_equal_shares_where_there_is_supply() -> None:
 
 
 def test_most_bounds_a_case_and_none_chooses_nothing() -> None:
-    selector = Selector(FAMILIES, each_case=3)
+    selector = Selector(FAMILIES, each_case=3, most_two=1)
     offered = [question("a", "b", family=f) for f in FAMILIES]
     assert len(selector.choose(offered, FRAME, most=1)) == 1
     assert selector.choose(offered, FRAME, most=0) == []
@@ -127,10 +128,27 @@ def test_numbers_are_known_by_what_they_say_roughly() -> None:
 
 
 def test_kinds_of_a_family_take_turns() -> None:
-    selector = Selector(("size_comparison",), each_case=1)
+    selector = Selector(("size_comparison",), each_case=1, most_two=1)
     counts: Counter[str] = Counter()
     for i in range(60):
         pair = ("x", "y") if i // 3 % 2 else ("y", "x")
         offered = [question(*pair, ask=ask, first=bool(i // 6 % 2)) for ask in ("largest", "smallest", "how_large")]
         counts.update(offered[k].ask for k in selector.choose(offered, FRAME))
     assert max(counts.values()) - min(counts.values()) <= 4
+
+
+def test_two_options_are_bounded_unless_they_are_yes_and_no_or_sides() -> None:
+    def three(i: int) -> DataQuestion:
+        names = ("x", "y", "z")
+        return replace(question("x", "y"), options=names, answer=i % 3)
+
+    selector = Selector(("size_comparison",), each_case=1)
+    sizes: Counter[int] = Counter()
+    for i in range(400):
+        two = question("v", "w", first=bool(i % 2))
+        offered = [two] if i % 2 else [three(i // 2)]
+        sizes.update(len(offered[k].options) for k in selector.choose(offered, FRAME))
+    assert 0 < sizes[2] <= 0.25 * sizes.total()
+    sides = replace(question("left", "right"), options=("left", "right"))
+    assert Selector(("size_comparison",), each_case=1).choose([sides], FRAME) == [0]
+    assert Selector(("size_comparison",), each_case=1).choose([question("v", "w")], FRAME) == []
