@@ -328,6 +328,7 @@ class Judge:
                     yield float(s.voxels)
                     yield from (float(p.voxels) for p in s.parts)
                     yield self._in_frame(s.measure)
+                    yield from (self._in_frame(p.measure) for p in s.parts)
             if len(mine) > 1:
                 yield sum(s.measure for s in mine)
                 yield abs(mine[0].measure - mine[1].measure)
@@ -344,7 +345,8 @@ class Judge:
         if unit == "%":
             total = math.prod(scene.extent)
             yield from (100 * s.measure / total for s in mine)
-            yield from (100 * a.measure / b.measure for a in near for b in near if a is not b)
+            shares = [100 * a.measure / b.measure for a in near for b in near if a is not b]
+            yield from (*shares, *(share - 100 for share in shares if share > 100))
             yield from (100 * p.measure / s.measure for s in mine for p in s.parts)
         if unit == "times":
             yield from (a.measure / b.measure for a in near for b in near if a is not b and b.measure)
@@ -376,6 +378,8 @@ class Judge:
     def _extents(self, structures: Sequence[Structure], unit: str) -> Iterator[float]:
         scene = self.scene
         for s in structures:
+            if unit == "mm":
+                yield from s.diameters
             boxes = [(s.box_canonical, s.box_model), *((p.box_canonical, p.box_model) for p in s.parts)]
             for canonical, model in boxes:
                 half = len(canonical) // 2
@@ -407,6 +411,8 @@ class Judge:
                         yield math.dist(way[:2], [0.0] * 2)
         for a in structures:
             yield from (self._gap(a, b, unit) for b in near if a is not b)
+            if unit == "mm":
+                yield from (g for b in near for g in (a.gaps.get(b.name), b.gaps.get(a.name)) if g is not None)
             if unit in ("pixels", scene.unit[:2]):  # as one reads it off the boxes
                 step = [1.0] * len(frame) if unit == "pixels" else [e / n for e, n in zip(scene.extent, frame, strict=True)]
                 here = _middle(a)
@@ -469,6 +475,10 @@ class Judge:
         one, other = self.scene.structures.get(first), self.scene.structures.get(second)
         if one is None or one is other or (second and other is None):
             return False
+        if other is None and one.scattered and axis[0] < 2:  # what is told may be told of one part
+            half, size = len(one.box_canonical) // 2, self.scene.shape[-1 - axis[0]]
+            ways = [p.box_canonical[axis[0]] + p.box_canonical[half + axis[0]] - size for p in one.parts]
+            return all(way * axis[1] < 0 for way in ways)
         true = one.centre[axis[0]] - (other.centre[axis[0]] if other else 0.0)
         return true * axis[1] < -SURE * self.scene.extent[axis[0]]
 
@@ -502,7 +512,8 @@ class Judge:
             return next((n for n in there if n != second), carried), second
         before = [every[int(n)] for n in re.findall(r"<(\d+)>", text[:start])]
         after = [every[int(n)] for n in re.findall(r"<(\d+)>", text[end:])]
-        if not before and re.search(r"\b(?:further|farther|more|nearer|going|moving)\b[^<]*$", text[:start], re.IGNORECASE):
+        told = "further|farther" if before else "further|farther|more|nearer|going|moving"
+        if re.search(rf"\b(?:{told})\b[^<]*$", text[:start], re.IGNORECASE):
             return "", ""  # than what, another sentence tells
         if not before and after and (not _PRONOUN.search(text) or _FROM_MIDDLE.search(text[:start])):
             return after[0], ""
@@ -587,7 +598,7 @@ class Judge:
                 not match
                 or len(pool) < 2
                 or re.search(
-                    r"\b(?:largest|smallest) (?:part|piece|focus|extent|slice|number)|\b(?:so far|up to (?:here|now))\b",
+                    r"\b(?:largest|smallest) (?:part|piece|focus|extent|slice|number)|\b(?:so far|for now|up to (?:here|now))\b",
                     text.lower(),
                 )
             ):
@@ -680,6 +691,8 @@ NAMED = frozenset(
         "nearest",
         "which_direction",
         "host",
+        "closest",
+        "pair",
     )
 )
 """Kinds whose options are names of structures."""

@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import ConvexHull, cKDTree
 
 from unireason.core.errors import GeometryError
 from unireason.core.types import Box, Box3D
@@ -238,8 +239,6 @@ def _surface(mask: Mask) -> Mask:
 
 def _shortest(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Shortest distance of two point sets, six decimals; infinite if it exceeds NEAR."""
-    from scipy.spatial import cKDTree
-
     reach = NEAR + 1e-6
     kept = [p[((p >= q.min(axis=0) - reach) & (p <= q.max(axis=0) + reach)).all(axis=1)] for p, q in ((a, b), (b, a))]
     few, many = sorted(kept, key=len)
@@ -497,6 +496,14 @@ def describe(loaded: Loaded, rule: FrameRule, *, case: str, patient: str | None 
     structures = {
         name: _structure(f, grid, sample=sample, near=near[name], grey=grey) for name, (f, sample) in sorted(clear.items())
     }
+    if grid.spacing_mm:
+        for name in (n for n in structures if is_lesion(n)):
+            lesion = clear[name][0]
+            structures[name] = replace(
+                structures[name],
+                diameters=across(lesion.mask(), grid.steps),
+                gaps=gaps(lesion, [f for f, _ in clear.values()], grid.steps),
+            )
     modality = loaded.case.modality or loaded.item.modality
     midline = find_midline(loaded.case.pixels, grid, structures, modality)
     if grid.space == "patient" and midline.found:
@@ -522,6 +529,70 @@ def describe(loaded: Loaded, rule: FrameRule, *, case: str, patient: str | None 
         scale=scale_line(grid.spacing_mm, loaded.case.geometry.shape, grid.frame) if rule.scale else "",
         midline=midline,
     )
+
+
+# --- How far lesions measure across, where a structure is largest, and how far lesions lie from what is near.
+
+BROAD = 0.8
+"""Slices that show so much of the largest one are about as large."""
+MOST_GAPS, FAR = 8, 80.0
+"""So many structures are asked how far a lesion lies from them, those whose boxes are nearest, at most so many millimetres away."""
+
+
+def across(mask: Mask, steps: Sequence[float]) -> tuple[float, float]:
+    """Longest way across the largest part of a mask on the slice where that is largest, and the one at right angles to it.
+
+    Both are taken between the middles of the outer edges of pixels, as calipers would be set (RECIST 1.1: longest diameter in the plane
+    of the slice). Of several longest ways the one with the shortest way across it counts.
+    """
+    labels, count = ndimage.label(mask, np.ones((3,) * mask.ndim, bool))
+    if count > 1:
+        mask = labels == int(np.bincount(labels.ravel())[1:].argmax()) + 1
+    flat = mask[int(mask.sum(axis=(1, 2)).argmax())] if mask.ndim == 3 else mask
+    y, x = np.nonzero(flat ^ ndimage.binary_erosion(flat))
+    ends = [(x + dx, y + dy) for dx, dy in ((-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5))]
+    points = np.concatenate([np.stack(e, 1) for e in ends]) * np.array(steps[:2])
+    points = points[ConvexHull(points).vertices]
+    way = points[:, None] - points[None]
+    far = np.hypot(way[..., 0], way[..., 1])
+    longest = float(far.max())
+    shortest = math.inf
+    for i, j in np.argwhere(np.triu(far) >= longest - 1e-6):
+        along = way[i, j] / far[i, j]
+        side = points @ np.array([-along[1], along[0]])
+        shortest = min(shortest, float(side.max() - side.min()))
+    return round(longest, 4), round(shortest, 4)
+
+
+def widest(mask: Mask, first: int, grid: Grid) -> tuple[int, int, int]:
+    """The model slice that shows most of a volume's structure, and the first and last one that show nearly as much."""
+    areas = mask.sum(axis=(1, 2))
+    broad = np.flatnonzero(areas >= BROAD * areas.max())
+    depth, whole = grid.model_sizes[2], grid.sizes[2]
+    most, low, high = (int((2 * (first + int(k)) + 1) * depth // (2 * whole)) for k in (areas.argmax(), broad[0], broad[-1]))
+    return most, low, high
+
+
+def gaps(lesion: BoxFound, others: Sequence[BoxFound], steps: Sequence[float]) -> dict[str, float]:
+    """Shortest way from voxel centre to voxel centre between a lesion and what lies near."""
+    step = np.array(steps[::-1], float)
+
+    def apart(other: BoxFound) -> float:
+        pairs = zip(lesion.block, other.block, step, strict=True)
+        return math.hypot(*(max(0, b.start - a.stop, a.start - b.stop) * s for a, b, s in pairs))
+
+    def outline(found: BoxFound) -> NDArray[np.float64]:
+        places: NDArray[np.float64] = (np.argwhere(_surface(found.mask())) + [s.start for s in found.block]) * step
+        return places
+
+    near = sorted((apart(f), f.name, i) for i, f in enumerate(others) if f.name != lesion.name)
+    known: dict[str, float] = {}
+    tree: cKDTree | None = None
+    for away, name, i in near[:MOST_GAPS]:
+        if away <= FAR:
+            tree = tree or cKDTree(outline(lesion))
+            known[name] = round(float(tree.query(outline(others[i]))[0].min()), 4)
+    return known
 
 
 def _clear_sample(found: BoxFound, grid: Grid) -> Mask | None:
@@ -577,6 +648,7 @@ def _structure(found: BoxFound, grid: Grid, *, sample: Mask, near: tuple[str, ..
         contrast=0.0 if grey is None else contrast(grey, found),
         elongation=elongation(scatter),
         points=key_points(sample, _corners(box)[0], grid.model_steps),
+        widest=widest(mask, found.block[0].start, grid) if mask.ndim == 3 else (),
     )
 
 

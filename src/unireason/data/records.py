@@ -201,6 +201,9 @@ def case_schema() -> pa.Schema:
         "unclear": texts,
         "scale": pa.string(),
         "midline": pa.struct({"found": pa.string(), "offset": pa.float64(), "canonical": pa.float64()}),
+        "across": pa.list_(
+            pa.struct({"name": pa.string(), "diameters": reals, "widest": ints, "gap_to": texts, "gaps": reals}),
+        ),
     }
     return pa.schema({**text, **rest}, metadata={"schema": SCHEMA})
 
@@ -367,6 +370,17 @@ def scene_row(scene: Scene) -> dict[str, Any]:
     row = {f.name: getattr(scene, f.name) for f in fields(scene) if f.name not in apart}
     row |= {"id": scene.case, "frame": [scene.frame.width, scene.frame.height, scene.frame.depth]}
     row["midline"] = asdict(scene.midline)
+    row["across"] = [
+        {
+            "name": s.name,
+            "diameters": list(s.diameters),
+            "widest": list(s.widest),
+            "gap_to": list(s.gaps),
+            "gaps": list(s.gaps.values()),
+        }
+        for s in scene.structures.values()
+        if s.diameters or s.widest or s.gaps
+    ]
     row["structures"] = [_structure_row(s) for s in scene.structures.values()] if scene.described else None
     return {key: list(value) if isinstance(value, tuple) else value for key, value in row.items()}
 
@@ -381,6 +395,7 @@ def scene_from_row(row: Mapping[str, Any]) -> Scene:
         width, height, depth = row["frame"]
         spacing = row["spacing_mm"]
         _check_scene(row)
+        across = {a["name"]: a for a in row.get("across") or ()}
         return Scene(
             case=row["id"],
             patient=row["patient"],
@@ -392,7 +407,7 @@ def scene_from_row(row: Mapping[str, Any]) -> Scene:
             extent=tuple(row["extent"]),
             space=row["space"],
             unit=row["unit"],
-            structures={s["name"]: _structure_from_row(s) for s in row["structures"] or ()},
+            structures={s["name"]: _structure_from_row(s, across.get(s["name"])) for s in row["structures"] or ()},
             absent=tuple(row["absent"]),
             unclear=tuple(row["unclear"]),
             described=row["structures"] is not None,
@@ -451,7 +466,8 @@ def case_from_row(row: Mapping[str, Any]) -> CaseRecord:
 
 
 def _structure_row(structure: Structure) -> dict[str, Any]:
-    row = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(structure).items()}
+    apart = ("diameters", "widest", "gaps")
+    row = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(structure).items() if key not in apart}
     row["box_model"] = [int(v) for v in structure.box_model.coords]
     row["points"] = [list(p) for p in structure.points]
     row["parts"] = [
@@ -466,13 +482,16 @@ def _structure_row(structure: Structure) -> dict[str, Any]:
     return row
 
 
-def _structure_from_row(row: Mapping[str, Any]) -> Structure:
+def _structure_from_row(row: Mapping[str, Any], across: Mapping[str, Any] | None) -> Structure:
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}
     values["box_model"] = box_of(row["box_model"])
     values["points"] = (tuple(row["points"][0]), tuple(row["points"][1]))
     values["parts"] = tuple(
         Part(tuple(p["box_canonical"]), box_of(p["box_model"]), p["measure"], p["voxels"]) for p in row["parts"]
     )
+    if across is not None:
+        values |= {"diameters": tuple(across["diameters"]), "widest": tuple(across["widest"])}
+        values["gaps"] = dict(zip(across["gap_to"], across["gaps"], strict=True))
     return Structure(**values)
 
 
@@ -485,7 +504,7 @@ OPTIONAL = {
     "images": set[str](),
 }
 """Fields that may lack a value, by table; fields of a list of records after a dot."""
-ADDED = {"cases": {"midline", "scale"}, "samples": {"stages", "origin", "scale"}}
+ADDED = {"cases": {"midline", "scale", "across"}, "samples": {"stages", "origin", "scale"}}
 """Columns, by table, that data sets of older versions lack; whoever reads the rows knows what they mean without."""
 
 

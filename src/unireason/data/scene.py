@@ -8,7 +8,7 @@ head. Plain pictures have none (``space == "picture"``): x to the right edge of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from unireason.core.types import Box, Frame, Kind
@@ -45,7 +45,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """One structure in one image or volume."""
+    """One structure in one image or volume.
+
+    Attributes:
+        diameters: Of a lesion with a known spacing: the longest way across its largest part on the slice where that is largest, and
+            the way across at right angles to it, in millimetres; else ().
+        widest: Of a volume: the model slice on which most of it lies, and the first and last one that show at least 80% as much.
+        gaps: Of a lesion with a known spacing: shortest way from voxel to voxel to the structures that are near, in millimetres.
+    """
 
     name: str
     box_canonical: tuple[int, ...]
@@ -63,6 +70,9 @@ class Structure:
     contrast: float
     elongation: float
     points: tuple[Point, Point]
+    diameters: tuple[float, ...] = ()
+    widest: tuple[int, ...] = ()
+    gaps: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def scattered(self) -> bool:

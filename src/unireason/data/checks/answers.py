@@ -41,7 +41,7 @@ _WORDS: Mapping[str, Mapping[str, tuple[int, int]]] = {
     },
 }
 _UNITS = {"mm2": 1.0, "cm2": 100.0, "mm3": 1.0, "ml": 1000.0}
-_RANGE = re.compile(r"(\d+(?:\.\d+)?) to (\d+(?:\.\d+)?)(?: (\w+))?")
+_RANGE = re.compile(r"(\d+(?:\.\d+)?) to (\d+(?:\.\d+)?)(?: (\w+|%))?")
 _INTEGERS = re.compile(r"\[\d+(?:,\d+)*\]")
 
 
@@ -329,6 +329,132 @@ def _lesion_side(question: DataQuestion, facts: Facts) -> Verdicts:
     return [sign * centre[0] > 0 for _, sign in sides]
 
 
+def _within(question: DataQuestion, value: float | None, unit: str) -> Verdicts:
+    """Ranges of an amount that is known."""
+    if value is None:
+        raise CannotTellError("the amount is not known")
+    verdicts: Verdicts = []
+    for option in question.options:
+        match = _RANGE.fullmatch(option)
+        if not match or match[3] != unit:
+            raise CannotTellError(f"'{option}' is no range in {unit}")
+        verdicts.append(float(match[1]) <= value < float(match[2]))
+    return verdicts
+
+
+def _diameter(question: DataQuestion, facts: Facts) -> Verdicts:
+    both = facts.diameters(_lesion(question, facts))
+    return _within(question, both[question.ask == "short_diameter"] if both else None, "mm")
+
+
+def _burden(question: DataQuestion, facts: Facts) -> Verdicts:
+    lesion, organ = _lesion(question, facts), _there(_argument(question, 1), facts)
+    return _within(question, 100 * facts.measure(lesion) / facts.measure(organ), "%")
+
+
+def _gap(question: DataQuestion, facts: Facts) -> Verdicts:
+    return _within(question, facts.gap(_lesion(question, facts), _there(_argument(question, 1), facts)), "mm")
+
+
+def _closest(question: DataQuestion, facts: Facts) -> Verdicts:
+    lesion = _lesion(question, facts)
+    ways = [facts.gap(lesion, _there(option, facts)) for option in question.options]
+    known = [w for w in ways if w is not None]
+    if len(known) < len(ways):
+        raise CannotTellError("the way to an option is not known")
+    return _best(known, min(known))
+
+
+def _widest(question: DataQuestion, facts: Facts) -> Verdicts:
+    most = facts.widest(_there(_argument(question), facts))
+    if most < 0 or not all(option.isdecimal() for option in question.options):
+        raise CannotTellError("an option is no slice, or there are none")
+    return [int(option) == most for option in question.options]
+
+
+def _pair(question: DataQuestion, facts: Facts) -> Verdicts:
+    sizes = {name: facts.measure(_there(name, facts)) for name in question.about}
+    if len(sizes) != 2 or not set(question.options) <= {*sizes, "about equal"}:
+        raise CannotTellError("the options are not two organs or 'about equal'")
+    small, large = sorted(sizes.values())
+    if 1.1 < large / small < 1.2:
+        return [None] * len(question.options)
+    equal = large <= 1.1 * small
+    return [equal if option == "about equal" else not equal and sizes[option] == large for option in question.options]
+
+
+def _singles(question: DataQuestion, facts: Facts) -> list[tuple[tuple[float, ...], int]]:
+    """From the middle of the picture, or the body's along x, to the middle of every lesion of a kind in canonical pixels; its voxels."""
+    scene = facts.scene
+    if scene.space == "patient" and not scene.midline.found:
+        raise CannotTellError("no midline of the body tells left from right")
+    across = scene.midline.canonical if scene.space == "patient" else scene.shape[-1] / 2
+    than = (across, scene.shape[-2] / 2)
+    boxes = facts.instance_boxes(_lesion(question, facts))
+    return [(tuple((low[i] + high[i]) / 2 - than[i] for i in (0, 1)), voxels) for low, high, voxels in boxes]
+
+
+def _count_side(question: DataQuestion, facts: Facts) -> Verdicts:
+    axis, sign = _side(_argument(question, 1), facts)
+    if axis != 0 or not all(option.isdecimal() for option in question.options):
+        raise CannotTellError("the argument is no side, or an option is no number")
+    number = sum(off[0] * sign > 0 for off, _ in _singles(question, facts))
+    return [int(option) == number for option in question.options]
+
+
+def _largest_place(question: DataQuestion, facts: Facts) -> Verdicts:
+    found = sorted(_singles(question, facts), key=lambda one: -one[1])
+    if len(found) < 2 or found[0][1] == found[1][1]:
+        raise CannotTellError("none of the lesions is the largest")
+    verdicts: Verdicts = []
+    for option in question.options:
+        sides = [_side(word, facts) for word in option.split()]
+        if sorted(axis for axis, _ in sides) != [0, 1]:
+            raise CannotTellError(f"'{option}' is no part")
+        verdicts.append(all(found[0][0][axis] * sign > 0 for axis, sign in sides))
+    return verdicts
+
+
+_GRADES: Mapping[str, tuple[str, str, tuple[tuple[str, float], ...]]] = {
+    "grades of spleen size by length": (
+        "spleen",
+        "length",
+        (("not enlarged", 110), ("moderately enlarged", 200), ("massively enlarged", math.inf)),
+    ),
+    "T categories of kidney tumours by size alone": (
+        "kidney|renal",
+        "diameter",
+        (("T1a", 40), ("T1b", 70), ("T2a", 100), ("T2b", math.inf)),
+    ),
+    "T categories of lung tumours by size alone": (
+        "lung|pulmonary",
+        "diameter",
+        (("T1a", 10), ("T1b", 20), ("T1c", 30), ("T2a", 40), ("T2b", 50), ("T3", 70), ("T4", math.inf)),
+    ),
+    "T categories of pancreatic tumours by size alone": ("pancrea", "diameter", (("T1", 20), ("T2", 40), ("T3", math.inf))),
+    "T categories of breast tumours by size alone": ("breast", "diameter", (("T1", 20), ("T2", 50), ("T3", math.inf))),
+    "size classes of lung nodules": (
+        "lung nodule|pulmonary nodule",
+        "diameter",
+        (("below 6 mm", 6), ("6 to 8 mm", 8), ("above 8 mm", math.inf)),
+    ),
+}
+"""Rule to the structure it is about, what is measured, and labels with the millimetres that each ends at."""
+
+
+def _grade(question: DataQuestion, facts: Facts) -> Verdicts:
+    name = _there(_argument(question), facts)
+    rule = next((r for r in _GRADES if r in question.text), "")
+    what, measure, labels = _GRADES.get(rule, ("", "", ()))
+    if not rule or not re.search(what, name):
+        raise CannotTellError(f"no rule for '{name}' is named in the text")
+    value = facts.length(name) if measure == "length" else (facts.diameters(name) or (None,))[0]
+    if value is None or not set(question.options) <= {label for label, _ in labels}:
+        raise CannotTellError("the measure is not known, or an option is no label of the rule")
+    right = next(label for label, end in labels if value <= end)
+    return [option == right for option in question.options]
+
+
 RULES: Mapping[tuple[str, str], Callable[[DataQuestion, Facts], Verdicts]] = {
     ("structure_localisation", "quadrant"): _quadrant,
     ("structure_localisation", "box"): _box,
@@ -350,4 +476,14 @@ RULES: Mapping[tuple[str, str], Callable[[DataQuestion, Facts], Verdicts]] = {
     ("lesion_analysis", "lesion_side"): _lesion_side,
     ("lesion_analysis", "lesion_quadrant"): _quadrant,
     ("lesion_analysis", "lesion_extent"): _how_large,
+    ("lesion_analysis", "long_diameter"): _diameter,
+    ("lesion_analysis", "short_diameter"): _diameter,
+    ("lesion_analysis", "burden"): _burden,
+    ("lesion_analysis", "gap"): _gap,
+    ("lesion_analysis", "closest"): _closest,
+    ("lesion_analysis", "count_side"): _count_side,
+    ("lesion_analysis", "largest_place"): _largest_place,
+    ("structure_localisation", "widest"): _widest,
+    ("size_comparison", "pair"): _pair,
+    ("size_comparison", "grade"): _grade,
 }

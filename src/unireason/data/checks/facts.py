@@ -119,6 +119,29 @@ class SceneFacts:
         """Mean grey level inside minus that of the ring around."""
         return self.scene.structures[name].contrast
 
+    def diameters(self, name: str) -> Numbers:
+        """Longest way across the largest part, on the slice where that is largest, and across that; () if it is not known."""
+        return self.scene.structures[name].diameters
+
+    def widest(self, name: str) -> int:
+        """Model slice that shows most of it; -1 if it is not known."""
+        return self.scene.structures[name].widest[0] if self.scene.structures[name].widest else -1
+
+    def gap(self, name: str, other: str) -> float | None:
+        """Shortest way from voxel to voxel in millimetres; None if it is not known."""
+        return self.scene.structures[name].gaps.get(other)
+
+    def length(self, name: str) -> float | None:
+        """From its lowest to its highest slice in millimetres; None if that is not known."""
+        box, spacing = self.scene.structures[name].box_canonical, self.scene.spacing_mm
+        return (box[5] - box[2]) * spacing[2] if spacing and len(box) == 6 else None
+
+    def instance_boxes(self, name: str) -> list[tuple[Corner, Corner, int]]:
+        """Lower and upper canonical corner and voxels of every component that is no speck, largest first."""
+        own = self.scene.structures[name]
+        half = len(self.scene.shape)
+        return [(p.box_canonical[:half], p.box_canonical[half:], p.voxels) for p in own.parts if 100 * p.voxels >= own.voxels]
+
     def around(self, name: str) -> list[str]:
         """Structures that surround it, the one that makes up most of its surroundings first.
 
@@ -258,6 +281,63 @@ class MaskFacts:
         ring = ndimage.binary_dilation(inside, square) & ~inside
         grey = self.grey(part)
         return float(grey[inside].mean() - grey[ring].mean()) if ring.any() else 0.0
+
+    @_kept
+    def diameters(self, name: str) -> Numbers:
+        """See SceneFacts; every pair of outer edges is tried."""
+        if self.spacing is None:
+            return ()
+        labels, count = ndimage.label(self.mask(name), np.ones((3,) * self.dimensions))
+        whole = max((labels == v for v in range(1, count + 1)), key=np.count_nonzero)
+        flat = whole if whole.ndim == 2 else max(whole, key=np.count_nonzero)
+        places = set()
+        for y, x in np.argwhere(flat).tolist():
+            places |= {(x - 0.5, y), (x + 0.5, y), (x, y - 0.5), (x, y + 0.5)}
+        # On every line across only the first and the last place can be an end.
+        rows: dict[float, list[float]] = {}
+        for x, y in places:
+            rows.setdefault(y, []).append(x)
+        ends = np.array([(x, y) for y, xs in rows.items() for x in (min(xs), max(xs))]) * np.array(self.spacing[:2])
+        far = max(float(np.sqrt(((ends - one) ** 2).sum(axis=1)).max()) for one in ends)
+        shortest = float("inf")
+        for one in ends:
+            for other in ends[np.sqrt(((ends - one) ** 2).sum(axis=1)) >= far - 1e-6]:
+                side = (ends - one) @ np.array([one[1] - other[1], other[0] - one[0]]) / far
+                shortest = min(shortest, float(side.max() - side.min()))
+        return far, shortest
+
+    @_kept
+    def widest(self, name: str) -> int:
+        """See SceneFacts."""
+        if self.dimensions == 2:
+            return -1
+        areas = [int(np.count_nonzero(plane)) for plane in self.mask(name)]
+        return int((areas.index(max(areas)) + 0.5) * self.scene.frame.depth / self.shape[0])
+
+    @_kept
+    def gap(self, name: str, other: str) -> float | None:
+        """See SceneFacts."""
+        if self.spacing is None:
+            return None
+        away = ndimage.distance_transform_edt(~self.mask(name), sampling=self.spacing[::-1])
+        return float(away[self.mask(other)].min())
+
+    def length(self, name: str) -> float | None:
+        """See SceneFacts."""
+        low, high, _, _ = self.where(name)
+        return None if self.spacing is None or self.dimensions == 2 else (high[2] - low[2]) * self.spacing[2]
+
+    @_kept
+    def instance_boxes(self, name: str) -> list[tuple[Corner, Corner, int]]:
+        """See SceneFacts."""
+        labels, count = ndimage.label(self.mask(name), np.ones((3,) * self.dimensions))
+        found, total = [], self.where(name)[3]
+        for value in range(1, count + 1):
+            index = np.where(labels == value)[::-1]
+            if 100 * len(index[0]) >= total:
+                low, high = tuple(int(i.min()) for i in index), tuple(int(i.max()) + 1 for i in index)
+                found.append((low, high, len(index[0])))
+        return sorted(found, key=lambda one: -one[2])
 
     @_kept
     def around(self, name: str) -> list[str]:

@@ -266,6 +266,8 @@ EACH = 24
 """Scenes kept of every structure and kind."""
 GROUP = 4
 """Patients that exchange a structure's box, slices or size: one is asked, the others lend theirs as wrong ones."""
+LENT = 8
+"""Single lesions of a kind that are kept of another patient."""
 MOST = 120
 """Scenes looked at of every structure: those kept for another one may hold it too."""
 
@@ -376,7 +378,7 @@ class PeerChoice:
             kept[scene.patient] = (rank, scene.case)
             held = self._scenes.get(scene.case)
             if held is None:  # without what no question about another patient needs
-                slim = {n: replace(s, parts=s.parts[:1]) for n, s in scene.structures.items()}
+                slim = {n: replace(s, parts=s.parts[: LENT if is_lesion(n) else 1]) for n, s in scene.structures.items()}
                 held = replace(scene, structures=slim, absent=(), unclear=()), 0
             self._scenes[scene.case] = held[0], held[1] + 1
 

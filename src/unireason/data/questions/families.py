@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
-from itertools import pairwise
 
 import numpy as np
 
@@ -13,12 +12,13 @@ from unireason.data import names
 from unireason.data.rationale import seen
 from unireason.data.rationale.wording import instance, the, wordings
 from unireason.data.scene import DataQuestion, Scene, Structure
-from unireason.grounding.grammar import number_text
 
+from . import lesions as measured
 from . import places as about_places
 from .distractors import Dice, Peers, Places, compact, evened, group_of, is_lesion, kin, tally, words_of
 from .expected import expected_place
 from .places import even_parts, exchanged, part_choices
+from .ranges import adjacent_ranges, apart, exchanged_ranges
 from .wording import Choice, few, rivals, write
 
 _THERE = "it is there"
@@ -124,13 +124,6 @@ def _alike(dice: Dice, pool: list[str], name: str) -> list[str]:
 # --- size_comparison: which structure is larger or smaller, and how large one is, by area or volume.
 
 LEAST_RATIO, MOST_RATIO = 1.25, 4.0
-FACTORS = (1.25, 1.35, 1.5, 1.75, 2.0)
-LEAST_APART = 1.35
-"""Sizes of other patients that differ by so much may stand beside each other as ranges."""
-INNER = (0.2, 0.8)
-"""Where in its range a size may lie, on a logarithmic scale."""
-EDGE = 1.05
-"""A size is so many times away from both ends of its range."""
 
 
 def quantity(places: Places) -> str:
@@ -206,65 +199,18 @@ def sizes(places: Places, name: str, dice: Dice) -> tuple[Choice, list[Choice]] 
     """Ranges of size, one of them right; the others hold the structure's sizes in other patients, or lie beside it without peers."""
     structure = places.scene.structures[name]
     if places.peers is None:
-        return range_choices(structure, places.scene, dice)
+        if structure.borders:
+            return None
+        size = seen.size(structure, places.scene)
+        return adjacent_ranges(size, dice, lambda least: seen.one_unit([least], places.scene, 2.0))
     if structure.borders:
         return None
-    every = exchanged(places, name, "size", _size_of, lambda a, b: max(a, b) >= LEAST_APART * min(a, b))
+    every = exchanged(places, name, "size", _size_of, apart)
     return exchanged_ranges(every, dice, lambda least: seen.one_unit([least], places.scene, 2.0))
 
 
 def _size_of(_: Places, name: str, peer: Places) -> float:
     return seen.size(peer.scene.structures[name], peer.scene)
-
-
-def exchanged_ranges(
-    values: Sequence[float], dice: Dice, unit: Callable[[float], tuple[str, float]], said: str = "it measures"
-) -> tuple[Choice, list[Choice]] | None:
-    """A range about each of some values, the first of which is the true one; None if they cannot be told apart or there is but one.
-
-    All ranges have the same factor between their ends, and hold their value at the same place, so that their form tells nothing.
-    """
-    if len(values) < 2:
-        return None
-    ordered = sorted(values)
-    nearest = min(b / a for a, b in pairwise(ordered))
-    fitting = [f for f in FACTORS if f * EDGE <= nearest]
-    if not fitting:
-        return None
-    factor, inside = dice.pick(fitting), dice.uniform(*INNER)
-    word, scale = unit(ordered[0] * factor**-inside)
-    ranges = [tuple(float(f"{v / scale * factor ** (i - inside):.2g}") for i in (0, 1)) for v in values]
-    true = values[0] / scale
-    if not ranges[0][0] * EDGE <= true <= ranges[0][1] / EDGE or any(a[1] > b[0] for a, b in pairwise(sorted(ranges))):
-        return None
-    measured = f"{said} {seen.number(true, 3)} {word}"
-    texts = [f"{_end(low)} to {_end(high)} {word}" for low, high in ranges]
-    wrong = [
-        (t, f"{measured}, which is {'more' if r[1] <= true else 'less'}") for t, r in zip(texts[1:], ranges[1:], strict=True)
-    ]
-    return (texts[0], measured), wrong
-
-
-def _end(value: float) -> str:
-    """One end of a range."""
-    return number_text(float(f"{value:.2g}"))
-
-
-def range_choices(structure: Structure, scene: Scene, dice: Dice) -> tuple[Choice, list[Choice]] | None:
-    """Four ranges of size, each beginning where the one before ends, the true one at a random rank."""
-    if structure.borders:
-        return None
-    size = seen.size(structure, scene)
-    factor, rank, inside = dice.pick(FACTORS), dice.below(4), dice.uniform(*INNER)
-    unit, scale = seen.one_unit([size * factor ** (-rank - inside)], scene, 2.0)
-    size /= scale
-    edges = [float(f"{size * factor ** (i - rank - inside):.2g}") for i in range(5)]
-    if not edges[rank] * EDGE <= size <= edges[rank + 1] / EDGE:
-        return None
-    ranges = [f"{number_text(low)} to {number_text(high)} {unit}" for low, high in pairwise(edges)]
-    measured = f"it measures {seen.number(size, 3)} {unit}"
-    wrong = [(r, f"{measured}, which is {'more' if i < rank else 'less'}") for i, r in enumerate(ranges) if i != rank]
-    return (ranges[rank], measured), wrong
 
 
 # --- lesion_analysis: host, brightness, number of parts, place and size of lesions.
@@ -412,12 +358,16 @@ def lesion_extent(places: Places, dice: Dice) -> Iterator[DataQuestion]:
 Ask = Callable[[Places, Dice], Iterator[DataQuestion]]
 
 ASKS: dict[str, tuple[Ask, ...]] = {
-    "structure_localisation": (about_places.quadrant, about_places.box, about_places.slices),
+    "structure_localisation": (about_places.quadrant, about_places.box, about_places.slices, measured.widest),
     "spatial_localisation": (about_places.which_in_quadrant, about_places.which_at_box),
     "existence_verification": (present, which_present, which_absent),
-    "size_comparison": (largest, smallest, how_large),
+    "size_comparison": (largest, smallest, how_large, measured.pair, measured.grade),
     "spatial_relation": (about_places.direction, about_places.nearest, about_places.which_direction),
-    "lesion_analysis": (host, brightness, count, lesion_side, lesion_quadrant, lesion_extent),
+    "lesion_analysis": (
+        *(host, brightness, count, lesion_side, lesion_quadrant, lesion_extent),
+        *(measured.long_diameter, measured.short_diameter, measured.burden, measured.gap, measured.closest),
+        *(measured.count_side, measured.largest_place),
+    ),
 }
 """Kinds of question by family, in the order of ``question.FAMILIES``."""
 

@@ -21,7 +21,7 @@ Choice = tuple[str, str]
 
 MOST_NEEDS = 5
 """Structures that an answer may need: a landmark and four options."""
-_AGREEING = {"is": "are", "does": "do", "has": "have", "it": "them"}
+_AGREEING = {"is": "are", "does": "do", "has": "have", "it": "them", "its": "their"}
 
 
 def write(

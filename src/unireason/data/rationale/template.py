@@ -20,7 +20,7 @@ from unireason.core.types import Look
 from unireason.data.records import box_of
 from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Part, Scene, Structure, is_lesion
 
-from . import seen
+from . import measured, seen
 from .wording import OPENINGS, Said, claim, counted, instance, instances, is_plural, listed, number_word, the, wordings
 
 NEAR_MIDDLE = 0.02  # of the picture: a smaller offset is not worth a word
@@ -28,10 +28,11 @@ FLAT, CLEAR = 8.0, 40.0  # contrast in grey levels of 0-255: below the one it is
 
 _TEXTS = wordings("reasoning")
 _LEAD: dict[str, tuple[str, ...]] = _TEXTS["lead"]
-_FINDING: dict[str, tuple[str, ...]] = _TEXTS["finding"]
+_MEASURED = wordings("measuring")
+_FINDING: dict[str, tuple[str, ...]] = {**_TEXTS["finding"], **_MEASURED["finding"]}
 _RELATION: dict[str, tuple[str, ...]] = _TEXTS["relation"]
-_THEN: dict[str, tuple[str, ...]] = _TEXTS["then"]
-_VERDICT: dict[str, tuple[str, ...]] = _TEXTS["verdict"]
+_THEN: dict[str, tuple[str, ...]] = {**_TEXTS["then"], **_MEASURED["then"]}
+_VERDICT: dict[str, tuple[str, ...]] = {**_TEXTS["verdict"], **_MEASURED["verdict"]}
 _CONCLUSIONS: tuple[str, ...] = _TEXTS["conclusions"]
 _IMPLICIT: dict[str, tuple[str, ...]] = wordings("implicit_grounding")["reasoning"]
 
@@ -215,6 +216,18 @@ class _Writer:
         if relation[1] == " ":  # no sentence begins with the x of a place
             texts = [t for t in texts if not t.startswith("{relation}")]
         self._say(texts, relation=relation, then=clause[:1].lower() + clause[1:])
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Wordings of a finding."""
+        return _FINDING[key]
+
+    def leads(self, key: str) -> tuple[str, ...]:
+        """Wordings in front of a look."""
+        return _LEAD[key]
+
+    def verdicts(self, key: str) -> tuple[str, ...]:
+        """Wordings of what findings come to."""
+        return _VERDICT[key]
 
     # --- Looks.
 
@@ -694,10 +707,11 @@ _SCRIPTS: dict[str, Callable[[_Writer], None]] = {
     "host": _Writer._host,
     "brightness": _Writer._brightness,
     "count": _Writer._count,
+    **measured.SCRIPTS,
 }
 _ABOUT_ONE = (_Writer._quadrant, _Writer._box, _Writer._slices, _Writer._how_large, _Writer._brightness)
 """Scripts that look at one structure, so that a false lead may stand before it."""
-_OFFERED = ("which_in_quadrant", "which_at_box", "largest", "smallest", "which_direction", "nearest", "host")
+_OFFERED = ("which_in_quadrant", "which_at_box", "largest", "smallest", "which_direction", "nearest", "host", "closest")
 """Kinds whose options are structures that are there."""
 _NO_SUBJECT = ("which_in_quadrant", "which_at_box", "largest", "smallest", "present", "which_present", "which_absent")
 """Kinds whose arguments need not be structures that are there."""
