@@ -604,6 +604,8 @@ class Judge:
             ):
                 continue
             close = min(mine, key=lambda m: min(abs(m.end - match.start()), abs(m.start - match.end())))
+            if structures[close.name].instances > 1 and 0 <= close.start - match.end() <= 1:
+                continue  # "the largest polyp" of several
             if close.name in pool and structures[close.name].measure != best(structures[n].measure for n in pool):
                 self._fault("wrong_comparison", f"The {close.name} is not the {key}.")
 
