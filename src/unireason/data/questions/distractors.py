@@ -19,6 +19,7 @@ from unireason.data.rationale import seen
 from unireason.data.scene import GATES, Scene, Structure, held
 
 T = TypeVar("T")
+Ends = list[float]
 
 
 class Dice:
@@ -101,6 +102,7 @@ class Places:
     """
 
     __slots__ = (
+        "_ends",
         "_others",
         "_related",
         "all",
@@ -136,6 +138,7 @@ class Places:
         self.signs = {n: _signs(c, self.middles[n], scene) for n, c in self.places.items()}
         self._related: dict[tuple[str, str], bool] = {}
         self._others: dict[tuple[str, ...], list[Places]] = {}
+        self._ends: dict[str, tuple[Ends, Ends, Ends]] = {}
 
     @property
     def alone(self) -> bool:
@@ -158,18 +161,32 @@ class Places:
         """From the centre of b to that of a."""
         return tuple(p - q for p, q in zip(self.centres[a], self.centres[b], strict=True))
 
+    def ends(self, name: str) -> tuple[Ends, Ends, Ends]:
+        """Lower corner, upper corner and middle of a box, in the unit of the scene's extent."""
+        known = self._ends.get(name)
+        if known is None:
+            known = self._ends[name] = ends_of(self.scene, name)
+        return known
+
     def distance(self, a: str, b: str) -> float:
         """Between two centres."""
         return math.hypot(*self.offset(a, b))
 
     def direction(self, a: str, b: str) -> str:
-        """Direction of a seen from b; "" if no axis dominates, or one without a word does."""
+        """Direction of a seen from b; "" if no axis dominates, one without a word does, or the boxes do not tell it as well."""
+        found = self.towards(a, b)
+        if not found:
+            return ""
+        axis = next(i for i, both in enumerate(self.words) if found in both)
+        return found if self._shows(a, b, axis, self.centres[a][axis] - self.centres[b][axis]) else ""
+
+    def towards(self, a: str, b: str) -> str:
+        """The same by the masks alone."""
         offset = self.offset(a, b)
         sizes = [abs(d) for d in offset]
         axis = sizes.index(max(sizes))
         others = [s for i, s in enumerate(sizes) if i != axis]
         far = sizes[axis] >= MARGIN * self.scene.extent[axis] and sizes[axis] >= DOMINANCE * max(others)
-        far = far and self._shows(a, b, axis, offset[axis])
         return self.words[axis][offset[axis] > 0] if far and axis < len(self.words) else ""
 
     def _shows(self, a: str, b: str, axis: int, way: float) -> bool:
@@ -207,6 +224,14 @@ def _signs(place: tuple[float, ...], middle: tuple[int, ...], scene: Scene) -> t
         sign = 0 if abs(c) < MARGIN * e or (axis == 0 and not scene.side_words) else 1 if c > 0 else -1
         found.append(sign if sign * (m - half) > 0 else 0)
     return tuple(found)
+
+
+def ends_of(scene: Scene, name: str) -> tuple[Ends, Ends, Ends]:
+    """Lower corner, upper corner and middle of a structure's box, in the unit of the scene's extent."""
+    box, half = scene.structures[name].box_canonical, len(scene.extent)
+    unit = [e / n for e, n in zip(scene.extent, scene.shape[::-1], strict=True)]
+    low, high = ([box[end * half + i] * unit[i] for i in range(half)] for end in (0, 1))
+    return low, high, [(a + b) / 2 for a, b in zip(low, high, strict=True)]
 
 
 def part_text(space: str, pair: tuple[tuple[int, int], ...]) -> str:

@@ -287,7 +287,7 @@ def direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             known = [
                 w
                 for w in (opposite, *dice.shuffled(others))
-                if (places.alone or any(peer.direction(a, b) == w for peer in places.others(a, b)))
+                if (places.alone or any(peer.towards(a, b) == w for peer in places.others(a, b)))
             ]
             if known:
                 chosen = known[:3] if len(known) >= 3 and dice.below(2) else known[:1]

@@ -543,7 +543,7 @@ class _Writer:
 
     def _found(self, name: str) -> None:
         """Look at what is there; mostly in the words in which one looks for what is not."""
-        self._show(name, lead="expected" if self.draw() < EXPECTED else "")
+        self._show(name, lead=_search(name) if self.draw() < EXPECTED else "")
         said = brightness(self.scene.structures[name], self.scene)
         self._say(said.wordings, said.name, **said.values)
 
@@ -551,7 +551,7 @@ class _Writer:
         """Look where something that is not there would be, and say what lies there."""
         gone = seen.absence(fact)
         if gone.box:
-            self._look(_LEAD["expected"], name, Look(name, box_of(gone.box), seen=False))
+            self._look(_LEAD[_search(name)], name, Look(name, box_of(gone.box), seen=False))
             others = [n for n in gone.instead if n in self.scene.structures]
             texts = _FINDING["instead" if others else "nothing"]
             self._say(texts, name, other=listed([the(n) for n in others]), kind=self.scene.kind)
@@ -630,6 +630,11 @@ _SPOKEN_OF: dict[str, Finding] = {"slices": slices} | dict.fromkeys(
 
 
 # --- Places and parts in words.
+
+
+def _search(name: str) -> str:
+    """In which words one looks for something: a lesion has no usual place."""
+    return "search" if is_lesion(name) else "expected"
 
 
 def _edge(axis: int, value: int) -> str:
