@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, TypeVar
@@ -217,7 +217,7 @@ class _Writer:
         clause = Said((follows,), name, values, self._many(name)).written(follows)
         texts = _RELATION["so"]
         if relation[1] == " ":  # no sentence begins with the x of a place
-            texts = [t for t in texts if not t.startswith("{relation}")]
+            texts = tuple(t for t in texts if not t.startswith("{relation}"))
         self._say(texts, relation=relation, then=clause[:1].lower() + clause[1:])
 
     # --- Looks.
@@ -594,7 +594,7 @@ class _Writer:
 # --- What a look may find besides, and what is spoken of anyway.
 
 _EXTRAS: tuple[Finding, ...] = (seen.brightness, seen.slices, seen.border, seen.neighbours, seen.shape)
-_SPOKEN_OF: dict[str, Finding] = {"slices": seen.slices} | dict.fromkeys(
+_SPOKEN_OF: Mapping[str, Finding] = {"slices": seen.slices} | dict.fromkeys(
     ("brightness", "present", "which_present", "which_absent"), seen.brightness
 )
 
