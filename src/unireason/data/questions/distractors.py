@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from unireason.data import names
-from unireason.data.scene import GATES, Scene, Structure, held
+from unireason.data.scene import DIRECTIONS, GATES, HALVES, Scene, Structure, held
 
 T = TypeVar("T")
 
@@ -65,12 +65,6 @@ NESTED = 0.8
 MOST_OTHERS = 16
 """So many other patients are asked whether something is possible."""
 
-DIRECTIONS = {
-    "patient": (("right", "left"), ("anterior", "posterior"), ("inferior", "superior")),
-    "picture": (("left", "right"), ("above", "below")),
-}
-"""Words for directions towards smaller and larger values, an axis each."""
-_PARTS = {"patient": DIRECTIONS["patient"], "picture": (("left", "right"), ("upper", "lower"))}
 _AXES = {("patient", 2): ("xy",), ("patient", 3): ("xy", "xz", "yz"), ("picture", 2): ("xy",), ("picture", 3): ("xy",)}
 _POSITION_WORDS = """
 upper lower superior inferior anterior posterior ventral dorsal front back top bottom middle central medial lateral cranial caudal
@@ -91,7 +85,7 @@ class Places:
         axes: Pairs of axes that span parts.
         boxes: Box of every structure in the model frame, as whole numbers.
         centres: Centre of every structure.
-        places: The same, along x from the midline where directions are the patient's.
+        places: The same, along x from the midline where there is one.
         signs: Side by axis for every structure, along x of the midline, else of the picture's middle: -1, 1, or 0 within the margin and
             along x where no side may be told.
         peers: Scenes of other patients; None if there are none to compare with.
@@ -121,13 +115,13 @@ class Places:
         self.boxed = [n for n in self.all if compact(scene.structures[n])]
         self.placed = [n for n in self.boxed if not tells_position(n)]
         sides = scene.side_words
-        self.words = DIRECTIONS[scene.space][: len(scene.extent)]
+        self.words = DIRECTIONS[scene.terms][: len(scene.extent)]
         if GATES.get(scene.modality) == "none":
             self.words = (("", ""), *self.words[1:])
         self.axes = _AXES[scene.space, len(scene.extent)]
         self.boxes = {n: tuple(map(int, scene.structures[n].box_model.coords)) for n in self.all}
         self.centres = {n: scene.structures[n].centre for n in self.all}
-        middle = scene.midline.offset if scene.space == "patient" else 0.0
+        middle = scene.midline.offset  # 0 where that is the middle of the picture
         self.places = {n: (c[0] - middle, *c[1:]) for n, c in self.centres.items()}
         self.signs = {n: tuple(map(_sign, c, scene.extent)) for n, c in self.places.items()}
         if sides is None:
@@ -173,7 +167,7 @@ class Places:
         """The part of the picture in which a structure lies; "" if it is too near to a border between parts."""
         signs = self.signs[name]
         pair = [(i, signs[i]) for i in map("xyz".index, axes)]
-        return part_text(self.scene.space, tuple(pair)) if all(s for _, s in pair) else ""
+        return part_text(self.scene.terms, tuple(pair)) if all(s for _, s in pair) else ""
 
     def outside(self, name: str, axes: str, other: str) -> bool:
         """True if a structure certainly lies in another part than ``other``, whose part is known."""
@@ -194,17 +188,17 @@ def _sign(centre: float, extent: float) -> int:
     return 0 if abs(centre) < MARGIN * extent else 1 if centre > 0 else -1
 
 
-def part_text(space: str, pair: tuple[tuple[int, int], ...]) -> str:
+def part_text(terms: str, pair: tuple[tuple[int, int], ...]) -> str:
     """Name of a part of the picture."""
-    found = [_PARTS[space][axis][sign > 0] for axis, sign in pair]
-    return " ".join(found if space == "patient" else reversed(found))
+    found = [HALVES[terms][axis][sign > 0] for axis, sign in pair]
+    return " ".join(found if terms == "patient" else reversed(found))
 
 
-def parts(space: str, axes: str) -> list[tuple[str, tuple[tuple[int, int], ...]]]:
+def parts(terms: str, axes: str) -> list[tuple[str, tuple[tuple[int, int], ...]]]:
     """The four parts that two axes span, with the signs of their sides."""
     first, second = map("xyz".index, axes)
     pairs = [((first, s), (second, t)) for s in (-1, 1) for t in (-1, 1)]
-    return [(part_text(space, pair), pair) for pair in pairs]
+    return [(part_text(terms, pair), pair) for pair in pairs]
 
 
 def compact(structure: Structure) -> bool:
@@ -305,7 +299,7 @@ def _rank(name: str, patient: str) -> bytes:
 
 
 def _key(scene: Scene, name: str) -> Key:
-    return scene.kind, scene.space, scene.unit, name
+    return scene.kind, scene.terms, scene.unit, name
 
 
 def _sorted(scenes: Iterable[Places], most: int | None) -> dict[Key, list[Places]]:

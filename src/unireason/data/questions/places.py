@@ -11,7 +11,7 @@ from typing import TypeVar
 from unireason.data import names
 from unireason.data.rationale.wording import counted, length, listed, the, unit_of
 from unireason.data.records import box_of
-from unireason.data.scene import DataQuestion
+from unireason.data.scene import TOWARDS, DataQuestion
 from unireason.grounding import grammar
 from unireason.metrics.boxes import box_iou
 
@@ -45,7 +45,7 @@ def part_choices(places: Places, name: str, axes: str) -> tuple[Choice, list[Cho
     fact = f"the centre lies in the {right} part"
     wrong = [
         (part, f"{fact}, not in the {part} one")
-        for part, _ in parts(places.scene.space, axes)
+        for part, _ in parts(places.scene.terms, axes)
         if part != right and (places.alone or any(peer.part(name, axes) == part for peer in places.others(name)))
     ]
     return (right, fact), wrong
@@ -69,7 +69,7 @@ def quadrant(places: Places, dice: Dice) -> Iterator[DataQuestion]:
 def _across(places: Places, name: str, axes: str, only: str) -> Iterator[tuple[str, tuple[tuple[int, int], ...]]]:
     """The part on the other side of the middle along one axis alone."""
     signs = places.signs[name]
-    for part, pair in parts(places.scene.space, axes):
+    for part, pair in parts(places.scene.terms, axes):
         if all((sign == signs[axis]) != ("xyz"[axis] == only) for axis, sign in pair):
             yield part, pair
 
@@ -249,11 +249,6 @@ def _range_text(first: int, length: int) -> str:
 LEAST_RATIO = 1.25
 MOST_STARTS = 16
 """So many structures at most are related to all others, so that scenes of a hundred take no longer."""
-_TOWARDS = {
-    "patient": {"left": "to the left", "right": "to the right", "anterior": "to the front", "posterior": "to the back"}
-    | {"inferior": "towards the feet", "superior": "towards the head"},
-    "picture": {"left": "to the left", "right": "to the right", "above": "up", "below": "down"},
-}
 
 
 def direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
@@ -287,7 +282,7 @@ def direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
 
 def _way(places: Places, axis: int, offset: float) -> str:
     """A distance along an axis with its direction: "23 mm to the left"."""
-    towards = _TOWARDS[places.scene.space][places.words[axis][offset > 0]]
+    towards = TOWARDS[places.scene.terms][axis][offset > 0]
     return f"{length(offset, unit_of(places.scene.kind, places.scene.unit))} {towards}"
 
 
@@ -349,7 +344,7 @@ def which_direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
                 facts[1:],
                 needs,
                 x=the(x),
-                towards=_TOWARDS[places.scene.space][word],
+                towards=TOWARDS[places.scene.terms][axis][up],
             )
 
 
@@ -427,7 +422,7 @@ def _elsewhere(places: Places, name: str, axes: str, right: str) -> str:
     if whole:
         return f"it lies in the {whole} part"
     axis = next(i for i in map("xyz".index, axes) if places.signs[name][i] == -places.signs[right][i])
-    return f"it lies in the {part_text(places.scene.space, ((axis, places.signs[name][axis]),))} half"
+    return f"it lies in the {part_text(places.scene.terms, ((axis, places.signs[name][axis]),))} half"
 
 
 def which_at_box(places: Places, dice: Dice) -> Iterator[DataQuestion]:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Protocol, TypeVar
 
 from unireason.core.types import Look
-from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Scene, Structure
+from unireason.data.scene import DIRECTIONS, HALVES, IMPLICIT, LETTERS, TOWARDS, DataQuestion, Scene, Structure
 
 from .wording import OPENINGS, SAY, Said, amount, claim, counted, is_plural, length, listed, rounded, the, unit_of, wordings
 
@@ -23,15 +23,6 @@ FLAT, CLEAR = 8.0, 40.0  # contrast in grey levels of 0-255: below the one it is
 
 _FINDINGS: dict[str, tuple[str, ...]] = wordings("reasoning")["findings"]
 _IMPLICIT: dict[str, tuple[str, ...]] = wordings("implicit_grounding")["reasoning"]
-
-_TOWARDS = {
-    "patient": (("to the left", "to the right"), ("to the back", "to the front"), ("towards the head", "towards the feet")),
-    "picture": (("to the right", "to the left"), ("down", "up"), ("towards the last slice", "towards the first slice")),
-}
-_PART = {
-    "patient": (("left", "right"), ("posterior", "anterior"), ("superior", "inferior")),
-    "picture": (("right", "left"), ("lower", "upper")),  # a volume without orientation has no word along z
-}
 
 
 def notable(offset: tuple[float, ...], scene: Scene) -> list[int]:
@@ -42,7 +33,7 @@ def notable(offset: tuple[float, ...], scene: Scene) -> list[int]:
 def offsets(offset: tuple[float, ...], axes: list[int], scene: Scene) -> str:
     """An offset in words along some axes: "52 mm to the left and 31 mm to the back"."""
     return listed(
-        [f"{length(offset[i], unit_of(scene.kind, scene.unit))} {_TOWARDS[scene.space][i][offset[i] < 0]}" for i in axes]
+        [f"{length(offset[i], unit_of(scene.kind, scene.unit))} {TOWARDS[scene.terms][i][offset[i] > 0]}" for i in axes]
     )
 
 
@@ -58,7 +49,7 @@ def place(structure: Structure, scene: Scene) -> Said:
     axes = notable(structure.centre, scene)
     if not axes:
         return _finding("place_middle", structure, kind=scene.kind)
-    words = [_PART[scene.space][i][structure.centre[i] < 0] for i in axes if i < len(_PART[scene.space])]
+    words = [HALVES[scene.terms][i][structure.centre[i] > 0] for i in axes if i < len(DIRECTIONS[scene.terms])]
     part = " ".join(words if scene.space == "patient" else reversed(words))  # "left anterior", but "upper left"
     texts = (*(_FINDINGS["place_part"] if words else ()), *_FINDINGS["place_measured"])
     values = {"part": part, "kind": scene.kind, "offsets": offsets(structure.centre, axes, scene)}
