@@ -212,9 +212,8 @@ def words_of(name: str) -> frozenset[str]:
     return frozenset(w[:-1] if w.endswith("s") else w for w in name.split())
 
 
-@lru_cache(maxsize=4096)
 def group_of(name: str) -> str:
-    """``names.group``, kept: it tries many patterns."""
+    """The super-category of a structure."""
     return names.group(name)
 
 
