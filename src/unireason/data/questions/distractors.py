@@ -16,7 +16,7 @@ import numpy as np
 
 from unireason.data import names
 from unireason.data.rationale import seen
-from unireason.data.scene import GATES, Scene, Structure, held
+from unireason.data.scene import DIRECTIONS, GATES, HALVES, Scene, Structure, held
 
 T = TypeVar("T")
 Ends = list[float]
@@ -67,12 +67,6 @@ NESTED = 0.8
 MOST_OTHERS = 16
 """So many other patients are asked whether something is possible."""
 
-DIRECTIONS = {
-    "patient": (("right", "left"), ("anterior", "posterior"), ("inferior", "superior")),
-    "picture": (("left", "right"), ("above", "below")),
-}
-"""Words for directions towards smaller and larger values, an axis each."""
-_PARTS = {"patient": DIRECTIONS["patient"], "picture": (("left", "right"), ("upper", "lower"))}
 _AXES = {("patient", 2): ("xy",), ("patient", 3): ("xy", "xz", "yz"), ("picture", 2): ("xy",), ("picture", 3): ("xy",)}
 _POSITION_WORDS = """
 upper lower superior inferior anterior posterior ventral dorsal front back top bottom middle central medial lateral cranial caudal
@@ -95,7 +89,7 @@ class Places:
         centres: Centre of every structure.
         middles: Middle of every structure's box in the model frame, as whole numbers.
         boxed: Those of one piece, nearly, so that one box shows them.
-        places: The same as the centres, along x from the midline where directions are the patient's.
+        places: The same as the centres, along x from the midline where there is one.
         signs: Side by axis for every structure, along x of the midline, else of the picture's middle: -1, 1, or 0 within the margin, where
             centre and box differ, and along x where no side may be told.
         peers: Scenes of other patients; None if there are none to compare with.
@@ -126,13 +120,13 @@ class Places:
         self.all = [n for n in scene.structures if "union" not in n]
         self.boxed = [n for n in self.all if compact(scene.structures[n])]
         self.placed = [n for n in self.boxed if not tells_position(n)]
-        self.words = DIRECTIONS[scene.space][: len(scene.extent)]
+        self.words = DIRECTIONS[scene.terms][: len(scene.extent)]
         if GATES.get(scene.modality) == "none":
             self.words = (("", ""), *self.words[1:])
         self.axes = _AXES[scene.space, len(scene.extent)]
         self.boxes = {n: tuple(map(int, scene.structures[n].box_model.coords)) for n in self.all}
         self.centres = {n: scene.structures[n].centre for n in self.all}
-        middle = scene.midline.offset if scene.space == "patient" else 0.0
+        middle = scene.midline.offset  # 0 where that is the middle of the picture
         self.places = {n: (c[0] - middle, *c[1:]) for n, c in self.centres.items()}
         self.middles = {n: seen.middle(box) for n, box in self.boxes.items()}
         self.signs = {n: _signs(c, self.middles[n], scene) for n, c in self.places.items()}
@@ -201,7 +195,7 @@ class Places:
         """The part of the picture in which a structure lies; "" if it is too near to a border between parts."""
         signs = self.signs[name]
         pair = [(i, signs[i]) for i in map("xyz".index, axes)]
-        return part_text(self.scene.space, tuple(pair)) if all(s for _, s in pair) else ""
+        return part_text(self.scene.terms, tuple(pair)) if all(s for _, s in pair) else ""
 
     def outside(self, name: str, axes: str, other: str) -> bool:
         """True if a structure certainly lies in another part than ``other``, whose part is known."""
@@ -234,17 +228,17 @@ def ends_of(scene: Scene, name: str) -> tuple[Ends, Ends, Ends]:
     return low, high, [(a + b) / 2 for a, b in zip(low, high, strict=True)]
 
 
-def part_text(space: str, pair: tuple[tuple[int, int], ...]) -> str:
+def part_text(terms: str, pair: tuple[tuple[int, int], ...]) -> str:
     """Name of a part of the picture."""
-    found = [_PARTS[space][axis][sign > 0] for axis, sign in pair]
-    return " ".join(found if space == "patient" else reversed(found))
+    found = [HALVES[terms][axis][sign > 0] for axis, sign in pair]
+    return " ".join(found if terms == "patient" else reversed(found))
 
 
-def parts(space: str, axes: str) -> list[tuple[str, tuple[tuple[int, int], ...]]]:
+def parts(terms: str, axes: str) -> list[tuple[str, tuple[tuple[int, int], ...]]]:
     """The four parts that two axes span, with the signs of their sides."""
     first, second = map("xyz".index, axes)
     pairs = [((first, s), (second, t)) for s in (-1, 1) for t in (-1, 1)]
-    return [(part_text(space, pair), pair) for pair in pairs]
+    return [(part_text(terms, pair), pair) for pair in pairs]
 
 
 def compact(structure: Structure) -> bool:
@@ -258,9 +252,8 @@ def words_of(name: str) -> frozenset[str]:
     return frozenset(w[:-1] if w.endswith("s") else w for w in name.split())
 
 
-@lru_cache(maxsize=4096)
 def group_of(name: str) -> str:
-    """``names.group``, kept: it tries many patterns."""
+    """The super-category of a structure."""
     return names.group(name)
 
 
@@ -345,7 +338,7 @@ def _rank(name: str, patient: str) -> bytes:
 
 
 def _key(scene: Scene, name: str) -> Key:
-    return scene.kind, scene.space, scene.unit, name
+    return scene.kind, scene.terms, scene.unit, name
 
 
 def _sorted(scenes: Iterable[Places], most: int | None) -> dict[Key, list[Places]]:

@@ -443,7 +443,7 @@ _WORD = re.compile(r"[a-z0-9]+")
 _LEAST_STEM = 4
 
 
-@lru_cache(maxsize=4096)
+@names.kept
 def function_of(name: str) -> int:
     """Row of FUNCTIONS that is true of a structure; -1 if there is none. Lesions have no function."""
     plain = names.base(name)
@@ -452,7 +452,7 @@ def function_of(name: str) -> int:
     return next((i for i, (pattern, _) in enumerate(FUNCTIONS) if re.fullmatch(pattern, plain)), -1)
 
 
-@lru_cache(maxsize=8192)
+@names.kept
 def gives_away(name: str, text: str) -> bool:
     """True if a text holds a word of a structure's name, of its counterpart's, or a word that says the same."""
     mine = {w for w in words_of(name) | words_of(names.counterpart(name)) if w not in _IDLE}

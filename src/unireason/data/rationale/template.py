@@ -18,7 +18,7 @@ from typing import Protocol, TypeVar
 
 from unireason.core.types import Look
 from unireason.data.records import box_of
-from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Part, Scene, Structure, is_lesion
+from unireason.data.scene import DIRECTIONS, HALVES, IMPLICIT, LETTERS, TOWARDS, DataQuestion, Part, Scene, Structure, is_lesion
 
 from . import seen
 from .wording import OPENINGS, Said, claim, counted, instance, instances, is_plural, listed, number_word, the, wordings
@@ -34,14 +34,6 @@ _VERDICT: dict[str, tuple[str, ...]] = _TEXTS["verdict"]
 _CONCLUSIONS: tuple[str, ...] = _TEXTS["conclusions"]
 _IMPLICIT: dict[str, tuple[str, ...]] = wordings("implicit_grounding")["reasoning"]
 
-_TOWARDS = {
-    "patient": (("to the right", "to the left"), ("to the front", "to the back"), ("towards the feet", "towards the head")),
-    "picture": (("to the left", "to the right"), ("up", "down"), ("towards the first slice", "towards the last slice")),
-}
-_HALVES = {
-    "patient": (("right", "left"), ("anterior", "posterior"), ("inferior", "superior")),
-    "picture": (("left", "right"), ("upper", "lower"), ("first", "last")),
-}
 _EDGES = (("left edge", "right edge"), ("upper edge", "lower edge"), ("first slice", "last slice"))
 _ORDER = ("first", "second", "third", "fourth", "fifth", "sixth")
 
@@ -58,7 +50,7 @@ def offsets(offset: tuple[float, ...], axes: list[int], scene: Scene, *, metric:
     for axis in axes:
         whole = round(abs(offset[axis]) / (1.0 if metric else every[axis]))
         said = f"{whole} mm" if metric else counted(whole, "slice" if axis == 2 else "pixel")
-        found.append(f"{said} {_TOWARDS[scene.space][axis][offset[axis] > 0]}")
+        found.append(f"{said} {TOWARDS[scene.terms][axis][offset[axis] > 0]}")
     return listed(found)
 
 
@@ -292,7 +284,7 @@ class _Writer:
         place = seen.middle_of(self.scene.structures[name])
         signs = {i: (place[i] > than[i]) - (place[i] < than[i]) for i in axes}
         relations = [self._than(f"{seen.AXES[i]} {place[i]}", str(than[i]), signs[i]) for i in axes]
-        sides = [_HALVES[self.scene.space][i][s > 0] for i, s in signs.items() if s]
+        sides = [HALVES[self.scene.terms][i][s > 0] for i, s in signs.items() if s]
         half = " ".join(sides if self.scene.space == "patient" else reversed(sides))
         piece = "half" if len(sides) == 1 else "part"
         where = f"in the {half} {piece}" if sides else "in the middle"
@@ -418,7 +410,7 @@ class _Writer:
 
     def _which_in_quadrant(self) -> None:
         words = self.question.about[0].split()
-        axes = sorted(i for i, both in enumerate(_HALVES[self.scene.space]) for w in both if w in words)
+        axes = sorted(i for i, both in enumerate(HALVES[self.scene.terms]) for w in both if w in words)
         centre = seen.centre_of(self.scene)
         self._say(_FINDING["centre"], reference=seen.reference(self.scene, axes), kind=self.scene.kind)
         for name in self.question.options:
@@ -443,11 +435,11 @@ class _Writer:
         first, second = self.question.about[:2]
         scene = self.scene
         every = range(len(seen.sides(scene)))
-        words = [w for both in _DIRECTIONS[scene.space] for w in both]
+        words = [w for both in DIRECTIONS[scene.terms] for w in both]
         axes = sorted({words.index(o) // 2 for o in self.question.options})
         comparing = len(axes) > 1
         if comparing:
-            axes = [i for i in every if i < len(_DIRECTIONS[scene.space])]
+            axes = [i for i in every if i < len(DIRECTIONS[scene.terms])]
         for name in (second, first):
             self._show(name, most=1)
             self._middle(name, axes)
@@ -461,18 +453,18 @@ class _Writer:
                 continue
             off = f"{abs(shift[axis])} mm" if scene.scale else counted(abs(shift[axis]), "slice" if axis == 2 else "pixel")
             self._relate(
-                relation, "lies_towards", first, off=off, second=the(second), towards=_TOWARDS[scene.space][axis][sign > 0]
+                relation, "lies_towards", first, off=off, second=the(second), towards=TOWARDS[scene.terms][axis][sign > 0]
             )
         if comparing:
             unit = "mm" if scene.scale else "pixels"
             order = sorted(axes, key=lambda i: -abs(shift[i]))
             relation = self._than(f"{abs(shift[order[0]])} {unit}", f"{abs(shift[order[1]])} {unit}", 1)
-            self._relate(relation, "mainly", towards=_TOWARDS[scene.space][order[0]][shift[order[0]] > 0])
+            self._relate(relation, "mainly", towards=TOWARDS[scene.terms][order[0]][shift[order[0]] > 0])
 
     def _which_direction(self) -> None:
         word, landmark = self.question.about[:2]
-        axis = next(i for i, both in enumerate(_DIRECTIONS[self.scene.space]) if word in both)
-        towards = _TOWARDS[self.scene.space][axis][_DIRECTIONS[self.scene.space][axis].index(word)]
+        axis = next(i for i, both in enumerate(DIRECTIONS[self.scene.terms]) if word in both)
+        towards = TOWARDS[self.scene.terms][axis][DIRECTIONS[self.scene.terms][axis].index(word)]
         self._show(landmark, most=1)
         self._middle(landmark, [axis])
         than = seen.middle_of(self.scene.structures[landmark])
@@ -480,7 +472,7 @@ class _Writer:
             self._show(name, most=1)
             place = seen.middle_of(self.scene.structures[name])
             sign = (place[axis] > than[axis]) - (place[axis] < than[axis])
-            way = _TOWARDS[self.scene.space][axis][sign > 0]
+            way = TOWARDS[self.scene.terms][axis][sign > 0]
             relation = self._than(seen.at(axis, place[axis]), str(than[axis]), sign)
             self._relate(relation, "further", name, way=way, other=the(landmark))
         self._say(_VERDICT["only_towards"], self.question.right, towards=towards)
@@ -622,7 +614,7 @@ def _which(parts: Sequence[Part], structure: Structure, scene: Scene) -> list[st
         a, b = (seen.middle(p.box_model.coords) for p in parts)
         apart = [abs(p - q) / n for p, q, n in zip(a, b, seen.sides(scene), strict=True)]
         axis = apart.index(max(apart))
-        words = [_HALVES[scene.space][axis][a[axis] > b[axis]], _HALVES[scene.space][axis][b[axis] > a[axis]]]
+        words = [HALVES[scene.terms][axis][a[axis] > b[axis]], HALVES[scene.terms][axis][b[axis] > a[axis]]]
         if words[0] != words[1]:
             return [f"the {word} {piece} of {the(name)}" for word in words]
     return [f"the {'' if i == 0 else _ORDER[i] + ' '}largest {piece} of {the(name)}" for i in range(len(parts))]
@@ -644,10 +636,6 @@ def _opening(text: str) -> str:
 
 _RANGE = re.compile(r"([\d.,]+) to ([\d.,]+) (\w+)")
 _BOX, _SLICES = re.compile(r"\[\d+(?:,\d+){3,5}\]"), re.compile(r"\d+ to \d+")
-_DIRECTIONS = {
-    "patient": (("right", "left"), ("anterior", "posterior"), ("inferior", "superior")),
-    "picture": (("left", "right"), ("above", "below")),
-}
 _SCRIPTS: dict[str, Callable[[_Writer], None]] = {
     "quadrant": _Writer._quadrant,
     "lesion_quadrant": _Writer._quadrant,

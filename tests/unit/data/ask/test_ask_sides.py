@@ -10,10 +10,13 @@ import pytest
 from ask_scenes import SIZE, asked, scene, structure
 
 from unireason.core.types import Box3D
+from unireason.data.checks.answers import judge
+from unireason.data.checks.facts import SceneFacts
 from unireason.data.questions.distractors import Peers, Places, kin
 from unireason.data.questions.expected import expected_place
 from unireason.data.questions.families import candidates, certainly_absent
 from unireason.data.questions.referring import implicit
+from unireason.data.rationale.template import Annotation, Task, TemplateAnnotator
 from unireason.data.scene import Midline, Part, Scene
 
 X_WORDS = ("left", "right")
@@ -67,6 +70,43 @@ def test_pictures_of_skin_gut_and_cells_have_no_sides(modality: str) -> None:
     plain = [t.lower() for t in found if "too far" not in t and "edge" not in t]
     assert not [t for t in plain if set(re.findall("[a-z]+", t)) & set(X_WORDS)]
     assert any(w in t for t in texts(drawn("DX", "picture", Midline(""))) for w in X_WORDS)
+
+
+def fundus(disc_at: int) -> Scene:
+    """An image of an eye: the nose is where the disc lies."""
+    found = scene(
+        structure("optic disc", (disc_at, 80, disc_at + 20, 104)),
+        structure("macula", (90, 84, 110, 100), contrast=-20.0),
+        structure("hard exudates", (130, 20, 160, 50), contrast=40.0),
+        structure("microaneurysm", (20, 140, 50, 170), contrast=-30.0),
+        space="picture",
+        absent=("soft exudates",),
+    )
+    return replace(found, modality="OP", midline=Midline("macula", 0.0, 100.0))
+
+
+@pytest.mark.parametrize(
+    ("found", "terms", "words"),
+    [
+        (fundus(30), "nasal left", {"nasal", "temporal"}),
+        (fundus(160), "nasal right", {"nasal", "temporal"}),
+        (drawn("US", "picture", Midline("")), "depth", {"superficial", "deep"}),
+    ],
+)
+def test_eyes_have_a_nasal_side_and_ultrasound_has_depth(found: Scene, terms: str, words: set[str]) -> None:
+    assert found.terms == terms
+    questions = [q for seed in range(20) for q in candidates(found, np.random.default_rng(seed), each=40)]
+    said = " ".join(" ".join((q.text, *q.options)) for q in questions)
+    assert words <= set(re.findall("[a-z]+", said))
+    offered = {word for q in questions for option in q.options for word in option.split()}
+    assert not offered & ({"above", "below", "upper", "lower"} if terms == "depth" else {*X_WORDS})
+    facts = SceneFacts(found)
+    for question in questions:
+        assert judge(question, facts) == [i == question.answer for i in range(len(question.options))], question
+    written = TemplateAnnotator().annotate([Task(str(i), q, found) for i, q in enumerate(questions)])
+    assert all(isinstance(w, Annotation) for w in written)
+    texts = " ".join(p for w in written if isinstance(w, Annotation) for p in w.reasoning if isinstance(p, str))
+    assert words <= set(re.findall("[a-z]+", texts.lower()))
 
 
 def test_a_scattered_class_has_no_box_and_no_place() -> None:
