@@ -95,7 +95,7 @@ def unit_of_distance(scene: Scene) -> str:
 
 def offset(first: Structure, second: Structure, scene: Scene) -> tuple[int, ...]:
     """From the middle of the second box to that of the first, along x, y[, z], in whole millimetres, or pixels and slices."""
-    shift = [a - b for a, b in zip(_exact(first), _exact(second), strict=True)]
+    shift = [a - b for a, b in zip(middle_of(first), middle_of(second), strict=True)]
     every = steps(scene) if scene.scale else (1.0,) * len(shift)
     return tuple(round(s * e) for s, e in zip(shift, every, strict=True))
 
