@@ -331,7 +331,7 @@ def test_the_command_in_the_manifest_can_be_given_to_a_shell(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "damage",
-    ["[]", "{}", "[" * 100_000, '{"schema": "unireason.dataset/2"}', "\xff", '{"schema": "unireason.dataset/2", "config": []}'],
+    ["[]", "{}", "[" * 100_000, '{"schema": "unireason.dataset/3"}', "\xff", '{"schema": "unireason.dataset/3", "config": []}'],
 )
 def test_a_damaged_manifest_is_a_clear_error(
     damage: str, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

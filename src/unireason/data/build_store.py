@@ -15,6 +15,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from unireason.core.store import json_text, lock_folder, sha256, write_bytes
 
 from .dataset import MANIFEST, ORIGIN, rows
 from .dataset_card import CARD, write_card
-from .frames import FrameRule
+from .frames import FrameRule, rule
 from .item import CaseSource, Item, MaskRef, Skipped
 from .records import SCHEMA, SPLITS, schema
 from .select import NEAR, SHARES, check_shares
@@ -66,7 +67,7 @@ class BuildConfig:
     source: str
     root: Path | None = None
     options: Mapping[str, str] = field(default_factory=dict)
-    frame: FrameRule = field(default_factory=FrameRule)
+    frame: FrameRule = field(default_factory=partial(rule, "published"))
     seed: int = 0
     slices: int = 0
     questions: int = 3

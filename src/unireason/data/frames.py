@@ -49,6 +49,7 @@ class FrameRule:
         min_pixels: Smallest area of a picture.
         max_pixels: Largest area of a picture.
         window: Intensity window, see ``imaging.window.choose``.
+        scale: True if the prompt states how large a pixel is (the profile's ``scale``); only then may texts measure in millimetres.
     """
 
     name: str = "published"
@@ -58,6 +59,7 @@ class FrameRule:
     min_pixels: int = MIN_PIXELS
     max_pixels: int = MAX_PIXELS
     window: str = "auto"
+    scale: bool = False
 
     def __post_init__(self) -> None:
         """Check types and ranges."""
@@ -69,6 +71,7 @@ class FrameRule:
             "min_pixels": _is_number(self.min_pixels, _MOST_PIXELS),
             "max_pixels": _is_number(self.max_pixels, _MOST_PIXELS) and self.max_pixels >= self.min_pixels,
             "window": isinstance(self.window, str),
+            "scale": isinstance(self.scale, bool),
         }
         wrong = [f"{name} {getattr(self, name)!r}" for name, fits in good.items() if not fits]
         if wrong:
@@ -130,7 +133,7 @@ def rule(name: str) -> FrameRule:
         FormatError: If there is no such preset or folder, or its ``preprocessor_config.json`` cannot be used.
     """
     if name == "published":
-        return FrameRule()
+        return FrameRule(scale=load_profile("default").scale)
     folder = _folder(name)
     try:
         values = json.loads((folder / PREPROCESSOR).read_text(encoding="utf-8"))
@@ -141,7 +144,7 @@ def rule(name: str) -> FrameRule:
             f"{PREPROCESSOR} of {folder.name} cannot be used ({error})", "the file of a Qwen2.5-VL checkpoint"
         ) from error
     profile = load_profile(folder if (folder / "profile.toml").is_file() else "default")
-    return FrameRule(folder.name, profile.volume_shape, profile.image_size, factor, least, most)
+    return FrameRule(folder.name, profile.volume_shape, profile.image_size, factor, least, most, scale=profile.scale)
 
 
 def _is_number(value: object, most: int) -> bool:

@@ -26,6 +26,7 @@ from scipy import ndimage
 from unireason.core.errors import GeometryError
 from unireason.core.types import Box, Box3D
 from unireason.grounding.crop import MIN_SIDE
+from unireason.grounding.profile import scale_line
 from unireason.imaging import present as windows
 
 from .frames import FrameRule
@@ -518,6 +519,7 @@ def describe(loaded: Loaded, rule: FrameRule, *, case: str, patient: str | None 
         structures=structures,
         absent=tuple(sorted({readable(n) for n in loaded.item.annotated} - present)),
         unclear=tuple(sorted(present - set(structures))),
+        scale=scale_line(grid.spacing_mm, loaded.case.geometry.shape, grid.frame) if rule.scale else "",
         midline=midline,
     )
 

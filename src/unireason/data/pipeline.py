@@ -318,7 +318,9 @@ def question_from_json(values: dict[str, Any]) -> DataQuestion:
 def _sample(case: CaseRecord, task: Task, found: Annotation) -> SampleRecord:
     scene = case.scene
     question = replace(task.question, options=tuple(scene.said(o) for o in task.question.options))
-    record = SampleRecord(task.id, scene.case, scene.patient, case.split, scene.kind, question, found.reasoning, found.annotator)
+    record = SampleRecord(
+        task.id, scene.case, scene.patient, case.split, scene.kind, question, found.reasoning, found.annotator, scale=scene.scale
+    )
     return replace(record, **_target(question, scene)) if question.family == IMPLICIT else record
 
 

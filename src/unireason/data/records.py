@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "unireason.dataset/3"
 READABLE = (SCHEMA, "unireason.dataset/2", "unireason.dataset/1")
-"""Schema versions that can be read: 1 and 2 lack ``midline`` and tell sides by the picture's middle; 1 lacks ``stages`` and ``origin`` too,
-and knows of every case what is in it."""
+"""Schema versions that can be read: 1 and 2 lack ``scale`` and ``midline``, and tell sides by the picture's middle; 1 lacks ``stages`` and
+``origin`` too, and knows of every case what is in it."""
 SPLITS = ("train", "validation", "test")
 STAGES = ("sft", "grpo")
 
@@ -85,6 +85,7 @@ class SampleRecord:
         supercategory: Its group; "" otherwise.
         stages: Stages of training that it is meant for, of STAGES.
         origin: Data set from which the question comes, as a release tells; "" otherwise.
+        scale: The line of the prompt that tells how large pixels are, for a profile that shows it; "" if no text relies on it.
     """
 
     id: str
@@ -101,6 +102,7 @@ class SampleRecord:
     supercategory: str = ""
     stages: tuple[str, ...] = STAGES
     origin: str = ""
+    scale: str = ""
 
     @property
     def task(self) -> str:
@@ -115,7 +117,7 @@ class SampleRecord:
     @property
     def looks(self) -> tuple[Look, ...]:
         """The looks that the question needs, in the order of the reasoning; a false lead, seen to be one, is none of them."""
-        return tuple(part for part in self.reasoning if isinstance(part, Look) and part.label in self.question.needs)
+        return tuple(p for p in self.reasoning if isinstance(p, Look) and (p.label in self.question.needs or not p.seen))
 
     @property
     def response(self) -> str:
@@ -197,6 +199,7 @@ def case_schema() -> pa.Schema:
         "structures": pa.list_(structure),
         "absent": texts,
         "unclear": texts,
+        "scale": pa.string(),
         "midline": pa.struct({"found": pa.string(), "offset": pa.float64(), "canonical": pa.float64()}),
     }
     return pa.schema({**text, **rest}, metadata={"schema": SCHEMA})
@@ -226,6 +229,7 @@ def sample_schema() -> pa.Schema:
         "supercategory": pa.string(),
         "stages": texts,
         "origin": pa.string(),
+        "scale": pa.string(),
     }
     return pa.schema({**text, **rest}, metadata={"schema": SCHEMA})
 
@@ -270,6 +274,7 @@ def sample_row(record: SampleRecord) -> dict[str, Any]:
         "supercategory": record.supercategory,
         "stages": list(record.stages),
         "origin": record.origin,
+        "scale": record.scale,
     }
 
 
@@ -292,9 +297,10 @@ def sample_from_row(row: Mapping[str, Any]) -> SampleRecord:
             ),
             box=None if row["box"] is None else Box2D(*row["box"]),
             points=None if points is None else ((points[0][0], points[0][1]), (points[1][0], points[1][1])),
-            # Version 1 lacks both.
+            # Version 1 lacks the first two, version 2 the last.
             stages=_stages(row.get("stages", STAGES), row["annotator"]),
             origin=row.get("origin", ""),
+            scale=row.get("scale", ""),
         )
         agrees = (question.letter, record.response) == (row["letter"], row["response"])
     except (KeyError, TypeError, ValueError, IndexError, AssertionError) as error:
@@ -390,6 +396,7 @@ def scene_from_row(row: Mapping[str, Any]) -> Scene:
             absent=tuple(row["absent"]),
             unclear=tuple(row["unclear"]),
             described=row["structures"] is not None,
+            scale=row.get("scale", ""),
             midline=_midline(row),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -478,7 +485,7 @@ OPTIONAL = {
     "images": set[str](),
 }
 """Fields that may lack a value, by table; fields of a list of records after a dot."""
-ADDED = {"samples": {"stages", "origin"}, "cases": {"midline"}}
+ADDED = {"cases": {"midline", "scale"}, "samples": {"stages", "origin", "scale"}}
 """Columns, by table, that data sets of older versions lack; whoever reads the rows knows what they mean without."""
 
 

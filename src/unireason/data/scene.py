@@ -118,6 +118,7 @@ class Scene:
         unclear: Structures present but too small to ask about, or cut off to a sliver.
         midline: The middle of the body.
         described: False if it is not known what the case shows: there are no structures then, and nothing is called absent or unclear.
+        scale: The line by which the prompt tells how large pixels are; "" if it does not, and then no text may measure in millimetres.
     """
 
     case: str
@@ -135,6 +136,7 @@ class Scene:
     unclear: tuple[str, ...] = ()
     described: bool = True
     midline: Midline = Midline()
+    scale: str = ""
 
     @property
     def midline_model(self) -> float:

@@ -17,7 +17,7 @@ from unireason.core.types import Case, Problem, Source, Stack, Trace
 from unireason.grounding import answer as umrg
 from unireason.grounding import crop
 from unireason.grounding import trace as traces
-from unireason.grounding.profile import CropSource, Profile, letters_of
+from unireason.grounding.profile import CropSource, Profile, letters_of, scale_line
 from unireason.imaging import geometry, serialize
 from unireason.imaging.raster import content
 from unireason.metrics.answers import answer_choice, contradicts
@@ -254,7 +254,7 @@ class Reasoner:
         """
         _check_once(how)
         chosen = options_from(how)
-        requests = [replace(self._request(encoded, q, chosen, 0), regions=where) for _, encoded, q, where in asked]
+        requests = [replace(self._request(case, encoded, q, chosen, 0), regions=where) for case, encoded, q, where in asked]
         sessions = self.engine.generate(requests, chosen.sampling)
         return [
             self.trace(case, encoded, session, q, self._provenance(encoded, chosen, q.seed_of(0, chosen.sampling), {}))
@@ -353,8 +353,8 @@ class Reasoner:
         on_token: OnToken | None,
     ) -> list[list[list[Trace]]]:
         begun = time.perf_counter()
-        rows = [(encoded, q, n) for _, encoded, questions in asked for q in questions for n in range(chosen.samples)]
-        requests = [self._request(encoded, q, chosen, n) for encoded, q, n in rows]
+        rows = [(case, encoded, q, n) for case, encoded, questions in asked for q in questions for n in range(chosen.samples)]
+        requests = [self._request(case, encoded, q, chosen, n) for case, encoded, q, n in rows]
         sessions = iter(self.engine.generate(requests, chosen.sampling, on_token=on_token))
         more = {"seconds": {**seconds, "generate": round(time.perf_counter() - begun, 3)}}
 
@@ -366,9 +366,10 @@ class Reasoner:
             [[made(case, encoded, q, n) for n in range(chosen.samples)] for q in questions] for case, encoded, questions in asked
         ]
 
-    def _request(self, encoded: EncodedCase, question: Question, chosen: AskOptions, sample: int) -> Request:
+    def _request(self, case: Case, encoded: EncodedCase, question: Question, chosen: AskOptions, sample: int) -> Request:
         profile, stack = self.checkpoint.profile, encoded.stack
-        messages = profile.parts(stack.kind, question.text, question.options, n_slices=len(stack.slices))
+        scale = scale_line(case.geometry.spacing_mm, case.geometry.shape, encoded.frame) if profile.scale else ""
+        messages = profile.parts(stack.kind, question.text, question.options, n_slices=len(stack.slices), scale=scale)
         asked = chosen.max_new_tokens
         budget = Budget(
             max_looks=profile.max_rounds if chosen.max_looks is None else chosen.max_looks,

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 from unireason.core.errors import FormatError
 from unireason.core.store import json_text
-from unireason.core.types import Kind
+from unireason.core.types import Frame, Kind
 
 PROFILE_FILE = "profile.toml"
 GROUNDING_FILE = "grounding.toml"
@@ -72,6 +72,8 @@ class Profile:
         chat: "tokenizer" uses the chat template of the tokenizer, "chatml" the layout of ``render``.
         crops: What a look shows: "model" the region cut from the model frame, "native" the same region cut from full-resolution pixels,
             "none" nothing (the box stands in the text and the model goes on behind it).
+        scale: True to say, before the question, how large a pixel is, how far slices lie apart and how wide the picture is, where that is
+            known. Data sets that are built for such a profile measure in millimetres, others in pixels of the model frame.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Profile:
     max_round_tokens_3d: int = 128
     chat: Chat = "tokenizer"
     crops: CropSource = "model"
+    scale: bool = False
 
     def __post_init__(self) -> None:
         """Check every field: its type, its range, and that no text holds a token that would break the chat layout."""
@@ -105,6 +108,9 @@ class Profile:
             elif name.startswith("max_"):
                 if type(value) is not int or not (0 if name == "max_rounds" else 1) <= value <= 1_000_000:
                     raise FormatError(f"the profile's {name} is {value!r}", "a whole number from 1 (max_rounds: 0) to 1000000")
+            elif name == "scale":
+                if type(value) is not bool:
+                    raise FormatError(f"the profile's scale is {value!r}", "true or false")
             elif name in _CHOICES:
                 if value not in _CHOICES[name]:
                     raise FormatError(f"the profile's {name} is {value!r}", " or ".join(f'"{v}"' for v in _CHOICES[name]))
@@ -122,7 +128,9 @@ class Profile:
         """Hash over all fields: two profiles with one hash ask in the same words under the same limits."""
         table = asdict(self)
         if self.crops == "model":
-            del table["crops"]  # younger than recorded hashes
+            del table["crops"]  # younger than recorded hashes, as is the next
+        if not self.scale:
+            del table["scale"]
         return hashlib.sha256(json_text(table, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
     @property
@@ -134,7 +142,9 @@ class Profile:
         """Sampled tokens a round at most for an image or a volume."""
         return self.max_round_tokens_2d if kind == "image" else self.max_round_tokens_3d
 
-    def parts(self, kind: Kind, question: str, options: Sequence[str] = (), *, n_slices: int = 1) -> list[Message]:
+    def parts(
+        self, kind: Kind, question: str, options: Sequence[str] = (), *, n_slices: int = 1, scale: str = ""
+    ) -> list[Message]:
         """Lay out one question.
 
         Args:
@@ -142,6 +152,7 @@ class Profile:
             question: The question; blanks around it are dropped.
             options: Option texts in order A, B, ...; none for an open question. Line breaks in them become blanks.
             n_slices: Pictures of the case; 1 for an image.
+            scale: How large pixels are (``scale_line``); shown if the profile says so.
 
         Returns:
             A system message (unless its text is empty) and a user message: all pictures, then the question. The assistant's
@@ -161,7 +172,8 @@ class Profile:
             if kind == "volume" and self.slice_label:
                 user.append(_fill("slice_label", self.slice_label, {"index": str(index)}))
             user.append(Picture(index))
-        user.append(self._question(kind, question, options))
+        asked = self._question(kind, question, options)
+        user.append(f"{scale}\n{asked}" if self.scale and scale else asked)
         messages: list[Message] = [("user", tuple(user))]
         return [("system", (system,)), *messages] if system else messages
 
@@ -183,6 +195,23 @@ class Profile:
                 plain = list(value) if isinstance(value, tuple) else value
                 lines.append(f"{name} = {json_text(plain, ensure_ascii=False)}".replace("\x7f", "\\u007f"))
         return "\n".join(lines) + "\n"
+
+
+def scale_line(spacing_mm: Sequence[float] | None, shape: Sequence[int], frame: Frame) -> str:
+    """The line by which a prompt tells how large pixels of the model frame are.
+
+    Args:
+        spacing_mm: Voxel size of the case along x, y (and z); None gives "".
+        shape: Its shape, (Z, Y, X) or (Y, X).
+        frame: The model frame.
+    """
+    if spacing_mm is None:
+        return ""
+    field = [s * n for s, n in zip(spacing_mm, tuple(shape)[::-1], strict=True)]
+    across, down = (f"{size / n:.3g}" for size, n in zip(field, (frame.width, frame.height), strict=False))
+    apart = "" if frame.kind == "image" else f", slices lie {field[2] / frame.depth:.3g} mm apart"
+    wide = " x ".join(f"{size:.0f}" for size in field)
+    return f"Scale: a pixel measures {across} x {down} mm{apart}; the field of view is {wide} mm."
 
 
 def letters_of(options: Sequence[str]) -> str:
@@ -303,6 +332,7 @@ BUILT_IN: Mapping[str, Profile] = {
             what="medical 3D scans, given as slices in order", box="<|box_start|>[x1,y1,z1,x2,y2,z2]<|box_end|> (z counts slices)"
         ),
         closing_choice_3d="Answer with one letter out of {letters}.",
+        scale=True,
     ),
     "umrg": Profile(
         name="umrg",

@@ -321,7 +321,13 @@ def _frame(row: Mapping[str, object]) -> Frame:
 def _same(dataset: Dataset, rule: FrameRule) -> FrameRule:
     """The rule of a data set, if it makes the same sizes as another."""
     own = FrameRule.from_json(dataset.manifest.get("config", {}).get("frame"))
-    if replace(own, name=rule.name, window=rule.window) != rule:
+    if own.scale and not rule.scale:
+        raise FormatError(
+            f"the texts of the data set '{dataset.folder.name}' measure in millimetres, and the profile shows no scale",
+            "a profile with scale = true, or a data set built for one without",
+            "set scale in the profile, or build again with --frame and the folder of the checkpoint",
+        )
+    if replace(own, name=rule.name, window=rule.window, scale=rule.scale) != rule:
         raise FormatError(
             f"the data set '{dataset.folder.name}' was built for the model frame {own.to_json()}",
             f"that of the checkpoint, {rule.to_json()}",

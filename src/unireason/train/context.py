@@ -470,7 +470,7 @@ def _rule(model: Model) -> FrameRule:
     if not model.profile:
         return found
     profile = load_profile(model.profile)
-    return replace(found, volume_shape=profile.volume_shape, image_size=profile.image_size)
+    return replace(found, volume_shape=profile.volume_shape, image_size=profile.image_size, scale=profile.scale)
 
 
 def _disk(settings: Sft | Grpo, out: Path) -> DiskCache:

@@ -141,7 +141,8 @@ class _Asking:
     def measure(self, sample: SampleRecord, frame: Frame, kind: _Kind, count: Count) -> None:
         """Add the lengths of a sample to those of its kind."""
         profile = self.grounding if sample.task == "umrg" else self.profile
-        messages = profile.parts(frame.kind, sample.question.text, sample.question.options, n_slices=frame.depth)
+        question = sample.question
+        messages = profile.parts(frame.kind, question.text, question.options, n_slices=frame.depth, scale=sample.scale)
         asked = render(messages, assistant_prefix=profile.assistant_prefix).replace(_PICTURE, "")
         text, cuts = with_crops(sample.response, frame) if profile.injects else (sample.response, ())
         kind.text.append(count(asked))

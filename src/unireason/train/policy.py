@@ -147,7 +147,7 @@ class Encoder:
     def prompt(self, sample: SampleRecord, frame: Frame) -> tuple[int, ...]:
         """Prompt ids of a sample, pads expanded."""
         profile, question = self.profile(sample), sample.question
-        messages = profile.parts(frame.kind, question.text, question.options, n_slices=frame.depth)
+        messages = profile.parts(frame.kind, question.text, question.options, n_slices=frame.depth, scale=sample.scale)
         asking = replace(self.checkpoint, profile=profile)
         return prompt_ids(asking, messages, [self._grid(frame.height, frame.width)] * frame.depth)
 

@@ -6,6 +6,7 @@ that writes questions. Where the source is at hand the facts come from its masks
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from dataclasses import replace
 from unireason.core.types import Box, Box2D, Box3D
 from unireason.data import names
 from unireason.data.records import CaseRecord, SampleRecord
-from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion
+from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Scene
 from unireason.grounding import grammar
 from unireason.metrics.boxes import box_iou
 
@@ -258,16 +259,24 @@ def _extreme(question: DataQuestion, facts: Facts) -> Verdicts:
     return _best(sizes, max(sizes) if question.ask == "largest" else min(sizes))
 
 
+def _model_pixel(scene: Scene) -> float:
+    """Area or volume of one pixel or voxel of the model frame, in the scene's unit."""
+    frame = (scene.frame.width, scene.frame.height, scene.frame.depth)
+    sides = [n * s / m for n, s, m in zip(scene.shape[::-1], scene.spacing_mm or (1.0,) * 3, frame, strict=False)]
+    return math.prod(sides)
+
+
 def _how_large(question: DataQuestion, facts: Facts) -> Verdicts:
     name = _lesion(question, facts) if question.ask == "lesion_extent" else _there(_argument(question), facts)
     size, unit = facts.measure(name), facts.scene.unit
-    fitting = {"mm2": ("mm2", "cm2"), "mm3": ("mm3", "ml")}.get(unit, ())
+    scales = {word: _UNITS[word] for word in {"mm2": ("mm2", "cm2"), "mm3": ("mm3", "ml")}.get(unit, ())}
+    scales["pixels" if facts.scene.kind == "image" else "voxels"] = _model_pixel(facts.scene)
     verdicts: Verdicts = []
     for option in question.options:
         match = _RANGE.fullmatch(option)
-        if not match or match[3] not in fitting:
+        if not match or match[3] not in scales:
             raise CannotTellError(f"'{option}' is no range of sizes in {unit}")
-        scale = _UNITS[match[3]]
+        scale = scales[match[3]]
         verdicts.append(float(match[1]) * scale <= size < float(match[2]) * scale)
     return verdicts
 

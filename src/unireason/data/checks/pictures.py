@@ -26,7 +26,7 @@ from unireason.metrics.boxes import box_iou
 from .facts import LUMA, CheckFindings, MaskFacts
 
 CHECK = "boxes"
-MOST_LOOKS = 3
+MOST_LOOKS = 6
 """Looks of a question with options, as annotators promise."""
 LEAST_IOU = 0.75
 """Least overlap of a published box with the tight box of its mask: one drawn with some margin has it, one on another scale has not."""

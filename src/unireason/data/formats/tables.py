@@ -237,7 +237,7 @@ def pose(sample: SampleRecord, frame: Frame, profile: Profile | None = None) -> 
     if any(IMAGE in text for text in texts):
         raise FormatError(f"sample {sample.id} holds the text {IMAGE}", "a text without the placeholder of pictures")
     prompt, shown = [], []
-    for role, parts in profile.parts(frame.kind, question.text, question.options, n_slices=frame.depth):
+    for role, parts in profile.parts(frame.kind, question.text, question.options, n_slices=frame.depth, scale=sample.scale):
         shown += [(part.index, None) for part in parts if isinstance(part, Picture)]
         prompt.append((role, "".join(IMAGE if isinstance(part, Picture) else part for part in parts)))
     response, cuts = with_crops(sample.response, frame) if profile.injects else (sample.response, ())

@@ -15,9 +15,11 @@ from typing import TypeVar
 import numpy as np
 
 from unireason.data import names
+from unireason.data.rationale import seen
 from unireason.data.scene import DIRECTIONS, GATES, HALVES, Scene, Structure, held
 
 T = TypeVar("T")
+Ends = list[float]
 
 
 class Dice:
@@ -85,13 +87,15 @@ class Places:
         axes: Pairs of axes that span parts.
         boxes: Box of every structure in the model frame, as whole numbers.
         centres: Centre of every structure.
-        places: The same, along x from the midline where there is one.
-        signs: Side by axis for every structure, along x of the midline, else of the picture's middle: -1, 1, or 0 within the margin and
-            along x where no side may be told.
+        middles: Middle of every structure's box in the model frame, as whole numbers.
+        places: The same as the centres, along x from the midline where there is one.
+        signs: Side by axis for every structure, along x of the midline, else of the picture's middle: -1, 1, or 0 within the margin, where
+            centre and box differ, and along x where no side may be told.
         peers: Scenes of other patients; None if there are none to compare with.
     """
 
     __slots__ = (
+        "_ends",
         "_others",
         "_related",
         "all",
@@ -99,6 +103,7 @@ class Places:
         "boxed",
         "boxes",
         "centres",
+        "middles",
         "peers",
         "placed",
         "places",
@@ -114,7 +119,6 @@ class Places:
         self.all = [n for n in scene.structures if "union" not in n]
         self.boxed = [n for n in self.all if compact(scene.structures[n])]
         self.placed = [n for n in self.boxed if not tells_position(n)]
-        sides = scene.side_words
         self.words = DIRECTIONS[scene.terms][: len(scene.extent)]
         if GATES.get(scene.modality) == "none":
             self.words = (("", ""), *self.words[1:])
@@ -123,11 +127,11 @@ class Places:
         self.centres = {n: scene.structures[n].centre for n in self.all}
         middle = scene.midline.offset  # 0 where that is the middle of the picture
         self.places = {n: (c[0] - middle, *c[1:]) for n, c in self.centres.items()}
-        self.signs = {n: tuple(map(_sign, c, scene.extent)) for n, c in self.places.items()}
-        if sides is None:
-            self.signs = {n: (0, *signs[1:]) for n, signs in self.signs.items()}
+        self.middles = {n: seen.middle(box) for n, box in self.boxes.items()}
+        self.signs = {n: _signs(c, self.middles[n], scene) for n, c in self.places.items()}
         self._related: dict[tuple[str, str], bool] = {}
         self._others: dict[tuple[str, ...], list[Places]] = {}
+        self._ends: dict[str, tuple[Ends, Ends, Ends]] = {}
 
     @property
     def alone(self) -> bool:
@@ -150,18 +154,41 @@ class Places:
         """From the centre of b to that of a."""
         return tuple(p - q for p, q in zip(self.centres[a], self.centres[b], strict=True))
 
+    def ends(self, name: str) -> tuple[Ends, Ends, Ends]:
+        """Lower corner, upper corner and middle of a box, in the unit of the scene's extent."""
+        known = self._ends.get(name)
+        if known is None:
+            known = self._ends[name] = ends_of(self.scene, name)
+        return known
+
     def distance(self, a: str, b: str) -> float:
         """Between two centres."""
         return math.hypot(*self.offset(a, b))
 
     def direction(self, a: str, b: str) -> str:
-        """Direction of a seen from b; "" if no axis dominates, or one without a word does."""
+        """Direction of a seen from b; "" if no axis dominates, one without a word does, or the boxes do not tell it as well."""
+        found = self.towards(a, b)
+        if not found:
+            return ""
+        axis = next(i for i, both in enumerate(self.words) if found in both)
+        return found if self._shows(a, b, axis, self.centres[a][axis] - self.centres[b][axis]) else ""
+
+    def towards(self, a: str, b: str) -> str:
+        """The same by the masks alone."""
         offset = self.offset(a, b)
         sizes = [abs(d) for d in offset]
         axis = sizes.index(max(sizes))
         others = [s for i, s in enumerate(sizes) if i != axis]
         far = sizes[axis] >= MARGIN * self.scene.extent[axis] and sizes[axis] >= DOMINANCE * max(others)
         return self.words[axis][offset[axis] > 0] if far and axis < len(self.words) else ""
+
+    def _shows(self, a: str, b: str, axis: int, way: float) -> bool:
+        """True if the boxes tell the same direction: the same side along the axis, and no further along another."""
+        first, second = (self.scene.structures[n] for n in (a, b))
+        if (self.middles[a][axis] - self.middles[b][axis]) * way <= 0:
+            return False
+        shift = [abs(s) for s in seen.offset(first, second, self.scene)]
+        return not seen.unit_of_distance(self.scene) or all(shift[axis] > s for i, s in enumerate(shift) if i != axis)
 
     def part(self, name: str, axes: str) -> str:
         """The part of the picture in which a structure lies; "" if it is too near to a border between parts."""
@@ -184,8 +211,20 @@ class Places:
         return known
 
 
-def _sign(centre: float, extent: float) -> int:
-    return 0 if abs(centre) < MARGIN * extent else 1 if centre > 0 else -1
+def _signs(place: tuple[float, ...], middle: tuple[int, ...], scene: Scene) -> tuple[int, ...]:
+    found = []
+    for axis, (c, e, m, half) in enumerate(zip(place, scene.extent, middle, seen.centre_of(scene), strict=True)):
+        sign = 0 if abs(c) < MARGIN * e or (axis == 0 and not scene.side_words) else 1 if c > 0 else -1
+        found.append(sign if sign * (m - half) > 0 else 0)
+    return tuple(found)
+
+
+def ends_of(scene: Scene, name: str) -> tuple[Ends, Ends, Ends]:
+    """Lower corner, upper corner and middle of a structure's box, in the unit of the scene's extent."""
+    box, half = scene.structures[name].box_canonical, len(scene.extent)
+    unit = [e / n for e, n in zip(scene.extent, scene.shape[::-1], strict=True)]
+    low, high = ([box[end * half + i] * unit[i] for i in range(half)] for end in (0, 1))
+    return low, high, [(a + b) / 2 for a, b in zip(low, high, strict=True)]
 
 
 def part_text(terms: str, pair: tuple[tuple[int, int], ...]) -> str:

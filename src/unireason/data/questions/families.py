@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
 
 from unireason.data import names
-from unireason.data.rationale.wording import amount, the, unit_of, wordings
+from unireason.data.rationale import seen
+from unireason.data.rationale.wording import instance, the, wordings
 from unireason.data.scene import DataQuestion, Scene, Structure
 from unireason.grounding.grammar import number_text
 
-from . import places
-from .distractors import Dice, Peers, Places, evened, group_of, is_lesion, kin, tally, words_of
+from . import places as about_places
+from .distractors import Dice, Peers, Places, compact, evened, group_of, is_lesion, kin, tally, words_of
+from .expected import expected_place
 from .places import exchanged, part_choices
 from .wording import Choice, few, rivals, write
 
-_THERE, _MISSING = "it is there", "it is not there"
+_THERE = "it is there"
 
 
 def present(places: Places, dice: Dice) -> Iterator[DataQuestion]:
@@ -30,7 +32,9 @@ def present(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         for names_left in turns:
             if i < len(names_left) and there:
                 name, yes = names_left[i], names_left is there
-                fact, needs = (_THERE, [name]) if yes else (_MISSING, helpful(places, dice, name))
+                gone = None if yes else absence_of(places, name)
+                fact = gone.fact if gone else _THERE
+                needs = [n for n in gone.instead if n in places.boxes] or helpful(places, dice, name) if gone else [name]
                 right, wrong = ("yes", "no") if yes else ("no", "yes")
                 x = the(name)
                 if is_lesion(name):  # an article that does not take for granted that it is there
@@ -40,9 +44,9 @@ def present(places: Places, dice: Dice) -> Iterator[DataQuestion]:
 
 def certainly_absent(places: Places) -> list[str]:
     """Absent structures that nothing there could be taken for: neither they by another name, nor a kind or a part of them."""
-    seen = [*places.scene.structures, *places.scene.unclear]
-    taken = [words_of(n) for n in seen]
-    plain = {n for n in seen if not names.side_of(n)}
+    shown = [*places.scene.structures, *places.scene.unclear]
+    taken = [words_of(n) for n in shown]
+    plain = {n for n in shown if not names.side_of(n)}
     found = []
     for name in places.scene.absent:
         words = words_of(name)
@@ -50,10 +54,21 @@ def certainly_absent(places: Places) -> list[str]:
             "union" not in name
             and names.base(name) not in plain
             and not any(words <= other for other in taken)
-            and not any(names.related(n, name) for n in seen)
+            and not any(names.related(n, name) for n in shown)
         ):
             found.append(name)
     return found
+
+
+@lru_cache(maxsize=256)
+def absence_of(places: Places, name: str) -> seen.Absence:
+    """Where an absent structure would lie, and what lies there."""
+    found = expected_place(places.scene, name, places.peers)
+    if found.box is not None and seen.clear(found.box.coords):
+        return seen.Absence(tuple(map(int, found.box.coords)), found.instead)
+    if found.shown == "no":
+        return seen.Absence(outside="level" if found.by == "level" or found.beyond else "place")
+    return seen.Absence()
 
 
 def helpful(places: Places, dice: Dice, name: str) -> list[str]:
@@ -74,7 +89,7 @@ def which_present(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     for name in dice.shuffled(places.all):
         wrong = evened(places, dice, name, _alike(dice, missing, name), partial(_only_elsewhere, places, True))
         if len(wrong) == 3:
-            rest = [(n, _MISSING) for n in wrong]
+            rest = [(n, absence_of(places, n).fact) for n in wrong]
             yield write(places, dice, "which_present", (), (name, _THERE), rest, (name,))
 
 
@@ -85,7 +100,9 @@ def which_absent(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     for name in dice.shuffled(certainly_absent(places)):
         there = evened(places, dice, name, _alike(dice, places.all, name), partial(_only_elsewhere, places, False))
         if len(there) == 3:
-            yield write(places, dice, "which_absent", (), (name, _MISSING), [(n, _THERE) for n in there], there)
+            yield write(
+                places, dice, "which_absent", (), (name, absence_of(places, name).fact), [(n, _THERE) for n in there], there
+            )
 
 
 def _only_elsewhere(places: Places, there: bool, options: Sequence[str]) -> dict[str, float]:
@@ -110,7 +127,6 @@ LEAST_RATIO, MOST_RATIO = 1.25, 4.0
 FACTORS = (1.35, 1.5, 1.75, 2.0)
 INNER = (0.2, 0.8)
 """Where in its range a size may lie, on a logarithmic scale."""
-_SCALES = {"mm3": ("ml", 1000.0), "mm2": ("cm2", 100.0)}
 EDGE = 1.05
 """A size is so many times away from both ends of its range."""
 
@@ -144,8 +160,10 @@ def _ordered(places: Places, dice: Dice, *, ask: str) -> Iterator[DataQuestion]:
         wrong = [next_one, *(dice.shuffled(beyond[:4])[:2] if four else [])]
         wrong = evened(places, dice, right, wrong, partial(_extreme_elsewhere, places, ask))
         if wrong:
-            unit, needs = unit_of(scene.kind, scene.unit), [right, *wrong]
-            facts = [(n, f"it measures {amount(scene.structures[n].measure, unit)}") for n in needs]
+            needs = [right, *wrong]
+            measured = [seen.size(scene.structures[n], scene) for n in needs]
+            unit, scale = seen.one_unit(measured, scene)
+            facts = [(n, f"it measures {seen.number(m / scale)} {unit}") for n, m in zip(needs, measured, strict=True)]
             yield write(places, dice, ask, (), facts[0], facts[1:], needs, size=quantity(places))
 
 
@@ -177,7 +195,7 @@ def smallest(places: Places, dice: Dice) -> Iterator[DataQuestion]:
 
 
 def how_large(places: Places, dice: Dice) -> Iterator[DataQuestion]:
-    """In which of four ranges the size of a structure lies; only where millimetres are known."""
+    """In which of four ranges the size of a structure lies."""
     for name in dice.shuffled(places.all):
         choices = sizes(places, name, dice)
         if choices:
@@ -188,22 +206,23 @@ def sizes(places: Places, name: str, dice: Dice) -> tuple[Choice, list[Choice]] 
     """Ranges of size, one of them right; the others hold the structure's sizes in other patients, or lie beside it without peers."""
     structure = places.scene.structures[name]
     if places.peers is None:
-        return range_choices(structure, places.scene.unit, dice)
-    if places.scene.unit == "pixels" or structure.borders:
+        return range_choices(structure, places.scene, dice)
+    if structure.borders:
         return None
+    size = seen.size(structure, places.scene)
     factor = dice.pick(FACTORS)
     (low, high), *wrong = exchanged(
         places,
         name,
-        lambda peer: _range_around(peer.scene.structures[name].measure, factor, dice),
+        lambda peer: _range_around(seen.size(peer.scene.structures[name], peer.scene), factor, dice),
         lambda a, b: a[1] <= b[0] or b[1] <= a[0],
     )
-    if not wrong or not low * EDGE <= structure.measure <= high / EDGE:
+    if not wrong or not low * EDGE <= size <= high / EDGE:
         return None
-    measured = f"it measures {amount(structure.measure, places.scene.unit)}"
+    unit, scale = seen.one_unit([r[0] for r in ((low, high), *wrong)], places.scene, 2.0)
+    measured = f"it measures {seen.number(size / scale, 3)} {unit}"
     facts = [f"{measured}, which is {'more' if r[1] <= low else 'less'}" for r in wrong]
-    large = max(r[1] for r in ((low, high), *wrong)) >= 5 * _SCALES[places.scene.unit][1]
-    texts = [_range_text(r, places.scene.unit, large=large) for r in ((low, high), *wrong)]
+    texts = [f"{_end(r[0] / scale)} to {_end(r[1] / scale)} {unit}" for r in ((low, high), *wrong)]
     return (texts[0], measured), list(zip(texts[1:], facts, strict=True))
 
 
@@ -214,27 +233,24 @@ def _range_around(measure: float, factor: float, dice: Dice) -> tuple[float, flo
     return low, high
 
 
-def _range_text(ends: tuple[float, float], unit: str, *, large: bool) -> str:
-    """A range in the large or the small unit."""
-    name, scale = _SCALES[unit] if large else (unit, 1.0)
-    low, high = (number_text(float(f"{end / scale:.2g}")) for end in ends)
-    return f"{low} to {high} {name}"
+def _end(value: float) -> str:
+    """One end of a range."""
+    return number_text(float(f"{value:.2g}"))
 
 
-def range_choices(structure: Structure, unit: str, dice: Dice) -> tuple[Choice, list[Choice]] | None:
+def range_choices(structure: Structure, scene: Scene, dice: Dice) -> tuple[Choice, list[Choice]] | None:
     """Four ranges of size, each beginning where the one before ends, the true one at a random rank."""
-    if unit == "pixels" or structure.borders:
+    if structure.borders:
         return None
-    large, scale = _SCALES[unit]
-    size, shown = structure.measure, unit
-    if size >= 5 * scale:
-        size, shown = size / scale, large
+    size = seen.size(structure, scene)
     factor, rank, inside = dice.pick(FACTORS), dice.below(4), dice.uniform(*INNER)
+    unit, scale = seen.one_unit([size * factor ** (-rank - inside)], scene, 2.0)
+    size /= scale
     edges = [float(f"{size * factor ** (i - rank - inside):.2g}") for i in range(5)]
     if not edges[rank] * EDGE <= size <= edges[rank + 1] / EDGE:
         return None
-    ranges = [f"{number_text(low)} to {number_text(high)} {shown}" for low, high in pairwise(edges)]
-    measured = f"it measures {amount(structure.measure, unit)}"
+    ranges = [f"{number_text(low)} to {number_text(high)} {unit}" for low, high in pairwise(edges)]
+    measured = f"it measures {seen.number(size, 3)} {unit}"
     wrong = [(r, f"{measured}, which is {'more' if i < rank else 'less'}") for i, r in enumerate(ranges) if i != rank]
     return (ranges[rank], measured), wrong
 
@@ -254,7 +270,7 @@ def _lesions(places: Places, dice: Dice) -> list[str]:
 def host(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     """Which organ holds a lesion: the one whose box goes all round the lesion's; never told by a shared word."""
     for lesion in _lesions(places, dice):
-        right = _host(places, lesion)
+        right = _host(places, lesion) if compact(places.scene.structures[lesion]) else ""
         if not right:
             continue
         pool = [
@@ -264,7 +280,7 @@ def host(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             and not is_lesion(n)
             and not kin(n, right)
             and words_of(n).isdisjoint(words_of(lesion))
-            and not _holds(places.scene.structures[n], places.scene.structures[lesion])
+            and _apart(places, n, lesion)
             and (places.alone or any(_host(peer, lesion) == n for peer in places.others(lesion)))
         ]
         neighbours = places.scene.structures[lesion].neighbours
@@ -278,7 +294,7 @@ def host(places: Places, dice: Dice) -> Iterator[DataQuestion]:
                 (lesion,),
                 (right, "it lies all round the lesion"),
                 facts,
-                (lesion, right),
+                (lesion, right, *wrong),
                 x=the(lesion),
             )
 
@@ -293,6 +309,14 @@ def _host(places: Places, lesion: str) -> str:
     half = len(inner) // 2
     around = all(outer[i] < inner[i] and inner[half + i] < outer[half + i] for i in range(half))
     return organs[0].name if around else ""
+
+
+def _apart(places: Places, organ: str, lesion: str) -> bool:
+    """True if the middle of the lesion's box certainly lies outside the organ's, also as boxes of the model frame tell."""
+    mine, box = places.scene.structures[lesion], places.scene.structures[organ].box_model.coords
+    middle = seen.middle_of(mine)
+    seen_inside = all(box[i] <= m < box[len(middle) + i] for i, m in enumerate(middle))
+    return not seen_inside and not _holds(places.scene.structures[organ], mine)
 
 
 def _holds(organ: Structure, lesion: Structure) -> bool:
@@ -331,7 +355,9 @@ def count(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             wrong = few(dice, [(str(n), fact) for n in counts])
         if not wrong:
             continue
-        yield write(places, dice, "count", (lesion,), (str(parts), fact), wrong, (lesion,), x=the(lesion))
+        yield write(
+            places, dice, "count", (lesion,), (str(parts), fact), wrong, (lesion,), x=the(lesion), many=instance(lesion)[1]
+        )
 
 
 def lesion_side(places: Places, dice: Dice) -> Iterator[DataQuestion]:
@@ -341,7 +367,7 @@ def lesion_side(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         if sign and (places.alone or any(peer.signs[lesion][0] == -sign for peer in places.others(lesion))):
             both = places.words[0]
             right, wrong = both[sign > 0], both[sign < 0]
-            fact = f"the centre lies {right} of the middle"
+            fact = about_places.middles(places, lesion, "x")
             yield write(places, dice, "lesion_side", (lesion,), (right, fact), [(wrong, fact)], (lesion,), x=the(lesion))
 
 
@@ -373,11 +399,11 @@ def lesion_extent(places: Places, dice: Dice) -> Iterator[DataQuestion]:
 Ask = Callable[[Places, Dice], Iterator[DataQuestion]]
 
 ASKS: dict[str, tuple[Ask, ...]] = {
-    "structure_localisation": (places.quadrant, places.box, places.slices),
-    "spatial_localisation": (places.which_in_quadrant, places.which_at_box),
+    "structure_localisation": (about_places.quadrant, about_places.box, about_places.slices),
+    "spatial_localisation": (about_places.which_in_quadrant, about_places.which_at_box),
     "existence_verification": (present, which_present, which_absent),
     "size_comparison": (largest, smallest, how_large),
-    "spatial_relation": (places.direction, places.nearest, places.which_direction),
+    "spatial_relation": (about_places.direction, about_places.nearest, about_places.which_direction),
     "lesion_analysis": (host, brightness, count, lesion_side, lesion_quadrant, lesion_extent),
 }
 """Kinds of question by family, in the order of ``question.FAMILIES``."""

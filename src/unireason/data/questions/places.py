@@ -9,13 +9,14 @@ from math import ceil, log
 from typing import TypeVar
 
 from unireason.data import names
-from unireason.data.rationale.wording import counted, length, listed, the, unit_of
+from unireason.data.rationale import seen
+from unireason.data.rationale.wording import counted, listed, the
 from unireason.data.records import box_of
 from unireason.data.scene import TOWARDS, DataQuestion
 from unireason.grounding import grammar
 from unireason.metrics.boxes import box_iou
 
-from .distractors import MARGIN, Dice, Places, alike, evened, is_lesion, kin, one_side, part_text, parts, tally
+from .distractors import MARGIN, Dice, Places, alike, evened, is_lesion, kin, one_side, parts, tally
 from .wording import Choice, few, rivals, write
 
 LEAST_STEP = 0.6
@@ -42,13 +43,20 @@ def part_choices(places: Places, name: str, axes: str) -> tuple[Choice, list[Cho
     right = places.part(name, axes)
     if not right:
         return None
-    fact = f"the centre lies in the {right} part"
+    fact = middles(places, name, axes)
     wrong = [
-        (part, f"{fact}, not in the {part} one")
+        (part, fact)
         for part, _ in parts(places.scene.terms, axes)
         if part != right and (places.alone or any(peer.part(name, axes) == part for peer in places.others(name)))
     ]
     return (right, fact), wrong
+
+
+def middles(places: Places, name: str, axes: str) -> str:
+    """Where a structure lies and where the middle of the picture: the fact that decides in which part it lies."""
+    scene, along = places.scene, ["xyz".index(a) for a in axes]
+    here = seen.where(seen.middle_of(scene.structures[name]), along)
+    return f"its middle is at {here}, compared with {seen.reference(scene, along)}"
 
 
 def quadrant(places: Places, dice: Dice) -> Iterator[DataQuestion]:
@@ -247,6 +255,8 @@ def _range_text(first: int, length: int) -> str:
 # --- spatial_relation: how structures lie to each other.
 
 LEAST_RATIO = 1.25
+SEEN_RATIO = 1.12
+"""And from middle to middle of the boxes, so that the rounded distances tell it as well."""
 MOST_STARTS = 16
 """So many structures at most are related to all others, so that scenes of a hundred take no longer."""
 
@@ -267,36 +277,39 @@ def direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
                 del left[d]
             axis = axis_of[d]
             opposite = next(w for w in places.words[axis] if w != d)
-            others = [w for w, i in axis_of.items() if i != axis]
-            seen = [
+            # Without a scale pixels and slices cannot be held against each other: only the opposite is offered then.
+            others = [w for w, i in axis_of.items() if i != axis] if seen.unit_of_distance(places.scene) else []
+            known = [
                 w
                 for w in (opposite, *dice.shuffled(others))
-                if (places.alone or any(peer.direction(a, b) == w for peer in places.others(a, b)))
+                if (places.alone or any(peer.towards(a, b) == w for peer in places.others(a, b)))
             ]
-            if seen:
-                chosen = seen[:3] if len(seen) >= 3 and dice.below(2) else seen[:1]
-                offset = places.offset(a, b)
-                facts = [(w, f"the centre lies {_way(places, axis_of[w], offset[axis_of[w]])}") for w in (d, *chosen)]
+            if known:
+                chosen = known[:3] if len(known) >= 3 and dice.below(2) else known[:1]
+                facts = [(w, f"it lies {_way(places, axis_of[w], a, b)}") for w in (d, *chosen)]
                 yield write(places, dice, "direction", (a, b), facts[0], facts[1:], (a, b), x=the(a), y=the(b))
 
 
-def _way(places: Places, axis: int, offset: float) -> str:
-    """A distance along an axis with its direction: "23 mm to the left"."""
-    towards = TOWARDS[places.scene.terms][axis][offset > 0]
-    return f"{length(offset, unit_of(places.scene.kind, places.scene.unit))} {towards}"
+def _way(places: Places, axis: int, a: str, b: str) -> str:
+    """How far one structure lies from another along an axis, with the direction: "23 mm to the left"."""
+    scene = places.scene
+    offset = seen.offset(scene.structures[a], scene.structures[b], scene)[axis]
+    said = f"{abs(offset)} mm" if scene.scale else counted(abs(offset), _step(axis))
+    return f"{said} {TOWARDS[scene.terms][axis][offset > 0]}"
 
 
 def nearest(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     """Which structure is nearest to a given one, from centre to centre."""
-    unit = unit_of(places.scene.kind, places.scene.unit)
-    for x in dice.shuffled(places.placed):
+    unit, structures = seen.unit_of_distance(places.scene), places.scene.structures
+    for x in dice.shuffled(places.placed) if unit else ():
         ways = {n: places.distance(n, x) for n in places.placed if n != x and not places.related(n, x)}
         for right in dice.shuffled(sorted(ways))[:3]:
-            side = names.side_of(right)
+            side, least = names.side_of(right), seen.distance(structures[right], structures[x], places.scene)
             pool = [
                 n
                 for n, way in ways.items()
                 if way >= LEAST_RATIO * ways[right]
+                and seen.distance(structures[n], structures[x], places.scene) >= SEEN_RATIO * least
                 and names.side_of(n) == side
                 and not kin(n, right)
                 and (places.alone or any(peer.distance(n, x) < peer.distance(right, x) for peer in places.others(n, right, x)))
@@ -304,8 +317,9 @@ def nearest(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             wrong = rivals(dice, sorted(pool, key=ways.__getitem__))
             wrong = evened(places, dice, right, wrong, partial(_nearest_elsewhere, places, x)) if wrong else []
             if wrong:
-                facts = [(n, f"its centre is {length(ways[n], unit)} away from that of {the(x)}") for n in (right, *wrong)]
-                needs = [x, right, wrong[0]]
+                here = {n: seen.distance(structures[n], structures[x], places.scene) for n in (right, *wrong)}
+                facts = [(n, f"its middle is {seen.number(here[n])} {unit} away from that of {the(x)}") for n in here]
+                needs = [x, right, *wrong]
                 yield write(places, dice, "nearest", (x,), facts[0], facts[1:], needs, x=the(x))
 
 
@@ -319,8 +333,9 @@ def which_direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             n: places.centres[n][axis] - places.centres[x][axis] for n in places.placed if n != x and not places.related(n, x)
         }
         margin = MARGIN * places.scene.extent[axis]
-        ahead = [n for n, way in ways.items() if (way if up else -way) >= margin]
-        behind = [n for n, way in ways.items() if (way if up else -way) <= -margin]
+        shown = {n: (places.middles[n][axis] - places.middles[x][axis]) * (1 if up else -1) for n in ways}
+        ahead = [n for n, way in ways.items() if (way if up else -way) >= margin and shown[n] > 0]
+        behind = [n for n, way in ways.items() if (way if up else -way) <= -margin and shown[n] < 0]
         if not ahead:
             continue
         right = dice.pick(ahead)
@@ -333,8 +348,8 @@ def which_direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         wrong = rivals(dice, sorted(fits, key=lambda n: abs(ways[n])))
         wrong = evened(places, dice, right, wrong, partial(_beyond_elsewhere, places, x, axis, up)) if wrong else []
         if wrong:
-            facts = [(n, f"its centre lies {_way(places, axis, ways[n])}, seen from {the(x)}") for n in (right, *wrong)]
-            needs = [x, right, *wrong[: dice.below(2)]]
+            facts = [(n, f"it lies {_way(places, axis, n, x)}, seen from {the(x)}") for n in (right, *wrong)]
+            needs = [x, right, *wrong]
             yield write(
                 places,
                 dice,
@@ -396,15 +411,15 @@ def which_in_quadrant(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         wrong = rivals(dice, sorted(pool, key=partial(_told_apart, places, axes, right)))
         wrong = evened(places, dice, right, wrong, partial(_in_part_elsewhere, places, axes, part)) if wrong else []
         if wrong:
-            rest = [(n, _elsewhere(places, n, axes, right)) for n in wrong]
-            needs = [right, *wrong[: dice.below(3)]]
+            facts = [(n, middles(places, n, axes)) for n in (right, *wrong)]
+            needs = [right, *wrong]
             yield write(
                 places,
                 dice,
                 "which_in_quadrant",
                 (part,),
-                (right, f"it lies in the {part} part"),
-                rest,
+                facts[0],
+                facts[1:],
                 needs,
                 part=part,
             )
@@ -416,15 +431,6 @@ def _told_apart(places: Places, axes: str, right: str, other: str) -> tuple[int,
     return sum(mine[i] == -theirs[i] for i in map("xyz".index, axes) if i), places.distance(other, right)
 
 
-def _elsewhere(places: Places, name: str, axes: str, right: str) -> str:
-    """The side on which a wrong structure lies: the fact against it."""
-    whole = places.part(name, axes)
-    if whole:
-        return f"it lies in the {whole} part"
-    axis = next(i for i in map("xyz".index, axes) if places.signs[name][i] == -places.signs[right][i])
-    return f"it lies in the {part_text(places.scene.terms, ((axis, places.signs[name][axis]),))} half"
-
-
 def which_at_box(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     """Which structure a box encloses; the others lie near, have nearly its size, and the same side in the name."""
     structures = places.scene.structures
@@ -433,7 +439,7 @@ def which_at_box(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         side = names.side_of(right)
         pool = [
             n
-            for n in places.all
+            for n in places.boxed
             if n != right
             and names.side_of(n) == side
             and not kin(n, right)
@@ -449,7 +455,7 @@ def which_at_box(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             written = grammar.write(box)
             plain = written.removeprefix(grammar.BOX_START).removesuffix(grammar.BOX_END)
             rest = [(n, "its outline lies elsewhere") for n in wrong]
-            needs = [right, *wrong[: dice.below(3)]]
+            needs = [right, *wrong]
             yield write(
                 places,
                 dice,

@@ -19,8 +19,8 @@ _FAMILY_OF = {ask: family for family in FAMILIES for ask in wordings(family)["qu
 Choice = tuple[str, str]
 """An option and its fact."""
 
-MOST_NEEDS = 3
-"""Structures that an answer may need."""
+MOST_NEEDS = 5
+"""Structures that an answer may need: a landmark and four options."""
 _AGREEING = {"is": "are", "does": "do", "has": "have", "it": "them"}
 
 

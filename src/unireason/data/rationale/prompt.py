@@ -17,9 +17,10 @@ from unireason.core.types import Box2D, Box3D
 from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Scene, Structure
 from unireason.grounding.grammar import THINK_END, write
 
+from . import seen
 from .template import Task, notable, offsets
 from .verify import Fault, Rules
-from .wording import amount, wordings
+from .wording import wordings
 
 MAX_STRUCTURES = 24
 _MAX_QUOTED = 6000
@@ -91,7 +92,7 @@ def _structure(structure: Structure, scene: Scene) -> str:
     """One line about one structure."""
     axes = notable(structure.centre, scene)
     place = f"centre {offsets(structure.centre, axes, scene)} from the middle" if axes else "centre in the middle"
-    parts = [amount(structure.measure, scene.unit), place]
+    parts = [seen.said_size(structure, scene), place]
     if scene.kind == "volume":
         parts.append(f"slices {structure.slices[0]} to {structure.slices[1] - 1}")
     parts.append(f"{abs(structure.contrast):.0f} grey levels {'brighter' if structure.contrast > 0 else 'darker'} than around it")

@@ -1,28 +1,42 @@
-"""Grounded reasoning by template: offline, deterministic, varied.
+"""Grounded reasoning by template: offline, deterministic, varied; evidence first.
 
-The text looks at the structures that the answer needs, says what is seen there, compares and concludes. Its last words are the right
-option's text with the letter directly behind, so that even a small model can bind the two. Everything said is read off the scene.
+A text looks at every structure on offer in the order of the options, says of each what the picture shows, sets the findings against each
+other in one form of words ("74 is more than 56, so ..."), and only then names the answer. Its last words are the right option's text
+with the letter directly behind, so that even a small model can bind the two. Everything said is read off the scene, in numbers that the
+reader can check (``seen``): places are those of boxes, and millimetres are spoken of only where the prompt states a scale.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, TypeVar
 
 from unireason.core.types import Look
-from unireason.data.scene import DIRECTIONS, HALVES, IMPLICIT, LETTERS, TOWARDS, DataQuestion, Scene, Structure
+from unireason.data.records import box_of
+from unireason.data.scene import DIRECTIONS, HALVES, IMPLICIT, LETTERS, TOWARDS, DataQuestion, Part, Scene, Structure, is_lesion
 
-from .wording import OPENINGS, SAY, Said, amount, claim, counted, is_plural, length, listed, rounded, the, unit_of, wordings
+from . import seen
+from .wording import OPENINGS, Said, claim, counted, instance, instances, is_plural, listed, number_word, the, wordings
 
 NEAR_MIDDLE = 0.02  # of the picture: a smaller offset is not worth a word
 FLAT, CLEAR = 8.0, 40.0  # contrast in grey levels of 0-255: below the one it is none, above the other it is clear
 
-_FINDINGS: dict[str, tuple[str, ...]] = wordings("reasoning")["findings"]
+_TEXTS = wordings("reasoning")
+_LEAD: dict[str, tuple[str, ...]] = _TEXTS["lead"]
+_FINDING: dict[str, tuple[str, ...]] = _TEXTS["finding"]
+_RELATION: dict[str, tuple[str, ...]] = _TEXTS["relation"]
+_THEN: dict[str, tuple[str, ...]] = _TEXTS["then"]
+_VERDICT: dict[str, tuple[str, ...]] = _TEXTS["verdict"]
+_CONCLUSIONS: tuple[str, ...] = _TEXTS["conclusions"]
 _IMPLICIT: dict[str, tuple[str, ...]] = wordings("implicit_grounding")["reasoning"]
+
+_EDGES = (("left edge", "right edge"), ("upper edge", "lower edge"), ("first slice", "last slice"))
+_ORDER = ("first", "second", "third", "fourth", "fifth", "sixth")
 
 
 def notable(offset: tuple[float, ...], scene: Scene) -> list[int]:
@@ -31,224 +45,14 @@ def notable(offset: tuple[float, ...], scene: Scene) -> list[int]:
 
 
 def offsets(offset: tuple[float, ...], axes: list[int], scene: Scene) -> str:
-    """An offset in words along some axes: "52 mm to the left and 31 mm to the back"."""
-    return listed(
-        [f"{length(offset[i], unit_of(scene.kind, scene.unit))} {TOWARDS[scene.terms][i][offset[i] > 0]}" for i in axes]
-    )
-
-
-def size(structure: Structure, scene: Scene) -> Said:
-    """Area or volume."""
-    quantity = "volume" if scene.unit == "mm3" or scene.kind == "volume" else "area"
-    value = amount(structure.measure, unit_of(scene.kind, scene.unit))
-    return _finding(f"size_{quantity}", structure, quantity=quantity, value=value)
-
-
-def place(structure: Structure, scene: Scene) -> Said:
-    """Where its centre lies, in words or measured from the middle of the picture."""
-    axes = notable(structure.centre, scene)
-    if not axes:
-        return _finding("place_middle", structure, kind=scene.kind)
-    words = [HALVES[scene.terms][i][structure.centre[i] > 0] for i in axes if i < len(DIRECTIONS[scene.terms])]
-    part = " ".join(words if scene.space == "patient" else reversed(words))  # "left anterior", but "upper left"
-    texts = (*(_FINDINGS["place_part"] if words else ()), *_FINDINGS["place_measured"])
-    values = {"part": part, "kind": scene.kind, "offsets": offsets(structure.centre, axes, scene)}
-    return Said(texts, structure.name, values)
-
-
-def slices(structure: Structure, scene: Scene) -> Said | None:
-    """Which model slices of a volume it touches, counted from 0 as in boxes; nothing for an image."""
-    first, last = structure.slices[0], structure.slices[1] - 1
-    if scene.kind == "image":
-        return None
-    count = counted(last - first + 1, "slice")
-    return _finding("slices_one" if first == last else "slices_many", structure, first=str(first), last=str(last), count=count)
-
-
-def brightness(structure: Structure, scene: Scene) -> Said:
-    """Contrast against a ring around it."""
-    texts = "brightness_none" if abs(structure.contrast) < FLAT else "brightness"
-    word, opposite = ("brighter", "darker") if structure.contrast > 0 else ("darker", "brighter")
-    degree = "clearly " if abs(structure.contrast) >= CLEAR else ""
-    return _finding(texts, structure, degree=degree, word=word, opposite=opposite)
-
-
-def border(structure: Structure, scene: Scene) -> Said | None:
-    """Whether the picture may cut it off; nothing if it touches no border."""
-    if not structure.borders:
-        return None
-    where = f"{listed(structure.borders)} {'border' if len(structure.borders) == 1 else 'borders'}"
-    return _finding("border", structure, where=where, kind=scene.kind)
-
-
-def parts(structure: Structure, scene: Scene) -> Said:
-    """Into how many connected pieces it falls, specks not counted."""
-    texts = "parts_one" if structure.part_count == 1 else "parts_many"
-    return _finding(texts, structure, count=counted(structure.part_count, "separate part"))
-
-
-def neighbours(structure: Structure, scene: Scene) -> Said | None:
-    """What lies beside it, at most two names; nothing if nothing is near."""
-    near = [name for name in structure.neighbours if name in scene.structures][:2]
-    if not near:
-        return None
-    lie = "lie" if len(near) > 1 or is_plural(near[0]) else "lies"
-    return _finding("neighbours", structure, near=listed([the(name) for name in near]), lie=lie)
-
-
-def shape(structure: Structure, scene: Scene) -> Said | None:
-    """Whether it is round or long; nothing in between."""
-    if 1.35 < structure.elongation < 2.0:
-        return None
-    return _finding("shape", structure, word="elongated" if structure.elongation >= 2.0 else "compact")
-
-
-def _finding(texts: str, structure: Structure, **values: str) -> Said:
-    return Said(_FINDINGS[texts], structure.name, values)
-
-
-# --- From what was seen to the answer: comparisons, what speaks for the right option and against others.
-
-MOST_AGAINST = 2
-_SAID_BY_LOOK = ("brightness", "count", "slices")  # the finding of the look is the answer already
-_SAID_BY_OFFSET = ("direction", "which_direction")
-_RANGES = ("how_large", "lesion_extent")
-
-Draw = Callable[[], float]
-
-
-def sentences(question: DataQuestion, scene: Scene, looked: list[str], draw: Draw) -> list[Said]:
-    """What follows the looks and leads to the conclusion."""
-    ask = question.ask
-    if ask in ("largest", "smallest"):
-        unseen = [i for i, option in enumerate(question.options) if option not in looked]
-        rest = _against(question, scene, unseen)
-        return [*_sizes(scene, looked, draw), *rest, _superlative(question)]
-    if ask in _RANGES and question.about and question.about[0] in scene.structures:
-        value = amount(scene.structures[question.about[0]].measure, scene.unit)
-        return [_filled(SAY["in_range"], value=value, range=question.right)]
-    if ask == "present" and question.about:
-        return [_presence(question.about[0], scene)]
-    if ask in ("which_present", "which_absent"):
-        return _which_there(question)
-    if ask in _SAID_BY_LOOK:
-        return []
-    return [*_offset(question, scene), *_weighed(question, scene, looked, draw)]
-
-
-def clues(question: DataQuestion, scene: Scene, draw: Draw) -> list[Said]:
-    """How an implicit question leads to its target, its name left out."""
-    target = scene.structures[question.needs[0]]
-    found = [_filled(_IMPLICIT["clues"] if i else _IMPLICIT["first"], fact=f) for i, f in enumerate(question.facts)]
-    found = found or [place(target, scene)]
-    others = [s for n, s in scene.structures.items() if n not in question.needs]
-    if others:
-        other = others[int(draw() * len(others))]
-        shift = _shift(other, target)
-        axes = notable(shift, scene)
-        if axes:
-            found.append(_filled(_IMPLICIT["excluded"], other=the(other.name), offsets=offsets(shift, axes, scene)))
-    return found
-
-
-def _filled(wordings: tuple[str, ...], name: str = "", **values: str) -> Said:
-    return Said(wordings, name, values)
-
-
-def _shift(first: Structure, second: Structure) -> tuple[float, ...]:
-    """From the centre of the second to that of the first."""
-    return tuple(a - b for a, b in zip(first.centre, second.centre, strict=True))
-
-
-def _sizes(scene: Scene, looked: list[str], draw: Draw) -> list[Said]:
-    """Two of the structures looked at against each other, now and then."""
-    if len(looked) < 2 or draw() < 0.4:
-        return []
-    small, large = sorted((scene.structures[n] for n in looked[:2]), key=lambda s: s.measure)
-    more, less = (amount(s.measure, unit_of(scene.kind, scene.unit)) for s in (large, small))
-    times = rounded(large.measure / small.measure, 2)
-    return [_filled(SAY["larger"], large.name, large=the(large.name), small=the(small.name), times=times, more=more, less=less)]
-
-
-def _superlative(question: DataQuestion) -> Said:
-    most, more = {"largest": ("largest", "larger"), "smallest": ("smallest", "smaller")}[question.ask]
-    wordings = SAY["larger_of_two"] if len(question.options) == 2 else SAY["largest"]
-    return _filled(wordings, question.right, right=the(question.right), most=most, more=more)
-
-
-def _presence(name: str, scene: Scene) -> Said:
-    if name in scene.structures:
-        return _filled(SAY["there"], name)
-    return _filled(SAY["missing"], missing=the(name), kind=scene.kind)
-
-
-def _which_there(question: DataQuestion) -> list[Said]:
-    """What is there and what is not: the right option against all the others."""
-    others = [the(o) for o in question.options if o != question.right]
-    if question.ask == "which_present":
-        none = listed(others, "or")
-        return [_filled(SAY["none_there"], these=none), _filled(SAY["there"], question.right)]
-    right = the(question.right)
-    return [_filled(SAY["both_there"], these=listed(others), are="are"), _filled(SAY["none_there"], these=right)]
-
-
-def _offset(question: DataQuestion, scene: Scene) -> list[Said]:
-    """How the two structures of a question about relative places lie to each other."""
-    if question.ask not in ("direction", "which_direction", "nearest") or not question.about:
-        return []
-    first, second = question.about[:2] if question.ask == "direction" else (question.right, question.about[-1])
-    if first not in scene.structures or second not in scene.structures:
-        return []
-    shift = _shift(scene.structures[first], scene.structures[second])
-    axes = notable(shift, scene)
-    if not axes:
-        return []
-    found = [_filled(SAY["offset"], first=the(first), second=the(second), offsets=offsets(shift, axes, scene))]
-    if question.ask == "direction":
-        found.append(_filled(SAY["mainly"], right=question.right))
-    return found
-
-
-def _weighed(question: DataQuestion, scene: Scene, looked: list[str], draw: Draw) -> list[Said]:
-    """Some of the wrong options with what speaks against them, then the right one with what speaks for it."""
-    if len(question.facts) != len(question.options):
-        return []
-    wrong = [i for i in range(len(question.options)) if i != question.answer]
-    wrong = [i for i in wrong if question.options[i] not in looked] or wrong
-    kept = sorted(wrong, key=lambda _: draw())[: int(draw() * (MOST_AGAINST + 1))]
-    found = _against(question, scene, sorted(kept))
-    fact = "" if question.ask in _SAID_BY_OFFSET else question.facts[question.answer]
-    if fact and _is_structure(question.right, scene):
-        found.append(_joined(SAY["for"], claim(fact, question.right)))
-    elif fact:
-        found.append(_joined(SAY["in_short"], _with_letter(fact, question, question.answer)))
-    return found
-
-
-def _against(question: DataQuestion, scene: Scene, indices: list[int]) -> list[Said]:
-    """What speaks against some options; nothing where the fact only repeats what speaks for the right one."""
+    """An offset along the scene's directions in words: "52 mm to the left and 31 mm to the back"; pixels and slices without a scale."""
+    every = seen.steps(scene)
     found = []
-    for index in indices:
-        option, fact = question.options[index], question.facts[index] if index < len(question.facts) else ""
-        if fact and _is_structure(option, scene):
-            found.append(_joined(SAY["against"], claim(fact, option)))
-        elif fact and question.ask == "box":
-            found.append(_joined(SAY["against"], _with_letter(fact, question, index)))
-    return found
-
-
-def _is_structure(option: str, scene: Scene) -> bool:
-    return option in scene.structures or option in scene.absent
-
-
-def _with_letter(fact: str, question: DataQuestion, index: int) -> str:
-    """A clause about "it" as one about an option: "the box of option C fits the outline"."""
-    return f"the box of option {LETTERS[index]}{fact[2:]}" if question.ask == "box" and fact.startswith("it ") else fact
-
-
-def _joined(openings: tuple[str, ...], clause: str) -> Said:
-    """A clause behind one of several openings."""
-    return Said(tuple(f"{opening}{{clause}}." for opening in openings), values={"clause": clause})
+    for axis in axes:
+        whole = round(abs(offset[axis]) / (1.0 if scene.scale else every[axis]))
+        said = f"{whole} mm" if scene.scale else counted(whole, "slice" if axis == 2 else "pixel")
+        found.append(f"{said} {TOWARDS[scene.terms][axis][offset[axis] > 0]}")
+    return listed(found)
 
 
 # --- What an annotator gets and gives.
@@ -292,43 +96,27 @@ class Annotator(Protocol):
 
 # --- Grounded reasoning by template: offline, deterministic, varied.
 
-VERSION = "template/2"
-MAX_LOOKS = 3
-FALSE_LEAD = 1 / 6  # of the texts that have room for one, which gives about one in eight of all
-OPENS, EXTRA = 0.4, 0.6  # how often a text begins with a remark, and how often a look gets a second finding
+VERSION = "template/3"
+MAX_LOOKS = 6
+"""Looks of a text at most: a landmark and four options, or that many parts. Every built-in profile allows as many rounds."""
+MOST_PARTS = 3
+"""So many parts of a scattered structure are looked at where there is more than it to look at."""
+FALSE_LEAD = 1 / 5  # of the texts that have room for one
+OPENS, EXTRA = 0.35, 0.35  # how often a text begins with a remark, and how often a look gets a second finding
+EXPECTED = 0.7
+"""How often a look at what is there begins in the words for what is not: what is seen then decides, not the words."""
+HELD = 0.5
+"""A false lead whose box holds so much of a box that is asked for would not be false."""
 
 T = TypeVar("T")
 Finding = Callable[[Structure, Scene], Said | None]
-
-# What a look has to tell, by kind of question; the place for all others.
-_RESTS_ON: dict[str, Finding] = {
-    "slices": slices,
-    "largest": size,
-    "smallest": size,
-    "how_large": size,
-    "lesion_extent": size,
-    "brightness": brightness,
-    "count": parts,
-    "host": neighbours,
-    "present": brightness,
-    "which_present": brightness,
-}
-_EXTRAS: tuple[Finding, ...] = (
-    size,
-    place,
-    slices,
-    brightness,
-    border,
-    neighbours,
-    shape,
-)
 
 
 class TemplateAnnotator:
     """Writes reasoning from sentence templates; see the module text.
 
     Attributes:
-        name: "template/2"; the number grows whenever the same task gives another text.
+        name: "template/3"; the number grows whenever the same task gives another text.
     """
 
     name = VERSION
@@ -341,7 +129,7 @@ class TemplateAnnotator:
         named = [n for n in dict.fromkeys(task.question.needs) if n in task.scene.structures]
         if not named:
             return Dropped(task.id, "no_structure", f"needs {', '.join(task.question.needs)}"[:200])
-        writer = _Writer(task, named[:MAX_LOOKS])
+        writer = _Writer(task, named)
         reasoning = writer.implicit() if task.question.family == IMPLICIT else writer.reasoning()
         return Annotation(reasoning, self.name)
 
@@ -355,90 +143,558 @@ class _Writer:
         self.draw = random.Random(int.from_bytes(seed[:8], "big")).random
         self.steps: list[str | Look] = []
         self.openings: set[str] = set()
+        self.looks = 0
+        self.more = self.draw() < EXTRA
+        self.signs = self.draw() < 0.5  # "74 > 56" or "74 is more than 56"
 
     def reasoning(self) -> tuple[str | Look, ...]:
         """Reasoning with looks for a question with options."""
         if self.draw() < OPENS and self.question.family in OPENINGS:
-            self._say(Said(OPENINGS[self.question.family], values={"kind": self.scene.kind}))
-        wrong = self._wrong_structure()
-        if wrong:
-            self._false_lead(wrong)
-        for index, name in enumerate(self.named):
-            self._look(Said(SAY["next_look"] if index or wrong else SAY["first_look"], name), name)
-            self._describe(self.scene.structures[name], first=index == 0)
-        for said in sentences(self.question, self.scene, self.named, self.draw):
-            self._say(said)
-        self._say(
-            Said(
-                SAY["conclusions"],
-                values={"right": self.scene.said(self.question.right).rstrip("."), "letter": self.question.letter},
-            )
-        )
+            self._say(OPENINGS[self.question.family], kind=self.scene.kind)
+        script = _SCRIPTS.get(self.question.ask)
+        if script is None or not self._fits():
+            script = _Writer._plain
+        if script in _ABOUT_ONE:
+            self._false_lead()
+        script(self)
+        self._say(_CONCLUSIONS, right=self.scene.said(self.question.right).rstrip("."), letter=self.question.letter)
         return tuple(self.steps)
 
     def implicit(self) -> tuple[str | Look, ...]:
         """Reasoning without looks for an implicit question: from the description to the target."""
-        self._say(Said(_IMPLICIT["openings"], values={"kind": self.scene.kind}))
-        for said in clues(self.question, self.scene, self.draw):
-            self._say(said)
-        self._say(Said(_IMPLICIT["conclusions"], self.named[0]))
+        question, scene = self.question, self.scene
+        target = scene.structures[question.needs[0]]
+        self._say(_IMPLICIT["openings"], kind=scene.kind)
+        for index, fact in enumerate(question.facts):
+            self._say(_IMPLICIT["clues" if index else "first"], fact=fact)
+        if not question.facts:
+            self._middle(target.name, range(len(seen.sides(scene))))
+        others = [s for n, s in scene.structures.items() if n not in question.needs]
+        if others:
+            other = self._among(others)
+            shift = tuple(a - b for a, b in zip(other.centre, target.centre, strict=True))
+            axes = notable(shift, scene)
+            if axes:
+                self._say(_IMPLICIT["excluded"], other=the(other.name), offsets=offsets(shift, axes, scene))
+        self._say(_IMPLICIT["conclusions"], self.named[0])
         return tuple(self.steps)
+
+    # --- Words.
 
     def _among(self, items: Sequence[T]) -> T:
         return items[int(self.draw() * len(items))]
 
-    def _say(self, said: Said) -> None:
+    def _say(self, texts: Sequence[str], name: str = "", **values: str) -> None:
         """Add a sentence in one wording, not one that begins like another of this text if that can be had."""
-        chosen = self._among([w for w in said.wordings if _opening(w) not in self.openings] or said.wordings)
+        chosen = self._among([w for w in texts if _opening(w) not in self.openings] or texts)
         self.openings.add(_opening(chosen))
-        text = said.written(chosen)
+        text = Said(tuple(texts), name, values).written(chosen)
         if self.steps and isinstance(self.steps[-1], str):
             self.steps[-1] = f"{self.steps[-1]} {text}"
         else:
             self.steps.append(f". {text}" if self.steps else text)
 
-    def _look(self, lead: Said, name: str) -> None:
-        self._say(lead)
-        self.steps.append(Look(name, self.scene.structures[name].box_model))
+    def _than(self, a: str, b: str, sign: int) -> str:
+        """One amount set against another: the form of words in which all comparisons of a text are written."""
+        words = (("is less than", "<"), ("is the same as", "="), ("is more than", ">"))[sign + 1]
+        return f"{a} {words[self.signs]} {b}"
 
-    def _describe(self, structure: Structure, *, first: bool) -> None:
-        """What a look shows: what the answer rests on, and now and then something more."""
-        main = _RESTS_ON.get(self.question.ask, place)
-        if main is neighbours and not first:
-            main = size
-        said = main(structure, self.scene)
-        if said:
-            self._say(said)
-        if said and self.draw() >= EXTRA:
+    def _relate(self, relation: str, then: str, name: str = "", **values: str) -> None:
+        """A relation and what follows from it, in one sentence."""
+        follows = self._among(_THEN[then])
+        clause = Said((follows,), name, values).written(follows)
+        texts = _RELATION["so"]
+        if relation[1] == " ":  # no sentence begins with the x of a place
+            texts = [t for t in texts if not t.startswith("{relation}")]
+        self._say(texts, relation=relation, then=clause[:1].lower() + clause[1:])
+
+    # --- Looks.
+
+    def _look(self, lead: Sequence[str], name: str, look: Look, **values: str) -> None:
+        self._say(lead, name, **values)
+        self.steps.append(look)
+        self.looks += 1
+
+    def _show(self, name: str, *, most: int = MOST_PARTS, lead: str = "") -> None:
+        """Look at a structure, part by part if it is scattered: the largest parts, as many as the bound allows."""
+        structure = self.scene.structures[name]
+        parts = seen.clear_parts(structure)[: max(1, most)]
+        if not parts:
+            self._look(_LEAD[lead or ("next" if self.looks else "first")], name, Look(name, structure.box_model))
+            self._extra(structure)
             return
-        others = [f for f in _EXTRAS if f is not main]
-        more = sorted(others, key=lambda _: self.draw())
-        extra = next((found for f in more if (found := f(structure, self.scene))), None)
-        if extra:
-            self._say(extra)
+        words = _which(parts, structure, self.scene)
+        for word, part in zip(words, parts, strict=True):
+            texts = _LEAD["next_part" if self.looks else "first_part"]
+            self._look(texts, name, Look(name, part.box_model), part=word)
+        left = structure.part_count - len(parts)
+        if left > 0:
+            self._say(_FINDING["rest"], name, left=counted(left, "smaller part"))
 
-    def _wrong_structure(self) -> str:
-        """A structure for a false lead: there, but not asked for; "" for none. Neighbours are the likeliest to be mistaken."""
+    def _extra(self, structure: Structure) -> None:
+        """Now and then something more that the first look shows, which the answer does not rest on."""
+        if not self.more or self.looks > 1:
+            return
+        options = set(self.question.options)
+        spoken = _SPOKEN_OF.get(self.question.ask)
+        for finding in sorted((f for f in _EXTRAS if f is not spoken), key=lambda _: self.draw()):
+            said = finding(structure, self.scene)
+            if said and not any(the(option) in said.values.values() for option in options):
+                self._say(said.wordings, said.name, **said.values)
+                return
+
+    def _false_lead(self) -> None:
+        """Now and then a look at something else first, that cannot be taken for what is asked for."""
+        if self.draw() >= FALSE_LEAD or not self.named or self.looks:
+            return
+        structures, question = self.scene.structures, self.question
+        asked = [structures[n] for n in {*question.needs, *question.about, *question.options} if n in structures]
+        names = {s.name for s in asked}
+        others = [s for n, s in structures.items() if n not in names and not s.scattered]
+        others = [s for s in others if all(seen.share(a.box_model.coords, s.box_model.coords) < HELD for a in asked)]
+        if others:
+            near = [s for s in others if s.name in structures[self.named[0]].neighbours]
+            wrong = self._among(near or others)
+            self._look(_LEAD["wrong"], "", Look(wrong.name, wrong.box_model))
+            self._say(_VERDICT["wrong"], self.named[0], other=the(wrong.name))
+
+    # --- Findings that several kinds of question rest on.
+
+    def _middle(self, name: str, axes: Sequence[int]) -> None:
+        """Where the middle of a box lies along some axes."""
+        self._say(_FINDING["middle"], name, where=seen.where(seen.middle_of(self.scene.structures[name]), axes))
+
+    def _placed(self, name: str, axes: Sequence[int], than: Sequence[int]) -> None:
+        """The middle of a box against a place, axis by axis, and the sides on which it lies."""
+        place = seen.middle_of(self.scene.structures[name])
+        signs = {i: (place[i] > than[i]) - (place[i] < than[i]) for i in axes}
+        relations = [self._than(f"{seen.AXES[i]} {place[i]}", str(than[i]), signs[i]) for i in axes]
+        sides = [HALVES[self.scene.terms][i][s > 0] for i, s in signs.items() if s]
+        half = " ".join(sides if self.scene.space == "patient" else reversed(sides))
+        piece = "half" if len(sides) == 1 else "part"
+        where = f"in the {half} {piece}" if sides else "in the middle"
+        self._say(_FINDING["placed"], name, relations=listed(relations), half=where, kind=self.scene.kind)
+
+    def _sizes(self, names: Sequence[str], digits: int = seen.DIGITS) -> tuple[list[float], list[str]]:
+        """Sizes of structures, and how they are said: all in one unit."""
+        sizes = [seen.size(self.scene.structures[n], self.scene) for n in names]
+        unit, scale = seen.one_unit(sizes, self.scene)
+        return sizes, [f"{seen.number(s / scale, digits)} {unit}" for s in sizes]
+
+    def _size(self, name: str, said: str) -> None:
+        texts = _FINDING["size_together" if self.scene.structures[name].scattered else "size"]
+        self._say(texts, name, value=said, quantity="area" if self.scene.kind == "image" else "volume")
+
+    def _rank(
+        self, names: Sequence[str], said: Sequence[str], values: Sequence[float], *, most: bool, words: tuple[str, str]
+    ) -> None:
+        """Amounts one after the other against the best so far, to the one that is left."""
+        best = 0
+        for index in range(1, len(names)):
+            equal = said[index] == said[best]
+            sign = 0 if equal else 1 if values[index] > values[best] else -1
+            relation = self._than(said[index], said[best], sign)
+            best = index if (sign > 0) == most and sign else best
+            last = index == len(names) - 1
+            then = ("best_of_two" if len(names) == 2 else "best") if last else "best_so_far"
+            self._relate(relation, then, names[best], more=words[0], most=words[1])
+
+    # --- One script a kind of question.
+
+    def _fits(self) -> bool:
+        """Whether the question has the arguments that its kind speaks of."""
+        question, there = self.question, self.scene.structures
+        names = question.options if question.ask in _OFFERED else ()
+        about = question.about[_SUBJECT.get(question.ask, 0) :][:1] if question.ask not in _NO_SUBJECT else ()
+        known = all(n in there for n in (*names, *about)) and (bool(about) or question.ask in _NO_SUBJECT)
+        if question.ask in ("present", "which_in_quadrant", "which_at_box"):
+            known = known and bool(question.about)
+        if question.ask == "direction":
+            known = known and len(question.about) > 1 and question.about[1] in there
+        if question.ask in ("which_present", "which_absent"):
+            known = all(n in there or n in self.scene.absent for n in question.options)
+        return known and all(pattern.fullmatch(o) for o in question.options for pattern in _FORMS.get(question.ask, ()))
+
+    def _plain(self) -> None:
+        """What is needed, then the facts in the order of the options, for a kind that has no script."""
         question = self.question
-        if self.draw() >= FALSE_LEAD or len(self.named) >= MAX_LOOKS:
-            return ""
-        asked = {*question.needs, *question.about, *question.options}
-        others = [n for n in self.scene.structures if n not in asked]
-        missing = question.ask == "present" and not set(question.about) & set(self.scene.structures)
-        if not others or missing:
-            return ""
-        near = [n for n in self.scene.structures[self.named[0]].neighbours if n in others]
-        return self._among(near or others)
+        for name in self.named[:MAX_LOOKS]:
+            self._show(name, most=1)
+            self._middle(name, range(len(seen.sides(self.scene))))
+        for option, fact in zip(question.options, question.facts, strict=False):
+            if fact and (option in self.scene.structures or option in self.scene.absent):
+                self._say(_RELATION["fact"], clause=claim(fact, option))
 
-    def _false_lead(self, wrong: str) -> None:
-        self._look(Said(SAY["wrong_look"]), wrong)
-        known = self.named[0] in self.question.about
-        wordings = SAY["correction"] if known else SAY["correction_option"]
-        self._say(Said(wordings, self.named[0], {"other": the(wrong)}))
+    def _extreme(self) -> None:
+        names, most = self.question.options, self.question.ask == "largest"
+        values, said = self._sizes(names)
+        room = MAX_LOOKS - len(names) + 1
+        for name, value in zip(names, said, strict=True):
+            self._show(name, most=min(room, MOST_PARTS))
+            room -= max(0, min(room, MOST_PARTS, len(seen.clear_parts(self.scene.structures[name]))) - 1)
+            self._size(name, value)
+        self._rank(names, said, values, most=most, words=("larger", "largest") if most else ("smaller", "smallest"))
+
+    def _how_large(self) -> None:
+        name = self.question.about[0]
+        self._show(name)
+        ranges = [_RANGE.fullmatch(o) for o in self.question.options]
+        unit = ranges[0][3] if ranges[0] else ""
+        scale = {"cm2": 100.0, "ml": 1000.0}.get(unit, 1.0)
+        value = seen.size(self.scene.structures[name], self.scene) / scale
+        said = seen.number(value, 3)
+        self._size(name, f"{said} {unit}")
+        for option, ends in zip(self.question.options, ranges, strict=True):
+            low, high = (ends[1], ends[2]) if ends else ("", "")
+            if value < float(low.replace(",", "")):
+                self._relate(self._than(said, low, -1), "range_above", option=option)
+            elif value >= float(high.replace(",", "")):
+                self._relate(self._than(said, high, 1), "range_below", option=option)
+            else:
+                both = f"{self._than(said, low, 1)} and {self._than('', high, -1).strip()}"
+                self._relate(both, "range_fits", option=option)
+
+    def _box(self) -> None:
+        name = self.question.about[0]
+        self._show(name, most=1)
+        mine = seen.edges(self.scene.structures[name])
+        for letter, option in zip(LETTERS, self.question.options, strict=False):
+            theirs = seen.numbers(option)
+            edge = seen.worst_edge(theirs, mine)
+            if edge is None:
+                self._say(_FINDING["edges_agree"], name, option=f"box {letter}")
+                continue
+            axis, end = edge % (len(mine) // 2), edge >= len(mine) // 2
+            values = {"option": f"box {letter}", "edge": _EDGES[axis][end], "way": _past(axis, theirs[edge] > mine[edge])}
+            off = counted(abs(theirs[edge] - mine[edge]), "slice" if axis == 2 else "pixel")
+            sign = 1 if theirs[edge] > mine[edge] else -1
+            self._relate(self._than(_edge(axis, theirs[edge]), str(mine[edge]), sign), "box_off", name, off=off, **values)
+
+    def _slices(self) -> None:
+        name = self.question.about[0]
+        first, last = self.scene.structures[name].slices[0], self.scene.structures[name].slices[1] - 1
+        self._show(name)
+        self._say(_FINDING["ends"], name, first=str(first), last=str(last))
+        for option in self.question.options:
+            begin, end = seen.numbers(option)
+            if begin != first and abs(begin - first) >= abs(end - last):
+                relation = self._than(str(begin), str(first), 1 if begin > first else -1)
+                self._relate(relation, "begins_off", option=option, off="late" if begin > first else "early")
+            elif end != last:
+                relation = self._than(str(end), str(last), 1 if end > last else -1)
+                self._relate(relation, "ends_off", option=option, off="late" if end > last else "early")
+            else:
+                self._say(_FINDING["ends_agree"], name, option=option)
+
+    def _quadrant(self) -> None:
+        name = self.question.about[0]
+        axes = ["xyz".index(a) for a in (self.question.about[1] if len(self.question.about) > 1 else "x")]
+        centre = seen.centre_of(self.scene)
+        self._show(name)
+        self._say(_FINDING["centre"], reference=seen.reference(self.scene, axes), kind=self.scene.kind)
+        self._placed(name, axes, centre)
+
+    def _which_in_quadrant(self) -> None:
+        words = self.question.about[0].split()
+        axes = sorted(i for i, both in enumerate(HALVES[self.scene.terms]) for w in both if w in words)
+        centre = seen.centre_of(self.scene)
+        self._say(_FINDING["centre"], reference=seen.reference(self.scene, axes), kind=self.scene.kind)
+        for name in self.question.options:
+            self._show(name, most=1)
+            self._placed(name, axes, centre)
+        self._say(_VERDICT["only_in_part"], self.question.right, part=self.question.about[0])
+
+    def _which_at_box(self) -> None:
+        asked = seen.numbers(self.question.about[0])
+        for name in self.question.options:
+            self._show(name, most=1)
+            mine = seen.edges(self.scene.structures[name])
+            edge = seen.worst_edge(mine, asked)
+            if edge is None:
+                self._say(_FINDING["fits_box"], name)
+                continue
+            axis, end = edge % (len(mine) // 2), edge >= len(mine) // 2
+            relation = self._than(_edge(axis, mine[edge]), str(asked[edge]), 1 if mine[edge] > asked[edge] else -1)
+            self._relate(relation, "off_box", name, edge=_EDGES[axis][end])
+
+    def _direction(self) -> None:
+        first, second = self.question.about[:2]
+        scene = self.scene
+        every = range(len(seen.sides(scene)))
+        words = [w for both in DIRECTIONS[scene.terms] for w in both]
+        axes = sorted({words.index(o) // 2 for o in self.question.options})
+        comparing = len(axes) > 1
+        if comparing:
+            axes = [i for i in every if i < len(DIRECTIONS[scene.terms])]
+        for name in (second, first):
+            self._show(name, most=1)
+            self._middle(name, axes)
+        shift = seen.offset(scene.structures[first], scene.structures[second], scene)
+        places = [seen.middle_of(scene.structures[n]) for n in (first, second)]
+        for axis in axes:
+            sign = (places[0][axis] > places[1][axis]) - (places[0][axis] < places[1][axis])
+            relation = self._than(seen.at(axis, places[0][axis]), str(places[1][axis]), sign)
+            if not sign:
+                self._relate(relation, "level", first, axis=seen.AXES[axis])
+                continue
+            off = f"{abs(shift[axis])} mm" if scene.scale else counted(abs(shift[axis]), "slice" if axis == 2 else "pixel")
+            self._relate(
+                relation, "lies_towards", first, off=off, second=the(second), towards=TOWARDS[scene.terms][axis][sign > 0]
+            )
+        if comparing:
+            unit = "mm" if scene.scale else "pixels"
+            order = sorted(axes, key=lambda i: -abs(shift[i]))
+            relation = self._than(f"{abs(shift[order[0]])} {unit}", f"{abs(shift[order[1]])} {unit}", 1)
+            self._relate(relation, "mainly", towards=TOWARDS[scene.terms][order[0]][shift[order[0]] > 0])
+
+    def _which_direction(self) -> None:
+        word, landmark = self.question.about[:2]
+        axis = next(i for i, both in enumerate(DIRECTIONS[self.scene.terms]) if word in both)
+        towards = TOWARDS[self.scene.terms][axis][DIRECTIONS[self.scene.terms][axis].index(word)]
+        self._show(landmark, most=1)
+        self._middle(landmark, [axis])
+        than = seen.middle_of(self.scene.structures[landmark])
+        for name in self.question.options:
+            self._show(name, most=1)
+            place = seen.middle_of(self.scene.structures[name])
+            sign = (place[axis] > than[axis]) - (place[axis] < than[axis])
+            way = TOWARDS[self.scene.terms][axis][sign > 0]
+            relation = self._than(seen.at(axis, place[axis]), str(than[axis]), sign)
+            self._relate(relation, "further", name, way=way, other=the(landmark))
+        self._say(_VERDICT["only_towards"], self.question.right, towards=towards)
+
+    def _nearest(self) -> None:
+        landmark, names = self.question.about[0], self.question.options
+        self._show(landmark, most=1)
+        here, scene = self.scene.structures[landmark], self.scene
+        values = [seen.distance(scene.structures[n], here, scene) for n in names]
+        said = [f"{seen.number(v)} {seen.unit_of_distance(scene)}" for v in values]
+        for name, way in zip(names, said, strict=True):
+            self._show(name, most=1)
+            self._say(_FINDING["distance"], name, way=way, other=the(landmark))
+        self._rank(names, said, values, most=False, words=("nearer", "nearest"))
+
+    def _host(self) -> None:
+        lesion = self.question.about[0]
+        self._show(lesion, most=1)
+        mine = seen.edges(self.scene.structures[lesion])
+        half = len(mine) // 2
+        spans = [seen.span(i, mine) for i in range(half)]
+        self._say(_FINDING["spans"], lesion, spans=listed(spans))
+        middle = seen.middle(tuple(mine))
+        for name in self.question.options:
+            self._show(name, most=1)
+            box = seen.edges(self.scene.structures[name])
+            off = [i for i in range(half) if not box[i] <= middle[i] < box[half + i]]
+            if not off:
+                self._say(_FINDING["around"], name, spans=listed([seen.span(i, box) for i in range(half)]), lesion=the(lesion))
+                continue
+            axis = off[0]
+            below = middle[axis] < box[axis]
+            bound = box[axis] if below else box[half + axis] - 1
+            relation = self._than(seen.at(axis, middle[axis]), str(bound), -1 if below else 1)
+            self._relate(relation, "not_inside", name, lesion=the(lesion), span=seen.span(axis, box))
+        self._say(_VERDICT["held_by"], self.question.right, lesion=the(lesion))
+
+    def _brightness(self) -> None:
+        name = self.question.about[0]
+        self._show(name)
+        structure = self.scene.structures[name]
+        lighter = structure.contrast > 0
+        degree = "clearly " if abs(structure.contrast) >= CLEAR else ""
+        self._say(_FINDING["grey"], name, degree=degree, tone="lighter" if lighter else "darker")
+        self._say(_VERDICT["grey"], name, tone="lighter" if lighter else "darker", word=self.question.right)
+
+    def _count(self) -> None:
+        name = self.question.about[0]
+        structure = self.scene.structures[name]
+        total = structure.part_count
+        boxes = [p.box_model for p in structure.parts[:total]] or [structure.box_model]
+        clear = [b for b in boxes if seen.clear(b.coords)][:MAX_LOOKS] or [structure.box_model]
+        noun = instance(name)[0]
+        for index, box in enumerate(clear):
+            lead = _LEAD["instance_next" if index else "instance_first"]
+            self._look(lead, name, Look(name, box), nth=_ORDER[index], one=noun, kind=self.scene.kind)
+            if total > 1:
+                texts = _FINDING["counted" if index else "counted_one"]
+                self._say(texts, name, number=instances(index + 1, name), count=number_word(index + 1))
+        left = total - len(clear)
+        if left > 0:
+            sum_ = f"{len(clear)} + {left} = {total}"
+            self._say(_FINDING["counted_rest"], name, left=f"{number_word(left)} more", sum=sum_)
+        self._say(_VERDICT["count"], name, number=instances(total, name), kind=self.scene.kind)
+
+    def _present(self) -> None:
+        name = self.question.about[0]
+        if name in self.scene.structures:
+            self._found(name)
+            self._say(_VERDICT["there"], name)
+        else:
+            self._missing(name, self.question.facts[0] if self.question.facts else "")
+            self._say(_VERDICT["missing"], name, missing=the(name), kind=self.scene.kind)
+
+    def _found(self, name: str) -> None:
+        """Look at what is there; mostly in the words in which one looks for what is not."""
+        self._show(name, lead=_search(name) if self.draw() < EXPECTED else "")
+        said = brightness(self.scene.structures[name], self.scene)
+        self._say(said.wordings, said.name, **said.values)
+
+    def _missing(self, name: str, fact: str) -> None:
+        """Look where something that is not there would be, and say what lies there."""
+        gone = seen.absence(fact)
+        if gone.box:
+            self._look(_LEAD[_search(name)], name, Look(name, box_of(gone.box), seen=False))
+            others = [n for n in gone.instead if n in self.scene.structures]
+            texts = _FINDING["instead" if others else "nothing"]
+            self._say(texts, name, other=listed([the(n) for n in others]), kind=self.scene.kind)
+            return
+        if self.question.ask == "present":
+            for other in self.named[:2]:
+                self._show(other, most=1)
+                self._say(_FINDING["not_it"], other, missing=the(name))
+        if gone.outside:
+            self._say(_FINDING["beyond"], name, what=gone.outside, kind=self.scene.kind)
+        elif self.question.ask != "present":
+            self._say(_FINDING["no_sign"], name, kind=self.scene.kind)
+
+    def _which_there(self) -> None:
+        facts = dict(zip(self.question.options, self.question.facts, strict=False))
+        for name in self.question.options:
+            if name in self.scene.structures:
+                self._found(name)
+            else:
+                self._missing(name, facts.get(name, ""))
+        there = self.question.ask == "which_present"
+        self._say(_VERDICT["only_there" if there else "only_missing"], self.question.right, kind=self.scene.kind)
 
 
-@lru_cache(maxsize=1024)
+# --- What a look finds besides.
+
+
+def brightness(structure: Structure, scene: Scene) -> Said:
+    """Contrast against a ring around it."""
+    if abs(structure.contrast) < FLAT:
+        return Said(_FINDING["brightness_none"], structure.name)
+    word, opposite = ("brighter", "darker") if structure.contrast > 0 else ("darker", "brighter")
+    degree = "clearly " if abs(structure.contrast) >= CLEAR else ""
+    return Said(_FINDING["brightness"], structure.name, {"degree": degree, "word": word, "opposite": opposite})
+
+
+def slices(structure: Structure, scene: Scene) -> Said | None:
+    """Which model slices of a volume it touches, counted from 0 as in boxes; nothing for an image."""
+    first, last = structure.slices[0], structure.slices[1] - 1
+    if scene.kind == "image":
+        return None
+    if first == last:
+        return Said(_FINDING["slices_one"], structure.name, {"first": str(first)})
+    values = {"first": str(first), "last": str(last), "count": counted(last - first + 1, "slice")}
+    return Said(_FINDING["slices_many"], structure.name, values)
+
+
+def border(structure: Structure, scene: Scene) -> Said | None:
+    """Whether the picture may cut it off; nothing if it touches no border."""
+    if not structure.borders:
+        return None
+    where = f"{listed(structure.borders)} {'border' if len(structure.borders) == 1 else 'borders'}"
+    return Said(_FINDING["border"], structure.name, {"where": where, "kind": scene.kind})
+
+
+def neighbours(structure: Structure, scene: Scene) -> Said | None:
+    """What lies beside it, at most two names; nothing if nothing is near."""
+    near = [name for name in structure.neighbours if name in scene.structures][:2]
+    if not near:
+        return None
+    lie = "lie" if len(near) > 1 or is_plural(near[0]) else "lies"
+    return Said(_FINDING["neighbours"], structure.name, {"near": listed([the(name) for name in near]), "lie": lie})
+
+
+def shape(structure: Structure, scene: Scene) -> Said | None:
+    """Whether it is round or long; nothing in between."""
+    if 1.35 < structure.elongation < 2.0:
+        return None
+    return Said(_FINDING["shape"], structure.name, {"word": "elongated" if structure.elongation >= 2.0 else "compact"})
+
+
+_EXTRAS: tuple[Finding, ...] = (brightness, slices, border, neighbours, shape)
+_SPOKEN_OF: dict[str, Finding] = {"slices": slices} | dict.fromkeys(
+    ("brightness", "present", "which_present", "which_absent"), brightness
+)
+
+
+# --- Places and parts in words.
+
+
+def _search(name: str) -> str:
+    """In which words one looks for something: a lesion has no usual place."""
+    return "search" if is_lesion(name) else "expected"
+
+
+def _edge(axis: int, value: int) -> str:
+    """One number of a box."""
+    return f"{'xyz'[axis]} {value}"
+
+
+def _which(parts: Sequence[Part], structure: Structure, scene: Scene) -> list[str]:
+    """What the parts of a scattered structure are called: "the left one of the kidneys", "the second largest polyp"."""
+    name = structure.name
+    if is_lesion(name):
+        return [f"the {'' if i == 0 else _ORDER[i] + ' '}largest {instance(name)[0]}" for i in range(len(parts))]
+    piece = "one" if is_plural(name) else "part"
+    if len(parts) == structure.part_count == 2:
+        a, b = (seen.middle(p.box_model.coords) for p in parts)
+        apart = [abs(p - q) / n for p, q, n in zip(a, b, seen.sides(scene), strict=True)]
+        axis = apart.index(max(apart))
+        words = [HALVES[scene.terms][axis][a[axis] > b[axis]], HALVES[scene.terms][axis][b[axis] > a[axis]]]
+        if words[0] != words[1]:
+            return [f"the {word} {piece} of {the(name)}" for word in words]
+    return [f"the {'' if i == 0 else _ORDER[i] + ' '}largest {piece} of {the(name)}" for i in range(len(parts))]
+
+
+def _past(axis: int, far: bool) -> str:
+    """Towards which side of the picture an edge is off."""
+    return (("left", "right"), ("up", "down"), ("early", "late"))[axis][far]
+
+
+@lru_cache(maxsize=4096)
 def _opening(text: str) -> str:
     """The first two words, or the first alone if it is one that nobody repeats."""
     words = text.split(maxsplit=2)[:2]
     return words[0] if words[0] in ("So", "This", "That") else " ".join(words)
+
+
+# --- Which script belongs to which kind of question, and what it needs.
+
+_RANGE = re.compile(r"([\d.,]+) to ([\d.,]+) (\w+)")
+_BOX, _SLICES = re.compile(r"\[\d+(?:,\d+){3,5}\]"), re.compile(r"\d+ to \d+")
+_SCRIPTS: dict[str, Callable[[_Writer], None]] = {
+    "quadrant": _Writer._quadrant,
+    "lesion_quadrant": _Writer._quadrant,
+    "lesion_side": _Writer._quadrant,
+    "box": _Writer._box,
+    "slices": _Writer._slices,
+    "which_in_quadrant": _Writer._which_in_quadrant,
+    "which_at_box": _Writer._which_at_box,
+    "present": _Writer._present,
+    "which_present": _Writer._which_there,
+    "which_absent": _Writer._which_there,
+    "largest": _Writer._extreme,
+    "smallest": _Writer._extreme,
+    "how_large": _Writer._how_large,
+    "lesion_extent": _Writer._how_large,
+    "direction": _Writer._direction,
+    "which_direction": _Writer._which_direction,
+    "nearest": _Writer._nearest,
+    "host": _Writer._host,
+    "brightness": _Writer._brightness,
+    "count": _Writer._count,
+}
+_ABOUT_ONE = (_Writer._quadrant, _Writer._box, _Writer._slices, _Writer._how_large, _Writer._brightness)
+"""Scripts that look at one structure, so that a false lead may stand before it."""
+_OFFERED = ("which_in_quadrant", "which_at_box", "largest", "smallest", "which_direction", "nearest", "host")
+"""Kinds whose options are structures that are there."""
+_NO_SUBJECT = ("which_in_quadrant", "which_at_box", "largest", "smallest", "present", "which_present", "which_absent")
+"""Kinds whose arguments need not be structures that are there."""
+_SUBJECT = {"which_direction": 1}
+"""Which argument is a structure, where it is not the first."""
+_FORMS = {"box": (_BOX,), "slices": (_SLICES,), "how_large": (_RANGE,), "lesion_extent": (_RANGE,)}
+"""Form of the options of some kinds."""

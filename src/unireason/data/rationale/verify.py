@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 
 from unireason.core.types import Box, Look
 from unireason.data.names import display, mentions, the
+from unireason.data.records import box_of
 from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Scene
 from unireason.grounding import grammar
 from unireason.metrics.answers import answer_choice
 from unireason.metrics.boxes import box_iou
 
+from .seen import absence
 from .template import Annotation, Dropped, Task
 from .wording import wordings
 
@@ -90,7 +92,7 @@ class Rules:
     """What reasoning has to keep to."""
 
     min_iou: float = 0.75
-    max_looks: int = 3
+    max_looks: int = 6
     min_chars: int = 40
     max_chars: int = 4000
 
@@ -170,6 +172,13 @@ def _checked(task: Task, steps: Sequence[str | Look], rules: Rules) -> TextReadi
         if isinstance(step, str):
             kept.append(step)
             continue
+        if not step.seen and step.label in task.scene.absent:  # where something would be that is not there
+            kept.append(step)
+            continue
+        gone = _place_of_absent(task.question, step.box, rules.min_iou, _before(kept))
+        if gone is not None:
+            kept.append(gone)
+            continue
         name = match(task.scene, step.box, rules.min_iou, prefer=task.question.needs)
         if name:
             faults += _naming_faults(task.scene, _before(kept), name)
@@ -182,6 +191,16 @@ def _checked(task: Task, steps: Sequence[str | Look], rules: Rules) -> TextReadi
     if task.question.family != IMPLICIT:
         faults += _conclusion_faults(_posed(task), "" if not kept or isinstance(kept[-1], Look) else str(kept[-1]))
     return TextReading(tuple(kept), tuple(faults))
+
+
+def _place_of_absent(question: DataQuestion, box: Box, min_iou: float, words: str) -> Look | None:
+    """A look at the place of something that is not there, where the words in front of it name that."""
+    names = question.options if question.ask in ("which_present", "which_absent") else question.about
+    for name, fact in zip(names, question.facts, strict=False):
+        place = absence(fact).box
+        if len(place) == len(box.coords) and the(name).lower() in words and box_iou(box, box_of(place)) >= min_iou:
+            return Look(name, box_of(place), seen=False)
+    return None
 
 
 def match(scene: Scene, box: Box, min_iou: float, prefer: Sequence[str] = ()) -> str:
@@ -215,7 +234,7 @@ def _look_faults(question: DataQuestion, steps: Sequence[str | Look], rules: Rul
     faults = []
     if len(looks) > rules.max_looks:
         faults.append(Fault("too_many_looks", f"There are {len(looks)} boxes; write at most {rules.max_looks}."))
-    if not set(looks) & set(question.needs):
+    if not set(looks) & set(question.needs) and all(s.seen for s in steps if isinstance(s, Look)):
         faults.append(Fault("needless_looks", f"None of the boxes is needed; look at: {', '.join(question.needs)}."))
     return faults
 
@@ -237,7 +256,7 @@ def _text_faults(question: DataQuestion, scene: Scene, texts: Sequence[str], rul
         faults.append(Fault("box_in_text", f"The coordinates {bare[0]} stand in the text; write a box with its tags, or words."))
     keys = {*scene.structures, *scene.absent, *question.about, *question.needs}
     names = {*keys, *map(display, keys), *question.options}
-    known = " ".join((question.text, *question.facts, *sorted(names)))
+    known = " ".join((question.text, *question.facts, *sorted(names), "x y z"))  # the axes of places are no foreign words
     declined = refusal(whole)
     if declined:
         faults.append(Fault("refusal", f"The text says {declined!r}; write as somebody who looks at the picture."))

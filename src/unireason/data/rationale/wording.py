@@ -3,7 +3,7 @@
 The texts themselves lie in ``data/wordings``, a file for every family of questions and one for what families share. A template is
 a sentence with places in braces: ``{name}`` is the structure with its article, ``{it}``, ``{its}``, ``{them}`` are its pronouns, a verb
 such as ``{lies}`` agrees with it, and everything else is given by the caller. A place with a large first letter is filled with a large
-first letter.
+first letter. ``[one|other]`` stands for either word or phrase.
 """
 
 from __future__ import annotations
@@ -17,31 +17,45 @@ from pathlib import Path
 from typing import Any
 
 from unireason.data.names import is_plural as is_plural
+from unireason.data.names import known
 from unireason.data.names import the as the
 from unireason.data.scene import FAMILIES
 
-_VERBS = {"is": "are", "has": "have", "does": "do"}
+_VERBS = {"is": "are", "has": "have", "does": "do", "goes": "go"}
 _PRONOUNS = {"it": ("it", "they"), "its": ("its", "their"), "them": ("it", "them"), "this": ("this", "these")}
+_EITHER = re.compile(r"\[([^\[\]]*\|[^\[\]]*)\]")
+_PATTERNS = ("slips", "annotator")
+"""Files whose brackets are no choices."""
 _PLACE = re.compile(r"\{(\w+)\}")
 _SMALL = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 @cache
 def wordings(name: str) -> dict[str, Any]:
-    """The texts of ``data/wordings/<name>.toml``, lists as tuples."""
+    """The texts of ``data/wordings/<name>.toml``, lists as tuples, "[one|other]" spelled out."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib
     text = (Path(__file__).parents[1] / "wordings" / f"{name}.toml").read_text(encoding="utf-8")
-    table: dict[str, Any] = _fixed(tomllib.loads(text))
+    table: dict[str, Any] = _fixed(tomllib.loads(text), spread=name not in _PATTERNS)
     return table
 
 
-def _fixed(value: Any) -> Any:
+def _fixed(value: Any, *, spread: bool) -> Any:
     if isinstance(value, dict):
-        return {key: _fixed(item) for key, item in value.items()}
-    return tuple(map(_fixed, value)) if isinstance(value, list) else value
+        return {key: _fixed(item, spread=spread) for key, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    return tuple(text for item in value for text in (spelled_out(item) if spread and isinstance(item, str) else [item]))
+
+
+def spelled_out(text: str) -> list[str]:
+    """All texts that "[one|other]" in a text stands for."""
+    found = _EITHER.search(text)
+    if not found:
+        return [text]
+    return [t for way in found[1].split("|") for t in spelled_out(text[: found.start()] + way + text[found.end() :])]
 
 
 def listed(items: Sequence[str], joint: str = "and") -> str:
@@ -88,7 +102,7 @@ def fill(template: str, name: str = "", **values: str) -> str:
     return capital("".join(written))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=8192)
 def _pieces(template: str) -> list[str]:
     """Text and places of a template in turn; places have odd numbers."""
     return _PLACE.split(template)
@@ -103,35 +117,28 @@ def _verb(singular: str) -> str:
 
 def counted(number: int, noun: str) -> str:
     """A count with its noun: "one slice", "12 slices"; numbers up to ten as words."""
-    return f"{_SMALL[number] if number < len(_SMALL) else number} {noun}{'' if number == 1 else 's'}"
+    return f"{number_word(number)} {noun}{'' if number == 1 else 's'}"
 
 
-def rounded(value: float, digits: int = 3) -> str:
-    """A number as one says it: ``digits`` significant digits at most, no exponent, thousands with a comma ("1,250", "3.4")."""
-    text = f"{float(f'{value:.{digits}g}'):,.{digits}f}"
-    return text.rstrip("0").rstrip(".")
+def number_word(number: int) -> str:
+    """A whole number as one says it: a word up to ten."""
+    return _SMALL[number] if number < len(_SMALL) else f"{number:,}"
 
 
-def amount(measure: float, unit: str) -> str:
-    """An area or a volume in the unit one would say it in."""
-    if unit == "mm3" and measure >= 1000:
-        return f"{rounded(measure / 1000)} ml"
-    if unit == "mm2" and measure >= 100:
-        return f"{rounded(measure / 100)} cm2"
-    return f"{rounded(measure)} {unit}"
+def instance(name: str) -> tuple[str, str]:
+    """What one and what several of the things are called that the name of a lesion stands for: "polyp", "polyps"."""
+    found = known(name)
+    if found.number == "mass":
+        return f"area of {found.display}", f"areas of {found.display}"
+    one = found.display
+    if found.number == "many":
+        one = one.removesuffix("es") + "is" if one.endswith("metastases") else one.removesuffix("s")
+    return one, found.plural
 
 
-def length(value: float, unit: str) -> str:
-    """A distance without its sign, in whole millimetres, or pixels or voxels if that is the unit (``unit_of``)."""
-    whole = round(abs(value))
-    if unit.startswith("mm"):
-        return f"{whole} mm"
-    return f"{whole} {unit.removesuffix('s') if whole == 1 else unit}"
-
-
-def unit_of(kind: str, unit: str) -> str:
-    """A scene's unit as one says it: what a picture measures in pixels, a volume without spacing measures in voxels."""
-    return "voxels" if kind == "volume" and unit == "pixels" else unit
+def instances(number: int, name: str) -> str:
+    """So many of them: "one polyp", "three polyps"."""
+    return f"{number_word(number)} {instance(name)[number != 1]}"
 
 
 def claim(fact: str, name: str) -> str:
@@ -145,5 +152,4 @@ def claim(fact: str, name: str) -> str:
     return fact
 
 
-SAY: dict[str, tuple[str, ...]] = wordings("reasoning")["say"]
 OPENINGS: dict[str, tuple[str, ...]] = {family: wordings(family)["openings"] for family in FAMILIES}

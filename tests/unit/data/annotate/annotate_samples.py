@@ -14,7 +14,7 @@ from unireason.data.questions.families import candidates
 from unireason.data.questions.referring import implicit
 from unireason.data.rationale.template import Task
 from unireason.data.regions import axial, busy
-from unireason.data.scene import IMPLICIT, DataQuestion, Scene, Structure
+from unireason.data.scene import IMPLICIT, DataQuestion, Part, Scene, Structure
 from unireason.data.sources.base import open_source
 
 IMAGE, VOLUME = Frame(112, 112, 1, "image"), Frame(56, 56, 16, "volume")
@@ -46,7 +46,7 @@ def structure(name, box, centre, measure, **changes):
     return Structure(**(values | changes))
 
 
-def scene(*structures, kind="image", absent=("stomach",), space="patient", unit=""):
+def scene(*structures, kind="image", absent=("stomach",), space="patient", unit="", scale=""):
     """A scene of some structures, 200 mm a side."""
     axes = 2 if kind == "image" else 3
     return Scene(
@@ -62,26 +62,32 @@ def scene(*structures, kind="image", absent=("stomach",), space="patient", unit=
         unit=unit or ("mm2" if kind == "image" else "mm3"),
         structures={s.name: s for s in sorted(structures, key=lambda s: s.name)},
         absent=absent,
+        scale=scale,
     )
 
 
-def image_scene():
+KIDNEYS = tuple(Part(b, Box2D(*b), 450.0, 50) for b in ((30, 82, 44, 104), (72, 80, 90, 104)))
+
+
+def image_scene(scale=""):
     """Liver right anterior, spleen left posterior with a neighbour, both kidneys (a plural), a lesion in the liver."""
     return scene(
         structure("liver", (10, 20, 50, 70), (-40, -20), 5200.0, neighbours=("lesion",)),
         structure("spleen", (80, 60, 100, 90), (50, 40), 1300.0, neighbours=("kidneys",), contrast=-30.0),
-        structure("kidneys", (30, 80, 90, 104), (2, 60), 900.0, part_count=2, borders=("posterior",)),
+        structure("kidneys", (30, 80, 90, 104), (2, 60), 900.0, part_count=2, borders=("posterior",), parts=KIDNEYS),
         structure("lesion", (20, 30, 30, 40), (-50, -30), 80.0, contrast=60.0, elongation=1.1),
+        scale=scale,
     )
 
 
-def volume_scene():
+def volume_scene(scale=""):
     """Two kidneys and a liver of a volume."""
     return scene(
         structure("left kidney", (36, 30, 4, 44, 38, 9), (40, 30, -10), 120_400.0, neighbours=("liver",)),
         structure("right kidney", (12, 30, 4, 20, 38, 5), (-40, 30, -10), 80_000.0),
         structure("liver", (6, 10, 6, 30, 34, 14), (-40, -20, 30), 1_254_000.0, borders=("right", "superior")),
         kind="volume",
+        scale=scale,
     )
 
 
@@ -92,8 +98,8 @@ LARGEST = DataQuestion(
     "Which of these structures is largest?",
     ("spleen", "liver", "kidneys", "lesion"),
     1,
-    ("it covers 13 cm2", "it covers 52 cm2", "they cover 9 cm2", "it covers 80 mm2"),
-    ("liver", "spleen", "kidneys"),
+    ("it measures 13 cm2", "it measures 52 cm2", "it measures 9 cm2", "it measures 0.8 cm2"),
+    ("spleen", "liver", "kidneys", "lesion"),
 )
 QUADRANT = DataQuestion(
     "structure_localisation",
@@ -140,7 +146,7 @@ def phantom_tasks():
         loaded = source.load(item)
         views = [("", loaded), *((f"-{k}", axial(loaded, k)) for k in busy(loaded, 2, rng))]
         for suffix, view in views:
-            drawn = describe(view, FrameRule(), case=f"{item.id}{suffix}")
+            drawn = describe(view, FrameRule(scale=len(found) % 2 == 0), case=f"{item.id}{suffix}")
             found += _asked_about(drawn, rng)
             if suffix:
                 found += _asked_about(_as_picture(drawn), rng)
@@ -157,4 +163,4 @@ def _as_picture(drawn):
     sides = {"anterior": "top", "posterior": "bottom"}
     structures = {n: replace(s, side="", borders=tuple(sides.get(b, b) for b in s.borders)) for n, s in drawn.structures.items()}
     case = f"{drawn.case}-picture"
-    return replace(drawn, case=case, space="picture", spacing_mm=None, unit="pixels", structures=structures)
+    return replace(drawn, case=case, space="picture", spacing_mm=None, unit="pixels", structures=structures, scale="")

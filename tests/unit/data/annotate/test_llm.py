@@ -91,7 +91,7 @@ def test_the_request_holds_what_a_writer_needs(settings):
     assert request["skip_special_tokens"] is False
     assert "</think>" in system
     for piece in (
-        "spleen <|box_start|>[80,60,100,90]<|box_end|>: 13 cm2",
+        "spleen <|box_start|>[80,60,100,90]<|box_end|>: 410 pixels",
         "CT; 2D, frame 112 x 112 pixels",
         "voxel size 2 x 2 mm",
         "B. left posterior",

@@ -59,7 +59,7 @@ def test_of_two_structures_with_one_box_the_needed_one_is_meant():
         (GOOD.replace("80,60,100,90", "30,80,90,104"), "box_of_another"),
         (GOOD.replace("the spleen " + SPLEEN, "it"), "no_look"),
         (GOOD.replace(f"the spleen {SPLEEN}", "the liver <|box_start|>[10,20,50,70]<|box_end|>"), "needless_looks"),
-        (GOOD.replace(SPLEEN, f"{SPLEEN}, again the spleen {SPLEEN}" * 2), "too_many_looks"),
+        (GOOD.replace(SPLEEN, f"{SPLEEN}, again the spleen {SPLEEN}" * 4), "too_many_looks"),
         (GOOD.replace("It lies", "**It** lies"), "markup"),
         (GOOD.replace("It lies", "<b>It</b> lies"), "markup"),
         (GOOD.replace("It lies", "\n## Findings\nIt lies"), "markup"),
@@ -141,7 +141,7 @@ def test_annotations_are_verified_and_snapped():
     assert isinstance(wrong, Dropped)
     assert (wrong.id, wrong.reason) == ("sample-0", "box_without_structure")
     assert verify(asked, Annotation((), "nobody")) == Dropped(
-        "sample-0", "no_look", "There is no box of a structure; write one to 3."
+        "sample-0", "no_look", "There is no box of a structure; write one to 6."
     )
 
 

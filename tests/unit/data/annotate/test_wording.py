@@ -4,17 +4,16 @@ import pytest
 
 from unireason.data.rationale.wording import (
     Said,
-    amount,
     capital,
     claim,
     counted,
     fill,
+    instance,
+    instances,
     is_plural,
-    length,
     listed,
-    rounded,
+    spelled_out,
     the,
-    unit_of,
 )
 
 
@@ -47,43 +46,23 @@ def test_said_writes_any_of_its_wordings():
     assert [said.written(w) for w in said.wordings] == ["They hold 3 ml.", "I see 3 ml."]
 
 
-@pytest.mark.parametrize(
-    ("measure", "unit", "said"),
-    [
-        (120_400, "mm3", "120 ml"),
-        (1_254_000, "mm3", "1,250 ml"),
-        (1000, "mm3", "1 ml"),
-        (999.4, "mm3", "999 mm3"),
-        (3456, "mm3", "3.46 ml"),
-        (340, "mm2", "3.4 cm2"),
-        (99.5, "mm2", "99.5 mm2"),
-        (12, "pixels", "12 pixels"),
-        (0, "mm3", "0 mm3"),
-    ],
-)
-def test_amounts_in_the_unit_one_would_say(measure, unit, said):
-    assert amount(measure, unit) == said
+def test_either_of_several_words_is_spelled_out():
+    assert spelled_out("a [b|c] d[|e]") == ["a b d", "a b de", "a c d", "a c de"]
+    assert spelled_out("no choice [here]") == ["no choice [here]"]
 
 
-def test_numbers_are_written_without_exponent():
-    assert [rounded(v) for v in (0, 0.0341, 2.345, 1_234_567)] == ["0", "0.034", "2.35", "1,230,000"]
-    assert (length(-33.6, "mm3"), length(1.2, "pixels"), length(7, "pixels")) == ("34 mm", "1 pixel", "7 pixels")
+def test_counts_and_instances():
     assert (counted(1, "slice"), counted(3, "slice"), counted(12, "slice")) == ("one slice", "three slices", "12 slices")
+    assert instance("polyp") == ("polyp", "polyps")
+    assert instance("hard exudates")[0] == "hard exudate"
+    assert (instances(1, "lesion"), instances(3, "lesion")) == ("one lesion", "three lesions")
+    assert instances(2, "oedema") == "two areas of oedema"
 
 
 def test_lists_and_articles():
     assert [listed(items) for items in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
     assert listed(["a", "b"], "or") == "a or b"
     assert (the("liver"), the("the liver")) == ("the liver", "the liver")
-
-
-def test_volumes_without_spacing_are_measured_in_voxels():
-    assert [unit_of(*both) for both in (("volume", "pixels"), ("image", "pixels"), ("volume", "mm3"))] == [
-        "voxels",
-        "pixels",
-        "mm3",
-    ]
-    assert (amount(1240, "voxels"), length(-1.2, "voxels"), length(12, "voxels")) == ("1,240 voxels", "1 voxel", "12 voxels")
 
 
 def test_a_fact_becomes_a_claim_about_its_structure():

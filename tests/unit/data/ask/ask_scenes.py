@@ -48,8 +48,8 @@ def structure(name, box, *, measure=None, parts=None, **changes) -> Structure:
     return Structure(**{**values, **changes})
 
 
-def scene(*structures, space="patient", kind="image", absent=(), unclear=(), unit=None) -> Scene:
-    """A picture of 200 by 200 (by 200) millimetres."""
+def scene(*structures, space="patient", kind="image", absent=(), unclear=(), unit=None, scale=None) -> Scene:
+    """A picture of 200 by 200 (by 200) millimetres, whose scale is told unless its unit is pixels."""
     n = 2 if kind == "image" else 3
     return Scene(
         case="drawn",
@@ -65,6 +65,7 @@ def scene(*structures, space="patient", kind="image", absent=(), unclear=(), uni
         structures={s.name: s for s in sorted(structures, key=lambda s: s.name)},
         absent=absent,
         unclear=unclear,
+        scale=("" if unit == "pixels" else "told") if scale is None else scale,
     )
 
 
@@ -167,8 +168,10 @@ def right_options(question: DataQuestion, masks: Masks) -> list[int]:
         return all(masks.centre(name)[words[w][0]] * words[w][1] > 0 for w in part.split())
 
     def in_range(text, size):
-        low, high, unit = re.fullmatch(r"([\d.]+) to ([\d.]+) (mm2|cm2|mm3|ml)", text).groups()
-        scale = {"mm2": 1, "mm3": 1, "cm2": 100, "ml": 1000}[unit]
+        low, high, unit = re.fullmatch(r"([\d.]+) to ([\d.]+) (mm2|cm2|mm3|ml|pixels|voxels)", text).groups()
+        shape, frame = masks.labels.shape[::-1], (masks.scene.frame.width, masks.scene.frame.height, masks.scene.frame.depth)
+        pixel = np.prod([n / m for n, m in zip(shape, frame, strict=False)]) * np.prod(masks.scene.spacing_mm or 1)
+        scale = {"mm2": 1, "mm3": 1, "cm2": 100, "ml": 1000, "pixels": pixel, "voxels": pixel}[unit]
         return float(low) * scale <= size < float(high) * scale
 
     if ask in ("quadrant", "lesion_quadrant", "lesion_side"):

@@ -55,7 +55,7 @@ def test_options_facts_and_needs(written):
         assert all(o.strip() == o and o for o in question.options)
         assert len(question.facts) == len(question.options)
         assert all(question.facts)
-        assert 1 <= len(question.needs) <= 3
+        assert 1 <= len(question.needs) <= 5
         assert len(set(question.needs)) == len(question.needs)
         assert set(question.needs) <= set(masks.scene.structures)
 

@@ -13,7 +13,7 @@ def test_host():
     questions = asked(scene(LIVER, STOMACH, SPLEEN, LESION), "host")
     assert {q.right for q in questions} == {"liver"}
     assert {o for q in questions for o in q.options} == {"liver", "stomach", "spleen"}
-    assert questions[0].needs == ("lesion", "liver")
+    assert questions[0].needs == ("lesion", *questions[0].options)
 
 
 def test_no_host_where_it_is_not_certain():

@@ -58,10 +58,13 @@ def test_ranges_join_and_hold_the_size_by_a_margin():
     assert set(ranks) == {0, 1, 2, 3}
 
 
-def test_small_sizes_in_square_millimetres_and_none_without_millimetres():
+def test_sizes_are_in_small_units_or_in_pixels_of_the_frame_where_no_scale_is_told():
     small = structure("papilla", (10, 10, 20, 20), measure=80)
     assert all(o.endswith(" mm2") for q in asked(scene(small), "how_large") for o in q.options)
-    assert asked(scene(D, unit="pixels"), "how_large") == []
+    for bare in (scene(D, unit="pixels"), scene(D, scale="")):
+        sizes = asked(bare, "how_large")
+        assert sizes
+        assert all(o.endswith(" pixels") for q in sizes for o in q.options)
     assert asked(scene(A, D, unit="pixels"), "largest")
 
 

@@ -1,0 +1,216 @@
+"""What a picture shows as numbers: in millimetres where the prompt states a scale, else in pixels and slices of the model frame.
+
+Places are those of boxes, so that a reader who found the boxes can check every one of them: the middle of a box, or its edges, counted
+in pixels from the left and upper edge of the picture and in slices from the first. Sizes are those of masks.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from unireason.data.scene import Part, Scene, Structure
+from unireason.grounding.crop import MIN_SIDE
+
+from .wording import listed
+
+TOLERANCE = 0.06
+"""By so much of its value a size in a text may differ from the mask's; a place by one pixel or slice, a distance by both."""
+DIGITS = 2
+"""Significant digits of a size: sizes that are compared differ by a quarter at least, so they stay apart."""
+Box = tuple[float, ...]
+AXES = ("x", "y", "slice")
+
+
+def sides(scene: Scene) -> tuple[int, ...]:
+    """The model frame along x, y[, z]."""
+    return (scene.frame.width, scene.frame.height, scene.frame.depth)[: len(scene.extent)]
+
+
+def steps(scene: Scene) -> tuple[float, ...]:
+    """Size of a model pixel along x, y[, z], in the scene's unit."""
+    return tuple(e / n for e, n in zip(scene.extent, sides(scene), strict=True))
+
+
+def size(structure: Structure, scene: Scene) -> float:
+    """Area or volume in mm2 or mm3 where a scale is told, else in pixels or voxels of the model frame."""
+    return structure.measure if scene.scale else structure.measure / math.prod(steps(scene))
+
+
+def units(scene: Scene) -> tuple[tuple[str, float], tuple[str, float]]:
+    """The unit of sizes and a larger one with its factor; both are the same where no scale is told."""
+    if scene.scale:
+        return (("mm2", 1.0), ("cm2", 100.0)) if scene.kind == "image" else (("mm3", 1.0), ("ml", 1000.0))
+    name = "pixels" if scene.kind == "image" else "voxels"
+    return (name, 1.0), (name, 1.0)
+
+
+def one_unit(values: Sequence[float], scene: Scene, least: float = 0.5) -> tuple[str, float]:
+    """The unit in which sizes that stand side by side are all said: the larger one if all of them come to ``least`` in it."""
+    small, large = units(scene)
+    return large if min(values) >= least * large[1] else small
+
+
+def said_size(structure: Structure, scene: Scene) -> str:
+    """The size of a structure in the unit that fits it."""
+    value = size(structure, scene)
+    unit, scale = one_unit([value], scene)
+    return f"{number(value / scale)} {unit}"
+
+
+def number(value: float, digits: int = DIGITS) -> str:
+    """A number as options are written too: some significant digits, no exponent ("1200", "3.4")."""
+    text = f"{float(f'{value:.{digits}g}'):.{digits + 1}f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def middle(box: Box) -> tuple[int, ...]:
+    """The middle of a box in whole pixels and slices: half the sum of its ends, rounded down."""
+    half = len(box) // 2
+    return tuple(int((box[i] + box[half + i]) // 2) for i in range(half))
+
+
+def middle_of(structure: Structure) -> tuple[int, ...]:
+    """The middle of a structure's box."""
+    return middle(structure.box_model.coords)
+
+
+def centre_of(scene: Scene) -> tuple[int, ...]:
+    """The middle of the picture, as ``middle`` counts; along x that of the body where sides are the patient's."""
+    across = int(scene.midline_model) if own_midline(scene) else scene.frame.width // 2
+    return (across, *(n // 2 for n in sides(scene)[1:]))
+
+
+def own_midline(scene: Scene) -> bool:
+    """True if the sides of a scene are told from a midline of the body, or the macula, not from the picture's middle."""
+    return scene.midline.found not in ("", "picture")
+
+
+def unit_of_distance(scene: Scene) -> str:
+    """Millimetres, or pixels; "" in a volume without a scale, where pixels and slices cannot be held against each other."""
+    return "mm" if scene.scale else "pixels" if scene.kind == "image" else ""
+
+
+def offset(first: Structure, second: Structure, scene: Scene) -> tuple[int, ...]:
+    """From the middle of the second box to that of the first, along x, y[, z], in whole millimetres, or pixels and slices."""
+    shift = [a - b for a, b in zip(_exact(first), _exact(second), strict=True)]
+    every = steps(scene) if scene.scale else (1.0,) * len(shift)
+    return tuple(round(s * e) for s, e in zip(shift, every, strict=True))
+
+
+def distance(first: Structure, second: Structure, scene: Scene) -> float:
+    """Between the middles of two boxes, in ``unit_of_distance``."""
+    every = steps(scene) if scene.scale else (1.0,) * len(scene.extent)
+    return math.hypot(*((a - b) * e for a, b, e in zip(_exact(first), _exact(second), every, strict=True)))
+
+
+def _exact(structure: Structure) -> list[float]:
+    box, half = structure.box_model.coords, len(structure.box_model.coords) // 2
+    return [(box[i] + box[half + i]) / 2 for i in range(half)]
+
+
+def where(place: Sequence[int], axes: Sequence[int]) -> str:
+    """A place in words: "x 74 and y 30", "slice 6"."""
+    return listed([at(i, place[i]) for i in axes])
+
+
+def reference(scene: Scene, axes: Sequence[int]) -> str:
+    """From where sides are told: the middle of the picture, along x the midline of the body where sides are the patient's."""
+    place, rest = centre_of(scene), list(axes)
+    found = []
+    if 0 in rest and own_midline(scene):
+        rest.remove(0)
+        line = "macula" if scene.midline.found == "macula" else "midline of the body"
+        found = [f"the {line} at {at(0, place[0])}"]
+    return listed(found + ([f"the middle of the {scene.kind} at {where(place, rest)}"] if rest else []))
+
+
+def at(axis: int, value: int) -> str:
+    """A place along one axis in words."""
+    return f"{AXES[axis]} {value}"
+
+
+def span(axis: int, box: Sequence[int]) -> str:
+    """How far a box reaches along an axis; slices are counted with the last one."""
+    half = len(box) // 2
+    return f"slices {box[2]} to {box[5] - 1}" if axis == 2 else f"{AXES[axis]} {box[axis]} to {box[half + axis]}"
+
+
+# --- Parts of structures, and boxes held against each other.
+
+
+def clear(box: Box) -> bool:
+    """True if a look can cut a box out."""
+    half = len(box) // 2
+    return all(box[half + i] - box[i] >= MIN_SIDE for i in range(2))
+
+
+def clear_parts(structure: Structure) -> list[Part]:
+    """The parts of a scattered structure that can be looked at, largest first; none if it hangs together."""
+    return [part for part in structure.shown if structure.scattered and clear(part.box_model.coords)]
+
+
+# --- What is not there: the fact that a question keeps of it, in a form that can be read again.
+
+MISSING = "it is not there"
+_ABSENT = re.compile(rf"{MISSING}(?:; its place is \[([\d,]+)\](?:, filled by (.+))?|; its (level|place) is not shown)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """Where something that is not there would lie.
+
+    Attributes:
+        box: The place in the model frame; () if it is not known or not shown.
+        instead: Structures that lie there.
+        outside: "level" or "place" if that is not shown; "" otherwise.
+    """
+
+    box: tuple[int, ...] = ()
+    instead: tuple[str, ...] = ()
+    outside: str = ""
+
+    @property
+    def fact(self) -> str:
+        """As a clause; ``absence`` reads it."""
+        if self.box:
+            filled = f", filled by {', '.join(self.instead)}" if self.instead else ""
+            return f"{MISSING}; its place is [{','.join(map(str, self.box))}]{filled}"
+        return f"{MISSING}; its {self.outside} is not shown" if self.outside else MISSING
+
+
+def absence(fact: str) -> Absence:
+    """The absence that a fact tells; an empty one for any other fact."""
+    match = _ABSENT.fullmatch(fact)
+    if not match:
+        return Absence()
+    box = tuple(map(int, match[1].split(","))) if match[1] else ()
+    return Absence(box, tuple(match[2].split(", ")) if match[2] else (), match[3] or "")
+
+
+def numbers(text: str) -> list[int]:
+    """The whole numbers of a text, such as those of a box."""
+    return [int(v) for v in re.findall(r"\d+", text)]
+
+
+def edges(structure: Structure) -> list[int]:
+    """The numbers of a structure's box."""
+    return [int(v) for v in structure.box_model.coords]
+
+
+def worst_edge(box: Sequence[int], true: Sequence[int]) -> int | None:
+    """Which number of a box is off by the largest share of the true box's side; None if all agree."""
+    half = len(true) // 2
+    off = [abs(a - b) / max(1, true[half + i % half] - true[i % half]) for i, (a, b) in enumerate(zip(box, true, strict=True))]
+    return off.index(max(off)) if max(off) > 0 else None
+
+
+def share(inner: Box, outer: Box) -> float:
+    """How much of one box lies in another."""
+    half, common = len(inner) // 2, 1.0
+    for i in range(half):
+        overlap = min(inner[half + i], outer[half + i]) - max(inner[i], outer[i])
+        common *= max(0.0, overlap) / max(1.0, inner[half + i] - inner[i])
+    return common
