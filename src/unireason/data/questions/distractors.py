@@ -261,9 +261,10 @@ def is_lesion(name: str) -> bool:
     return group_of(name) == "lesion"
 
 
+@names.kept
 def tells_position(name: str) -> bool:
-    """True if a word of the name tells a position other than left or right."""
-    return not _POSITION.isdisjoint(name.split())
+    """True if a word of the name, as spelled or as texts say it, tells a position other than left or right."""
+    return not _POSITION.isdisjoint((*name.split(), *names.display(name).split()))
 
 
 def kin(a: str, b: str) -> bool:
