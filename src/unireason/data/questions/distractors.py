@@ -88,10 +88,9 @@ class Places:
         boxes: Box of every structure in the model frame, as whole numbers.
         centres: Centre of every structure.
         middles: Middle of every structure's box in the model frame, as whole numbers.
-        boxed: Those of one piece, nearly, so that one box shows them.
         places: The same as the centres, along x from the midline where there is one.
-        signs: Side by axis for every structure, along x of the midline, else of the picture's middle: -1, 1, or 0 within the margin, where
-            centre and box differ, and along x where no side may be told.
+        signs: Side by axis for every structure, along x of the midline, else of the picture's middle: -1, 1, or 0 within the margin,
+            where centre and box differ, and along x where no side may be told.
         peers: Scenes of other patients; None if there are none to compare with.
     """
 
@@ -262,9 +261,10 @@ def is_lesion(name: str) -> bool:
     return group_of(name) == "lesion"
 
 
+@names.kept
 def tells_position(name: str) -> bool:
-    """True if a word of the name tells a position other than left or right."""
-    return not _POSITION.isdisjoint(name.split())
+    """True if a word of the name, as spelled or as texts say it, tells a position other than left or right."""
+    return not _POSITION.isdisjoint((*name.split(), *names.display(name).split()))
 
 
 def kin(a: str, b: str) -> bool:

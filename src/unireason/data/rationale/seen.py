@@ -84,7 +84,7 @@ def centre_of(scene: Scene) -> tuple[int, ...]:
 
 
 def own_midline(scene: Scene) -> bool:
-    """True if the sides of a scene are told from a midline of its own, not from the picture's middle."""
+    """True if the sides of a scene are told from a midline of the body, or the macula, not from the picture's middle."""
     return scene.midline.found not in ("", "picture")
 
 
@@ -122,7 +122,8 @@ def reference(scene: Scene, axes: Sequence[int]) -> str:
     found = []
     if 0 in rest and own_midline(scene):
         rest.remove(0)
-        found = [f"{'the macula' if scene.midline.found == 'macula' else 'the midline of the body'} at {at(0, place[0])}"]
+        line = "macula" if scene.midline.found == "macula" else "midline of the body"
+        found = [f"the {line} at {at(0, place[0])}"]
     return listed(found + ([f"the middle of the {scene.kind} at {where(place, rest)}"] if rest else []))
 
 

@@ -14,7 +14,7 @@ from unireason.data.checks.answers import judge
 from unireason.data.checks.facts import SceneFacts
 from unireason.data.questions.distractors import Peers, Places, kin
 from unireason.data.questions.expected import expected_place
-from unireason.data.questions.families import candidates, certainly_absent
+from unireason.data.questions.families import candidates, certainly_absent, gives_away
 from unireason.data.questions.referring import implicit
 from unireason.data.rationale.template import Annotation, Task, TemplateAnnotator
 from unireason.data.scene import Midline, Part, Scene
@@ -132,6 +132,23 @@ def test_a_kind_is_not_absent_where_a_special_case_is_there() -> None:
     assert kin("inferior vena cava", "postcava")
     assert kin("duodenum", "small bowel")
     assert not kin("liver", "spleen")
+
+
+def test_names_give_nothing_away_as_texts_say_them() -> None:
+    found = drawn()
+    renamed = replace(found.structures["stomach"], name="postcava")
+    both = replace(found, structures={**found.structures, "postcava": renamed})
+    assert "postcava" not in Places(both).placed  # a text says "inferior vena cava"
+    assert gives_away("postcava", "the inferior one of two veins")
+    assert not gives_away("spleen", "the inferior one of two veins")
+
+
+@pytest.mark.parametrize(("lesion", "told"), [("hcc", False), ("cyst", True), ("liver tumor", False)])
+def test_an_organ_that_the_name_of_a_lesion_tells_is_not_asked_for(lesion: str, told: bool) -> None:
+    inside = structure(lesion, (40, 50, 55, 65), neighbours=("liver",), contrast=30.0)
+    found = drawn()
+    with_it = replace(found, structures={**found.structures, lesion: inside})
+    assert bool(asked(with_it, "host")) is told
 
 
 def volume(**boxes: tuple[int, ...]) -> Scene:
