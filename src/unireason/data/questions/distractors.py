@@ -89,8 +89,8 @@ class Places:
         centres: Centre of every structure.
         middles: Middle of every structure's box in the model frame, as whole numbers.
         places: The same as the centres, along x from the midline where there is one.
-        signs: Side by axis for every structure, along x of the midline, else of the picture's middle: -1, 1, or 0 within the margin, where
-            centre and box differ, and along x where no side may be told.
+        signs: Side by axis for every structure, along x of the midline, else of the picture's middle: -1, 1, or 0 within the margin,
+            where centre and box differ, and along x where no side may be told.
         peers: Scenes of other patients; None if there are none to compare with.
     """
 

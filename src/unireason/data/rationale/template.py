@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, TypeVar
@@ -24,7 +24,6 @@ from . import seen
 from .wording import OPENINGS, Said, claim, counted, instance, instances, is_plural, listed, number_word, the, wordings
 
 NEAR_MIDDLE = 0.02  # of the picture: a smaller offset is not worth a word
-FLAT, CLEAR = 8.0, 40.0  # contrast in grey levels of 0-255: below the one it is none, above the other it is clear
 
 _TEXTS = wordings("reasoning")
 _LEAD: dict[str, tuple[str, ...]] = _TEXTS["lead"]
@@ -44,13 +43,13 @@ def notable(offset: tuple[float, ...], scene: Scene) -> list[int]:
     return [i for i, (o, e) in enumerate(zip(offset, scene.extent, strict=True)) if abs(o) >= max(1.0, NEAR_MIDDLE * e)]
 
 
-def offsets(offset: tuple[float, ...], axes: list[int], scene: Scene) -> str:
+def offsets(offset: tuple[float, ...], axes: list[int], scene: Scene, *, metric: bool = True) -> str:
     """An offset along the scene's directions in words: "52 mm to the left and 31 mm to the back"; pixels and slices without a scale."""
-    every = seen.steps(scene)
+    every, metric = seen.steps(scene), metric and bool(scene.scale)
     found = []
     for axis in axes:
-        whole = round(abs(offset[axis]) / (1.0 if scene.scale else every[axis]))
-        said = f"{whole} mm" if scene.scale else counted(whole, "slice" if axis == 2 else "pixel")
+        whole = round(abs(offset[axis]) / (1.0 if metric else every[axis]))
+        said = f"{whole} mm" if metric else counted(whole, "slice" if axis == 2 else "pixel")
         found.append(f"{said} {TOWARDS[scene.terms][axis][offset[axis] > 0]}")
     return listed(found)
 
@@ -164,7 +163,7 @@ class _Writer:
         """Reasoning without looks for an implicit question: from the description to the target."""
         question, scene = self.question, self.scene
         target = scene.structures[question.needs[0]]
-        self._say(_IMPLICIT["openings"], kind=scene.kind)
+        self._say(_IMPLICIT["openings"], kind=scene.kind)  # the profile of these questions shows no scale
         for index, fact in enumerate(question.facts):
             self._say(_IMPLICIT["clues" if index else "first"], fact=fact)
         if not question.facts:
@@ -175,7 +174,7 @@ class _Writer:
             shift = tuple(a - b for a, b in zip(other.centre, target.centre, strict=True))
             axes = notable(shift, scene)
             if axes:
-                self._say(_IMPLICIT["excluded"], other=the(other.name), offsets=offsets(shift, axes, scene))
+                self._say(_IMPLICIT["excluded"], other=the(other.name), offsets=offsets(shift, axes, scene, metric=False))
         self._say(_IMPLICIT["conclusions"], self.named[0])
         return tuple(self.steps)
 
@@ -188,11 +187,16 @@ class _Writer:
         """Add a sentence in one wording, not one that begins like another of this text if that can be had."""
         chosen = self._among([w for w in texts if _opening(w) not in self.openings] or texts)
         self.openings.add(_opening(chosen))
-        text = Said(tuple(texts), name, values).written(chosen)
+        text = Said(tuple(texts), name, values, self._many(name)).written(chosen)
         if self.steps and isinstance(self.steps[-1], str):
             self.steps[-1] = f"{self.steps[-1]} {text}"
         else:
             self.steps.append(f". {text}" if self.steps else text)
+
+    def _many(self, name: str) -> bool:
+        """True of a lesion of which there are several: it is spoken of in the plural."""
+        structure = self.scene.structures.get(name)
+        return structure is not None and structure.scattered and is_lesion(name)
 
     def _than(self, a: str, b: str, sign: int) -> str:
         """One amount set against another: the form of words in which all comparisons of a text are written."""
@@ -202,10 +206,10 @@ class _Writer:
     def _relate(self, relation: str, then: str, name: str = "", **values: str) -> None:
         """A relation and what follows from it, in one sentence."""
         follows = self._among(_THEN[then])
-        clause = Said((follows,), name, values).written(follows)
+        clause = Said((follows,), name, values, self._many(name)).written(follows)
         texts = _RELATION["so"]
         if relation[1] == " ":  # no sentence begins with the x of a place
-            texts = [t for t in texts if not t.startswith("{relation}")]
+            texts = tuple(t for t in texts if not t.startswith("{relation}"))
         self._say(texts, relation=relation, then=clause[:1].lower() + clause[1:])
 
     # --- Looks.
@@ -230,6 +234,17 @@ class _Writer:
         left = structure.part_count - len(parts)
         if left > 0:
             self._say(_FINDING["rest"], name, left=counted(left, "smaller part"))
+
+    def _rooms(self, names: Sequence[str]) -> dict[str, int]:
+        """How many parts of each structure may be looked at: one, and what the bound leaves in turn."""
+        parts = {n: min(MOST_PARTS, len(seen.clear_parts(self.scene.structures[n]))) for n in names if n in self.scene.structures}
+        rooms = dict.fromkeys(names, 1)
+        left = MAX_LOOKS - len(names)
+        while left > 0 and (more := [n for n in parts if rooms[n] < parts[n]]):
+            for name in more[:left]:
+                rooms[name] += 1
+            left -= len(more)
+        return rooms
 
     def _extra(self, structure: Structure) -> None:
         """Now and then something more that the first look shows, which the answer does not rest on."""
@@ -328,10 +343,9 @@ class _Writer:
     def _extreme(self) -> None:
         names, most = self.question.options, self.question.ask == "largest"
         values, said = self._sizes(names)
-        room = MAX_LOOKS - len(names) + 1
+        rooms = self._rooms(names)
         for name, value in zip(names, said, strict=True):
-            self._show(name, most=min(room, MOST_PARTS))
-            room -= max(0, min(room, MOST_PARTS, len(seen.clear_parts(self.scene.structures[name]))) - 1)
+            self._show(name, most=rooms[name])
             self._size(name, value)
         self._rank(names, said, values, most=most, words=("larger", "largest") if most else ("smaller", "smallest"))
 
@@ -501,7 +515,7 @@ class _Writer:
         self._show(name)
         structure = self.scene.structures[name]
         lighter = structure.contrast > 0
-        degree = "clearly " if abs(structure.contrast) >= CLEAR else ""
+        degree = "clearly " if abs(structure.contrast) >= seen.CLEAR else ""
         self._say(_FINDING["grey"], name, degree=degree, tone="lighter" if lighter else "darker")
         self._say(_VERDICT["grey"], name, tone="lighter" if lighter else "darker", word=self.question.right)
 
@@ -533,10 +547,10 @@ class _Writer:
             self._missing(name, self.question.facts[0] if self.question.facts else "")
             self._say(_VERDICT["missing"], name, missing=the(name), kind=self.scene.kind)
 
-    def _found(self, name: str) -> None:
+    def _found(self, name: str, most: int = MOST_PARTS) -> None:
         """Look at what is there; mostly in the words in which one looks for what is not."""
-        self._show(name, lead=_search(name) if self.draw() < EXPECTED else "")
-        said = brightness(self.scene.structures[name], self.scene)
+        self._show(name, most=most, lead=_search(name) if self.draw() < EXPECTED else "")
+        said = seen.brightness(self.scene.structures[name], self.scene)
         self._say(said.wordings, said.name, **said.values)
 
     def _missing(self, name: str, fact: str) -> None:
@@ -550,7 +564,7 @@ class _Writer:
             return
         if self.question.ask == "present":
             for other in self.named[:2]:
-                self._show(other, most=1)
+                self._show(other, most=2)
                 self._say(_FINDING["not_it"], other, missing=the(name))
         if gone.outside:
             self._say(_FINDING["beyond"], name, what=gone.outside, kind=self.scene.kind)
@@ -559,65 +573,21 @@ class _Writer:
 
     def _which_there(self) -> None:
         facts = dict(zip(self.question.options, self.question.facts, strict=False))
+        rooms = self._rooms(self.question.options)
         for name in self.question.options:
             if name in self.scene.structures:
-                self._found(name)
+                self._found(name, rooms[name])
             else:
                 self._missing(name, facts.get(name, ""))
         there = self.question.ask == "which_present"
         self._say(_VERDICT["only_there" if there else "only_missing"], self.question.right, kind=self.scene.kind)
 
 
-# --- What a look finds besides.
+# --- What a look may find besides, and what is spoken of anyway.
 
-
-def brightness(structure: Structure, scene: Scene) -> Said:
-    """Contrast against a ring around it."""
-    if abs(structure.contrast) < FLAT:
-        return Said(_FINDING["brightness_none"], structure.name)
-    word, opposite = ("brighter", "darker") if structure.contrast > 0 else ("darker", "brighter")
-    degree = "clearly " if abs(structure.contrast) >= CLEAR else ""
-    return Said(_FINDING["brightness"], structure.name, {"degree": degree, "word": word, "opposite": opposite})
-
-
-def slices(structure: Structure, scene: Scene) -> Said | None:
-    """Which model slices of a volume it touches, counted from 0 as in boxes; nothing for an image."""
-    first, last = structure.slices[0], structure.slices[1] - 1
-    if scene.kind == "image":
-        return None
-    if first == last:
-        return Said(_FINDING["slices_one"], structure.name, {"first": str(first)})
-    values = {"first": str(first), "last": str(last), "count": counted(last - first + 1, "slice")}
-    return Said(_FINDING["slices_many"], structure.name, values)
-
-
-def border(structure: Structure, scene: Scene) -> Said | None:
-    """Whether the picture may cut it off; nothing if it touches no border."""
-    if not structure.borders:
-        return None
-    where = f"{listed(structure.borders)} {'border' if len(structure.borders) == 1 else 'borders'}"
-    return Said(_FINDING["border"], structure.name, {"where": where, "kind": scene.kind})
-
-
-def neighbours(structure: Structure, scene: Scene) -> Said | None:
-    """What lies beside it, at most two names; nothing if nothing is near."""
-    near = [name for name in structure.neighbours if name in scene.structures][:2]
-    if not near:
-        return None
-    lie = "lie" if len(near) > 1 or is_plural(near[0]) else "lies"
-    return Said(_FINDING["neighbours"], structure.name, {"near": listed([the(name) for name in near]), "lie": lie})
-
-
-def shape(structure: Structure, scene: Scene) -> Said | None:
-    """Whether it is round or long; nothing in between."""
-    if 1.35 < structure.elongation < 2.0:
-        return None
-    return Said(_FINDING["shape"], structure.name, {"word": "elongated" if structure.elongation >= 2.0 else "compact"})
-
-
-_EXTRAS: tuple[Finding, ...] = (brightness, slices, border, neighbours, shape)
-_SPOKEN_OF: dict[str, Finding] = {"slices": slices} | dict.fromkeys(
-    ("brightness", "present", "which_present", "which_absent"), brightness
+_EXTRAS: tuple[Finding, ...] = (seen.brightness, seen.slices, seen.border, seen.neighbours, seen.shape)
+_SPOKEN_OF: Mapping[str, Finding] = {"slices": seen.slices} | dict.fromkeys(
+    ("brightness", "present", "which_present", "which_absent"), seen.brightness
 )
 
 
