@@ -18,7 +18,19 @@ from typing import Protocol, TypeVar
 
 from unireason.core.types import Look
 from unireason.data.records import box_of
-from unireason.data.scene import DIRECTIONS, HALVES, IMPLICIT, LETTERS, TOWARDS, DataQuestion, Part, Scene, Structure, is_lesion
+from unireason.data.scene import (
+    DIRECTIONS,
+    GATES,
+    HALVES,
+    IMPLICIT,
+    LETTERS,
+    TOWARDS,
+    DataQuestion,
+    Part,
+    Scene,
+    Structure,
+    is_lesion,
+)
 
 from . import seen
 from .wording import OPENINGS, Said, claim, counted, instance, instances, is_plural, listed, number_word, the, wordings
@@ -40,7 +52,8 @@ _ORDER = ("first", "second", "third", "fourth", "fifth", "sixth")
 
 def notable(offset: tuple[float, ...], scene: Scene) -> list[int]:
     """Axes along which an offset is worth a word, in the order x, y, z."""
-    return [i for i, (o, e) in enumerate(zip(offset, scene.extent, strict=True)) if abs(o) >= max(1.0, NEAR_MIDDLE * e)]
+    found = [i for i, (o, e) in enumerate(zip(offset, scene.extent, strict=True)) if abs(o) >= max(1.0, NEAR_MIDDLE * e)]
+    return [i for i in found if i or GATES.get(scene.modality) != "none"]
 
 
 def offsets(offset: tuple[float, ...], axes: list[int], scene: Scene, *, metric: bool = True) -> str:

@@ -69,6 +69,11 @@ def test_pictures_of_skin_gut_and_cells_have_no_sides(modality: str) -> None:
     # How far a box is off, in words of its picture, is no side.
     plain = [t.lower() for t in found if "too far" not in t and "edge" not in t]
     assert not [t for t in plain if set(re.findall("[a-z]+", t)) & set(X_WORDS)]
+    skin = drawn(modality, "picture", Midline(""))
+    tasks = [Task(str(i), q, skin) for i in range(9) for q in implicit(skin, np.random.default_rng(i))]
+    said = [p for w in TemplateAnnotator().annotate(tasks) if isinstance(w, Annotation) for p in w.reasoning]
+    assert said
+    assert not [p for p in said if isinstance(p, str) and set(re.findall("[a-z]+", p)) & set(X_WORDS)]
     assert any(w in t for t in texts(drawn("DX", "picture", Midline(""))) for w in X_WORDS)
 
 
