@@ -417,8 +417,10 @@ class Judge:
                 step = [1.0] * len(frame) if unit == "pixels" else [e / n for e, n in zip(scene.extent, frame, strict=True)]
                 here = _middle(a)
                 for there in [tuple(n / 2 for n in frame), *(_middle(b) for b in near if a is not b)]:
-                    way = [abs(p - q) * s for p, q, s in zip(here, there, step, strict=True)]
-                    yield from (*way, math.dist(way, [0.0] * len(way)), math.dist(way[:2], [0.0] * 2))
+                    whole = (tuple(map(math.floor, here)), tuple(map(math.floor, there)))  # as places are told
+                    for one, other in ((here, there), whole):
+                        way = [abs(p - q) * s for p, q, s in zip(one, other, step, strict=True)]
+                        yield from (*way, math.dist(way, [0.0] * len(way)), math.dist(way[:2], [0.0] * 2))
 
     def _gap(self, a: Structure, b: Structure, unit: str) -> float:
         """Shortest way between two boxes."""

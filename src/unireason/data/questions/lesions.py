@@ -215,7 +215,7 @@ def single(lesion: Structure) -> list[tuple[int, ...]]:
 def count_side(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     """How many lesions of a kind lie on one side: of the body's midline, or of the picture's middle."""
     scene = places.scene
-    for lesion in _lesions(places, dice) if scene.side_words else ():
+    for lesion in _lesions(places, dice) if _halves(scene) else ():
         for word in dice.shuffled(places.words[0]):
             number = on_side(lesion, word, places)
             total = scene.structures[lesion].part_count
@@ -244,6 +244,11 @@ def on_side(lesion: str, word: str, places: Places) -> int | None:
     return sum((o > 0) == (word == places.words[0][1]) for o in off)
 
 
+def _halves(scene: Scene) -> bool:
+    """True if left and right of the patient, or of the picture, may be told."""
+    return scene.side_words is not None and scene.terms in ("patient", "picture")
+
+
 def _middle_of(scene: Scene) -> tuple[float, float]:
     """Across and downwards, where halves meet, in model pixels."""
     across = scene.midline_model if seen.own_midline(scene) else scene.frame.width / 2
@@ -252,11 +257,11 @@ def _middle_of(scene: Scene) -> tuple[float, float]:
 
 def largest_place(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     """In which quarter of the picture the largest lesion of a kind lies."""
-    for lesion in _lesions(places, dice) if places.scene.side_words else ():
+    for lesion in _lesions(places, dice) if _halves(places.scene) else ():
         right = place_of_largest(lesion, places)
         if not right:
             continue
-        every = [part for part, _ in parts(places.scene.space, "xy") if part != right]
+        every = [part for part, _ in parts(places.scene.terms, "xy") if part != right]
         found = [place_of_largest(lesion, peer) for peer in places.every(lesion)]
         wrong = evened(places, dice, right, every, lambda options, f=tuple(found): tally(p if p in options else "" for p in f))
         if wrong:
@@ -272,14 +277,14 @@ def place_of_largest(lesion: str, places: Places) -> str:
     """The part in which the largest of several lesions certainly lies; "" if that cannot be told."""
     structure, scene = places.scene.structures[lesion], places.scene
     boxes = single(structure)
-    if not boxes or not scene.side_words or structure.parts[0].voxels < LARGER * structure.parts[1].voxels:
+    if not boxes or not _halves(scene) or structure.parts[0].voxels < LARGER * structure.parts[1].voxels:
         return ""
     half = len(boxes[0]) // 2
     off = [(boxes[0][i] + boxes[0][half + i]) / 2 - _middle_of(scene)[i] for i in (0, 1)]
     if any(abs(o) < MARGIN * n for o, n in zip(off, (scene.frame.width, scene.frame.height), strict=True)):
         return ""
     signs = tuple((i, 1 if o > 0 else -1) for i, o in enumerate(off))
-    return next(part for part, pair_ in parts(scene.space, "xy") if pair_ == signs)
+    return next(part for part, pair_ in parts(scene.terms, "xy") if pair_ == signs)
 
 
 # --- A measure, a published threshold, a label.

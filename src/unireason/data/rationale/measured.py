@@ -171,7 +171,7 @@ def grade(writer: _Writer) -> None:
     """The rule, the measure, threshold after threshold, and the label."""
     name = writer.question.about[0]
     chain = next(c for c in wordings("thresholds")["chain"] if c["rule"] in writer.question.text)
-    writer._say(writer.verdicts("rule"), rule=chain["rule"], source=chain["source"])
+    writer._say(writer.verdicts("rule"), rule=chain["rule"])
     writer._show(name)
     length = chain["measure"] == "length"
     value = _length(writer.scene.structures[name], writer.scene) if length else writer.scene.structures[name].diameters[0]

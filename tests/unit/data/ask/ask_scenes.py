@@ -136,6 +136,28 @@ class Masks:
     def box(self, name):
         return tuple(int(v) for v in self.scene.structures[name].box_model.coords)
 
+    def gap(self, name, other):
+        """Shortest way between two masks."""
+        from scipy import ndimage
+
+        away = ndimage.distance_transform_edt(~self.mask(name), sampling=self.scene.spacing_mm[::-1])
+        return away[self.mask(other)].min()
+
+    def across(self, name):
+        """Longest way across the largest slice of a mask of one piece, and across that, by turning calipers degree by degree."""
+        from scipy import ndimage
+
+        labels, _ = ndimage.label(self.mask(name), np.ones((3,) * self.labels.ndim))
+        mask = labels == np.bincount(labels.ravel())[1:].argmax() + 1
+        flat = mask if mask.ndim == 2 else max(mask, key=np.count_nonzero)
+        y, x = np.nonzero(flat)
+        ends = [(x + dx, y + dy) for dx, dy in ((-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5))]
+        points = np.concatenate([np.stack(e, 1) for e in ends]) * np.array(self.scene.spacing_mm[:2])
+        turns = np.radians(np.arange(0, 180, 0.25))
+        widths = [np.ptp(points @ np.array([np.cos(t), np.sin(t)])) for t in turns]
+        best = int(np.argmax(widths))
+        return widths[best], widths[(best + 360) % 720]
+
     def _ring(self, name):
         """Names in the surroundings of a mask, by number of voxels."""
         from scipy import ndimage
@@ -218,6 +240,33 @@ def right_options(question: DataQuestion, masks: Masks) -> list[int]:
         parts, _ = ndimage.label(mask, np.ones((3,) * mask.ndim))
         counts = np.bincount(parts.ravel())[1:]
         hits = [int(o) == np.count_nonzero(counts >= 0.01 * counts.sum()) for o in options]
+    elif ask == "widest":
+        areas = [np.count_nonzero(plane) for plane in masks.mask(about[0])]
+        most = int((np.argmax(areas) + 0.5) * masks.scene.frame.depth / len(areas))
+        hits = [int(o) == most for o in options]
+    elif ask == "pair":
+        left, right = (masks.size(n) for n in about)
+        larger = "about equal" if max(left, right) < 1.1 * min(left, right) else about[left < right]
+        hits = [o == larger for o in options]
+    elif ask == "burden":
+        share = 100 * masks.size(about[0]) / masks.size(about[1])
+        hits = [float(o.split()[0]) <= share < float(o.split()[2]) for o in options]
+    elif ask in ("long_diameter", "short_diameter"):
+        way = masks.across(about[0])[ask == "short_diameter"]
+        hits = [float(o.split()[0]) <= way < float(o.split()[2]) for o in options]
+    elif ask == "gap":
+        way = masks.gap(*about)
+        hits = [float(o.split()[0]) <= way < float(o.split()[2]) for o in options]
+    elif ask == "closest":
+        ways = [masks.gap(about[0], o) for o in options]
+        hits = [w == min(ways) for w in ways]
+    elif ask == "grade":
+        z = np.flatnonzero(masks.mask(about[0]).any(axis=(1, 2)))
+        length = (z[-1] - z[0] + 1) * masks.scene.spacing_mm[2]
+        assert about[0] == "spleen"
+        hits = [
+            o == ("not enlarged", "moderately enlarged", "massively enlarged")[(length > 110) + (length > 200)] for o in options
+        ]
     else:
         raise AssertionError(f"no rule for {ask}")
     return [i for i, hit in enumerate(hits) if hit]

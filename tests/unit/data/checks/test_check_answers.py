@@ -137,6 +137,24 @@ CASES = [
     (asked(LESION, "lesion_quadrant", ("liver tumor", "xy"), "right anterior", "right posterior"), [True, False]),
     # 64 voxels of 20 mm3
     (asked(LESION, "lesion_extent", ("liver tumor",), "1000 to 1300 mm3", "1.3 to 1.7 ml"), [True, False]),
+    # 4 x 4 pixels of 2 mm: from the middle of one outer edge to another it is 4 pixels one way and 3 the other, 10 mm, both ways across
+    (asked(LESION, "long_diameter", ("liver tumor",), "9 to 10.5 mm", "10.5 to 14 mm"), [True, False]),
+    (asked(LESION, "short_diameter", ("liver tumor",), "7 to 9 mm", "9 to 10.5 mm"), [False, True]),
+    (asked(LESION, "burden", ("liver tumor", "liver"), "11.5 to 12.5 %", "12.5 to 15 %"), [True, False]),
+    # x 8 to 20: 12 pixels
+    (asked(LESION, "gap", ("liver tumor", "spleen"), "20 to 23 mm", "23 to 25 mm"), [False, True]),
+    (asked(LESION, "closest", ("liver tumor",), "spleen", "liver"), [False, True]),
+    (asked(LESION, "count_side", ("liver tumor", "right"), "0", "1"), [False, True]),
+    (asked(LESION, "largest_place", ("liver tumor",), "right anterior", "left anterior"), [True, False]),
+    # three slices alike, the first of which is slice 3 of 8, in a frame of 4
+    (asked(LOCAL, "widest", ("spleen",), "1", "2", "3"), [True, False, False]),
+    (asked(SIZE, "pair", ("left kidney", "spleen"), "left kidney", "spleen", "about equal"), [False, True, False]),
+    (asked(SIZE, "pair", ("left kidney", "heart"), "about equal", "heart"), [False, True]),
+    # three slices of 5 mm
+    (
+        asked(SIZE, "grade", ("spleen",), "not enlarged", "massively enlarged", text="grades of spleen size by length: spleen"),
+        [True, False],
+    ),
 ]
 
 

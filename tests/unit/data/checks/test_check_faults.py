@@ -206,7 +206,7 @@ def test_a_look_at_nothing_is_found(sound: Dataset, place: Path) -> None:
 
 def test_a_response_without_a_look_is_found(sound: Dataset, place: Path) -> None:
     edit = once(lambda s: replace(s, reasoning=("It is so.",)) if s.task == "vqa" else None)
-    assert problems(faults(datasets.edited(sound, place, sample=edit)), "boxes") == ["0 looks, expected 1 to 3"]
+    assert problems(faults(datasets.edited(sound, place, sample=edit)), "boxes") == ["0 looks, expected 1 to 6"]
 
 
 def test_a_box_tag_inside_a_text_is_found(sound: Dataset, place: Path) -> None:
@@ -344,7 +344,7 @@ def test_an_unknown_ask_is_found(sound: Dataset, place: Path) -> None:
 
 
 def test_a_question_about_something_else_than_it_says_is_found(sound: Dataset, place: Path) -> None:
-    edit = once(lambda s: replace(s, question=replace(s.question, text="Where is it?")) if s.question.ask == "quadrant" else None)
+    edit = once(lambda s: replace(s, question=replace(s.question, text="Where is it?")) if s.question.ask == "box" else None)
     assert "does not name it" in problems(faults(datasets.edited(sound, place, sample=edit)), "answers")[0]
 
 
