@@ -93,7 +93,7 @@ def burden(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             if choices:
                 size = "area" if places.scene.kind == "image" else "volume"
                 values = {"x": the(lesion), "y": the(organ), "size": size}
-                yield write(places, dice, "burden", (lesion, organ), *choices, (organ, lesion), **values)
+                yield write(places, dice, "burden", (lesion, organ), choices[0], choices[1], (organ, lesion), **values)
 
 
 def gap_of(lesion: str, other: str, scene: Scene) -> float | None:
@@ -263,7 +263,7 @@ def largest_place(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             continue
         every = [part for part, _ in parts(places.scene.terms, "xy") if part != right]
         found = [place_of_largest(lesion, peer) for peer in places.every(lesion)]
-        wrong = evened(places, dice, right, every, lambda options, f=tuple(found): tally(p if p in options else "" for p in f))
+        wrong = evened(places, dice, right, every, partial(_among, found))
         if wrong:
             fact = (
                 f"the largest one has its middle at {seen.where(seen.middle(single(places.scene.structures[lesion])[0]), [0, 1])}"
@@ -271,6 +271,11 @@ def largest_place(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             values = {"x": the(lesion), "many": instance(lesion)[1], "one": instance(lesion)[0]}
             choices = [(part, fact) for part in (right, *wrong)]
             yield write(places, dice, "largest_place", (lesion,), choices[0], choices[1:], (lesion,), **values)
+
+
+def _among(found: Sequence[str], options: Sequence[str]) -> dict[str, float]:
+    """How often each option was found."""
+    return tally(one if one in options else "" for one in found)
 
 
 def place_of_largest(lesion: str, places: Places) -> str:
@@ -346,7 +351,7 @@ def grade(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             key=lambda n: abs(chain.labels.index(n) - chain.labels.index(right)),
         )
         found = [chain.label(v) for peer in places.every(name) if (v := graded(name, peer.scene)) is not None]
-        wrong = evened(places, dice, right, pool, lambda options, f=tuple(found): tally(p if p in options else "" for p in f))
+        wrong = evened(places, dice, right, pool, partial(_among, found))
         if wrong:
             fact = f"it measures {seen.number(value, 3)} mm"
             values = {"x": the(name), "rule": chain.rule}

@@ -176,7 +176,8 @@ ASK = "segment"
 OPENINGS: tuple[str, ...] = _TEXTS["questions"]
 VARIANTS = 2
 """Questions a structure at most."""
-TRIES = 4
+TRIES, CLOCK = 12, 2
+"""Descriptions that are tried, the last ones with the clock."""
 MOST_TARGETS = 24
 """Of scenes of a hundred structures so many are described."""
 LEAST, MOST = 2, 4
@@ -207,8 +208,10 @@ def _mistakable(name: str, scene: Scene) -> bool:
 def _question(places: Places, dice: Dice, name: str) -> DataQuestion | None:
     """One question about a structure; None if it cannot be described alone or without giving its name away."""
     others = [n for n in places.scene.structures if n != name]
-    for _ in range(TRIES):
-        pool = [c for c in clauses(places, dice, name) if not gives_away(name, c.text)]
+    for attempt in range(TRIES):
+        found = [c for c in clauses(places, dice, name) if not gives_away(name, c.text)]
+        # Hardly anybody reports by the clock: only where nothing else tells the target apart.
+        pool = found if attempt >= TRIES - CLOCK else [c for c in found if "o'clock" not in c.text]
         chosen = _enough(pool, others, dice)
         openings = [o for o in OPENINGS if not gives_away(name, o)]
         if chosen and openings:

@@ -246,7 +246,7 @@ def right_options(question: DataQuestion, masks: Masks) -> list[int]:
         hits = [int(o) == most for o in options]
     elif ask == "pair":
         left, right = (masks.size(n) for n in about)
-        larger = "about equal" if max(left, right) < 1.1 * min(left, right) else about[left < right]
+        larger = "about equal" if max(left, right) < 1.1 * min(left, right) else about[int(left < right)]
         hits = [o == larger for o in options]
     elif ask == "burden":
         share = 100 * masks.size(about[0]) / masks.size(about[1])
@@ -265,7 +265,8 @@ def right_options(question: DataQuestion, masks: Masks) -> list[int]:
         length = (z[-1] - z[0] + 1) * masks.scene.spacing_mm[2]
         assert about[0] == "spleen"
         hits = [
-            o == ("not enlarged", "moderately enlarged", "massively enlarged")[(length > 110) + (length > 200)] for o in options
+            o == ("not enlarged", "moderately enlarged", "massively enlarged")[int(length > 110) + int(length > 200)]
+            for o in options
         ]
     else:
         raise AssertionError(f"no rule for {ask}")
