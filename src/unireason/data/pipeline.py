@@ -125,6 +125,7 @@ def _end_with(sentinel: int) -> None:
 
 
 CANDIDATES = 12  # a family and case
+MOST_CLOCK = 0.1  # of the implicit questions speak of the clock
 UNITS_A_BLOCK = 4  # patients exchange boxes and sizes inside a block
 
 
@@ -379,12 +380,17 @@ def choose(config: BuildConfig, work: BuildFolder, units: Sequence[BuildUnit], p
             picked = selectors[kind].choose(questions, Frame(width, height, depth, kind), most=room)
             counts[kind] += len(picked)
             wanted = config.implicit if picked or config.questions == 0 else 0
-            picked += [i for i, q in enumerate(questions) if q.family == IMPLICIT][:wanted]
+            targets = [i for i, q in enumerate(questions) if q.family == IMPLICIT]
+            for i in sorted(targets, key=lambda i: "o'clock" in questions[i].text)[:wanted]:
+                clock = "o'clock" in questions[i].text
+                if not clock or counts["clock"] + 1 <= MOST_CLOCK * (counts["implicit"] + 1):
+                    counts.update({"clock": int(clock), "implicit": 1})
+                    picked.append(i)
             chosen.append(picked)
             used.append(splits[row["patient"]])
         write_json(work.choice(unit), {"chosen": chosen, "splits": used})
         progress(unit.count)
-    write_json(work.selected, dict(counts))
+    write_json(work.selected, {kind: counts[kind] for kind in selectors})
 
 
 # --- One build from start to end; started again after a kill, it goes on with what is missing.

@@ -176,7 +176,7 @@ ASK = "segment"
 OPENINGS: tuple[str, ...] = _TEXTS["questions"]
 VARIANTS = 2
 """Questions a structure at most."""
-TRIES, CLOCK = 12, 2
+TRIES, CLOCK = 7, 3
 """Descriptions that are tried, the last ones with the clock."""
 MOST_TARGETS = 24
 """Of scenes of a hundred structures so many are described."""
