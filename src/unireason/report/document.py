@@ -18,7 +18,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from unireason.core.store import write_bytes
+from unireason.core.store import json_text, write_bytes
 
 from .html import RESEARCH_ONLY, addresses, clean, dotted, escape, fit, plural, sheet
 
@@ -106,7 +106,7 @@ class Column:
         drawn: "bar" or "dot" draws every value on ``axis``; "" draws none.
         axis: Ends of the drawing.
         ticks: Words below the heading of the drawing, from its left end to its right.
-        spare: Left out where there is little room, as on a small screen and a terminal.
+        spare: Left out on a small screen.
     """
 
     title: str
@@ -317,6 +317,31 @@ def unread(unreadable: Mapping[str, Any], *, outcome: str = "were left out") -> 
     return [Notice(f"{plural(unreadable['n'], 'question')} could not be asked and {outcome}.", told, cure)]
 
 
+def asked_of(made: Mapping[str, Any], *counts: str) -> list[str]:
+    """The facts of an evaluation in a line, from its manifest; ``counts`` stand behind the suite."""
+    model = made["checkpoint"]
+    return [
+        f"suite {made['suite']}",
+        *counts,
+        f"seed {made['seed']}",
+        f"checkpoint {model['name']} {str(model['sha256'])[:12]}".strip(),
+    ]
+
+
+def provenance(made: Mapping[str, Any], *, command: str = "") -> Facts:
+    """The settings, versions and hashes of a manifest."""
+    names = {"kind": "", "sha256": "SHA-256", "questions_sha256": "Questions, SHA-256", "truth_sha256": "Truth, SHA-256"}
+    pairs = {names.get(key, key.replace("_", " ").capitalize()): _plain(value) for key, value in made.items()}
+    return Facts({name: text for name, text in pairs.items() if name and text}, command=command)
+
+
+def _plain(value: Any) -> str:
+    """A JSON value in a few words; what is null in an object is left out."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {_plain(own)}" for name, own in value.items() if own is not None)
+    return value if isinstance(value, str) else json_text(value)
+
+
 def write_html(document: Document, path: str | os.PathLike[str]) -> Path:
     """Write the page; it needs no network and no server."""
     return write_bytes(path, as_html(document))
@@ -431,23 +456,20 @@ def _text(value: Cell) -> str:
 
 
 def _flat(table: Table, *, brief: bool = False) -> tuple[list[str], list[tuple[str, list[list[str]]]]]:
-    """The head, and under each heading the rows, as texts; intervals in columns of their own where the table has such."""
-    columns = [column for column in table.columns if not (brief and column.spare)]
-    head = [text for c in columns for text in (c.title, c.interval, c.outer) if text or text is c.title]
+    """The head, and under each heading the rows, as texts; ``brief`` leaves out the remarks of names."""
+    head = [text for c in table.columns for text in (c.title, c.interval, c.outer) if text or text is c.title]
     found: list[tuple[str, list[list[str]]]] = [("", [])]
     for row in table.rows:
         if isinstance(row, str):
             found.append((row, []))
             continue
-        texts = [text for column, own in zip(table.columns, row, strict=True) for text in _apart(column, own, brief=brief)]
+        texts = [text for column, own in zip(table.columns, row, strict=True) for text in _apart(column, own)]
         found[-1][1].append([_bare(row[0]), *texts[1:]] if brief else texts)
     return head, [(heading, rows) for heading, rows in found if rows or heading]
 
 
-def _apart(column: Column, own: Cell, *, brief: bool) -> list[str]:
+def _apart(column: Column, own: Cell) -> list[str]:
     """A cell as the texts of its columns."""
-    if brief and column.spare:
-        return []
     names = [name for name in ("interval", "outer") if getattr(column, name)]
     if not names or not isinstance(own, Value):
         return [_text(own), *[""] * len(names)]

@@ -27,6 +27,8 @@ from unireason.report.document import (
     as_html,
     as_markdown,
     as_terminal,
+    asked_of,
+    provenance,
     unread,
     write_html,
 )
@@ -76,8 +78,8 @@ def test_one_table_in_three_media():
     assert "| Condition | Accuracy | 95% | Patients | n |" in markdown(table())
     assert "| true | 50% | 25\u201375% | 0\u2013100% | 1,200 |" in markdown(table())
     head, row = terminal(table()).splitlines()
-    assert head.split() == ["Condition", "Accuracy", "95%", "Patients"]  # what is spare has no room here
-    assert row.split() == ["true", "50%", "25\u201375%", "0\u2013100%"]
+    assert head.split() == ["Condition", "Accuracy", "95%", "Patients", "n"]
+    assert row.split() == ["true", "50%", "25\u201375%", "0\u2013100%", "1,200"]
 
 
 def test_intervals_stand_beside_values_where_no_column_is_theirs():
@@ -214,6 +216,14 @@ def test_what_could_not_be_asked_is_named_in_part():
         assert [n for n in range(5) if f"q{n}: why {n}" in text] == [0, 1, 2]
         assert "and 2 more" in text
     assert unread({"n": 0, "questions": {}}) == []
+
+
+def test_a_manifest_as_a_line_and_as_settings():
+    made = {"kind": "run", "suite": "s", "seed": 3, "questions_sha256": "ff", "split": "",
+            "checkpoint": {"name": "m", "sha256": "ab" * 32, "hashed": None}}  # fmt: skip
+    assert asked_of(made, "8 questions") == ["suite s", "8 questions", "seed 3", "checkpoint m abababababab"]
+    pairs = dict(provenance(made, command="again").pairs)
+    assert pairs == {"Suite": "s", "Seed": "3", "Questions, SHA-256": "ff", "Checkpoint": f"name m, sha256 {'ab' * 32}"}
 
 
 def test_cautions_and_file(tmp_path: Path):
