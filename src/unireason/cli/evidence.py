@@ -15,14 +15,13 @@ from .eval import PHANTOM_QUESTIONS, add_again, add_model, add_skip, add_suite, 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
     from unireason.evaluate.consistency import Pair, Volumes
-    from unireason.evaluate.evidence import EvidenceFound
-    from unireason.evaluate.suites.base import Entry, Suite
+    from unireason.evaluate.results import Found
     from unireason.report.consistency import Example
-    from unireason.report.evidence import Flip
+    from unireason.report.document import Document
 
 
-FLIPS, SURVIVORS, PAGE, FIGURE = 12, 6, "evidence.html", "evidence.png"
-"""Questions on the page at most, and names of page and figure."""
+PAGE, FIGURE = "evidence.html", "evidence.png"
+"""Names of page and figure."""
 
 
 def add_evidence(subparsers: Any) -> None:
@@ -45,9 +44,10 @@ def add_evidence(subparsers: Any) -> None:
 def run_evidence(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
     from unireason.engine.reasoner import load
-    from unireason.evaluate.evidence import evaluate
-    from unireason.report.evidence import write_evidence
-    from unireason.report.html import of_results, plural, tell
+    from unireason.evaluate.evidence import evaluate, examples
+    from unireason.report.document import write_html
+    from unireason.report.evidence import evidence_document
+    from unireason.report.html import plural
     from unireason.report.plots import write_evidence_figure
 
     from .ask import bar, status
@@ -60,78 +60,20 @@ def run_evidence(args: argparse.Namespace) -> int:
     with kept_answers(args), bar("answers", quiet=args.json) as progress:
         found = evaluate(reasoner, suite, args.out, settings=settings, progress=progress)
     with status("writing the page", quiet=args.json):
-        flips, survivors = _flips(found, suite, reasoner)
-        page = write_evidence(found.results, args.out / PAGE, flips=flips, survivors=survivors)
-        write_evidence_figure(found.results, args.out / FIGURE)
-    tell(of_results(found.results))
-    if args.json:
-        print(json_text(found.results))
-    else:
-        _tell(found.results, page)
+        document = evidence_document(found.results, *examples(found, suite, reasoner))
+        page = write_html(document, args.out / PAGE)
+        write_evidence_figure(found.results.to_json(), args.out / FIGURE)
+    print_results(args, found.results, document, page)
     return 0
 
 
-def _flips(found: EvidenceFound, suite: Suite, reasoner: Reasoner) -> tuple[list[Flip], list[Flip]]:
-    """Questions that were right under "true" and wrong, or right again, under the headline condition; those that looked come first."""
-    from unireason.evaluate.evidence import CONDITIONS, HEADLINE
-    from unireason.report.evidence import Flip
+def print_results(args: argparse.Namespace, results: Found, document: Document, page: Path) -> None:
+    """Print what was found, as one JSON object or as the report in words, and before that what must be known of it."""
+    from unireason.report.document import as_terminal
+    from unireason.report.html import tell
 
-    picked: dict[bool, list[Entry]] = {True: [], False: []}
-    for entry in found.entries:
-        once, again = found.rows[entry.id, "true"], found.rows.get((entry.id, HEADLINE))
-        if once.right and again is not None and once.looks:
-            picked[again.right].append(entry)
-    flips, survivors = _spread(picked[False], FLIPS), _spread(picked[True], SURVIVORS)
-    wanted = {entry.id for entry in (*flips, *survivors)}
-    made: dict[str, Flip] = {}
-    pictures: dict[str, Any] = {}
-    for entry in found.entries:
-        if entry.id not in wanted:
-            continue
-        if entry.case not in pictures:
-            pictures[entry.case] = reasoner.stack(suite.read(entry.case)).slices
-        rows = {name: found.rows[entry.id, name] for name in CONDITIONS if (entry.id, name) in found.rows}
-        made[entry.id] = Flip(
-            question=entry.question,
-            options=entry.options,
-            gold=entry.letter or entry.answers[0],
-            case=entry.case,
-            answers={name: (row.said, row.right) for name, row in rows.items()},
-            frame=rows["true"].frame,
-            pictures=pictures[entry.case],
-            mismatches=frozenset(name for name, row in rows.items() if row.mismatch),
-            asked=rows["true"].looks[0],
-            instead=rows[HEADLINE].seen[0] if rows[HEADLINE].seen else (),
-        )
-    return [made[e.id] for e in flips], [made[e.id] for e in survivors]
-
-
-def _spread(entries: Sequence[Entry], count: int) -> list[Entry]:
-    """At most so many, evenly over the list."""
-    return [entries[n * len(entries) // count] for n in range(count)] if len(entries) > count else list(entries)
-
-
-def _tell(results: Mapping[str, Any], page: Path) -> None:
-    """The results as a table."""
-    from unireason.report.html import interval_text, percent
-
-    print(f"{'condition':<15}{'accuracy':>9}{'95%':>10}{'n':>6}{'survival':>10}{'reliance':>10}")
-    for name, part in results["conditions"].items():
-        kept, lost = part.get("survival", {}).get("value"), part.get("reliance", {}).get("value")
-        told = "" if lost is None else f"{lost:.2f}"
-        row = f"{name:<15}{percent(part['accuracy']):>9}{interval_text(part['ci95_patients']) or '-':>10}{part['n']:>6}"
-        print(f"{row}{'' if kept is None else percent(kept):>10}{told:>10}")
-    print(f"chance {percent(results['conditions']['true']['chance'])}, answers with a look {percent(results['looked'])}")
-    print(
-        f"{percent(results['conditions']['true']['mismatch_rate'])} of answers name an option by its letter and state another text"
-    )
-    found = results["reliance"]
-    words = "undefined, accuracy is not above chance" if found["value"] is None else f"{found['value']:.2f}"
-    if found["ci95"]:
-        words += " (95% {:.2f}\u2013{:.2f})".format(*found["ci95"])
-    print(f"evidence reliance ({results['reliance_condition']}): {words}")
-    tell_left_out(results["unreadable"])
-    print(f"wrote {page}")
+    tell(document.cautions)
+    print(json_text(results.to_json()) if args.json else f"{as_terminal(document)}\nwrote {page}")
 
 
 # --- ``unireason eval consistency``: do looks at a slice and at its volume mean the same place?

@@ -24,8 +24,21 @@ from unireason.metrics.statistics import over_patients, spread, too_few, wilson
 from unireason.model import files
 from unireason.rewards.outcome import Elsewhere
 
+from .results import EvidenceResults, evenly
 from .scoring import judge
-from .store import AskSettings, KeyedRows, Unread, check_frame, choose, held, is_enough, make_manifest, shuffle_key, write_results
+from .store import (
+    AskSettings,
+    KeyedRows,
+    Unread,
+    by_case,
+    check_frame,
+    choose,
+    held,
+    is_enough,
+    make_manifest,
+    shuffle_key,
+    write_results,
+)
 
 CONDITIONS: Mapping[str, str] = {
     "true": "the picture as it is; every look shows what its box asks for",
@@ -553,12 +566,12 @@ class EvidenceFound:
     Attributes:
         entries: The questions that could be asked.
         rows: Answers by question and condition.
-        results: As ``results.json`` has them.
+        results: What ``results.json`` has.
     """
 
     entries: tuple[Entry, ...]
     rows: Rows
-    results: dict[str, Any]
+    results: EvidenceResults
 
 
 def evaluate(
@@ -592,11 +605,69 @@ def evaluate(
         keys = [(entry.id, name) for entry in kept for name in CONDITIONS]  # resampling depends on the order
         rows = {key: file.rows[key] for key in keys if key in file.rows}
         remarks = [rows[entry.id, "true"].remarks for entry in kept]
-        results = {
-            **summary(rows, seed=chosen.seed),
-            "scope": files.told(reasoner.checkpoint.scope, remarks),
-            "unreadable": check.unread.told(entries),
-            "manifest": made,
-        }
-        write_results(folder, results)
+        results = EvidenceResults.of(
+            {
+                **summary(rows, seed=chosen.seed),
+                "scope": files.told(reasoner.checkpoint.scope, remarks),
+                "unreadable": check.unread.told(entries),
+                "manifest": made,
+            }
+        )
+        write_results(folder, results.to_json())
     return EvidenceFound(tuple(kept), rows, results)
+
+
+# --- Examples: questions whose answers flipped without the evidence, or did not.
+
+
+FLIPS, SURVIVORS = 24, 12
+"""Examples at most."""
+
+Piece = tuple[int, crop.Rect]
+"""A slice and a rectangle (x1, y1, x2, y2) on it, model frame."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flip:
+    """One question with its answers under all conditions.
+
+    Attributes:
+        entry: The question.
+        rows: Its answers by condition.
+        pictures: uint8 (D, H, W) or (D, H, W, 3), what the model saw.
+    """
+
+    entry: Entry
+    rows: Mapping[str, EvidenceRow]
+    pictures: NDArray[np.uint8]
+
+    @property
+    def asked(self) -> Sequence[Piece]:
+        """What its first look asked for, slice by slice; nothing if it never looked."""
+        looks = self.rows["true"].looks
+        return looks[0] if looks else ()
+
+    @property
+    def instead(self) -> Sequence[Piece]:
+        """What that look showed under the headline condition."""
+        again = self.rows.get(HEADLINE)
+        return again.seen[0] if again is not None and again.seen else ()
+
+
+def examples(found: EvidenceFound, suite: Suite, reasoner: Reasoner) -> tuple[list[Flip], list[Flip]]:
+    """Questions with looks, right under "true" and wrong, or right again, under the headline condition; evenly over all there are."""
+    picked: dict[bool, list[Entry]] = {True: [], False: []}
+    for entry in found.entries:
+        once, again = found.rows[entry.id, "true"], found.rows.get((entry.id, HEADLINE))
+        if once.right and again is not None and once.looks:
+            picked[again.right].append(entry)
+    chosen = [evenly(picked[False], FLIPS), evenly(picked[True], SURVIVORS)]
+    wanted = {entry.id for own in chosen for entry in own}
+    made: dict[str, Flip] = {}
+    for name, together in by_case([entry for entry in found.entries if entry.id in wanted]):
+        pictures = reasoner.stack(suite.read(name)).slices
+        for entry in together:
+            rows = {condition: found.rows[entry.id, condition] for condition in CONDITIONS if (entry.id, condition) in found.rows}
+            made[entry.id] = Flip(entry, rows, pictures)
+    flips, survivors = ([made[entry.id] for entry in own] for own in chosen)
+    return flips, survivors
