@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from unireason.evaluate.store import AskSettings
     from unireason.evaluate.suites.base import Suite
     from unireason.evaluate.suites.grounding import PointingSuite
+    from unireason.report.document import Document
     from unireason.report.pointing import Pointed
     from unireason.segment.expert import Expert
 
@@ -88,6 +89,15 @@ def settings_of(args: argparse.Namespace, count: int | None) -> AskSettings:
     from unireason.evaluate.store import AskSettings
 
     return AskSettings(count=count, seed=args.seed, skip=args.skip, again=args.again)
+
+
+def tell_report(report: Document, page: Path, results: Mapping[str, Any] | None = None) -> None:
+    """Print what a report says, or its results as JSON if they are given; cautions go to stderr."""
+    from unireason.report.document import as_terminal
+    from unireason.report.html import tell
+
+    tell(report.cautions)
+    print(f"{as_terminal(report)}\nwrote {page}" if results is None else json_text(results))
 
 
 def tell_left_out(unreadable: Mapping[str, Any]) -> None:
@@ -181,11 +191,11 @@ def add_run(subparsers: Any) -> None:
 def run_run(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
     from unireason.engine.reasoner import load
-    from unireason.evaluate.benchmark import RunSettings, lines
+    from unireason.evaluate.benchmark import RunSettings, rows_of
     from unireason.evaluate.benchmark import run as ask
     from unireason.evaluate.scoring import EXTRACTORS
-    from unireason.report.html import of_results, plural, tell
-    from unireason.report.run import write_run
+    from unireason.report.html import plural
+    from unireason.report.run import PAGE, write_run
 
     from .ask import bar, status
 
@@ -204,12 +214,8 @@ def run_run(args: argparse.Namespace) -> int:
         results = ask(reasoner, suite, args.out, settings=settings, draw=draw, progress=progress)
     with status("writing the page", quiet=args.json):
         rules = {name: extractor.rule for name, extractor in EXTRACTORS.items()}
-        page = write_run(results, partial(lines, args.out), args.out, rules=rules)
-    tell(of_results(results))
-    if args.json:
-        print(json_text(results))
-    else:
-        _tell(results, page)
+        report = write_run(results, partial(rows_of, args.out), args.out, rules=rules)
+    tell_report(report, args.out / PAGE, results.to_json() if args.json else None)
     return 0
 
 
@@ -221,44 +227,6 @@ def picture(trace: Trace, case: Case, stack: Stack) -> bytes:
     drawn = thumbnail(trace, case, stack, height=LONGEST)
     drawn.thumbnail((LONGEST, LONGEST))
     return png(drawn)
-
-
-def _tell(results: Mapping[str, Any], page: Path) -> None:
-    """The results as a table."""
-    from unireason.report.html import interval_text, percent, plural
-
-    def row(name: str, part: Mapping[str, Any]) -> str:
-        chance = percent(part["chance"]) if "chance" in part else ""
-        ends = interval_text(part["accuracy_ci95_patients"]) or "-"
-        return f"{name:<30}{percent(part['accuracy']):>9}{ends:>10}{chance:>8}{part['n']:>8,}"
-
-    scores = results["scores"]
-    print(f"{'':<30}{'accuracy':>9}{'95%':>10}{'chance':>8}{'n':>8}")
-    print(row("all", scores["all"]))
-    for value, part in scores["by"].get("family", {}).items():
-        print(row(f"  {value}"[:30], part))
-    for name, part in scores["all"]["published"].items():
-        print(row(f"read as {name}", part))
-    for name, part in results["calibration"].items():
-        told = [
-            f"{key.upper()} {part[key]:.2f}"
-            for key in ("auroc", "ece")
-            if part[key] is not None and (key, name) != ("ece", "overlap")
-        ]
-        print(f"{name} as a predictor of right answers: {', '.join(told) or 'undefined'}")
-    grounding, sampling = results["grounding"], results["sampling"]
-    if grounding["looks"]:
-        print(f"mean box IoU {grounding['mean_box_iou']:.2f} over {plural(grounding['looks'], 'true look')}")
-    if sampling:
-        mean, any_right = percent(sampling["mean_accuracy"]), percent(sampling["any_right"])
-        print(f"{sampling['samples']} samples: mean accuracy {mean}, any right {any_right}")
-    lost, unread = results["unreadable"], results["scores"]["all"]["unread"] - results["unreadable"]
-    if unread:
-        print(f"{plural(unread, 'answer')} said nothing that can be read and counted as wrong")
-    print(f"{percent(results['scores']['all']['mismatch_rate'])} of answers name an option by its letter and state another text")
-    if lost:
-        print(f"{plural(lost, 'question')} could not be asked and counted as wrong; the page says why, --again asks again")
-    print(f"wrote {page}")
 
 
 # --- ``unireason eval ground``: how well are implicit questions answered by a place, and outlined by a frozen expert?

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 DASH = "\u2013"
 _LONGEST, _BYTES = 420, 160_000  # pixels of a picture's longer side, bytes of one picture
+_ROWS = 40  # lines of a table on a terminal
 _DECIMALS = {"%": 0, "points": 1}
 _NOTHING = Markup("")
 Ends = Sequence[float]
@@ -457,7 +458,7 @@ def _text(value: Cell) -> str:
 
 def _flat(table: Table, *, brief: bool = False) -> tuple[list[str], list[tuple[str, list[list[str]]]]]:
     """The head, and under each heading the rows, as texts; ``brief`` leaves out the remarks of names."""
-    head = [text for c in table.columns for text in (c.title, c.interval, c.outer) if text or text is c.title]
+    head = [text for c in table.columns for text in (c.title, *filter(None, (c.interval, c.outer)))]
     found: list[tuple[str, list[list[str]]]] = [("", [])]
     for row in table.rows:
         if isinstance(row, str):
@@ -485,8 +486,10 @@ def _bare(own: Cell) -> str:
 
 def as_terminal(document: Document) -> str:
     """The document in plain lines of text that no control character can change."""
-    lines: list[str] = []
+    lines = [", ".join(document.facts)]
     for block in document.blocks:
+        if isinstance(block, Headline | Prose | Table) and block.title and getattr(block, "told", True):
+            lines += ["", block.title]
         if isinstance(block, Headline):
             lines += _columns([[name, _text(value), note] for name, value, note in block.figures], "<<<")
         elif isinstance(block, Prose) and block.told:
@@ -499,7 +502,9 @@ def as_terminal(document: Document) -> str:
             for heading, rows in groups:
                 texts += [[heading, *[""] * (len(head) - 1)]] if heading else []
                 texts += rows
-            lines += _columns(texts, "<" + ">" * (len(head) - 1))
+            rest = len(texts) - 1 - _ROWS
+            lines += _columns(texts[: _ROWS + 1], "<" + ">" * (len(head) - 1))
+            lines += [f"and {rest:,} more lines; the page has them"] if rest > 0 else []
     for notice in document.notices:
         lines += [notice.text, *(f"  {why}" for why in notice.reasons), *([notice.cure] if notice.cure else [])]
     return "\n".join(clean(" ".join(line.split("\n"))).rstrip() for line in lines)

@@ -81,8 +81,10 @@ def row(number, right):
     """A row of ``unireason eval run``: questions about volumes have two true looks, of which a wrong answer made none."""
     volume = number < 4
     sample = {"said": "A", "right": bool(right), "looks": 2 * right if volume else 0, "trace": {"problems": []}}
+    sample |= {"published": {}, "overlap": None, "probability": None}
     return {
         **{"id": f"q{number}", "patient": f"p{number // 2}", "kind": "volume" if volume else "image", "tags": {}},
+        **{"case": f"c{number}", "question": "?", "letter": "A", "answers": ["a"], "tied": False, "picture": ""},
         **{"options": ["a", "b", "c", "d"], "said": "A", "right": bool(right), "published": {}, "problem": ""},
         **{"overlap": None, "probability": None, "agreement": None, "ious": [0.75 * right, 0.25 * right] if volume else []},
         **{"sample": 0, "samples": [sample], "seconds": 0.1},

@@ -14,7 +14,7 @@ from ablation_program import CONFIG, write_config
 from test_ablation_plan import planned
 
 from unireason.core.errors import FormatError, UniReasonError
-from unireason.evaluate.ablation_results import last_lines, run
+from unireason.evaluate.ablation import last_lines, run
 
 PROGRAM = (sys.executable, "-S", ablation_program.__file__)
 DRIVER = """
@@ -23,7 +23,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the backgro
 sys.path.insert(0, {folder!r})
 from unireason.cli import main
 from unireason.cli import eval as suite
-from unireason.evaluate import ablation_results as schedule
+from unireason.evaluate import ablation as schedule
 suite.suite_of = lambda args: None  # the stand-in needs no data
 schedule.run = functools.partial(schedule.run, program={program!r})
 sys.exit(main(sys.argv[1:]))
@@ -62,7 +62,7 @@ def begun(path):
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Looks at the jobs more often, so that tests are fast."""
-    monkeypatch.setattr("unireason.evaluate.ablation_results._POLL", 0.01)
+    monkeypatch.setattr("unireason.evaluate.ablation._POLL", 0.01)
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_more_seeds_and_arms_may_be_added(tmp_path, told):
 
 
 def test_a_second_ablation_in_the_folder_is_refused(tmp_path, told, monkeypatch):
-    monkeypatch.setattr("unireason.evaluate.ablation_results._HANDOVER", 0.2)
+    monkeypatch.setattr("unireason.evaluate.ablation._HANDOVER", 0.2)
     jobs = planned(tmp_path, out=tmp_path / "o")
 
     class Second(Notes):
