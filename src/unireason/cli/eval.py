@@ -90,19 +90,6 @@ def settings_of(args: argparse.Namespace, count: int | None) -> AskSettings:
     return AskSettings(count=count, seed=args.seed, skip=args.skip, again=args.again)
 
 
-def tell_left_out(unreadable: Mapping[str, Any]) -> None:
-    """Print how many questions were left out because they could not be asked, and why; nothing without any."""
-    from unireason.report.html import plural
-    from unireason.report.run_tables import first
-
-    if unreadable["n"]:
-        print(
-            f"{plural(unreadable['n'], 'question')} could not be asked and were left out; results.json says why, --again asks again"
-        )
-        for name, why in first(unreadable):
-            print(f"  {name}: {why}")
-
-
 def suite_of(args: argparse.Namespace) -> tuple[Suite, int | None]:
     """The suite, and questions at most. Phantoms are made for the model's frame, half of the questions of each kind."""
     from unireason.core.errors import FormatError
