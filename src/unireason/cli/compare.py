@@ -49,7 +49,7 @@ def run_compare(args: argparse.Namespace) -> int:
     from unireason.report.document import write_html
 
     from .ask import status
-    from .eval import tell_report
+    from .evidence import print_results
 
     if args.seed < 0:
         raise FormatError(f"the seed {args.seed}", "at least 0")
@@ -63,7 +63,7 @@ def run_compare(args: argparse.Namespace) -> int:
         rules = {name: extractor.rule for name, extractor in EXTRACTORS.items()}
         report = comparison_report(found, answers_of(shared(runs)), rules=rules)
         page = write_html(report, args.out)
-    tell_report(report, page, found.to_json() if args.json else None)
+    print_results(args, found, report, page)
     return 0
 
 
@@ -133,7 +133,7 @@ def run_ablate(args: argparse.Namespace) -> int:
     from unireason.evaluate import ablation
     from unireason.report.ablation import NAME, write_ablation
 
-    from .eval import tell_report
+    from .evidence import print_results
 
     with (
         keeping("the same command goes on where it stopped"),
@@ -143,7 +143,7 @@ def run_ablate(args: argparse.Namespace) -> int:
     results = ablation.summary(config, jobs)
     write_bytes(args.out / "results.json", f"{json_text(results.to_json(), indent=1)}\n".encode())
     report = write_ablation(results, args.out)
-    tell_report(report, args.out / f"{NAME}.html", results.to_json() if args.json else None)
+    print_results(args, results, report, args.out / f"{NAME}.html")
     return 0
 
 

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.types import Box2D, Box3D, Case, Geometry, Trace, is_mismatch
@@ -33,6 +34,7 @@ from unireason.model import files
 from unireason.rewards.outcome import looks_in_reasoning
 
 from .heldout import read_items
+from .results import ConsistencyResults, evenly
 from .store import AskSettings, KeyedRows, Unread, by_case, choose, held, make_manifest, shuffle_key, write_results
 
 Numbers = tuple[float, ...]
@@ -463,7 +465,7 @@ class ConsistencyFound:
     """What a measurement found."""
 
     pairs: tuple[Pair, ...]
-    results: dict[str, Any]
+    results: ConsistencyResults
 
 
 def evaluate(
@@ -499,11 +501,50 @@ def evaluate(
         unread = ask(reasoner, volumes, entries, file=file, settings=chosen, progress=progress)
         rows = [file.rows[entry.id, name] for entry in unread.kept(entries) for name in structures(entry)]
         by_question = {row.id: row.remarks for row in rows}
-        results = {
-            **summary(rows, seed=chosen.seed),
-            "scope": files.told(reasoner.checkpoint.scope, list(by_question.values())),
-            "unreadable": unread.told(entries),
-            "manifest": made,
-        }
-        write_results(folder, results)
+        results = ConsistencyResults.of(
+            {
+                **summary(rows, seed=chosen.seed),
+                "scope": files.told(reasoner.checkpoint.scope, list(by_question.values())),
+                "unreadable": unread.told(entries),
+                "manifest": made,
+            }
+        )
+        write_results(folder, results.to_json())
     return ConsistencyFound(tuple(pairs(rows, seed=chosen.seed)), results)
+
+
+# --- Examples: slices with both looks.
+
+
+EXAMPLES = 24
+"""Slices at most."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """A pair with the slice that was shown.
+
+    Attributes:
+        pair: The pair.
+        picture: uint8 (H, W) or (H, W, 3), what the model saw of the slice.
+        millimetres: Size of a voxel along x and y.
+    """
+
+    pair: Pair
+    picture: NDArray[np.uint8]
+    millimetres: tuple[float, float]
+
+
+def examples(found: ConsistencyFound, volumes: Volumes, reasoner: Reasoner) -> list[Example]:
+    """Evenly over the pairs, from the least agreement to the most; a case with its structure comes once."""
+    single = {(pair.row.case, pair.row.structure): pair for pair in found.pairs}
+    picked = evenly(sorted(single.values(), key=lambda pair: pair.agreement), EXAMPLES)
+    made: dict[tuple[str, int], tuple[NDArray[np.uint8], tuple[float, float]]] = {}
+    for name, loaded in volumes.load(sorted({pair.row.case for pair in picked})):
+        if isinstance(loaded, UniReasonError):  # it could be read when it was asked
+            continue
+        spacing = loaded.case.geometry.spacing_mm or (1.0, 1.0)
+        for k in {pair.row.slice for pair in picked if pair.row.case == name}:
+            made[name, k] = reasoner.stack(picture(loaded.case, k)).slices[0], (spacing[0], spacing[1])
+    known = ((pair, made.get((pair.row.case, pair.row.slice))) for pair in picked)
+    return [Example(pair, *shown) for pair, shown in known if shown is not None]

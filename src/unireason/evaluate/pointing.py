@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from unireason.core.errors import FormatError, ImageReadError, SizeLimitError, UniReasonError
-from unireason.core.types import Box2D, Case, Trace
+from unireason.core.types import Box2D, Case, Stack, Trace
 from unireason.data.dataset import Dataset
 from unireason.data.frames import structure_mask
 from unireason.data.item import Loaded
@@ -37,6 +37,7 @@ from unireason.model import files
 from unireason.segment.expert import Expert, Prompt
 
 from .heldout import check_heldout_frame, held_out_implicit, read_items
+from .results import PointingResults
 from .scoring import answer_probability, calibration
 from .store import ResultStore, by_case, check_frame, choose, held, make_manifest, seed_of, write_results
 
@@ -348,22 +349,12 @@ class GroundingFound:
     Attributes:
         entries: The questions.
         rows: By question.
-        results: As ``results.json`` has them.
+        results: What ``results.json`` has.
     """
 
     entries: tuple[Entry, ...]
     rows: Mapping[str, Row]
-    results: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GroundingShown:
-    """One question with its picture and masks, as people look at it."""
-
-    row: Row
-    case: Case
-    truth: Truth
-    answer: Answer
+    results: PointingResults
 
 
 def evaluate(
@@ -423,40 +414,19 @@ def evaluate(
         asked = [rows[entry.id] for entry in entries]
         # What lies outside the scope of the model.
         remarks = [row["answers"][0]["trace"].get("scope", {}).get("remarks", []) if row["answers"] else [] for row in asked]
-        results = {
-            "kind": "grounding",
-            "suite": suite.name,
-            "rule": suite.rule,
-            **summary(asked, seed=chosen.seed),
-            "scope": files.told(reasoner.checkpoint.scope, remarks),
-            "left_out": dict(suite.left_out),
-            "manifest": made,
-        }
-        write_results(folder, results)
+        results = PointingResults.of(
+            {
+                "kind": "grounding",
+                "suite": suite.name,
+                "rule": suite.rule,
+                **summary(asked, seed=chosen.seed),
+                "scope": files.told(reasoner.checkpoint.scope, remarks),
+                "left_out": dict(suite.left_out),
+                "manifest": made,
+            }
+        )
+        write_results(folder, results.to_json())
     return GroundingFound(tuple(entries), rows, results)
-
-
-def shown(suite: PointingSuite, expert: Expert, found: GroundingFound, questions: Sequence[str]) -> dict[str, GroundingShown]:
-    """Questions with their pictures and masks; the masks are made again, which costs an outline and no answer.
-
-    Args:
-        suite: Where the questions came from.
-        expert: The expert that was asked.
-        found: What ``evaluate`` gave.
-        questions: Identifiers of questions that could be read.
-
-    Raises:
-        UniReasonError: If a picture can no longer be read, or the expert cannot take it.
-    """
-    made: dict[str, GroundingShown] = {}
-    for name, own in by_case([entry for entry in found.entries if entry.id in set(questions)]):
-        case = suite.read(name)
-        truths = [suite.truth(entry) for entry in own]
-        said = [traces.from_json(found.rows[entry.id]["answers"][0]["trace"]) for entry in own]
-        measured = measure(case, list(zip(truths, said, strict=True)), expert)
-        for entry, truth, trace, again in zip(own, truths, said, measured, strict=True):
-            made[entry.id] = GroundingShown(found.rows[entry.id], case, truth, (trace, again))
-    return made
 
 
 def _rows_of_case(
@@ -486,3 +456,64 @@ def _rows_of_case(
     for n, (entry, truth) in enumerate(asked):
         done[entry.id] = make_row(entry, truth, measured[n * size : (n + 1) * size], think_end=end)
     return [done[entry.id] for entry in entries]
+
+
+# --- Examples: the worst and the best answers, with their pictures and masks.
+
+
+WORST, BEST, OF_ONE_CATEGORY = 24, 12, 2
+"""Examples at most, and of them about one category."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pointed:
+    """One question with its first answer, as people look at it.
+
+    Attributes:
+        row: Its row.
+        case: The picture.
+        stack: What the model saw of it.
+        truth: What was meant.
+        trace: What was answered.
+        mask: What the expert made of the answer; None without a usable place.
+    """
+
+    row: Row
+    case: Case
+    stack: Stack
+    truth: Truth
+    trace: Trace
+    mask: Mask | None
+
+
+def examples(
+    found: GroundingFound, suite: PointingSuite, expert: Expert, reasoner: Reasoner
+) -> tuple[list[Pointed], list[Pointed]]:
+    """The worst and the best answers by the mask, then by box and points; of few answers half are worst.
+
+    Masks are made again, which costs an outline and no answer; a UniReasonError says that a picture can no longer be read.
+    """
+    scored = [row for row in found.rows.values() if row["unreadable"] is None]
+    ranked = sorted(scored, key=lambda row: (*(row["answers"][0]["scores"][n] for n in ("dice_both", "iou", "pdice")), row["id"]))
+    best = _varied(ranked[::-1], min(BEST, len(ranked) // 2))
+    worst = [name for name in _varied(ranked, WORST + BEST) if name not in best][:WORST]
+    made: dict[str, Pointed] = {}
+    for name, own in by_case([entry for entry in found.entries if entry.id in {*worst, *best}]):
+        case = suite.read(name)
+        stack = reasoner.stack(case)
+        said = [traces.from_json(found.rows[entry.id]["answers"][0]["trace"]) for entry in own]
+        pairs = [(suite.truth(entry), trace) for entry, trace in zip(own, said, strict=True)]
+        for entry, (truth, trace), again in zip(own, pairs, measure(case, pairs, expert), strict=True):
+            made[entry.id] = Pointed(found.rows[entry.id], case, stack, truth, trace, again.mask)
+    return [made[name] for name in worst], [made[name] for name in best]
+
+
+def _varied(rows: Sequence[Row], most: int) -> list[str]:
+    """The first so many, few of one category."""
+    taken: Counter[str] = Counter()
+    chosen: list[str] = []
+    for row in rows:
+        if len(chosen) < most and taken[row["category"]] < OF_ONE_CATEGORY:
+            taken[row["category"]] += 1
+            chosen.append(row["id"])
+    return chosen

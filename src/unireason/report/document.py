@@ -46,6 +46,7 @@ class Value:
         lines: Lines across its drawing: (class, place), as ("chance", 0.25).
         tone: "good", "bad" or "".
         note: A few words that follow.
+        drawn: False keeps it out of the drawing of its column, whose axis does not fit it.
     """
 
     value: float | None
@@ -56,6 +57,7 @@ class Value:
     lines: Sequence[tuple[str, float]] = ()
     tone: str = ""
     note: str = ""
+    drawn: bool = True
 
     def text(self) -> str:
         """The number in words; a dash for none."""
@@ -260,7 +262,7 @@ class Card:
 class Cards:
     """Examples under a title, on pages only; those behind the first ``shown`` are unfolded on demand.
 
-    ``legend`` names the tones of marks, ``size`` is "", "small" or "large".
+    ``legend`` names the tones of marks, ``size`` is "", "small" or "broad".
     """
 
     title: str
@@ -481,12 +483,12 @@ def _bare(own: Cell) -> str:
     return own.text if isinstance(own, Remark) else _text(own)
 
 
-# --- A terminal: figures and tables in columns, without remarks.
+# --- A terminal: facts, figures and tables in columns.
 
 
 def as_terminal(document: Document) -> str:
     """The document in plain lines of text that no control character can change."""
-    lines = [", ".join(document.facts)]
+    lines = [", ".join(document.facts)] if document.facts else []
     for block in document.blocks:
         if isinstance(block, Headline | Prose | Table) and block.title and getattr(block, "told", True):
             lines += ["", block.title]

@@ -6,13 +6,16 @@ A picture shows what was asked for and what was shown instead.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from unireason.core.errors import FormatError
-from unireason.evaluate.evidence import Flip, Piece
-from unireason.evaluate.results import ConditionFound, EvidenceResults
 
 from .document import Card, Cards, Cell, Column, Document, Headline, Remark, Table, Value, View, asked_of, provenance, unread
 from .html import of_results, plural
+
+if TYPE_CHECKING:
+    from unireason.evaluate.evidence import Flip, Piece
+    from unireason.evaluate.results import ConditionFound, EvidenceResults
 
 _ASKED, _INSTEAD = 2, 6  # tones of the boxes
 _COLUMNS = (

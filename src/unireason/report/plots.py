@@ -320,6 +320,42 @@ def _number(value: float) -> str:
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}".replace("-", "\u2212")
 
 
+# --- Consistency of looks: how IoUs spread, and two of them against each other.
+
+
+def histogram(groups: Mapping[str, Sequence[float]], across: str, along: str) -> bytes:
+    """Shares of values from 0 to 1 in 20 bins as a PNG, the first group as bars, others as lines over them."""
+    figure = _canvas(4.8, 3.2)
+    axes = figure.add_subplot()
+    for place, (name, values) in enumerate(groups.items()):
+        weights, tone = np.full(len(values), 1 / max(1, len(values))), TONES[place % len(TONES)]
+        how: dict[str, Any] = {"histtype": "step", "lw": 1.6} if place else {"rwidth": 0.9, "alpha": 0.75}
+        axes.hist(values, bins=20, range=(0, 1), weights=weights, color=tone, label=name, **how)
+    _square(axes, across, along)
+    _shares(axes.set_yticks)
+    axes.set_ylim(bottom=0, top=axes.dataLim.y1 * 1.3 or 1)
+    axes.legend(frameon=False, fontsize=8, labelcolor=_SOFT, loc="upper left")
+    return _png(figure, 120)
+
+
+def scatter(points: Sequence[tuple[float, float]], across: str, along: str) -> bytes:
+    """Dots in the unit square with its diagonal, as a PNG."""
+    figure = _canvas(4.8, 3.2)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=_SOFT, lw=0.9, ls=(0, (4, 3)), zorder=1)
+    axes.plot(*zip(*points, strict=True), "o", color=TONES[0], ms=5, alpha=0.5, mec="none")
+    _square(axes, across, along)
+    axes.set_ylim(-0.02, 1.02)
+    return _png(figure, 120)
+
+
+def _square(axes: Any, across: str, along: str) -> None:
+    _dress(axes, "", pad=4)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_xlabel(across, fontsize=8, color=_SOFT)
+    axes.set_ylabel(along, fontsize=8, color=_SOFT)
+
+
 # --- Reliability: for every predictor, how often answers are right where it is low and where it is high.
 
 

@@ -80,7 +80,8 @@ def test_one_table_in_three_media():
     assert re.search(r'<td class="value">50%</td>\s*<td class="ends">25–75%</td><td class="ends">0–100%</td>', html)
     assert "| Condition | Accuracy | 95% | Patients | n |" in markdown(table())
     assert "| true | 50% | 25\u201375% | 0\u2013100% | 1,200 |" in markdown(table())
-    head, row = terminal(table()).splitlines()
+    facts, head, row = terminal(table()).splitlines()
+    assert facts == "one, two"
     assert head.split() == ["Condition", "Accuracy", "95%", "Patients", "n"]
     assert row.split() == ["true", "50%", "25\u201375%", "0\u2013100%", "1,200"]
 
@@ -89,7 +90,7 @@ def test_intervals_stand_beside_values_where_no_column_is_theirs():
     beside = table(("a", Value(0.5, (0.2, 0.8))), columns=(Column("x"), Column("Reliance")))
     assert "0.50 <small>0.20\u20130.80</small>" in page(beside)
     assert "| a | 0.50 (0.20\u20130.80) |" in markdown(beside)
-    assert "a  0.50 (0.20\u20130.80)" in " ".join(terminal(beside).split("\n")[1:])
+    assert "a  0.50 (0.20\u20130.80)" in " ".join(terminal(beside).split("\n")[2:])
 
 
 def test_a_value_outside_its_axis_is_drawn_at_its_end():
@@ -106,7 +107,7 @@ def test_rows_under_headings_and_no_rows():
     assert page(grouped).count('colspan="3"') == 2
     text = markdown(grouped)
     assert text.index("### Family") < text.index("| count | 3 |") < text.index("### Structure") < text.index("| liver | 4 |")
-    assert [line.split() for line in terminal(grouped).splitlines()[1:3]] == [["Family"], ["count", "3"]]
+    assert [line.split() for line in terminal(grouped).splitlines()[2:4]] == [["Family"], ["count", "3"]]
     assert "Nothing was measured." in page(Table(SHARES, []))
     assert "Nothing was measured." in markdown(Table(SHARES, []))
 
