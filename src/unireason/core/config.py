@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, wraps
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args, get_origin
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -44,7 +44,7 @@ class Like(NamedTuple):
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, Field))
 def settings(kind: type[T]) -> type[T]:
     """A frozen class of settings; the text under a field is its help. What does not fit is a FormatError, made in code too."""
-    made = dataclass(frozen=True, slots=True, config=_CONFIG)(kind)
+    made: Any = dataclass(frozen=True, slots=True, config=_CONFIG)(kind)
     fill = made.__init__
 
     @wraps(fill)
@@ -54,8 +54,8 @@ def settings(kind: type[T]) -> type[T]:
         except ValidationError as error:
             raise _refusal(made, {**dict(zip(options(made), args, strict=False)), **values}, error, "") from error
 
-    made.__init__ = init  # type: ignore[misc]  # a class that is not finished yet
-    return made
+    made.__init__ = init
+    return cast(type[T], made)
 
 
 def options(kind: Any) -> dict[str, FieldInfo]:
@@ -113,10 +113,10 @@ def overridden(kind: Any, table: Mapping[str, Any], overrides: Sequence[str]) ->
             parsed = _toml(f"value = {text}")
         except (ValueError, RecursionError):
             parsed = {}
-        value = parsed["value"] if len(parsed) == 1 else text
-        for key in reversed(keys):
-            value = {key: value}
-        out = _over(out, renamed(kind, value))
+        given: Table = {keys[-1]: parsed["value"] if len(parsed) == 1 else text}
+        for key in reversed(keys[:-1]):
+            given = {key: given}
+        out = _over(out, renamed(kind, given))
     return out
 
 
@@ -193,7 +193,7 @@ def _filled(kind: Any, table: Mapping[str, Any]) -> Table:
         if is_table(field) and isinstance(out.get(name), Mapping):
             default = field.get_default(call_default_factory=True)
             given = _filled(field.annotation, out[name])
-            out[name] = _over(dataclasses.asdict(default), given) if dataclasses.is_dataclass(default) else given
+            out[name] = given if field.is_required() else _over(dataclasses.asdict(default), given)
     return out
 
 

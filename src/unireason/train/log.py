@@ -175,7 +175,8 @@ def _line(text: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(line, dict) or not isinstance(line.get("step"), int) or "stage" not in line:
         return None
-    return {OLD_KEYS.get(name, name): value for name, value in line.items()}
+    named: dict[str, Any] = {OLD_KEYS.get(str(name), str(name)): value for name, value in line.items()}
+    return named
 
 
 def _text(line: Mapping[str, Any]) -> str:
