@@ -70,7 +70,6 @@ class MetricsLog:
         lost = [name for name, value in numbers.items() if not math.isfinite(value)]
         line = {"stage": stage, "step": step, "time": round(time.time(), 2)}
         line |= {name: None if name in lost else value for name, value in numbers.items()}
-        line |= {old: line[new] for old, new in OLD_KEYS.items() if new in line}
         line |= {"not_finite": lost} if lost else {}
         try:
             self._append(_text(line).encode())
@@ -180,4 +179,5 @@ def _line(text: bytes) -> dict[str, Any] | None:
 
 
 def _text(line: Mapping[str, Any]) -> str:
-    return json_text(line) + "\n"
+    twins = {old: line[new] for old, new in OLD_KEYS.items() if new in line}
+    return json_text({**line, **twins}) + "\n"

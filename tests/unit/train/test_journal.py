@@ -173,3 +173,6 @@ def test_a_log_with_old_names_of_values_reads_as_a_new_one(tmp_path):
     }  # fmt: skip
     assert (two["lr"], two["frac_reward_zero_std"]) == (2e-3, 0.25)
     assert "rate" not in two
+    with MetricsLog(tmp_path, start_step=1, tensorboard=False):
+        pass
+    assert json.loads((tmp_path / "log.jsonl").read_text())["rate"] == 1e-3  # rewritten without the second step
