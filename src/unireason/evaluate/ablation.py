@@ -20,9 +20,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+from pydantic import Field
 
 from unireason import __version__
+from unireason.core.config import build, settings
 from unireason.core.errors import FormatError, UniReasonError, terminable
 from unireason.core.store import json_text, lock_folder, write_bytes
 from unireason.metrics.statistics import Crossed, crossed_difference, crossed_mean, too_few
@@ -33,58 +36,96 @@ if TYPE_CHECKING:
     from .benchmark import Answered
 
 KIND = "ablation"
-ON = ("image", "volume", "")
-"""What a claim may be about: questions on images, on volumes, on both."""
-STARTS = ("checkpoint", "best")
+Text = Annotated[str, Field(min_length=1)]
+Natural = Annotated[int, Field(ge=0)]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
-T = TypeVar("T")
+
+@settings
+class Train:
+    """What is common to all arms."""
+
+    file: str = ""
+    """Run file of ``unireason train sft`` or ``grpo``, relative to the file of the ablation."""
+    set: tuple[str, ...] = ()
+    """Settings in place of the run file's, for all arms, as ``--set`` takes them."""
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class Evaluate:
     """The questions that every checkpoint is asked, as options of ``unireason eval run``."""
 
-    suite: str
+    suite: Text
+    """Name of the suite."""
     data: str = ""
-    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Folder of the suite's files, relative to the working directory."""
+    options: Mapping[str, str | int | float] = field(default_factory=dict)
+    """Each becomes ``--option K=V``."""
     split: str = ""
-    questions: int = 0
-    seed: int = 0
+    """Empty for the one meant for evaluation."""
+    questions: Natural = 0
+    """Questions at most; 0 for all."""
+    seed: Natural = 0
+    """Seed of the evaluation, the same for all."""
     arguments: tuple[str, ...] = ()
+    """Further arguments of ``unireason eval run``."""
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class Arm:
     """One way to train."""
 
-    name: str
+    name: Text
+    """Short name and folder."""
     title: str = ""
+    """What people read; the name by default."""
     file: str = ""
+    """Run file of this arm; that of all arms by default."""
     set: tuple[str, ...] = ()
+    """Settings in place of the file's, behind those of all arms."""
     after: str = ""
-    start: str = "checkpoint"
+    """Arm from whose weights of the same seed it starts."""
+    start: Literal["checkpoint", "best"] = "checkpoint"
+    """Which weights of that arm."""
     arguments: tuple[str, ...] = ()
+    """Further arguments of ``unireason eval run`` for this arm alone."""
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class Claim:
     """A sentence that the results support or not."""
 
-    text: str
-    better: str
-    than: str
-    on: str = ""
+    text: Text
+    """The sentence."""
+    better: Text
+    """The arm that is said to be better."""
+    than: Text
+    """The other arm."""
+    on: Literal["image", "volume", ""] = ""
+    """Kind of questions; empty for all."""
+
+
+@settings
+class Grid:
+    """What is said once for all arms."""
+
+    evaluate: Evaluate
+    """The questions."""
+    seeds: tuple[Natural, ...] = (0,)
+    """Seeds of the trainings; every arm is trained with each."""
+    reference: str = ""
+    """The arm that the others are compared with; the first by default."""
+    train: Train = field(default_factory=Train)
+    """The trainings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ablation:
-    """A grid of runs."""
+    """A grid of runs; ``folder`` is that of its file."""
 
     seeds: tuple[int, ...]
     reference: str
-    file: str
-    set: tuple[str, ...]
+    train: Train
     evaluate: Evaluate
     arms: tuple[Arm, ...]
     claims: tuple[Claim, ...]
@@ -96,55 +137,44 @@ class Ablation:
 
     def run_file(self, arm: Arm) -> Path:
         """The run file of an arm."""
-        return self.folder / (arm.file or self.file)
+        return self.folder / (arm.file or self.train.file)
 
 
 def parse(table: Mapping[str, Any], folder: Path) -> Ablation:
     """An ablation from the table of its TOML file.
 
     Args:
-        table: ``kind = "ablation"``, ``seeds``, ``reference``, ``[train]`` (``file``, ``set``), ``[evaluate]``, ``[[arms]]`` and
-            ``[[claims]]``, with the fields of the classes of this file.
+        table: ``kind = "ablation"`` and the fields of :class:`Grid`, ``[[arms]]`` and ``[[claims]]``.
         folder: Folder of the file, to which run files are relative.
 
     Raises:
         FormatError: If a key is missing or unknown, a value has another type, or names do not fit together.
     """
-    known = {"kind", "seeds", "reference", "train", "evaluate", "arms", "claims"}
     if table.get("kind") != KIND:
         raise FormatError(f"the kind of the file is {table.get('kind')!r}", f'kind = "{KIND}"')
-    if unknown := sorted(set(table) - known):
-        raise FormatError(f"unknown key {unknown[0]!r}", f"one of: {', '.join(sorted(known))}")
-    train = _record(Train, table.get("train", {}), "train")
-    arms = _records(Arm, table.get("arms"), "arms")
-    seeds = table.get("seeds", [0])
-    good = isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)
-    if not good or len(set(seeds)) < len(seeds):
-        raise FormatError(f"seeds is {seeds!r}", "a list of different whole numbers from 0, such as [0, 1, 2]")
+    lists = {name: table.get(name, []) for name in ("arms", "claims")}
+    for name, rows in lists.items():
+        if not isinstance(rows, list):
+            raise FormatError(f"{name} is {rows!r}", f"tables that begin with [[{name}]]")
+    grid = build(Grid, {key: value for key, value in table.items() if key not in ("kind", *lists)})
+    arms = [build(Arm, row, within=f"arms[{n}]") for n, row in enumerate(lists["arms"])]
     made = Ablation(
-        seeds=tuple(seeds),
-        reference=str(table.get("reference") or (arms[0].name if arms else "")),
-        file=train.file,
-        set=train.set,
-        evaluate=_record(Evaluate, table.get("evaluate", {}), "evaluate"),
-        arms=tuple(dataclasses.replace(arm, title=arm.title or arm.name) for arm in arms),
-        claims=_records(Claim, table.get("claims"), "claims"),
-        folder=folder,
+        grid.seeds,
+        grid.reference or (arms[0].name if arms else ""),
+        grid.train,
+        grid.evaluate,
+        tuple(dataclasses.replace(arm, title=arm.title or arm.name) for arm in arms),
+        tuple(build(Claim, row, within=f"claims[{n}]") for n, row in enumerate(lists["claims"])),
+        folder,
     )
     _check(made)
     return made
 
 
-@dataclass(frozen=True, slots=True)
-class Train:
-    """What is common to all arms."""
-
-    file: str = ""
-    set: tuple[str, ...] = ()
-
-
 def _check(made: Ablation) -> None:
     """Names must be unique and known, every arm must have a run file, and arms may not wait for each other in a circle."""
+    if not made.seeds or len(set(made.seeds)) < len(made.seeds):
+        raise FormatError(f"seeds is {list(made.seeds)}", "a list of different whole numbers from 0, such as [0, 1, 2]")
     names = [arm.name for arm in made.arms]
     if not names or len(set(names)) < len(names):
         raise FormatError(
@@ -158,10 +188,8 @@ def _check(made: Ablation) -> None:
     for arm in made.arms:
         if not _NAME.fullmatch(arm.name):
             raise FormatError(f"an arm is called {arm.name!r}", "letters, digits, '.', '_' and '-': it names a folder")
-        if not (arm.file or made.file):
+        if not (arm.file or made.train.file):
             raise FormatError(f"the arm {arm.name!r} has no run file", "file = ... in [train] or in the arm")
-        if arm.start not in STARTS:
-            raise FormatError(f"start of {arm.name!r} is {arm.start!r}", " or ".join(f'"{name}"' for name in STARTS))
         seen, walked = {arm.name}, arm
         while walked.after:
             walked = made.arm(walked.after)
@@ -169,41 +197,8 @@ def _check(made: Ablation) -> None:
                 raise FormatError(f"the arm {arm.name!r} starts after itself", "a chain of arms with a beginning")
             seen.add(walked.name)
     for claim in made.claims:
-        if claim.on not in ON or claim.better == claim.than:
-            raise FormatError(f"the claim {claim.text!r} is on {claim.on!r}", 'on = "image", "volume" or "", between two arms')
-    if made.evaluate.questions < 0 or made.evaluate.seed < 0:
-        raise FormatError("questions or seed of [evaluate] is negative", "0 or more")
-
-
-def _records(kind: type[T], value: Any, name: str) -> tuple[T, ...]:
-    if value is not None and not isinstance(value, list):
-        raise FormatError(f"{name} is {value!r}", f"tables that begin with [[{name}]]")
-    return tuple(_record(kind, table, f"{name}[{n}]") for n, table in enumerate(value or []))
-
-
-def _record(kind: type[T], table: Any, where: str) -> T:
-    """A record of one table; its fields say which keys there are and, by their types, what they hold."""
-    if not isinstance(table, Mapping):
-        raise FormatError(f"{where} is {table!r}", "a table")
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # T is a dataclass
-    if unknown := sorted(set(table) - set(fields)):
-        raise FormatError(f"unknown key {unknown[0]!r} in {where}", f"one of: {', '.join(fields)}")
-    for name, entry in fields.items():
-        if entry.default is entry.default_factory is dataclasses.MISSING and not table.get(name):
-            raise FormatError(f"{where} has no {name}", "a value")
-    return kind(**{name: _value(str(fields[name].type), value, f"{where}.{name}") for name, value in table.items()})
-
-
-def _value(kind: str, value: Any, where: str) -> Any:
-    texts = isinstance(value, list) and all(isinstance(v, str) for v in value)
-    if (kind == "str" and isinstance(value, str)) or (kind == "int" and type(value) is int):
-        return value
-    if kind == "tuple[str, ...]" and texts:
-        return tuple(value)
-    if kind == "Mapping[str, str]" and isinstance(value, Mapping) and all(type(v) in (str, int, float) for v in value.values()):
-        return {str(key): str(v) for key, v in value.items()}
-    words = {"str": "a text in quotes", "int": "a whole number", "tuple[str, ...]": "a list of texts in quotes"}
-    raise FormatError(f"{where} is {value!r}", words.get(kind, "a table of texts"))
+        if claim.better == claim.than:
+            raise FormatError(f"the claim {claim.text!r} holds an arm against itself", "two arms")
 
 
 # --- The jobs of an ablation: one training and one evaluation for every arm and seed, each a command of this package.
@@ -314,20 +309,20 @@ def plan(config: Ablation, out: Path, resolve: Resolve) -> list[AblationJob]:
     for seed in config.seeds:
         for arm in order:
             before = made[f"{arm.after}/seed-{seed}/train"] if arm.after else None
-            settings = [*config.set, *arm.set, f"run.seed={seed}"]
+            overrides = [*config.train.set, *arm.set, f"run.seed={seed}"]
             if before:
                 # As a TOML text: a folder called 1 would be read as a number.
-                settings.append(f"model.start={json_text(str(before.folder / arm.start), ensure_ascii=False)}")
+                overrides.append(f"model.init_from={json_text(str(before.folder / arm.start), ensure_ascii=False)}")
             file, home = config.run_file(arm), out / arm.name / f"seed-{seed}"
             try:
-                resolved = dict(resolve(file, settings))
+                resolved = dict(resolve(file, overrides))
             except FormatError as error:
                 raise FormatError(f"the arm {arm.name!r}: {error}") from error
             depends: dict[str, Any] = {"settings": resolved}
             if before:
-                resolved["model"] = {**resolved["model"], "start": f"{arm.after}/{arm.start}"}
+                resolved["model"] = {**resolved["model"], "init_from": f"{arm.after}/{arm.start}"}
                 depends["before"] = before.depends
-            flags = [part for setting in settings for part in ("--set", setting)]
+            flags = [part for setting in overrides for part in ("--set", setting)]
             command = ("train", str(resolved["kind"]), "--config", str(file), *flags, "--out", str(home / "train"))
             train = AblationJob(arm.name, seed, "train", home, command, (before.name,) if before else (), depends)
             made[train.name] = train
@@ -505,8 +500,8 @@ def exposures(config: Ablation, jobs: Sequence[AblationJob]) -> dict[str, dict[s
     for job in jobs:
         if job.what != "train" or job.seed != config.seeds[0]:
             continue
-        settings: Mapping[str, Any] = job.depends["settings"]
-        each = int(settings["rollout"]["prompts"] if settings["kind"] == "grpo" else settings["samples"])
+        told: Mapping[str, Any] = job.depends["settings"]
+        each = int(told["rollout"]["prompts_per_step"] if told["kind"] == "grpo" else told["batch_size"])
         path = job.folder / "log.jsonl"
         logged: dict[int, int] = {}
         try:
@@ -518,7 +513,7 @@ def exposures(config: Ablation, jobs: Sequence[AblationJob]) -> dict[str, dict[s
             raise UniReasonError(f"'{path}' cannot be read ({error.strerror})", "the log of a run") from error
         except (ValueError, KeyError, TypeError) as error:
             raise FormatError(f"'{path}' is broken ({error!r})", "the log of a run") from error
-        samples, share = sum(logged.values()), settings["data"]["images"]
+        samples, share = sum(logged.values()), told["data"]["images"]
         # A step holds the share up to one sample, and all steps so far do too (train.feed.plan).
         own[job.arm] = len(logged), each, samples, None if share < 0 else int(samples * share + 0.5)
     seen = {}
