@@ -37,7 +37,7 @@ def ablation_report(results: AblationResults) -> Document:
     blocks: list[Block] = [
         Prose(claims or ["The file names no claim."], "Claims"),
         _arms(results),
-        Plot(picture, "Accuracy of every arm: seeds, mean and 95% interval", file=f"{NAME}.png"),
+        Plot(picture, "Seeds, mean and 95% interval of every arm", "Accuracy of every arm", file=f"{NAME}.png"),
         provenance({key: value for key, value in manifest.items() if key != "commands"}),
     ]
     # Of the suite's patients and of the models' scope.

@@ -193,8 +193,9 @@ def _tag_cell(run: RunCompared, against: RunAgainst | None, tag: str, value: str
     if own is None:
         return DASH
     low, high = pair.interval if pair and pair.interval else (0.0, 0.0)
-    arrow, tone = ("\u25b2", "good") if low > 0 else ("\u25bc", "bad") if high < 0 else ("", "")
-    return Value(own.accuracy, own.accuracy_ci95_patients, unit="%", tone=tone, note=arrow)
+    arrow, tone = (" \u25b2", "good") if low > 0 else (" \u25bc", "bad") if high < 0 else ("", "")
+    told = Value(own.accuracy, own.accuracy_ci95_patients, unit="%")
+    return Remark(f"{told.text()}{arrow}", told.ends(), tone)
 
 
 def _readings(found: ComparisonResults, rules: Mapping[str, str]) -> Table:

@@ -419,7 +419,7 @@ def as_markdown(document: Document) -> str:
         if isinstance(block, Headline):
             parts += [_rows(["", "Value", ""], [[name, _text(value), note] for name, value, note in block.figures])]
         elif isinstance(block, Prose):
-            parts += ["\n".join(f"* {cell(_text(line))}" for line in block.lines)]
+            parts += ["\n".join(f"* {cell(_line(line))}" for line in block.lines)]
         elif isinstance(block, Facts):
             parts += ["\n".join(f"* {cell(name)}: {cell(value)}" for name, value in block.pairs.items())]
             parts += [f"```bash\n{' '.join(clean(block.command).split())}\n```"] if block.command else []
@@ -456,6 +456,11 @@ def _text(value: Cell) -> str:
     if isinstance(value, Remark):
         return f"{value.text} ({value.note})" if value.text and value.note else value.text or value.note
     return f"{value:,}" if isinstance(value, int) else value
+
+
+def _line(value: Cell) -> str:
+    """A line of prose, its remark behind a colon."""
+    return f"{value.text}: {value.note}" if isinstance(value, Remark) and value.note else _text(value)
 
 
 def _flat(table: Table, *, brief: bool = False) -> tuple[list[str], list[tuple[str, list[list[str]]]]]:
@@ -495,9 +500,7 @@ def as_terminal(document: Document) -> str:
         if isinstance(block, Headline):
             lines += _columns([[name, _text(value), note] for name, value, note in block.figures], "<<<")
         elif isinstance(block, Prose) and block.told:
-            lines += [
-                ": ".join((own.text, own.note)) if isinstance(own, Remark) and own.note else _text(own) for own in block.lines
-            ]
+            lines += map(_line, block.lines)
         elif isinstance(block, Table) and block.told:
             head, groups = _flat(block, brief=True)
             texts = [head]
