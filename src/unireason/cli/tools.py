@@ -21,7 +21,7 @@ from unireason.core.store import Scratch, json_text
 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
-    from unireason.evaluate.heldout import HeldOutAnswer
+    from unireason.evaluate.examination import Examined
 
 
 # --- ``unireason demo``: the main job on phantom patients, with the built-in checkpoint.
@@ -51,7 +51,8 @@ def run_demo(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
     from unireason.data.frames import rule
     from unireason.engine.reasoner import load
-    from unireason.evaluate.heldout import EXAM, KINDS, evaluate, make_exam, summary
+    from unireason.evaluate.examination import examine
+    from unireason.evaluate.heldout import EXAM, KINDS, make_exam
     from unireason.model.files import locate, told
     from unireason.report.html import of_results, tell
 
@@ -63,18 +64,18 @@ def run_demo(args: argparse.Namespace) -> int:
     with status("loading the model", quiet=args.json):
         reasoner = load(args.model)
     _files(reasoner, args)
-    found: dict[str, list[HeldOutAnswer]] = {}
+    found: dict[str, Examined] = {}
     with Scratch(EXAM) as folder:
         with status("building the examination", quiet=args.json):
             exam = make_exam(args.seed, args.questions, folder / "exam", frame=rule(str(locate(args.model))))
         for key, kind in KINDS:
-            with bar(f"{key} questions", args.questions, quiet=args.json) as progress:
-                found[key] = evaluate(reasoner, exam, kind=kind, count=args.questions, progress=progress)
-    scores: dict[str, Any] = {key: summary(asked) for key, asked in found.items()}
+            with bar(f"{key} questions", quiet=args.json) as progress:
+                found[key] = examine(reasoner, exam, folder / key, kind=kind, count=args.questions, progress=progress)
+    scores: dict[str, Any] = {key: own.scores for key, own in found.items()}
     scores["checkpoint"] = {"name": reasoner.checkpoint.name, "sha256": reasoner.checkpoint.sha256}
     scores["seconds"] = round(time.perf_counter() - begun, 1)
-    scores["scope"] = told(reasoner.checkpoint.scope, [one.trace.scope.remarks for asked in found.values() for one in asked])
-    _pages(reasoner, found, scores, args.out)
+    scores["scope"] = told(reasoner.checkpoint.scope, [one.trace.scope.remarks for own in found.values() for one in own.answers])
+    _pages(found, scores, args.out)
     tell(of_results({**scores["2d"], "scope": scores["scope"]}))
     if args.json:
         print(json_text(scores))
@@ -104,7 +105,7 @@ def _files(reasoner: Reasoner, args: argparse.Namespace) -> None:
             print(f"{folder / inside[form]}\n" + "\n".join(lines(trace)) + "\n")
 
 
-def _pages(reasoner: Reasoner, found: dict[str, list[HeldOutAnswer]], scores: dict[str, Any], out: Path) -> None:
+def _pages(found: dict[str, Examined], scores: dict[str, Any], out: Path) -> None:
     from unireason.core.store import write_bytes
     from unireason.grounding.trace import to_json
     from unireason.report.folder import IndexEntry, shown_pictures, write_index
@@ -113,19 +114,17 @@ def _pages(reasoner: Reasoner, found: dict[str, list[HeldOutAnswer]], scores: di
 
     entries, records = [], []
     (out / "traces").mkdir(parents=True, exist_ok=True)
-    for key, asked in found.items():
-        for number, item in enumerate(asked):
-            question = item.sample.question
-            expected = {"letter": question.letter, "family": question.family, "patient": item.sample.patient}
-            records.append({"kind": key, "right": item.right, "expected": expected, "trace": to_json(item.trace)})
+    for key, own in found.items():
+        for number, item in enumerate(own.answers):
+            row, trace, right = item.row, item.trace, item.row["right"]
+            letter, family = row["letter"], row["tags"].get("family", "")
+            expected = {"letter": letter, "family": family, "patient": row["patient"]}
+            records.append({"kind": key, "right": right, "expected": expected, "trace": to_json(trace)})
             if number < SHOWN:
-                stack = reasoner.stack(item.case)
-                name = f"traces/{key}-{number:02d}"
-                pictures = shown_pictures(stack)
-                write(item.trace, item.case, stack, out / f"{name}.html", frame_pictures=pictures, expected=question.letter)
-                write_overlay(item.trace, item.case, stack, out / f"{name}.png")
-                entry = IndexEntry(item.trace, item.case, stack, href=f"{name}.html", correct=item.right, family=question.family)
-                entries.append(entry)
+                name, pictures = f"traces/{key}-{number:02d}", shown_pictures(item.stack)
+                write(trace, item.case, item.stack, out / f"{name}.html", frame_pictures=pictures, expected=letter)
+                write_overlay(trace, item.case, item.stack, out / f"{name}.png")
+                entries.append(IndexEntry(trace, item.case, item.stack, href=f"{name}.html", correct=right, family=family))
     write_bytes(out / "traces.json", (json_text({"scores": scores, "traces": records}) + "\n").encode())
     write_index(entries, out / "report.html", title="UniReason demo on phantom patients", summary=scores)
 

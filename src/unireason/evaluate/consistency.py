@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,6 @@ from unireason.metrics.statistics import flip_interval, over_patients, too_few
 from unireason.model import files
 from unireason.rewards.outcome import looks_in_reasoning
 
-from .heldout import read_items
 from .results import ConsistencyResults, evenly
 from .store import AskSettings, KeyedRows, Unread, by_case, choose, held, make_manifest, shuffle_key, write_results
 
@@ -334,15 +332,12 @@ class Volumes:
         return self._suite.read(case)
 
     def load(self, cases: Sequence[str]) -> Iterator[tuple[str, Loaded | UniReasonError]]:
-        """Volumes with their masks, in the order of the data set; in place of one that cannot be read the reason."""
-        wanted, dataset = set(cases), self._suite.dataset
-        left = deque(record.scene.case for record in dataset.cases() if record.scene.case in wanted)
-        while left:
+        """Volumes with their masks; in place of one that cannot be read the reason."""
+        for name in cases:
             try:
-                for _, loaded in read_items(dataset, left):
-                    yield left.popleft(), loaded
-            except UniReasonError as error:  # reading ends with an error: it is begun anew behind the volume
-                yield left.popleft(), error
+                yield name, self._suite.cases.load(name)
+            except UniReasonError as error:
+                yield name, error
 
 
 def structures(entry: Entry) -> tuple[str, ...]:
@@ -540,7 +535,8 @@ def examples(found: ConsistencyFound, volumes: Volumes, reasoner: Reasoner) -> l
     single = {(pair.row.case, pair.row.structure): pair for pair in found.pairs}
     picked = evenly(sorted(single.values(), key=lambda pair: pair.agreement), EXAMPLES)
     made: dict[tuple[str, int], tuple[NDArray[np.uint8], tuple[float, float]]] = {}
-    for name, loaded in volumes.load(sorted({pair.row.case for pair in picked})):
+    wanted = {pair.row.case for pair in picked}
+    for name, loaded in volumes.load([case for case in dict.fromkeys(pair.row.case for pair in found.pairs) if case in wanted]):
         if isinstance(loaded, UniReasonError):  # it could be read when it was asked
             continue
         spacing = loaded.case.geometry.spacing_mm or (1.0, 1.0)

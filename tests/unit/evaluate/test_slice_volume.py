@@ -237,11 +237,10 @@ def test_reading_goes_on_behind_a_volume_that_cannot_be_read():
                 raise ImageReadError("p1 is broken")
             return volume(item.id)
 
-    suite = BuiltSuite.__new__(BuiltSuite)
     records = [SimpleNamespace(scene=SimpleNamespace(case=n), item=n, slice=-1, sha256="") for n in ("p0", "p1", "p2")]
-    suite.dataset = SimpleNamespace(cases=lambda: iter(records), source=Phantoms)
-    loaded = dict(Volumes(suite).load(["p2", "p0", "p1"]))
-    assert list(loaded) == ["p0", "p1", "p2"]
+    dataset = SimpleNamespace(cases=lambda: iter(records), source=lambda root: Phantoms())
+    loaded = dict(Volumes(BuiltSuite(dataset, split=None)).load(["p2", "p0", "p1"]))
+    assert list(loaded) == ["p2", "p0", "p1"]
     assert str(loaded["p1"]) == "p1 is broken."
     assert loaded["p2"].item.id == "p2"
 
