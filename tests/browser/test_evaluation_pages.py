@@ -13,7 +13,7 @@ from report_samples import HOSTILE
 from unireason.cli.compare import answers_of
 from unireason.evaluate.comparison import compare, read_run, shared
 from unireason.evaluate.results import RunResults, RunRow
-from unireason.report.comparison import comparison_report
+from unireason.report.comparison import comparison_document
 from unireason.report.document import write_html
 from unireason.report.run import write_run
 
@@ -38,7 +38,7 @@ def comparison_page(tmp_path: Path) -> Path:
     """Of six questions the first run alone is right on two, the second alone on one."""
     patterns = {"first": [True, True, True, False, False, False], "second": [False, False, True, True, False, False]}
     runs = [read_run(samples.write_folder(tmp_path / name, samples.rows_of(own)), name) for name, own in patterns.items()]
-    return write_html(comparison_report(compare(runs, resamples=50), answers_of(shared(runs))), tmp_path / "page.html")
+    return write_html(comparison_document(compare(runs, resamples=50), answers_of(shared(runs))), tmp_path / "page.html")
 
 
 def shown(view: Any) -> int:

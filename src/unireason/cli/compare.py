@@ -45,7 +45,7 @@ def run_compare(args: argparse.Namespace) -> int:
     from unireason.core.errors import FormatError
     from unireason.evaluate.comparison import compare, read_run, shared
     from unireason.evaluate.scoring import EXTRACTORS
-    from unireason.report.comparison import comparison_report
+    from unireason.report.comparison import comparison_document
     from unireason.report.document import write_html
 
     from .ask import status
@@ -61,7 +61,7 @@ def run_compare(args: argparse.Namespace) -> int:
     with status("comparing", quiet=args.json):
         found = compare(runs, baseline=_baseline(runs, args.baseline), seed=args.seed)
         rules = {name: extractor.rule for name, extractor in EXTRACTORS.items()}
-        report = comparison_report(found, answers_of(shared(runs)), rules=rules)
+        report = comparison_document(found, answers_of(shared(runs)), rules=rules)
         page = write_html(report, args.out)
     print_results(args, found, report, page)
     return 0

@@ -27,7 +27,7 @@ _READING = (
 )
 
 
-def ablation_report(results: AblationResults) -> Document:
+def ablation_document(results: AblationResults) -> Document:
     """What ``evaluate.ablation.summary`` found."""
     manifest, scores = results.manifest, results.arms[0].all
     claims: list[Cell] = [_claim(results, claim) for claim in results.claims]
@@ -47,7 +47,7 @@ def ablation_report(results: AblationResults) -> Document:
 
 def write_ablation(results: AblationResults, folder: Path) -> Document:
     """Write ``ablation.html``, ``ablation.md`` and ``ablation.png``; returns the report that was written."""
-    report = ablation_report(results)
+    report = ablation_document(results)
     for plot in (block for block in report.blocks if isinstance(block, Plot)):
         write_bytes(folder / plot.file, plot.png)
     write_bytes(folder / f"{NAME}.md", as_markdown(report).encode())

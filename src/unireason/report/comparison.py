@@ -79,7 +79,7 @@ class Answers:
     sides: Mapping[str, Side]
 
 
-def comparison_report(found: ComparisonResults, answers: Answers, *, rules: Mapping[str, str] | None = None) -> Document:
+def comparison_document(found: ComparisonResults, answers: Answers, *, rules: Mapping[str, str] | None = None) -> Document:
     """What a comparison says.
 
     Args:

@@ -303,13 +303,13 @@ def write_run(
         FormatError: A picture or a trace cannot be read.
         UniReasonError: A file cannot be written.
     """
-    report = run_report(results, choose(rows), folder, rules=rules or {})
+    report = run_document(results, choose(rows), folder, rules=rules or {})
     write_html(report, folder / PAGE)
     write_bytes(folder / TEXT, as_markdown(report).encode())
     return report
 
 
-def run_report(results: RunResults, examples: RunExamples, folder: Path, *, rules: Mapping[str, str]) -> Document:
+def run_document(results: RunResults, examples: RunExamples, folder: Path, *, rules: Mapping[str, str]) -> Document:
     """What a run says; the reliability plot is written into its folder."""
     made = results.manifest
     views = pictures(folder, [row for own in examples.shown.values() for row in own])

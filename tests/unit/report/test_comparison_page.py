@@ -15,7 +15,7 @@ from unireason.cli.compare import answers_of
 from unireason.core.errors import FormatError
 from unireason.evaluate.comparison import compare, read_run, shared
 from unireason.evaluate.results import RunRow
-from unireason.report.comparison import comparison_report, p_value
+from unireason.report.comparison import comparison_document, p_value
 from unireason.report.document import as_html
 
 HOSTILE = "<script>alert(1)</script>'\""
@@ -30,7 +30,7 @@ def page_of(folder: Path, patterns: dict[str, list[bool]]) -> str:
 def page_at(folder: Path, names: list[str]) -> str:
     runs = [read_run(folder / name, name) for name in names]
     found = compare(runs, resamples=200)
-    return as_html(comparison_report(found, answers_of(shared(runs)), rules={"unireason_med": "the first letter"})).decode()
+    return as_html(comparison_document(found, answers_of(shared(runs)), rules={"unireason_med": "the first letter"})).decode()
 
 
 def test_numbers_of_runs_and_pairs(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_texts_are_inert(tmp_path: Path) -> None:
     samples.write_folder(tmp_path / "a", rows, name=HOSTILE)
     samples.write_folder(tmp_path / "b", rows[::-1])
     runs = [read_run(tmp_path / "a", HOSTILE), read_run(tmp_path / "b")]
-    page = as_html(comparison_report(compare(runs, resamples=50), answers_of(shared(runs)))).decode()
+    page = as_html(comparison_document(compare(runs, resamples=50), answers_of(shared(runs)))).decode()
     assert "<script>alert" not in page
     assert page.count("<script>") == 1
 
@@ -100,7 +100,7 @@ def test_only_rows_with_a_card_are_read(tmp_path: Path) -> None:
             yield row
 
     sides = {name: replace(side, read=partial(noted, name)) for name, side in answers.sides.items()}
-    page = as_html(comparison_report(compare(runs, resamples=50), replace(answers, sides=sides))).decode()
+    page = as_html(comparison_document(compare(runs, resamples=50), replace(answers, sides=sides))).decode()
     assert len(asked) == 2 * len(set(asked)) == 2 * page.count("data-card data-group") == 2 * (25 + 25 + 100)
     assert "Runs part: all 100 questions</h2>" in page
     assert "All runs right: 25 of 150 questions, spread evenly over the families; all are in rows.jsonl" in page
@@ -115,7 +115,7 @@ def test_questions_and_answers_that_do_not_match_are_refused(tmp_path: Path) -> 
     short = {**answers.sides, "b": replace(answers.sides["b"], right=[True])}
     for sides in (lost, short):
         with pytest.raises(FormatError, match="incomplete"):
-            comparison_report(found, replace(answers, sides=sides))
+            comparison_document(found, replace(answers, sides=sides))
 
 
 def test_of_very_many_values_the_frequent_ones_are_shown(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from unireason.evaluate.results import AblationResults
-from unireason.report.ablation import ablation_report, write_ablation
+from unireason.report.ablation import ablation_document, write_ablation
 from unireason.report.document import as_markdown, as_terminal
 from unireason.report.plots import draw
 
@@ -23,7 +23,7 @@ def scores(accuracy, *, looked=1.0, iou=0.5):
 
 def table(found):
     """The cells of the Markdown table."""
-    rows = [line for line in as_markdown(ablation_report(AblationResults.of(found))).splitlines() if line.startswith("|")]
+    rows = [line for line in as_markdown(ablation_document(AblationResults.of(found))).splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows if not row.startswith("| ---")]
 
 
@@ -113,7 +113,7 @@ def test_kinds_without_questions_are_left_out():
 
 
 def test_claims_in_plain_words():
-    first, second, third = as_terminal(ablation_report(AblationResults.of(results()))).splitlines()[3:6]
+    first, second, third = as_terminal(ablation_document(AblationResults.of(results()))).splitlines()[3:6]
     claim = "2D + 3D 70%, <b>Text</b> | only 50% on 3D questions: +20.0 points (95% +10.0 to +30.0)."
     assert first == f"Holds: Looking helps. {claim}"
     assert second.startswith("Does not hold, the opposite was measured: Looking helps. 2D + 3D 80%")
