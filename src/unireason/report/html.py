@@ -12,12 +12,13 @@ import html
 import io
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
-from string import Template
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -66,26 +67,78 @@ def static(name: str) -> str:
     return files(__package__).joinpath("static", name).read_text(encoding="utf-8")
 
 
-def render(template: str, *, about: str, style: str, script: str, values: Mapping[str, str], head: str = "") -> str:
-    """Fill a page of ``static``, put it into the frame that all pages share, and seal it with its security policy."""
+@cache
+def _templates() -> Any:
+    """The environment of ``report/templates``; whatever a template puts out is cleaned and escaped unless it is HTML already."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: value if isinstance(value, Markup) else clean(value),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    plain = (interval_text, number, numbers, percent, plural)
+    drawn = {one.__name__: _marked(one) for one in (bar, figure, figures, filters)}
+    verdicts = {key: Markup(text) for key, text in VERDICTS.items()}
+    made.globals.update({one.__name__: one for one in plain}, **drawn, verdicts=verdicts, contradicts=Markup(CONTRADICTS))
+    return made
+
+
+def _marked(function: Callable[..., str]) -> Callable[..., Markup]:
+    """A function that gives HTML, for templates."""
+    return lambda *given, **named: Markup(function(*given, **named))
+
+
+def page(
+    template: str,
+    *,
+    about: str,
+    title: str,
+    cautions: Sequence[str] = (),
+    sheets: Sequence[str] = (),
+    style: str = "",
+    script: str = "",
+    **values: Any,
+) -> bytes:
+    """A page as a file: a template of ``report/templates`` that extends ``base.html``, sealed with its security policy.
+
+    Args:
+        template: File name.
+        about: What kind of page it is, in a word or two.
+        title: Plain text.
+        cautions: Sentences in plain text for the head of the page.
+        sheets: Style sheets of ``report/static`` behind the shared one, by name.
+        style: Rules of this page alone.
+        script: A script of ``report/static``.
+        values: What else the template asks for: plain values, or ``Markup`` where they are HTML.
+    """
+    styles = "\n".join([*(static(f"{name}.css") for name in ("base", *sheets)), *([style] if style else [])])
+    code = static(script) if script else ""
 
     def digest(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
 
-    main = Template(static(template)).substitute(values)
     # Pictures from ``data:`` and the two elements of this page; everything else is refused.
-    scripts = digest(script) if script else "'none'"
-    policy = f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src {scripts}; "
-    return Template(static("frame.html")).substitute(
-        title=values["title"],
-        about=about,
-        file=values.get("file", ""),
-        main=head + main,
-        style=style,
-        script=f"<script>{script}</script>\n" if script else "",
-        policy=f"{policy}base-uri 'none'; form-action 'none'",
-        research_only=RESEARCH_ONLY,
+    scripts = digest(code) if code else "'none'"
+    policy = f"default-src 'none'; img-src data:; style-src {digest(styles)}; script-src {scripts}; "
+    filled: str = (
+        _templates()
+        .get_template(template)
+        .render(
+            about=about,
+            title=title,
+            cautions=cautions,
+            style=Markup(styles),
+            script=Markup(code),
+            policy=Markup(f"{policy}base-uri 'none'; form-action 'none'"),
+            research_only=RESEARCH_ONLY,
+            **values,
+        )
     )
+    return filled.encode("utf-8")
 
 
 def sheet(
@@ -100,14 +153,17 @@ def sheet(
     cautions: Sequence[str] = (),
 ) -> bytes:
     """A page of one column as a file: cautions, heading, a line of facts, then the parts; all HTML, styles and script by name."""
-    return render(
+    return page(
         "sheet.html",
         about=about,
-        style="\n".join(static(f"{name}.css") for name in ("base", "index", *sheets)),
-        script=static(script) if script else "",
-        values={"title": title, "heading": heading or title, "facts": facts, "body": "\n  ".join(parts)},
-        head=banner(cautions),
-    ).encode("utf-8")
+        title=Markup(title),
+        cautions=cautions,
+        sheets=("index", *sheets),
+        script=script,
+        heading=Markup(heading),
+        facts=Markup(facts),
+        parts=[Markup(part) for part in parts],
+    )
 
 
 Cell = str | tuple[str, str]
@@ -296,11 +352,6 @@ def of_results(results: Mapping[str, Any]) -> list[str]:
             "made for few and wide; those over questions taken as independent promise too much."
         )
     return said
-
-
-def banner(cautions: Sequence[str]) -> str:
-    """The sentences as HTML for the head of a page; "" for none."""
-    return f'<aside class="caution">{"".join(f"<p>{escape(text)}</p>" for text in cautions)}</aside>\n' if cautions else ""
 
 
 def tell(cautions: Sequence[str]) -> None:

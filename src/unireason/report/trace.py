@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from unireason.core.errors import FormatError
@@ -23,7 +24,7 @@ from unireason.grounding.crop import inner
 from unireason.grounding.trace import to_json
 from unireason.metrics.regions import RegionStatistics, region_statistics
 
-from .html import CONTRADICTS, addresses, banner, escape, fit, inline_json, json_link, number, numbers, of_traces, render, static
+from .html import CONTRADICTS, addresses, escape, fit, inline_json, json_link, number, numbers, of_traces, page
 from .pictures import PageLook, PageScene, compose, outlines
 
 # --- The parts of a trace's page, each a piece of HTML made from a scene. No part trusts a text it is given.
@@ -512,8 +513,16 @@ def build(
         "download": json_link(to_json(trace)),
         "data": inline_json(_data(scene)),
     }
-    style, head = f"{static('base.css')}\n{static('page.css')}\n:root{{--aspect:{scene.aspect:.5f}}}", banner(of_traces([trace]))
-    return render("page.html", about="trace", style=style, script=static("viewer.js"), values=values, head=head)
+    values = {key: Markup(value) for key, value in values.items()}
+    return page(
+        "trace.html",
+        about="trace",
+        cautions=of_traces([trace]),
+        style=f":root{{--aspect:{scene.aspect:.5f}}}",
+        script="viewer.js",
+        sheets=("page",),
+        **values,
+    ).decode()
 
 
 def _data(scene: PageScene) -> dict[str, Any]:
