@@ -29,8 +29,7 @@ from unireason.data.records import SPLITS, CaseRecord, SampleRecord
 from unireason.data.regions import axial
 from unireason.data.scene import FAMILIES, IMPLICIT, LETTERS, family_name
 
-from .html import addresses, bar, escape, figure, filters, fit, interval_text, numbers, percent, plural, row, sheet, table
-from .trace import mark
+from .html import addresses, bar, escape, figure, filters, fit, interval_text, mark, numbers, percent, plural, row, sheet, table
 
 # --- Sample cards of the data-set page: pictures with their boxes, question, options, grounded reasoning.
 

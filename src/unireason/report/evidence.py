@@ -29,6 +29,7 @@ from .html import (
     figures,
     fit,
     interval_text,
+    mark,
     of_results,
     percent,
     plural,
@@ -37,7 +38,6 @@ from .html import (
     table,
 )
 from .run_tables import left_out
-from .trace import mark
 
 _LONGEST, _BYTES = 336, 120_000  # pixels of a picture's longer side, bytes of the pictures of a question
 _ASKED, _INSTEAD = 2, 6  # tones of the boxes

@@ -23,7 +23,7 @@ from unireason.grounding.crop import extent
 from unireason.imaging import present as windows
 from unireason.imaging.geometry import model_to_voxel, voxel_to_world
 
-from .html import RESEARCH_ONLY, check, clean, fit, png
+from .html import RESEARCH_ONLY, check, clean, fit, number, png
 
 TONES = ("#4cc2ff", "#ffb02e", "#5ddc86", "#ff7ab8", "#ffe14a", "#b59bff", "#ff7d5c", "#35dcc6")
 """Look colours, in order; they stand out on grey pictures and are told apart by colour-blind readers with the numbers."""
@@ -52,6 +52,21 @@ class PageLook:
     def home(self) -> int:
         """The slice to jump to: the middle one."""
         return (self.first + max(self.last - 1, self.first)) // 2
+
+    @property
+    def name(self) -> str:
+        """Its number, and its label if it has one."""
+        return f"Look {self.number}" + (f", {self.step.label}" if self.step.label else "")
+
+    @property
+    def where(self) -> str:
+        """Its slices in a volume, its corners in an image."""
+        box, last = self.box, self.last - 1
+        if len(box) != 6:
+            return f"{number(box[0])}\u2013{number(box[2])} × {number(box[1])}\u2013{number(box[3])}"
+        if self.last <= self.first:
+            return "outside the stack"
+        return f"slice {self.first}" if last <= self.first else f"slices {self.first}\u2013{last}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,7 +25,7 @@ from . import trace as sections
 from .html import addresses, checkpoint, dotted, escape, fit, of_results, percent, plural, sheet
 from .pictures import spread
 from .plots import write_reliability
-from .rollouts import bare_scene, look_tag
+from .rollouts import bare_scene
 from .run_tables import SHOWN, TAGS, run_markdown
 
 Row = Mapping[str, Any]
@@ -182,7 +182,7 @@ def response(row: Row) -> str:
     apart = [name for name, verdict in row["published"].items() if verdict is not None and verdict != row["right"]]
     words += [f"{'right' if not row['right'] else 'wrong'} by {escape(', '.join(apart))}"] if apart else []
     return (
-        f'<p class="thought">{sections.reasoning(_cut(trace), bare_scene(trace), mark=look_tag)}</p><p class="reply">{answer}</p>'
+        f'<p class="thought">{sections.reasoning(_cut(trace), bare_scene(trace))}</p><p class="reply">{answer}</p>'
         f'{"".join(f"<p class=flaw>{flaw}</p>" for flaw in flaws)}<p class="more">{" · ".join(words)}</p>'
     )
 
