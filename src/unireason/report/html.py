@@ -90,7 +90,7 @@ def _templates() -> Any:
     drawn = {one.__name__: _marked(one) for one in (bar, figure, figures, filters)}
     verdicts = {key: Markup(text) for key, text in VERDICTS.items()}
     made.globals.update({one.__name__: one for one in plain}, **drawn, verdicts=verdicts, contradicts=Markup(CONTRADICTS))
-    made.tests["mismatch"] = is_mismatch
+    made.tests.update(mismatch=is_mismatch, share=is_share)
     return made
 
 

@@ -391,11 +391,16 @@ def _provenance(trace: Trace, case: Case, stack: Stack, scene: PageScene) -> dic
         "Crop source": " and ".join(sorted({origins[crop.origin] for look in trace.looks for crop in look.crops})),
         "Notes": " ".join(case.notes),
     }
-    for key, value in trace.provenance.items():
+    return rows | {name: value for name, value in told(trace.provenance).items() if not rows.get(name)}
+
+
+def told(provenance: Mapping[str, Any]) -> dict[str, Markup]:
+    """What a trace recorded of its making, as a name in words and HTML; what says nothing is left out."""
+    rows = {}
+    for key, value in provenance.items():
         name = str(key).replace("_", " ").replace("sha256", "SHA-256")
-        name = name[:1].upper() + name[1:]
-        if value not in (None, "", (), [], {}) and not rows.get(name):  # what says nothing is left out
-            rows[name] = _value(value)
+        if value not in (None, "", (), [], {}):
+            rows[name[:1].upper() + name[1:]] = _value(value)
     return rows
 
 
