@@ -60,7 +60,7 @@ def write_ablation(results: Mapping[str, Any], folder: Path) -> Path:
         f'<section class="card panel wide"><h2>Arms</h2>{arms}<p class="note">{escape(_READING)}</p></section>',
         f'<figure class="card figure"><img src="{shown}" alt="Accuracy of every arm: seeds, mean and 95% interval"></figure>',
     ]
-    facts, styles = escape(_facts(results)), ("dataset", "ablation")
+    facts, styles = escape(_facts(results)), ("ablation",)
     page = sheet("ablation", "Ablation", facts, parts, sheets=styles, cautions=cautions(results))
     return write_bytes(folder / f"{NAME}.html", page)
 

@@ -129,7 +129,7 @@ def write_consistency(
         f'<section class="card panel wide">{_structures(results["by_structure"])}</section>',
         f"<section>{_examples(examples)}</section>",
     ]
-    styles = ("dataset", "rollouts", "evidence", "consistency")
+    styles = ("evidence", "consistency")
     cautions = of_results(results)
     title = "Slice-volume consistency"
     return write_bytes(path, sheet("evaluation", title, dotted(facts), parts, sheets=styles, cautions=cautions))

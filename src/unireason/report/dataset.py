@@ -256,7 +256,6 @@ def write(report: Report, dataset: Dataset, source: CaseSource | None, path: str
         "dataset.html",
         about="data check",
         title=f"{title}, checked",
-        sheets=("index", "dataset"),
         heading=Markup(f"{escape(title)}: {verdict}"),
         facts=" \u00b7 ".join(facts),
         report=report,

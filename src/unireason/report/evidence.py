@@ -111,7 +111,7 @@ def write_evidence(
             _list(f"Flips: right under true, wrong under {condition}", flips),
             _list(f"Survivors: right under true, and right again under {condition}", survivors),
         ],
-        sheets=("dataset", "rollouts", "evidence"),
+        sheets=("evidence",),
         cautions=of_results(results),
     )
     return write_bytes(path, page)

@@ -99,7 +99,6 @@ def write_index(
             heading="",
             facts=" \u00b7 ".join(facts),
             cautions=[*of_traces(entry.trace for entry in rows), *few],
-            sheets=("index",),
             panels=panels if not current else [],
             choices=[("all", "All"), *(kind for kind in kinds if kind[0] in present)],
             provenance=told(same),

@@ -127,7 +127,7 @@ def page(
         script: A script of ``report/static``.
         values: What else the template asks for: plain values, or ``Markup`` where they are HTML.
     """
-    styles = "\n".join([*(static(f"{name}.css") for name in ("base", *sheets)), *([style] if style else [])])
+    styles = "\n".join([*(static(f"{name}.css") for name in ("style", *sheets)), *([style] if style else [])])
     code = static(script) if script else ""
 
     def digest(text: str) -> str:
@@ -204,7 +204,7 @@ def sheet(
         about=about,
         title=Markup(title),
         cautions=cautions,
-        sheets=("index", *sheets),
+        sheets=sheets,
         script=script,
         heading=Markup(heading),
         facts=Markup(facts),

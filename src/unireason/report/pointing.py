@@ -101,7 +101,7 @@ def write_pointing(
         _list("Worst answers", worst, results, titles),
         _list("Best answers", best, results, titles),
     ]
-    styles, facts, cautions = ("dataset", "rollouts", "pointing"), dotted(_facts(results)), of_results(results)
+    styles, facts, cautions = ("pointing",), dotted(_facts(results)), of_results(results)
     return write_bytes(path, sheet("evaluation", "Implicit questions", facts, parts, sheets=styles, cautions=cautions))
 
 

@@ -124,7 +124,6 @@ def _crops(scene: PageScene) -> list[tuple[PageLook, int, str, tuple[int, int]]]
 # --- The pages: one a step, and an index over the steps with their rewards.
 
 
-_SHEETS = ("dataset", "rollouts")
 ROWS, INDEX = "steps.json", "index.html"
 """Numbers of all steps, and the page made from them."""
 _COLUMNS = {
@@ -162,16 +161,14 @@ def write_rollouts(scored: Sequence[Scored], folder: str | os.PathLike[str], ste
 
     def make(parts: list[Markup], pages: list[str], current: int) -> bytes:
         shown = parts or ['<p class="none">No rollouts were kept.</p>']
-        return sheet("training", f"Rollouts of step {step:,}", facts, shown, sheets=_SHEETS, pages=pages, current=current)
+        return sheet("training", f"Rollouts of step {step:,}", facts, shown, pages=pages, current=current)
 
     target = write_pages(place / f"step-{step:06d}.html", (section(n, group) for n, group in enumerate(groups)), make)
     rows = {**_rows(place), step: numbers_of}
     write_bytes(place / ROWS, (json_text({key: rows[key] for key in sorted(rows)}, indent=1) + "\n").encode("ascii"))
     most = max((own["best"] for own in rows.values() if isinstance(own["best"], int | float)), default=0)
     told = {"columns": _COLUMNS, "rows": sorted(rows.items(), reverse=True), "most": max(most, 1e-9)}
-    index = page(
-        "steps.html", about="training", title="Rollouts", heading="", facts=plural(len(rows), "step"), sheets=_SHEETS, **told
-    )
+    index = page("steps.html", about="training", title="Rollouts", heading="", facts=plural(len(rows), "step"), **told)
     write_bytes(place / INDEX, index)
     return target
 

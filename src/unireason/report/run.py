@@ -245,7 +245,7 @@ WRONG, RIGHT = 72, 24
 
 _BYTES, _TEXT = 2_000_000, 12_000_000  # pictures and cards of a page
 _PREDICTORS = {"overlap": "Box overlap", "agreement": "Agreement among samples", "probability": "Answer probability"}
-STYLES = ("dataset", "rollouts", "evaluation")
+STYLES = ("evaluation",)
 """Styles of pages about evaluations."""
 
 

@@ -281,7 +281,6 @@ def build(
         about="trace",
         title=f"{trace.question[:60]} \u00b7 {source.name}",
         cautions=of_traces([trace]),
-        sheets=("page",),
         style=f":root{{--aspect:{scene.aspect:.5f}}}",
         script="viewer.js",
         trace=trace,
