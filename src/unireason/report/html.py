@@ -347,7 +347,7 @@ def png(image: Image.Image) -> bytes:
 
 def _encode(image: Image.Image, kind: str, quality: int = 90) -> bytes:
     stream = io.BytesIO()
-    options = {"optimize": True} if kind == "PNG" else {"quality": quality, "subsampling": 0}
+    options = {} if kind == "PNG" else {"quality": quality, "subsampling": 0}
     image.save(stream, kind, **options)
     return stream.getvalue()
 
