@@ -118,7 +118,7 @@ def _pages(reasoner: Reasoner, found: dict[str, list[HeldOutAnswer]], scores: di
             if number < SHOWN:
                 stack, name = reasoner.stack(item.case), f"traces/{key}-{number:02d}"
                 write_overlay(item.trace, item.case, stack, out / f"{name}.png")
-                of_question = {"correct": item.right, "family": question.family, "expected": question.letter}
+                of_question: dict[str, Any] = {"correct": item.right, "family": question.family, "expected": question.letter}
                 entries.append(IndexEntry(item.trace, item.case, stack, f"{name}.html", **of_question))
     write_bytes(out / "traces.json", (json_text({"scores": scores, "traces": records}) + "\n").encode())
     write_folder(entries, out / "report.html", title="UniReason demo on phantom patients", summary=scores)

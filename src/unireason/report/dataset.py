@@ -272,6 +272,7 @@ def write(report: Report, dataset: Dataset, source: CaseSource | None, path: str
         choices=[("all", "All"), *(choice for choice in choices if choice[0] in present)],
         parts=[_card(n, s) for n, s in enumerate(shown)],
         provenance={"Content": report.content_sha256, "Command": manifest.get("command")},
-        **ranked,
+        modalities=ranked["modalities"],
+        structures=ranked["structures"],
     )
     return write_bytes(path, filled)

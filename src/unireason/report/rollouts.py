@@ -160,14 +160,14 @@ def write_rollouts(scored: Sequence[Scored], folder: str | os.PathLike[str], ste
     facts = f'{_facts(numbers_of)} · <a href="{INDEX}">all steps</a>'
 
     def make(parts: list[Markup], pages: list[str], current: int) -> bytes:
-        shown = parts or ['<p class="none">No rollouts were kept.</p>']
+        shown = parts or [Markup('<p class="none">No rollouts were kept.</p>')]
         return sheet("training", f"Rollouts of step {step:,}", facts, shown, pages=pages, current=current)
 
     target = write_pages(place / f"step-{step:06d}.html", (section(n, group) for n, group in enumerate(groups)), make)
     rows = {**_rows(place), step: numbers_of}
     write_bytes(place / ROWS, (json_text({key: rows[key] for key in sorted(rows)}, indent=1) + "\n").encode("ascii"))
     most = max((own["best"] for own in rows.values() if isinstance(own["best"], int | float)), default=0)
-    told = {"columns": _COLUMNS, "rows": sorted(rows.items(), reverse=True), "most": max(most, 1e-9)}
+    told: dict[str, Any] = {"columns": _COLUMNS, "rows": sorted(rows.items(), reverse=True), "most": max(most, 1e-9)}
     index = page("steps.html", about="training", title="Rollouts", heading="", facts=plural(len(rows), "step"), **told)
     write_bytes(place / INDEX, index)
     return target
