@@ -275,7 +275,9 @@ def build(
     kept = all(crop.pixels.size for look in crops for crop in look.step.crops)
     model = trace.provenance.get("checkpoint", "")
     if isinstance(model, Mapping):
-        model = " ".join(str(model[key]) for key in ("name", "dtype", "device") if model.get(key))
+        model = " ".join(
+            f"{word}{model[key]}" for key, word in (("name", ""), ("dtype", "in "), ("device", "on ")) if model.get(key)
+        )
     return page(
         "trace.html",
         about="trace",
