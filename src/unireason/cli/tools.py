@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from unireason.core.errors import FormatError
-from unireason.core.store import Scratch, json_text
+from unireason.core.store import Scratch, json_text, write_bytes
 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
@@ -106,14 +106,11 @@ def _files(reasoner: Reasoner, args: argparse.Namespace) -> None:
 
 
 def _pages(found: dict[str, Examined], scores: dict[str, Any], out: Path) -> None:
-    from unireason.core.store import write_bytes
     from unireason.grounding.trace import to_json
-    from unireason.report.folder import IndexEntry, shown_pictures, write_index
+    from unireason.report.folder import IndexEntry, write_folder
     from unireason.report.pictures import write_overlay
-    from unireason.report.trace import write
 
     entries, records = [], []
-    (out / "traces").mkdir(parents=True, exist_ok=True)
     for key, own in found.items():
         for number, item in enumerate(own.answers):
             row, trace, right = item.row, item.trace, item.row["right"]
@@ -121,12 +118,12 @@ def _pages(found: dict[str, Examined], scores: dict[str, Any], out: Path) -> Non
             expected = {"letter": letter, "family": family, "patient": row["patient"]}
             records.append({"kind": key, "right": right, "expected": expected, "trace": to_json(trace)})
             if number < SHOWN:
-                name, pictures = f"traces/{key}-{number:02d}", shown_pictures(item.stack)
-                write(trace, item.case, item.stack, out / f"{name}.html", frame_pictures=pictures, expected=letter)
+                name = f"traces/{key}-{number:02d}"
                 write_overlay(trace, item.case, item.stack, out / f"{name}.png")
-                entries.append(IndexEntry(trace, item.case, item.stack, href=f"{name}.html", correct=right, family=family))
+                of_question: dict[str, Any] = {"correct": right, "family": family, "expected": letter}
+                entries.append(IndexEntry(trace, item.case, item.stack, f"{name}.html", **of_question))
     write_bytes(out / "traces.json", (json_text({"scores": scores, "traces": records}) + "\n").encode())
-    write_index(entries, out / "report.html", title="UniReason demo on phantom patients", summary=scores)
+    write_folder(entries, out / "report.html", title="UniReason demo on phantom patients", summary=scores)
 
 
 def _table(scores: dict[str, Any], out: Path) -> None:
@@ -450,19 +447,12 @@ def run_plan(args: argparse.Namespace) -> int:
     if args.write_header:
         if args.overrides or args.gpu or args.gpus or args.flops or args.memory or args.bandwidth:
             raise FormatError("--write-header was given together with other values", "the file's own", "write them into the file")
-        write_header(args.config, told)
+        write_bytes(args.config, with_header(args.config.read_text(encoding="utf-8"), told, args.config.name).encode())
     if args.json:
         print(json_text({"settings": resolved(settings), "plan": asdict(planned), "sizes": origin, **estimate.to_json()}))
     else:
         print("\n".join(told))
     return 0 if estimate.fits else 1
-
-
-def write_header(path: Path, told: list[str]) -> None:
-    """Put an estimate into the comments at the head of a run file, in place of an older one."""
-    from unireason.core.store import write_bytes
-
-    write_bytes(path, with_header(path.read_text(encoding="utf-8"), told, path.name).encode())
 
 
 def with_header(text: str, told: list[str], name: str) -> str:

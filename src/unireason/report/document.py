@@ -358,7 +358,7 @@ def as_html(document: Document) -> bytes:
         escape(document.title),
         dotted(document.facts),
         [body],
-        sheets=("dataset", "rollouts", "evaluation", "document"),
+        sheets=("evaluation", "document"),
         script="evaluation.js" if document.filters else "",
         cautions=document.cautions,
     )

@@ -48,7 +48,7 @@ from .document import (
 from .html import addresses, escape, fit, number, of_results, plural
 from .pictures import spread
 from .plots import write_reliability
-from .rollouts import bare_scene, look_tag
+from .rollouts import bare_scene
 
 # --- A question with what was answered.
 
@@ -162,7 +162,7 @@ def response(row: RunRow) -> Markup:
     words += [f"{100 * row.agreement:.0f}% agreement{', tied' if row.tied else ''}"] if row.agreement is not None else []
     apart = [name for name, verdict in row.published.items() if verdict is not None and verdict != row.right]
     words += [f"{'wrong' if row.right else 'right'} by {', '.join(apart)}"] if apart else []
-    thought = sections.reasoning(_cut(trace), bare_scene(trace), mark=look_tag)
+    thought = sections.reasoning(_cut(trace), bare_scene(trace))
     return Markup(
         f'<p class="thought">{thought}</p><p class="reply">{answer}{sections.badge(trace)}</p>'
         f'{"".join(f"<p class=flaw>{flaw}</p>" for flaw in flaws)}<p class="more">{escape(" · ".join(words))}</p>'
