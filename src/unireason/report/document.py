@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from unireason.core.store import json_text, write_bytes
 
-from .html import RESEARCH_ONLY, addresses, clean, dotted, escape, fit, plural, sheet
+from .html import RESEARCH_ONLY, addresses, clean, dotted, escape, fit, plural, sheet, templates
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -384,22 +384,14 @@ def _panels(blocks: Sequence[Block]) -> Iterator[list[Block]]:
 
 @lru_cache
 def _template() -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    pages = Environment(
-        loader=PackageLoader(__package__ or "unireason.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
-    )
+    pages = templates()
     pages.filters.update(
         kind=lambda value: type(value).__name__,
         base64=lambda data: base64.b64encode(data).decode("ascii"),
         place=lambda value, axis: f"{min(max(100 * (value - axis[0]) / (axis[1] - axis[0]), 0), 100):.2f}",
     )
-    return pages.get_template("document.html.j2")
+    made: Template = pages.get_template("document.html")
+    return made
 
 
 # --- Markdown: everything but the examples.

@@ -74,7 +74,7 @@ def static(name: str) -> str:
 
 
 @cache
-def _templates() -> Any:
+def templates() -> Any:
     """The environment of ``report/templates``; whatever a template puts out is cleaned and escaped unless it is HTML already."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -96,7 +96,7 @@ def _templates() -> Any:
 
 def part(name: str, *given: Any, of: str = "parts.html") -> Markup:
     """A macro of ``parts.html`` or ``cards.html``, filled."""
-    return Markup(getattr(_templates().get_template(of).module, name)(*given).strip())
+    return Markup(getattr(templates().get_template(of).module, name)(*given).strip())
 
 
 def _marked(function: Callable[..., str]) -> Callable[..., Markup]:
@@ -137,7 +137,7 @@ def page(
     scripts = digest(code) if code else "'none'"
     policy = f"default-src 'none'; img-src data:; style-src {digest(styles)}; script-src {scripts}; "
     filled: str = (
-        _templates()
+        templates()
         .get_template(template)
         .render(
             about=about,
