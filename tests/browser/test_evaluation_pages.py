@@ -102,3 +102,10 @@ def test_drill_down_of_a_comparison(opened: Opener, comparison_page: Path) -> No
     assert question.locator(".thought:visible").count() == 2
     assert [one.inner_text().split() for one in question.locator(".said li").all()] == [["first", "C"], ["second", "B"]]
     assert question.locator(".shots img").first.bounding_box()["width"] > 80
+
+
+def test_headings_of_groups_stand_in_their_table(opened: Opener, run_page: Path) -> None:
+    view = opened(run_page)
+    table, heading = view.locator("table").first.bounding_box(), view.locator("th", has_text="Family").bounding_box()
+    assert table["y"] < heading["y"] < table["y"] + table["height"]
+    assert heading["width"] > 0.9 * table["width"]
