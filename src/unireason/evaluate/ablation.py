@@ -106,7 +106,7 @@ class Claim:
 
 
 @settings
-class Grid:
+class AblationFile:
     """What is said once for all arms."""
 
     evaluate: Evaluate
@@ -144,7 +144,7 @@ def parse(table: Mapping[str, Any], folder: Path) -> Ablation:
     """An ablation from the table of its TOML file.
 
     Args:
-        table: ``kind = "ablation"`` and the fields of :class:`Grid`, ``[[arms]]`` and ``[[claims]]``.
+        table: ``kind = "ablation"`` and the fields of :class:`AblationFile`, ``[[arms]]`` and ``[[claims]]``.
         folder: Folder of the file, to which run files are relative.
 
     Raises:
@@ -156,7 +156,7 @@ def parse(table: Mapping[str, Any], folder: Path) -> Ablation:
     for name, rows in lists.items():
         if not isinstance(rows, list):
             raise FormatError(f"{name} is {rows!r}", f"tables that begin with [[{name}]]")
-    grid = build(Grid, {key: value for key, value in table.items() if key not in ("kind", *lists)})
+    grid = build(AblationFile, {key: value for key, value in table.items() if key not in ("kind", *lists)})
     arms = [build(Arm, row, within=f"arms[{n}]") for n, row in enumerate(lists["arms"])]
     made = Ablation(
         grid.seeds,
