@@ -78,7 +78,7 @@ def train(folder: Path, case: Case, turn: str) -> dict[str, Any]:
         data=Data((str(folder / "data"),)),
         run=Run(threads=1, eval_samples=0, device="cpu"),
         cache=Cache("off" if turn == "off" else str(folder / "cache")),
-        samples=case.samples,
+        batch_size=case.samples,
     )
     with tempfile.TemporaryDirectory() as place:
         tuning = Tuning(chosen, Path(place), Silent())

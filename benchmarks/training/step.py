@@ -90,8 +90,8 @@ def opened(folder: Path, place: Path) -> Optimisation:
         data=Data((str(folder / "data"),), tasks=("choice",), images=0.0),
         run=Run(steps=1, threads=1, eval_samples=0, device="cpu"),
         cache=Cache("off"),
-        rollout=settings.Rollout(prompts=1, samples=GROUP, rows=GROUP, max_new_tokens=256),
-        policy=settings.PolicySettings(kl=0.0, updates=1),
+        rollout=settings.Rollout(prompts_per_step=1, num_generations=GROUP, rollout_batch_size=GROUP, max_new_tokens=256),
+        policy=settings.PolicySettings(beta=0.0, num_minibatches=1),
         traces_every=0,
     )
     return Optimisation(chosen, place, Silent())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -162,13 +161,14 @@ def add_run(subparsers: Any) -> None:
 def run_run(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
     from unireason.engine.reasoner import load
-    from unireason.evaluate.benchmark import RunSettings, lines
+    from unireason.evaluate.benchmark import RunSettings, rows_of
     from unireason.evaluate.benchmark import run as ask
     from unireason.evaluate.scoring import EXTRACTORS
-    from unireason.report.html import of_results, plural, tell
-    from unireason.report.run import write_run
+    from unireason.report.html import plural
+    from unireason.report.run import PAGE, write_run
 
     from .ask import bar, status
+    from .evidence import print_results
 
     names = ("samples", "vote", "temperature", "top_p", "seed", "max_looks", "max_new_tokens", "crop_source", "skip", "again")
     asked = RunSettings.filled(count=args.questions, **{name: getattr(args, name) for name in names})
@@ -185,12 +185,8 @@ def run_run(args: argparse.Namespace) -> int:
         results = ask(reasoner, suite, args.out, settings=settings, draw=draw, progress=progress)
     with status("writing the page", quiet=args.json):
         rules = {name: extractor.rule for name, extractor in EXTRACTORS.items()}
-        page = write_run(results, partial(lines, args.out), args.out, rules=rules)
-    tell(of_results(results))
-    if args.json:
-        print(json_text(results))
-    else:
-        _tell(results, page)
+        report = write_run(results, partial(rows_of, args.out), args.out, rules=rules)
+    print_results(args, results, report, args.out / PAGE)
     return 0
 
 
@@ -202,44 +198,6 @@ def picture(trace: Trace, case: Case, stack: Stack) -> bytes:
     drawn = thumbnail(trace, case, stack, height=LONGEST)
     drawn.thumbnail((LONGEST, LONGEST))
     return png(drawn)
-
-
-def _tell(results: Mapping[str, Any], page: Path) -> None:
-    """The results as a table."""
-    from unireason.report.html import interval_text, percent, plural
-
-    def row(name: str, part: Mapping[str, Any]) -> str:
-        chance = percent(part["chance"]) if "chance" in part else ""
-        ends = interval_text(part["accuracy_ci95_patients"]) or "-"
-        return f"{name:<30}{percent(part['accuracy']):>9}{ends:>10}{chance:>8}{part['n']:>8,}"
-
-    scores = results["scores"]
-    print(f"{'':<30}{'accuracy':>9}{'95%':>10}{'chance':>8}{'n':>8}")
-    print(row("all", scores["all"]))
-    for value, part in scores["by"].get("family", {}).items():
-        print(row(f"  {value}"[:30], part))
-    for name, part in scores["all"]["published"].items():
-        print(row(f"read as {name}", part))
-    for name, part in results["calibration"].items():
-        told = [
-            f"{key.upper()} {part[key]:.2f}"
-            for key in ("auroc", "ece")
-            if part[key] is not None and (key, name) != ("ece", "overlap")
-        ]
-        print(f"{name} as a predictor of right answers: {', '.join(told) or 'undefined'}")
-    grounding, sampling = results["grounding"], results["sampling"]
-    if grounding["looks"]:
-        print(f"mean box IoU {grounding['mean_box_iou']:.2f} over {plural(grounding['looks'], 'true look')}")
-    if sampling:
-        mean, any_right = percent(sampling["mean_accuracy"]), percent(sampling["any_right"])
-        print(f"{sampling['samples']} samples: mean accuracy {mean}, any right {any_right}")
-    lost, unread = results["unreadable"], results["scores"]["all"]["unread"] - results["unreadable"]
-    if unread:
-        print(f"{plural(unread, 'answer')} said nothing that can be read and counted as wrong")
-    print(f"{percent(results['scores']['all']['mismatch_rate'])} of answers name an option by its letter and state another text")
-    if lost:
-        print(f"{plural(lost, 'question')} could not be asked and counted as wrong; the page says why, --again asks again")
-    print(f"wrote {page}")
 
 
 # --- ``unireason eval ground``: how well are implicit questions answered by a place, and outlined by a frozen expert?

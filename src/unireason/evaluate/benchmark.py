@@ -16,6 +16,7 @@ from unireason.core.types import Case, Stack, Trace
 from unireason.engine.case import EncodedCase
 from unireason.engine.reasoner import Question, Reasoner
 from unireason.engine.sampling import Sampling
+from unireason.evaluate.results import RunResults, RunRow
 from unireason.evaluate.suites.base import Entry, Suite
 from unireason.grounding import trace as traces
 from unireason.grounding.profile import CropSource
@@ -59,27 +60,23 @@ class Answered:
     remarks: tuple[str, ...] = ()
 
 
-def answered(line: Mapping[str, Any]) -> Answered:
-    """A row without its traces, from one on disk; a ValueError, TypeError or KeyError says that it is none."""
-    told = {**line["tags"], **({"kind": line["kind"]} if line["kind"] else {})}
+def answered(row: RunRow) -> Answered:
+    """A row without its traces."""
+    told = {**row.tags, **({"kind": row.kind} if row.kind else {})}
     tags = {sys.intern(key): sys.intern(value) for key, value in told.items()}  # the same few words in all rows
-    published = {sys.intern(key): value for key, value in line["published"].items()}
-    texts = ("id", "patient", "said", "problem")
-    if not all(isinstance(line[key], str) for key in texts) or not isinstance(line["right"], bool):
-        raise TypeError("a text or a flag has another type")
-    samples = line["samples"]
-    problems = samples[line["sample"]].get("trace", {}).get("problems", ()) if samples else ()
-    mismatch = any(problem["code"] == "choice_text_mismatch" for problem in problems)
-    options = len(line["options"])
+    published = {sys.intern(key): value for key, value in row.published.items()}
+    trace = row.standing.trace if row.standing else {}
+    mismatch = any(problem["code"] == "choice_text_mismatch" for problem in trace.get("problems", ()))
+    remarks = row.samples[0].trace.get("scope", {}).get("remarks", ()) if row.samples else ()
     return Answered(
-        scored=ScoredRow(line["id"], line["patient"], tags, options, line["said"], line["right"], published, mismatch),
-        problem=line["problem"],
-        ious=tuple(map(float, line["ious"])),
-        looked=bool(samples) and samples[line["sample"]]["looks"] > 0,
-        predictors={key: line[key] for key in ("overlap", "probability", "agreement")},
-        hits=tuple(bool(sample["right"]) for sample in samples),
-        seconds=float(line["seconds"]),
-        remarks=tuple(map(sys.intern, samples[0].get("trace", {}).get("scope", {}).get("remarks", ()))) if samples else (),
+        scored=ScoredRow(row.id, row.patient, tags, len(row.options), row.said, row.right, published, mismatch),
+        problem=row.problem,
+        ious=tuple(row.ious),
+        looked=row.looked,
+        predictors={"overlap": row.overlap, "probability": row.probability, "agreement": row.agreement},
+        hits=tuple(sample.right for sample in row.samples),
+        seconds=row.seconds,
+        remarks=tuple(map(sys.intern, remarks)),
     )
 
 
@@ -263,7 +260,7 @@ class Asking:
         self._unread = Unread(len(self._entries), settings.skip)
         self._since = time.perf_counter()
         self.rows: dict[str, Answered] = {}
-        for row in journal.read(answered):
+        for row in journal.read(lambda line: answered(RunRow.model_validate(line))):
             if row.scored.id in self.rows:
                 raise UniReasonError(
                     f"the folder has two rows of question {row.scored.id!r}", "one a question", "choose another folder"
@@ -339,7 +336,7 @@ class Asking:
 
     def _add(self, lines: Sequence[Line]) -> None:
         self._journal.add(lines)
-        self.rows |= {line["id"]: answered(line) for line in lines}
+        self.rows |= {line["id"]: answered(RunRow.model_validate(line)) for line in lines}
 
 
 # --- What the rows of a run say: accuracy, calibration, grounding, spread over samples. Plain JSON values.
@@ -403,7 +400,7 @@ def run(
     settings: RunSettings | None = None,
     draw: Draw | None = None,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> RunResults:
     """Ask the questions of a suite and say how well they were answered.
 
     Rows are written as they come; traces are not kept in memory.
@@ -418,7 +415,7 @@ def run(
         progress: Called with the number of questions done, and of all.
 
     Returns:
-        The results (docs/reference/results.md).
+        The results.
 
     Raises:
         FormatError: If there are no questions, one has no readable truth, true places are written for another model frame, or the folder
@@ -437,30 +434,19 @@ def run(
             journal.drop(lambda line: bool(line["problem"]))
         asking = Asking(reasoner, suite, entries, journal=journal, settings=chosen, folder=folder)
         asking.run(draw=draw, progress=progress)
-        results = {
-            "kind": "run",
-            "suite": suite.name,
-            "rule": suite.rule,
+        results = RunResults(
+            kind="run",
+            suite=suite.name,
+            rule=suite.rule,
             **summary([asking.rows[entry.id] for entry in entries], chosen),  # resampling depends on the order
-            "scope": files.told(reasoner.checkpoint.scope, [asking.rows[e.id].remarks for e in entries]),
-            "left_out": dict(getattr(suite, "left_out", {})),
-            "manifest": manifest,
-        }
-        write_results(folder, results)
+            scope=files.told(reasoner.checkpoint.scope, [asking.rows[e.id].remarks for e in entries]),
+            left_out=dict(getattr(suite, "left_out", {})),
+            manifest=manifest,
+        )
+        write_results(folder, results.to_json())
     return results
 
 
-def lines(folder: Path) -> Iterator[Line]:
-    """The rows of a run, one at a time, as they are on disk.
-
-    Raises:
-        FormatError: If a line is broken.
-        UniReasonError: If there is no such file.
-    """
-
-    def whole(row: Any) -> Line:
-        if not isinstance(row, dict):
-            raise TypeError("no object")
-        return row
-
-    return read_rows(folder / ROWS, whole)
+def rows_of(folder: Path) -> Iterator[RunRow]:
+    """The rows of a run, one at a time, as they are on disk; a FormatError names a line that is broken."""
+    return read_rows(folder / ROWS, RunRow.model_validate)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -37,10 +37,8 @@ class Found(BaseModel):
         try:
             made = cls.model_validate(value)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            place = ".".join(map(str, first["loc"])) or "the whole"
             raise FormatError(
-                f"the results are incomplete or of another kind ({place}: {first['msg']})",
+                f"the results are incomplete or of another kind ({place_of(error)})",
                 "those of a finished evaluation",
                 "run it to its end",
             ) from error
@@ -52,13 +50,21 @@ class Found(BaseModel):
         """Read a file; errors as :meth:`of`, and a UniReasonError if it cannot be read."""
         try:
             value = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise UniReasonError(f"'{path.name}' cannot be read ({error})", "the results of an evaluation") from error
+        except OSError as error:
+            raise UniReasonError(f"'{path.name}' cannot be read ({error.strerror})", "the results of an evaluation") from error
+        except ValueError as error:
+            raise FormatError(f"'{path.name}' is broken ({error})", "the results of an evaluation") from error
         return cls.of(value)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values: those that it was made of, keys in their order."""
         return self.model_dump(exclude_unset=True) if self._told is None else self._told
+
+
+def place_of(error: ValidationError) -> str:
+    """What is wrong first and where, without the value."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
 
 
 def evenly(items: Sequence[T], most: int) -> list[T]:
@@ -243,3 +249,289 @@ class PointingResults(ScoresFound):
     scope: dict[str, Any] | None = None
     left_out: dict[str, int]
     manifest: Manifest
+
+
+# --- A run over a suite: its rows and its results.
+
+
+class Accuracy(Found):
+    """Right answers among ``n``, with the Wilson interval and that over patients."""
+
+    n: int
+    accuracy: float
+    accuracy_ci95: Ends
+    accuracy_ci95_patients: Ends | None
+
+
+class GroupScores(Accuracy):
+    """What is said of a group of questions; ``published`` has the same by published reading."""
+
+    patients: int
+    too_few_patients: bool = False
+    unread: int
+    mismatch_rate: float | None = None  # folders of earlier versions lack it
+    chance: float
+    published: dict[str, Accuracy]
+
+
+class RunScores(Found):
+    """Of all questions, and by tag and value."""
+
+    all: GroupScores
+    by: dict[str, dict[str, GroupScores]]
+
+
+class Calibration(Found):
+    """How well a predictor tells right from wrong answers."""
+
+    n: int
+    missing: int
+    auroc: float | None
+    ece: float | None
+    bins: list[dict[str, Any]]
+
+
+class RunBoxes(Found):
+    """Overlap of looks with the true ones; a missing look counts 0."""
+
+    looks: int
+    mean_box_iou: float | None
+    ci95_patients: Ends | None
+    iou_at_50: float | None
+    looked: float
+
+
+class RunSamples(Found):
+    """What several samples a question say."""
+
+    samples: int
+    temperature: float
+    mean_accuracy: float
+    mean_accuracy_ci95_patients: Ends | None
+    any_right: float
+    all_right: float
+
+
+class RunAsked(Found):
+    """What of the results of a run tells what was asked of what."""
+
+    scope: dict[str, Any] | None = None
+    manifest: dict[str, Any]
+
+
+class RunResults(RunAsked):
+    """What a run found."""
+
+    kind: Literal["run"]
+    suite: str
+    rule: str
+    n: int
+    patients: int
+    too_few_patients: bool = False
+    samples: int
+    vote: int
+    scores: RunScores
+    calibration: dict[str, Calibration]
+    grounding: RunBoxes
+    sampling: RunSamples | None
+    unreadable: int
+    seconds: float
+    questions_a_second: float | None
+    left_out: dict[str, int]
+
+
+class RunSample(Found):
+    """One response of a row."""
+
+    said: str
+    right: bool
+    published: dict[str, bool | None]
+    overlap: float | None
+    probability: float | None
+    looks: int
+    trace: dict[str, Any]
+
+
+class RunRow(Found):
+    """A line of ``rows.jsonl`` of a run: a question with its responses, none if it could not be asked."""
+
+    id: str
+    case: str
+    patient: str
+    kind: str
+    tags: dict[str, str]
+    question: str
+    options: list[str]
+    letter: str
+    answers: list[str]
+    said: str
+    right: bool
+    published: dict[str, bool | None]
+    overlap: float | None
+    probability: float | None
+    agreement: float | None
+    tied: bool
+    ious: list[float]
+    sample: int
+    problem: str
+    samples: list[RunSample]
+    picture: str
+    seconds: float
+
+    @property
+    def standing(self) -> RunSample | None:
+        """The sample that stands for the question; None where it could not be asked."""
+        return self.samples[self.sample] if self.samples else None
+
+    @property
+    def looked(self) -> bool:
+        """Whether a look of the answer that stands was carried out."""
+        return self.standing is not None and self.standing.looks > 0
+
+
+# --- Runs side by side.
+
+
+class OverlapMean(Found):
+    """Mean overlap of the questions with true looks."""
+
+    n: int
+    mean: float | None
+    ci95_patients: Ends | None
+
+
+class RunCompared(GroupScores):
+    """One of the runs, over the questions that all were asked."""
+
+    name: str
+    folder: str
+    checkpoint: dict[str, Any]
+    profile: dict[str, Any]
+    samples: int
+    vote: int
+    asked: int
+    questions_sha256: str
+    seed: int
+    scope: dict[str, Any] | None
+    unreadable: int
+    questions_a_second: float | None
+    overlap: OverlapMean
+    looked: float
+    by: dict[str, dict[str, GroupScores]]
+
+
+class PairScores(Found):
+    """A run and the baseline over the same questions."""
+
+    n: int
+    first: float
+    second: float
+    only_first: int
+    only_second: int
+    p_exact: float
+    p_mid: float
+    difference: float
+    interval: Ends | None
+    patients: int
+    too_few_patients: bool
+
+
+class RunAgainst(PairScores):
+    """A run against the baseline, in all and by tag and value; ``p_holm`` is corrected for all such comparisons."""
+
+    run: str
+    baseline: str
+    p_holm: float
+    by: dict[str, dict[str, PairScores]]
+
+
+class ComparisonResults(Found):
+    """What a comparison found."""
+
+    kind: Literal["comparison"]
+    suite: str
+    rule: str
+    n: int
+    patients: int
+    too_few_patients: bool
+    seed: int
+    baseline: str
+    runs: list[RunCompared]
+    comparisons: list[RunAgainst]
+
+
+# --- An ablation.
+
+
+class ArmScores(Found):
+    """An arm over the questions of a kind, over all seeds."""
+
+    n: int
+    patients: int
+    too_few_patients: bool = False
+    chance: float
+    accuracy: float
+    ci95: Ends
+    seeds: list[float]
+    looked: float
+    mean_box_iou: float | None
+    mean_box_iou_ci95: Ends | None
+    mean_box_iou_seeds: list[float] | None
+
+
+class ArmExposure(Found):
+    """Training samples that an arm was shown, with those of the arms before; kinds are None where the data decide."""
+
+    samples: int
+    image: int | None
+    volume: int | None
+
+
+class ArmResults(Found):
+    """An arm; a kind without questions is left out."""
+
+    name: str
+    title: str
+    image: ArmScores | None = None
+    volume: ArmScores | None = None
+    all: ArmScores
+    steps: int
+    samples_a_step: int
+    exposure: ArmExposure
+
+
+class ArmDifference(Found):
+    """Accuracy of an arm minus that of the reference."""
+
+    arm: str
+    than: str
+    on: str
+    difference: float
+    ci95: Ends
+    seeds: list[float]
+
+
+class ClaimVerdict(Found):
+    """A claim and what became of it."""
+
+    text: str
+    better: str
+    than: str
+    on: str
+    difference: float
+    ci95: Ends
+    seeds: list[float]
+    verdict: Literal["holds", "does not hold", "undecided"]
+
+
+class AblationResults(Found):
+    """What an ablation found."""
+
+    kind: Literal["ablation"]
+    reference: str
+    seeds: list[int]
+    arms: list[ArmResults]
+    differences: list[ArmDifference]
+    claims: list[ClaimVerdict]
+    scope: dict[str, Any] | None
+    manifest: dict[str, Any]

@@ -15,12 +15,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from pydantic import ValidationError
+
 from unireason import __version__
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import json_text, lock_folder, write_bytes
 from unireason.core.types import Case, Frame
 from unireason.engine.case import EncodedCase
 from unireason.engine.reasoner import Reasoner
+from unireason.evaluate.results import place_of
 from unireason.evaluate.suites.base import Entry, Suite
 
 ROWS, MANIFEST, RESULTS = "rows.jsonl", "manifest.json", "results.json"
@@ -124,8 +127,11 @@ def read_rows(path: Path, parse: Callable[[Any], T]) -> Iterator[T]:
                 try:
                     row = parse(json.loads(line))
                 except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+                    why = place_of(error) if isinstance(error, ValidationError) else repr(error)
                     raise FormatError(
-                        f"line {number} of {path.name} is broken ({error!r})", "a row of an evaluation", "choose another folder"
+                        f"line {number} of {path.name} is broken ({why})",
+                        "a row of an evaluation",
+                        "choose another folder",
                     ) from error
                 yield row
     except OSError as error:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 DASH = "\u2013"
 _LONGEST, _BYTES = 420, 160_000  # pixels of a picture's longer side, bytes of one picture
+_ROWS = 40  # lines of a table on a terminal
 _DECIMALS = {"%": 0, "points": 1}
 _NOTHING = Markup("")
 Ends = Sequence[float]
@@ -418,7 +419,7 @@ def as_markdown(document: Document) -> str:
         if isinstance(block, Headline):
             parts += [_rows(["", "Value", ""], [[name, _text(value), note] for name, value, note in block.figures])]
         elif isinstance(block, Prose):
-            parts += ["\n".join(f"* {cell(_text(line))}" for line in block.lines)]
+            parts += ["\n".join(f"* {cell(_line(line))}" for line in block.lines)]
         elif isinstance(block, Facts):
             parts += ["\n".join(f"* {cell(name)}: {cell(value)}" for name, value in block.pairs.items())]
             parts += [f"```bash\n{' '.join(clean(block.command).split())}\n```"] if block.command else []
@@ -457,9 +458,14 @@ def _text(value: Cell) -> str:
     return f"{value:,}" if isinstance(value, int) else value
 
 
+def _line(value: Cell) -> str:
+    """A line of prose, its remark behind a colon."""
+    return f"{value.text}: {value.note}" if isinstance(value, Remark) and value.note else _text(value)
+
+
 def _flat(table: Table, *, brief: bool = False) -> tuple[list[str], list[tuple[str, list[list[str]]]]]:
     """The head, and under each heading the rows, as texts; ``brief`` leaves out the remarks of names."""
-    head = [text for c in table.columns for text in (c.title, c.interval, c.outer) if text or text is c.title]
+    head = [text for c in table.columns for text in (c.title, *filter(None, (c.interval, c.outer)))]
     found: list[tuple[str, list[list[str]]]] = [("", [])]
     for row in table.rows:
         if isinstance(row, str):
@@ -489,19 +495,21 @@ def as_terminal(document: Document) -> str:
     """The document in plain lines of text that no control character can change."""
     lines = [", ".join(document.facts)] if document.facts else []
     for block in document.blocks:
+        if isinstance(block, Headline | Prose | Table) and block.title and getattr(block, "told", True):
+            lines += ["", block.title]
         if isinstance(block, Headline):
             lines += _columns([[name, _text(value), note] for name, value, note in block.figures], "<<<")
         elif isinstance(block, Prose) and block.told:
-            lines += [
-                ": ".join((own.text, own.note)) if isinstance(own, Remark) and own.note else _text(own) for own in block.lines
-            ]
+            lines += map(_line, block.lines)
         elif isinstance(block, Table) and block.told:
             head, groups = _flat(block, brief=True)
             texts = [head]
             for heading, rows in groups:
                 texts += [[heading, *[""] * (len(head) - 1)]] if heading else []
                 texts += rows
-            lines += _columns(texts, "<" + ">" * (len(head) - 1))
+            rest = len(texts) - 1 - _ROWS
+            lines += _columns(texts[: _ROWS + 1], "<" + ">" * (len(head) - 1))
+            lines += [f"and {rest:,} more lines; the page has them"] if rest > 0 else []
     for notice in document.notices:
         lines += [notice.text, *(f"  {why}" for why in notice.reasons), *([notice.cure] if notice.cure else [])]
     return "\n".join(clean(" ".join(line.split("\n"))).rstrip() for line in lines)

@@ -214,7 +214,7 @@ class Skips:
             raise UniReasonError(
                 f"unreadable cases: {len(self.seen)}; the last is {error.case}: {error.reason}",
                 f"at most {self.most}",
-                "mend the data set, or raise data.skip",
+                "mend the data set, or raise data.max_unreadable",
             )
 
 
@@ -229,15 +229,15 @@ class Learner:
         stage = "grpo" if isinstance(settings, Grpo) else "sft"
         self.cases = Cases(settings.data, _rule(settings.model), self.disk, stage=stage)
         self.training = self.cases.cases(settings.data.split)
-        self.skips = Skips(int(settings.data.skip * len(self.training)), watch)
+        self.skips = Skips(int(settings.data.max_unreadable * len(self.training)), watch)
         self.sharded = self.crew.shards(settings.model, settings.run)
         self.checkpoint = self._load()
         set_threads(self.checkpoint, settings.run.threads or None)
         low = settings.model.precision == "bf16"
         self.policy = Policy(self.checkpoint.network, autocast=low and not self.sharded)
         self.encoder = Encoder.of(self.checkpoint)
-        looking = settings.model.tower or settings.model.projector
-        self.reference = self._frozen() if isinstance(settings, Grpo) and settings.policy.kl else None
+        looking = settings.model.train_vision or settings.model.train_projector
+        self.reference = self._frozen() if isinstance(settings, Grpo) and settings.policy.beta else None
         self._choose(settings.model)
         self.features = (
             None
@@ -264,7 +264,7 @@ class Learner:
     def _frozen(self) -> Policy | None:
         """A copy of the start that never learns. Adapters need none, they are switched off, unless more than they learns."""
         model = self.settings.model
-        if model.lora.rank and not (model.tower or model.projector):
+        if model.lora.rank and not (model.train_vision or model.train_projector):
             return None
         network = copy.deepcopy(self.checkpoint.network).requires_grad_(False)
         if self.crew.device.type == "cuda":
@@ -288,12 +288,12 @@ class Learner:
         half = (settings.lora.rank > 0 or self.sharded) and self.crew.device.type == "cuda"
         profile = load_profile(settings.profile) if settings.profile else None
         where = "cpu" if self.sharded else self.crew.device
-        made = load(settings.start, device=where, dtype="bf16" if half else "fp32", profile=profile)
+        made = load(settings.init_from, device=where, dtype="bf16" if half else "fp32", profile=profile)
         if settings.grounding:
             made = replace(made, grounding=load_profile(settings.grounding))
         if settings.crops:
             made = replace(made, profile=replace(made.profile, crops=settings.crops))
-        if settings.phrases:
+        if settings.extra_tokens:
             vocabulary.extend(made.network, made.tokenizer, self._phrases(), seed=self.settings.run.seed)
         return made
 
@@ -303,7 +303,7 @@ class Learner:
         for sample in (s for case in self.training for s in case.samples):
             texts += [sample.question.text, *sample.question.options, sample.response]
             names |= {*sample.question.options, *(p.label for p in sample.reasoning if not isinstance(p, str))}
-        return vocabulary.frequent_phrases(texts, self.settings.model.phrases, names=names)
+        return vocabulary.frequent_phrases(texts, self.settings.model.extra_tokens, names=names)
 
     def _choose(self, model: Model) -> None:
         """Adapters, trained parts, recomputation."""
@@ -317,10 +317,10 @@ class Learner:
                 targets=lora.targets,
                 seed=self.settings.run.seed,
             )
-        parts.choose(network, tower=model.tower, projector=model.projector, language=model.language)
-        if model.tower or model.projector:
+        parts.choose(network, tower=model.train_vision, projector=model.train_projector, language=model.train_llm)
+        if model.train_vision or model.train_projector:
             network.model.visual.float()  # steps are too small for bfloat16; half of a tower in it would not fit the other half
-        if model.checkpointing:
+        if model.gradient_checkpointing:
             recompute(network)
 
     @contextmanager
@@ -447,10 +447,10 @@ class Learner:
             self.crew.add_gradients(self.trained.values())
         optim = self.settings.optim
         rate = optimisers.share(optim, number, total)
-        norm = optimisers.advance(self.optimizers, rate=rate, clip=optim.clip)
+        norm = optimisers.advance(self.optimizers, rate=rate, clip=optim.max_grad_norm)
         if self.crew.device.type == "cpu":
             give_back()
-        return {"rate": rate * optim.rate, "gradient": norm}
+        return {"lr": rate * optim.lr, "grad_norm": norm}
 
     def export(self, name: str) -> Path:
         """Write a checkpoint folder that can be asked, adapters merged in, and with LoRA the adapters beside it."""
@@ -459,14 +459,14 @@ class Learner:
         if self.crew.main:
             save(target, self.checkpoint, state=state)
             if self.settings.model.lora.rank:
-                adapters.save_adapter(network, self.out / f"{name}-adapter", start=self.settings.model.start)
+                adapters.save_adapter(network, self.out / f"{name}-adapter", start=self.settings.model.init_from)
         self.crew.barrier()
         return target
 
 
 def _rule(model: Model) -> FrameRule:
     """How the checkpoint sees pictures, by the profile that will ask it."""
-    found = rule(str(files.locate(model.start)))
+    found = rule(str(files.locate(model.init_from)))
     if not model.profile:
         return found
     profile = load_profile(model.profile)

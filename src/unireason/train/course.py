@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,13 +20,13 @@ import torch
 from torch import nn
 
 from unireason import __version__
+from unireason.core.config import renamed, resolved, to_toml
 from unireason.core.errors import FormatError, Interrupted, Stop, UniReasonError, postponed
 from unireason.core.store import json_text, lock_folder, write_bytes
 from unireason.core.types import Scored
 
 from . import run_state
 from .config import Optim
-from .config_file import resolved
 from .log import MetricsLog
 
 if TYPE_CHECKING:
@@ -94,21 +95,21 @@ def make(parameters: Mapping[str, nn.Parameter], optim: Optim) -> list[torch.opt
 
     Source: AdamW, arXiv 1711.05101; Muon, arXiv 2502.16982.
     """
-    matrices = {n for n, p in parameters.items() if optim.matrices == "muon" and p.ndim == 2 and ".layers." in n}
+    matrices = {n for n, p in parameters.items() if optim.optimizer == "muon" and p.ndim == 2 and ".layers." in n}
     others = [p for n, p in parameters.items() if n not in matrices]
     made: list[torch.optim.Optimizer] = []
     if matrices:
         made.append(
             torch.optim.Muon(
                 [p for n, p in parameters.items() if n in matrices],
-                lr=2 * optim.rate,
-                weight_decay=optim.decay,
+                lr=2 * optim.lr,
+                weight_decay=optim.weight_decay,
                 momentum=0.95,
                 adjust_lr_fn="match_rms_adamw",
             )
         )
     if others:
-        made.append(torch.optim.AdamW(others, lr=optim.rate, betas=optim.betas, weight_decay=optim.decay))
+        made.append(torch.optim.AdamW(others, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay))
     for group in (g for o in made for g in o.param_groups):
         group["peak"] = group["lr"]
     return made
@@ -122,7 +123,7 @@ def share(optim: Optim, step: int, total: int) -> float:
     if optim.schedule == "constant":
         return 1.0
     done = (step - warm) / max(1, total - warm)
-    return optim.floor + (1 - optim.floor) * 0.5 * (1 + math.cos(math.pi * done))
+    return optim.min_lr_ratio + (1 - optim.min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def advance(optimizers: Sequence[torch.optim.Optimizer], *, rate: float, clip: float) -> float:
@@ -147,7 +148,7 @@ def advance(optimizers: Sequence[torch.optim.Optimizer], *, rate: float, clip: f
 
 STOPPING = "the run ends behind this step and saves it; a second Ctrl-C ends it at once and loses the step"
 """What a person is told who asks a run to end."""
-RUN, BEST, STATES = "run.json", "best.json", "state"
+RUN, CONFIG, BEST, STATES = "run.json", "config.toml", "best.json", "state"
 _FREE = (
     ("cache",),
     ("traces_every",),
@@ -225,12 +226,16 @@ class Course:
         learner, path = self._learner, self._learner.out / RUN
         learner.crew.barrier()
         if path.exists():
-            if _read(path).get("sha256") != self._hash:
-                changed = ", ".join(_changed(_bound(_read(path)), _bound(table)))
+            known = _read(path)
+            known["settings"] = renamed(type(learner.settings), known["settings"], told=False)
+            if changed := ", ".join(_changed(_bound(known), _bound(table))):
                 raise FormatError(
                     f"{learner.out} holds a run with other settings ({changed})", "the same settings", "take an empty folder"
                 )
+            self._hash = known.get("sha256", "")  # the states bear it
         elif learner.crew.main:
+            again = shlex.join(["unireason", "train", self._stage, "--config", str(learner.out / CONFIG), "--out"])
+            write_bytes(learner.out / CONFIG, f"# The same run again: {again} FOLDER\n{to_toml(learner.settings)}".encode())
             write_bytes(path, (json_text(table, indent=2, sort_keys=True) + "\n").encode())
         learner.crew.barrier()
 
@@ -251,7 +256,7 @@ class Course:
         if step >= total or before == total:
             return ""
         last, planned, now = (
-            optim.rate * share(optim, min(n, of), of) for n, of in ((step, before), (step + 1, before), (step + 1, total))
+            optim.lr * share(optim, min(n, of), of) for n, of in ((step, before), (step + 1, before), (step + 1, total))
         )
         if math.isclose(planned, now):
             return ""

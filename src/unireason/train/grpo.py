@@ -61,13 +61,13 @@ class Optimisation:
         rollout, reward = settings.rollout, asdict(settings.reward)
         self.plan = BatchPlan(
             self.learner.training,
-            samples=rollout.prompts,
-            together=max(1, rollout.rows // rollout.samples),
+            samples=rollout.prompts_per_step,
+            together=max(1, rollout.rollout_batch_size // rollout.num_generations),
             images=settings.data.images,
             run=settings.run,
         )
         self.weights = Weights(**reward)
-        self.outliner = Outliner(self.learner.cases, settings.outline) if settings.reward.mask else None
+        self.outliner = Outliner(self.learner.cases, settings.mask_expert) if settings.reward.mask else None
         self.sampling = Sampling(temperature=rollout.temperature, top_p=rollout.top_p)
         self.updater = Updater(self.learner, settings)
         self.examiner = Examiner(self.learner, settings)
@@ -107,14 +107,14 @@ class Optimisation:
 
     def rollouts(self, number: int) -> list[RolloutGroup]:
         """Responses to this process's questions of a step, one group a question."""
-        learner, rollout, parts = self.learner, self.settings.rollout, self.settings.policy.updates
+        learner, rollout, parts = self.learner, self.settings.rollout, self.settings.policy.num_minibatches
         units = self.plan.step(number - 1)
         first = accumulate((len(unit.samples) for unit in units), initial=0)
         own = learner.crew.dealt(list(zip(first, units, strict=False)), parts=parts)
         placed = [pair for place, unit in own for pair in enumerate(learner.questions(unit), place)]
         asked = [question for _, question in placed]
-        drawn = seeds(self.settings.run.seed, number, [name for unit in units for name in unit.samples], rollout.samples)
-        with learner.serving(rows=rollout.rows, max_new_tokens=rollout.max_new_tokens) as roller:
+        drawn = seeds(self.settings.run.seed, number, [name for unit in units for name in unit.samples], rollout.num_generations)
+        with learner.serving(rows=rollout.rollout_batch_size, max_new_tokens=rollout.max_new_tokens) as roller:
             made = roller.roll(asked, self.sampling, [drawn[place] for place, _ in placed]) if asked else []
         return [RolloutGroup(responses, place % parts) for (place, _), responses in zip(placed, made, strict=True)]
 
@@ -132,7 +132,7 @@ class Optimisation:
         if self.weights.evidence:
             self.contrast(kept, number)
         for group in kept:
-            group.advantage = advantages([group.rewards], self.settings.policy.scale).tolist()
+            group.advantage = advantages([group.rewards], self.settings.policy.scale_rewards).tolist()
         return kept
 
     def contrast(self, groups: Sequence[RolloutGroup], number: int) -> None:
@@ -144,7 +144,9 @@ class Optimisation:
                     chosen.append((group, place))
                     regions.append(outcome.Elsewhere(rolled.session.frame, np.random.default_rng([rolled.seed, number])))
         # Every process takes part, even without a response: serving gathers sharded weights.
-        with self.learner.serving(rows=self.settings.rollout.rows, max_new_tokens=self.settings.rollout.max_new_tokens) as roller:
+        with self.learner.serving(
+            rows=self.settings.rollout.rollout_batch_size, max_new_tokens=self.settings.rollout.max_new_tokens
+        ) as roller:
             others = roller.again([g.rolled[p] for g, p in chosen], regions) if chosen else []
         for (group, place), other, region in zip(chosen, others, regions, strict=True):
             second = score(other.trace, truth(other.asked.sample), self.weights)

@@ -21,6 +21,15 @@ from unireason.core.store import json_text, write_bytes
 LOG, BOARD = "log.jsonl", "tensorboard"
 RESERVED = ("stage", "step", "time", "not_finite")
 """Keys that the journal writes itself."""
+OLD_KEYS = {
+    "rate": "lr",
+    "gradient": "grad_norm",
+    "overflow": "clipped_ratio",
+    "zero_advantage": "frac_reward_zero_std",
+    "clipped_low": "clip_ratio_low",
+    "clipped_high": "clip_ratio_high",
+}
+"""What values were called before; for this release other readers of the file find them by both names."""
 
 
 class MetricsLog:
@@ -163,8 +172,12 @@ def _line(text: bytes) -> dict[str, Any] | None:
         line = json.loads(text)
     except ValueError:
         return None
-    return line if isinstance(line, dict) and isinstance(line.get("step"), int) and "stage" in line else None
+    if not isinstance(line, dict) or not isinstance(line.get("step"), int) or "stage" not in line:
+        return None
+    named: dict[str, Any] = {OLD_KEYS.get(str(name), str(name)): value for name, value in line.items()}
+    return named
 
 
 def _text(line: Mapping[str, Any]) -> str:
-    return json_text(line) + "\n"
+    twins = {old: line[new] for old, new in OLD_KEYS.items() if new in line}
+    return json_text({**line, **twins}) + "\n"

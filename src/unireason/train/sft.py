@@ -56,8 +56,8 @@ class Tuning:
         self.learner = Learner(settings, out, watch)
         self.plan = BatchPlan(
             self.learner.training,
-            samples=settings.samples,
-            together=settings.together,
+            samples=settings.batch_size,
+            together=settings.max_questions_per_case,
             images=settings.data.images,
             run=settings.run,
         )
@@ -86,7 +86,7 @@ class Tuning:
         packs, samples = self.share(self.plan.step(number - 1))
         [labels] = learner.crew.sums([float(sum(len(p.targets) for p in packs))])
         ready = time.perf_counter()
-        if not labels:  # none of its cases could be read, which ``data.skip`` bounds
+        if not labels:  # none of its cases could be read, which ``data.max_unreadable`` bounds
             if not any(learner.pictures(case)[0] for case in learner.training):
                 raise UniReasonError(
                     f"no sample of step {number} could be read, and none of any other", "readable cases", "mend the data set"
@@ -121,7 +121,7 @@ class Tuning:
         else:
             trees = {}
             lengths = [unit_length(learner.encoder, *learner.cases.asked(unit)) for unit in units]
-        rows = crew.mine(bins(lengths, self.settings.run.tokens, crew.world))
+        rows = crew.mine(bins(lengths, self.settings.run.max_tokens_per_microbatch, crew.world))
         own = [[t for i in row for t in trees.get(i) or learner.trees(units[i])] for row in rows]
         return learner.packs(own), float(sum(len(t.rows) for row in own for t in row))
 

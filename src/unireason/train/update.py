@@ -61,7 +61,7 @@ def measure(groups: Sequence[RolloutGroup], crew: Crew) -> dict[str, float]:
     """What is logged of the rollouts of a step, over all processes."""
     values: dict[str, list[float]] = {}
     for group in groups:
-        values.setdefault("zero_advantage", []).append(float(not any(group.advantage)))
+        values.setdefault("frac_reward_zero_std", []).append(float(not any(group.advantage)))
         for rolled, scores in zip(group.rolled, group.scores, strict=True):
             for name, value in _of(rolled, scores).items():
                 values.setdefault(name, []).append(value)
@@ -83,9 +83,9 @@ _LOGGED = (
     "crops_a_sample",
     "invalid_boxes",
     "box_area",
-    "overflow",
+    "clipped_ratio",
     "response_tokens",
-    "zero_advantage",
+    "frac_reward_zero_std",
 )
 
 
@@ -97,7 +97,7 @@ def _of(rolled: Rolled, scores: Scores) -> dict[str, float]:
         "crop_rate": float(found.looked),
         "crops_a_sample": float(found.crops),
         "invalid_boxes": float(found.invalid_boxes),
-        "overflow": float(found.truncated),
+        "clipped_ratio": float(found.truncated),
         "response_tokens": float(found.sampled_tokens),
     }
     if "answer" in parts:
@@ -140,7 +140,7 @@ class Updater:
     def update(self, groups: Sequence[RolloutGroup], step: int, total: int) -> dict[str, float]:
         """All optimiser steps on the groups of this process."""
         learner, policy = self._learner, self._settings.policy
-        together = [[group for group in groups if group.part == part] for part in range(policy.updates)]
+        together = [[group for group in groups if group.part == part] for part in range(policy.num_minibatches)]
         # Groups that would not move the policy count too in what a mini-batch is divided by.
         counts = [torch.tensor([sum(self._kept(r)) for g in part for r in g.rolled], dtype=torch.long) for part in together]
         denominators = learner.crew.sums([loss_denominator(c, policy, self._most) for c in counts])
@@ -148,7 +148,7 @@ class Updater:
         for part in parts:
             self._known(part)
         measured, loss, rate = LossMeasured(), 0.0, dict[str, float]()
-        for part, denominator in list(zip(parts, denominators, strict=True)) * policy.passes:
+        for part, denominator in list(zip(parts, denominators, strict=True)) * policy.num_iterations:
             if part and denominator:
                 value, sums = self._accumulate(part, denominator)
                 loss, measured = loss + value, measured + sums
@@ -159,7 +159,7 @@ class Updater:
         """Packed sequences of a mini-batch, as many in every process."""
         learner, crew = self._learner, self._learner.crew
         trees = self._trees(groups)
-        rows = bins([tree.length for tree, _ in trees], self._settings.run.tokens)
+        rows = bins([tree.length for tree, _ in trees], self._settings.run.max_tokens_per_microbatch)
         rows += [[] for _ in range(int(crew.largest([len(rows)])[0]) - len(rows))]
         out = []
         for row in rows:
@@ -172,7 +172,7 @@ class Updater:
 
     def _trees(self, groups: Sequence[RolloutGroup]) -> list[tuple[PrefixTree, list[tuple[Rolled, float]]]]:
         """Trees and their rows' responses with advantages. Groups that would not move the policy are left out."""
-        chosen = [g for g in groups if self._settings.policy.kl or any(g.advantage)]
+        chosen = [g for g in groups if self._settings.policy.beta or any(g.advantage)]
         by_case: dict[str, list[RolloutGroup]] = {}
         for group in chosen:
             by_case.setdefault(group.rolled[0].asked.case.id, []).append(group)
@@ -181,7 +181,7 @@ class Updater:
             for batch in [together] if self._saves(together) else [[g] for g in together]:
                 tree, members = self._tree(batch)
                 # More tokens than may go through the network at once become several trees, each with the prefix and some of the rows.
-                room = self._settings.run.tokens - len(tree.prefix.ids)
+                room = self._settings.run.max_tokens_per_microbatch - len(tree.prefix.ids)
                 for part in bins([len(row.ids) for row in tree.rows], max(1, room)):
                     out.append((PrefixTree(tree.prefix, tuple(tree.rows[i] for i in part)), [members[i] for i in part]))
         return out
@@ -216,7 +216,7 @@ class Updater:
 
     def _kept(self, rolled: Rolled) -> Sequence[bool]:
         """Which tokens of a response are in the loss: the sampled ones, or none of one that was cut off and is to be masked."""
-        masked = self._settings.policy.truncated == "mask" and rolled.session.finish in _CUT_OFF
+        masked = self._settings.policy.mask_truncated_completions and rolled.session.finish in _CUT_OFF
         return [False] * len(rolled.session.response) if masked else rolled.session.sampled
 
     @torch.no_grad()
@@ -224,9 +224,9 @@ class Updater:
         """Log-probabilities before the update, where it takes several steps, and those of the reference."""
         policy = self._settings.policy
         for batch in part:
-            if policy.updates * policy.passes > 1:
+            if policy.num_minibatches * policy.num_iterations > 1:
                 batch.old_logp = self._learner.measure(batch.packed, self._head)[:, 0]
-            if policy.kl:
+            if policy.beta:
                 batch.ref_logp = self._learner.measure_reference(batch.packed, self._head)[:, 0]
 
     def _accumulate(self, part: Sequence[Batch], denominator: float) -> tuple[float, LossMeasured]:

@@ -13,7 +13,7 @@ from unireason.core.types import Box2D, Case, Geometry, Look, Source
 from unireason.engine.case import prepare_case, start_session
 from unireason.engine.reasoner import Reasoner
 from unireason.evaluate import store
-from unireason.evaluate.benchmark import RunSettings, lines, run, summary
+from unireason.evaluate.benchmark import RunSettings, rows_of, run, summary
 from unireason.evaluate.suites.base import Entry
 from unireason.metrics.statistics import wilson
 
@@ -91,12 +91,12 @@ def by_seed(name, seed):
 def start(policy, folder, suite=None, *, stop=None, **how):
     engine = Engine(policy, stop)
     results = run(Reasoner(engine.checkpoint, engine=engine), suite or Quiz(), folder, settings=RunSettings.filled(**how))
-    return results, engine
+    return results.to_json(), engine
 
 
 def plain(folder):
     """Rows by question without what clocks say."""
-    rows = [json.loads(json.dumps(line)) for line in lines(folder)]
+    rows = [json.loads(json.dumps(row.to_json())) for row in rows_of(folder)]
     for row in rows:
         row.pop("seconds")
         for sample in row["samples"]:

@@ -231,3 +231,13 @@ def test_cautions_and_file(tmp_path: Path):
     path = write_html(Document("T", [], [], cautions=["Too few"]), tmp_path / "page.html")
     assert "<p>Too few</p>" in path.read_text()
     assert "**Caution.** Too few" in markdown(cautions=["Too few"])
+
+
+def test_a_column_may_have_no_title_and_a_long_table_is_cut_on_a_terminal():
+    rows = [(f"row {n}", Value(0.5, (0.25, 0.75), unit="%")) for n in range(60)]
+    block = Table([Column(""), Column("Share", interval="95%")], rows)
+    assert "|  | Share | 95% |" in markdown(block)
+    assert markdown(block).count("| row ") == 60
+    told = terminal(block)
+    assert told.count("row ") == 40
+    assert "and 20 more lines" in told
