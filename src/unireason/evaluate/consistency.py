@@ -33,7 +33,8 @@ from unireason.model import files
 from unireason.rewards.outcome import looks_in_reasoning
 
 from .results import ConsistencyResults, evenly
-from .store import AskSettings, KeyedRows, Unread, by_case, choose, held, make_manifest, shuffle_key, write_results
+from .runner import Unread
+from .store import AskSettings, KeyedRows, by_case, choose, held, make_manifest, shuffle_key, write_results
 
 Numbers = tuple[float, ...]
 

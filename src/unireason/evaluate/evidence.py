@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from unireason.core.errors import FormatError, UniReasonError
-from unireason.core.types import Case, Frame, Problem, Stack
-from unireason.engine.case import EncodedCase
+from unireason.core.types import Case, Frame, Problem, Stack, Trace
 from unireason.engine.reasoner import Question, Reasoner
 from unireason.evaluate.suites.base import Entry, Suite
 from unireason.grounding import crop
@@ -25,16 +24,15 @@ from unireason.model import files
 from unireason.rewards.outcome import Elsewhere
 
 from .results import EvidenceResults, evenly
+from .runner import Job, Runner, Unread, Waiting
 from .scoring import judge
 from .store import (
     AskSettings,
     KeyedRows,
-    Unread,
     by_case,
     check_frame,
     choose,
     held,
-    is_enough,
     make_manifest,
     shuffle_key,
     write_results,
@@ -237,25 +235,6 @@ Progress = Callable[[int, int], None]
 _LOOKS = ("random_region", "no_region", "given_region")  # change looks, and need no other question
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EvidenceJob:
-    """One question under one condition, with what makes the answer to its looks."""
-
-    entry: Entry
-    condition: str
-    hook: Callable[[], EvidenceShown] = EvidenceShown
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """Pictures that wait to be asked about."""
-
-    name: str
-    case: Case
-    encoded: EncodedCase
-    jobs: Sequence[EvidenceJob]
-
-
 class EvidenceCheck:
     """One run of the check."""
 
@@ -268,8 +247,8 @@ class EvidenceCheck:
         for entry in self._entries:
             self._cases.setdefault(entry.case, []).append(entry)
         self._progress: Progress = lambda done, total: None
-        self._waiting: list[Seen] = []
         self.unread = Unread(len(self._entries), settings.skip, file.unread)
+        self._runner: Runner[tuple[Trace, EvidenceShown]] = Runner(self._traces, self.unread)
 
     def run(self, progress: Progress | None = None) -> None:
         """Answer all that has not been answered yet."""
@@ -299,7 +278,7 @@ class EvidenceCheck:
         if opened:
             case, stack = opened
             for condition, shown in (("true", stack), ("blank", blank(stack))):
-                self._put(name, case, shown, [EvidenceJob(e, n) for e, n in todo if n == condition])
+                self._put(name, case, shown, [Job(e, n) for e, n in todo if n == condition])
 
     def _second(self) -> None:
         """All that needs the answers under "true"; what was answered under another pairing, with other cases to read, is asked again."""
@@ -339,12 +318,12 @@ class EvidenceCheck:
         if not opened:
             return
         case, stack = opened
-        jobs = [EvidenceJob(e, n) for e, n in visits]
-        self._put(name, case, stack, jobs + [EvidenceJob(e, n, self._hook(e, n, regions)) for e, n in todo if n != "blanked"])
-        filled: dict[tuple[Any, ...], list[EvidenceJob]] = {}
+        jobs = [Job(e, n) for e, n in visits]
+        self._put(name, case, stack, jobs + [Job(e, n, self._hook(e, n, regions)) for e, n in todo if n != "blanked"])
+        filled: dict[tuple[Any, ...], list[Job]] = {}
         for entry, condition in todo:
             if condition == "blanked":
-                filled.setdefault(self._true(entry).looks, []).append(EvidenceJob(entry, condition))
+                filled.setdefault(self._true(entry).looks, []).append(Job(entry, condition))
         for looks, own in filled.items():
             self._put(name, case, blanked(stack, self._true(own[0].entry).frame, looks), own)
 
@@ -371,7 +350,7 @@ class EvidenceCheck:
     def _todo(self, pairs: Sequence[tuple[Entry, str]]) -> list[tuple[Entry, str]]:
         return [(e, n) for e, n in pairs if (e.id, n) not in self._file.rows]
 
-    def _put(self, name: str, case: Case, shown: Stack, jobs: Sequence[EvidenceJob]) -> None:
+    def _put(self, name: str, case: Case, shown: Stack, jobs: Sequence[Job]) -> None:
         """Let questions wait; all are asked once there are enough. Where the pictures do not fit the model, the case is given up."""
         if not jobs:
             return
@@ -381,56 +360,49 @@ class EvidenceCheck:
             self.unread.give_up(self._cases[name], error)
             return
         for job in jobs:
-            if job.condition == "true":
+            if job.way == "true":
                 check_frame(job.entry, encoded.frame)
-        self._waiting.append(Seen(name, case, encoded, jobs))
-        if is_enough([(own.case, own.encoded) for own in self._waiting], sum(len(own.jobs) for own in self._waiting)):
+        self._runner.waiting.append(Waiting(name, case, encoded, jobs))
+        if self._runner.is_full:
             self._ask()
 
-    def _ask(self) -> None:
-        """Ask what waits."""
-        waiting, self._waiting = self._waiting, []
-        if jobs := [(own, job) for own in waiting for job in own.jobs]:
-            self._answer(jobs)
-
-    def _answer(self, jobs: Sequence[tuple[Seen, EvidenceJob]]) -> None:
-        """Ask and write the rows; where one job does not fit the model, all are asked by themselves, and its question is given up."""
-        shown = [job.hook() for _, job in jobs]
+    def _traces(self, waiting: Sequence[Waiting]) -> list[list[tuple[Trace, EvidenceShown]]]:
+        """The answers to all that waits, each with what answered its looks."""
+        shown = [[job.hook() if job.hook else EvidenceShown() for job in own.jobs] for own in waiting]
         asked = [
             (own.case, own.encoded, Question(job.entry.question, job.entry.options), hook)
-            for (own, job), hook in zip(jobs, shown, strict=True)
+            for own, hooks in zip(waiting, shown, strict=True)
+            for job, hook in zip(own.jobs, hooks, strict=True)
         ]
-        try:
-            found = self._model.ask_shown(asked)
-        except UniReasonError as error:
-            if len(jobs) == 1:
-                self.unread.give_up([jobs[0][1].entry], error)
-            else:
-                for pair in jobs:
-                    self._answer([pair])
-            return
+        found = iter(self._model.ask_shown(asked))
+        return [[(next(found), hook) for hook in hooks] for hooks in shown]
+
+    def _ask(self) -> None:
+        """Ask what waits and write the rows, also of those that were answered before one too many was given up."""
         rows = []
-        for (own, job), trace, hook in zip(jobs, found, shown, strict=True):
-            entry, verdict = job.entry, judge(job.entry, trace)
-            rows.append(
-                EvidenceRow(
-                    id=entry.id,
-                    condition=job.condition,
-                    case=entry.case,
-                    patient=entry.patient,
-                    chance=1 / len(entry.options) if entry.options else 0.0,
-                    right=verdict.right,
-                    said=verdict.said,
-                    frame=trace.frame,
-                    looks=tuple(hook.asked),
-                    seen=tuple(hook.shown),
-                    shown=own.name,
-                    trace=traces.to_json(replace(trace, tokens=None), crops="none"),
-                    mismatch=verdict.mismatch,
-                    remarks=trace.scope.remarks,
+        try:
+            for own, job, (trace, hook) in self._runner.answers():
+                entry, verdict = job.entry, judge(job.entry, trace)
+                rows.append(
+                    EvidenceRow(
+                        id=entry.id,
+                        condition=job.way,
+                        case=entry.case,
+                        patient=entry.patient,
+                        chance=1 / len(entry.options) if entry.options else 0.0,
+                        right=verdict.right,
+                        said=verdict.said,
+                        frame=trace.frame,
+                        looks=tuple(hook.asked),
+                        seen=tuple(hook.shown),
+                        shown=own.name,
+                        trace=traces.to_json(replace(trace, tokens=None), crops="none"),
+                        mismatch=verdict.mismatch,
+                        remarks=trace.scope.remarks,
+                    )
                 )
-            )
-        self._add(rows)
+        finally:
+            self._add(rows)
 
     def _add(self, rows: Sequence[EvidenceRow]) -> None:
         self._file.add(rows)
