@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from typing_extensions import dataclass_transform
 
 from .errors import FormatError
-from .store import json_text
+from .store import json_text, parse_toml
 
 T = TypeVar("T")
 Table = dict[str, Any]
@@ -96,8 +96,8 @@ def read_table(path: str | Path) -> Table:
             raw = file.read(_MAX_BYTES + 1)
         if len(raw) > _MAX_BYTES:
             raise FormatError(f"{place.name} is larger than {_MAX_BYTES:,} bytes", "a file of a few lines")
-        return _toml(raw.decode("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return parse_toml(raw.decode("utf-8"), place.name)
+    except (OSError, ValueError) as error:
         raise FormatError(f"{place.name} cannot be read: {error}", "a TOML file") from error
 
 
@@ -110,8 +110,8 @@ def overridden(kind: Any, table: Mapping[str, Any], overrides: Sequence[str]) ->
         if not equals or not all(keys):
             raise FormatError(f"the override {override!r}", "a name, = and a value, such as run.steps=20")
         try:
-            parsed = _toml(f"value = {text}")
-        except (ValueError, RecursionError):
+            parsed = parse_toml(f"value = {text}", "the override")
+        except FormatError:
             parsed = {}
         given: Table = {keys[-1]: parsed["value"] if len(parsed) == 1 else text}
         for key in reversed(keys[:-1]):
@@ -146,14 +146,6 @@ def _renamed(kind: Any, table: Mapping[str, Any], within: str, found: list[str])
         if is_table(field) and isinstance(out.get(name), Mapping):
             out[name] = _renamed(field.annotation, out[name], f"{within}{name}.", found)
     return out
-
-
-def _toml(text: str) -> Table:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return tomllib.loads(text)
 
 
 def _over(below: Any, above: Any) -> Any:
@@ -227,6 +219,8 @@ def said_of(field: FieldInfo, *, many: str = "") -> str:
     if get_origin(hint) is tuple:
         own = said_of(FieldInfo.from_annotation(inner[0]), many="s")
         return f"list of {own}" if inner[-1] is Ellipsis else f"list of {len(inner)} {own}"
+    if type(None) in inner:
+        return said_of(FieldInfo.from_annotation(next(one for one in inner if one is not type(None))))
     bounds: dict[str, Any] = {}
     for mark in field.metadata:
         bounds |= {key: getattr(mark, key) for key in _BOUNDS if getattr(mark, key, None) is not None}
@@ -315,7 +309,12 @@ def resolved(made: Any) -> Table:
 
 def to_toml(made: Any) -> str:
     """Settings as a TOML file, from which equal ones are read."""
-    return "\n".join(_lines(resolved(made), "")).strip() + "\n"
+    return table_toml(resolved(made))
+
+
+def table_toml(table: Mapping[str, Any]) -> str:
+    """Plain values as TOML."""
+    return "\n".join(_lines(table, "")).strip() + "\n"
 
 
 def _lines(table: Mapping[str, Any], name: str) -> Iterator[str]:

@@ -14,11 +14,14 @@ import shutil
 import zlib
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, model_validator
 
 from unireason import __version__
+from unireason.core.config import settings
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import json_text, lock_folder, sha256, write_bytes
 
@@ -39,60 +42,53 @@ BUILDER = 1
 """Raised whenever the builder gives another result for the same configuration."""
 
 
-@dataclass(frozen=True, slots=True)
-class BuildConfig:
-    """One build.
+Count = Annotated[int, Field(ge=0)]
+Least1 = Annotated[int, Field(ge=1)]
 
-    Attributes:
-        source: Name of the source, see ``sources.catalogue``.
-        root: Its folder; None for phantoms.
-        options: Options of the source.
-        frame: How pictures become the model frame.
-        seed: Seed of splits, of the questions drawn and of the template's wording.
-        slices: Axial slices of every volume that become images of their own.
-        questions: Questions with options a case at most.
-        implicit: Implicit grounding questions an image at most.
-        most: Largest number of questions with options of each kind; None for no limit.
-        shares: Of train, validation and test.
-        near: Perceptual hashes within so many bits are one picture.
-        embed: True to store pictures and masks in the data set instead of referring to the source.
-        annotator: "template" or "llm".
-        annotation: Settings of the annotator that shape the result, as plain values.
-        shard_rows: Rows of a Parquet file at most.
-        unit_items: Volumes of one unit of work; of images eight times as many.
-    """
+
+@settings
+class BuildConfig:
+    """One build."""
 
     source: str
+    """Name of the source, see ``sources.catalogue``."""
     root: Path | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-    frame: FrameRule = field(default_factory=FrameRule)
-    seed: int = 0
-    slices: int = 0
-    questions: int = 3
-    implicit: int = 1
-    most: int | None = None
+    """Its folder; None for phantoms."""
+    options: Mapping[str, str] = Field(default_factory=dict)
+    """Options of the source."""
+    frame: FrameRule = Field(default_factory=FrameRule)
+    """How pictures become the model frame."""
+    seed: Count = 0
+    """Seed of splits, of the questions drawn and of the template's wording."""
+    slices: Count = 0
+    """Axial slices of every volume that become images of their own."""
+    questions: Count = 3
+    """Questions with options a case at most."""
+    implicit: Count = 1
+    """Implicit grounding questions an image at most."""
+    most: Least1 | None = None
+    """Largest number of questions with options of each kind; None for no limit."""
     shares: tuple[float, float, float] = SHARES
-    near: int = NEAR
+    """Of train, validation and test."""
+    near: Annotated[int, Field(ge=0, lt=128)] = NEAR
+    """Perceptual hashes within so many bits are one picture."""
     embed: bool = False
-    annotator: str = "template"
-    annotation: Mapping[str, Any] = field(default_factory=dict)
-    shard_rows: int = 4096
-    unit_items: int = 8
+    """True to store pictures and masks in the data set instead of referring to the source."""
+    annotator: Literal["template", "llm"] = "template"
+    """Who writes the reasoning."""
+    annotation: Mapping[str, Any] = Field(default_factory=dict)
+    """Settings of the annotator that shape the result, as plain values."""
+    shard_rows: Least1 = 4096
+    """Rows of a Parquet file at most."""
+    unit_items: Least1 = 8
+    """Volumes of one unit of work; of images eight times as many."""
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _fits(self) -> BuildConfig:
         check_shares(self.shares)
-        for name, least in (("seed", 0), ("slices", 0), ("questions", 0), ("implicit", 0), ("shard_rows", 1), ("unit_items", 1)):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise FormatError(f"{name} is {value!r}", f"a whole number from {least}")
         if self.questions == self.implicit == 0:
             raise FormatError("questions and implicit are both 0", "at least one question a case")
-        if self.most is not None and (type(self.most) is not int or self.most < 1):
-            raise FormatError(f"most is {self.most!r}", "a whole number from 1, or none")
-        if not 0 <= self.near < 128:
-            raise FormatError(f"near is {self.near!r}", "a number of bits from 0 to 127")
-        if self.annotator not in ("template", "llm"):
-            raise FormatError(f"the annotator {self.annotator!r} is unknown", "template or llm")
+        return self
 
     @property
     def place(self) -> str:
@@ -101,7 +97,9 @@ class BuildConfig:
 
     def to_json(self) -> dict[str, Any]:
         """All that shapes the result as plain values. The folder of the source is left out: it differs from machine to machine."""
-        values = {name: getattr(self, name) for name in self.__slots__ if name not in ("root", "frame", "options")}
+        values = {
+            name: getattr(self, name) for name in (f.name for f in fields(self)) if name not in ("root", "frame", "options")
+        }
         values["options"] = dict(sorted(self.options.items()))
         plain: dict[str, Any] = json.loads(json_text(values | {"frame": self.frame.to_json(), "builder": BUILDER}, default=dict))
         return plain

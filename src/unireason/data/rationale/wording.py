@@ -9,13 +9,13 @@ first letter.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from unireason.core.store import parse_toml
 from unireason.data.scene import FAMILIES
 
 # Endings in "s" of words that name one thing: humerus, pelvis, pancreas, biceps, mass.
@@ -30,12 +30,8 @@ _SMALL = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", 
 @cache
 def wordings(name: str) -> dict[str, Any]:
     """The texts of ``data/wordings/<name>.toml``, lists as tuples."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     text = (Path(__file__).parents[1] / "wordings" / f"{name}.toml").read_text(encoding="utf-8")
-    table: dict[str, Any] = _fixed(tomllib.loads(text))
+    table: dict[str, Any] = _fixed(parse_toml(text, name))
     return table
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.store import parse_toml
 from unireason.core.types import Kind
 from unireason.data.item import Item, Loaded, MaskRef, Skipped, inside
 from unireason.data.survey import MAX_LABELS, legend, modality_code, structure, value_of
@@ -185,24 +185,13 @@ def _read_table(path: Path) -> Mapping[Any, Any]:
             raise FormatError(f"'{path.name}' is no CSV ({error})", "lines of value,name") from error
         return {row[0]: row[1] for row in rows if len(row) == 2 and any(cell.isdigit() for cell in row)}  # no header
     if ending == ".toml":
-        table: Any = _toml(read_text(path, _MAX_BYTES), path.name)
+        table: Any = parse_toml(read_text(path, _MAX_BYTES), path.name)
     else:
         table = read_json(path, limit=_MAX_BYTES)
     inner = table.get("labels", table)
     if not isinstance(inner, dict):
         raise FormatError(f"'labels' in '{path.name}' is a {type(inner).__name__}", "a table of values and names")
     return inner
-
-
-def _toml(text: str, name: str) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise FormatError(f"'{name}' is no TOML ({error})") from error
 
 
 # --- nnU-Net v2 raw data sets: ``dataset.json``, ``imagesTr/CASE_0000.ext``, ``labelsTr/CASE.ext``.
