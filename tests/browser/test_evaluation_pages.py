@@ -99,3 +99,10 @@ def test_drill_down_of_a_comparison(opened: Opener, comparison_page: Path) -> No
     assert "C, wrong" in question.inner_text()
     assert "B, right" in question.inner_text()
     assert question.locator(".shots img").first.bounding_box()["width"] > 80
+
+
+def test_names_of_groups_stand_in_their_table(opened: Opener, run_page: Path) -> None:
+    view = opened(run_page)
+    table, row = (view.locator(what).first.bounding_box() for what in ("table:has(.tag)", "tr.tag"))
+    assert table["y"] < row["y"] < table["y"] + table["height"]
+    assert row["width"] > table["width"] / 2
