@@ -368,6 +368,9 @@ class PhantomSource:
         return Loaded(item, patient.case(), (Layer(patient.labels, dict(NAMES)),))
 
 
+LAYOUTS = {"phantom": PhantomSource}
+
+
 # --- Single axial slices of phantom patients, and the names of what their labels show.
 
 
