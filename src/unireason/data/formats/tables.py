@@ -141,18 +141,8 @@ def stream(path: Path, columns: Sequence[str], *, batch: int = 256, start: int =
         raise _damaged(path, error) from error
 
 
-def parsed(rows: Iterable[tuple[dict[str, Any], str]], parse: Callable[[dict[str, Any], str], R]) -> Iterator[R | FormatError]:
-    """Rows made of plain values; in place of one that cannot be read comes the reason, for whoever goes on without it."""
-    for values, where in rows:
-        try:
-            row: R | FormatError = parse(values, where)
-        except FormatError as error:
-            row = error
-        yield row
-
-
 def sound(rows: Iterable[R | FormatError]) -> Iterator[R]:
-    """Rows of :func:`parsed`, all of which can be read."""
+    """Rows of which none may be one that cannot be read: the reason that came in its place is raised."""
     for row in rows:
         if isinstance(row, FormatError):
             raise row

@@ -257,6 +257,9 @@ def open_source(name: str, root: Path | None = None, *, options: Mapping[str, st
 # --- Data sets in a folder: a layout is a row of a table, and one source reads them all.
 
 
+OptionReaders = Mapping[str, Callable[[Mapping[str, str], str], Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class SourceLayout:
     """What is particular about the data sets of one layout.
@@ -280,7 +283,7 @@ class SourceLayout:
     holds: str
     title: str = ""
     licence: str = ""
-    options: Mapping[str, Callable[[Mapping[str, str], str], Any]] = field(default_factory=lambda: {IGNORE: yes})
+    options: OptionReaders = field(default_factory=lambda: {IGNORE: yes})
     indexed: bool = False
     load: Callable[[FolderSource, Item], Loaded] | None = None
     correct: Callable[[MaskRef, NDArray[Any]], NDArray[Any]] | None = None

@@ -21,6 +21,7 @@ from unireason.data.survey import MAX_LABELS, legend, modality_code, structure, 
 from .base import (
     ARRAY_ENDINGS,
     FolderSource,
+    OptionReaders,
     SourceLayout,
     entries,
     images,
@@ -62,6 +63,7 @@ def _pair(source: FolderSource) -> Iterator[Item | Skipped]:
     folders = [e for e in entries(masks, "the folder of masks") if e.is_dir()]
     table = _labels_file(source)
     found: dict[str, tuple[MaskRef, ...]] = {}
+    called: Mapping[Any, str]
     if folders:
         called = {place: structure(str((table or {}).get(place.name, place.name))) for place in folders}
         for place, name in called.items():
@@ -357,7 +359,7 @@ def _totalsegmentator(source: FolderSource) -> Iterator[Item | Skipped]:
 # --- All of them.
 
 
-_INDEXED = {"channel": partial(number, most=9999), "patient": text, IGNORE: yes}
+_INDEXED: OptionReaders = {"channel": partial(number, most=9999), "patient": text, IGNORE: yes}
 PAIR = SourceLayout(
     "pair",
     _pair,
