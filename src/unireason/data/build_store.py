@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import hashlib
 import json
-import math
 import os
 import re
 import shlex
@@ -22,15 +21,16 @@ from unireason import __version__
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import json_text, lock_folder, sha256, write_bytes
 
-from .dataset import MANIFEST, ORIGIN, rows
+from .dataset import MANIFEST, ORIGIN
 from .dataset_card import CARD, write_card
 from .frames import FrameRule
 from .item import CaseSource, Item, MaskRef, Skipped
-from .records import SCHEMA, SPLITS, schema
+from .parquet import TABLES, rows, table_writers
+from .records import SCHEMA
 from .select import NEAR, SHARES, check_shares
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 # --- What a data set is built from. Everything in here shapes the result; workers and engine do not, and are not in here.
 
@@ -348,117 +348,7 @@ def _damaged(path: Path, error: Exception) -> FormatError:
 # --- The last pass: finished rows in order become shards, a manifest and a card.
 
 
-TABLES = ("cases", "samples", "images")
-ROW_GROUP = {"cases": 256, "samples": 512, "images": 64}
-IMAGE_SHARD_ROWS = 2048
-
 Progress = Callable[[int], None]
-
-
-class ShardWriter:
-    """Writes rows to ``<stem>-00000.parquet``, ``<stem>-00001.parquet``, ... of bounded size; a group of rows at a time is in memory.
-
-    Args:
-        folder: Created with the first row.
-        stem: Beginning of the file names.
-        schema: Columns.
-        rows: Rows of a file at most.
-        size: Bytes of a file at most, as ``add`` is told them; a single row may be larger.
-        group_rows: Rows of a group at most.
-        group_size: Bytes of a group at most, reached or just passed.
-        how: Options of the Parquet writer.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        stem: str,
-        schema: pa.Schema,
-        *,
-        rows: int,
-        group_rows: int,
-        size: float = math.inf,
-        group_size: float = math.inf,
-        how: Mapping[str, Any],
-    ) -> None:
-        self._folder, self._stem, self._schema, self._how = folder, stem, schema, how
-        self._rows, self._size, self._group_rows, self._group_size = rows, size, group_rows, group_size
-        self._group: list[Mapping[str, Any]] = []
-        self._group_bytes = self._file_rows = self._file_bytes = self._files = 0
-        self._writer: Any = None
-
-    def add(self, row: Mapping[str, Any], size: int = 0) -> None:
-        """Take one row; files are closed before one that does not fit any more."""
-        if self._file_rows >= self._rows or (self._file_rows and self._file_bytes + size > self._size):
-            self.close()
-        self._group.append(row)
-        self._file_rows += 1
-        self._file_bytes += size
-        self._group_bytes += size
-        if len(self._group) >= self._group_rows or self._group_bytes >= self._group_size:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the rows in memory as a group, even if there are none; opens a file if none is open."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        if self._writer is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._writer = pq.ParquetWriter(self._folder / f"{self._stem}-{self._files:05d}.parquet", self._schema, **self._how)
-        try:
-            self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
-        except (pa.ArrowException, TypeError, OverflowError) as error:
-            raise FormatError(f"a row does not fit the columns of {self._stem} ({error})", str(self._schema.names)) from error
-        self._group, self._group_bytes = [], 0
-
-    def close(self, *, failed: bool = False) -> None:
-        """Write what is left, unless something failed, and end the file."""
-        if self._group and not failed:
-            self.flush()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-            self._files += 1
-        self._group, self._file_rows, self._file_bytes, self._group_bytes = [], 0, 0, 0
-
-    @property
-    def untouched(self) -> bool:
-        """True if no file was begun."""
-        return not self._files and self._writer is None
-
-
-def table_writers(folder: Path, shard_rows: int) -> dict[tuple[str, str], ShardWriter]:
-    """A writer for every table and split of a data set."""
-    return {
-        (table, split): ShardWriter(
-            folder / table,
-            split,
-            schema(table),
-            rows=IMAGE_SHARD_ROWS if table == "images" else shard_rows,
-            group_rows=ROW_GROUP[table],
-            how=_how(table),
-        )
-        for table in TABLES
-        for split in SPLITS
-    }
-
-
-def _how(table: str) -> dict[str, Any]:
-    # Pictures are compressed already; everything else shrinks a lot.
-    return {"compression": "none" if table == "images" else "zstd"}
-
-
-def write_table(path: Path, table: str, values: list[dict[str, Any]]) -> None:
-    """Write rows as one Parquet file, at once."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with pq.ParquetWriter(partial, schema(table), **_how(table)) as writer:
-        writer.write_table(pa.Table.from_pylist(values, schema=schema(table)))
-    partial.replace(path)
 
 
 def gather(

@@ -27,11 +27,12 @@ from unireason.data.questions.referring import implicit
 from unireason.data.rationale.template import Annotation, Annotator, Dropped, Task
 from unireason.data.sources.base import open_source
 
-from .build_store import FOLDER, BuildConfig, BuildFolder, BuildUnit, gather, read_json, write_json, write_table
+from .build_store import FOLDER, BuildConfig, BuildFolder, BuildUnit, gather, read_json, write_json
 from .dataset import MANIFEST, Dataset
 from .frames import embedded
 from .item import CaseSource, Item, Loaded, Skipped, UnnamedError
 from .measure import describe
+from .parquet import write_table
 from .records import (
     CaseRecord,
     ImageRecord,

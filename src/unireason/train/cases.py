@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from unireason.core.errors import FormatError, ImageReadError, UniReasonError
 from unireason.core.store import json_text
 from unireason.core.types import Frame, Kind, Look, Stack
-from unireason.data.dataset import MANIFEST, Dataset, Embedded, keep_apart, rows
+from unireason.data.dataset import MANIFEST, Dataset, keep_apart
 from unireason.data.formats.tables import pixels
 from unireason.data.frames import FrameRule, model_pictures, model_stack
 from unireason.data.item import CaseSource, Item, Loaded
+from unireason.data.parquet import Embedded, rows
 from unireason.data.records import SampleRecord
 from unireason.data.regions import axial
 

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import json_text
 from unireason.data.dataset import Dataset
+from unireason.data.parquet import shards
 from unireason.data.records import SPLITS, SampleRecord
 from unireason.data.scene import LETTERS
 
 from . import WRITABLE, umrg, unimed_cot
-from .tables import Cut, FormatEntry, as_structs, entries, picture_id, pose, shards, stem, whole
+from .tables import Cut, FormatEntry, as_structs, entries, picture_id, pose, stem, whole
 
 if TYPE_CHECKING:
     import pyarrow as pa

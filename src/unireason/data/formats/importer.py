@@ -25,6 +25,7 @@ from unireason.core.types import Box2D, Look, Source
 from unireason.data.build_store import seal
 from unireason.data.checks.pictures import off_mask
 from unireason.data.frames import FrameRule
+from unireason.data.parquet import row_count, stream
 from unireason.data.records import SampleRecord, box_of, sample_from_row, sample_row
 from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, readable
 from unireason.data.sources.release import case_of
@@ -48,7 +49,7 @@ from .rows import (
     scratch,
     texts,
 )
-from .tables import IMAGE, row_count, stream, whole, with_crops
+from .tables import IMAGE, whole, with_crops
 from .umrg import UmrgRow
 from .unimed_cot import ENDINGS, MAX_TEXT, Index, Recovered, RlRow, SftRow, from_rl, from_sft, names_of
 

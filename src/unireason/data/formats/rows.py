@@ -21,11 +21,12 @@ from unireason import imaging
 from unireason.core.errors import FormatError, ImageReadError, UniReasonError
 from unireason.core.store import json_text
 from unireason.core.types import Box, Box2D, Case, Frame, Look
-from unireason.data.build_store import BuildTally, table_writers
+from unireason.data.build_store import BuildTally
 from unireason.data.checks.pictures import box_fault
 from unireason.data.frames import FrameRule, mask_on_frame, model_pictures, png
 from unireason.data.item import Item, Loaded
 from unireason.data.measure import describe
+from unireason.data.parquet import table_writers
 from unireason.data.records import SPLITS, STAGES, CaseRecord, ImageRecord, SampleRecord, case_row, image_row, sample_row
 from unireason.data.regions import model_box
 from unireason.data.scene import Scene

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unireason.core.errors import FormatError, ImageReadError, UniReasonError
 from unireason.core.types import Frame, Problem
-from unireason.data.build_store import ShardWriter
 from unireason.data.dataset import Dataset
 from unireason.data.frames import FrameRule, embedded, from_png, png
 from unireason.data.reader import CaseReader
@@ -28,7 +27,7 @@ from unireason.grounding.crop import Rect, plan
 from unireason.grounding.profile import Picture, Profile, load_profile
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 
 # --- Output folders that are whole or not there, and file names made from identifiers.
@@ -85,60 +84,6 @@ def base_name(path: str, fallback: str) -> str:
 
 
 R = TypeVar("R")
-MAX_ROWS = 50_000
-MAX_BYTES = 256 << 20
-_GROUP_ROWS, _GROUP_BYTES = 1024, 16 << 20
-
-
-def columns_of(path: Path) -> tuple[str, ...]:
-    """Column names of a Parquet file.
-
-    Raises:
-        FormatError: If it is not a Parquet file.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return tuple(pq.read_schema(path).names)
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
-
-
-def row_count(path: Path) -> int:
-    """Rows of a Parquet file, from its footer."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return int(pq.read_metadata(path).num_rows)
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
-
-
-def stream(path: Path, columns: Sequence[str], *, batch: int = 256, start: int = 0) -> Iterator[dict[str, Any]]:
-    """Rows of a Parquet file as plain values.
-
-    Args:
-        path: The file.
-        columns: Which columns to read; all must be there.
-        batch: Rows in memory at a time.
-        start: Number of the first row; groups of rows that end before it are not read.
-
-    Raises:
-        FormatError: If the file is damaged.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            groups, skip = _from(file.metadata, start)
-            for piece in file.iter_batches(batch_size=batch, row_groups=groups, columns=list(columns), use_threads=False):
-                yield from piece.slice(skip).to_pylist()
-                skip = max(0, skip - piece.num_rows)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error
 
 
 def sound(rows: Iterable[R | FormatError]) -> Iterator[R]:
@@ -147,44 +92,6 @@ def sound(rows: Iterable[R | FormatError]) -> Iterator[R]:
         if isinstance(row, FormatError):
             raise row
         yield row
-
-
-@contextmanager
-def shards(
-    folder: Path, stem: str, schema: pa.Schema, *, max_bytes: int = MAX_BYTES, pictures: bool = False
-) -> Iterator[ShardWriter]:
-    """A writer of ``<stem>-00000.parquet``, ...; without a row there is one file that tells the columns."""
-    folder.mkdir(parents=True, exist_ok=True)
-    # Dictionaries and compression cost time and gain nothing on picture files.
-    how: dict[str, Any] = {"compression": "none", "use_dictionary": False} if pictures else {"compression": "zstd"}
-    writer = ShardWriter(
-        folder, stem, schema, rows=MAX_ROWS, size=max_bytes, group_rows=_GROUP_ROWS, group_size=_GROUP_BYTES, how=how
-    )
-    try:
-        yield writer
-        if writer.untouched:
-            writer.flush()
-    except BaseException:
-        writer.close(failed=True)
-        raise
-    writer.close()
-
-
-def _from(metadata: Any, start: int) -> tuple[list[int], int]:
-    """The groups of rows that reach a row or lie behind it, and how many rows of the first of them lie before it."""
-    before = 0
-    for group in range(metadata.num_row_groups):
-        rows = metadata.row_group(group).num_rows
-        if before + rows > start:
-            return list(range(group, metadata.num_row_groups)), start - before
-        before += rows
-    return [], 0
-
-
-def _damaged(path: Path, error: Exception) -> FormatError:
-    return FormatError(
-        f"'{path.parent.name}/{path.name}' cannot be read ({error})", "a Parquet file", "download or build it again"
-    )
 
 
 # --- A sample as messages of text: ``<image>`` stands for a picture, in the prompt and behind every box that injects crops.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from unireason.core.errors import FormatError
 from unireason.core.store import json_text
+from unireason.data.parquet import MAX_BYTES, columns_of, shards, stream
 
 from . import tables
 from .tables import FormatEntry, base_name, picture_id, stem
@@ -98,7 +99,7 @@ def read_file(path: Path, *, strict: bool = True, start: int = 0) -> Iterator[Um
 
 def rows_of(path: Path, *, strict: bool = True, start: int = 0) -> Iterator[UmrgRow | FormatError]:
     """Stream the rows of one file; in place of one that cannot be read comes the reason."""
-    present = tables.columns_of(path)
+    present = columns_of(path)
     missing = [name for name in _COLUMNS if name not in present]
     other = [name for name in present if name not in _COLUMNS + _OPTIONAL]
     if missing or (other and strict):
@@ -108,7 +109,7 @@ def rows_of(path: Path, *, strict: bool = True, start: int = 0) -> Iterator[Umrg
             f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(other) or 'none'}",
         )
     columns = (*_COLUMNS, *(name for name in _OPTIONAL if name in present))
-    for number, values in enumerate(tables.stream(path, columns, batch=_ROWS_AT_ONCE, start=start), start=start):
+    for number, values in enumerate(stream(path, columns, batch=_ROWS_AT_ONCE, start=start), start=start):
         try:
             yield _row(values, f"row {number} of '{path.name}'")
         except FormatError as error:
@@ -160,12 +161,12 @@ def as_row(row: UmrgRow) -> tuple[dict[str, Any], int]:
     return values, sum(len(stored.bytes) for stored in (*row.images, *row.masks))
 
 
-def write(folder: Path, rows: Iterable[UmrgRow], *, prefix: str = "train", max_bytes: int = tables.MAX_BYTES) -> int:
+def write(folder: Path, rows: Iterable[UmrgRow], *, prefix: str = "train", max_bytes: int = MAX_BYTES) -> int:
     """Write rows to ``<prefix>-00000.parquet``, ...; returns how many."""
     count = 0
-    with tables.shards(folder, prefix, schema(), max_bytes=max_bytes, pictures=True) as shards:
+    with shards(folder, prefix, schema(), max_bytes=max_bytes, pictures=True) as writer:
         for row in rows:
-            shards.add(*as_row(row))
+            writer.add(*as_row(row))
             count += 1
     return count
 

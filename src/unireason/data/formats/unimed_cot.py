@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import json_text
 from unireason.core.types import Box3D, Kind, Look
-from unireason.data.records import SampleRecord, box_of, check_values, sample_from_row, sample_row, sample_schema, unreadable
+from unireason.data.parquet import MAX_BYTES, check_values, columns_of, shards, stream
+from unireason.data.records import SampleRecord, box_of, sample_from_row, sample_row, sample_schema, unreadable
 from unireason.data.scene import FAMILIES, LETTERS
 from unireason.grounding.grammar import box_flaws
 from unireason.grounding.trace import steps_from_text
@@ -104,7 +105,7 @@ def read(folder: Path, table: str, *, strict: bool = True) -> Iterator[Any]:
 
 def rows_of(path: Path, table: str, *, strict: bool = True) -> Iterator[Row | FormatError]:
     """Stream the rows of one file; in place of a row that cannot be read comes the reason."""
-    present = tables.columns_of(path)
+    present = columns_of(path)
     origins = tuple(name for name in _ORIGINS if name in present) if table == "rl" else ()
     missing = [name for name in _COLUMNS[table] if name not in present]
     if table == "rl" and not origins:
@@ -117,7 +118,7 @@ def rows_of(path: Path, table: str, *, strict: bool = True) -> Iterator[Row | Fo
             f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(other) or 'none'}",
         )
     parsers: dict[str, Callable[[Mapping[str, Any], str], Row]] = {"sft": _sft, "rl": _rl, "images": _image}
-    rows = tables.stream(path, (*_COLUMNS[table], *origins), batch=_IMAGES_AT_ONCE if table == "images" else 256)
+    rows = stream(path, (*_COLUMNS[table], *origins), batch=_IMAGES_AT_ONCE if table == "images" else 256)
     for number, values in enumerate(rows):
         try:
             yield parsers[table](values, f"row {number} of '{table}/{path.name}'")
@@ -152,17 +153,16 @@ def as_row(row: Row) -> tuple[str, dict[str, Any], int]:
     return "rl", values, len(values["extra_info"])
 
 
-def write(folder: Path, rows: Iterable[Row], *, prefix: str = "part", max_bytes: int = tables.MAX_BYTES) -> dict[str, int]:
+def write(folder: Path, rows: Iterable[Row], *, prefix: str = "part", max_bytes: int = MAX_BYTES) -> dict[str, int]:
     """Write rows of any of the three tables, in any order, in one pass."""
     counts = dict.fromkeys(_COLUMNS, 0)
     with ExitStack() as stack:
-        shards = {
-            name: stack.enter_context(tables.shards(folder / name, prefix, schema(name), max_bytes=max_bytes))
-            for name in _COLUMNS
+        writers = {
+            name: stack.enter_context(shards(folder / name, prefix, schema(name), max_bytes=max_bytes)) for name in _COLUMNS
         }
         for row in rows:
             table, values, size = as_row(row)
-            shards[table].add(values, size)
+            writers[table].add(values, size)
             counts[table] += 1
     return counts
 

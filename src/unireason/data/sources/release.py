@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from unireason import imaging
 from unireason.core.errors import FormatError, ImageReadError
 from unireason.core.types import Case, Geometry, Kind, Source
-from unireason.data.dataset import Embedded
 from unireason.data.frames import from_png
 from unireason.data.item import Item, Layer, Loaded, check_masks, inside
+from unireason.data.parquet import Embedded
 from unireason.data.records import CaseRecord
 
 _GREY = (127.5, 255.0)
