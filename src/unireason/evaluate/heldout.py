@@ -13,7 +13,6 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,11 @@ from unireason.core.types import Case, Frame, Kind, Trace, is_mismatch
 from unireason.data.build_store import BuildConfig
 from unireason.data.dataset import Dataset
 from unireason.data.frames import FrameRule, rule
-from unireason.data.item import Item, Loaded
+from unireason.data.item import Loaded
 from unireason.data.pipeline import build
 from unireason.data.rationale.template import TemplateAnnotator
+from unireason.data.reader import CaseReader
 from unireason.data.records import CaseRecord, SampleRecord
-from unireason.data.regions import axial
 from unireason.data.scene import FAMILIES, IMPLICIT
 from unireason.data.sources.phantom import EXAM_STREAM
 from unireason.engine.reasoner import Question, Reasoner
@@ -154,19 +153,9 @@ def read_items(dataset: Dataset, names: Sequence[str]) -> Iterator[tuple[CaseRec
     """Read cases with their masks through the source of their data set, in its order."""
     wanted = set(names)
     records = [record for record in dataset.cases() if record.scene.case in wanted]
-    source = dataset.source()
-    needed = {record.item for record in records}
-    items = {item.id: item for item in source.items() if isinstance(item, Item) and item.id in needed}
-    for name, together in groupby(records, key=lambda record: record.item):
-        if name not in items:
-            raise UniReasonError(f"the source has no item {name!r}", "the source of the data set")
-        loaded = source.load(items[name])
-        for record in together:
-            if record.sha256 and loaded.case.source.sha256 != record.sha256:
-                raise UniReasonError(
-                    f"the file of {record.item} has changed", "the one that the data set was built from", "build it again"
-                )
-            yield record, loaded if record.slice < 0 else axial(loaded, record.slice)
+    reader = CaseReader(dataset.source(), (record.item for record in records))
+    for record in records:
+        yield record, reader.load(record.item, record.slice, record.sha256)
 
 
 def evaluate(

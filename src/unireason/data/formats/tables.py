@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.core.errors import FormatError, ImageReadError, UniReasonError
+from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.types import Frame, Problem
 from unireason.data.dataset import Dataset
 from unireason.data.frames import FrameRule, embedded, from_png, png
@@ -214,8 +214,6 @@ class FormatEntry:
 
 def entries(dataset: Dataset, split: str, *, root: Path | None = None) -> Iterator[FormatEntry]:
     """The cases of a split, in order, one in memory at a time."""
-    from unireason.data.regions import axial
-
     samples = _Groups(dataset.samples(split), lambda sample: sample.case, "samples")
     images = _Groups(dataset.images(split), lambda image: image.case, "pictures")
     inside = bool(dataset.files("images", split))
@@ -223,13 +221,10 @@ def entries(dataset: Dataset, split: str, *, root: Path | None = None) -> Iterat
     for case in dataset.cases(split):
         asked, kept = samples.take(case.scene.case), images.take(case.scene.case)
         if not inside:
-            if reader is None:
-                reader = CaseReader(dataset.source(root))
-                rule = FrameRule.from_json(dataset.manifest.get("config", {}).get("frame"))
-            loaded = reader.load(case.item)
-            if loaded is None:
-                raise ImageReadError(f"the source has no item {case.item!r}", "the source of the data set", "check --root")
-            kept = tuple(embedded(loaded if case.slice < 0 else axial(loaded, case.slice), case.scene, rule))
+            reader = reader or CaseReader(dataset.source(root))
+            rule = FrameRule.from_json(dataset.manifest.get("config", {}).get("frame"))
+            loaded = reader.load(case.item, case.slice, case.sha256)
+            kept = tuple(embedded(loaded, case.scene, rule))
         yield _entry(case, asked, kept)
     samples.end()
     images.end()
