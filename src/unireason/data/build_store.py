@@ -12,7 +12,7 @@ import shlex
 import shutil
 import zlib
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +22,11 @@ from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import json_text, lock_folder, sha256, write_bytes
 
 from .dataset import MANIFEST, ORIGIN
-from .dataset_card import CARD, write_card
+from .dataset_card import write_card
 from .frames import FrameRule
-from .item import CaseSource, Item, MaskRef, Skipped
-from .parquet import TABLES, rows, table_writers
+from .item import Item, MaskRef, Skipped
 from .records import SCHEMA
+from .scene import DataQuestion
 from .select import NEAR, SHARES, check_shares
 
 if TYPE_CHECKING:
@@ -156,25 +156,13 @@ class BuildFolder:
 
     folder: Path
 
-    def draft(self, unit: BuildUnit) -> Path:
-        """Scenes of a unit."""
-        return self.folder / "drafts" / f"{unit.number:06d}.json.gz"
+    def unit(self, stage: str, unit: BuildUnit) -> Path:
+        """What a stage says of a unit: "drafts" (scenes), "asked" (candidate questions), "choices" (splits, questions chosen), "rows"."""
+        return self.folder / stage / f"{unit.number:06d}.json.gz"
 
     def pictures(self, unit: BuildUnit) -> Path:
         """Embedded pictures of a unit, all of them."""
         return self.folder / "drafts" / f"{unit.number:06d}.parquet"
-
-    def asked(self, unit: BuildUnit) -> Path:
-        """Candidate questions of a unit."""
-        return self.folder / "asked" / f"{unit.number:06d}.json.gz"
-
-    def choice(self, unit: BuildUnit) -> Path:
-        """Splits and chosen questions of a unit."""
-        return self.folder / "choices" / f"{unit.number:06d}.json.gz"
-
-    def rows(self, unit: BuildUnit) -> Path:
-        """Finished rows of a unit."""
-        return self.folder / "rows" / f"{unit.number:06d}.json.gz"
 
     @property
     def plan(self) -> Path:
@@ -258,7 +246,8 @@ class BuildFolder:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the work folder, which is created if missing, for this process; the hold ends with the process, however that ends."""
-        foreign = sorted(filter(_is_foreign, os.listdir(self.folder))) if self.folder.is_dir() else []
+        there = sorted(os.listdir(self.folder)) if self.folder.is_dir() else []
+        foreign = [name for name in there if name not in OWN and not name.startswith(".") and not name.endswith(".json.gz")]
         if foreign:
             raise UniReasonError(
                 f"'{self.folder}' holds '{foreign[0]}', which no build put there", "a new or empty folder", "choose another --out"
@@ -296,10 +285,6 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _is_foreign(name: str) -> bool:
-    return name not in OWN and not name.startswith(".") and not name.endswith(".json.gz")
-
-
 def item_to_json(item: Item) -> dict[str, Any]:
     """An item as plain values."""
     values = {name: getattr(item, name) for name in item.__slots__}
@@ -320,6 +305,12 @@ def item_from_json(values: dict[str, Any]) -> Item:
         spacing_mm=None if spacing is None else tuple(spacing),
         read=tuple((name, value) for name, value in values["read"]),
     )
+
+
+def question_from_json(values: dict[str, Any]) -> DataQuestion:
+    """A question from plain values."""
+    plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return DataQuestion(**plain)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -345,65 +336,7 @@ def _damaged(path: Path, error: Exception) -> FormatError:
     )
 
 
-# --- The last pass: finished rows in order become shards, a manifest and a card.
-
-
-Progress = Callable[[int], None]
-
-
-def gather(
-    config: BuildConfig, work: BuildFolder, units: Sequence[BuildUnit], *, source: CaseSource, progress: Progress
-) -> dict[str, Any]:
-    """Put the data set together."""
-    # What an interrupted gathering left, whole or not, is no part of this one.
-    for folder in (work.out, *(work.folder.parent / table for table in TABLES)):
-        shutil.rmtree(folder, ignore_errors=True)
-    shards = table_writers(work.out, config.shard_rows)
-    tally, skipped = BuildTally(), [list(entry) for entry in work.read_plan().skipped]
-    for unit in units:
-        done = read_json(work.rows(unit))
-        for table in ("cases", "samples"):
-            for row in done[table]:
-                shards[table, row["split"]].add(row)
-        kept = {row["id"]: row["split"] for row in done["cases"]}
-        for row in rows(work.pictures(unit), "images") if config.embed else ():
-            if row["case"] in kept:
-                shards["images", kept[row["case"]]].add(row)
-        tally.add(done)
-        skipped += done["skipped"]
-        progress(unit.count)
-    for shard in shards.values():
-        shard.close()
-    _asked(work, tally.to_json())
-    return _finish(config, work, tally=tally, skipped=skipped, source=source)
-
-
-def _asked(work: BuildFolder, counts: dict[str, Any]) -> None:
-    """Fail if there is no sample. Unless a later try may bring some, as with an annotator that dropped them, nothing is kept."""
-    if counts["samples"]:
-        return
-    dropped = ", ".join(f"{reason} {number}" for reason, number in counts.get("dropped", {}).items())
-    if not dropped:
-        work.discard()
-    raise UniReasonError(
-        f"not one question could be {f'answered (dropped: {dropped})' if dropped else 'asked'}",
-        "at least one",
-        "look at the source with: unireason data inspect, and at --questions and --implicit",
-    )
-
-
-def _finish(
-    config: BuildConfig, work: BuildFolder, *, tally: BuildTally, skipped: list[list[str]], source: CaseSource
-) -> dict[str, Any]:
-    """Manifest and card beside the tables; then everything moves to its place, the manifest last."""
-    folder, out = work.folder.parent, work.out
-    about = {"title": source.title, "licence": source.licence, "command": command(config)}
-    manifest = seal(out, config.to_json(), about | {"counts": tally.to_json()}, skipped=skipped, root=config.place)
-    for name in (*manifest["files"], CARD, ORIGIN, MANIFEST):
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (out / name).replace(target)
-    return manifest
+# --- What a finished data set says of itself: manifest, card, counts.
 
 
 def seal(
@@ -412,7 +345,7 @@ def seal(
     """Write manifest and card beside finished tables."""
     lines = "".join(json_text({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in skipped)
     write_bytes(out / "skipped.jsonl", lines.encode())
-    files = {path.relative_to(out).as_posix(): sha256(path) for path in _listed(out)}
+    files = {path.relative_to(out).as_posix(): sha256(path) for path in sorted(filter(Path.is_file, out.rglob("*")))}
     manifest: dict[str, Any] = {
         "schema": SCHEMA,
         "version": __version__,
@@ -426,10 +359,6 @@ def seal(
     write_bytes(out / ORIGIN, (json_text({"root": root}) + "\n").encode())
     write_bytes(out / MANIFEST, (json_text(manifest, indent=1, ensure_ascii=False) + "\n").encode())
     return manifest
-
-
-def _listed(out: Path) -> Iterator[Path]:
-    yield from sorted(path for path in out.rglob("*") if path.is_file())
 
 
 def command(config: BuildConfig) -> str:
