@@ -278,6 +278,12 @@ def sample_from_row(row: Mapping[str, Any]) -> SampleRecord:
         FormatError: If a field is missing or of another type, or the letter or the response contradicts the rest.
     """
     try:
+        stages, annotator = tuple(row.get("stages", STAGES)), row["annotator"]  # version 1 lacks stages and origin
+        if not stages or set(stages) - set(STAGES) or ("sft" in stages and not annotator):
+            raise ValueError(f"stages are {list(stages)}, the annotator is {annotator!r}")
+        for step in row["reasoning"]:
+            if step["box"] is None and not isinstance(step["text"], str):
+                raise ValueError("a step of the reasoning is neither text nor a look")
         lists: dict[str, Any] = {name: tuple(row[name]) for name in ("about", "options", "facts", "needs")}
         question = DataQuestion(row["family"], row["ask"], text=row["question"], answer=row["answer"], **lists)
         points = row["points"]
@@ -285,13 +291,12 @@ def sample_from_row(row: Mapping[str, Any]) -> SampleRecord:
             **{name: row[name] for name in ("id", "case", "patient", "split", "kind", "annotator", "category", "supercategory")},
             question=question,
             reasoning=tuple(
-                _text(step) if step["box"] is None else Look(step["label"], box_of(step["box"]), step["seen"])
+                step["text"] if step["box"] is None else Look(step["label"], box_of(step["box"]), step["seen"])
                 for step in row["reasoning"]
             ),
             box=None if row["box"] is None else Box2D(*row["box"]),
             points=None if points is None else ((points[0][0], points[0][1]), (points[1][0], points[1][1])),
-            # Version 1 lacks both.
-            stages=_stages(row.get("stages", STAGES), row["annotator"]),
+            stages=stages,
             origin=row.get("origin", ""),
         )
         agrees = (question.letter, record.response) == (row["letter"], row["response"])
@@ -300,18 +305,6 @@ def sample_from_row(row: Mapping[str, Any]) -> SampleRecord:
     if not agrees:
         raise FormatError(f"sample {record.id} contradicts itself: letter or response do not follow from its other fields")
     return record
-
-
-def _stages(stages: Sequence[str], annotator: str) -> tuple[str, ...]:
-    if not stages or set(stages) - set(STAGES) or ("sft" in stages and not annotator):
-        raise ValueError(f"stages are {list(stages)}, the annotator is {annotator!r}")
-    return tuple(stages)
-
-
-def _text(step: Mapping[str, Any]) -> str:
-    if not isinstance(step["text"], str):
-        raise ValueError("a step of the reasoning is neither text nor a look")
-    return step["text"]
 
 
 def box_of(numbers: Sequence[float]) -> Box:

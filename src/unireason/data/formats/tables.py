@@ -21,7 +21,7 @@ from unireason.core.types import Frame, Problem
 from unireason.data.dataset import Dataset
 from unireason.data.frames import FrameRule, embedded, from_png, png
 from unireason.data.reader import CaseReader
-from unireason.data.records import CaseRecord, ImageRecord, SampleRecord
+from unireason.data.records import CaseRecord, SampleRecord
 from unireason.grounding import crop, grammar
 from unireason.grounding.crop import Rect, plan
 from unireason.grounding.profile import Picture, Profile, load_profile
@@ -225,19 +225,15 @@ def entries(dataset: Dataset, split: str, *, root: Path | None = None) -> Iterat
             rule = FrameRule.from_json(dataset.manifest.get("config", {}).get("frame"))
             loaded = reader.load(case.item, case.slice, case.sha256)
             kept = tuple(embedded(loaded, case.scene, rule))
-        yield _entry(case, asked, kept)
+        slices, depth = [image.slice for image in kept], case.scene.frame.depth
+        if slices != list(range(depth)):
+            raise FormatError(
+                f"case {case.scene.case} has the pictures {slices[:8]}", f"0 to {depth - 1} in order", "build the data set again"
+            )
+        masks = dict(zip(kept[0].mask_names, kept[0].masks, strict=True)) if case.scene.kind == "image" else {}
+        yield FormatEntry(case, asked, tuple(image.png for image in kept), masks)
     samples.end()
     images.end()
-
-
-def _entry(case: CaseRecord, samples: tuple[SampleRecord, ...], images: tuple[ImageRecord, ...]) -> FormatEntry:
-    slices, depth = [image.slice for image in images], case.scene.frame.depth
-    if slices != list(range(depth)):
-        raise FormatError(
-            f"case {case.scene.case} has the pictures {slices[:8]}", f"0 to {depth - 1} in order", "build the data set again"
-        )
-    masks = dict(zip(images[0].mask_names, images[0].masks, strict=True)) if case.scene.kind == "image" else {}
-    return FormatEntry(case, samples, tuple(image.png for image in images), masks)
 
 
 def pixels(data: bytes, frame: Frame) -> NDArray[np.uint8]:

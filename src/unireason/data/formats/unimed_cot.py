@@ -191,13 +191,14 @@ def from_entry(entry: FormatEntry) -> Iterator[Row]:
 
 
 def _sft(values: Mapping[str, Any], where: str) -> SftRow:
-    return SftRow(_messages(values["messages"], where), _ids(values["image_ids"], where))
+    return SftRow(*_asked(values["messages"], values["image_ids"], where))
 
 
 def _rl(values: Mapping[str, Any], where: str) -> RlRow:
+    prompt, ids = _asked(values["prompt"], values["image_ids"], where)
     return RlRow(
-        prompt=_messages(values["prompt"], where),
-        image_ids=_ids(values["image_ids"], where),
+        prompt=prompt,
+        image_ids=ids,
         data_source=_text(next((values[k] for k in _ORIGINS if values.get(k)), None), where),
         agent_name=_text(values["agent_name"], where),
         ability=_text(values["ability"], where),
@@ -213,21 +214,18 @@ def _image(values: Mapping[str, Any], where: str) -> ImageRow:
     return ImageRow(identifier, base_name(_text(values["path"], where), identifier), data)
 
 
-def _messages(value: Any, where: str) -> tuple[Message, ...]:
+def _asked(said: Any, image_ids: Any, where: str) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+    """Messages and identifiers of pictures."""
     try:
-        messages = tuple((message["role"], message["content"]) for message in value)
+        messages = tuple((message["role"], message["content"]) for message in said)
     except (TypeError, KeyError) as error:
-        raise FormatError(f"{where} has the messages {str(value)[:80]!r}", "a list of {role, content}") from error
+        raise FormatError(f"{where} has the messages {str(said)[:80]!r}", "a list of {role, content}") from error
     if not messages or not all(isinstance(part, str) for message in messages for part in message):
         raise FormatError(f"{where} has no messages, or one that is no text", "a list of {role, content}")
-    return messages
-
-
-def _ids(value: Any, where: str) -> tuple[str, ...]:
-    ids = tuple(value or ())
+    ids = tuple(image_ids or ())
     if not all(isinstance(identifier, str) for identifier in ids):
         raise FormatError(f"{where} has the image_ids {ids[:3]!r}", "a list of text")
-    return ids
+    return messages, ids
 
 
 def _text(value: Any, where: str) -> str:
