@@ -32,8 +32,6 @@ from .select import NEAR, SHARES, check_shares
 if TYPE_CHECKING:
     pass
 
-# --- What a data set is built from. Everything in here shapes the result; workers and engine do not, and are not in here.
-
 
 BUILDER = 1
 """Raised whenever the builder gives another result for the same configuration."""

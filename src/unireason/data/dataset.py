@@ -23,9 +23,6 @@ from .records import (
     sample_from_row,
 )
 
-# --- A built data set, opened for reading: cases, samples and embedded pictures, streamed in bounded pieces.
-
-
 MANIFEST = "manifest.json"
 ORIGIN = ".origin.json"
 """Where the source lay when the data set was built; local knowledge, no part of the data set."""

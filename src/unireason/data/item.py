@@ -191,11 +191,7 @@ def inside(root: Path, relative: str) -> Path:
 
 
 def check_masks(case: Case, labels: NDArray[Any], what: str) -> None:
-    """Refuse masks on another grid than their image.
-
-    Raises:
-        ImageReadError: If the shapes differ.
-    """
+    """Refuse masks on another grid than their image."""
     grid = case.pixels.shape[:3] if case.kind == "volume" else case.pixels.shape[:2]
     if labels.shape != grid:
         raise ImageReadError(

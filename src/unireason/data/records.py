@@ -272,11 +272,7 @@ def sample_row(record: SampleRecord) -> dict[str, Any]:
 
 
 def sample_from_row(row: Mapping[str, Any]) -> SampleRecord:
-    """The inverse of ``sample_row``.
-
-    Raises:
-        FormatError: If a field is missing or of another type, or the letter or the response contradicts the rest.
-    """
+    """The inverse of ``sample_row``."""
     try:
         stages, annotator = tuple(row.get("stages", STAGES)), row["annotator"]  # version 1 lacks stages and origin
         if not stages or set(stages) - set(STAGES) or ("sft" in stages and not annotator):
@@ -308,11 +304,7 @@ def sample_from_row(row: Mapping[str, Any]) -> SampleRecord:
 
 
 def box_of(numbers: Sequence[float]) -> Box:
-    """Four or six numbers as a box.
-
-    Raises:
-        ValueError: If there are neither four nor six.
-    """
+    """Four or six numbers as a box."""
     if len(numbers) not in (4, 6):
         raise ValueError(f"a box of {len(numbers)} numbers")
     return Box2D(*numbers) if len(numbers) == 4 else Box3D(*numbers)
@@ -324,11 +316,7 @@ def image_row(record: ImageRecord) -> dict[str, Any]:
 
 
 def image_from_row(row: Mapping[str, Any]) -> ImageRecord:
-    """The inverse of ``image_row``.
-
-    Raises:
-        FormatError: If a field is missing.
-    """
+    """The inverse of ``image_row``."""
     try:
         return ImageRecord(row["case"], row["slice"], row["png"], tuple(row["masks"]), tuple(row["mask_names"]))
     except (KeyError, TypeError) as error:
@@ -356,11 +344,7 @@ def scene_row(scene: Scene) -> dict[str, Any]:
 
 
 def scene_from_row(row: Mapping[str, Any]) -> Scene:
-    """The inverse of ``scene_row``; a case row has all it needs.
-
-    Raises:
-        FormatError: If a field is missing or of another type.
-    """
+    """The inverse of ``scene_row``; a case row has all it needs."""
     try:
         width, height, depth = row["frame"]
         spacing = row["spacing_mm"]
@@ -386,11 +370,7 @@ def scene_from_row(row: Mapping[str, Any]) -> Scene:
 
 
 def _check_scene(row: Mapping[str, Any]) -> None:
-    """Refuse words and lengths that no scene has.
-
-    Raises:
-        ValueError: Naming the field.
-    """
+    """Refuse words and lengths that no scene has."""
     for name, known in _WORDS.items():
         if row[name] not in known:
             raise ValueError(f"{name} is {row[name]!r}")
@@ -410,11 +390,7 @@ def case_row(record: CaseRecord) -> dict[str, Any]:
 
 
 def case_from_row(row: Mapping[str, Any]) -> CaseRecord:
-    """The inverse of ``case_row``.
-
-    Raises:
-        FormatError: If a field is missing or of another type.
-    """
+    """The inverse of ``case_row``."""
     scene = scene_from_row(row)
     try:
         return CaseRecord(scene=scene, **{f.name: row[f.name] for f in fields(CaseRecord) if f.name != "scene"})

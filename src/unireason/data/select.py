@@ -27,9 +27,6 @@ from unireason.imaging.present import finite
 from .records import SPLITS
 from .scene import DataQuestion
 
-# --- Choosing questions so that their text does not tell the answer.
-
-
 Feature = tuple[str, ...]
 
 SLACK = 0.03

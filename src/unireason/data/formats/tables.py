@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.store import replaced_folder
 from unireason.core.types import Frame, Problem
 from unireason.data.dataset import Dataset
 from unireason.data.frames import FrameRule, embedded, from_png, png
@@ -28,9 +27,6 @@ from unireason.grounding.profile import Picture, Profile, load_profile
 
 if TYPE_CHECKING:
     pass
-
-
-# --- Output folders that are whole or not there, and file names made from identifiers.
 
 
 _OTHER = re.compile(r"[^A-Za-z0-9._-]+")
@@ -51,19 +47,8 @@ def whole(target: Path) -> Iterator[Path]:
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UniReasonError(f"'{target}' is there already and not empty", "a new or empty folder", "choose another --out")
-    partial = target.parent / f".{target.name}.partial"
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        if target.exists():
-            target.rmdir()
-        os.replace(partial, target)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise UniReasonError(f"'{target}' cannot be written ({reason})", "", "choose another place, or make room") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with replaced_folder(target) as folder:
+        yield folder
 
 
 def stem(identifier: str) -> str:

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-# --- The published UniMed-CoT release: reader, writer, and our data sets written in its layout.
-
-
 AGENT = "urm_single_assistant"
 ABILITY = "medical_vqa"
 _RL = ("prompt", "image_ids", "agent_name", "ability", "reward_model", "extra_info")
