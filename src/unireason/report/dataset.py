@@ -10,6 +10,7 @@ import heapq
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +25,9 @@ from unireason.data.checks.run import Report
 from unireason.data.checks.text import FEW, FEW_PATIENTS
 from unireason.data.dataset import Dataset
 from unireason.data.frames import FrameRule, from_png, model_pictures
-from unireason.data.item import CaseSource, Skipped
+from unireason.data.item import CaseSource
+from unireason.data.reader import CaseReader
 from unireason.data.records import SPLITS, CaseRecord, SampleRecord
-from unireason.data.regions import axial
 from unireason.data.scene import FAMILIES, IMPLICIT, LETTERS, family_name
 
 from .html import addresses, escape, fit, page, part, plural
@@ -158,21 +159,10 @@ def _loaded(
 ) -> Iterator[tuple[str, Sequence[NDArray[np.uint8]]]]:
     """Model pictures of cases, read from the source; items that cannot be read are passed over."""
     rule = FrameRule.from_json(dataset.manifest.get("config", {}).get("frame"))
-    waiting: dict[str, list[CaseRecord]] = {}
+    reader = CaseReader(source, (case.item for case in cases))
     for case in cases:
-        waiting.setdefault(case.item, []).append(case)
-    for item in source.items():
-        if not waiting:
-            return
-        if isinstance(item, Skipped) or item.id not in waiting:
-            continue
-        own = waiting.pop(item.id)
-        try:
-            loaded = source.load(item)
-            for case in own:
-                yield case.scene.case, model_pictures((axial(loaded, case.slice) if case.slice >= 0 else loaded).case, rule)
-        except UniReasonError:
-            continue
+        with suppress(UniReasonError):
+            yield case.scene.case, model_pictures(reader.load(case.item, case.slice).case, rule)
 
 
 def _card(number: int, shown: CardShown) -> Markup:

@@ -14,9 +14,10 @@ from typing import Any
 
 from unireason.core.errors import FormatError, ModelError
 from unireason.core.types import Frame
-from unireason.data.dataset import Dataset, rows
+from unireason.data.dataset import Dataset
 from unireason.data.formats.tables import IMAGE, with_crops
 from unireason.data.frames import FrameRule, rule
+from unireason.data.parquet import rows
 from unireason.data.records import SampleRecord
 from unireason.grounding.crop import fitted_size
 from unireason.grounding.profile import GROUNDING_FILE, PROFILE_FILE, Profile, load_profile, render
