@@ -1,4 +1,5 @@
-"""Two processes take the steps of one: the same curves, whole weights or sharded, with adapters or without."""
+"""Two processes take the steps of one: the same curves, whole weights or sharded, with adapters or without, from the start or from a state
+that another number of processes saved."""
 
 from __future__ import annotations
 
@@ -13,10 +14,9 @@ import pytest
 
 import training
 from training import LORA, log_of
-from unireason.core.errors import FormatError
 from unireason.engine import reasoner
 from unireason.train import grpo, sft
-from unireason.train.config import Sft
+from unireason.train.config import Grpo, Sft
 from unireason.train.config_file import read, to_toml
 
 TWO = ["--nproc_per_node", "2", "--master_addr", "127.0.0.1"]
@@ -59,6 +59,11 @@ def job(runs: Path, name: str, out: str, *overrides: str) -> list[str]:
     return ["train", kind, "--config", str(runs / f"{name}.toml"), "--out", str(runs / out), "--quiet", *given]
 
 
+def go_on_alone(runs: Path, name: str, out: str, *overrides: str) -> None:
+    kind, trainer = (Grpo, grpo) if name.startswith("grpo") else (Sft, sft)
+    trainer.train(read(runs / f"{name}.toml", kind, overrides), runs / out)
+
+
 def launched(*words: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -68,9 +73,11 @@ def launched(*words: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def assert_same_curve(runs: Path, name: str, out: str) -> None:
+def assert_same_curve(runs: Path, name: str, out: str, *, begun: int = 2, ended: int = 2) -> None:
     alone, both = log_of(runs / name), log_of(runs / out)
-    assert json.loads((runs / out / "run.json").read_text())["processes"] == 2
+    assert json.loads((runs / out / "run.json").read_text())["processes"] == begun
+    [state] = (runs / out / "state").iterdir()
+    assert json.loads((state / "meta.json").read_text())["world"] == ended
     assert [line["step"] for line in both] == [line["step"] for line in alone]
     for one, two in zip(alone, both, strict=True):
         assert one.keys() == two.keys()
@@ -109,7 +116,13 @@ def test_every_kind_of_run_takes_the_same_steps(runs):
         job(runs, "grpo", "grpo-none", "run.sharding=none"),
         job(runs, "grpo", "grpo-fsdp", "run.sharding=fsdp"),
         job(runs, "grpo-lora", "grpo-lora-2"),
+        job(runs, "sft", "sft-to-two"),  # go on from states of one process
+        job(runs, "grpo", "grpo-to-two"),
+        job(runs, "sft", "sft-to-one", "run.steps=2"),
+        job(runs, "grpo", "grpo-to-one", "run.steps=2"),
     ]
+    for name, out in (("sft", "sft-to-two"), ("grpo", "grpo-to-two")):
+        go_on_alone(runs, name, out, "run.steps=2")
     (runs / "jobs.json").write_text(json.dumps(jobs))
     (runs / "driver.py").write_text(DRIVER)
     launched("torch.distributed.run", *TWO, "--master_port", "PORT", str(runs / "driver.py"), str(runs / "jobs.json"))
@@ -117,12 +130,11 @@ def test_every_kind_of_run_takes_the_same_steps(runs):
     pairs += [("grpo", "grpo-none"), ("grpo", "grpo-fsdp"), ("grpo-lora", "grpo-lora-2")]
     for name, out in pairs:
         assert_same_curve(runs, name, out)
+    for name, out in (("sft", "sft-to-two"), ("grpo", "grpo-to-two")):
+        assert_same_curve(runs, name, out, begun=1)
+    for name, out in (("sft", "sft-to-one"), ("grpo", "grpo-to-one")):
+        go_on_alone(runs, name, out)
+        assert_same_curve(runs, name, out, ended=1)
     assert (runs / "lora-2" / "checkpoint-adapter" / "adapter_model.safetensors").is_file()
     files = sorted(p.name for p in (runs / "fsdp" / "state" / "step-0000004").glob("*.safetensors"))
     assert files == ["rank-00000-of-00002.safetensors", "rank-00001-of-00002.safetensors"]
-
-
-def test_a_run_of_two_processes_is_not_gone_on_with_by_one(runs):
-    settings = read(runs / "sft.toml", Sft, ["run.sharding=none"])
-    with pytest.raises(FormatError, match=r"other settings \(processes\)"):
-        sft.train(settings, runs / "none")

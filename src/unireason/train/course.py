@@ -152,10 +152,10 @@ _FREE = (
     ("cache",),
     ("traces_every",),
     ("data", "roots"),
-    *(("run", name) for name in ("steps", "epochs", "save_every", "threads", "device")),
+    *(("run", name) for name in ("steps", "epochs", "save_every", "threads", "device", "sharding")),
 )
-"""Settings that may change between the parts of a run: where things lie, what is kept, and how long the run is. A run that is made longer
-or shorter follows the schedule of its new length from there on."""
+"""Settings that may change between the parts of a run: where things lie, what is kept, how weights are spread, and how long the run is. A
+run that is made longer or shorter follows the schedule of its new length from there on."""
 
 
 class Course:
@@ -187,8 +187,17 @@ class Course:
         stop = int(learner.crew.largest([self._stop.number])[0])
         if stop or step == total or step % learner.settings.run.save_every == 0:
             [skipped] = learner.crew.sums([float(len(learner.skips.seen))])
-            progress = run_state.Progress(step, self._hash, {"skipped": int(skipped), "total": total})
-            saved = run_state.save(learner.out / STATES, progress, learner.trained, learner.optimizers, crew=learner.crew)
+            counters = {"skipped": int(skipped), "total": total, "processes": learner.crew.world}
+            progress, crew = run_state.Progress(step, self._hash, counters), learner.crew
+            saved = run_state.save(
+                learner.out / STATES,
+                progress,
+                learner.trained,
+                learner.optimizers,
+                rank=crew.rank,
+                world=crew.world,
+                barrier=crew.barrier,
+            )
         if stop:
             raise Interrupted(stop, f"step {step} of {total} is saved in '{saved}'; the same command goes on from there")
 
@@ -225,11 +234,13 @@ class Course:
         learner, path = self._learner, self._learner.out / RUN
         learner.crew.barrier()
         if path.exists():
-            if _read(path).get("sha256") != self._hash:
-                changed = ", ".join(_changed(_bound(_read(path)), _bound(table)))
+            noted = _read(path)
+            changed = ", ".join(_changed(_bound(noted), _bound(table)))
+            if changed:
                 raise FormatError(
                     f"{learner.out} holds a run with other settings ({changed})", "the same settings", "take an empty folder"
                 )
+            self._hash = str(noted.get("sha256"))  # by which its states know it, whatever an earlier version put into it
         elif learner.crew.main:
             write_bytes(path, (json_text(table, indent=2, sort_keys=True) + "\n").encode())
         learner.crew.barrier()
@@ -239,26 +250,31 @@ class Course:
         found = run_state.latest(learner.out / STATES)
         if found is None:
             return 0
-        progress = run_state.restore(found, learner.trained, learner.optimizers, settings=self._hash, crew=learner.crew)
+        progress = run_state.restore(found, learner.trained, learner.optimizers, settings=self._hash)
         if learner.crew.main:
             learner.watch.resumed(self._stage, progress.step, self._total, self._jump(progress))
         return progress.step
 
     def _jump(self, progress: run_state.Progress) -> str:
-        """What is to be said of the learning rate if the run has another length than when its state was saved; else ""."""
+        """What is to be said if the run has another length, or other processes, than when its state was saved; else ""."""
         step, total, optim = progress.step, self._total, self._learner.settings.optim
+        before, now = progress.counters.get("processes", 0), self._learner.crew.world
+        remarks = []
+        if before and before != now:
+            remarks.append(
+                f"its state is of {before} process{'es' * (before > 1)} and {now} go on: the same samples, other rounding"
+            )
         before = progress.counters.get("total", total)
-        if step >= total or before == total:
-            return ""
-        last, planned, now = (
-            optim.rate * share(optim, min(n, of), of) for n, of in ((step, before), (step + 1, before), (step + 1, total))
-        )
-        if math.isclose(planned, now):
-            return ""
-        return (
-            f"the learning rate jumps from {last:.3g} at step {step} to {now:.3g} at step {step + 1}, for its schedule is that of {total} "
-            f"steps now and was that of {before}"
-        )
+        if step < total and before != total:
+            rates = [
+                optim.rate * share(optim, min(n, of), of) for n, of in ((step, before), (step + 1, before), (step + 1, total))
+            ]
+            if not math.isclose(rates[1], rates[2]):
+                remarks.append(
+                    f"the learning rate jumps from {rates[0]:.3g} at step {step} to {rates[2]:.3g} at step {step + 1}, for its schedule "
+                    f"is that of {total} steps now and was that of {before}"
+                )
+        return "; ".join(remarks)
 
 
 def _described(learner: Learner) -> dict[str, Any]:
@@ -277,12 +293,13 @@ def _described(learner: Learner) -> dict[str, Any]:
 
 def _bound(table: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a description that must not change."""
-    kept = ("settings", "data", "start", "profile", "grounding", "processes")
-    bound: dict[str, Any] = json.loads(json_text({k: table[k] for k in kept}))
+    bound: dict[str, Any] = json.loads(
+        json_text({k: table.get(k, {}) for k in ("settings", "data", "start", "profile", "grounding")})
+    )
     for *within, name in _FREE:
         place = bound["settings"]
         for key in within:
-            place = place[key]
+            place = place.get(key, {})
         place.pop(name, None)
     return bound
 

@@ -171,6 +171,18 @@ def test_changed_settings_are_named(start, lessons, tmp_path):
     assert raw(tmp_path) == before
 
 
+def test_a_folder_keeps_the_name_that_its_run_was_born_with(start, lessons, tmp_path):
+    """Another version may sum up the same settings otherwise; then the run still finds its states."""
+    settings = training.sft(start, lessons, run={"steps": 2, "save_every": 1, "eval_samples": 0})
+    train(settings, tmp_path)
+    for name, key in (("run.json", "sha256"), ("state/step-0000002/meta.json", "settings")):
+        table = json.loads((tmp_path / name).read_text())
+        (tmp_path / name).write_text(json.dumps({**table, key: "of old"}))
+    told = Told()
+    train(training.changed(settings, {"run": {"steps": 3}}), tmp_path, told)
+    assert told.steps == [3]
+
+
 def test_another_start_in_the_same_folder_is_refused(start, lessons, tmp_path):
     settings = training.sft(start, lessons, run={"steps": 1})
     train(settings, tmp_path / "run")
@@ -327,10 +339,10 @@ def test_a_full_disk_spares_the_last_state(start, lessons, tmp_path, monkeypatch
     train(settings, tmp_path / "whole")
     write, count = run_state.write_contents, 0
 
-    def full(path, *rest):
+    def full(*given, **how):
         nonlocal count
         count += 1
-        write(path, *rest)
+        write(*given, **how)
         if count == 2:
             raise OSError(28, "No space left on device")
 
