@@ -159,7 +159,7 @@ def _status(name: str) -> int:
 
 def predicted(case: Case, shape: CostShape) -> tuple[float, float]:
     """(operations, bytes) of a step, by the formulas of ``unireason plan``."""
-    model = Model("random", precision="fp32", checkpointing=case.checkpointing)
+    model = Model("random", precision="fp32", gradient_checkpointing=case.checkpointing)
     kept = cost.storage(model, processes=1, sharding="none", gpu=False)
     counted = cost.trained(shape, model, case.tree) + cost.looked(shape.vision, case.tree.case)
     rest = cost.resting(shape, model, Optim(), kept, reference=False)

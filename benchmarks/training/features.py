@@ -80,11 +80,11 @@ def train(folder: Path, case: Case, turn: str) -> dict[str, Any]:
         data=Data((str(folder / "data"),)),
         run=Run(threads=1, eval_samples=0, device="cpu"),
         cache=Cache("off" if turn == "off" else str(folder / "cache")),
-        samples=case.samples,
+        batch_size=case.samples,
     )
     with tempfile.TemporaryDirectory() as place:
         context = TrainContext(chosen, Path(place), TrainWatcher())
-        plan = BatchPlan(context.training, samples=chosen.samples, together=chosen.together, run=chosen.run)
+        plan = BatchPlan(context.training, samples=chosen.batch_size, together=chosen.max_questions_per_case, run=chosen.run)
         head, total = loss_head(context, 0.0), plan.steps
         if turn == "off":
             context.features = None

@@ -91,8 +91,8 @@ def opened(folder: Path, place: Path) -> tuple[TrainContext, settings.Grpo]:
         data=Data((str(folder / "data"),), tasks=("choice",), images=0.0),
         run=Run(steps=1, threads=1, eval_samples=0, device="cpu"),
         cache=Cache("off"),
-        rollout=settings.Rollout(prompts=1, samples=GROUP, rows=GROUP, max_new_tokens=256),
-        policy=settings.PolicySettings(kl=0.0, updates=1),
+        rollout=settings.Rollout(prompts_per_step=1, num_generations=GROUP, rollout_batch_size=GROUP, max_new_tokens=256),
+        policy=settings.PolicySettings(beta=0.0, num_minibatches=1),
         traces_every=0,
     )
     return TrainContext(chosen, place, TrainWatcher()), chosen
@@ -111,7 +111,7 @@ def ours(context: TrainContext, chosen: settings.Grpo) -> dict[str, Any]:
         groups = sample_groups(context, chosen, units, 1)
         times.append(time.process_time())
         _score(context, chosen, groups[0])
-        norm = update(context, chosen, groups, 1, 1)["gradient"]
+        norm = update(context, chosen, groups, 1, 1)["grad_norm"]
         times.append(time.process_time())
     return _told(groups[0], times, norm)
 
@@ -124,14 +124,14 @@ def plain(context: TrainContext, chosen: settings.Grpo) -> dict[str, Any]:
     times.append(time.process_time())
     _score(context, chosen, group)
     _backward(context, chosen, group)
-    norm = context.optimizer_step(1, 1)["gradient"]
+    norm = context.optimizer_step(1, 1)["grad_norm"]
     times.append(time.process_time())
     return _told(group, times, norm)
 
 
 def _score(context: TrainContext, chosen: settings.Grpo, group: RolloutGroup) -> None:
     score_groups(context, chosen, [group], 1)
-    group.advantage = advantages([group.rewards], chosen.policy.scale).tolist()
+    group.advantage = advantages([group.rewards], chosen.policy.scale_rewards).tolist()
 
 
 def _rolled(context: TrainContext, chosen: settings.Grpo, asked: RolloutPrompt, row: int) -> Rolled:
@@ -205,7 +205,7 @@ def measure(*, quick: bool, runs: int, log: Log) -> dict[str, Any]:
         "seconds": seconds,
         "prompt": a["prompt"],
         "responses": [len(r) for r in a["responses"]],
-        "gradient_norms": {who: results[0]["gradient"] for who, results in found.items()},
+        "gradient_norms": {who: results[0]["grad_norm"] for who, results in found.items()},
     }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from unireason.core.config import resolved
 from unireason.core.errors import FormatError, Interrupted, postponed
 from unireason.core.store import json_text, write_bytes
 from unireason.model import vision
@@ -24,7 +25,6 @@ from unireason.model.save import save
 from unireason.model.vocabulary import number_ids
 from unireason.train import optim, run_state
 from unireason.train.config import Optim
-from unireason.train.config_file import resolved
 from unireason.train.features import DiskCache, Features
 from unireason.train.log import MetricsLog, TrainWatcher
 from unireason.train.loss import NumberSmoothing
@@ -184,7 +184,7 @@ class Making:
 
     def _optim(self) -> Optim:
         """Muon for the matrices of the layers, AdamW for embeddings, norms and biases."""
-        return Optim(rate=self.settings.rate, matrices="muon", betas=(0.9, 0.98))
+        return Optim(lr=self.settings.rate, optimizer="muon", betas=(0.9, 0.98))
 
     def _rate(self, step: int) -> float:
         """Share of the peak learning rate: short warm-ups of drill and SFT, then a cosine down to a twentieth."""

@@ -97,7 +97,7 @@ class TowerTrainer:
         self.tower, self.volumes, self.images = network.model.visual, volumes, images
         torch.manual_seed(seed)
         self.head = DenseHead(network.config.text_config.hidden_size)
-        self.optimizers = optim.make_optimizers(self.parameters, Optim(rate=rate, decay=0.01, betas=(0.9, 0.98)))
+        self.optimizers = optim.make_optimizers(self.parameters, Optim(lr=rate, weight_decay=0.01, betas=(0.9, 0.98)))
         self.weight = torch.ones(CLASSES)
         self.weight[0], self.weight[len(ORGANS) + 1] = 0.4, lesion_weight
 

@@ -13,8 +13,8 @@ import pytest
 
 import training
 from training import log_of
+from unireason.core.config import to_toml
 from unireason.train import grpo, sft
-from unireason.train.config_file import to_toml
 
 pytestmark = pytest.mark.slow
 
@@ -109,7 +109,7 @@ def test_optimisation_survives_kills(warm, quiz, tmp_path):
         warm,
         quiz,
         run={"steps": 4, "save_every": 1, "eval_every": 2},
-        rollout={"prompts": 4, "max_new_tokens": 40},
+        rollout={"prompts_per_step": 4, "max_new_tokens": 40},
         reward={"evidence": 0.3},
     )
     grpo.train(settings, tmp_path / "whole")

@@ -147,8 +147,9 @@ def add_ablate(subparsers: Any) -> None:
 
 def run_ablate(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
+    from unireason.core.config import read_table, resolved
     from unireason.evaluate.ablation import parse, plan
-    from unireason.train.config_file import read_any, read_table, resolved
+    from unireason.train.config import read_any
 
     config = parse(read_table(args.config), args.config.parent)
     jobs = plan(config, args.out, lambda file, settings: resolved(read_any(file, settings)[0]))

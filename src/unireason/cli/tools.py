@@ -437,7 +437,8 @@ def add_plan(subparsers: Any) -> None:
 
 def run_plan(args: argparse.Namespace) -> int:
     """Run the command; 0 if the run fits the device, 1 if it does not."""
-    from unireason.train.config_file import read_any, resolved
+    from unireason.core.config import resolved
+    from unireason.train.config import read_any
     from unireason.train.estimate import at_hand, lines, machine, plan, sizes
 
     settings, planned = read_any(args.config, args.overrides)

@@ -303,7 +303,7 @@ def plan(config: Ablation, out: Path, resolve: Resolve) -> list[AblationJob]:
             settings = [*config.set, *arm.set, f"run.seed={seed}"]
             if before:
                 # As a TOML text: a folder called 1 would be read as a number.
-                settings.append(f"model.start={json_text(str(before.folder / arm.start), ensure_ascii=False)}")
+                settings.append(f"model.init_from={json_text(str(before.folder / arm.start), ensure_ascii=False)}")
             file, home = config.run_file(arm), out / arm.name / f"seed-{seed}"
             try:
                 resolved = dict(resolve(file, settings))
@@ -311,7 +311,7 @@ def plan(config: Ablation, out: Path, resolve: Resolve) -> list[AblationJob]:
                 raise FormatError(f"the arm {arm.name!r}: {error}") from error
             depends: dict[str, Any] = {"settings": resolved}
             if before:
-                resolved["model"] = {**resolved["model"], "start": f"{arm.after}/{arm.start}"}
+                resolved["model"] = {**resolved["model"], "init_from": f"{arm.after}/{arm.start}"}
                 depends["before"] = before.depends
             flags = [part for setting in settings for part in ("--set", setting)]
             command = ("train", str(resolved["kind"]), "--config", str(file), *flags, "--out", str(home / "train"))

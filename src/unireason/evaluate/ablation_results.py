@@ -37,7 +37,7 @@ def exposures(config: Ablation, jobs: Sequence[AblationJob]) -> dict[str, dict[s
         if job.what != "train" or job.seed != config.seeds[0]:
             continue
         settings: Mapping[str, Any] = job.depends["settings"]
-        each = int(settings["rollout"]["prompts"] if settings["kind"] == "grpo" else settings["samples"])
+        each = int(settings["rollout"]["prompts_per_step"] if settings["kind"] == "grpo" else settings["batch_size"])
         path = job.folder / "log.jsonl"
         logged: dict[int, int] = {}
         try:

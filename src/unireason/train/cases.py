@@ -147,7 +147,6 @@ def without_looks(sample: SampleRecord) -> SampleRecord:
 
 
 _COLUMNS = ("id", "kind", "frame", "item", "slice", "sha256")
-_TASKS = ("choice", "open", "umrg")
 _MEMORY_BYTES = 256 << 20
 
 
@@ -180,12 +179,6 @@ class Cases:
         self, settings: Data, rule: FrameRule, disk: DiskCache, *, stage: str = "", memory_bytes: int = _MEMORY_BYTES
     ) -> None:
         """Open all data sets; of one alone only the manifest is read, of several the splits of their patients too."""
-        unknown = [task for task in settings.tasks if task not in _TASKS]
-        if unknown or not settings.tasks:
-            raise FormatError(f"the tasks {', '.join(unknown) or 'are empty'}", f"some of {', '.join(_TASKS)}")
-        if not settings.folders or len(settings.roots) not in (0, len(settings.folders)):
-            came = f"{len(settings.folders)} folders and {len(settings.roots)} roots"
-            raise FormatError(came, "at least one folder, and a root for each or none")
         self.datasets = tuple(Dataset.open(Path(folder).expanduser()) for folder in settings.folders)
         self._shelves = [
             PictureShelf(dataset, _same(dataset, rule), Path(root).expanduser() if root else None)
@@ -265,7 +258,7 @@ class Cases:
     def _listed(self, number: int, split: str) -> Iterator[CaseSamples]:
         dataset = self.datasets[number]
         found = (s for s in dataset.samples(split) if _task(s) in self._settings.tasks and self._stage in ("", *s.stages))
-        samples = _by_case(found if self._settings.looks else map(without_looks, found))
+        samples = _by_case(found if self._settings.grounded else map(without_looks, found))
         seen: set[str] = set()
         for path in dataset.files("cases", split):
             for row in rows(path, "cases", _COLUMNS):

@@ -211,7 +211,7 @@ class Skips:
             raise UniReasonError(
                 f"unreadable cases: {len(self.seen)}; the last is {error.case}: {error.reason}",
                 f"at most {self.most}",
-                "mend the data set, or raise data.skip",
+                "mend the data set, or raise data.max_unreadable",
             )
 
     @contextmanager
@@ -235,13 +235,13 @@ class TrainContext:
         # The data, in the frame in which the checkpoint sees pictures, by the profile that will ask it.
         where, limit = settings.cache.folder, int(settings.cache.gigabytes * 1e9)
         disk = DiskCache(None if where == "off" else Path(where).expanduser() if where else out / "cache", limit)
-        frames = rule(str(files.locate(model.start)))
+        frames = rule(str(files.locate(model.init_from)))
         if model.profile:
             profile = load_profile(model.profile)
             frames = replace(frames, volume_shape=profile.volume_shape, image_size=profile.image_size)
         self.cases = Cases(settings.data, frames, disk, stage="grpo" if isinstance(settings, Grpo) else "sft")
         self.training = self.cases.cases(settings.data.split)
-        self.skips = Skips(int(settings.data.skip * len(self.training)), watch)
+        self.skips = Skips(int(settings.data.max_unreadable * len(self.training)), watch)
 
         # The checkpoint; with sharding in main memory, until it is spread.
         self.sharded = self.crew.shards(model, run)
@@ -250,16 +250,16 @@ class TrainContext:
         low = model.precision == "bf16"
         self.policy = Policy(self.checkpoint.network, autocast=low and not self.sharded)
         self.encoder = Encoder.of(self.checkpoint)
-        self.reference = self._frozen() if isinstance(settings, Grpo) and settings.policy.kl else None
+        self.reference = self._frozen() if isinstance(settings, Grpo) and settings.policy.beta else None
 
         # What learns: adapters, parts, or all. A tower that does not learn has its features kept.
-        network, lora, looking = self.checkpoint.network, model.lora, model.tower or model.projector
+        network, lora, looking = self.checkpoint.network, model.lora, model.train_vision or model.train_projector
         if lora.rank:
             adapters.attach(network, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets, seed=run.seed)
-        adapters.choose(network, tower=model.tower, projector=model.projector, language=model.language)
+        adapters.choose(network, tower=model.train_vision, projector=model.train_projector, language=model.train_llm)
         if looking:
             network.model.visual.float()  # steps are too small for bfloat16; half of a tower in it would not fit the other half
-        if model.checkpointing:
+        if model.gradient_checkpointing:
             recompute(network)
         self.features = (
             None if looking else Features(self.checkpoint, disk, memory_bytes=_FEATURE_MEMORY, precision=model.precision)
@@ -289,7 +289,7 @@ class TrainContext:
     def _frozen(self) -> Policy | None:
         """A copy of the start that never learns. Adapters need none, they are switched off, unless more than they learns."""
         model = self.settings.model
-        if model.lora.rank and not (model.tower or model.projector):
+        if model.lora.rank and not (model.train_vision or model.train_projector):
             return None
         network = copy.deepcopy(self.checkpoint.network).requires_grad_(False)
         if self.crew.device.type == "cuda":
@@ -387,10 +387,10 @@ class TrainContext:
             self.crew.add_gradients(self.trained.values())
         chosen = self.settings.optim
         rate = optim.lr_share(chosen, step, total)
-        norm = optim.advance(self.optimizers, rate=rate, clip=chosen.clip)
+        norm = optim.advance(self.optimizers, rate=rate, clip=chosen.max_grad_norm)
         if self.crew.device.type == "cpu":
             give_back()
-        return {"rate": rate * chosen.rate, "gradient": norm}
+        return {"lr": rate * chosen.lr, "grad_norm": norm}
 
     def export(self, name: str) -> Path:
         """Write a checkpoint folder that can be asked, adapters merged in, and with LoRA the adapters beside it."""
@@ -399,7 +399,7 @@ class TrainContext:
         if self.crew.main:
             save(target, self.checkpoint, state=state)
             if self.settings.model.lora.rank:
-                adapters.save_adapter(network, self.out / f"{name}-adapter", start=self.settings.model.start)
+                adapters.save_adapter(network, self.out / f"{name}-adapter", start=self.settings.model.init_from)
         self.crew.barrier()
         return target
 
@@ -417,16 +417,16 @@ def _load(settings: Sft | Grpo, crew: Crew, training: Sequence[CaseSamples], *, 
     # Frozen weights stay in bfloat16 on a GPU; sharded ones become float32 when each layer is spread.
     half = (model.lora.rank > 0 or sharded) and crew.device.type == "cuda"
     profile = load_profile(model.profile) if model.profile else None
-    made = load(model.start, device="cpu" if sharded else crew.device, dtype="bf16" if half else "fp32", profile=profile)
+    made = load(model.init_from, device="cpu" if sharded else crew.device, dtype="bf16" if half else "fp32", profile=profile)
     if model.grounding:
         made = replace(made, grounding=load_profile(model.grounding))
     if model.crops:
         made = replace(made, profile=replace(made.profile, crops=model.crops))
-    if model.phrases:
+    if model.extra_tokens:
         texts, names = [], set()
         for sample in (s for case in training for s in case.samples):
             texts += [sample.question.text, *sample.question.options, sample.response]
             names |= {*sample.question.options, *(p.label for p in sample.reasoning if not isinstance(p, str))}
-        frequent = vocabulary.frequent_phrases(texts, model.phrases, names=names)
+        frequent = vocabulary.frequent_phrases(texts, model.extra_tokens, names=names)
         vocabulary.extend(made.network, made.tokenizer, frequent, seed=settings.run.seed)
     return made

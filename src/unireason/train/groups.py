@@ -57,7 +57,7 @@ def rollout_values(groups: Sequence[RolloutGroup], crew: Crew) -> dict[str, floa
     """What is logged of the rollouts of a step, over all processes."""
     values: dict[str, list[float]] = {}
     for group in groups:
-        values.setdefault("zero_advantage", []).append(float(not any(group.advantage)))
+        values.setdefault("frac_reward_zero_std", []).append(float(not any(group.advantage)))
         for rolled, scores in zip(group.rolled, group.scores, strict=True):
             for name, value in _of(rolled, scores).items():
                 values.setdefault(name, []).append(value)
@@ -79,9 +79,9 @@ _LOGGED = (
     "crops_a_sample",
     "invalid_boxes",
     "box_area",
-    "overflow",
+    "clipped_ratio",
     "response_tokens",
-    "zero_advantage",
+    "frac_reward_zero_std",
 )
 
 
@@ -93,7 +93,7 @@ def _of(rolled: Rolled, scores: Scores) -> dict[str, float]:
         "crop_rate": float(found.looked),
         "crops_a_sample": float(found.crops),
         "invalid_boxes": float(found.invalid_boxes),
-        "overflow": float(found.truncated),
+        "clipped_ratio": float(found.truncated),
         "response_tokens": float(found.sampled_tokens),
     }
     if "answer" in parts:
@@ -130,17 +130,17 @@ def pack_groups(context: TrainContext, settings: Grpo, groups: Sequence[RolloutG
     """Packed sequences of a mini-batch, as many in every process. Groups that would not move the policy are left out."""
     by_case: dict[str, list[RolloutGroup]] = {}
     for group in groups:
-        if settings.policy.kl or any(group.advantage):
+        if settings.policy.beta or any(group.advantage):
             by_case.setdefault(group.rolled[0].asked.case.id, []).append(group)
     trees: list[tuple[PrefixTree, list[Member]]] = []
     for same in by_case.values():
         for together in [same] if _saves(context, same) else [[group] for group in same]:
             tree, members = _tree(context, settings, together)
             # More tokens than may go through the network at once become several trees, each with the prefix and some of the rows.
-            room = settings.run.tokens - len(tree.prefix.ids)
+            room = settings.run.max_tokens_per_microbatch - len(tree.prefix.ids)
             for part in bins([len(row.ids) for row in tree.rows], max(1, room)):
                 trees.append((PrefixTree(tree.prefix, tuple(tree.rows[i] for i in part)), [members[i] for i in part]))
-    rows = bins([tree.length for tree, _ in trees], settings.run.tokens)
+    rows = bins([tree.length for tree, _ in trees], settings.run.max_tokens_per_microbatch)
     rows += [[] for _ in range(int(context.crew.largest([len(rows)])[0]) - len(rows))]
     batches = []
     for row, packed in zip(rows, context.packs([[trees[i][0] for i in row] for row in rows]), strict=True):
@@ -153,7 +153,7 @@ def pack_groups(context: TrainContext, settings: Grpo, groups: Sequence[RolloutG
 
 def in_loss(settings: Grpo, rolled: Rolled) -> Sequence[bool]:
     """Which tokens of a response are in the loss: the sampled ones, or none of one that was cut off and is to be masked."""
-    masked = settings.policy.truncated == "mask" and rolled.session.finish in _CUT_OFF
+    masked = settings.policy.mask_truncated_completions and rolled.session.finish in _CUT_OFF
     return [False] * len(rolled.session.response) if masked else rolled.session.sampled
 
 

@@ -54,7 +54,7 @@ def train(settings: Grpo, out: Path, watch: TrainWatcher | None = None) -> Path:
     # Load: processes, data, checkpoint, what learns of it, the frozen reference, optimisers.
     context = TrainContext(settings, out, watch or TrainWatcher())
     plan = batch_plan(context, settings)
-    outliner = Outliner(context.cases, settings.outline) if settings.reward.mask else None
+    outliner = Outliner(context.cases, settings.mask_expert) if settings.reward.mask else None
     held_out = validation_units(context)
     total, every, traces = plan.steps, settings.run.eval_every, settings.traces_every
 
@@ -65,7 +65,7 @@ def train(settings: Grpo, out: Path, watch: TrainWatcher | None = None) -> Path:
             rolled = time.perf_counter()
             groups = score_groups(context, settings, groups, step, outliner)
             for group in groups:
-                group.advantage = advantages([group.rewards], settings.policy.scale).tolist()
+                group.advantage = advantages([group.rewards], settings.policy.scale_rewards).tolist()
             scored = time.perf_counter()
             if context.crew.main and traces and (step == 1 or step % traces == 0):
                 context.watch.traces(step, shown(groups[:_SHOWN]))
@@ -84,8 +84,10 @@ def train(settings: Grpo, out: Path, watch: TrainWatcher | None = None) -> Path:
 def batch_plan(context: TrainContext, settings: Grpo) -> BatchPlan:
     """The questions of every step; those on one case together, as far as their responses are generated together."""
     rollout = settings.rollout
-    together = max(1, rollout.rows // rollout.samples)
-    return BatchPlan(context.training, samples=rollout.prompts, together=together, images=settings.data.images, run=settings.run)
+    together = max(1, rollout.rollout_batch_size // rollout.num_generations)
+    return BatchPlan(
+        context.training, samples=rollout.prompts_per_step, together=together, images=settings.data.images, run=settings.run
+    )
 
 
 # --- Rollouts.
@@ -93,14 +95,14 @@ def batch_plan(context: TrainContext, settings: Grpo) -> BatchPlan:
 
 def sample_groups(context: TrainContext, settings: Grpo, units: Sequence[PackUnit], step: int) -> list[RolloutGroup]:
     """Responses to this process's questions of a step, one group a question. Every group knows its mini-batch."""
-    rollout, parts = settings.rollout, settings.policy.updates
+    rollout, parts = settings.rollout, settings.policy.num_minibatches
     first = accumulate((len(unit.samples) for unit in units), initial=0)
     own = context.crew.dealt(list(zip(first, units, strict=False)), parts=parts)
     placed = [pair for place, unit in own for pair in enumerate(context.questions(unit), place)]
     asked = [question for _, question in placed]
-    drawn = seeds(settings.run.seed, step, [name for unit in units for name in unit.samples], rollout.samples)
+    drawn = seeds(settings.run.seed, step, [name for unit in units for name in unit.samples], rollout.num_generations)
     sampling = Sampling(temperature=rollout.temperature, top_p=rollout.top_p)
-    with context.serving(rows=rollout.rows, max_new_tokens=rollout.max_new_tokens) as roller:
+    with context.serving(rows=rollout.rollout_batch_size, max_new_tokens=rollout.max_new_tokens) as roller:
         made = roller.roll(asked, sampling, [drawn[place] for place, _ in placed]) if asked else []
     return [RolloutGroup(responses, place % parts) for (place, _), responses in zip(placed, made, strict=True)]
 
@@ -132,7 +134,7 @@ def score_groups(
                 chosen.append((group, place))
                 regions.append(outcome.Elsewhere(rolled.session.frame, np.random.default_rng([rolled.seed, step])))
     # Every process takes part, even without a response: serving gathers sharded weights.
-    with context.serving(rows=settings.rollout.rows, max_new_tokens=settings.rollout.max_new_tokens) as roller:
+    with context.serving(rows=settings.rollout.rollout_batch_size, max_new_tokens=settings.rollout.max_new_tokens) as roller:
         others = roller.again([group.rolled[place] for group, place in chosen], regions) if chosen else []
     for (group, place), other, region in zip(chosen, others, regions, strict=True):
         second = score(other.trace, truth(other.asked.sample), weights)
@@ -149,7 +151,7 @@ def update(context: TrainContext, settings: Grpo, groups: Sequence[RolloutGroup]
     crew, policy = context.crew, settings.policy
     most = settings.rollout.max_new_tokens or context.checkpoint.profile.max_new_tokens
     head = log_prob_head(context, settings.rollout.temperature)
-    together = [[group for group in groups if group.part == part] for part in range(policy.updates)]
+    together = [[group for group in groups if group.part == part] for part in range(policy.num_minibatches)]
     # Groups that would not move the policy count too in what a mini-batch is divided by.
     counts = [torch.tensor([sum(in_loss(settings, r)) for g in part for r in g.rolled], dtype=torch.long) for part in together]
     denominators = crew.sums([loss_denominator(c, policy, most) for c in counts])
@@ -158,13 +160,13 @@ def update(context: TrainContext, settings: Grpo, groups: Sequence[RolloutGroup]
 
     with torch.no_grad():  # log-probabilities before the update, where it takes several steps, and those of the reference
         for batch in batches:
-            if policy.updates * policy.passes > 1:
+            if policy.num_minibatches * policy.num_iterations > 1:
                 batch.old_logp = context.measure(batch.packed, head)[:, 0]
-            if policy.kl:
+            if policy.beta:
                 batch.ref_logp = context.measure_reference(batch.packed, head)[:, 0]
 
     measured, loss, moved = LossMeasured(), 0.0, dict[str, float]()
-    for part, denominator in list(zip(parts, denominators, strict=True)) * policy.passes:
+    for part, denominator in list(zip(parts, denominators, strict=True)) * policy.num_iterations:
         if part and denominator:
             value, sums = backward(context, settings, part, denominator, head)
             loss, measured = loss + value, measured + sums

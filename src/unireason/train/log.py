@@ -22,6 +22,15 @@ from unireason.core.types import Scored
 LOG, BOARD = "log.jsonl", "tensorboard"
 RESERVED = ("stage", "step", "time", "not_finite")
 """Keys that the journal writes itself."""
+OLD_KEYS = {
+    "rate": "lr",
+    "gradient": "grad_norm",
+    "overflow": "clipped_ratio",
+    "zero_advantage": "frac_reward_zero_std",
+    "clipped_low": "clip_ratio_low",
+    "clipped_high": "clip_ratio_high",
+}
+"""What values were called before; for this release other readers of the file find them by both names."""
 
 
 class MetricsLog:
@@ -62,6 +71,7 @@ class MetricsLog:
         lost = [name for name, value in numbers.items() if not math.isfinite(value)]
         line = {"stage": stage, "step": step, "time": round(time.time(), 2)}
         line |= {name: None if name in lost else value for name, value in numbers.items()}
+        line |= {old: line[new] for old, new in OLD_KEYS.items() if new in line}
         line |= {"not_finite": lost} if lost else {}
         try:
             self._append(_text(line).encode())
@@ -164,7 +174,10 @@ def _line(text: bytes) -> dict[str, Any] | None:
         line = json.loads(text)
     except ValueError:
         return None
-    return line if isinstance(line, dict) and isinstance(line.get("step"), int) and "stage" in line else None
+    if not isinstance(line, dict) or not isinstance(line.get("step"), int) or "stage" not in line:
+        return None
+    named: dict[str, Any] = {OLD_KEYS.get(str(name), str(name)): value for name, value in line.items()}
+    return named
 
 
 def _text(line: Mapping[str, Any]) -> str:

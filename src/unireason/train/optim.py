@@ -18,21 +18,21 @@ def make_optimizers(parameters: Mapping[str, nn.Parameter], optim: Optim) -> lis
 
     Source: AdamW, arXiv 1711.05101; Muon, arXiv 2502.16982.
     """
-    matrices = {n for n, p in parameters.items() if optim.matrices == "muon" and p.ndim == 2 and ".layers." in n}
+    matrices = {n for n, p in parameters.items() if optim.optimizer == "muon" and p.ndim == 2 and ".layers." in n}
     others = [p for n, p in parameters.items() if n not in matrices]
     made: list[torch.optim.Optimizer] = []
     if matrices:
         made.append(
             torch.optim.Muon(
                 [p for n, p in parameters.items() if n in matrices],
-                lr=2 * optim.rate,
-                weight_decay=optim.decay,
+                lr=2 * optim.lr,
+                weight_decay=optim.weight_decay,
                 momentum=0.95,
                 adjust_lr_fn="match_rms_adamw",
             )
         )
     if others:
-        made.append(torch.optim.AdamW(others, lr=optim.rate, betas=optim.betas, weight_decay=optim.decay))
+        made.append(torch.optim.AdamW(others, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay))
     for group in (g for o in made for g in o.param_groups):
         group["peak"] = group["lr"]
     return made
@@ -46,7 +46,7 @@ def lr_share(optim: Optim, step: int, total: int) -> float:
     if optim.schedule == "constant":
         return 1.0
     done = (step - warm) / max(1, total - warm)
-    return optim.floor + (1 - optim.floor) * 0.5 * (1 + math.cos(math.pi * done))
+    return optim.min_lr_ratio + (1 - optim.min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def advance(optimizers: Sequence[torch.optim.Optimizer], *, rate: float, clip: float) -> float:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import platform
+import shlex
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,18 +17,18 @@ from types import TracebackType
 from typing import Any
 
 from unireason import __version__
+from unireason.core.config import renamed, resolved, to_toml
 from unireason.core.errors import FormatError, Interrupted, Stop, UniReasonError, postponed
 from unireason.core.store import json_text, lock_folder, write_bytes
 
 from . import run_state
-from .config_file import resolved
 from .context import TrainContext
 from .log import MetricsLog
 from .optim import lr_share
 
 STOPPING = "the run ends behind this step and saves it; a second Ctrl-C ends it at once and loses the step"
 """What a person is told who asks a run to end."""
-RUN, BEST, STATES = "run.json", "best.json", "state"
+RUN, CONFIG, BEST, STATES = "run.json", "config.toml", "best.json", "state"
 _FREE = (
     ("cache",),
     ("traces_every",),
@@ -72,6 +73,7 @@ class RunFolder:
         context.crew.barrier()
         if path.exists():
             noted = _read(path)
+            noted["settings"] = renamed(type(context.settings), noted.get("settings", {}), told=False)
             changed = ", ".join(_changed(_bound(noted), _bound(table)))
             if changed:
                 raise FormatError(
@@ -80,6 +82,8 @@ class RunFolder:
             summed = str(noted.get("sha256"))  # whatever an earlier version put into it
         elif context.crew.main:
             write_bytes(path, (json_text({**table, "sha256": summed}, indent=2, sort_keys=True) + "\n").encode())
+            again = shlex.join(["unireason", "train", self._stage, "--config", str(context.out / CONFIG), "--out"])
+            write_bytes(context.out / CONFIG, f"# The same run again: {again} FOLDER\n{to_toml(context.settings)}".encode())
         context.crew.barrier()
         return summed
 
@@ -99,7 +103,7 @@ class RunFolder:
         before = progress.counters.get("total", total)
         if step < total and before != total:
             moments = ((step, before), (step + 1, before), (step + 1, total))
-            rates = [optim.rate * lr_share(optim, min(n, of), of) for n, of in moments]
+            rates = [optim.lr * lr_share(optim, min(n, of), of) for n, of in moments]
             if not math.isclose(rates[1], rates[2]):
                 remarks.append(
                     f"the learning rate jumps from {rates[0]:.3g} at step {step} to {rates[2]:.3g} at step {step + 1}, for its schedule "

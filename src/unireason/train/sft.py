@@ -49,7 +49,11 @@ def train(settings: Sft, out: Path, watch: TrainWatcher | None = None) -> Path:
     # Load: processes, data, checkpoint, what learns of it, optimisers.
     context = TrainContext(settings, out, watch or TrainWatcher())
     plan = BatchPlan(
-        context.training, samples=settings.samples, together=settings.together, images=settings.data.images, run=settings.run
+        context.training,
+        samples=settings.batch_size,
+        together=settings.max_questions_per_case,
+        images=settings.data.images,
+        run=settings.run,
     )
     held_out = validation_units(context)
     head = loss_head(context, settings.sigma)
@@ -77,7 +81,7 @@ def train_step(context: TrainContext, units: Sequence[PackUnit], head: Head, ste
     packs, samples = share(context, units)
     [labels] = crew.sums([float(sum(len(p.targets) for p in packs))])
     ready = time.perf_counter()
-    if not labels:  # none of its cases could be read, which ``data.skip`` bounds
+    if not labels:  # none of its cases could be read, which ``data.max_unreadable`` bounds
         if not any(context.pictures(case)[0] for case in context.training):
             raise UniReasonError(
                 f"no sample of step {step} could be read, and none of any other", "readable cases", "mend the data set"
@@ -116,7 +120,7 @@ def share(context: TrainContext, units: Sequence[PackUnit]) -> tuple[list[Pack],
     else:  # all lay out the whole step, and each reads its own pictures alone
         trees = {}
         lengths = [unit_length(context.encoder, *context.cases.asked(unit)) for unit in units]
-    rows = crew.mine(bins(lengths, context.settings.run.tokens, crew.world))
+    rows = crew.mine(bins(lengths, context.settings.run.max_tokens_per_microbatch, crew.world))
     own = [[t for i in row for t in trees.get(i) or context.trees(units[i])] for row in rows]
     return context.packs(own), float(sum(len(t.rows) for row in own for t in row))
 

@@ -44,7 +44,7 @@ name = "plain"
 [[arms]]
 name = "better"
 title = "A | better one"
-set = ["samples=4", "optim.rate=2e-5"]
+set = ["batch_size=4", "optim.lr=2e-5"]
 arguments = ["--vote", "3"]
 [[claims]]
 text = "Better is better."
@@ -56,8 +56,8 @@ text = "Then GRPO helps"
 better = "last"
 than = "plain"
 """
-SFT = 'kind = "sft"\nsamples = 8\n[model]\nstart = "phantom"\n[data]\nfolders = ["made"]\n[run]\nsteps = 5\n'
-GRPO = 'kind = "grpo"\n[model]\nstart = "phantom"\n[data]\nfolders = ["made"]\n[rollout]\nprompts = 2\n[run]\nsteps = 3\n'
+SFT = 'kind = "sft"\nbatch_size = 8\n[model]\ninit_from = "phantom"\n[data]\nfolders = ["made"]\n[run]\nsteps = 5\n'
+GRPO = 'kind = "grpo"\n[model]\ninit_from = "phantom"\n[data]\nfolders = ["made"]\n[rollout]\nprompts_per_step = 2\n[run]\nsteps = 3\n'
 
 
 def write_config(folder, text=CONFIG):

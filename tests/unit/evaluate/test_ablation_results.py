@@ -11,12 +11,12 @@ from test_ablation_plan import planned
 
 from unireason.cli import build_parser, main
 from unireason.cli.compare import AblationTerminal
+from unireason.core.config import read_table
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.evaluate import ablation_results
 from unireason.evaluate.ablation import parse
 from unireason.evaluate.ablation_results import summary, verdict
 from unireason.metrics.statistics import crossed_difference, crossed_mean
-from unireason.train.config_file import read_table
 
 PATIENTS = ["p0", "p0", "p1", "p1", "p2", "p2"]
 

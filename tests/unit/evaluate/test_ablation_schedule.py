@@ -138,7 +138,7 @@ def test_jobs_beside_a_failure_are_waited_for(tmp_path, told):
 @pytest.mark.parametrize(
     ("old", "new", "arm", "what"),
     [
-        ("samples=4", "samples=6", "better", "samples"),
+        ("batch_size=4", "batch_size=6", "better", "batch_size"),
         ("questions = 6", "questions = 7", "plain", "evaluate.questions"),
         ("questions = 500 }", "questions = 500, frame = 'x' }", "plain", "evaluate.options"),
         ('"--vote", "3"', '"--vote", "5"', "better", "evaluate.arguments"),
@@ -158,11 +158,11 @@ def test_a_setting_of_a_later_version_is_no_change(tmp_path, told):
     carry_out(jobs, tmp_path / "o")
     for note in (tmp_path / "o").rglob("train.done.json"):
         known = json.loads(note.read_text())
-        del known["depends"]["settings"]["optim"]["clip"]
+        del known["depends"]["settings"]["optim"]["max_grad_norm"]
         note.write_text(json.dumps(known))
     assert carry_out(jobs, tmp_path / "o").begun_ == []
-    changed = planned(tmp_path, CONFIG.replace("samples=4", "samples=6"), out=tmp_path / "o")
-    with pytest.raises(FormatError, match="samples"):
+    changed = planned(tmp_path, CONFIG.replace("batch_size=4", "batch_size=6"), out=tmp_path / "o")
+    with pytest.raises(FormatError, match="batch_size"):
         carry_out(changed, tmp_path / "o")
 
 
@@ -170,8 +170,8 @@ def test_an_evaluation_belongs_to_its_training(tmp_path, told):
     carry_out(planned(tmp_path, out=tmp_path / "o"), tmp_path / "o")
     for note in (tmp_path / "o").rglob("train.done.json"):
         note.unlink()
-    changed = planned(tmp_path, CONFIG.replace("samples=4", "samples=6"), out=tmp_path / "o")
-    with pytest.raises(FormatError, match=r"arm 'better' was begun with another train\.settings\.samples"):
+    changed = planned(tmp_path, CONFIG.replace("batch_size=4", "batch_size=6"), out=tmp_path / "o")
+    with pytest.raises(FormatError, match=r"arm 'better' was begun with another train\.settings\.batch_size"):
         carry_out(changed, tmp_path / "o")
 
 

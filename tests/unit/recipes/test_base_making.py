@@ -10,7 +10,7 @@ from recipes.phantom.network import NetworkShape
 from recipes.phantom.recipe import Base
 from unireason.core.errors import FormatError
 from unireason.train import log
-from unireason.train.config_file import read
+from unireason.train.config import read
 from unireason.train.log import TrainWatcher
 
 ROOT = Path(__file__).parents[3]

@@ -74,9 +74,9 @@ def test_the_reward_of_a_few_questions_gets_near_one(warm, quiz, tmp_path):
     settings = training.grpo(
         warm,
         quiz,
-        optim={"rate": 7e-4},
-        policy={"kl": 0.0},
-        rollout={"prompts": 4, "samples": 8, "max_new_tokens": 40},
+        optim={"lr": 7e-4},
+        policy={"beta": 0.0},
+        rollout={"prompts_per_step": 4, "num_generations": 8, "max_new_tokens": 40},
         run={"steps": 12, "save_every": 100, "eval_every": 6, "eval_samples": 4},
         traces_every=6,
     )
@@ -88,8 +88,16 @@ def test_the_reward_of_a_few_questions_gets_near_one(warm, quiz, tmp_path):
     assert sum(rewards[-3:]) / 3 > 0.9
     assert min(line["crop_rate"] for line in lines) > 0.8
     assert all(line["responses"] == 32 and line["padding"] < 0.1 and line["sampler_gap"] < 0.01 for line in lines)
-    logged = {"accuracy_2d", "accuracy_3d", "crops_a_sample", "invalid_boxes", "box_area", "overflow", "zero_advantage"}
-    logged |= {"reward_answer", "reward_format", "response_tokens", "entropy", "kl", "clipped_low", "ratio_max"}
+    logged = {
+        "accuracy_2d",
+        "accuracy_3d",
+        "crops_a_sample",
+        "invalid_boxes",
+        "box_area",
+        "clipped_ratio",
+        "frac_reward_zero_std",
+    }
+    logged |= {"reward_answer", "reward_format", "response_tokens", "entropy", "kl", "clip_ratio_low", "ratio_max"}
     assert logged <= lines[0].keys()
     assert [line["step"] for line in lines if "eval_reward" in line] == [6, 12]
     assert {"eval_accuracy", "eval_crop_rate", "eval_box_iou"} <= lines[-1].keys()
@@ -106,11 +114,14 @@ def test_the_reward_of_a_few_questions_gets_near_one(warm, quiz, tmp_path):
 @pytest.mark.parametrize(
     "tables",
     [
-        {"policy": {"kl": 0.05}},
-        {"model": {"lora": LORA}, "policy": {"kl": 0.05}},
-        {"model": {"tower": True, "projector": True, "checkpointing": True}, "policy": {"kl": 0.0, "scale": "none"}},
-        {"policy": {"average": "response", "passes": 2, "updates": 1}},
-        {"policy": {"average": "constant"}, "data": {"tasks": ("umrg", "choice")}, "run": {"eval_samples": 0}},
+        {"policy": {"beta": 0.05}},
+        {"model": {"lora": LORA}, "policy": {"beta": 0.05}},
+        {
+            "model": {"train_vision": True, "train_projector": True, "gradient_checkpointing": True},
+            "policy": {"beta": 0.0, "scale_rewards": "none"},
+        },
+        {"policy": {"loss_type": "grpo", "num_iterations": 2, "num_minibatches": 1}},
+        {"policy": {"loss_type": "dr_grpo"}, "data": {"tasks": ("umrg", "choice")}, "run": {"eval_samples": 0}},
         {"model": {"precision": "bf16"}},
     ],
 )
@@ -127,7 +138,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(warm, phantoms, tmp_path, tab
     before, after = load_file(warm / "model.safetensors"), load_file(tmp_path / "whole" / "checkpoint" / "model.safetensors")
     learned = {name for name in before if not torch.equal(before[name], after[name])}
     model = settings.model
-    assert any(name.startswith("visual.") for name in learned) == model.tower
+    assert any(name.startswith("visual.") for name in learned) == model.train_vision
     assert (tmp_path / "whole" / "checkpoint-adapter").is_dir() == bool(model.lora.rank)
     if model.lora.rank:
         assert {name.split(".")[-2] for name in learned} <= set(LORA.targets)
@@ -136,8 +147,8 @@ def test_a_stopped_run_goes_on_to_the_same_weights(warm, phantoms, tmp_path, tab
 def test_changed_settings_are_named(warm, quiz, tmp_path):
     settings = training.grpo(warm, quiz, run=STEP)
     train(settings, tmp_path)
-    with pytest.raises(FormatError, match=r"other settings \(policy\.kl\)"):
-        train(training.changed(settings, {"policy": {"kl": 0.02}}), tmp_path)
+    with pytest.raises(FormatError, match=r"other settings \(policy\.beta\)"):
+        train(training.changed(settings, {"policy": {"beta": 0.02}}), tmp_path)
     train(training.changed(settings, {"run": {"save_every": 7}, "traces_every": 3}), tmp_path)
 
 
@@ -153,9 +164,9 @@ def test_another_wording_of_implicit_questions_is_another_run(warm, phantoms, tm
 
 def test_log_probabilities_of_the_sampler_are_those_of_the_update(warm, quiz, tmp_path):
     """Every sampled token, by one plain forward pass of the library for each response, and the loss from them by hand."""
-    policy = {"kl": 0.0, "updates": 1}
+    policy = {"beta": 0.0, "num_minibatches": 1}
     settings = training.grpo(
-        warm, quiz, model={"tower": True}, run=STEP, policy=policy, rollout={"prompts": 4, "max_new_tokens": 40}
+        warm, quiz, model={"train_vision": True}, run=STEP, policy=policy, rollout={"prompts_per_step": 4, "max_new_tokens": 40}
     )
     run = GrpoPhases(settings, tmp_path)
     groups, checkpoint = rolled(run), run.context.checkpoint
@@ -188,19 +199,19 @@ def test_log_probabilities_of_the_sampler_are_those_of_the_update(warm, quiz, tm
 
 
 def test_groups_without_advantage_do_not_move_the_policy(warm, quiz, tmp_path):
-    run = GrpoPhases(training.grpo(warm, quiz, run=STEP, policy={"kl": 0.0}, optim={"decay": 0.1}), tmp_path)
+    run = GrpoPhases(training.grpo(warm, quiz, run=STEP, policy={"beta": 0.0}, optim={"weight_decay": 0.1}), tmp_path)
     groups = rolled(run)
     for group in groups:
         group.advantage = [0.0] * 4
     before = present(run)
     told = run.update(groups)
     assert (told["loss"], told["tokens"], told["padding"]) == (0.0, 0.0, 0.0)
-    assert "gradient" not in told
+    assert "grad_norm" not in told
     assert not moved(run, before)
 
 
 def test_with_a_divergence_idle_groups_still_count(warm, quiz, tmp_path):
-    run = GrpoPhases(training.grpo(warm, quiz, run=STEP, policy={"kl": 0.5, "updates": 1}), tmp_path)
+    run = GrpoPhases(training.grpo(warm, quiz, run=STEP, policy={"beta": 0.5, "num_minibatches": 1}), tmp_path)
     assert run.context.reference is not None
     groups = rolled(run)
     for group in groups:
@@ -221,7 +232,7 @@ def test_with_a_divergence_idle_groups_still_count(warm, quiz, tmp_path):
 def test_the_reference_is_the_start(warm, quiz, tmp_path, lora):
     """Whatever the policy learns: log-probabilities of the reference stay what they were; without divergence there is none."""
     model = {"lora": LORA} if lora else {}
-    settings = training.grpo(warm, quiz, model=model, run=STEP, policy={"kl": 0.1}, optim={"rate": 1e-2})
+    settings = training.grpo(warm, quiz, model=model, run=STEP, policy={"beta": 0.1}, optim={"lr": 1e-2})
     run = GrpoPhases(settings, tmp_path / "with")
     assert (run.context.reference is None) == lora
     groups = rolled(run)
@@ -238,17 +249,17 @@ def test_the_reference_is_the_start(warm, quiz, tmp_path, lora):
             after, same = (m(batch.packed, run.head)[:, 0] for m in measure)
     assert (after - policy).abs().max() > 1e-3
     assert torch.equal(same, reference)
-    without = GrpoPhases(replace(settings, policy=replace(settings.policy, kl=0.0)), tmp_path / "without")
+    without = GrpoPhases(replace(settings, policy=replace(settings.policy, beta=0.0)), tmp_path / "without")
     assert without.context.reference is None
     assert all(b.ref_logp is None for b in without.batches(groups))
 
 
 def test_responses_that_were_cut_off_can_be_left_out(warm, quiz, tmp_path):
-    rollout = {"prompts": 4, "samples": 8, "max_new_tokens": 27}
-    settings = training.grpo(warm, quiz, run=STEP, policy={"kl": 0.0, "updates": 1}, rollout=rollout)
+    rollout = {"prompts_per_step": 4, "num_generations": 8, "max_new_tokens": 27}
+    settings = training.grpo(warm, quiz, run=STEP, policy={"beta": 0.0, "num_minibatches": 1}, rollout=rollout)
     run = GrpoPhases(settings, tmp_path / "score")
     masking = copy(run)
-    masking.settings = training.changed(settings, {"policy": {"truncated": "mask"}})
+    masking.settings = training.changed(settings, {"policy": {"mask_truncated_completions": True}})
     groups = rolled(run)
     for group in groups:
         group.advantage = [1.0, -1.0] * 4
@@ -265,7 +276,7 @@ def test_responses_that_were_cut_off_can_be_left_out(warm, quiz, tmp_path):
 
 
 def test_nothing_is_learned_when_all_responses_are_cut_off_and_left_out(warm, quiz, tmp_path):
-    settings = training.grpo(warm, quiz, run=STEP, policy={"truncated": "mask"}, rollout={"max_new_tokens": 3})
+    settings = training.grpo(warm, quiz, run=STEP, policy={"mask_truncated_completions": True}, rollout={"max_new_tokens": 3})
     run = GrpoPhases(settings, tmp_path)
     groups, before = rolled(run), present(run)
     for group in groups:
@@ -278,7 +289,10 @@ def test_nothing_is_learned_when_all_responses_are_cut_off_and_left_out(warm, qu
 def test_the_evidence_term_raises_right_answers_that_fail_elsewhere(warm, quiz, tmp_path, monkeypatch):
     weights = {"evidence": 0.5}
     run = GrpoPhases(
-        training.grpo(warm, quiz, run=STEP, reward=weights, rollout={"prompts": 4, "samples": 8, "max_new_tokens": 40}), tmp_path
+        training.grpo(
+            warm, quiz, run=STEP, reward=weights, rollout={"prompts_per_step": 4, "num_generations": 8, "max_new_tokens": 40}
+        ),
+        tmp_path,
     )
     groups = run.rollouts()
     plain = [[score(r.trace, truth(r.asked.sample)).reward for r in g.rolled] for g in groups]
@@ -335,7 +349,7 @@ def test_the_mask_of_a_frozen_expert_is_a_reward(warm, phantoms, tmp_path, monke
     expert = Filler()
     monkeypatch.setattr(catalogue, "make_expert", lambda name, *, weights: {("filler", "w"): expert}[name, weights])
     outline = {"expert": "filler", "weights": "w"}
-    settings = training.grpo(warm, phantoms, run=STEP, reward={"mask": 1.0}, outline=outline, data={"tasks": ("umrg",)})
+    settings = training.grpo(warm, phantoms, run=STEP, reward={"mask": 1.0}, mask_expert=outline, data={"tasks": ("umrg",)})
     run = GrpoPhases(settings, tmp_path)
     [group, other] = run.rollouts()
     sample, loaded = group.rolled[0].asked.sample, run.context.cases.loaded(group.rolled[0].asked.case)
@@ -362,7 +376,8 @@ def test_the_mask_of_a_frozen_expert_is_a_reward(warm, phantoms, tmp_path, monke
 def test_mini_batches_do_not_depend_on_the_number_of_processes(warm, quiz, tmp_path, monkeypatch):
     """Two processes together ask the questions of one, and put each into the same mini-batch."""
     run = GrpoPhases(
-        training.grpo(warm, quiz, run=STEP, rollout={"prompts": 4, "max_new_tokens": 4}, policy={"updates": 2}), tmp_path
+        training.grpo(warm, quiz, run=STEP, rollout={"prompts_per_step": 4, "max_new_tokens": 4}, policy={"num_minibatches": 2}),
+        tmp_path,
     )
     found = {}
     for world in (1, 2, 3):
@@ -387,7 +402,7 @@ def test_an_unreadable_case_is_left_out_and_counted(warm, quiz, tmp_path, monkey
 
     monkeypatch.setattr(Cases, "_read", torn)
     told = Told()
-    settings = training.grpo(warm, quiz, data={"skip": 0.9}, run=STEP, rollout={"prompts": 4})
+    settings = training.grpo(warm, quiz, data={"max_unreadable": 0.9}, run=STEP, rollout={"prompts_per_step": 4})
     train(settings, tmp_path, told)
     lost = sum(s.case == names[0] for s in quiz.samples("train"))
     assert told.skips == [names[0]]
@@ -396,7 +411,7 @@ def test_an_unreadable_case_is_left_out_and_counted(warm, quiz, tmp_path, monkey
 
 def test_no_group_of_a_step_repeats_another(warm, quiz, tmp_path):
     """A step that holds every question twice; two processes draw what one draws."""
-    settings = training.grpo(warm, quiz, run=STEP, rollout={"prompts": 8, "samples": 2, "max_new_tokens": 4})
+    settings = training.grpo(warm, quiz, run=STEP, rollout={"prompts_per_step": 8, "num_generations": 2, "max_new_tokens": 4})
     run = GrpoPhases(settings, tmp_path)
     found = {}
     for world in (1, 2):
@@ -422,15 +437,15 @@ def test_seeds_of_a_step():
     "fault", [FormatError("the file is torn", "a whole one"), OSError("input/output"), EOFError("cut short")]
 )
 def test_a_mask_that_cannot_be_read_is_left_out_and_counted(warm, phantoms, tmp_path, monkeypatch, fault):
-    """Pictures of all cases can be read; ``data.skip`` allows for what cannot."""
+    """Pictures of all cases can be read; ``data.max_unreadable`` allows for what cannot."""
     monkeypatch.setattr(catalogue, "make_expert", lambda name, *, weights: Filler())
     settings = training.grpo(
         warm,
         phantoms,
         run=STEP,
         reward={"mask": 1.0},
-        rollout={"prompts": 4},
-        data={"tasks": ("umrg",), "skip": 0.9},
+        rollout={"prompts_per_step": 4},
+        data={"tasks": ("umrg",), "max_unreadable": 0.9},
     )
     names = {g.rolled[0].asked.case.id for g in GrpoPhases(settings, tmp_path / "all").rollouts(1)}
     lost, load = min(names), PictureShelf.loaded
@@ -447,8 +462,8 @@ def test_a_mask_that_cannot_be_read_is_left_out_and_counted(warm, phantoms, tmp_
     assert told.skips == [lost]
     assert line["skipped"] == 1
     assert 0 < line["responses"] < 16
-    with pytest.raises(UniReasonError, match=r"unreadable cases: 1.*data\.skip"):
-        train(training.changed(settings, {"data": {"skip": 0.0}}), tmp_path / "strict")
+    with pytest.raises(UniReasonError, match=r"unreadable cases: 1.*data\.max_unreadable"):
+        train(training.changed(settings, {"data": {"max_unreadable": 0.0}}), tmp_path / "strict")
 
 
 def test_a_mask_that_lost_what_is_asked_about_is_no_truth(warm, phantoms, tmp_path, monkeypatch):
@@ -461,7 +476,7 @@ def test_a_mask_that_lost_what_is_asked_about_is_no_truth(warm, phantoms, tmp_pa
 
     monkeypatch.setattr(PictureShelf, "loaded", emptied)
     told = Told()
-    settings = training.grpo(warm, phantoms, run=STEP, reward={"mask": 0.5}, data={"tasks": ("umrg",), "skip": 1.0})
+    settings = training.grpo(warm, phantoms, run=STEP, reward={"mask": 0.5}, data={"tasks": ("umrg",), "max_unreadable": 1.0})
     train(settings, tmp_path, told)
     assert told.skips
     assert [line["responses"] for line in log_of(tmp_path)] == [0]

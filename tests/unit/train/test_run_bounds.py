@@ -17,7 +17,6 @@ from unireason.rewards.compose import Weights, score
 from unireason.train import context as learners
 from unireason.train import sft
 from unireason.train.cases import Cases
-from unireason.train.config import check
 from unireason.train.context import TrainContext
 from unireason.train.grpo import backward, train
 from unireason.train.log import TrainWatcher
@@ -37,7 +36,7 @@ def torn(monkeypatch) -> None:
 
 def test_a_step_of_policy_optimisation_without_a_readable_case_is_a_counted_skip(warm, quiz, tmp_path, monkeypatch):
     torn(monkeypatch)
-    train(training.grpo(warm, quiz, data={"skip": 1.0}, run=STEP), tmp_path)
+    train(training.grpo(warm, quiz, data={"max_unreadable": 1.0}, run=STEP), tmp_path)
     [line] = log_of(tmp_path)
     assert line["responses"] == 0
     assert line["skipped"] > 0
@@ -46,7 +45,7 @@ def test_a_step_of_policy_optimisation_without_a_readable_case_is_a_counted_skip
 
 
 def test_responses_that_do_not_fit_go_in_several_trees_and_change_nothing(warm, quiz, tmp_path):
-    settings = training.grpo(warm, quiz, run=STEP, policy={"kl": 0.0, "updates": 1}, rollout={"samples": 6})
+    settings = training.grpo(warm, quiz, run=STEP, policy={"beta": 0.0, "num_minibatches": 1}, rollout={"num_generations": 6})
     run = GrpoPhases(settings, tmp_path)
     groups = run.rollouts()
     run.score(groups)
@@ -54,7 +53,7 @@ def test_responses_that_do_not_fit_go_in_several_trees_and_change_nothing(warm, 
         group.advantage = [1.0, -1.0, 0.5] * 2
     longest = max(len(g.rolled[0].session.prompt) + 2 * len(r.session.response) for g in groups for r in g.rolled)
     tight = copy(run)
-    tight.settings = training.changed(settings, {"run": {"tokens": longest}})
+    tight.settings = training.changed(settings, {"run": {"max_tokens_per_microbatch": longest}})
     found = []
     with run.context.training_mode():
         for phases in (run, tight):
@@ -81,7 +80,7 @@ def test_caches_of_prompts_do_not_outlive_their_rollouts(warm, quiz, tmp_path, m
         return generate(self, requests, *args, **kwargs)
 
     monkeypatch.setattr(LocalEngine, "generate", noted)
-    run = GrpoPhases(training.grpo(warm, quiz, run=STEP, rollout={"prompts": 4}), tmp_path)
+    run = GrpoPhases(training.grpo(warm, quiz, run=STEP, rollout={"prompts_per_step": 4}), tmp_path)
     groups = run.rollouts()
     assert len({id(case) for case in cases}) > 1
     assert all(case.prefix is None and case.features is None for case in cases)
@@ -90,8 +89,8 @@ def test_caches_of_prompts_do_not_outlive_their_rollouts(warm, quiz, tmp_path, m
 
 
 def test_the_reference_beside_adapters_and_a_learning_projector_is_the_start(warm, quiz, tmp_path):
-    model = {"lora": LORA, "projector": True}
-    settings = training.grpo(warm, quiz, model=model, run=STEP, policy={"kl": 0.1}, optim={"rate": 1e-2})
+    model = {"lora": LORA, "train_projector": True}
+    settings = training.grpo(warm, quiz, model=model, run=STEP, policy={"beta": 0.1}, optim={"lr": 1e-2})
     run = GrpoPhases(settings, tmp_path)
     groups = run.rollouts()
     run.score(groups)
@@ -111,7 +110,7 @@ def test_the_reference_beside_adapters_and_a_learning_projector_is_the_start(war
 
 def test_what_learns_beside_adapters_over_half_weights_is_in_full_precision(warm, quiz, tmp_path, monkeypatch):
     monkeypatch.setattr(learners, "load", lambda *args, **how: checkpoint.load(*args, **{**how, "dtype": "bf16"}))
-    model = {"lora": LORA, "projector": True, "precision": "bf16"}
+    model = {"lora": LORA, "train_projector": True, "precision": "bf16"}
     settings = training.sft(warm, quiz, model=model, run={"steps": 1, "eval_samples": 2})
     context = TrainContext(settings, tmp_path / "looked at", TrainWatcher())
     assert {p.dtype for p in context.trained.values()} == {torch.float32}
@@ -136,7 +135,7 @@ def test_dropout_follows_from_seed_and_step_and_spares_examinations(warm, quiz, 
         assert sft.evaluate(*how) == sft.evaluate(*how)
         assert context.policy.training
     with pytest.raises(FormatError, match=r"model\.lora\.dropout"):
-        check(training.grpo(warm, quiz, model={"lora": DROPPING}))
+        training.grpo(warm, quiz, model={"lora": DROPPING})
 
 
 def test_a_question_answered_without_looking_is_not_examined_for_looks(warm, quiz, tmp_path, monkeypatch):
