@@ -18,6 +18,7 @@ from unireason.core.config import to_toml
 from unireason.engine import reasoner
 from unireason.train import grpo, sft
 from unireason.train.config import Grpo, Sft, read
+from unireason.train.log import TrainWatcher
 
 TWO = ["--nproc_per_node", "2", "--master_addr", "127.0.0.1"]
 DRIVER = (
@@ -61,9 +62,19 @@ def job(runs: Path, name: str, out: str, *overrides: str) -> list[str]:
     return ["train", kind, "--config", str(runs / f"{name}.toml"), "--out", str(runs / out), "--quiet", *given]
 
 
-def go_on_alone(runs: Path, name: str, out: str, *overrides: str) -> None:
-    kind, trainer = (Grpo, grpo) if name.startswith("grpo") else (Sft, sft)
-    trainer.train(read(runs / f"{name}.toml", kind, overrides), runs / out)
+class Resumed(TrainWatcher):
+    """Remembers with what remark a run went on."""
+
+    remark = ""
+
+    def resumed(self, stage: str, step: int, total: int, remark: str) -> None:
+        self.remark = remark
+
+
+def go_on_alone(runs: Path, name: str, out: str, *overrides: str) -> str:
+    kind, trainer, told = *((Grpo, grpo) if name.startswith("grpo") else (Sft, sft)), Resumed()
+    trainer.train(read(runs / f"{name}.toml", kind, overrides), runs / out, told)
+    return told.remark
 
 
 def launched(*words: str) -> None:
@@ -135,7 +146,7 @@ def test_every_kind_of_run_takes_the_same_steps(runs):
     for name, out in (("sft", "sft-to-two"), ("grpo", "grpo-to-two")):
         assert_same_curve(runs, name, out, begun=1)
     for name, out in (("sft", "sft-to-one"), ("grpo", "grpo-to-one")):
-        go_on_alone(runs, name, out)
+        assert "of 2 processes and 1" in go_on_alone(runs, name, out)
         assert_same_curve(runs, name, out, ended=1)
     assert (runs / "lora-2" / "checkpoint-adapter" / "adapter_model.safetensors").is_file()
     files = sorted(p.name for p in (runs / "fsdp" / "state" / "step-0000004").glob("*.safetensors"))

@@ -57,7 +57,8 @@ class Command:
             "--out",
             str(self.out),
         ]
-        self._environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
+        path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
 
     def kill(self, moment: Callable[[Path], bool]) -> None:
         """Start it, and end it without warning at a moment."""

@@ -177,7 +177,7 @@ def _assembled(folder: Path, world: int, parameters: Parameters, optimizers: Opt
 
     mine: dict[str, tuple[int, int]] = {}  # first and last row of what this process wants
     for key, shape in shapes.items():
-        parameter = parameters.get(_name(key))
+        parameter = parameters.get(key.split(".", 1 if key.startswith("parameter.") else 3)[-1])
         if parameter is not None:
             rows = _rows(parameter) if shape == parameter.shape else None
             mine[key] = rows or (0, shape[0] if shape else 1)
@@ -198,11 +198,6 @@ def _assembled(folder: Path, world: int, parameters: Parameters, optimizers: Opt
     if wrong:
         raise _other_weights(folder, wrong)
     return tensors, told
-
-
-def _name(key: str) -> str:
-    """The weight that a tensor of a file is, or belongs to."""
-    return key.split(".", 1)[1] if key.startswith("parameter.") else key.split(".", 3)[3]
 
 
 def _check_fit(folder: Path, shapes: Mapping[str, tuple[int, ...]], parameters: Parameters, optimizers: Optimizers) -> None:
@@ -276,10 +271,15 @@ def save(
 
     def publish() -> None:
         if rank == 0:
-            _write_meta(partial, progress, world)
+            table = {**asdict(progress), "counters": dict(progress.counters), "world": world}
+            write_bytes(partial / _META, (json_text(table, indent=2, sort_keys=True) + "\n").encode())
             if not _complete(partial):
                 raise UniReasonError("another process could not write its part")
-            _put(partial, target)
+            old = target.with_name(f"{target.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            if target.exists():
+                target.rename(old)
+            partial.rename(target)
             _prune(folder, target, keep)
 
     failure: OSError | UniReasonError | None = None
@@ -292,10 +292,16 @@ def save(
         barrier()
     if failure is None and not target.exists():
         failure = UniReasonError("another process could not write its part")
-    if failure is not None:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise _unsaved(target, failure) from failure
-    return target
+    if failure is None:
+        return target
+    shutil.rmtree(partial, ignore_errors=True)
+    if isinstance(failure, UniReasonError):
+        raise UniReasonError(f"the state {target} was not saved: {failure.came}", failure.expected, failure.remedy) from failure
+    raise UniReasonError(
+        f"the state {target} cannot be written ({failure.strerror or type(failure).__name__})",
+        "room for it",
+        "free some space and go on from the last state",
+    ) from failure
 
 
 def latest(folder: Path) -> Path | None:
@@ -325,16 +331,6 @@ def restore(path: Path, parameters: Parameters, optimizers: Optimizers = (), *, 
     return progress
 
 
-def _write_meta(folder: Path, progress: Progress, world: int) -> None:
-    table = {
-        "step": progress.step,
-        "settings": progress.settings,
-        "counters": dict(progress.counters),
-        "world": world,
-    }
-    write_bytes(folder / _META, (json_text(table, indent=2, sort_keys=True) + "\n").encode())
-
-
 def _read_meta(path: Path) -> tuple[Progress, int]:
     """How far a state is, and how many processes wrote it."""
     try:
@@ -350,8 +346,9 @@ def _read_meta(path: Path) -> tuple[Progress, int]:
 def _complete(path: Path) -> bool:
     """True if all files of a state are there and none is cut short."""
     try:
-        for rank in range(_read_meta(path)[1]):
-            _header(path / _file(rank, _read_meta(path)[1]))
+        _, world = _read_meta(path)
+        for rank in range(world):
+            _header(path / _file(rank, world))
     except UniReasonError:
         return False
     return True
@@ -367,14 +364,6 @@ def _steps(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(match.group(1)), path) for match, path in found if match)
 
 
-def _put(partial: Path, target: Path) -> None:
-    old = target.with_name(f"{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    partial.rename(target)
-
-
 def _prune(folder: Path, target: Path, keep: int) -> None:
     """Remove what the new state replaces: older ones, later ones of a course that was given up, and left-overs."""
     paths = [path for _, path in _steps(folder)]
@@ -383,12 +372,3 @@ def _prune(folder: Path, target: Path, keep: int) -> None:
     for path in folder.glob("step-*"):
         if path not in kept:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _unsaved(target: Path, failure: OSError | UniReasonError) -> UniReasonError:
-    if isinstance(failure, UniReasonError):
-        return UniReasonError(f"the state {target} was not saved: {failure.came}", failure.expected, failure.remedy)
-    reason = failure.strerror or type(failure).__name__
-    return UniReasonError(
-        f"the state {target} cannot be written ({reason})", "room for it", "free some space and go on from the last state"
-    )
