@@ -86,6 +86,13 @@ def launched(*words: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def together(runs: Path, jobs: list[list[str]]) -> None:
+    """Commands one after the other, by the same two processes."""
+    (runs / "jobs.json").write_text(json.dumps(jobs))
+    (runs / "driver.py").write_text(DRIVER)
+    launched("torch.distributed.run", *TWO, "--master_port", "PORT", str(runs / "driver.py"), str(runs / "jobs.json"))
+
+
 def assert_same_curve(runs: Path, name: str, out: str, *, begun: int = 2, ended: int = 2) -> None:
     alone, both = log_of(runs / name), log_of(runs / out)
     assert json.loads((runs / out / "run.json").read_text())["processes"] == begun
@@ -129,25 +136,26 @@ def test_every_kind_of_run_takes_the_same_steps(runs):
         job(runs, "grpo", "grpo-none", "run.sharding=none"),
         job(runs, "grpo", "grpo-fsdp", "run.sharding=fsdp"),
         job(runs, "grpo-lora", "grpo-lora-2"),
-        job(runs, "sft", "sft-to-two"),  # go on from states of one process
-        job(runs, "grpo", "grpo-to-two"),
-        job(runs, "sft", "sft-to-one", "run.steps=2"),
-        job(runs, "grpo", "grpo-to-one", "run.steps=2"),
     ]
-    for name, out in (("sft", "sft-to-two"), ("grpo", "grpo-to-two")):
-        go_on_alone(runs, name, out, "run.steps=2")
-    (runs / "jobs.json").write_text(json.dumps(jobs))
-    (runs / "driver.py").write_text(DRIVER)
-    launched("torch.distributed.run", *TWO, "--master_port", "PORT", str(runs / "driver.py"), str(runs / "jobs.json"))
+    together(runs, jobs)
     pairs = [("sft", "fsdp"), ("lora", "lora-2"), ("tower", "tower-fsdp"), ("tower", "tower-none")]
     pairs += [("grpo", "grpo-none"), ("grpo", "grpo-fsdp"), ("grpo-lora", "grpo-lora-2")]
     for name, out in pairs:
         assert_same_curve(runs, name, out)
-    for name, out in (("sft", "sft-to-two"), ("grpo", "grpo-to-two")):
-        assert_same_curve(runs, name, out, begun=1)
-    for name, out in (("sft", "sft-to-one"), ("grpo", "grpo-to-one")):
-        assert "of 2 processes and 1" in go_on_alone(runs, name, out)
-        assert_same_curve(runs, name, out, ended=1)
     assert (runs / "lora-2" / "checkpoint-adapter" / "adapter_model.safetensors").is_file()
     files = sorted(p.name for p in (runs / "fsdp" / "state" / "step-0000004").glob("*.safetensors"))
     assert files == ["rank-00000-of-00002.safetensors", "rank-00001-of-00002.safetensors"]
+
+
+@pytest.mark.slow
+def test_another_number_of_processes_goes_on(runs):
+    """Two with what one has begun, one with what two have begun: the same samples, the same steps."""
+    for name, out in (("sft", "sft-to-two"), ("grpo", "grpo-to-two")):
+        go_on_alone(runs, name, out, "run.steps=2")
+    jobs = [job(runs, "sft", "sft-to-two"), job(runs, "grpo", "grpo-to-two")]
+    jobs += [job(runs, name, f"{name}-to-one", "run.steps=2") for name in ("sft", "grpo")]
+    together(runs, jobs)
+    for name in ("sft", "grpo"):
+        assert_same_curve(runs, name, f"{name}-to-two", begun=1)
+        assert "of 2 processes and 1" in go_on_alone(runs, name, f"{name}-to-one")
+        assert_same_curve(runs, name, f"{name}-to-one", ended=1)
