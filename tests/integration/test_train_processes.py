@@ -1,4 +1,5 @@
-"""Two processes take the steps of one: the same curves, whole weights or sharded, with adapters or without."""
+"""Two processes take the steps of one: the same curves, whole weights or sharded, with adapters or without, from the start or from a state
+that another number of processes saved."""
 
 from __future__ import annotations
 
@@ -14,10 +15,10 @@ import pytest
 import training
 from training import LORA, log_of
 from unireason.core.config import to_toml
-from unireason.core.errors import FormatError
 from unireason.engine import reasoner
 from unireason.train import grpo, sft
-from unireason.train.config import Sft, read
+from unireason.train.config import Grpo, Sft, read
+from unireason.train.log import TrainWatcher
 
 TWO = ["--nproc_per_node", "2", "--master_addr", "127.0.0.1"]
 DRIVER = (
@@ -61,6 +62,21 @@ def job(runs: Path, name: str, out: str, *overrides: str) -> list[str]:
     return ["train", kind, "--config", str(runs / f"{name}.toml"), "--out", str(runs / out), "--quiet", *given]
 
 
+class Resumed(TrainWatcher):
+    """Remembers with what remark a run went on."""
+
+    remark = ""
+
+    def resumed(self, stage: str, step: int, total: int, remark: str) -> None:
+        self.remark = remark
+
+
+def go_on_alone(runs: Path, name: str, out: str, *overrides: str) -> str:
+    kind, trainer, told = *((Grpo, grpo) if name.startswith("grpo") else (Sft, sft)), Resumed()
+    trainer.train(read(runs / f"{name}.toml", kind, overrides), runs / out, told)
+    return told.remark
+
+
 def launched(*words: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -70,9 +86,18 @@ def launched(*words: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def assert_same_curve(runs: Path, name: str, out: str) -> None:
+def together(runs: Path, jobs: list[list[str]]) -> None:
+    """Commands one after the other, by the same two processes."""
+    (runs / "jobs.json").write_text(json.dumps(jobs))
+    (runs / "driver.py").write_text(DRIVER)
+    launched("torch.distributed.run", *TWO, "--master_port", "PORT", str(runs / "driver.py"), str(runs / "jobs.json"))
+
+
+def assert_same_curve(runs: Path, name: str, out: str, *, begun: int = 2, ended: int = 2) -> None:
     alone, both = log_of(runs / name), log_of(runs / out)
-    assert json.loads((runs / out / "run.json").read_text())["processes"] == 2
+    assert json.loads((runs / out / "run.json").read_text())["processes"] == begun
+    [state] = (runs / out / "state").iterdir()
+    assert json.loads((state / "meta.json").read_text())["world"] == ended
     assert [line["step"] for line in both] == [line["step"] for line in alone]
     for one, two in zip(alone, both, strict=True):
         assert one.keys() == two.keys()
@@ -112,9 +137,7 @@ def test_every_kind_of_run_takes_the_same_steps(runs):
         job(runs, "grpo", "grpo-fsdp", "run.sharding=fsdp"),
         job(runs, "grpo-lora", "grpo-lora-2"),
     ]
-    (runs / "jobs.json").write_text(json.dumps(jobs))
-    (runs / "driver.py").write_text(DRIVER)
-    launched("torch.distributed.run", *TWO, "--master_port", "PORT", str(runs / "driver.py"), str(runs / "jobs.json"))
+    together(runs, jobs)
     pairs = [("sft", "fsdp"), ("lora", "lora-2"), ("tower", "tower-fsdp"), ("tower", "tower-none")]
     pairs += [("grpo", "grpo-none"), ("grpo", "grpo-fsdp"), ("grpo-lora", "grpo-lora-2")]
     for name, out in pairs:
@@ -124,7 +147,15 @@ def test_every_kind_of_run_takes_the_same_steps(runs):
     assert files == ["rank-00000-of-00002.safetensors", "rank-00001-of-00002.safetensors"]
 
 
-def test_a_run_of_two_processes_is_not_gone_on_with_by_one(runs):
-    settings = read(runs / "sft.toml", Sft, ["run.sharding=none"])
-    with pytest.raises(FormatError, match=r"other settings \(processes\)"):
-        sft.train(settings, runs / "none")
+@pytest.mark.slow
+def test_another_number_of_processes_goes_on(runs):
+    """Two with what one has begun, one with what two have begun: the same samples, the same steps."""
+    for name, out in (("sft", "sft-to-two"), ("grpo", "grpo-to-two")):
+        go_on_alone(runs, name, out, "run.steps=2")
+    jobs = [job(runs, "sft", "sft-to-two"), job(runs, "grpo", "grpo-to-two")]
+    jobs += [job(runs, name, f"{name}-to-one", "run.steps=2") for name in ("sft", "grpo")]
+    together(runs, jobs)
+    for name in ("sft", "grpo"):
+        assert_same_curve(runs, name, f"{name}-to-two", begun=1)
+        assert "of 2 processes and 1" in go_on_alone(runs, name, f"{name}-to-one")
+        assert_same_curve(runs, name, f"{name}-to-one", ended=1)

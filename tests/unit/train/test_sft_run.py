@@ -17,13 +17,13 @@ from unireason.core.errors import FormatError, UniReasonError
 from unireason.engine import reasoner
 from unireason.model import adapters
 from unireason.model.checkpoint import load
-from unireason.train import config, course, run_state
+from unireason.train import config, optim, run_state, sft
 from unireason.train.cases import Cases
-from unireason.train.course import Silent
-from unireason.train.sft import Tuning, train
+from unireason.train.log import TrainWatcher
+from unireason.train.sft import train
 
 
-class Told(Silent):
+class Told(TrainWatcher):
     """Remembers what it was told, and may stop the run behind a step."""
 
     def __init__(self, stop: int = 0) -> None:
@@ -132,7 +132,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(start, lessons, tmp_path):
 
 @pytest.mark.parametrize(("schedule", "jumps"), [("cosine", True), ("constant", False)])
 def test_a_run_made_longer_says_where_it_goes_on_and_how_the_rate_jumps(start, lessons, tmp_path, schedule, jumps):
-    class Resumed(Silent):
+    class Resumed(TrainWatcher):
         told = ()
 
         def resumed(self, stage, step, total, remark):
@@ -192,6 +192,18 @@ def test_the_folder_holds_all_settings_as_a_run_file(start, lessons, tmp_path):
     settings = training.sft(start, lessons, run={"steps": 1, "save_every": 1, "eval_samples": 0})
     train(settings, tmp_path)
     assert config.read(tmp_path / "config.toml", type(settings)) == settings
+
+
+def test_a_folder_keeps_the_name_that_its_run_was_born_with(start, lessons, tmp_path):
+    """Another version may sum up the same settings otherwise; then the run still finds its states."""
+    settings = training.sft(start, lessons, run={"steps": 2, "save_every": 1, "eval_samples": 0})
+    train(settings, tmp_path)
+    for name, key in (("run.json", "sha256"), ("state/step-0000002/meta.json", "settings")):
+        table = json.loads((tmp_path / name).read_text())
+        (tmp_path / name).write_text(json.dumps({**table, key: "of old"}))
+    told = Told()
+    train(training.changed(settings, {"run": {"steps": 3}}), tmp_path, told)
+    assert told.steps == [3]
 
 
 def test_another_start_in_the_same_folder_is_refused(start, lessons, tmp_path):
@@ -317,20 +329,20 @@ def test_a_step_without_a_readable_case_is_skipped_if_others_can_be_read(start, 
     idle = [line for line in lines if not line["samples"]]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert idle
-    assert all("loss" not in line and "rate" not in line for line in idle)
+    assert all("loss" not in line and "lr" not in line for line in idle)
 
 
 @pytest.mark.parametrize("where", ["weight", "gradient"])
 def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_last_state(start, lessons, tmp_path, monkeypatch, where):
     settings = training.sft(start, lessons, run={"steps": 4, "save_every": 2, "eval_every": 2})
     train(settings, tmp_path / "whole")
-    step, advance = Tuning.step, course.advance
+    train_step, advance = sft.train_step, optim.advance
 
-    def poisoned(self, number):
-        if number == 3:
+    def poisoned(context, units, head, step, total):
+        if step == 3:
             with torch.no_grad():
-                self.learner.checkpoint.network.lm_head.weight[5, 5] = math.nan
-        return step(self, number)
+                context.checkpoint.network.lm_head.weight[5, 5] = math.nan
+        return train_step(context, units, head, step, total)
 
     def torn(optimizers, **how):
         if any(state["step"] == 2 for o in optimizers for state in o.state.values()):
@@ -339,9 +351,9 @@ def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_last_state(star
 
     with monkeypatch.context() as patch:
         if where == "weight":
-            patch.setattr(Tuning, "step", poisoned)
+            patch.setattr(sft, "train_step", poisoned)
         else:
-            patch.setattr(course, "advance", torn)
+            patch.setattr(optim, "advance", torn)
         with pytest.raises(
             UniReasonError, match="the loss of step 3 is nan" if where == "weight" else "the gradient has the norm"
         ):
@@ -359,10 +371,10 @@ def test_a_full_disk_spares_the_last_state(start, lessons, tmp_path, monkeypatch
     train(settings, tmp_path / "whole")
     write, count = run_state.write_contents, 0
 
-    def full(path, *rest):
+    def full(*given, **how):
         nonlocal count
         count += 1
-        write(path, *rest)
+        write(*given, **how)
         if count == 2:
             raise OSError(28, "No space left on device")
 
