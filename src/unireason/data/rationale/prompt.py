@@ -7,11 +7,14 @@ import os
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from pydantic import Field, model_validator
+
+from unireason.core.config import settings
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.types import Box2D, Box3D
 from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Scene, Structure
@@ -115,76 +118,67 @@ def _user_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "unireason" / "replies"
 
 
-@dataclass(frozen=True, slots=True)
-class LlmSettings:
-    """How to ask an endpoint.
+Least1 = Annotated[int, Field(ge=1)]
+From0 = Annotated[float, Field(ge=0)]
+Above0 = Annotated[float, Field(gt=0)]
 
-    Attributes:
-        key_env: Name of the environment variable that holds the API key; "" to send none.
-        cache: Folder of kept replies.
-        concurrency: Requests under way at once.
-        timeout_s: Seconds for one request, from connecting to the last byte.
-        retries: How often a request is sent again after a failure that may pass (429, 500, 502, 503, 504, a lost connection, a time-out,
-            a reply that is no chat completion).
-        backoff_s: Wait before the first retry; it doubles each time, with jitter. An endpoint's Retry-After is honoured.
-        max_backoff_s: Longest wait, also for Retry-After.
-        give_up_after: Failures in a row (retries spent) after which the whole run ends, because the endpoint is down.
-        temperature: Sampling temperature.
-        top_p: Nucleus sampling.
-        max_tokens: Tokens of a reply at most.
-        seed: Sampling seed sent along; None sends none.
-        extra: Further fields of the request, e.g. {"skip_special_tokens": False} for vLLM with Qwen models.
-        budget_requests: Replies at most; None for no limit. Budgets count kept replies too, so that a resumed run stops where an
-            uninterrupted one does, and replies that were of no use. Requests under way are counted beforehand, so that a budget is
-            exceeded by one reply at most.
-        budget_tokens: Prompt and reply tokens at most.
-        budget_money: Money at most, in the unit of the prices.
-        price_prompt: Price of a million prompt tokens.
-        price_completion: Price of a million reply tokens.
-        max_reply_bytes: Longest body that is read.
-        repair: Whether a faulty text is sent back once with the list of its faults.
-        rules: What reasoning has to keep to.
-    """
+
+@settings
+class LlmSettings:
+    """How to ask an endpoint."""
 
     key_env: str = ""
-    cache: Path = field(default_factory=_user_cache)
-    concurrency: int = 8
-    timeout_s: float = 120.0
-    retries: int = 5
-    backoff_s: float = 1.0
-    max_backoff_s: float = 60.0
-    give_up_after: int = 20
+    """Name of the environment variable that holds the API key; "" to send none."""
+    cache: Path = Field(default_factory=_user_cache)
+    """Folder of kept replies."""
+    concurrency: Least1 = 8
+    """Requests under way at once."""
+    timeout_s: Above0 = 120.0
+    """Seconds for one request, from connecting to the last byte."""
+    retries: Annotated[int, Field(ge=0)] = 5
+    """How often a request is sent again after a failure that may pass (429, 500, 502, 503, 504, a lost connection, a time-out, a reply
+    that is no chat completion)."""
+    backoff_s: From0 = 1.0
+    """Wait before the first retry; it doubles each time, with jitter. An endpoint's Retry-After is honoured."""
+    max_backoff_s: Above0 = 60.0
+    """Longest wait, also for Retry-After."""
+    give_up_after: Least1 = 20
+    """Failures in a row (retries spent) after which the whole run ends, because the endpoint is down."""
     temperature: float = 0.7
+    """Sampling temperature."""
     top_p: float = 1.0
-    max_tokens: int = 1024
+    """Nucleus sampling."""
+    max_tokens: Least1 = 1024
+    """Tokens of a reply at most."""
     seed: int | None = 0
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    budget_requests: int | None = None
-    budget_tokens: int | None = None
-    budget_money: float | None = None
-    price_prompt: float = 0.0
-    price_completion: float = 0.0
-    max_reply_bytes: int = 1 << 20
+    """Sampling seed sent along; None sends none."""
+    extra: Mapping[str, Any] = Field(default_factory=dict)
+    """Further fields of the request, e.g. {"skip_special_tokens": False} for vLLM with Qwen models."""
+    budget_requests: Annotated[int, Field(ge=0)] | None = None
+    """Replies at most; None for no limit. Budgets count kept replies too, so that a resumed run stops where an uninterrupted one does, and
+    replies that were of no use. Requests under way are counted beforehand, so that a budget is exceeded by one reply at most."""
+    budget_tokens: Annotated[int, Field(ge=0)] | None = None
+    """Prompt and reply tokens at most."""
+    budget_money: From0 | None = None
+    """Money at most, in the unit of the prices."""
+    price_prompt: From0 = 0.0
+    """Price of a million prompt tokens."""
+    price_completion: From0 = 0.0
+    """Price of a million reply tokens."""
+    max_reply_bytes: Least1 = 1 << 20
+    """Longest body that is read."""
     repair: bool = True
-    rules: Rules = field(default_factory=Rules)
+    """Whether a faulty text is sent back once with the list of its faults."""
+    rules: Rules = Field(default_factory=Rules)
+    """What reasoning has to keep to."""
 
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name, least in (("concurrency", 1), ("give_up_after", 1), ("max_tokens", 1), ("max_reply_bytes", 1), ("retries", 0)):
-            if getattr(self, name) < least:
-                raise FormatError(f"{name} is {getattr(self, name)}", f"at least {least}")
-        for name in ("timeout_s", "max_backoff_s"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise FormatError(f"{name} is {getattr(self, name)}", "seconds, more than 0")
-        for name in ("backoff_s", "price_prompt", "price_completion", "budget_requests", "budget_tokens", "budget_money"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise FormatError(f"{name} is {value}", "a number from 0 on")
+    @model_validator(mode="after")
+    def _fits(self) -> LlmSettings:
         if self.budget_money is not None and not self.price_prompt + self.price_completion:
             raise FormatError("a budget of money without prices", "price_prompt and price_completion, a million tokens")
-        taken = sorted(_RESERVED & set(self.extra))
-        if taken:
+        if taken := sorted(_RESERVED & set(self.extra)):
             raise FormatError(f"extra sets {', '.join(taken)}", "other fields of the request")
+        return self
 
     def sampling(self) -> dict[str, Any]:
         """The fields of a request that shape its reply, without model and messages."""
