@@ -405,12 +405,12 @@ class Judge:
                         yield from map(abs, way)
                         yield math.dist(way, [0.0] * len(way))
                         yield math.dist(way[:2], [0.0] * 2)
-        for a in structures:
-            yield from (self._gap(a, b, unit) for b in near if a is not b)
+        for one in structures:
+            yield from (self._gap(one, b, unit) for b in near if one is not b)
             if unit in ("pixels", scene.unit[:2]):  # as one reads it off the boxes
                 step = [1.0] * len(frame) if unit == "pixels" else [e / n for e, n in zip(scene.extent, frame, strict=True)]
-                here = _middle(a)
-                for there in [tuple(n / 2 for n in frame), *(_middle(b) for b in near if a is not b)]:
+                here = _middle(one)
+                for there in [tuple(n / 2 for n in frame), *(_middle(b) for b in near if one is not b)]:
                     way = [abs(p - q) * s for p, q, s in zip(here, there, step, strict=True)]
                     yield from (*way, math.dist(way, [0.0] * len(way)), math.dist(way[:2], [0.0] * 2))
 
@@ -516,13 +516,14 @@ class Judge:
         if not mine or (than and any(m.start >= than.end() for m in here)):
             return  # two structures against each other: the scene does not tell
         turned = -1 if _AROUND.search(clause) else 1
+        contrasts = [s.contrast * turned for s in mine]
         for key, wrong in (
-            ("brighter", lambda c: c * turned < -CLEAR_CONTRAST),
-            ("darker", lambda c: c * turned > CLEAR_CONTRAST),
-            ("alike", lambda c: abs(c) > ALIKE),
+            ("brighter", max(contrasts) < -CLEAR_CONTRAST),
+            ("darker", min(contrasts) > CLEAR_CONTRAST),
+            ("alike", min(map(abs, contrasts)) > ALIKE),
         ):
             match = _RE[key].search(clause)
-            if match and all(wrong(s.contrast) for s in mine):
+            if match and wrong:
                 self._fault("wrong_brightness", f"'{match[0]}' is not true of the {mine[0].name} against what surrounds it.")
 
     def _counts(self, clause: str, subjects: Sequence[str]) -> None:
@@ -552,10 +553,10 @@ class Judge:
 
     def _compare(self, text: str, here: Sequence[Mention]) -> None:
         structures = self.scene.structures
-        for match in _ORDER.finditer(text):
-            a, b = (float(match[i].replace(",", "")) for i in (1, 3))
-            if (a >= b) if match[2] in ("<", "less", "smaller", "fewer") else (a <= b):
-                self._fault("wrong_comparison", f"'{match[0]}' is not so.")
+        for order in _ORDER.finditer(text):
+            a, b = (float(order[i].replace(",", "")) for i in (1, 3))
+            if (a >= b) if order[2] in ("<", "less", "smaller", "fewer") else (a <= b):
+                self._fault("wrong_comparison", f"'{order[0]}' is not so.")
         if _RE["denied"].search(text) or _RE["supposed"].search(text):
             return
         mine = [m for m in here if m.name in structures]
@@ -582,7 +583,7 @@ class Judge:
                 self._fault("wrong_comparison", f"The {pair[0]} is not {key} than the {pair[1]}.")
         for key, best in (("largest", max), ("smallest", min)):
             match = _RE[key].search(text)
-            pool = [o for o in self.question.options if o in structures] or list(self._earlier)
+            pool = [k for o in self.question.options if (k := names.key_of(o, structures))] or list(self._earlier)
             if (
                 not match
                 or len(pool) < 2

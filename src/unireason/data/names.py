@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from unireason.core.errors import FormatError
 
@@ -98,6 +98,17 @@ class Name:
     def known(self) -> bool:
         """True if a table knows it."""
         return self.kind != UNKNOWN
+
+
+_KEPT: list[Any] = []
+_Answer = TypeVar("_Answer")
+
+
+def kept(asked: Callable[..., _Answer]) -> Callable[..., _Answer]:
+    """A function of names whose answers are kept until another table is laid over (``use``)."""
+    found = lru_cache(maxsize=2**16)(asked)
+    _KEPT.append(found)
+    return found
 
 
 # --- Spelling: one for every structure, the side in front.
@@ -188,6 +199,7 @@ def mentions(text: str, among: Iterable[str]) -> list[tuple[int, int, str]]:
     return [(m.start(), m.end(), words[m[0].lower()]) for m in pattern.finditer(text)] if pattern else []
 
 
+@kept
 @lru_cache(maxsize=512)
 def _spoken(among: tuple[str, ...]) -> tuple[re.Pattern[str] | None, dict[str, str]]:
     """One pattern for all that some names may be called, and which name each of it is."""
@@ -221,7 +233,7 @@ def group(name: str) -> str:
     return known(name).group
 
 
-@lru_cache(maxsize=2**16)
+@kept
 def is_a(name: str, other: str) -> bool:
     """True if every structure of the one name is one of the other: a melanoma is a skin lesion, a left kidney is a kidney."""
     mine, theirs = known(name), known(other)
@@ -232,7 +244,7 @@ def is_a(name: str, other: str) -> bool:
     return mine.what == theirs.what
 
 
-@lru_cache(maxsize=2**16)
+@kept
 def related(name: str, other: str) -> bool:
     """True if one may be the other, a kind of it or a part of it: neither is a fair wrong option beside the other."""
     mine, theirs = known(name), known(other)
@@ -294,8 +306,8 @@ def use(own: Mapping[str, Any]) -> None:
 
 
 def _forget() -> None:
-    for kept in (_table, known, is_a, related, _spoken):
-        kept.cache_clear()
+    for found in _KEPT:
+        found.cache_clear()
 
 
 def read_own(path: Path) -> dict[str, Any]:
@@ -335,7 +347,7 @@ def _packaged() -> tuple[Mapping[str, Any], ...]:
     return tuple(tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8")) for name in ("names", "lesions"))
 
 
-@lru_cache(maxsize=1)
+@kept
 def _table() -> _Table:
     """All tables as one, the user's last."""
     tables = [*((t, "the packaged names") for t in _packaged()), (_own, "the names")]
@@ -476,7 +488,7 @@ _GROUPS: tuple[tuple[str, str], ...] = (
 """For names that no table knows."""
 
 
-@lru_cache(maxsize=2**14)
+@kept
 def known(name: str) -> Name:
     """What the tables know of a name; of one that they do not, the key as its display and the kind UNKNOWN."""
     table, side, rest = _table(), side_of(name), base(name)

@@ -144,26 +144,28 @@ class Scene:
         return self.midline.canonical * self.frame.width / self.shape[-1]
 
     @property
+    def terms(self) -> str:
+        """In which terms directions are said, the key of DIRECTIONS, HALVES and TOWARDS.
+
+        "patient", "picture", "depth" (ultrasound), "nasal left" and "nasal right" (a fundus image, by where the nose is in the picture).
+        """
+        if self.space == "patient":
+            return "patient"
+        gate = GATES.get(self.modality)
+        if gate == "retina" and self.midline.found == "macula":
+            disc = next(s.centre[0] for s in self.structures.values() if known(s.name).what == "optic disc")
+            return "nasal left" if disc < self.midline.offset else "nasal right"
+        return "depth" if gate == "depth" else "picture"
+
+    @property
     def side_words(self) -> tuple[str, str] | None:
         """Words for what lies towards smaller and larger x of the midline; None where no side may be told.
 
         ("right", "left") of the patient where the midline is known, ("nasal", "temporal") or the other way round in a fundus image that
         tells, ("left", "right") as displayed in other pictures, nothing in endoscopy, dermoscopy, pathology.
         """
-        gate = GATES.get(self.modality, "patient")
-        if gate == "none" or (self.space == "patient" and not self.midline.found):
-            return None
-        if self.space == "patient":
-            return ("right", "left")
-        if gate == "retina" and self.midline.found == "macula":
-            disc = next(s.centre[0] for s in self.structures.values() if known(s.name).what == "optic disc")
-            return ("nasal", "temporal") if disc < self.midline.offset else ("temporal", "nasal")
-        return ("left", "right")
-
-    @property
-    def depth_words(self) -> tuple[str, str] | None:
-        """Words for what lies towards smaller and larger y where that is depth: in ultrasound; None elsewhere."""
-        return ("superficial", "deep") if GATES.get(self.modality) == "depth" and self.space == "picture" else None
+        hidden = GATES.get(self.modality) == "none" or (self.space == "patient" and not self.midline.found)
+        return None if hidden else HALVES[self.terms][0]
 
     def said(self, option: str) -> str:
         """An option as a text says it: the display of a structure that is there or absent; anything else stays."""
@@ -194,6 +196,45 @@ GATES: dict[str, Literal["patient", "none", "retina", "depth"]] = {
     "US": "depth",
 }
 """What x and y may mean, by modality code: no side at all, nasal and temporal, depth; sides of the patient with all others."""
+_X = {
+    "patient": ("right", "left"),
+    "picture": ("left", "right"),
+    "nasal left": ("nasal", "temporal"),
+    "nasal right": ("temporal", "nasal"),
+}
+_ASIDE = {"left": "to the left", "right": "to the right", "nasal": "towards the nose", "temporal": "towards the temple"}
+_TERMS: dict[str, tuple[str, str]] = {  # by ``Scene.terms``: the row of _X, and what y is
+    "patient": ("patient", "patient"),
+    "picture": ("picture", "picture"),
+    "depth": ("picture", "depth"),
+    "nasal left": ("nasal left", "picture"),
+    "nasal right": ("nasal right", "picture"),
+}
+_Y = {
+    "patient": (("anterior", "posterior"), ("anterior", "posterior"), ("to the front", "to the back")),
+    "picture": (("above", "below"), ("upper", "lower"), ("up", "down")),
+    "depth": (("superficial", "deep"), ("superficial", "deep"), ("towards the probe", "away from the probe")),
+}
+_Z = {
+    "patient": (("inferior", "superior"), ("inferior", "superior"), ("towards the feet", "towards the head")),
+    "picture": (None, ("first", "last"), ("towards the first slice", "towards the last slice")),
+}
+Words = dict[str, tuple[tuple[str, str], ...]]
+DIRECTIONS: Words = {
+    terms: (_X[x], _Y[y][0], *(both for both in (_Z["patient" if terms == "patient" else "picture"][0],) if both))
+    for terms, (x, y) in _TERMS.items()
+}
+"""Words for where one thing lies from another, by ``Scene.terms`` and axis: towards smaller and larger values. Volumes without directions
+have none along z."""
+HALVES: Words = {
+    terms: (_X[x], _Y[y][1], _Z["patient" if terms == "patient" else "picture"][1]) for terms, (x, y) in _TERMS.items()
+}
+"""Words for the halves of a picture, in the same order."""
+TOWARDS: Words = {
+    terms: ((_ASIDE[_X[x][0]], _ASIDE[_X[x][1]]), _Y[y][2], _Z["patient" if terms == "patient" else "picture"][2])
+    for terms, (x, y) in _TERMS.items()
+}
+"""Words for a way along an axis, in the same order."""
 MIDLINE = 0.02
 """Dead zone: a centre within 2% of the picture's width from the midline lies on it."""
 MOST_SHARED = 0.3

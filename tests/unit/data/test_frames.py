@@ -43,6 +43,13 @@ def test_a_checkpoint_folder_gives_its_rule(tmp_path: Path) -> None:
     assert FrameRule.from_json(found.to_json()) == found
 
 
+def test_the_profile_says_whether_texts_may_rely_on_a_scale() -> None:
+    assert rule("published").scale
+    assert not rule("phantom").scale
+    older = {key: value for key, value in rule("published").to_json().items() if key != "scale"}
+    assert not FrameRule.from_json(older).scale
+
+
 @pytest.mark.parametrize("content", ["[]", "{", '{"patch_size": "x"}'])
 def test_a_damaged_configuration_is_a_clear_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "preprocessor_config.json").write_text(content)

@@ -40,6 +40,17 @@ def test_open_questions_have_their_own_closing_line(kind, closing):
     assert PLAIN.parts(kind, "Why?")[-1] == ("user", (Picture(0), f"Why?\n{closing}"))
 
 
+def test_the_scale_is_shown_in_front_of_the_question_by_a_profile_that_says_so():
+    told = replace(PLAIN, scale=True)
+    assert told.parts("image", "Why?", scale="Scale: large.")[-1] == ("user", (Picture(0), "Scale: large.\nWhy?\nSay."))
+    assert told.parts("image", "Why?") == PLAIN.parts("image", "Why?", scale="Scale: large.") == PLAIN.parts("image", "Why?")
+    assert prompts.BUILT_IN["default"].scale
+    assert not prompts.from_toml('name = "older"').scale
+    assert told.sha256 != PLAIN.sha256
+    with pytest.raises(FormatError, match="scale"):
+        replace(PLAIN, scale="yes")
+
+
 def test_an_image_has_no_slice_label():
     assert replace(PLAIN, slice_label="Slice {index}:").parts("image", "Why?") == PLAIN.parts("image", "Why?")
 

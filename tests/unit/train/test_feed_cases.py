@@ -214,6 +214,18 @@ def test_name_and_window_of_the_rule_do_not_matter(plain):
             Cases(folders, replace(SMALL, **other), OFF)
 
 
+def test_texts_in_millimetres_need_a_profile_that_shows_the_scale(plain, tmp_path):
+    folder = tmp_path / "told"
+    shutil.copytree(plain.folder, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["config"]["frame"]["scale"] = True
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    Cases(Data((str(folder),)), replace(SMALL, scale=True), OFF)
+    Cases(Data((str(plain.folder),)), replace(SMALL, scale=True), OFF)
+    with pytest.raises(FormatError, match="millimetres"):
+        Cases(Data((str(folder),)), SMALL, OFF)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

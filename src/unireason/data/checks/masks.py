@@ -261,6 +261,10 @@ def _midline(scene: Scene, facts: MaskFacts) -> Iterator[str]:
         pairs = [(n, o) for n in scene.structures if (o := counterpart(n)) in scene.structures and n < o]
         if not any(min(a, b) < off < max(a, b) for a, b in ((facts.centre(n)[0], facts.centre(o)[0]) for n, o in pairs)):
             yield f"the midline at {off:.1f} runs between no two organs that come in a pair"
+    elif scene.midline.found == "macula":
+        maculas = [facts.centre(n)[0] for n in scene.structures if known(n).what == "macula"]
+        if not any(abs(middle - off) <= _FAR * width for middle in maculas):
+            yield f"the midline is said to be that of the macula at {off:.1f}, whose masks have {maculas}"
     elif abs(off) > width / 4:
         yield f"the midline lies {off:.1f} from the middle of a picture of {width:.1f}"
 

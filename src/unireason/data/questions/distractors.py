@@ -16,9 +16,10 @@ import numpy as np
 
 from unireason.data import names
 from unireason.data.rationale import seen
-from unireason.data.scene import GATES, Scene, Structure, held
+from unireason.data.scene import DIRECTIONS, GATES, HALVES, Scene, Structure, held
 
 T = TypeVar("T")
+Ends = list[float]
 
 
 class Dice:
@@ -66,12 +67,6 @@ NESTED = 0.8
 MOST_OTHERS = 16
 """So many other patients are asked whether something is possible."""
 
-DIRECTIONS = {
-    "patient": (("right", "left"), ("anterior", "posterior"), ("inferior", "superior")),
-    "picture": (("left", "right"), ("above", "below")),
-}
-"""Words for directions towards smaller and larger values, an axis each."""
-_PARTS = {"patient": DIRECTIONS["patient"], "picture": (("left", "right"), ("upper", "lower"))}
 _AXES = {("patient", 2): ("xy",), ("patient", 3): ("xy", "xz", "yz"), ("picture", 2): ("xy",), ("picture", 3): ("xy",)}
 _POSITION_WORDS = """
 upper lower superior inferior anterior posterior ventral dorsal front back top bottom middle central medial lateral cranial caudal
@@ -93,14 +88,14 @@ class Places:
         boxes: Box of every structure in the model frame, as whole numbers.
         centres: Centre of every structure.
         middles: Middle of every structure's box in the model frame, as whole numbers.
-        boxed: Those of one piece, nearly, so that one box shows them.
-        places: The same as the centres, along x from the midline where directions are the patient's.
-        signs: Side by axis for every structure, along x of the midline, else of the picture's middle: -1, 1, or 0 within the margin, where
-            centre and box differ, and along x where no side may be told.
+        places: The same as the centres, along x from the midline where there is one.
+        signs: Side by axis for every structure, along x of the midline, else of the picture's middle: -1, 1, or 0 within the margin,
+            where centre and box differ, and along x where no side may be told.
         peers: Scenes of other patients; None if there are none to compare with.
     """
 
     __slots__ = (
+        "_ends",
         "_others",
         "_related",
         "all",
@@ -124,18 +119,19 @@ class Places:
         self.all = [n for n in scene.structures if "union" not in n]
         self.boxed = [n for n in self.all if compact(scene.structures[n])]
         self.placed = [n for n in self.boxed if not tells_position(n)]
-        self.words = DIRECTIONS[scene.space][: len(scene.extent)]
+        self.words = DIRECTIONS[scene.terms][: len(scene.extent)]
         if GATES.get(scene.modality) == "none":
             self.words = (("", ""), *self.words[1:])
         self.axes = _AXES[scene.space, len(scene.extent)]
         self.boxes = {n: tuple(map(int, scene.structures[n].box_model.coords)) for n in self.all}
         self.centres = {n: scene.structures[n].centre for n in self.all}
-        middle = scene.midline.offset if scene.space == "patient" else 0.0
+        middle = scene.midline.offset  # 0 where that is the middle of the picture
         self.places = {n: (c[0] - middle, *c[1:]) for n, c in self.centres.items()}
         self.middles = {n: seen.middle(box) for n, box in self.boxes.items()}
         self.signs = {n: _signs(c, self.middles[n], scene) for n, c in self.places.items()}
         self._related: dict[tuple[str, str], bool] = {}
         self._others: dict[tuple[str, ...], list[Places]] = {}
+        self._ends: dict[str, tuple[Ends, Ends, Ends]] = {}
 
     @property
     def alone(self) -> bool:
@@ -158,18 +154,32 @@ class Places:
         """From the centre of b to that of a."""
         return tuple(p - q for p, q in zip(self.centres[a], self.centres[b], strict=True))
 
+    def ends(self, name: str) -> tuple[Ends, Ends, Ends]:
+        """Lower corner, upper corner and middle of a box, in the unit of the scene's extent."""
+        known = self._ends.get(name)
+        if known is None:
+            known = self._ends[name] = ends_of(self.scene, name)
+        return known
+
     def distance(self, a: str, b: str) -> float:
         """Between two centres."""
         return math.hypot(*self.offset(a, b))
 
     def direction(self, a: str, b: str) -> str:
-        """Direction of a seen from b; "" if no axis dominates, or one without a word does."""
+        """Direction of a seen from b; "" if no axis dominates, one without a word does, or the boxes do not tell it as well."""
+        found = self.towards(a, b)
+        if not found:
+            return ""
+        axis = next(i for i, both in enumerate(self.words) if found in both)
+        return found if self._shows(a, b, axis, self.centres[a][axis] - self.centres[b][axis]) else ""
+
+    def towards(self, a: str, b: str) -> str:
+        """The same by the masks alone."""
         offset = self.offset(a, b)
         sizes = [abs(d) for d in offset]
         axis = sizes.index(max(sizes))
         others = [s for i, s in enumerate(sizes) if i != axis]
         far = sizes[axis] >= MARGIN * self.scene.extent[axis] and sizes[axis] >= DOMINANCE * max(others)
-        far = far and self._shows(a, b, axis, offset[axis])
         return self.words[axis][offset[axis] > 0] if far and axis < len(self.words) else ""
 
     def _shows(self, a: str, b: str, axis: int, way: float) -> bool:
@@ -184,7 +194,7 @@ class Places:
         """The part of the picture in which a structure lies; "" if it is too near to a border between parts."""
         signs = self.signs[name]
         pair = [(i, signs[i]) for i in map("xyz".index, axes)]
-        return part_text(self.scene.space, tuple(pair)) if all(s for _, s in pair) else ""
+        return part_text(self.scene.terms, tuple(pair)) if all(s for _, s in pair) else ""
 
     def outside(self, name: str, axes: str, other: str) -> bool:
         """True if a structure certainly lies in another part than ``other``, whose part is known."""
@@ -209,17 +219,25 @@ def _signs(place: tuple[float, ...], middle: tuple[int, ...], scene: Scene) -> t
     return tuple(found)
 
 
-def part_text(space: str, pair: tuple[tuple[int, int], ...]) -> str:
+def ends_of(scene: Scene, name: str) -> tuple[Ends, Ends, Ends]:
+    """Lower corner, upper corner and middle of a structure's box, in the unit of the scene's extent."""
+    box, half = scene.structures[name].box_canonical, len(scene.extent)
+    unit = [e / n for e, n in zip(scene.extent, scene.shape[::-1], strict=True)]
+    low, high = ([box[end * half + i] * unit[i] for i in range(half)] for end in (0, 1))
+    return low, high, [(a + b) / 2 for a, b in zip(low, high, strict=True)]
+
+
+def part_text(terms: str, pair: tuple[tuple[int, int], ...]) -> str:
     """Name of a part of the picture."""
-    found = [_PARTS[space][axis][sign > 0] for axis, sign in pair]
-    return " ".join(found if space == "patient" else reversed(found))
+    found = [HALVES[terms][axis][sign > 0] for axis, sign in pair]
+    return " ".join(found if terms == "patient" else reversed(found))
 
 
-def parts(space: str, axes: str) -> list[tuple[str, tuple[tuple[int, int], ...]]]:
+def parts(terms: str, axes: str) -> list[tuple[str, tuple[tuple[int, int], ...]]]:
     """The four parts that two axes span, with the signs of their sides."""
     first, second = map("xyz".index, axes)
     pairs = [((first, s), (second, t)) for s in (-1, 1) for t in (-1, 1)]
-    return [(part_text(space, pair), pair) for pair in pairs]
+    return [(part_text(terms, pair), pair) for pair in pairs]
 
 
 def compact(structure: Structure) -> bool:
@@ -233,9 +251,8 @@ def words_of(name: str) -> frozenset[str]:
     return frozenset(w[:-1] if w.endswith("s") else w for w in name.split())
 
 
-@lru_cache(maxsize=4096)
 def group_of(name: str) -> str:
-    """``names.group``, kept: it tries many patterns."""
+    """The super-category of a structure."""
     return names.group(name)
 
 
@@ -244,9 +261,10 @@ def is_lesion(name: str) -> bool:
     return group_of(name) == "lesion"
 
 
+@names.kept
 def tells_position(name: str) -> bool:
-    """True if a word of the name tells a position other than left or right."""
-    return not _POSITION.isdisjoint(name.split())
+    """True if a word of the name, as spelled or as texts say it, tells a position other than left or right."""
+    return not _POSITION.isdisjoint((*name.split(), *names.display(name).split()))
 
 
 def kin(a: str, b: str) -> bool:
@@ -320,7 +338,7 @@ def _rank(name: str, patient: str) -> bytes:
 
 
 def _key(scene: Scene, name: str) -> Key:
-    return scene.kind, scene.space, scene.unit, name
+    return scene.kind, scene.terms, scene.unit, name
 
 
 def _sorted(scenes: Iterable[Places], most: int | None) -> dict[Key, list[Places]]:

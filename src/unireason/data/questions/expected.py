@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from typing import Literal
 
@@ -17,7 +18,7 @@ from unireason.data.names import base, counterpart, known, related, side_of
 from unireason.data.regions import model_box
 from unireason.data.scene import Scene, Structure, held
 
-from .distractors import MOST_OTHERS, Peers, tells_position
+from .distractors import MOST_OTHERS, Peers, ends_of, tells_position
 
 LEAST_PATIENTS = 2
 """So many other patients must agree at least."""
@@ -143,17 +144,22 @@ def _by_patients(scene: Scene, name: str, peers: Peers | None) -> Expected | Non
     if peers is None:
         return None
     told: dict[str, tuple[float, Corners, list[str]]] = {}
+    here = lru_cache(lambda mark: ends_of(scene, mark)[2])
     for places in islice(peers.of(scene, name), MOST_OTHERS):
-        theirs, other = places.scene, places.scene.structures[name]
-        marks = [n for n in places.boxed if _landmark(n, name) and n in scene.structures and not scene.structures[n].scattered]
-        marks = sorted(marks, key=lambda n: places.distance(n, name))[:LANDMARKS]
-        if not marks or other.scattered or theirs.patient in told:
+        patient = places.scene.patient
+        if patient in told or places.scene.structures[name].scattered:
             continue
-        weights = 1 / (np.array([places.distance(n, name) for n in marks]) + 0.02 * max(scene.extent))
-        shifts = np.array([_middle(scene, n) - _middle(theirs, n) for n in marks])
-        shift = np.average(shifts, axis=0, weights=weights)
+        marks = [n for n in places.boxed if n in scene.structures and _landmark(n, name) and not scene.structures[n].scattered]
+        away = {n: places.distance(n, name) for n in marks}
+        marks = sorted(marks, key=away.__getitem__)[:LANDMARKS]
+        if not marks:
+            continue
+        weights = [1 / (away[n] + 0.02 * max(scene.extent)) for n in marks]
+        shifts = [[a - b for a, b in zip(here(n), places.ends(n)[2], strict=True)] for n in marks]
+        shift = [sum(w * s for w, s in zip(weights, along, strict=True)) / sum(weights) for along in zip(*shifts, strict=True)]
         # Where landmarks want different shifts, the other patient is built otherwise, or mirrored.
-        told[theirs.patient] = (float(np.abs(shifts - shift).max()), _corners(theirs, other) + shift, marks)
+        unlike = max(abs(s - m) for one in shifts for s, m in zip(one, shift, strict=True))
+        told[patient] = (unlike, np.array([[c + s for c, s in zip(e, shift, strict=True)] for e in places.ends(name)[:2]]), marks)
     if len(told) < LEAST_PATIENTS:
         return None
     best = sorted(told.values(), key=lambda entry: entry[0])[: max(LEAST_PATIENTS, len(told) // 2)]
@@ -168,6 +174,7 @@ def _by_patients(scene: Scene, name: str, peers: Peers | None) -> Expected | Non
     return _placed(scene, Expected(name, "patients", landmarks=tuple(marks), patients=len(best)), middle)
 
 
+@lru_cache(maxsize=2**16)
 def _landmark(mark: str, name: str) -> bool:
     """True if a structure may tell where another lies: no lesion, none of its kin, no word for a place in its name."""
     return known(mark).kind != "lesion" and not related(mark, name) and not tells_position(mark)

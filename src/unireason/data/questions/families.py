@@ -303,7 +303,9 @@ def _host(places: Places, lesion: str) -> str:
     """The organ that certainly holds a lesion; "" if there is none."""
     mine = places.scene.structures[lesion]
     organs = [s for s in places.scene.structures.values() if not is_lesion(s.name) and _holds(s, mine)]
-    if len(organs) != 1 or organs[0].name not in mine.neighbours or not words_of(organs[0].name).isdisjoint(words_of(lesion)):
+    if len(organs) != 1 or organs[0].name not in mine.neighbours or names.known(lesion).site:  # a name may tell where it lies
+        return ""
+    if not words_of(organs[0].name).isdisjoint(words_of(lesion)):
         return ""
     inner, outer = mine.box_canonical, organs[0].box_canonical
     half = len(inner) // 2
@@ -443,7 +445,7 @@ _WORD = re.compile(r"[a-z0-9]+")
 _LEAST_STEM = 4
 
 
-@lru_cache(maxsize=4096)
+@names.kept
 def function_of(name: str) -> int:
     """Row of FUNCTIONS that is true of a structure; -1 if there is none. Lesions have no function."""
     plain = names.base(name)
@@ -452,10 +454,11 @@ def function_of(name: str) -> int:
     return next((i for i, (pattern, _) in enumerate(FUNCTIONS) if re.fullmatch(pattern, plain)), -1)
 
 
-@lru_cache(maxsize=8192)
+@names.kept
 def gives_away(name: str, text: str) -> bool:
     """True if a text holds a word of a structure's name, of its counterpart's, or a word that says the same."""
-    mine = {w for w in words_of(name) | words_of(names.counterpart(name)) if w not in _IDLE}
+    said = (name, names.counterpart(name), names.display(name).lower())
+    mine = {w for one in said for w in words_of(one) if w not in _IDLE}
     stems = [s for w in mine for s in SYNONYMS.get(w, ())]
     spoken = {w[:-1] if w.endswith("s") else w for w in _WORD.findall(text.lower())}
     if is_lesion(name) and any(is_lesion(w) for w in spoken):

@@ -12,7 +12,7 @@ from unireason.data import names
 from unireason.data.rationale import seen
 from unireason.data.rationale.wording import counted, listed, the
 from unireason.data.records import box_of
-from unireason.data.scene import DataQuestion
+from unireason.data.scene import TOWARDS, DataQuestion
 from unireason.grounding import grammar
 from unireason.metrics.boxes import box_iou
 
@@ -46,7 +46,7 @@ def part_choices(places: Places, name: str, axes: str) -> tuple[Choice, list[Cho
     fact = middles(places, name, axes)
     wrong = [
         (part, fact)
-        for part, _ in parts(places.scene.space, axes)
+        for part, _ in parts(places.scene.terms, axes)
         if part != right and (places.alone or any(peer.part(name, axes) == part for peer in places.others(name)))
     ]
     return (right, fact), wrong
@@ -77,7 +77,7 @@ def quadrant(places: Places, dice: Dice) -> Iterator[DataQuestion]:
 def _across(places: Places, name: str, axes: str, only: str) -> Iterator[tuple[str, tuple[tuple[int, int], ...]]]:
     """The part on the other side of the middle along one axis alone."""
     signs = places.signs[name]
-    for part, pair in parts(places.scene.space, axes):
+    for part, pair in parts(places.scene.terms, axes):
         if all((sign == signs[axis]) != ("xyz"[axis] == only) for axis, sign in pair):
             yield part, pair
 
@@ -259,11 +259,6 @@ SEEN_RATIO = 1.12
 """And from middle to middle of the boxes, so that the rounded distances tell it as well."""
 MOST_STARTS = 16
 """So many structures at most are related to all others, so that scenes of a hundred take no longer."""
-_TOWARDS = {
-    "patient": {"left": "to the left", "right": "to the right", "anterior": "to the front", "posterior": "to the back"}
-    | {"inferior": "towards the feet", "superior": "towards the head"},
-    "picture": {"left": "to the left", "right": "to the right", "above": "up", "below": "down"},
-}
 
 
 def direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
@@ -287,7 +282,7 @@ def direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
             known = [
                 w
                 for w in (opposite, *dice.shuffled(others))
-                if (places.alone or any(peer.direction(a, b) == w for peer in places.others(a, b)))
+                if (places.alone or any(peer.towards(a, b) == w for peer in places.others(a, b)))
             ]
             if known:
                 chosen = known[:3] if len(known) >= 3 and dice.below(2) else known[:1]
@@ -300,7 +295,7 @@ def _way(places: Places, axis: int, a: str, b: str) -> str:
     scene = places.scene
     offset = seen.offset(scene.structures[a], scene.structures[b], scene)[axis]
     said = f"{abs(offset)} mm" if scene.scale else counted(abs(offset), _step(axis))
-    return f"{said} {_TOWARDS[scene.space][places.words[axis][offset > 0]]}"
+    return f"{said} {TOWARDS[scene.terms][axis][offset > 0]}"
 
 
 def nearest(places: Places, dice: Dice) -> Iterator[DataQuestion]:
@@ -364,7 +359,7 @@ def which_direction(places: Places, dice: Dice) -> Iterator[DataQuestion]:
                 facts[1:],
                 needs,
                 x=the(x),
-                towards=_TOWARDS[places.scene.space][word],
+                towards=TOWARDS[places.scene.terms][axis][up],
             )
 
 

@@ -30,9 +30,10 @@ MOST_LANDMARKS = 12
 _TEXTS = wordings("implicit_grounding")
 _SAY: dict[str, tuple[str, ...]] = _TEXTS["clauses"]
 _SEEN_FROM = {
-    "patient": {"left": "to the patient's left of", "right": "to the patient's right of"}
-    | {"anterior": "in front of", "posterior": "behind"},
-    "picture": {"left": "to the left of", "right": "to the right of", "above": "above", "below": "below"},
+    "patient": {"left": "to the patient's left of", "right": "to the patient's right of"},
+    "picture": {"left": "to the left of", "right": "to the right of"},
+    "": {"anterior": "in front of", "posterior": "behind", "above": "above", "below": "below"}
+    | {"superficial": "superficial to", "deep": "deep to", "nasal": "nasal to", "temporal": "temporal to"},
 }
 
 
@@ -62,14 +63,14 @@ def clauses(places: Places, dice: Dice, name: str) -> list[Clause]:
 def _halves(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
     """The quarter and the halves of the image in which the target lies."""
     scene, signs = places.scene, places.signs[name]
-    kind, terms = dice.pick(KINDS["image"]), dice.pick(TERMS[scene.space])
+    kind, terms = dice.pick(KINDS["image"]), dice.pick(TERMS[scene.terms.split()[0]])
     if all(signs):
-        part = part_text(scene.space, ((0, signs[0]), (1, signs[1])))
+        part = part_text(scene.terms, ((0, signs[0]), (1, signs[1])))
         text = dice.pick(_SAY["quarter"])
         yield Clause("place", text.format(p=part, k=kind, t=terms), partial(_towards, places, {0: signs[0], 1: signs[1]}))
     for axis, sign in enumerate(signs):
         if sign:
-            half = part_text(scene.space, ((axis, sign),))
+            half = part_text(scene.terms, ((axis, sign),))
             text = dice.pick(_SAY["half"])
             yield Clause("place", text.format(p=half, k=kind, t=terms), partial(_towards, places, {axis: sign}))
 
@@ -136,7 +137,7 @@ def _context(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
             yield Clause("context", dice.pick(_SAY["next"]).format(n=the(other)), fits, other)
         direction = places.direction(name, other) if other in places.placed and not places.related(name, other) else ""
         if direction:
-            text = f"{dice.pick(_SAY['direction'])} {_SEEN_FROM[scene.space][direction]} {the(other)}"
+            text = f"{dice.pick(_SAY['direction'])} {(_SEEN_FROM[scene.space] | _SEEN_FROM[''])[direction]} {the(other)}"
             yield Clause("context", text, partial(_beyond, places, direction, other), other)
         sign = places.signs[name][0]
         if scene.space == "patient" and sign and places.signs[other][0] == sign and other in places.placed:

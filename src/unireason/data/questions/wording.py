@@ -42,7 +42,7 @@ def write(
     text = dice.pick(PHRASES.get(f"{ask}/{len(options)}") or PHRASES[ask]).format(
         # "The volume of the liver in this volume" would mean two things by one word.
         kind=dice.pick([k for k in KINDS[scene.kind] if k != values.get("size")]),
-        terms=dice.pick(TERMS[scene.space]),
+        terms=dice.pick(TERMS[scene.terms.split()[0]]),
         pair=listed([the(o) for o in options], "or"),
         both=listed([the(o) for o in options]),
         either=listed(options, "or"),

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from unireason.core.errors import UniReasonError
 from unireason.core.store import json_text, write_bytes
+from unireason.data.claims import Fault
 
 from . import prompt
 from .prompt import Account, Bill, LlmSettings, Spent
 from .template import Annotation, Dropped, Task
-from .verify import Fault, TextReading, read
+from .verify import TextReading, read
 
 if TYPE_CHECKING:
     import httpx2

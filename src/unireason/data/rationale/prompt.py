@@ -17,12 +17,13 @@ from pydantic import Field, model_validator
 from unireason.core.config import settings
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.types import Box2D, Box3D
+from unireason.data.claims import Fault
 from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Scene, Structure
 from unireason.grounding.grammar import THINK_END, write
 
 from . import seen
 from .template import Task, notable, offsets
-from .verify import Fault, Rules
+from .verify import Rules
 from .wording import wordings
 
 MAX_STRUCTURES = 24

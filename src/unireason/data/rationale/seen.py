@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from unireason.data.scene import Part, Scene, Structure
 from unireason.grounding.crop import MIN_SIDE
 
-from .wording import listed
+from .wording import Said, counted, is_plural, listed, the, wordings
 
 TOLERANCE = 0.06
 """By so much of its value a size in a text may differ from the mask's; a place by one pixel or slice, a distance by both."""
@@ -84,8 +84,8 @@ def centre_of(scene: Scene) -> tuple[int, ...]:
 
 
 def own_midline(scene: Scene) -> bool:
-    """True if the sides of a scene are told from a midline of the body, not from the picture's middle."""
-    return scene.space == "patient" and scene.midline.found not in ("", "picture")
+    """True if the sides of a scene are told from a midline of the body, or the macula, not from the picture's middle."""
+    return scene.midline.found not in ("", "picture")
 
 
 def unit_of_distance(scene: Scene) -> str:
@@ -95,7 +95,7 @@ def unit_of_distance(scene: Scene) -> str:
 
 def offset(first: Structure, second: Structure, scene: Scene) -> tuple[int, ...]:
     """From the middle of the second box to that of the first, along x, y[, z], in whole millimetres, or pixels and slices."""
-    shift = [a - b for a, b in zip(_exact(first), _exact(second), strict=True)]
+    shift = [a - b for a, b in zip(middle_of(first), middle_of(second), strict=True)]
     every = steps(scene) if scene.scale else (1.0,) * len(shift)
     return tuple(round(s * e) for s, e in zip(shift, every, strict=True))
 
@@ -122,7 +122,8 @@ def reference(scene: Scene, axes: Sequence[int]) -> str:
     found = []
     if 0 in rest and own_midline(scene):
         rest.remove(0)
-        found = [f"the midline of the body at {at(0, place[0])}"]
+        line = "macula" if scene.midline.found == "macula" else "midline of the body"
+        found = [f"the {line} at {at(0, place[0])}"]
     return listed(found + ([f"the middle of the {scene.kind} at {where(place, rest)}"] if rest else []))
 
 
@@ -213,3 +214,54 @@ def share(inner: Box, outer: Box) -> float:
         overlap = min(inner[half + i], outer[half + i]) - max(inner[i], outer[i])
         common *= max(0.0, overlap) / max(1.0, inner[half + i] - inner[i])
     return common
+
+
+# --- What a look finds, in words.
+
+FLAT, CLEAR = 8.0, 40.0
+"""Contrast in grey levels of 0 to 255: below the one it is none, above the other it is clear."""
+_FINDING: dict[str, tuple[str, ...]] = wordings("reasoning")["finding"]
+
+
+def brightness(structure: Structure, scene: Scene) -> Said:
+    """Contrast against a ring around it."""
+    if abs(structure.contrast) < FLAT:
+        return Said(_FINDING["brightness_none"], structure.name)
+    word, opposite = ("brighter", "darker") if structure.contrast > 0 else ("darker", "brighter")
+    degree = "clearly " if abs(structure.contrast) >= CLEAR else ""
+    return Said(_FINDING["brightness"], structure.name, {"degree": degree, "word": word, "opposite": opposite})
+
+
+def slices(structure: Structure, scene: Scene) -> Said | None:
+    """Which model slices of a volume it touches, counted from 0 as in boxes; nothing for an image."""
+    first, last = structure.slices[0], structure.slices[1] - 1
+    if scene.kind == "image":
+        return None
+    if first == last:
+        return Said(_FINDING["slices_one"], structure.name, {"first": str(first)})
+    values = {"first": str(first), "last": str(last), "count": counted(last - first + 1, "slice")}
+    return Said(_FINDING["slices_many"], structure.name, values)
+
+
+def border(structure: Structure, scene: Scene) -> Said | None:
+    """Whether the picture may cut it off; nothing if it touches no border."""
+    if not structure.borders:
+        return None
+    where = f"{listed(structure.borders)} {'border' if len(structure.borders) == 1 else 'borders'}"
+    return Said(_FINDING["border"], structure.name, {"where": where, "kind": scene.kind})
+
+
+def neighbours(structure: Structure, scene: Scene) -> Said | None:
+    """What lies beside it, at most two names; nothing if nothing is near."""
+    near = [name for name in structure.neighbours if name in scene.structures][:2]
+    if not near:
+        return None
+    lie = "lie" if len(near) > 1 or is_plural(near[0]) else "lies"
+    return Said(_FINDING["neighbours"], structure.name, {"near": listed([the(name) for name in near]), "lie": lie})
+
+
+def shape(structure: Structure, scene: Scene) -> Said | None:
+    """Whether it is round or long; nothing in between."""
+    if 1.35 < structure.elongation < 2.0:
+        return None
+    return Said(_FINDING["shape"], structure.name, {"word": "elongated" if structure.elongation >= 2.0 else "compact"})

@@ -11,20 +11,31 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, TypeVar
 
 from unireason.core.types import Look
 from unireason.data.records import box_of
-from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Part, Scene, Structure, is_lesion
+from unireason.data.scene import (
+    DIRECTIONS,
+    GATES,
+    HALVES,
+    IMPLICIT,
+    LETTERS,
+    TOWARDS,
+    DataQuestion,
+    Part,
+    Scene,
+    Structure,
+    is_lesion,
+)
 
 from . import seen
 from .wording import OPENINGS, Said, claim, counted, instance, instances, is_plural, listed, number_word, the, wordings
 
 NEAR_MIDDLE = 0.02  # of the picture: a smaller offset is not worth a word
-FLAT, CLEAR = 8.0, 40.0  # contrast in grey levels of 0-255: below the one it is none, above the other it is clear
 
 _TEXTS = wordings("reasoning")
 _LEAD: dict[str, tuple[str, ...]] = _TEXTS["lead"]
@@ -35,31 +46,24 @@ _VERDICT: dict[str, tuple[str, ...]] = _TEXTS["verdict"]
 _CONCLUSIONS: tuple[str, ...] = _TEXTS["conclusions"]
 _IMPLICIT: dict[str, tuple[str, ...]] = wordings("implicit_grounding")["reasoning"]
 
-_TOWARDS = {
-    "patient": (("to the right", "to the left"), ("to the front", "to the back"), ("towards the feet", "towards the head")),
-    "picture": (("to the left", "to the right"), ("up", "down"), ("towards the first slice", "towards the last slice")),
-}
-_HALVES = {
-    "patient": (("right", "left"), ("anterior", "posterior"), ("inferior", "superior")),
-    "picture": (("left", "right"), ("upper", "lower"), ("first", "last")),
-}
 _EDGES = (("left edge", "right edge"), ("upper edge", "lower edge"), ("first slice", "last slice"))
 _ORDER = ("first", "second", "third", "fourth", "fifth", "sixth")
 
 
 def notable(offset: tuple[float, ...], scene: Scene) -> list[int]:
     """Axes along which an offset is worth a word, in the order x, y, z."""
-    return [i for i, (o, e) in enumerate(zip(offset, scene.extent, strict=True)) if abs(o) >= max(1.0, NEAR_MIDDLE * e)]
+    found = [i for i, (o, e) in enumerate(zip(offset, scene.extent, strict=True)) if abs(o) >= max(1.0, NEAR_MIDDLE * e)]
+    return [i for i in found if i or GATES.get(scene.modality) != "none"]
 
 
-def offsets(offset: tuple[float, ...], axes: list[int], scene: Scene) -> str:
+def offsets(offset: tuple[float, ...], axes: list[int], scene: Scene, *, metric: bool = True) -> str:
     """An offset along the scene's directions in words: "52 mm to the left and 31 mm to the back"; pixels and slices without a scale."""
-    every = seen.steps(scene)
+    every, metric = seen.steps(scene), metric and bool(scene.scale)
     found = []
     for axis in axes:
-        whole = round(abs(offset[axis]) / (1.0 if scene.scale else every[axis]))
-        said = f"{whole} mm" if scene.scale else counted(whole, "slice" if axis == 2 else "pixel")
-        found.append(f"{said} {_TOWARDS[scene.space][axis][offset[axis] > 0]}")
+        whole = round(abs(offset[axis]) / (1.0 if metric else every[axis]))
+        said = f"{whole} mm" if metric else counted(whole, "slice" if axis == 2 else "pixel")
+        found.append(f"{said} {TOWARDS[scene.terms][axis][offset[axis] > 0]}")
     return listed(found)
 
 
@@ -172,7 +176,7 @@ class _Writer:
         """Reasoning without looks for an implicit question: from the description to the target."""
         question, scene = self.question, self.scene
         target = scene.structures[question.needs[0]]
-        self._say(_IMPLICIT["openings"], kind=scene.kind)
+        self._say(_IMPLICIT["openings"], kind=scene.kind)  # the profile of these questions shows no scale
         for index, fact in enumerate(question.facts):
             self._say(_IMPLICIT["clues" if index else "first"], fact=fact)
         if not question.facts:
@@ -183,7 +187,7 @@ class _Writer:
             shift = tuple(a - b for a, b in zip(other.centre, target.centre, strict=True))
             axes = notable(shift, scene)
             if axes:
-                self._say(_IMPLICIT["excluded"], other=the(other.name), offsets=offsets(shift, axes, scene))
+                self._say(_IMPLICIT["excluded"], other=the(other.name), offsets=offsets(shift, axes, scene, metric=False))
         self._say(_IMPLICIT["conclusions"], self.named[0])
         return tuple(self.steps)
 
@@ -196,11 +200,16 @@ class _Writer:
         """Add a sentence in one wording, not one that begins like another of this text if that can be had."""
         chosen = self._among([w for w in texts if _opening(w) not in self.openings] or texts)
         self.openings.add(_opening(chosen))
-        text = Said(tuple(texts), name, values).written(chosen)
+        text = Said(tuple(texts), name, values, self._many(name)).written(chosen)
         if self.steps and isinstance(self.steps[-1], str):
             self.steps[-1] = f"{self.steps[-1]} {text}"
         else:
             self.steps.append(f". {text}" if self.steps else text)
+
+    def _many(self, name: str) -> bool:
+        """True of a lesion of which there are several: it is spoken of in the plural."""
+        structure = self.scene.structures.get(name)
+        return structure is not None and structure.scattered and is_lesion(name)
 
     def _than(self, a: str, b: str, sign: int) -> str:
         """One amount set against another: the form of words in which all comparisons of a text are written."""
@@ -210,10 +219,10 @@ class _Writer:
     def _relate(self, relation: str, then: str, name: str = "", **values: str) -> None:
         """A relation and what follows from it, in one sentence."""
         follows = self._among(_THEN[then])
-        clause = Said((follows,), name, values).written(follows)
+        clause = Said((follows,), name, values, self._many(name)).written(follows)
         texts = _RELATION["so"]
         if relation[1] == " ":  # no sentence begins with the x of a place
-            texts = [t for t in texts if not t.startswith("{relation}")]
+            texts = tuple(t for t in texts if not t.startswith("{relation}"))
         self._say(texts, relation=relation, then=clause[:1].lower() + clause[1:])
 
     # --- Looks.
@@ -238,6 +247,17 @@ class _Writer:
         left = structure.part_count - len(parts)
         if left > 0:
             self._say(_FINDING["rest"], name, left=counted(left, "smaller part"))
+
+    def _rooms(self, names: Sequence[str]) -> dict[str, int]:
+        """How many parts of each structure may be looked at: one, and what the bound leaves in turn."""
+        parts = {n: min(MOST_PARTS, len(seen.clear_parts(self.scene.structures[n]))) for n in names if n in self.scene.structures}
+        rooms = dict.fromkeys(names, 1)
+        left = MAX_LOOKS - len(names)
+        while left > 0 and (more := [n for n in parts if rooms[n] < parts[n]]):
+            for name in more[:left]:
+                rooms[name] += 1
+            left -= len(more)
+        return rooms
 
     def _extra(self, structure: Structure) -> None:
         """Now and then something more that the first look shows, which the answer does not rest on."""
@@ -277,7 +297,7 @@ class _Writer:
         place = seen.middle_of(self.scene.structures[name])
         signs = {i: (place[i] > than[i]) - (place[i] < than[i]) for i in axes}
         relations = [self._than(f"{seen.AXES[i]} {place[i]}", str(than[i]), signs[i]) for i in axes]
-        sides = [_HALVES[self.scene.space][i][s > 0] for i, s in signs.items() if s]
+        sides = [HALVES[self.scene.terms][i][s > 0] for i, s in signs.items() if s]
         half = " ".join(sides if self.scene.space == "patient" else reversed(sides))
         piece = "half" if len(sides) == 1 else "part"
         where = f"in the {half} {piece}" if sides else "in the middle"
@@ -336,10 +356,9 @@ class _Writer:
     def _extreme(self) -> None:
         names, most = self.question.options, self.question.ask == "largest"
         values, said = self._sizes(names)
-        room = MAX_LOOKS - len(names) + 1
+        rooms = self._rooms(names)
         for name, value in zip(names, said, strict=True):
-            self._show(name, most=min(room, MOST_PARTS))
-            room -= max(0, min(room, MOST_PARTS, len(seen.clear_parts(self.scene.structures[name]))) - 1)
+            self._show(name, most=rooms[name])
             self._size(name, value)
         self._rank(names, said, values, most=most, words=("larger", "largest") if most else ("smaller", "smallest"))
 
@@ -404,7 +423,7 @@ class _Writer:
 
     def _which_in_quadrant(self) -> None:
         words = self.question.about[0].split()
-        axes = sorted(i for i, both in enumerate(_HALVES[self.scene.space]) for w in both if w in words)
+        axes = sorted(i for i, both in enumerate(HALVES[self.scene.terms]) for w in both if w in words)
         centre = seen.centre_of(self.scene)
         self._say(_FINDING["centre"], reference=seen.reference(self.scene, axes), kind=self.scene.kind)
         for name in self.question.options:
@@ -429,11 +448,11 @@ class _Writer:
         first, second = self.question.about[:2]
         scene = self.scene
         every = range(len(seen.sides(scene)))
-        words = [w for both in _DIRECTIONS[scene.space] for w in both]
+        words = [w for both in DIRECTIONS[scene.terms] for w in both]
         axes = sorted({words.index(o) // 2 for o in self.question.options})
         comparing = len(axes) > 1
         if comparing:
-            axes = [i for i in every if i < len(_DIRECTIONS[scene.space])]
+            axes = [i for i in every if i < len(DIRECTIONS[scene.terms])]
         for name in (second, first):
             self._show(name, most=1)
             self._middle(name, axes)
@@ -447,18 +466,18 @@ class _Writer:
                 continue
             off = f"{abs(shift[axis])} mm" if scene.scale else counted(abs(shift[axis]), "slice" if axis == 2 else "pixel")
             self._relate(
-                relation, "lies_towards", first, off=off, second=the(second), towards=_TOWARDS[scene.space][axis][sign > 0]
+                relation, "lies_towards", first, off=off, second=the(second), towards=TOWARDS[scene.terms][axis][sign > 0]
             )
         if comparing:
             unit = "mm" if scene.scale else "pixels"
             order = sorted(axes, key=lambda i: -abs(shift[i]))
             relation = self._than(f"{abs(shift[order[0]])} {unit}", f"{abs(shift[order[1]])} {unit}", 1)
-            self._relate(relation, "mainly", towards=_TOWARDS[scene.space][order[0]][shift[order[0]] > 0])
+            self._relate(relation, "mainly", towards=TOWARDS[scene.terms][order[0]][shift[order[0]] > 0])
 
     def _which_direction(self) -> None:
         word, landmark = self.question.about[:2]
-        axis = next(i for i, both in enumerate(_DIRECTIONS[self.scene.space]) if word in both)
-        towards = _TOWARDS[self.scene.space][axis][_DIRECTIONS[self.scene.space][axis].index(word)]
+        axis = next(i for i, both in enumerate(DIRECTIONS[self.scene.terms]) if word in both)
+        towards = TOWARDS[self.scene.terms][axis][DIRECTIONS[self.scene.terms][axis].index(word)]
         self._show(landmark, most=1)
         self._middle(landmark, [axis])
         than = seen.middle_of(self.scene.structures[landmark])
@@ -466,7 +485,7 @@ class _Writer:
             self._show(name, most=1)
             place = seen.middle_of(self.scene.structures[name])
             sign = (place[axis] > than[axis]) - (place[axis] < than[axis])
-            way = _TOWARDS[self.scene.space][axis][sign > 0]
+            way = TOWARDS[self.scene.terms][axis][sign > 0]
             relation = self._than(seen.at(axis, place[axis]), str(than[axis]), sign)
             self._relate(relation, "further", name, way=way, other=the(landmark))
         self._say(_VERDICT["only_towards"], self.question.right, towards=towards)
@@ -509,7 +528,7 @@ class _Writer:
         self._show(name)
         structure = self.scene.structures[name]
         lighter = structure.contrast > 0
-        degree = "clearly " if abs(structure.contrast) >= CLEAR else ""
+        degree = "clearly " if abs(structure.contrast) >= seen.CLEAR else ""
         self._say(_FINDING["grey"], name, degree=degree, tone="lighter" if lighter else "darker")
         self._say(_VERDICT["grey"], name, tone="lighter" if lighter else "darker", word=self.question.right)
 
@@ -541,24 +560,24 @@ class _Writer:
             self._missing(name, self.question.facts[0] if self.question.facts else "")
             self._say(_VERDICT["missing"], name, missing=the(name), kind=self.scene.kind)
 
-    def _found(self, name: str) -> None:
+    def _found(self, name: str, most: int = MOST_PARTS) -> None:
         """Look at what is there; mostly in the words in which one looks for what is not."""
-        self._show(name, lead="expected" if self.draw() < EXPECTED else "")
-        said = brightness(self.scene.structures[name], self.scene)
+        self._show(name, most=most, lead=_search(name) if self.draw() < EXPECTED else "")
+        said = seen.brightness(self.scene.structures[name], self.scene)
         self._say(said.wordings, said.name, **said.values)
 
     def _missing(self, name: str, fact: str) -> None:
         """Look where something that is not there would be, and say what lies there."""
         gone = seen.absence(fact)
         if gone.box:
-            self._look(_LEAD["expected"], name, Look(name, box_of(gone.box), seen=False))
+            self._look(_LEAD[_search(name)], name, Look(name, box_of(gone.box), seen=False))
             others = [n for n in gone.instead if n in self.scene.structures]
             texts = _FINDING["instead" if others else "nothing"]
             self._say(texts, name, other=listed([the(n) for n in others]), kind=self.scene.kind)
             return
         if self.question.ask == "present":
             for other in self.named[:2]:
-                self._show(other, most=1)
+                self._show(other, most=2)
                 self._say(_FINDING["not_it"], other, missing=the(name))
         if gone.outside:
             self._say(_FINDING["beyond"], name, what=gone.outside, kind=self.scene.kind)
@@ -567,69 +586,30 @@ class _Writer:
 
     def _which_there(self) -> None:
         facts = dict(zip(self.question.options, self.question.facts, strict=False))
+        rooms = self._rooms(self.question.options)
         for name in self.question.options:
             if name in self.scene.structures:
-                self._found(name)
+                self._found(name, rooms[name])
             else:
                 self._missing(name, facts.get(name, ""))
         there = self.question.ask == "which_present"
         self._say(_VERDICT["only_there" if there else "only_missing"], self.question.right, kind=self.scene.kind)
 
 
-# --- What a look finds besides.
+# --- What a look may find besides, and what is spoken of anyway.
 
-
-def brightness(structure: Structure, scene: Scene) -> Said:
-    """Contrast against a ring around it."""
-    if abs(structure.contrast) < FLAT:
-        return Said(_FINDING["brightness_none"], structure.name)
-    word, opposite = ("brighter", "darker") if structure.contrast > 0 else ("darker", "brighter")
-    degree = "clearly " if abs(structure.contrast) >= CLEAR else ""
-    return Said(_FINDING["brightness"], structure.name, {"degree": degree, "word": word, "opposite": opposite})
-
-
-def slices(structure: Structure, scene: Scene) -> Said | None:
-    """Which model slices of a volume it touches, counted from 0 as in boxes; nothing for an image."""
-    first, last = structure.slices[0], structure.slices[1] - 1
-    if scene.kind == "image":
-        return None
-    if first == last:
-        return Said(_FINDING["slices_one"], structure.name, {"first": str(first)})
-    values = {"first": str(first), "last": str(last), "count": counted(last - first + 1, "slice")}
-    return Said(_FINDING["slices_many"], structure.name, values)
-
-
-def border(structure: Structure, scene: Scene) -> Said | None:
-    """Whether the picture may cut it off; nothing if it touches no border."""
-    if not structure.borders:
-        return None
-    where = f"{listed(structure.borders)} {'border' if len(structure.borders) == 1 else 'borders'}"
-    return Said(_FINDING["border"], structure.name, {"where": where, "kind": scene.kind})
-
-
-def neighbours(structure: Structure, scene: Scene) -> Said | None:
-    """What lies beside it, at most two names; nothing if nothing is near."""
-    near = [name for name in structure.neighbours if name in scene.structures][:2]
-    if not near:
-        return None
-    lie = "lie" if len(near) > 1 or is_plural(near[0]) else "lies"
-    return Said(_FINDING["neighbours"], structure.name, {"near": listed([the(name) for name in near]), "lie": lie})
-
-
-def shape(structure: Structure, scene: Scene) -> Said | None:
-    """Whether it is round or long; nothing in between."""
-    if 1.35 < structure.elongation < 2.0:
-        return None
-    return Said(_FINDING["shape"], structure.name, {"word": "elongated" if structure.elongation >= 2.0 else "compact"})
-
-
-_EXTRAS: tuple[Finding, ...] = (brightness, slices, border, neighbours, shape)
-_SPOKEN_OF: dict[str, Finding] = {"slices": slices} | dict.fromkeys(
-    ("brightness", "present", "which_present", "which_absent"), brightness
+_EXTRAS: tuple[Finding, ...] = (seen.brightness, seen.slices, seen.border, seen.neighbours, seen.shape)
+_SPOKEN_OF: Mapping[str, Finding] = {"slices": seen.slices} | dict.fromkeys(
+    ("brightness", "present", "which_present", "which_absent"), seen.brightness
 )
 
 
 # --- Places and parts in words.
+
+
+def _search(name: str) -> str:
+    """In which words one looks for something: a lesion has no usual place."""
+    return "search" if is_lesion(name) else "expected"
 
 
 def _edge(axis: int, value: int) -> str:
@@ -647,7 +627,7 @@ def _which(parts: Sequence[Part], structure: Structure, scene: Scene) -> list[st
         a, b = (seen.middle(p.box_model.coords) for p in parts)
         apart = [abs(p - q) / n for p, q, n in zip(a, b, seen.sides(scene), strict=True)]
         axis = apart.index(max(apart))
-        words = [_HALVES[scene.space][axis][a[axis] > b[axis]], _HALVES[scene.space][axis][b[axis] > a[axis]]]
+        words = [HALVES[scene.terms][axis][a[axis] > b[axis]], HALVES[scene.terms][axis][b[axis] > a[axis]]]
         if words[0] != words[1]:
             return [f"the {word} {piece} of {the(name)}" for word in words]
     return [f"the {'' if i == 0 else _ORDER[i] + ' '}largest {piece} of {the(name)}" for i in range(len(parts))]
@@ -669,10 +649,6 @@ def _opening(text: str) -> str:
 
 _RANGE = re.compile(r"([\d.,]+) to ([\d.,]+) (\w+)")
 _BOX, _SLICES = re.compile(r"\[\d+(?:,\d+){3,5}\]"), re.compile(r"\d+ to \d+")
-_DIRECTIONS = {
-    "patient": (("right", "left"), ("anterior", "posterior"), ("inferior", "superior")),
-    "picture": (("left", "right"), ("above", "below")),
-}
 _SCRIPTS: dict[str, Callable[[_Writer], None]] = {
     "quadrant": _Writer._quadrant,
     "lesion_quadrant": _Writer._quadrant,

@@ -66,20 +66,21 @@ def capital(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One thing to say, in several wordings of which a text takes one."""
+    """One thing to say, in several wordings of which a text takes one; ``many`` if of several such things."""
 
     wordings: tuple[str, ...]
     name: str = ""
     values: Mapping[str, str] = field(default_factory=dict)
+    many: bool = False
 
     def written(self, wording: str) -> str:
         """One of the wordings, filled in."""
-        return fill(wording, self.name, **self.values)
+        return fill(wording, self.name, many=self.many, **self.values)
 
 
-def fill(template: str, name: str = "", **values: str) -> str:
-    """Write a template out."""
-    plural = is_plural(name)
+def fill(template: str, name: str = "", *, many: bool = False, **values: str) -> str:
+    """Write a template out; ``many`` speaks of several of the things that a name stands for."""
+    plural = many or is_plural(name)
     written = []
     for index, piece in enumerate(_pieces(template)):
         if index % 2 == 0:
@@ -89,7 +90,7 @@ def fill(template: str, name: str = "", **values: str) -> str:
         if key in values:
             word = values[key]
         elif key == "name":
-            word = the(name)
+            word = f"the {known(name).plural}" if many else the(name)
         elif key in _PRONOUNS:
             word = _PRONOUNS[key][plural]
         else:

@@ -14,7 +14,7 @@ from unireason.data.questions.families import candidates
 from unireason.data.questions.referring import implicit
 from unireason.data.rationale.template import Task
 from unireason.data.regions import axial, busy
-from unireason.data.scene import IMPLICIT, DataQuestion, Part, Scene, Structure
+from unireason.data.scene import IMPLICIT, DataQuestion, Midline, Part, Scene, Structure
 from unireason.data.sources.base import open_source
 
 IMAGE, VOLUME = Frame(112, 112, 1, "image"), Frame(56, 56, 16, "volume")
@@ -163,4 +163,6 @@ def _as_picture(drawn):
     sides = {"anterior": "top", "posterior": "bottom"}
     structures = {n: replace(s, side="", borders=tuple(sides.get(b, b) for b in s.borders)) for n, s in drawn.structures.items()}
     case = f"{drawn.case}-picture"
-    return replace(drawn, case=case, space="picture", spacing_mm=None, unit="pixels", structures=structures, scale="")
+    return replace(
+        drawn, case=case, space="picture", spacing_mm=None, unit="pixels", structures=structures, scale="", midline=Midline("")
+    )

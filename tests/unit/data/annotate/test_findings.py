@@ -78,10 +78,10 @@ def test_offsets_in_words_are_metric_only_with_a_scale():
 
 def test_slices_count_both_ends_and_are_for_volumes_only():
     drawn = volume_scene()
-    assert "It is seen on slices 4 to 8." in written(template.slices(drawn.structures["left kidney"], drawn))
-    assert "It can be followed over five slices, from 4 to 8." in written(template.slices(drawn.structures["left kidney"], drawn))
-    assert "It shows on slice 4 only." in written(template.slices(drawn.structures["right kidney"], drawn))
-    assert template.slices(image_scene().structures["liver"], image_scene()) is None
+    assert "It is seen on slices 4 to 8." in written(seen.slices(drawn.structures["left kidney"], drawn))
+    assert "It can be followed over five slices, from 4 to 8." in written(seen.slices(drawn.structures["left kidney"], drawn))
+    assert "It shows on slice 4 only." in written(seen.slices(drawn.structures["right kidney"], drawn))
+    assert seen.slices(image_scene().structures["liver"], image_scene()) is None
 
 
 @pytest.mark.parametrize(
@@ -96,19 +96,17 @@ def test_slices_count_both_ends_and_are_for_volumes_only():
 def test_brightness(contrast, said):
     drawn = image_scene()
     changed = replace(drawn.structures["liver"], contrast=contrast)
-    assert said in written(template.brightness(changed, drawn))
+    assert said in written(seen.brightness(changed, drawn))
 
 
 def test_border_neighbours_and_shape():
     drawn = image_scene()
     kidneys, liver = drawn.structures["kidneys"], drawn.structures["liver"]
-    assert "They touch the posterior border of the image, so they may be cut off there." in written(
-        template.border(kidneys, drawn)
-    )
-    assert template.border(liver, drawn) is None
-    assert "It lies next to the lesion." in written(template.neighbours(liver, drawn))
-    assert "Close by lie the kidneys." in written(template.neighbours(drawn.structures["spleen"], drawn))
-    assert template.neighbours(kidneys, drawn) is None
-    assert template.neighbours(replace(liver, neighbours=("not in the scene",)), drawn) is None
-    assert "Its outline is compact." in written(template.shape(drawn.structures["lesion"], drawn))
-    assert template.shape(liver, drawn) is None
+    assert "They touch the posterior border of the image, so they may be cut off there." in written(seen.border(kidneys, drawn))
+    assert seen.border(liver, drawn) is None
+    assert "It lies next to the lesion." in written(seen.neighbours(liver, drawn))
+    assert "Close by lie the kidneys." in written(seen.neighbours(drawn.structures["spleen"], drawn))
+    assert seen.neighbours(kidneys, drawn) is None
+    assert seen.neighbours(replace(liver, neighbours=("not in the scene",)), drawn) is None
+    assert "Its outline is compact." in written(seen.shape(drawn.structures["lesion"], drawn))
+    assert seen.shape(liver, drawn) is None

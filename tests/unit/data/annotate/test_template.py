@@ -251,7 +251,7 @@ def test_one_text_is_known_word_for_word():
 
 
 PINNED = (
-    "The place can be read off once the structure is found. The spleen is located at [box]. I go by the middle of the image at "
+    "The place can be read off once the structure is found. The spleen is seen at [box]. I go by the middle of the image at "
     "x 56 and y 56. Because x 90 > 56 and y 75 > 56, it lies in the left posterior part. What fits is left posterior B."
 )
 

@@ -10,10 +10,13 @@ import pytest
 from ask_scenes import SIZE, asked, scene, structure
 
 from unireason.core.types import Box3D
+from unireason.data.checks.answers import judge
+from unireason.data.checks.facts import SceneFacts
 from unireason.data.questions.distractors import Peers, Places, kin
 from unireason.data.questions.expected import expected_place
-from unireason.data.questions.families import candidates, certainly_absent
+from unireason.data.questions.families import candidates, certainly_absent, gives_away
 from unireason.data.questions.referring import implicit
+from unireason.data.rationale.template import Annotation, Task, TemplateAnnotator
 from unireason.data.scene import Midline, Part, Scene
 
 X_WORDS = ("left", "right")
@@ -66,7 +69,49 @@ def test_pictures_of_skin_gut_and_cells_have_no_sides(modality: str) -> None:
     # How far a box is off, in words of its picture, is no side.
     plain = [t.lower() for t in found if "too far" not in t and "edge" not in t]
     assert not [t for t in plain if set(re.findall("[a-z]+", t)) & set(X_WORDS)]
+    skin = drawn(modality, "picture", Midline(""))
+    tasks = [Task(str(i), q, skin) for i in range(9) for q in implicit(skin, np.random.default_rng(i))]
+    said = [p for w in TemplateAnnotator().annotate(tasks) if isinstance(w, Annotation) for p in w.reasoning]
+    assert said
+    assert not [p for p in said if isinstance(p, str) and set(re.findall("[a-z]+", p)) & set(X_WORDS)]
     assert any(w in t for t in texts(drawn("DX", "picture", Midline(""))) for w in X_WORDS)
+
+
+def fundus(disc_at: int) -> Scene:
+    """An image of an eye: the nose is where the disc lies."""
+    found = scene(
+        structure("optic disc", (disc_at, 80, disc_at + 20, 104)),
+        structure("macula", (90, 84, 110, 100), contrast=-20.0),
+        structure("hard exudates", (130, 20, 160, 50), contrast=40.0),
+        structure("microaneurysm", (20, 140, 50, 170), contrast=-30.0),
+        space="picture",
+        absent=("soft exudates",),
+    )
+    return replace(found, modality="OP", midline=Midline("macula", 0.0, 100.0))
+
+
+@pytest.mark.parametrize(
+    ("found", "terms", "words"),
+    [
+        (fundus(30), "nasal left", {"nasal", "temporal"}),
+        (fundus(160), "nasal right", {"nasal", "temporal"}),
+        (drawn("US", "picture", Midline("")), "depth", {"superficial", "deep"}),
+    ],
+)
+def test_eyes_have_a_nasal_side_and_ultrasound_has_depth(found: Scene, terms: str, words: set[str]) -> None:
+    assert found.terms == terms
+    questions = [q for seed in range(20) for q in candidates(found, np.random.default_rng(seed), each=40)]
+    said = " ".join(" ".join((q.text, *q.options)) for q in questions)
+    assert words <= set(re.findall("[a-z]+", said))
+    offered = {word for q in questions for option in q.options for word in option.split()}
+    assert not offered & ({"above", "below", "upper", "lower"} if terms == "depth" else {*X_WORDS})
+    facts = SceneFacts(found)
+    for question in questions:
+        assert judge(question, facts) == [i == question.answer for i in range(len(question.options))], question
+    written = TemplateAnnotator().annotate([Task(str(i), q, found) for i, q in enumerate(questions)])
+    assert all(isinstance(w, Annotation) for w in written)
+    texts = " ".join(p for w in written if isinstance(w, Annotation) for p in w.reasoning if isinstance(p, str))
+    assert words <= set(re.findall("[a-z]+", texts.lower()))
 
 
 def test_a_scattered_class_has_no_box_and_no_place() -> None:
@@ -92,6 +137,23 @@ def test_a_kind_is_not_absent_where_a_special_case_is_there() -> None:
     assert kin("inferior vena cava", "postcava")
     assert kin("duodenum", "small bowel")
     assert not kin("liver", "spleen")
+
+
+def test_names_give_nothing_away_as_texts_say_them() -> None:
+    found = drawn()
+    renamed = replace(found.structures["stomach"], name="postcava")
+    both = replace(found, structures={**found.structures, "postcava": renamed})
+    assert "postcava" not in Places(both).placed  # a text says "inferior vena cava"
+    assert gives_away("postcava", "the inferior one of two veins")
+    assert not gives_away("spleen", "the inferior one of two veins")
+
+
+@pytest.mark.parametrize(("lesion", "told"), [("hcc", False), ("cyst", True), ("liver tumor", False)])
+def test_an_organ_that_the_name_of_a_lesion_tells_is_not_asked_for(lesion: str, told: bool) -> None:
+    inside = structure(lesion, (40, 50, 55, 65), neighbours=("liver",), contrast=30.0)
+    found = drawn()
+    with_it = replace(found, structures={**found.structures, lesion: inside})
+    assert bool(asked(with_it, "host")) is told
 
 
 def volume(**boxes: tuple[int, ...]) -> Scene:

@@ -206,7 +206,7 @@ def test_a_look_at_nothing_is_found(sound: Dataset, place: Path) -> None:
 
 def test_a_response_without_a_look_is_found(sound: Dataset, place: Path) -> None:
     edit = once(lambda s: replace(s, reasoning=("It is so.",)) if s.task == "vqa" else None)
-    assert problems(faults(datasets.edited(sound, place, sample=edit)), "boxes") == ["0 looks, expected 1 to 3"]
+    assert problems(faults(datasets.edited(sound, place, sample=edit)), "boxes") == ["0 looks, expected 1 to 6"]
 
 
 def test_a_box_tag_inside_a_text_is_found(sound: Dataset, place: Path) -> None:

@@ -146,8 +146,7 @@ def test_what_sides_mean_depends_on_the_kind_of_picture():
     assert seen("OP", {1: "optic disc", 2: "hard exudates"}).side_words == ("left", "right")
     for code in ("XC", "ES", "SM", "GM"):
         assert (seen(code, names).side_words, seen(code, names).side("macula")) == (None, "")
-    assert seen("US", names).depth_words == ("superficial", "deep")
-    assert seen("DX", names).depth_words is None
+    assert [seen(code, names).terms for code in ("US", "DX", "OP")] == ["depth", "picture", "nasal left"]
 
 
 def test_scattered_structures_are_shown_part_by_part():
