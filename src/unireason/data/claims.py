@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from unireason.core.types import Look
 from unireason.data import names
@@ -144,13 +145,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One sentence, the looks in it as ``\\0number\\0``, and how many looks stand in front of it.
-
-    Attributes:
-        text: The words.
-        looks: Numbers of the looks that it holds.
-        before: Looks in front of it.
-    """
+    """One sentence, the looks in it as ``\\0number\\0``: their numbers, and how many stand in front of it."""
 
     text: str
     looks: tuple[int, ...]
@@ -162,8 +157,7 @@ class Sentence:
         return " ".join(_LOOK.sub(" ", self.text).split())
 
 
-@dataclass(frozen=True, slots=True)
-class Mention:
+class Mention(NamedTuple):
     """A structure's name in a text."""
 
     name: str
@@ -543,13 +537,15 @@ class Judge:
             before = [m.name for m in here if match and m.end <= match.start()][-1:] or list(self._topics)
             mine = [self.scene.structures[n] for n in before if n in self.scene.structures]
             for second in (self.scene.structures[n] for n in after if mine and n not in before):
-                if not any(_holds(second, s) if key == "inside" else self._near(s, second) for s in mine):
+                if not any(
+                    _holds(second, s)
+                    if key == "inside"
+                    else self._gap(s, second, self.scene.unit[:2]) <= NEIGHBOURS / 2 or second.name in s.neighbours
+                    for s in mine
+                ):
                     self._fault(
                         "wrong_neighbour", f"'{match[0] if match else ''} the {second.name}' is not true of the {before[0]}."
                     )
-
-    def _near(self, a: Structure, b: Structure) -> bool:
-        return b.name in a.neighbours or a.name in b.neighbours or self._gap(a, b, self.scene.unit[:2]) <= NEIGHBOURS / 2
 
     def _compare(self, text: str, here: Sequence[Mention]) -> None:
         structures = self.scene.structures
