@@ -584,7 +584,7 @@ class Judge:
                 not match
                 or len(pool) < 2
                 or re.search(
-                    r"\b(?:largest|smallest) (?:part|piece|focus|extent|slice|number)|\b(?:so far|up to (?:here|now))\b",
+                    r"\b(?:largest|smallest) (?:part|piece|focus|extent|slice|number)|\b(?:so far|for now|up to (?:here|now))\b",
                     text.lower(),
                 )
             ):

@@ -39,7 +39,7 @@ MOST_FLAGGED = 6
 """Samples shown because a check names them."""
 MOST = 24
 """Samples shown in all."""
-_PICTURES = 3  # slices of a volume on one card
+_PICTURES = 6  # slices of a volume on one card
 _LONGEST = 420  # pixels of the longer side
 _BYTES = 90_000  # of the pictures of one card
 

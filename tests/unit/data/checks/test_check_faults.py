@@ -334,7 +334,7 @@ def test_an_option_that_is_right_as_well_is_found(sound: Dataset, place: Path) -
         return replace(sample, question=replace(q, options=(*q.options[:wrong], f"0 to 999999 {unit}", *q.options[wrong + 1 :])))
 
     report = faults(datasets.edited(sound, place, sample=once(edit)))
-    assert only(report, "answers")
+    assert only(report, "answers", "claims")
     assert "is called wrong, the recomputed facts say right" in problems(report, "answers")[0]
 
 
