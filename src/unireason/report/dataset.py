@@ -63,11 +63,17 @@ def choose(dataset: Dataset, source: CaseSource | None, report: Report) -> list[
         if problem.about == "sample":
             said.setdefault(problem.id, []).append(f"{problem.check}: {problem.detail}")
     try:
-        samples = _samples(dataset, list(said)[:MOST_FLAGGED])
-        wanted = {s.case for s in samples}
-        cases = {c.scene.case: c for c in dataset.cases() if c.scene.case in wanted}
+        return choose_samples(dataset, source, _samples(dataset, list(said)[:MOST_FLAGGED]), said)
     except UniReasonError:
         return []
+
+
+def choose_samples(
+    dataset: Dataset, source: CaseSource | None, samples: Sequence[SampleRecord], said: Mapping[str, Sequence[str]] | None = None
+) -> list[CardShown]:
+    """Samples of a data set with their cases and pictures, and what is wrong with them by identifier."""
+    said, wanted = said or {}, {s.case for s in samples}
+    cases = {c.scene.case: c for c in dataset.cases() if c.scene.case in wanted}
     samples = [s for s in samples if s.case in cases]
     slices: dict[str, set[int]] = {}
     for sample in samples:
