@@ -342,6 +342,10 @@ def add_build(subparsers: Any) -> None:
     group.add_argument("--concurrency", metavar="N", type=int, help="llm: requests in flight (default 8)")
     group.add_argument("--temperature", metavar="T", type=float, help="llm: sampling temperature (default 0.7)")
     group.add_argument("--max-tokens", metavar="N", type=int, help="llm: longest reply (default 1024)")
+    group.add_argument(
+        "--vision", action="store_true", help="llm: send the picture along, with the boxes of structures drawn on it"
+    )
+    group.add_argument("--told", action="store_true", help="llm: tell the right answer, which the model has to find otherwise")
     group.add_argument("--request", metavar="JSON", default="{}", help="llm: further fields of every request, as a JSON object")
     group.add_argument("--budget-tokens", metavar="N", type=int, help="llm: stop asking after so many tokens")
     group.add_argument("--budget-requests", metavar="N", type=int, help="llm: stop asking after so many replies")
@@ -424,7 +428,7 @@ def _llm_settings(args: argparse.Namespace) -> Any:
         raise FormatError(f"--request is {args.request!r} ({error})", "a JSON object") from error
     if not isinstance(extra, dict):
         raise FormatError(f"--request is {args.request!r}", "a JSON object")
-    return LlmSettings(key_env=args.key_env, extra=extra, **given)
+    return LlmSettings(key_env=args.key_env, extra=extra, blind=not args.told, vision=args.vision, **given)
 
 
 def _annotation(args: argparse.Namespace) -> dict[str, Any]:
@@ -433,13 +437,14 @@ def _annotation(args: argparse.Namespace) -> dict[str, Any]:
         return {}
     import hashlib
 
-    from unireason.data.rationale.prompt import chat_url
+    from unireason.data.rationale.prompt import VERSION, chat_url
 
     settings = _llm_settings(args)
     # Another endpoint may call another model by the same name; its address itself is nobody's business who gets the data set.
     endpoint = hashlib.sha256(chat_url(args.endpoint).encode()).hexdigest()[:16]
-    rules = {"budget_tokens": settings.budget_tokens, "budget_requests": settings.budget_requests, "repair": settings.repair}
-    return {"endpoint_sha256": endpoint, "model": args.model, **settings.sampling(), **rules, "rules": asdict(settings.rules)}
+    rules = {name: getattr(settings, name) for name in ("budget_tokens", "budget_requests", "repair", "blind", "vision")}
+    asked = {"endpoint_sha256": endpoint, "model": args.model, "prompt": VERSION}
+    return {**asked, **settings.sampling(), **rules, "rules": asdict(settings.rules)}
 
 
 @contextmanager

@@ -378,11 +378,13 @@ def command(config: BuildConfig) -> str:
 
 def _asking(annotation: Mapping[str, Any]) -> list[str]:
     """Arguments of the annotator that asks a language model."""
-    rest = {name: value for name, value in annotation.items() if name not in ("repair", "rules", "endpoint_sha256")}
+    rest = {name: value for name, value in annotation.items() if name not in ("repair", "rules", "endpoint_sha256", "prompt")}
     parts = ["--annotator llm --endpoint URL", f"--model {shlex.quote(str(rest.pop('model', 'NAME')))}"]
     for name in ("temperature", "max_tokens", "budget_tokens", "budget_requests"):
         value = rest.pop(name, None)
         parts += [f"--{name.replace('_', '-')} {value}"] if value is not None else []
+    parts += ["--vision"] if rest.pop("vision", False) else []
+    parts += [] if rest.pop("blind", False) else ["--told"]
     return [*parts, f"--request {shlex.quote(json_text(rest, sort_keys=True))}"]
 
 

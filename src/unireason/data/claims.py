@@ -45,45 +45,26 @@ _SMALL = {
     )
 }
 _UNITS: dict[str, tuple[str, float]] = {
-    **{
-        "mm": ("mm", 1),
-        "millimetre": ("mm", 1),
-        "millimeter": ("mm", 1),
-        "cm": ("mm", 10),
-        "centimetre": ("mm", 10),
-        "centimeter": ("mm", 10),
-    },
-    **{"mm2": ("mm2", 1), "mm²": ("mm2", 1), "cm2": ("mm2", 100), "cm²": ("mm2", 100)},
-    **{
-        "mm3": ("mm3", 1),
-        "mm³": ("mm3", 1),
-        "cm3": ("mm3", 1000),
-        "cm³": ("mm3", 1000),
-        "cc": ("mm3", 1000),
-        "ml": ("mm3", 1000),
-    },
-    **{"millilitre": ("mm3", 1000), "milliliter": ("mm3", 1000), "l": ("mm3", 1e6), "litre": ("mm3", 1e6), "liter": ("mm3", 1e6)},
-    **{
-        "pixel": ("pixels", 1),
-        "px": ("pixels", 1),
-        "voxel": ("pixels", 1),
-        "slice": ("slices", 1),
-        "%": ("%", 1),
-        "percent": ("%", 1),
-    },
-    **{
-        "hu": ("hu", 1),
-        "hounsfield unit": ("hu", 1),
-        "times": ("times", 1),
-        "grey level": ("grey", 1),
-        "gray level": ("grey", 1),
-    },
+    **dict.fromkeys(("mm", "millimetre", "millimeter"), ("mm", 1)),
+    **dict.fromkeys(("cm", "centimetre", "centimeter"), ("mm", 10)),
+    **dict.fromkeys(("mm2", "mm²"), ("mm2", 1)),
+    **dict.fromkeys(("cm2", "cm²"), ("mm2", 100)),
+    **dict.fromkeys(("mm3", "mm³"), ("mm3", 1)),
+    **dict.fromkeys(("cm3", "cm³", "cc", "ml", "millilitre", "milliliter"), ("mm3", 1000)),
+    **dict.fromkeys(("l", "litre", "liter"), ("mm3", 1e6)),
+    **dict.fromkeys(("pixel", "px", "voxel"), ("pixels", 1)),
+    **dict.fromkeys(("%", "percent"), ("%", 1)),
+    **dict.fromkeys(("hu", "hounsfield unit"), ("hu", 1)),
+    **dict.fromkeys(("grey level", "gray level"), ("grey", 1)),
+    **{"slice": ("slices", 1), "times": ("times", 1)},
 }
 _MEASURED = re.compile(
     rf"(-?){_NUMBER}\s*(?:(?:and|to|-|–|x|×|by)\s*{_NUMBER}\s*)?(?:square |cubic )?"
     rf"({'|'.join(sorted(map(re.escape, _UNITS), key=len, reverse=True))})s?(?![\w²³])",
     re.IGNORECASE,
 )
+_AWAY = re.compile(r"\s*(?:to the|towards?|up|down|away|apart|from)\b", re.IGNORECASE)
+_ACROSS = re.compile(r"\s*(?:across|wide|long|tall|high|thick|in (?:diameter|length|width|height))\b", re.IGNORECASE)
 _SLICE = re.compile(
     rf"\bslices?\s+(?:from\s+|numbers?\s+)?{_NUMBER}(?:\s*(?:to|-|–|and|through|until|up to)\s*(?:slice\s+)?{_NUMBER})?",
     re.IGNORECASE,
@@ -298,22 +279,27 @@ class Judge:
             if unit in ("hu", "grey") or (metric and not (self.scaled and self.scene.spacing_mm)):
                 self._fault("unseen_number", f"'{match[0].strip()}' cannot be read off the picture; leave it out.")
                 continue
+            away = bool(_AWAY.match(clause, match.end()))
+            span = bool(_ACROSS.match(clause, match.end()))
+            true = list(self._true(unit, clause, whole, subjects, around, away=away, span=span))
             for text in (match[2], match[3]):
                 if text is None:
                     continue
                 value = float(text.replace(",", "")) * scale
-                if not any(_agrees(value, true, unit) for true in self._true(unit, clause, whole, subjects, around)):
+                if not any(_agrees(value, one, unit) for one in true):
                     what = f" of the {' or the '.join(subjects[:3])}" if subjects else ""
                     self._fault("wrong_number", f"'{match[0].strip()}' is no measure{what}.")
                     break
 
-    def _true(self, unit: str, clause: str, whole: str, subjects: Sequence[str], around: Sequence[str]) -> Iterator[float]:
-        """All values that a number of a unit may have, said of some structures."""
+    def _true(
+        self, unit: str, clause: str, whole: str, subjects: Sequence[str], around: Sequence[str], *, away: bool, span: bool
+    ) -> Iterator[float]:
+        """All values that a number of a unit may have, said of some structures; a way or an extent if the word behind it tells."""
         scene = self.scene
         mine = [scene.structures[n] for n in subjects if n in scene.structures]
         meant = self.question.needs[:1] if self.question.family == IMPLICIT else ()
         near = [scene.structures[n] for n in dict.fromkeys([*around, *meant]) if n in scene.structures]
-        if unit in ("mm2", "mm3", "pixels"):
+        if unit in ("mm2", "mm3", "pixels") and not away and not span:
             for s in mine:
                 if scene.unit == unit or (unit == "pixels" and scene.unit == "pixels"):
                     yield s.measure
@@ -343,12 +329,15 @@ class Judge:
         if unit == "times":
             yield from (a.measure / b.measure for a in near for b in near if a is not b and b.measure)
         if unit in ("pixels", "slices") and re.search(r"\b(?:edge|off|miss)", whole):
-            yield from self._off()
+            off = list(self._off())
+            yield from off
+            if off:
+                return
         if unit in ("mm", "pixels"):
             across, apart = _RE["across"].search(clause), _RE["apart"].search(clause)
-            if across or not apart:
+            if not away and (span or across or not apart):
                 yield from self._extents(mine, unit)
-            if apart or not across or not subjects:
+            if not span and (away or apart or not across or not subjects):
                 yield from self._ways(mine, near, unit)
 
     def _in_frame(self, measure: float) -> float:
@@ -387,14 +376,16 @@ class Judge:
         scene = self.scene
         frame = (scene.frame.width, scene.frame.height, scene.frame.depth)[: len(scene.extent)]
         to_frame = [n / e for n, e in zip(frame, scene.extent, strict=True)]
-        scales = [to_frame, [1.0] * len(frame)] if unit == "pixels" else [[1.0] * len(frame)]
-        if unit == "pixels" and scene.spacing_mm:
-            scales.append([1 / s for s in scene.spacing_mm])
+        scales = [[1.0] * len(frame)]
+        if unit == "pixels":
+            scales = (
+                [to_frame] if scene.spacing_mm else [to_frame, *scales]
+            )  # without a spacing older texts count those of the file
         points = [s.centre for s in structures]
         for scale in scales:
-            for a in points:
-                for b in [tuple(0.0 for _ in a), *(s.centre for s in near)]:
-                    way = [(p - q) * f for p, q, f in zip(a, b, scale, strict=True)]
+            for point in points:
+                for other in [tuple(0.0 for _ in point), *(s.centre for s in near)]:
+                    way = [(p - q) * f for p, q, f in zip(point, other, scale, strict=True)]
                     if any(way):
                         yield from map(abs, way)
                         yield math.dist(way, [0.0] * len(way))
@@ -437,13 +428,14 @@ class Judge:
 
     def _sides(self, text: str, here: Sequence[Mention]) -> None:
         """Every direction in a piece of a sentence whose relations hold for all of it."""
-        if _RE["denied"].search(text) or _RE["supposed"].search(text) or (not here and _GENERAL.search(text)):
+        meant = self.question.needs[0] if self.question.family == IMPLICIT and self.question.needs else ""
+        denied = _RE["denied"].search(text) and not (meant and _MEANT.search(text))  # what tells two apart is claimed, not denied
+        if denied or _RE["supposed"].search(text) or (not here and _GENERAL.search(text)):
             return
         marked, last = "", 0
         for i, mention in enumerate(here):  # the side in a name is no claim
             marked, last = f"{marked}{text[last : mention.start]}<{i}>", mention.end
         marked = _NO_SIDE.sub(" ", marked + text[last:])
-        meant = self.question.needs[0] if self.question.family == IMPLICIT and self.question.needs else ""
         there = [m.name for m in here if m.name in self.scene.structures]
         for match in _DIRECTION.finditer(marked):
             axis = self._axis(next(w for i, (_, w) in enumerate(_DIRECTIONS) if match[f"d{i}"]))
@@ -496,7 +488,9 @@ class Judge:
             return next((n for n in there if n != second), carried), second
         before = [every[int(n)] for n in re.findall(r"<(\d+)>", text[:start])]
         after = [every[int(n)] for n in re.findall(r"<(\d+)>", text[end:])]
-        if not before and re.search(r"\b(?:further|farther|more|nearer|going|moving)\b[^<]*$", text[:start], re.IGNORECASE):
+        if not before and re.search(
+            r"\b(?:further|farther|more(?! than \d)|nearer|going|moving)\b[^<]*$", text[:start], re.IGNORECASE
+        ):
             return "", ""  # than what, another sentence tells
         if not before and after and (not _PRONOUN.search(text) or _FROM_MIDDLE.search(text[:start])):
             return after[0], ""

@@ -30,6 +30,7 @@ from unireason.core.types import Frame
 from unireason.data.questions.distractors import PeerChoice, Peers
 from unireason.data.questions.families import candidates
 from unireason.data.questions.referring import implicit
+from unireason.data.rationale import prompt
 from unireason.data.rationale.template import Annotation, Annotator, Dropped, Task
 from unireason.data.sources.base import open_source
 
@@ -48,7 +49,7 @@ from .build_store import (
 )
 from .dataset import MANIFEST, ORIGIN, Dataset
 from .dataset_card import CARD
-from .frames import embedded
+from .frames import embedded, marked, model_pictures
 from .item import CaseSource, Item, Loaded, Skipped, UnnamedError
 from .measure import describe
 from .parquet import TABLES, rows, table_writers, write_table
@@ -298,6 +299,8 @@ def write(config: BuildConfig, folder: Path, annotator: Annotator, again: bool, 
         for i in chosen
     ]
     tasks = [Task(sample_id(case.scene.case, q), q, case.scene) for case, q in pairs]
+    if config.annotation.get("vision"):
+        tasks = _drawn(config, work, unit, [case for case, _ in pairs], tasks)
     written = annotator.annotate(tasks)
     samples = [
         sample_row(_sample(case, task, found))
@@ -314,6 +317,23 @@ def write(config: BuildConfig, folder: Path, annotator: Annotator, again: bool, 
     }
     write_json(work.unit("rows", unit), made)
     return unit.count
+
+
+def _drawn(
+    config: BuildConfig, work: BuildFolder, unit: BuildUnit, cases: Sequence[CaseRecord], tasks: Sequence[Task]
+) -> list[Task]:
+    """Tasks with their pictures, for an annotator that looks at them."""
+    source = open_source(config.source, config.root, options=config.options)
+    items = {item.id: item for item in work.read_items(unit)}
+    drawn: list[Task] = []
+    loaded: Loaded | None = None
+    for number, (case, task) in enumerate(zip(cases, tasks, strict=True)):
+        if loaded is None or loaded.item.id != case.item:
+            loaded = source.load(items[case.item])
+        if number == 0 or case is not cases[number - 1]:
+            pictures = model_pictures((loaded if case.slice < 0 else axial(loaded, case.slice)).case, config.frame)
+        drawn.append(replace(task, picture=marked(pictures, prompt.marks(task))))
+    return drawn
 
 
 def _sample(case: CaseRecord, task: Task, found: Annotation) -> SampleRecord:
