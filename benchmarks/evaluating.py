@@ -32,7 +32,7 @@ from unireason.data.pipeline import build
 from unireason.data.rationale.template import TemplateAnnotator
 from unireason.engine.reasoner import Reasoner, load
 from unireason.engine.reference import ReferenceEngine
-from unireason.evaluate.benchmark import lines, run
+from unireason.evaluate.benchmark import rows_of, run
 from unireason.evaluate.store import by_case
 from unireason.evaluate.suites.base import Entry
 from unireason.evaluate.suites.built import BuiltSuite
@@ -114,17 +114,17 @@ def measure(volumes: int, count: int, folder: Path) -> dict[str, Any]:
     turns = Turns(suite, reasoner, count)
     turns.start()
     results = run(reasoner, suite, folder / "run", progress=turns.progress)
-    said = {line["id"]: line["samples"][0]["trace"]["raw_text"] for line in lines(folder / "run")}
+    said = {row.id: row.samples[0].trace["raw_text"] for row in rows_of(folder / "run")}
     ours, theirs = np.array(turns.ours), np.array(turns.theirs)
     draws = np.random.default_rng(0).integers(0, len(ours), (2000, len(ours)))
     drawn = theirs[draws].sum(axis=1) / ours[draws].sum(axis=1)
     return {
-        "questions": results["n"],
+        "questions": results.n,
         "volumes": volumes,
         "asked_by_reference": len(turns.answers),
         "equal_answers": sum(said[name] == text for name, text in turns.answers.items()),
-        "accuracy": results["scores"]["all"]["accuracy"],
-        "seconds_a_question": {"run": float(ours.sum()) / results["n"], "reference": float(theirs.sum()) / results["n"]},
+        "accuracy": results.scores.all.accuracy,
+        "seconds_a_question": {"run": float(ours.sum()) / results.n, "reference": float(theirs.sum()) / results.n},
         "ratios": {"throughput": float(theirs.sum() / ours.sum())},
         "blocks": len(ours),
         "ci95_blocks": [float(v) for v in np.quantile(drawn, [0.025, 0.975])],

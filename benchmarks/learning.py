@@ -32,17 +32,19 @@ def ask(checkpoint: str, exam: Path, questions: int, out: Path, *, lessons: bool
     the short words of the base.
     """
     from recipes.phantom.rehearsal import rehearse
+    from unireason.data.reader import DatasetReader
     from unireason.engine.reasoner import Question, load
     from unireason.engine.sampling import Sampling
-    from unireason.evaluate.heldout import held_out, make_exam, read_cases
+    from unireason.evaluate.heldout import held_out, make_exam
 
     reasoner, dataset = load(checkpoint, threads=1), make_exam(SEED, questions, exam)
     if lessons:
         dataset = rehearse(dataset, exam.with_name(f"{exam.name}-lessons"))
     by_case = {case: list(group) for case, group in groupby(held_out(dataset, "volume", questions), key=lambda s: s.case)}
     rows: list[dict[str, Any]] = []
-    for record, case in read_cases(dataset, list(by_case)):
-        samples = by_case[record.scene.case]
+    reader = DatasetReader(dataset)
+    for name, samples in by_case.items():
+        case = reader.load(name).case
         asked = [Question(s.question.text, s.question.options) for s in samples]
         greedy = reasoner.ask_many(case, asked)
         drawn = reasoner.ask_many(case, asked, samples=DRAWN, sampling=Sampling(temperature=1.0, seed=SEED))

@@ -121,7 +121,7 @@ def measure(case: Case) -> dict[str, Any]:
     from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl  # noqa: F401 (imported ahead, so that its memory does not count)
 
     from recipes.phantom.network import make_tokenizer
-    from unireason.train import course
+    from unireason.train import optim
     from unireason.train.packing import packed_attention
     from unireason.train.policy import Policy
 
@@ -131,7 +131,7 @@ def measure(case: Case) -> dict[str, Any]:
     before = _status("VmRSS")
     network = make_network(case)
     policy = Policy(network, autocast=False).train()
-    optimizers = course.make({n: p for n, p in network.named_parameters() if p.requires_grad}, Optim())
+    optimizers = optim.make_optimizers({n: p for n, p in network.named_parameters() if p.requires_grad}, Optim())
     packed = make_pack(case, network.config.image_token_id)
     patches, seconds = torch.randn(case.slices * 324, 1176), []
     grid = torch.tensor([[1, 18, 18]] * case.slices)
@@ -142,7 +142,7 @@ def measure(case: Case) -> dict[str, Any]:
         with packed_attention(network):
             losses = policy(packed, seen, lambda logits, targets: functional.cross_entropy(logits, targets, reduction="none"))
             losses.mean().backward()
-        course.advance(optimizers, rate=1.0, clip=1.0)
+        optim.advance(optimizers, rate=1.0, clip=1.0)
         seconds.append(time.process_time() - begun)
     return {"seconds": min(seconds), "bytes": _status("VmHWM") - before, "shape": _shape(network)}
 
@@ -159,7 +159,7 @@ def _status(name: str) -> int:
 
 def predicted(case: Case, shape: CostShape) -> tuple[float, float]:
     """(operations, bytes) of a step, by the formulas of ``unireason plan``."""
-    model = Model("random", precision="fp32", checkpointing=case.checkpointing)
+    model = Model("random", precision="fp32", gradient_checkpointing=case.checkpointing)
     kept = cost.storage(model, processes=1, sharding="none", gpu=False)
     counted = cost.trained(shape, model, case.tree) + cost.looked(shape.vision, case.tree.case)
     rest = cost.resting(shape, model, Optim(), kept, reference=False)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from unireason.core.store import sha256
-from unireason.data.build_store import BuildConfig, write_table
+from unireason.data.build_store import BuildConfig
 from unireason.data.dataset import MANIFEST, Dataset
 from unireason.data.frames import FrameRule
+from unireason.data.parquet import write_table
 from unireason.data.pipeline import build
 from unireason.data.rationale.template import TemplateAnnotator
 from unireason.data.records import SPLITS, CaseRecord, SampleRecord, case_row, sample_row

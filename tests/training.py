@@ -26,10 +26,14 @@ from unireason.model.checkpoint import assemble
 from unireason.model.files import make_processor
 from unireason.model.save import save
 from unireason.model.vocabulary import frequent_phrases
+from unireason.train import grpo as grpo_loop
 from unireason.train.cases import Cases, CaseSamples
 from unireason.train.config import Data, Grpo, Lora, Model, Optim, PolicySettings, Rollout, Run, Sft
+from unireason.train.context import TrainContext
 from unireason.train.features import DiskCache
-from unireason.train.log import read
+from unireason.train.groups import Batch, RolloutGroup, pack_groups
+from unireason.train.log import TrainWatcher, read
+from unireason.train.rollout import Outliner
 from unireason.train.sft import train
 
 SHAPE = NetworkShape(width=64, layers=2, heads=4, kv_heads=2, mlp=128, vision_width=32, vision_layers=1, vision_heads=2)
@@ -55,11 +59,11 @@ def make_start(folder: Path, dataset: Dataset, *, phrases: int = 200) -> Path:
 def sft(start: Path, dataset: Dataset, **tables: Mapping[str, Any]) -> Sft:
     """Settings of a short fine-tuning in float32 on one core; tables change fields of theirs, plain values fields of the run."""
     base = Sft(
-        model=Model(start=str(start), precision="fp32"),
+        model=Model(init_from=str(start), precision="fp32"),
         data=Data(folders=(str(dataset.folder),)),
-        optim=Optim(rate=3e-3, warmup=0.0),
-        run=Run(steps=4, save_every=2, eval_samples=4, tokens=4096, threads=1, device="cpu"),
-        samples=4,
+        optim=Optim(lr=3e-3, warmup=0.0),
+        run=Run(steps=4, save_every=2, eval_samples=4, max_tokens_per_microbatch=4096, threads=1, device="cpu"),
+        batch_size=4,
     )
     return changed(base, tables)
 
@@ -67,11 +71,11 @@ def sft(start: Path, dataset: Dataset, **tables: Mapping[str, Any]) -> Sft:
 def grpo(start: Path, dataset: Dataset, **tables: Mapping[str, Any]) -> Grpo:
     """Settings of a short optimisation in float32 on one core; see :func:`sft`."""
     base = Grpo(
-        model=Model(start=str(start), precision="fp32"),
+        model=Model(init_from=str(start), precision="fp32"),
         data=Data(folders=(str(dataset.folder),)),
-        optim=Optim(rate=1e-3, warmup=0.0, schedule="constant"),
-        run=Run(steps=2, save_every=1, eval_samples=2, tokens=4096, threads=1, device="cpu"),
-        rollout=Rollout(prompts=2, samples=4, max_new_tokens=24, rows=8),
+        optim=Optim(lr=1e-3, warmup=0.0, schedule="constant"),
+        run=Run(steps=2, save_every=1, eval_samples=2, max_tokens_per_microbatch=4096, threads=1, device="cpu"),
+        rollout=Rollout(prompts_per_step=2, num_generations=4, max_new_tokens=24, rollout_batch_size=8),
         policy=PolicySettings(),
         traces_every=0,
     )
@@ -84,6 +88,33 @@ def changed(settings: Any, tables: Mapping[str, Any]) -> Any:
         name: changed(getattr(settings, name), value) if isinstance(value, Mapping) else value for name, value in tables.items()
     }
     return replace(settings, **values)
+
+
+class GrpoPhases:
+    """A policy optimisation that is ready for its first step, to be taken phase by phase."""
+
+    def __init__(self, settings: Grpo, folder: Path) -> None:
+        self.settings, self.context = settings, TrainContext(settings, folder, TrainWatcher())
+        self.plan = grpo_loop.batch_plan(self.context, settings)
+        self.outliner = Outliner(self.context.cases, settings.mask_expert) if settings.reward.mask else None
+        self.head = grpo_loop.log_prob_head(self.context, settings.rollout.temperature)
+
+    def rollouts(self, number: int = 1) -> list[RolloutGroup]:
+        """The groups of a step, not yet scored."""
+        return grpo_loop.sample_groups(self.context, self.settings, self.plan.step(number - 1), number)
+
+    def score(self, groups: list[RolloutGroup], number: int = 1) -> list[RolloutGroup]:
+        """Fill in scores; returns the groups that are left."""
+        return grpo_loop.score_groups(self.context, self.settings, groups, number, self.outliner)
+
+    def batches(self, groups: list[RolloutGroup]) -> list[Batch]:
+        """The groups as one mini-batch."""
+        return pack_groups(self.context, self.settings, groups)
+
+    def update(self, groups: list[RolloutGroup], number: int = 1) -> dict[str, float]:
+        """Step the policy on the groups."""
+        with self.context.training_mode():
+            return grpo_loop.update(self.context, self.settings, groups, number, 10)
 
 
 LORA = Lora(rank=4, alpha=8.0)
@@ -137,8 +168,8 @@ def warmed_up(folder: Path, start: Path, dataset: Dataset) -> Path:
     settings = sft(
         start,
         undecided,
-        optim={"rate": 1e-2, "matrices": "muon", "floor": 0.1},
+        optim={"lr": 1e-2, "optimizer": "muon", "min_lr_ratio": 0.1},
         run={"steps": 60, "save_every": 100, "eval_samples": 0},
-        samples=8,
+        batch_size=8,
     )
     return train(settings, folder / "run")

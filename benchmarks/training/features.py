@@ -28,8 +28,10 @@ from unireason.data.pipeline import build
 from unireason.data.rationale.template import TemplateAnnotator
 from unireason.model.save import save
 from unireason.train.config import Cache, Data, Model, Run, Sft
-from unireason.train.course import Silent
-from unireason.train.sft import Tuning
+from unireason.train.context import TrainContext
+from unireason.train.log import TrainWatcher
+from unireason.train.sampler import BatchPlan
+from unireason.train.sft import loss_head, train_step
 
 TURNS = ("off", "cold", "warm")
 _SHARED = {"depth": 6, "hidden_size": 192, "intermediate_size": 512, "num_heads": 4, "fullatt_block_indexes": [2, 5]}
@@ -78,20 +80,21 @@ def train(folder: Path, case: Case, turn: str) -> dict[str, Any]:
         data=Data((str(folder / "data"),)),
         run=Run(threads=1, eval_samples=0, device="cpu"),
         cache=Cache("off" if turn == "off" else str(folder / "cache")),
-        samples=case.samples,
+        batch_size=case.samples,
     )
     with tempfile.TemporaryDirectory() as place:
-        tuning = Tuning(chosen, Path(place), Silent())
-        learner = tuning.learner
+        context = TrainContext(chosen, Path(place), TrainWatcher())
+        plan = BatchPlan(context.training, samples=chosen.batch_size, together=chosen.max_questions_per_case, run=chosen.run)
+        head, total = loss_head(context, 0.0), plan.steps
         if turn == "off":
-            learner.features = None
+            context.features = None
         begun = time.process_time()
-        with learner.training_mode():
-            values = [tuning.step(number) for number in range(1, tuning.plan.steps + 1)]
+        with context.training_mode():
+            values = [train_step(context, plan.step(step - 1), head, step, total) for step in range(1, total + 1)]
         seconds = time.process_time() - begun
-    network = learner.checkpoint.network
+    network = context.checkpoint.network
     tower = sum(p.numel() for p in network.model.visual.parameters())
-    found = learner.features
+    found = context.features
     return {
         "seconds": seconds,
         "steps": len(values),

@@ -65,7 +65,9 @@ def built(folder: Path, frame: FrameRule, source: str, root: Path | None, option
 def trees(checkpoint: Checkpoint, frame: FrameRule, folders: Sequence[str], settings: Sft) -> Iterator[list[list[PrefixTree]]]:
     """The trees of every unit of every step of an epoch; pictures are blank, only sizes matter."""
     cases, encoder = Cases(Data(tuple(folders)), frame, DiskCache(None, 0)), Encoder.of(checkpoint)
-    plan = BatchPlan(cases.cases("train"), samples=settings.samples, together=settings.together, run=Run(epochs=1.0))
+    plan = BatchPlan(
+        cases.cases("train"), samples=settings.batch_size, together=settings.max_questions_per_case, run=Run(epochs=1.0)
+    )
     for number in range(plan.steps):
         units = []
         for unit in plan.step(number):
@@ -126,6 +128,11 @@ def measure(*, quick: bool, runs: int, log: Log) -> dict[str, Any]:
             ],
         )
         for name, (checkpoint, frame, folders) in sets.items():
-            out[name] = shares(list(trees(checkpoint, frame, folders, settings)), settings.run.tokens)
+            out[name] = shares(list(trees(checkpoint, frame, folders, settings)), settings.run.max_tokens_per_microbatch)
             log(f"padding, {name}: {out[name]}")
-    return {"targets": {"packed rows": TARGET}, "samples_a_step": settings.samples, "tokens_a_row": settings.run.tokens, **out}
+    return {
+        "targets": {"packed rows": TARGET},
+        "samples_a_step": settings.batch_size,
+        "tokens_a_row": settings.run.max_tokens_per_microbatch,
+        **out,
+    }

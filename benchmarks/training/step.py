@@ -44,11 +44,12 @@ from unireason.model.checkpoint import Checkpoint
 from unireason.model.save import save
 from unireason.train import config as settings
 from unireason.train.config import Cache, Data, Model, Run
-from unireason.train.course import Silent
-from unireason.train.grpo import Optimisation
-from unireason.train.loss import SampledTokens, log_probs, loss_denominator, policy_loss
+from unireason.train.context import TrainContext
+from unireason.train.groups import RolloutGroup
+from unireason.train.grpo import batch_plan, sample_groups, score_groups, update
+from unireason.train.log import TrainWatcher
+from unireason.train.loss import SampledTokens, advantages, log_probs, loss_denominator, policy_loss
 from unireason.train.rollout import Rolled, RolloutPrompt
-from unireason.train.update import RolloutGroup
 
 TARGET = 5.0
 GROUP = 8
@@ -83,60 +84,64 @@ def make(folder: Path, size: str) -> None:
     build(config, folder / "data", annotator=TemplateAnnotator())
 
 
-def opened(folder: Path, place: Path) -> Optimisation:
+def opened(folder: Path, place: Path) -> tuple[TrainContext, settings.Grpo]:
     """A run on these, in float32 on one thread."""
     chosen = settings.Grpo(
         model=Model(str(folder / "start"), precision="fp32"),
         data=Data((str(folder / "data"),), tasks=("choice",), images=0.0),
         run=Run(steps=1, threads=1, eval_samples=0, device="cpu"),
         cache=Cache("off"),
-        rollout=settings.Rollout(prompts=1, samples=GROUP, rows=GROUP, max_new_tokens=256),
-        policy=settings.PolicySettings(kl=0.0, updates=1),
+        rollout=settings.Rollout(prompts_per_step=1, num_generations=GROUP, rollout_batch_size=GROUP, max_new_tokens=256),
+        policy=settings.PolicySettings(beta=0.0, num_minibatches=1),
         traces_every=0,
     )
-    return Optimisation(chosen, place, Silent())
+    return TrainContext(chosen, place, TrainWatcher()), chosen
 
 
-def ours(run: Optimisation) -> dict[str, Any]:
+def ours(context: TrainContext, chosen: settings.Grpo) -> dict[str, Any]:
     """The trainer's own step."""
-    checkpoint = run.learner.checkpoint
+    checkpoint, units = context.checkpoint, batch_plan(context, chosen).step(0)
 
     def picker(row: int, sampling: Sampling, seed: int, forbidden: torch.Tensor) -> Picker:
-        return Followed(script(checkpoint, run.learner.training[0].frame, row))
+        return Followed(script(checkpoint, context.training[0].frame, row))
 
     followed = mock.patch("unireason.train.rollout.LocalEngine", partial(LocalEngine, picker=picker))
     times = [time.process_time()]
-    with followed, run.learner.training_mode():
-        groups = run.rollouts(1)
+    with followed, context.training_mode():
+        groups = sample_groups(context, chosen, units, 1)
         times.append(time.process_time())
-        run.score(groups, 1)
-        norm = run.updater.update(groups, 1, 1)["gradient"]
+        _score(context, chosen, groups[0])
+        norm = update(context, chosen, groups, 1, 1)["grad_norm"]
         times.append(time.process_time())
     return _told(groups[0], times, norm)
 
 
-def plain(run: Optimisation) -> dict[str, Any]:
+def plain(context: TrainContext, chosen: settings.Grpo) -> dict[str, Any]:
     """The same, everything computed as often as it comes."""
-    learner = run.learner
-    [asked] = [question for unit in run.plan.step(0) for question in learner.questions(unit)]
+    [asked] = [question for unit in batch_plan(context, chosen).step(0) for question in context.questions(unit)]
     times = [time.process_time()]
-    group = RolloutGroup([_rolled(run, asked, row) for row in range(GROUP)])
+    group = RolloutGroup([_rolled(context, chosen, asked, row) for row in range(GROUP)])
     times.append(time.process_time())
-    run.score([group], 1)
-    _backward(run, group)
-    norm = learner.step(1, 1)["gradient"]
+    _score(context, chosen, group)
+    _backward(context, chosen, group)
+    norm = context.optimizer_step(1, 1)["grad_norm"]
     times.append(time.process_time())
     return _told(group, times, norm)
 
 
-def _rolled(run: Optimisation, asked: RolloutPrompt, row: int) -> Rolled:
+def _score(context: TrainContext, chosen: settings.Grpo, group: RolloutGroup) -> None:
+    score_groups(context, chosen, [group], 1)
+    group.advantage = advantages([group.rewards], chosen.policy.scale_rewards).tolist()
+
+
+def _rolled(context: TrainContext, chosen: settings.Grpo, asked: RolloutPrompt, row: int) -> Rolled:
     """One response by the reference back end."""
-    checkpoint = run.learner.checkpoint
+    checkpoint = context.checkpoint
     slices = np.stack(list(asked.pictures))
     stack = Stack(slices, "volume", "", tuple((z, z + 1) for z in range(len(slices))), slices)
     case = prepare_case(checkpoint, stack)
     engine = ReferenceEngine(checkpoint, picker=lambda *_: Followed(script(checkpoint, case.frame, row)))
-    with run.learner.serving(rows=1, max_new_tokens=run.settings.rollout.max_new_tokens) as roller:
+    with context.serving(rows=1, max_new_tokens=chosen.rollout.max_new_tokens) as roller:
         request = Request(case, roller.encoder.prompt(asked.sample, case.frame), roller.budget(asked))
         [session] = engine.generate([request])
     question = Question(asked.sample.question.text, asked.sample.question.options)
@@ -144,9 +149,9 @@ def _rolled(run: Optimisation, asked: RolloutPrompt, row: int) -> Rolled:
     return Rolled(asked, session, make_trace(checkpoint, session, question, executions=executions))
 
 
-def _backward(run: Optimisation, group: RolloutGroup) -> None:
+def _backward(context: TrainContext, chosen: settings.Grpo, group: RolloutGroup) -> None:
     """Gradients of the padded batch."""
-    checkpoint, policy = run.learner.checkpoint, run.settings.policy
+    checkpoint, policy = context.checkpoint, chosen.policy
     sessions: list[Session] = [r.session for r in group.rolled]
     pictures = [p for r in group.rolled for p in (*r.asked.pictures, *(c.pixels for c in r.session.crops))]
     prepared = vision.prepare(checkpoint, pictures)
@@ -159,7 +164,7 @@ def _backward(run: Optimisation, group: RolloutGroup) -> None:
         prepared.grid_thw,
         pixels=prepared.pixel_values,
     )
-    logp = log_probs(*found, run.settings.rollout.temperature, forbidden_ids(checkpoint))[0]
+    logp = log_probs(*found, chosen.rollout.temperature, forbidden_ids(checkpoint))[0]
     counts = torch.tensor([sum(row) for row in kept])
     owner = torch.repeat_interleave(torch.arange(len(counts)), counts)
     sampled = SampledTokens(logp.detach(), torch.tensor(group.advantage)[owner], owner, counts)
@@ -200,7 +205,7 @@ def measure(*, quick: bool, runs: int, log: Log) -> dict[str, Any]:
         "seconds": seconds,
         "prompt": a["prompt"],
         "responses": [len(r) for r in a["responses"]],
-        "gradient_norms": {who: results[0]["gradient"] for who, results in found.items()},
+        "gradient_norms": {who: results[0]["grad_norm"] for who, results in found.items()},
     }
 
 
@@ -218,7 +223,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as place:
         run = opened(chosen.folder, Path(place))
-        print(json.dumps((ours if chosen.what == "ours" else plain)(run)))
+        print(json.dumps((ours if chosen.what == "ours" else plain)(*run)))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,10 @@ from unireason.data.frames import rule
 from unireason.data.scene import FAMILIES
 from unireason.engine.reasoner import Reasoner, load
 from unireason.evaluate import pointing
-from unireason.evaluate.heldout import EXAM, KINDS, evaluate, make_exam, make_grounding_exam, summary
+from unireason.evaluate.examination import examine
+from unireason.evaluate.heldout import EXAM, KINDS, make_exam, make_grounding_exam
+from unireason.evaluate.results import ScoresFound
+from unireason.evaluate.suites.grounding import BuiltImplicitSuite
 from unireason.model.files import CARD, PHANTOM_SCOPE, locate
 from unireason.segment.expert import DEFAULT, make_expert
 
@@ -60,14 +63,14 @@ def measure(
     reader, before = _reader(dataset), 0
     found: dict[str, dict[str, Any]] = {}
 
-    def tell(done: int) -> None:
+    def tell(done: int, total: int) -> None:
         if progress:
             progress(before + done)
 
     for key, kind in KINDS:
-        asked = evaluate(reasoner, dataset, kind=kind, count=count, progress=tell)
-        before += len(asked)
-        found[key] = summary(asked)
+        with Scratch(EXAM) as folder:
+            found[key] = examine(reasoner, dataset, folder / key, kind=kind, count=count, progress=tell).scores
+        before += found[key]["n"]
         rows = found[key]["by_family"]
         for family, row in rows.items():
             row["text_only"] = reader.get((family, kind), row["chance"])  # a single patient teaches no other
@@ -81,15 +84,16 @@ def measure_grounding(
     reasoner: Reasoner, dataset: Dataset, *, count: int, progress: Callable[[int], None] | None = None
 ) -> dict[str, Any]:
     """Scores of implicit questions, masks made by the expert without weights."""
-    found = pointing.implicit_summary(
-        pointing.ask_implicit(reasoner, dataset, make_expert(DEFAULT), count=count, progress=progress)
-    )
-    parts = {name: _grounded(part) for name, part in found["by_category"].items()}
+    suite = BuiltImplicitSuite(dataset, split=None, count=count)
+    with Scratch(EXAM) as folder:
+        found = pointing.evaluate(reasoner, suite, make_expert(DEFAULT), folder / "grounding", progress=progress).results
+    parts = {name: _grounded(part) for name, part in found.by_category.items()}
     return {**_grounded(found), "expert": DEFAULT, "by_category": parts}
 
 
-def _grounded(part: Mapping[str, Any]) -> dict[str, Any]:
-    return {"n": part["questions"], **{name: part[name] for name in GROUNDED}}
+def _grounded(part: ScoresFound) -> dict[str, Any]:
+    means = {name: part.scores[name] for name in GROUNDED}
+    return {"n": part.n, **{name: {"mean": own.mean, "ci95": own.ci95_patients} for name, own in means.items()}}
 
 
 def write_card(

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from unireason.core.config import resolved
 from unireason.core.errors import FormatError, Interrupted, postponed
 from unireason.core.store import json_text, write_bytes
 from unireason.model import vision
@@ -22,16 +23,14 @@ from unireason.model.checkpoint import assemble
 from unireason.model.files import PHANTOM_SCOPE, make_processor
 from unireason.model.save import save
 from unireason.model.vocabulary import number_ids
-from unireason.train import course as optimisers
-from unireason.train import run_state
+from unireason.train import optim, run_state
 from unireason.train.config import Optim
-from unireason.train.config_file import resolved
-from unireason.train.course import RUN, STATES, STOPPING, TrainWatcher
 from unireason.train.features import DiskCache, Features
-from unireason.train.log import MetricsLog
+from unireason.train.log import MetricsLog, TrainWatcher
 from unireason.train.loss import NumberSmoothing
 from unireason.train.packing import Pack, PrefixTree, pack, packed_attention
 from unireason.train.policy import Encoder, Patches, Policy
+from unireason.train.run_folder import RUN, STATES, STOPPING
 
 from .cohort import View, views
 from .lessons import drill_tree, phrases, view_tree
@@ -105,7 +104,7 @@ class Making:
     def language(self) -> None:
         """Stages 2 and 3: option drill, then joint grounded SFT of the language model with the tower frozen."""
         settings, parameters = self.settings, self._language()
-        optimizers = optimisers.make(parameters, self._optim())
+        optimizers = optim.make_optimizers(parameters, self._optim())
         # The tower computes in bfloat16, so that keeping its features so loses nothing.
         features = Features(self.checkpoint, DiskCache(None, 1), precision="bf16")
 
@@ -114,7 +113,7 @@ class Making:
 
         def step(number: int) -> dict[str, float]:
             shown = self._gradients(list(self._trees(number)), look)
-            optimisers.advance(optimizers, rate=self._rate(number), clip=1.0)
+            optim.advance(optimizers, rate=self._rate(number), clip=1.0)
             return shown
 
         with packed_attention(self.checkpoint.network):
@@ -128,14 +127,14 @@ class Making:
         dense = TowerTrainer(network, ill, self._images, seed=settings.seed, rate=settings.tower_rate, lesion_weight=8.0)
         self._restore("tower", dense.parameters, [])
         parameters = self._language()
-        optimizers = [*optimisers.make(parameters, self._optim()), *dense.optimizers]
+        optimizers = [*optim.make_optimizers(parameters, self._optim()), *dense.optimizers]
 
         def step(number: int) -> dict[str, float]:
             shown = self._gradients(list(self._trees(settings.drill_steps + settings.steps + number)), _patches)
             loss, parts = dense.losses(dense.pictures(np.random.default_rng([settings.seed, 3, number])))
             torch.autograd.backward(loss)
             rate = settings.together_rate * min(1.0, number / _TOGETHER_WARM) * (1 - (number - 1) / total)
-            optimisers.advance(optimizers, rate=rate, clip=1.0)
+            optim.advance(optimizers, rate=rate, clip=1.0)
             return shown | parts
 
         with packed_attention(network):
@@ -185,7 +184,7 @@ class Making:
 
     def _optim(self) -> Optim:
         """Muon for the matrices of the layers, AdamW for embeddings, norms and biases."""
-        return Optim(rate=self.settings.rate, matrices="muon", betas=(0.9, 0.98))
+        return Optim(lr=self.settings.rate, optimizer="muon", betas=(0.9, 0.98))
 
     def _rate(self, step: int) -> float:
         """Share of the peak learning rate: short warm-ups of drill and SFT, then a cosine down to a twentieth."""

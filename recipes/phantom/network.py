@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from unireason.core.config import settings
 from unireason.model.vocabulary import NUMBERS, number_ids
+from unireason.train.config import Above0, Least1
 
 SPECIAL = (
     "<|endoftext|>",
@@ -39,31 +40,28 @@ CHAT_TEMPLATE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class NetworkShape:
-    """Sizes of a small model.
+    """Sizes of a small model."""
 
-    Attributes:
-        width: Language model width; also the width of a visual token.
-        layers: Language model layers.
-        heads: Attention heads; width / heads must be even.
-        kv_heads: Key-value heads.
-        mlp: Hidden width of the feed-forward layers.
-        vision_width: Vision tower width.
-        vision_layers: Vision tower layers, all with full attention.
-        vision_heads: Vision tower heads.
-        rope_theta: Base of the rotary positions.
-    """
-
-    width: int = 192
-    layers: int = 6
-    heads: int = 6
-    kv_heads: int = 2
-    mlp: int = 512
-    vision_width: int = 128
-    vision_layers: int = 3
-    vision_heads: int = 4
-    rope_theta: float = 10_000.0
+    width: Least1 = 192
+    """Language model width; also the width of a visual token."""
+    layers: Least1 = 6
+    """Language model layers."""
+    heads: Least1 = 6
+    """Attention heads; width / heads must be even."""
+    kv_heads: Least1 = 2
+    """Key-value heads."""
+    mlp: Least1 = 512
+    """Hidden width of the feed-forward layers."""
+    vision_width: Least1 = 128
+    """Vision tower width."""
+    vision_layers: Least1 = 3
+    """Vision tower layers, all with full attention."""
+    vision_heads: Least1 = 4
+    """Vision tower heads."""
+    rope_theta: Above0 = 10_000.0
+    """Base of the rotary positions."""
 
 
 def make_tokenizer(phrases: Iterable[str]) -> Any:

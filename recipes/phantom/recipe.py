@@ -1,12 +1,12 @@
-"""All choices of one run that makes the base model; a TOML file sets any of them (``settings.load``)."""
+"""All choices of one run that makes the base model; a TOML file sets any of them (``train.config``)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from pydantic import Field
 
-from unireason.core.errors import FormatError
+from unireason.core.config import settings
 from unireason.grounding.profile import Profile
-from unireason.train.config import check
+from unireason.train.config import Above0, Count, From0, Least1
 
 from .cohort import VOLUME
 from .network import NetworkShape
@@ -26,56 +26,43 @@ PROFILE = Profile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class Base:
-    """A run of ``python -m recipes.phantom base``.
+    """A run of ``python -m recipes.phantom base``."""
 
-    Attributes:
-        seed: Seed of weights, cohort and batches.
-        patients: Training patients.
-        rounds: Questions of each family drawn a volume.
-        shape: Sizes of the network.
-        tower_steps: Steps of dense-mask pre-training.
-        tower_rate: Its peak learning rate.
-        drill_steps: Steps of option drill.
-        steps: Steps of grounded SFT.
-        rate: Peak learning rate of drill and SFT.
-        together_steps: Steps of the last stage, in which the tower learns along.
-        together_rate: Its learning rate at the start, as a share of ``rate``.
-        volumes: Volumes a step.
-        images: Images a step.
-        volume_questions: Questions at most a volume.
-        image_questions: Questions at most an image.
-        drill_every: A small drill is added every so many SFT steps.
-        sigma: Width of the number smoothing in pixels.
-        save_every: Steps between saved states.
-    """
-
-    seed: int = 0
-    patients: int = 4000
-    rounds: int = 2
-    shape: NetworkShape = field(default_factory=lambda: NetworkShape(width=256, layers=6, heads=8, kv_heads=4, mlp=768))
-    tower_steps: int = 2400
-    tower_rate: float = 2e-3
-    drill_steps: int = 150
-    steps: int = 4000
-    rate: float = 1e-3
-    together_steps: int = 400
-    together_rate: float = 0.3
-    volumes: int = 3
-    images: int = 6
-    volume_questions: int = 8
-    image_questions: int = 6
-    drill_every: int = 3
-    sigma: float = 0.8
-    save_every: int = 100
-
-
-@check.register
-def _base(base: Base) -> None:
-    """Counts and rates that a run can be made with."""
-    from_nothing = {"seed", "sigma", "drill_steps"}
-    for name in (n for n in base.__slots__ if n != "shape"):
-        value, least = getattr(base, name), 0 if name in from_nothing else 1
-        if value < 0 or (value < least and isinstance(value, int)) or (value == 0 and name not in from_nothing):
-            raise FormatError(f"{name} is {value}", f"a number from {least}" if isinstance(value, int) else "a number above 0")
+    seed: Count = 0
+    """Seed of weights, cohort and batches."""
+    patients: Least1 = 4000
+    """Training patients."""
+    rounds: Least1 = 2
+    """Questions of each family drawn a volume."""
+    shape: NetworkShape = Field(default_factory=lambda: NetworkShape(width=256, layers=6, heads=8, kv_heads=4, mlp=768))
+    """Sizes of the network."""
+    tower_steps: Least1 = 2400
+    """Steps of dense-mask pre-training."""
+    tower_rate: Above0 = 2e-3
+    """Its peak learning rate."""
+    drill_steps: Count = 150
+    """Steps of option drill."""
+    steps: Least1 = 4000
+    """Steps of grounded SFT."""
+    rate: Above0 = 1e-3
+    """Peak learning rate of drill and SFT."""
+    together_steps: Least1 = 400
+    """Steps of the last stage, in which the tower learns along."""
+    together_rate: Above0 = 0.3
+    """Its learning rate at the start, as a share of ``rate``."""
+    volumes: Least1 = 3
+    """Volumes a step."""
+    images: Least1 = 6
+    """Images a step."""
+    volume_questions: Least1 = 8
+    """Questions at most a volume."""
+    image_questions: Least1 = 6
+    """Questions at most an image."""
+    drill_every: Least1 = 3
+    """A small drill is added every so many SFT steps."""
+    sigma: From0 = 0.8
+    """Width of the number smoothing in pixels."""
+    save_every: Least1 = 100
+    """Steps between saved states."""

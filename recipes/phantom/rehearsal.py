@@ -15,8 +15,8 @@ import numpy as np
 
 from unireason.core.errors import FormatError
 from unireason.core.store import json_text, sha256, write_bytes
-from unireason.data.build_store import write_table
 from unireason.data.dataset import MANIFEST, ORIGIN, Dataset
+from unireason.data.parquet import write_table
 from unireason.data.records import SPLITS, CaseRecord, SampleRecord, sample_row
 from unireason.data.sources.phantom import generate
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from unireason.data.sources.phantom import LESION_LABEL, ORGANS, SPINE_LABEL
 from unireason.model.vision import grid, patchify, resized_picture
-from unireason.train import course
+from unireason.train import optim
 from unireason.train.config import Optim
 
 from .cohort import View
@@ -97,7 +97,7 @@ class TowerTrainer:
         self.tower, self.volumes, self.images = network.model.visual, volumes, images
         torch.manual_seed(seed)
         self.head = DenseHead(network.config.text_config.hidden_size)
-        self.optimizers = course.make(self.parameters, Optim(rate=rate, decay=0.01, betas=(0.9, 0.98)))
+        self.optimizers = optim.make_optimizers(self.parameters, Optim(lr=rate, weight_decay=0.01, betas=(0.9, 0.98)))
         self.weight = torch.ones(CLASSES)
         self.weight[0], self.weight[len(ORGANS) + 1] = 0.4, lesion_weight
 
@@ -144,5 +144,5 @@ class TowerTrainer:
         rate = min(1.0, number / WARM) * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * number / total)))
         loss, shown = self.losses(self.pictures(rng))
         torch.autograd.backward(loss)
-        course.advance(self.optimizers, rate=rate, clip=1.0)
+        optim.advance(self.optimizers, rate=rate, clip=1.0)
         return shown

@@ -12,7 +12,9 @@ import evaluation_samples as samples
 from report_samples import HOSTILE
 from unireason.cli.compare import answers_of
 from unireason.evaluate.comparison import compare, read_run, shared
-from unireason.report.comparison import write_comparison
+from unireason.evaluate.results import RunResults, RunRow
+from unireason.report.comparison import comparison_document
+from unireason.report.document import write_html
 from unireason.report.run import write_run
 
 pytestmark = pytest.mark.browser
@@ -27,7 +29,8 @@ def run_page(tmp_path: Path) -> Path:
     rows[3] = samples.row(3, False, said="", look=False)
     rows[6] = samples.row(6, False, question=HOSTILE, thought=HOSTILE, case=HOSTILE)
     folder = samples.write_folder(tmp_path / "run", rows)
-    return write_run(samples.results_of(rows), lambda: rows, folder)
+    write_run(RunResults.of(samples.results_of(rows)), lambda: map(RunRow.of, rows), folder)
+    return folder / "report.html"
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def comparison_page(tmp_path: Path) -> Path:
     """Of six questions the first run alone is right on two, the second alone on one."""
     patterns = {"first": [True, True, True, False, False, False], "second": [False, False, True, True, False, False]}
     runs = [read_run(samples.write_folder(tmp_path / name, samples.rows_of(own)), name) for name, own in patterns.items()]
-    return write_comparison(compare(runs, resamples=50), answers_of(shared(runs)), tmp_path / "page.html")
+    return write_html(comparison_document(compare(runs, resamples=50), answers_of(shared(runs))), tmp_path / "page.html")
 
 
 def shown(view: Any) -> int:
@@ -74,14 +77,15 @@ def test_pictures_are_lit_and_nothing_hangs_over(opened: Opener, run_page: Path,
         view = opened(page, size=(1300, 800))
         assert view.evaluate("document.documentElement.scrollWidth") <= 1300
         assert view.evaluate("[...document.querySelectorAll('.shots img')].every(i => i.naturalWidth > 100)")
+        assert view.evaluate("[...document.querySelectorAll('.shots svg')].every(i => i.clientWidth > 100)")
         view.set_viewport_size({"width": 390, "height": 800})
         assert view.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_a_dot_lies_at_its_share(opened: Opener, run_page: Path) -> None:
-    """8 of 12 are right: the dot of the headline lies at two thirds of its axis."""
+    """8 of 12 are right: the dot of all questions lies at two thirds of its axis."""
     view = opened(run_page)
-    axis, point = view.locator(".lone svg").bounding_box(), view.locator(".lone .dot").bounding_box()
+    axis, point = (view.locator(f"td.chart {part}").first.bounding_box() for part in ("svg", ".dot"))
     assert (point["x"] + point["width"] / 2 - axis["x"]) / axis["width"] == pytest.approx(2 / 3, abs=0.01)
 
 
@@ -96,6 +100,12 @@ def test_drill_down_of_a_comparison(opened: Opener, comparison_page: Path) -> No
     assert question.locator(".thought:visible").count() == 0
     question.locator("summary").click()
     assert question.locator(".thought:visible").count() == 2
-    assert "C, wrong" in question.inner_text()
-    assert "B, right" in question.inner_text()
+    assert [one.inner_text().split() for one in question.locator(".said li").all()] == [["first", "C"], ["second", "B"]]
     assert question.locator(".shots img").first.bounding_box()["width"] > 80
+
+
+def test_headings_of_groups_stand_in_their_table(opened: Opener, run_page: Path) -> None:
+    view = opened(run_page)
+    table, heading = view.locator("table").first.bounding_box(), view.locator("th", has_text="Family").bounding_box()
+    assert table["y"] < heading["y"] < table["y"] + table["height"]
+    assert heading["width"] > 0.9 * table["width"]

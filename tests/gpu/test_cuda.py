@@ -11,7 +11,8 @@ if not torch.cuda.is_available():
 
 import unireason  # noqa: E402
 from unireason.data.sources.phantom import generate  # noqa: E402
-from unireason.evaluate.heldout import evaluate, make_exam, summary  # noqa: E402
+from unireason.evaluate.examination import examine  # noqa: E402
+from unireason.evaluate.heldout import make_exam  # noqa: E402
 
 OPTIONS = ("left anterior", "right anterior", "left posterior", "right posterior")
 
@@ -27,6 +28,7 @@ def test_cuda_gives_the_same_tokens_as_cpu_in_fp32():
 
 def test_bf16_on_cuda_still_answers(tmp_path):
     exam = make_exam(1, 60, tmp_path / "exam")
-    asked = evaluate(unireason.load("phantom", device="cuda", dtype="bf16"), exam, count=60, kind="volume")
-    assert summary(asked)["accuracy"] > 0.6
-    assert summary(asked)["crop_rate"] > 0.9
+    model = unireason.load("phantom", device="cuda", dtype="bf16")
+    scores = examine(model, exam, tmp_path / "run", count=60, kind="volume").scores
+    assert scores["accuracy"] > 0.6
+    assert scores["crop_rate"] > 0.9

@@ -29,7 +29,7 @@ def test_sft_takes_the_same_steps(start, phantoms, tmp_path):
 
 @pytest.mark.parametrize("rank", [0, 4])
 def test_bfloat16_steps_stay_finite(start, phantoms, tmp_path, rank):
-    model = {"precision": "bf16", "checkpointing": True, "lora": {"rank": rank}}
+    model = {"precision": "bf16", "gradient_checkpointing": True, "lora": {"rank": rank}}
     sft.train(training.sft(start, phantoms, model=model, run={"device": "cuda", "steps": 2}), tmp_path / "sft")
     grpo.train(training.grpo(start, phantoms, model=model, run={"device": "cuda", "steps": 2}), tmp_path / "grpo")
     for name in ("sft", "grpo"):

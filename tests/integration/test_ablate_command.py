@@ -33,9 +33,9 @@ than = "short"
 """
 SFT = """
 kind = "sft"
-samples = 2
+batch_size = 2
 [model]
-start = "phantom"
+init_from = "phantom"
 precision = "fp32"
 [data]
 folders = ["data"]

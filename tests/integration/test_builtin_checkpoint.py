@@ -10,7 +10,8 @@ import pytest
 import unireason
 from recipes.phantom.card import SEED, measure_grounding
 from unireason.cli import main
-from unireason.evaluate.heldout import KINDS, evaluate, make_exam, make_grounding_exam, summary
+from unireason.evaluate.examination import examine
+from unireason.evaluate.heldout import KINDS, make_exam, make_grounding_exam
 from unireason.metrics.boxes import mask_dice
 from unireason.model.files import BUILT_IN_CHECKPOINT, CARD, locate
 
@@ -56,7 +57,7 @@ def test_a_fresh_examination_confirms_the_card(card, reasoner, tmp_path):
     """Other patients than the card's; a right card is refuted by chance in fewer than one of a thousand examinations."""
     exam = make_exam(SEED + 1, FRESH, tmp_path / "exam")
     for key, kind in KINDS:
-        stated, found = card["scores"][key], summary(evaluate(reasoner, exam, kind=kind, count=FRESH))
+        stated, found = card["scores"][key], examine(reasoner, exam, tmp_path / key, kind=kind, count=FRESH).scores
         # The card's families in the shares of this examination: rare ones have more weight in the smaller of the two.
         families = found["by_family"]
         expected = sum(stated["by_family"][f]["accuracy"] * row["n"] for f, row in families.items()) / FRESH

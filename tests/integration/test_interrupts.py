@@ -14,10 +14,10 @@ import pytest
 
 import training
 from training import log_of
+from unireason.core.config import to_toml
 from unireason.core.errors import Interrupted, postponed, terminable
 from unireason.core.store import Scratch
 from unireason.train import grpo, sft
-from unireason.train.config_file import to_toml
 
 _PATIENCE = 240.0  # seconds
 

@@ -20,7 +20,7 @@ from unireason.data.records import SampleRecord
 from unireason.model.checkpoint import load
 from unireason.train import grpo as grpo_trainer
 from unireason.train import sft as sft_trainer
-from unireason.train.config import Planned
+from unireason.train.config import PlanAssumptions
 from unireason.train.estimate import sizes
 from unireason.train.log import read
 from unireason.train.policy import Encoder
@@ -114,8 +114,8 @@ def test_every_stage_takes_its_own_samples(releases: Path, start: Path, tmp_path
     with pytest.raises(Exception, match="no sample to learn from"):
         grpo_trainer.train(grpo(start, data), tmp_path / "run")
     with pytest.raises(Exception, match="for this stage"):
-        sizes(grpo(start, data), Planned())
-    assert sizes(sft(start, data), Planned())
+        sizes(grpo(start, data), PlanAssumptions())
+    assert sizes(sft(start, data), PlanAssumptions())
 
 
 def test_masks_and_pictures_come_out_of_the_folder_itself(releases: Path, start: Path, phantoms: Dataset):

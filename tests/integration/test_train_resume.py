@@ -13,8 +13,8 @@ import pytest
 
 import training
 from training import log_of
+from unireason.core.config import to_toml
 from unireason.train import grpo, sft
-from unireason.train.config_file import to_toml
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +57,8 @@ class Command:
             "--out",
             str(self.out),
         ]
-        self._environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
+        path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+        self._environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
 
     def kill(self, moment: Callable[[Path], bool]) -> None:
         """Start it, and end it without warning at a moment."""
@@ -109,7 +110,7 @@ def test_optimisation_survives_kills(warm, quiz, tmp_path):
         warm,
         quiz,
         run={"steps": 4, "save_every": 1, "eval_every": 2},
-        rollout={"prompts": 4, "max_new_tokens": 40},
+        rollout={"prompts_per_step": 4, "max_new_tokens": 40},
         reward={"evidence": 0.3},
     )
     grpo.train(settings, tmp_path / "whole")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -181,19 +181,16 @@ _CHOICE = re.compile(
 TAIL = 70  # characters of the model's text shown while it thinks
 
 
-def add_window(group: Any) -> None:
-    """How intensities become grey levels."""
+def add_asking(group: Any) -> None:
+    """How grey levels are made and tokens chosen, and on what the model runs; ``asking_options`` understands the first two."""
     group.add_argument(
         "--window", default="auto", help="auto, soft-tissue, lung, bone, brain, stored, minmax, percentile or LEVEL,WIDTH"
     )
-
-
-def add_sampling(group: Any) -> None:
-    """How tokens are chosen; ``asking_options`` understands them, and the window."""
     group.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default)")
     group.add_argument("--top-p", type=float, default=1.0, help="nucleus sampling")
     group.add_argument("--seed", type=int, default=0, help="seed of the first sample")
     group.add_argument("--max-new-tokens", metavar="N", type=int, help="tokens at most")
+    add_machine(group)
 
 
 def asking_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -208,15 +205,6 @@ def tell_model(reasoner: Reasoner, doing: str, *, quiet: bool) -> None:
     """The head of what a command shows, on standard error: the model, its device, and how much it is asked."""
     if not quiet:
         print(f"{reasoner.about}: {doing}", file=sys.stderr)
-
-
-def tell_copies(samples: int, temperature: float) -> None:
-    """Say on standard error that several samples are one, which they are where nothing is drawn."""
-    if samples > 1 and temperature == 0:
-        print(
-            f"note: at temperature 0 the {samples} samples of a question are the same; give --temperature 0.7 for others",
-            file=sys.stderr,
-        )
 
 
 def add_machine(group: Any) -> None:
@@ -237,6 +225,41 @@ def add_read(group: Any) -> None:
     group.add_argument(
         "--limit", metavar="NAME=N", action="append", default=[], help="raise or lower another limit that an error names"
     )
+
+
+def add_file(parser: Any) -> None:
+    """The file that a command is about; ``read_case`` understands it."""
+    parser.add_argument("file", metavar="FILE", type=Path, help="image, volume, or folder with a DICOM series")
+
+
+def add_model(parser: Any, about: str) -> None:
+    """The model that is asked, and its prompt profile; ``load_model`` understands them."""
+    parser.add_argument("--model", metavar="REF", default="phantom", help="phantom (built in), a folder or a hub id")
+    parser.add_argument("--prompts", metavar="PROFILE", help=f"{about}: a TOML file or a built-in name")
+
+
+def load_model(args: argparse.Namespace, *, role: str) -> Reasoner:
+    """The model that was asked for; its profile takes the place of the checkpoint's as ``role``, "profile" or "grounding"."""
+    from unireason.engine.reasoner import load
+    from unireason.grounding.profile import load_profile
+
+    profile = {role: load_profile(args.prompts)} if args.prompts else {}
+    with status(f"loading {args.model}", quiet=args.json):
+        return load(args.model, device=args.device, dtype=args.dtype, threads=args.threads, **profile)
+
+
+def read_case(args: argparse.Namespace) -> Case:
+    """The case of the file that was named."""
+    from unireason.imaging import read
+
+    with status("reading", quiet=args.json):
+        return read(args.file, **read_options(args))
+
+
+def tell_notes(notes: Iterable[str]) -> None:
+    """Remarks on a file, on standard error."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def read_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -321,25 +344,22 @@ def add_parser(subparsers: Any) -> None:
         description="Ask an image or a volume. The answer comes with the regions that the model looked at.",
         epilog="Research only, not a medical device.",
     )
-    parser.add_argument("file", metavar="FILE", type=Path, help="image, volume, or folder with a DICOM series")
+    add_file(parser)
     parser.add_argument(
         "-q", "--question", metavar="TEXT", action=_Question, dest="questions", help="a question; may be repeated"
     )
     parser.add_argument("-o", "--option", metavar="TEXT", action=_Option, help="an answer option of the question before it")
-    parser.add_argument("--model", metavar="REF", default="phantom", help="phantom (built in), a folder or a hub id")
-    parser.add_argument("--prompts", metavar="PROFILE", help="prompt profile: a TOML file or a built-in name")
+    add_model(parser, "prompt profile")
     group = parser.add_argument_group("how to ask")
-    add_window(group)
+    add_asking(group)
     group.add_argument("--slices", metavar="D", type=int, help="slices shown to the model (default: the profile's)")
     group.add_argument("--samples", metavar="N", type=int, default=1, help="answers a question (with --temperature above 0)")
-    add_sampling(group)
     group.add_argument(
         "--crop-source",
         choices=("model", "native", "none"),
         help="what looks show: regions of the model frame, of source pixels, or nothing (default: the profile's)",
     )
     group.add_argument("--max-looks", metavar="N", type=int, help="looks at most")
-    add_machine(group)
     add_read(parser.add_argument_group("how to read the file"))
     output = parser.add_argument_group("output")
     output.add_argument(
@@ -358,54 +378,43 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when every question got an answer, 1 when one stayed without."""
-    from unireason.engine.reasoner import Question, load
-    from unireason.grounding.profile import load_profile
-    from unireason.imaging import read
-    from unireason.report.folder import save_report, save_traces
+    from unireason.engine.masks import masks_of
+    from unireason.engine.reasoner import Question
+    from unireason.report.folder import save_masks, save_report, save_traces
     from unireason.report.html import plural
+    from unireason.report.trace import PageFindings, measured
 
     if not args.questions:
         raise FormatError("there is no question", "at least one -q TEXT")
     if not args.mask and (args.weights or args.expert != EXPERTS[0]):
         raise FormatError(f"the expert {args.expert} without --mask", "--mask with --expert and --weights")
     questions = [Question(text, tuple(options)) for text, options in args.questions]
-    profile = load_profile(args.prompts) if args.prompts else None
-    with status("reading", quiet=args.json):
-        case = read(args.file, **read_options(args))
+    case = read_case(args)
     expert = expert_of(args) if args.mask else None
-    with status(f"loading {args.model}", quiet=args.json):
-        reasoner = load(args.model, device=args.device, dtype=args.dtype, profile=profile, threads=args.threads)
+    reasoner = load_model(args, role="profile")
     samples = f", {args.samples} samples each" if args.samples > 1 else ""
     how = {"samples": args.samples, "slices": args.slices, "crop_source": args.crop_source, "max_looks": args.max_looks}
     with thinking(quiet=args.json) as on_token:
         traces = reasoner.ask_many(case, questions, on_token=on_token, **how, **asking_options(args))
     tell_model(reasoner, f"{plural(len(questions), 'question')}{samples}", quiet=args.json)
-    tell_copies(args.samples, args.temperature)
+    if args.samples > 1 and args.temperature == 0:
+        same = f"at temperature 0 the {args.samples} samples of a question are the same; give --temperature 0.7 for others"
+        tell_notes([same])
     flat = [t for group in traces for t in group]
-    findings = _outline(flat, case, expert, args) if expert else None
+    findings = None
+    if expert:
+        with status("outlining", quiet=args.json):
+            found = [measured(masks_of(trace, case, expert), case) for trace in flat]
+        if args.save:
+            found = [save_masks(args.save, f"trace-{n}-mask", regions, case) for n, regions in enumerate(found, start=1)]
+        findings = [PageFindings(regions=regions) for regions in found]
     _print(flat, case, findings, args)
     if args.report or args.save:
-        stack, written = reasoner.stack(case, window=args.window, slices=args.slices), []
-        if args.report:
-            written.append(save_report(args.report, flat, case, stack, findings=findings))
-        if args.save:
-            written.append(save_traces(args.save, flat, case, stack, findings=findings))
-        for path in written:
-            print(f"wrote {path}", file=sys.stderr)
+        stack = reasoner.stack(case, window=args.window, slices=args.slices)
+        for path, write in ((args.report, save_report), (args.save, save_traces)):
+            if path:
+                print(f"wrote {write(path, flat, case, stack, findings=findings)}", file=sys.stderr)
     return 0 if all(t.answer.text for t in flat) else 1
-
-
-def _outline(traces: Sequence[Trace], case: Case, expert: Expert, args: argparse.Namespace) -> list[PageFindings]:
-    """Masks of every trace, written if a folder was named."""
-    from unireason.engine.masks import masks_of
-    from unireason.report.folder import save_masks
-    from unireason.report.trace import PageFindings, measured
-
-    with status("outlining", quiet=args.json):
-        found = [measured(masks_of(trace, case, expert), case) for trace in traces]
-    if args.save:
-        found = [save_masks(args.save, f"trace-{n}-mask", regions, case) for n, regions in enumerate(found, start=1)]
-    return [PageFindings(regions=regions) for regions in found]
 
 
 def _print(traces: Sequence[Trace], case: Case, findings: Sequence[PageFindings] | None, args: argparse.Namespace) -> None:
@@ -424,8 +433,7 @@ def _print(traces: Sequence[Trace], case: Case, findings: Sequence[PageFindings]
             written = [{"trace": t, "masks": own, "scope": t["scope"]} for t, own in zip(written, masks, strict=True)]
         print(json_text(written[0] if len(written) == 1 else written))
         return
-    for note in case.notes:
-        print(f"note: {note}", file=sys.stderr)
+    tell_notes(case.notes)
     for trace, regions in zip(traces, found, strict=True):
         said = [line for region in regions for line in region_lines(region, case)]
         print("\n".join([*lines(trace), *said]) + "\n")

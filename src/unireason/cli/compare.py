@@ -6,7 +6,7 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -45,10 +45,11 @@ def run_compare(args: argparse.Namespace) -> int:
     from unireason.core.errors import FormatError
     from unireason.evaluate.comparison import compare, read_run, shared
     from unireason.evaluate.scoring import EXTRACTORS
-    from unireason.report.comparison import cautions, write_comparison
-    from unireason.report.html import tell
+    from unireason.report.comparison import comparison_document
+    from unireason.report.document import write_html
 
     from .ask import status
+    from .evidence import print_results
 
     if args.seed < 0:
         raise FormatError(f"the seed {args.seed}", "at least 0")
@@ -59,14 +60,10 @@ def run_compare(args: argparse.Namespace) -> int:
         runs = [read_run(folder, name) for folder, name in zip(args.runs, names, strict=True)]
     with status("comparing", quiet=args.json):
         found = compare(runs, baseline=_baseline(runs, args.baseline), seed=args.seed)
-        answers = answers_of(shared(runs))
         rules = {name: extractor.rule for name, extractor in EXTRACTORS.items()}
-        page = write_comparison(found, answers, args.out, rules=rules)
-    tell(cautions(found))
-    if args.json:
-        print(json_text(found))
-    else:
-        _tell(found, page)
+        report = comparison_document(found, answers_of(shared(runs)), rules=rules)
+        page = write_html(report, args.out)
+    print_results(args, found, report, page)
     return 0
 
 
@@ -76,7 +73,7 @@ def answers_of(runs: Sequence[ComparedRun]) -> Answers:
     from unireason.report.comparison import Answers, Side
 
     return Answers(
-        asked=[{"id": row.id, "tags": row.answer.scored.tags} for row in runs[0].rows],
+        asked=[(row.id, row.answer.scored.tags) for row in runs[0].rows],
         sides={
             one.name: Side(one.folder, [row.answer.scored.right for row in one.rows], partial(whole_rows, one)) for one in runs
         },
@@ -94,30 +91,6 @@ def _baseline(runs: list[ComparedRun], wanted: str | None) -> int:
             if text in places:
                 return places.index(text)
     raise FormatError(f"no run is called {wanted!r}", f"one of {', '.join(one.name for one in runs)}")
-
-
-def _tell(found: Mapping[str, Any], page: Path) -> None:
-    """The results as tables."""
-    from unireason.report.comparison import p_value, points
-    from unireason.report.html import interval_text, percent, plural
-
-    width = max(8, *(len(one["name"]) for one in found["runs"])) + 2
-    print(f"{plural(found['n'], 'question')} on {plural(found['patients'], 'patient')}, suite {found['suite']}")
-    print(
-        f"{'run':<{width}}{'accuracy':>9}{'Wilson 95%':>15}{'patients 95%':>15}{'overlap':>9}{'unread':>8}{'letter against text':>21}"
-    )
-    for one in found["runs"]:
-        overlap = one["overlap"]["mean"]
-        row = f"{one['name']:<{width}}{percent(one['accuracy'], 1):>9}{interval_text(one['accuracy_ci95'], 1):>15}"
-        row += f"{interval_text(one['accuracy_ci95_patients'], 1):>15}"
-        print(f"{row}{'' if overlap is None else f'{overlap:.2f}':>9}{one['unread']:>8}{percent(one['mismatch_rate'], 1):>21}")
-    print(f"\nagainst {found['baseline']}\n{'run':<{width}}{'points':>9}{'patients 95%':>17}{'flip p':>11}{'Holm p':>9}")
-    for own in found["comparisons"]:
-        ends = " to ".join(map(points, own["interval"])) if own["interval"] else ""
-        print(
-            f"{own['run']:<{width}}{points(own['difference']):>9}{ends:>17}{p_value(own['p_exact']):>11}{p_value(own['p_holm']):>9}"
-        )
-    print(f"wrote {page}")
 
 
 # --- ``unireason ablate``: train and evaluate a grid, and say which claims hold.
@@ -147,8 +120,9 @@ def add_ablate(subparsers: Any) -> None:
 
 def run_ablate(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
+    from unireason.core.config import read_table, resolved
     from unireason.evaluate.ablation import parse, plan
-    from unireason.train.config_file import read_any, read_table, resolved
+    from unireason.train.config import read_any
 
     config = parse(read_table(args.config), args.config.parent)
     jobs = plan(config, args.out, lambda file, settings: resolved(read_any(file, settings)[0]))
@@ -157,26 +131,20 @@ def run_ablate(args: argparse.Namespace) -> int:
         _list(jobs, as_json=args.json)
         return 0
     from unireason.core.store import write_bytes
-    from unireason.evaluate import ablation_results
-    from unireason.evaluate.ablation_results import summary
-    from unireason.evaluate.store import RESULTS
-    from unireason.report.ablation import cautions, write_ablation
-    from unireason.report.html import tell
+    from unireason.evaluate import ablation
+    from unireason.report.ablation import NAME, write_ablation
+
+    from .evidence import print_results
 
     with (
         keeping("the same command goes on where it stopped"),
         AblationTerminal(len(jobs), quiet=args.quiet or args.json) as watch,
     ):
-        ablation_results.run(jobs, args.out, at_once=args.jobs, watch=watch)
-    results = summary(config, jobs)
-    text = json_text(results, indent=1)
-    write_bytes(args.out / RESULTS, f"{text}\n".encode())
-    page = write_ablation(results, args.out)
-    tell(cautions(results))
-    if args.json:
-        print(json_text(results))
-    else:
-        _ablate_tell(results, page)
+        ablation.run(jobs, args.out, at_once=args.jobs, watch=watch)
+    results = ablation.summary(config, jobs)
+    write_bytes(args.out / "results.json", f"{json_text(results.to_json(), indent=1)}\n".encode())
+    report = write_ablation(results, args.out)
+    print_results(args, results, report, args.out / f"{NAME}.html")
     return 0
 
 
@@ -200,19 +168,6 @@ def _check(jobs: Sequence[AblationJob], *, suites: bool) -> None:
     for asked in found.values():
         if suites and asked.suite != "phantom":
             suite_of(asked)
-
-
-def _ablate_tell(results: Mapping[str, Any], page: Path) -> None:
-    """The table and the claims."""
-    from unireason.report.ablation import claim_texts, table
-
-    rows = table(results)
-    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-    for row in rows:
-        print(
-            "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
-        )
-    print("\n".join([*claim_texts(results), f"wrote {page}"]))
 
 
 def _list(jobs: Sequence[AblationJob], *, as_json: bool) -> None:
@@ -280,7 +235,7 @@ class AblationTerminal:
 
 def _far(job: AblationJob) -> str:
     """How far a job is: answers on disk, or the last line that it has printed."""
-    from unireason.evaluate.ablation_results import last_lines
+    from unireason.evaluate.ablation import last_lines
 
     if job.what == "eval":
         rows = job.folder / "rows.jsonl"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from unireason.core.errors import FormatError, UniReasonError, keeping
 from unireason.core.store import json_text
 from unireason.data.formats import READABLE, WRITABLE
+from unireason.data.sources import NAMES as SOURCES
 
 from .ask import bar, status, without_options
 
@@ -33,6 +34,30 @@ def add_parser(subparsers: Any) -> None:
         add(below)
 
 
+def _finish(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int], *, quiet: bool = True) -> None:
+    """Add what every subcommand takes last, and what it runs."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    if quiet:
+        parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run)
+
+
+def _source_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that read masks of a source."""
+    parser.add_argument(
+        "--option", metavar="KEY=VALUE", action="append", default=[], help="option of the source; may be repeated"
+    )
+    parser.add_argument(
+        "--names",
+        metavar="FILE",
+        type=Path,
+        help="TOML file of names of structures, on top of the known ones (docs/reference/names.md)",
+    )
+    parser.add_argument(
+        "--ignore-unnamed", action="store_true", help="take mask values without a name for background (default: an error)"
+    )
+
+
 # --- ``unireason data check DIR``: is the data set what it claims to be?
 
 
@@ -40,7 +65,7 @@ _SHOWN = 20  # problems printed; the report has more
 
 
 def add_check(subparsers: Any) -> None:
-    """Add the subcommand to an ``argparse`` subparsers object; it sets ``run``."""
+    """Add the subcommand."""
     parser = subparsers.add_parser(
         "check",
         help="check a data set against its masks",
@@ -55,9 +80,7 @@ def add_check(subparsers: Any) -> None:
     parser.add_argument("--samples", metavar="N", type=int, help="cases recomputed from masks, spread evenly (default all)")
     parser.add_argument("--without-masks", action="store_true", help="leave the source alone; answers follow from the records")
     parser.add_argument("--html", metavar="FILE", type=Path, help="where the page goes (default DIR/check.html)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(run=run_check)
+    _finish(parser, run_check)
 
 
 def run_check(args: argparse.Namespace) -> int:
@@ -126,8 +149,6 @@ def _lines(report: dict[str, Any]) -> list[str]:
 # --- ``unireason data inspect SOURCE [PATH]``: what a source holds, what is wrong with it, and a contact sheet.
 
 
-# What `data.sources.catalogue` offers; written out so that help loads nothing, and held against it by a test.
-SOURCES = ("phantom", "pair", "nnunet", "msd", "amos", "totalsegmentator", "sa-med2d", "m3d-seg", "slake")
 _EPILOG = """options of the sources (--option KEY=VALUE):
   phantom           patients, seed
   pair              images, masks, labels, modality, spacing, axes, patient, title, licence
@@ -139,7 +160,7 @@ _SHOWN_PROBLEMS, _SHOWN_STRUCTURES = 20, 60
 
 
 def add_inspect(subparsers: Any) -> None:
-    """Add the subcommand to an ``argparse`` subparsers object; it sets ``run``."""
+    """Add the subcommand."""
     parser = subparsers.add_parser(
         "inspect",
         help="look at a source of masks",
@@ -149,30 +170,12 @@ def add_inspect(subparsers: Any) -> None:
     )
     parser.add_argument("source", metavar="SOURCE", help=f"kind of source: {', '.join(SOURCES)}")
     parser.add_argument("path", metavar="PATH", type=Path, nargs="?", help="folder of the source; none for phantom")
-    parser.add_argument(
-        "--option", metavar="KEY=VALUE", action="append", default=[], help="option of the source; may be repeated"
-    )
-    add_ignore_unnamed(parser)
+    _source_options(parser)
     parser.add_argument("--limit", metavar="N", type=int, default=64, help="items to load, spread evenly (default 64)")
     parser.add_argument(
         "--sheet", metavar="FILE", type=Path, default=Path("contact-sheet.png"), help="PNG to write (default contact-sheet.png)"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(run=run_inspect)
-
-
-def add_ignore_unnamed(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of commands that read masks of a source."""
-    parser.add_argument(
-        "--names",
-        metavar="FILE",
-        type=Path,
-        help="TOML file of names of structures, on top of the known ones (docs/reference/names.md)",
-    )
-    parser.add_argument(
-        "--ignore-unnamed", action="store_true", help="take mask values without a name for background (default: an error)"
-    )
+    _finish(parser, run_inspect)
 
 
 def source_options(args: argparse.Namespace) -> dict[str, str]:
@@ -299,7 +302,7 @@ STAGES = {
 
 
 def add_build(subparsers: Any) -> None:
-    """Add the subcommand to an ``argparse`` subparsers object; it sets ``run``."""
+    """Add the subcommand."""
     parser = subparsers.add_parser(
         "build",
         help="build a data set from masks",
@@ -308,10 +311,7 @@ def add_build(subparsers: Any) -> None:
     parser.add_argument("source", metavar="SOURCE", help="kind of source; see: unireason data inspect --help")
     parser.add_argument("path", metavar="PATH", type=Path, nargs="?", help="folder of the source; none for phantom")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the data set")
-    parser.add_argument(
-        "--option", metavar="KEY=VALUE", action="append", default=[], help="option of the source; may be repeated"
-    )
-    add_ignore_unnamed(parser)
+    _source_options(parser)
     parser.add_argument("--patients", metavar="N", type=int, help="patients of the phantom source (default 50)")
     parser.add_argument(
         "--seed", metavar="S", type=int, default=0, help="cohort of the phantoms, splits, questions, wording (default 0)"
@@ -342,12 +342,14 @@ def add_build(subparsers: Any) -> None:
     group.add_argument("--concurrency", metavar="N", type=int, help="llm: requests in flight (default 8)")
     group.add_argument("--temperature", metavar="T", type=float, help="llm: sampling temperature (default 0.7)")
     group.add_argument("--max-tokens", metavar="N", type=int, help="llm: longest reply (default 1024)")
+    group.add_argument(
+        "--vision", action="store_true", help="llm: send the picture along, with the boxes of structures drawn on it"
+    )
+    group.add_argument("--told", action="store_true", help="llm: tell the right answer, which the model has to find otherwise")
     group.add_argument("--request", metavar="JSON", default="{}", help="llm: further fields of every request, as a JSON object")
     group.add_argument("--budget-tokens", metavar="N", type=int, help="llm: stop asking after so many tokens")
     group.add_argument("--budget-requests", metavar="N", type=int, help="llm: stop asking after so many replies")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(run=run_build)
+    _finish(parser, run_build)
 
 
 def run_build(args: argparse.Namespace) -> int:
@@ -426,7 +428,7 @@ def _llm_settings(args: argparse.Namespace) -> Any:
         raise FormatError(f"--request is {args.request!r} ({error})", "a JSON object") from error
     if not isinstance(extra, dict):
         raise FormatError(f"--request is {args.request!r}", "a JSON object")
-    return LlmSettings(key_env=args.key_env, extra=extra, **given)
+    return LlmSettings(key_env=args.key_env, extra=extra, blind=not args.told, vision=args.vision, **given)
 
 
 def _annotation(args: argparse.Namespace) -> dict[str, Any]:
@@ -435,13 +437,14 @@ def _annotation(args: argparse.Namespace) -> dict[str, Any]:
         return {}
     import hashlib
 
-    from unireason.data.rationale.prompt import chat_url
+    from unireason.data.rationale.prompt import VERSION, chat_url
 
     settings = _llm_settings(args)
     # Another endpoint may call another model by the same name; its address itself is nobody's business who gets the data set.
     endpoint = hashlib.sha256(chat_url(args.endpoint).encode()).hexdigest()[:16]
-    rules = {"budget_tokens": settings.budget_tokens, "budget_requests": settings.budget_requests, "repair": settings.repair}
-    return {"endpoint_sha256": endpoint, "model": args.model, **settings.sampling(), **rules, "rules": asdict(settings.rules)}
+    rules = {name: getattr(settings, name) for name in ("budget_tokens", "budget_requests", "repair", "blind", "vision")}
+    asked = {"endpoint_sha256": endpoint, "model": args.model, "prompt": VERSION}
+    return {**asked, **settings.sampling(), **rules, "rules": asdict(settings.rules)}
 
 
 @contextmanager
@@ -495,7 +498,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def add_export(subparsers: Any) -> None:
-    """Add the command to an ``argparse`` subparsers object; it sets ``run``."""
+    """Add the subcommand."""
     parser = subparsers.add_parser(
         "export",
         help="write a data set in another layout",
@@ -506,8 +509,7 @@ def add_export(subparsers: Any) -> None:
     parser.add_argument("--out", metavar="DIR2", type=Path, required=True, help="a new or empty folder")
     parser.add_argument("--split", choices=SPLITS, help="one split (default: all; unimed-cot: train)")
     parser.add_argument("--root", metavar="PATH", type=Path, help="where the source lies now, if pictures are not embedded")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run_export)
+    _finish(parser, run_export, quiet=False)
 
 
 def run_export(args: argparse.Namespace) -> int:
@@ -534,7 +536,7 @@ def run_export(args: argparse.Namespace) -> int:
 
 
 def add_import(subparsers: Any) -> None:
-    """Add the command to an ``argparse`` subparsers object; it sets ``run``."""
+    """Add the subcommand."""
     parser = subparsers.add_parser(
         "import",
         help="turn a published release into a data set",
@@ -553,8 +555,7 @@ def add_import(subparsers: Any) -> None:
     parser.add_argument(
         "--validation", metavar="SHARE", type=float, default=0.0, help="share of the training pictures held out (default 0)"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run_import)
+    _finish(parser, run_import, quiet=False)
 
 
 def run_import(args: argparse.Namespace) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -19,13 +17,8 @@ from .ask import add_expert, add_machine, expert_of, tell_model
 
 if TYPE_CHECKING:
     from unireason.core.types import Case, Stack, Trace
-    from unireason.engine.reasoner import Reasoner
-    from unireason.evaluate.pointing import GroundingFound
     from unireason.evaluate.store import AskSettings
     from unireason.evaluate.suites.base import Suite
-    from unireason.evaluate.suites.grounding import PointingSuite
-    from unireason.report.pointing import Pointed
-    from unireason.segment.expert import Expert
 
 
 def add_parser(subparsers: Any) -> None:
@@ -88,19 +81,6 @@ def settings_of(args: argparse.Namespace, count: int | None) -> AskSettings:
     from unireason.evaluate.store import AskSettings
 
     return AskSettings(count=count, seed=args.seed, skip=args.skip, again=args.again)
-
-
-def tell_left_out(unreadable: Mapping[str, Any]) -> None:
-    """Print how many questions were left out because they could not be asked, and why; nothing without any."""
-    from unireason.report.html import plural
-    from unireason.report.run_tables import first
-
-    if unreadable["n"]:
-        print(
-            f"{plural(unreadable['n'], 'question')} could not be asked and were left out; results.json says why, --again asks again"
-        )
-        for name, why in first(unreadable):
-            print(f"  {name}: {why}")
 
 
 def suite_of(args: argparse.Namespace) -> tuple[Suite, int | None]:
@@ -181,13 +161,14 @@ def add_run(subparsers: Any) -> None:
 def run_run(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
     from unireason.engine.reasoner import load
-    from unireason.evaluate.benchmark import RunSettings, lines
+    from unireason.evaluate.benchmark import RunSettings, rows_of
     from unireason.evaluate.benchmark import run as ask
     from unireason.evaluate.scoring import EXTRACTORS
-    from unireason.report.html import of_results, plural, tell
-    from unireason.report.run import write_run
+    from unireason.report.html import plural
+    from unireason.report.run import PAGE, write_run
 
     from .ask import bar, status
+    from .evidence import print_results
 
     names = ("samples", "vote", "temperature", "top_p", "seed", "max_looks", "max_new_tokens", "crop_source", "skip", "again")
     asked = RunSettings.filled(count=args.questions, **{name: getattr(args, name) for name in names})
@@ -204,12 +185,8 @@ def run_run(args: argparse.Namespace) -> int:
         results = ask(reasoner, suite, args.out, settings=settings, draw=draw, progress=progress)
     with status("writing the page", quiet=args.json):
         rules = {name: extractor.rule for name, extractor in EXTRACTORS.items()}
-        page = write_run(results, partial(lines, args.out), args.out, rules=rules)
-    tell(of_results(results))
-    if args.json:
-        print(json_text(results))
-    else:
-        _tell(results, page)
+        report = write_run(results, partial(rows_of, args.out), args.out, rules=rules)
+    print_results(args, results, report, args.out / PAGE)
     return 0
 
 
@@ -223,51 +200,10 @@ def picture(trace: Trace, case: Case, stack: Stack) -> bytes:
     return png(drawn)
 
 
-def _tell(results: Mapping[str, Any], page: Path) -> None:
-    """The results as a table."""
-    from unireason.report.html import interval_text, percent, plural
-
-    def row(name: str, part: Mapping[str, Any]) -> str:
-        chance = percent(part["chance"]) if "chance" in part else ""
-        ends = interval_text(part["accuracy_ci95_patients"]) or "-"
-        return f"{name:<30}{percent(part['accuracy']):>9}{ends:>10}{chance:>8}{part['n']:>8,}"
-
-    scores = results["scores"]
-    print(f"{'':<30}{'accuracy':>9}{'95%':>10}{'chance':>8}{'n':>8}")
-    print(row("all", scores["all"]))
-    for value, part in scores["by"].get("family", {}).items():
-        print(row(f"  {value}"[:30], part))
-    for name, part in scores["all"]["published"].items():
-        print(row(f"read as {name}", part))
-    for name, part in results["calibration"].items():
-        told = [
-            f"{key.upper()} {part[key]:.2f}"
-            for key in ("auroc", "ece")
-            if part[key] is not None and (key, name) != ("ece", "overlap")
-        ]
-        print(f"{name} as a predictor of right answers: {', '.join(told) or 'undefined'}")
-    grounding, sampling = results["grounding"], results["sampling"]
-    if grounding["looks"]:
-        print(f"mean box IoU {grounding['mean_box_iou']:.2f} over {plural(grounding['looks'], 'true look')}")
-    if sampling:
-        mean, any_right = percent(sampling["mean_accuracy"]), percent(sampling["any_right"])
-        print(f"{sampling['samples']} samples: mean accuracy {mean}, any right {any_right}")
-    lost, unread = results["unreadable"], results["scores"]["all"]["unread"] - results["unreadable"]
-    if unread:
-        print(f"{plural(unread, 'answer')} said nothing that can be read and counted as wrong")
-    print(f"{percent(results['scores']['all']['mismatch_rate'])} of answers name an option by its letter and state another text")
-    if lost:
-        print(f"{plural(lost, 'question')} could not be asked and counted as wrong; the page says why, --again asks again")
-    print(f"wrote {page}")
-
-
 # --- ``unireason eval ground``: how well are implicit questions answered by a place, and outlined by a frozen expert?
 
 
-WORST, BEST, PAGE, TEXT = 12, 6, "report.html", "report.md"
-"""Questions on the page at most, and the names of the pages."""
-
-_OF_ONE_CATEGORY = 2
+PAGE, TEXT = "report.html", "report.md"
 
 
 def add_ground(subparsers: Any) -> None:
@@ -305,15 +241,16 @@ def run_ground(args: argparse.Namespace) -> int:
     from unireason.core.errors import FormatError
     from unireason.core.store import write_bytes
     from unireason.engine.reasoner import load
-    from unireason.evaluate.comparison import COLUMNS
-    from unireason.evaluate.pointing import GroundingSettings, evaluate
+    from unireason.evaluate.pointing import GroundingSettings, evaluate, examples
     from unireason.evaluate.suites.grounding import open_pointing
     from unireason.grounding.profile import load_profile
     from unireason.model.files import locate
-    from unireason.report.html import of_results, plural, tell
-    from unireason.report.pointing import pointing_markdown, write_pointing
+    from unireason.report.document import as_markdown, write_html
+    from unireason.report.html import plural
+    from unireason.report.pointing import pointing_document
 
     from .ask import bar, status
+    from .evidence import print_results
 
     if args.seed < 0 or (args.questions is not None and args.questions < 1):
         raise FormatError(f"seed {args.seed} and {args.questions} questions", "a seed of at least 0 and at least 1 question")
@@ -333,14 +270,10 @@ def run_ground(args: argparse.Namespace) -> int:
     with kept_answers(args), bar("questions", total, quiet=args.json) as progress:
         found = evaluate(reasoner, suite, expert, args.out, settings=settings, progress=progress)
     with status("writing the page", quiet=args.json):
-        worst, best = _pictures(found, reasoner, suite, expert)
-        page = write_pointing(found.results, args.out / PAGE, titles=COLUMNS, worst=worst, best=best)
-        write_bytes(args.out / TEXT, pointing_markdown(found.results, titles=COLUMNS).encode())
-    tell(of_results(found.results))
-    if args.json:
-        print(json_text(found.results))
-    else:
-        _ground_tell(found.results, COLUMNS, page)
+        document = pointing_document(found.results, *examples(found, suite, expert, reasoner))
+        page = write_html(document, args.out / PAGE)
+        write_bytes(args.out / TEXT, as_markdown(document).encode())
+    print_results(args, found.results, document, page)
     return 0
 
 
@@ -356,66 +289,6 @@ def _hash(args: argparse.Namespace) -> str:
 
     files = sorted(folder_of(args.weights).glob("*.safetensors"))
     return sha256("".join(of_file(path) for path in files).encode()).hexdigest()
-
-
-def _pictures(
-    found: GroundingFound, reasoner: Reasoner, suite: PointingSuite, expert: Expert
-) -> tuple[list[Pointed], list[Pointed]]:
-    """The worst and the best answers by the mask, then by box and points, few of one category; of few answers half are worst."""
-    from unireason.evaluate.pointing import shown
-    from unireason.grounding import answer as umrg
-    from unireason.report.pictures import aspect_of
-    from unireason.report.pointing import Pointed
-
-    scored = [row for row in found.rows.values() if row["unreadable"] is None]
-    ranked = sorted(scored, key=lambda row: (*(row["answers"][0]["scores"][n] for n in ("dice_both", "iou", "pdice")), row["id"]))
-    best = _varied(ranked[::-1], min(BEST, len(ranked) // 2))
-    worst = [name for name in _varied(ranked, WORST + BEST) if name not in best][:WORST]
-    made = {}
-    for name, one in shown(suite, expert, found, [*worst, *best]).items():
-        trace, measured = one.answer
-        made[name] = Pointed(
-            row=one.row,
-            frame=trace.frame,
-            stack=reasoner.stack(one.case),
-            aspect=aspect_of(one.case.geometry),
-            truth=one.truth.mask,
-            mask=measured.mask,
-            thought=(umrg.read(trace.raw_text).think or trace.raw_text).strip(),
-        )
-    return [made[name] for name in worst], [made[name] for name in best]
-
-
-def _varied(rows: Sequence[Mapping[str, Any]], most: int) -> list[str]:
-    """The first so many, at most two of one category."""
-    taken: Counter[str] = Counter()
-    chosen: list[str] = []
-    for row in rows:
-        if len(chosen) < most and taken[row["category"]] < _OF_ONE_CATEGORY:
-            taken[row["category"]] += 1
-            chosen.append(row["id"])
-    return chosen
-
-
-def _ground_tell(results: Mapping[str, Any], titles: Mapping[str, str], page: Path) -> None:
-    """The results as a table."""
-    from unireason.report.html import plural
-
-    print(f"{'':<18}{'mean':>8}  95% over patients")
-    for name, title in titles.items():
-        own = results["scores"][name]
-        factor = 1 if name == "hd95_mm" else 100
-        ends = own["ci95_patients"]
-        interval = "" if ends is None else f"{factor * ends[0]:.2f} to {factor * ends[1]:.2f}"
-        print(f"{title:<18}{factor * own['mean']:>8.2f}  {interval}")
-    lost = results["unreadable"]["n"]
-    asked = f"{plural(results['n'], 'question')}, {plural(results['patients'], 'patient')}"
-    print(f"{asked}; shares in percent; malformed {100 * results['malformed']:.1f}%")
-    if lost:
-        print(f"{plural(lost, 'question')} could not be read and counted in no mean; results.json says why, --again asks again")
-    if results["left_out"]:
-        print("not asked: " + ", ".join(f"{n} because {reason}" for reason, n in results["left_out"].items()))
-    print(f"wrote {page}")
 
 
 # --- ``unireason eval export``: the questions of a suite for another evaluation kit.

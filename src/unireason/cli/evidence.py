@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unireason.core.store import json_text
 
 from .ask import tell_model
-from .eval import PHANTOM_QUESTIONS, add_again, add_model, add_skip, add_suite, kept_answers, settings_of, suite_of, tell_left_out
+from .eval import PHANTOM_QUESTIONS, add_again, add_model, add_skip, add_suite, kept_answers, settings_of, suite_of
 
 if TYPE_CHECKING:
-    from unireason.engine.reasoner import Reasoner
-    from unireason.evaluate.consistency import Pair, Volumes
-    from unireason.evaluate.evidence import EvidenceFound
-    from unireason.evaluate.suites.base import Entry, Suite
-    from unireason.report.consistency import Example
-    from unireason.report.evidence import Flip
+    from unireason.evaluate.consistency import Volumes
+    from unireason.evaluate.results import Found
+    from unireason.report.document import Document
 
 
-FLIPS, SURVIVORS, PAGE, FIGURE = 12, 6, "evidence.html", "evidence.png"
-"""Questions on the page at most, and names of page and figure."""
+PAGE, FIGURE = "evidence.html", "evidence.png"
+"""Names of page and figure."""
 
 
 def add_evidence(subparsers: Any) -> None:
@@ -45,9 +41,10 @@ def add_evidence(subparsers: Any) -> None:
 def run_evidence(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
     from unireason.engine.reasoner import load
-    from unireason.evaluate.evidence import evaluate
-    from unireason.report.evidence import write_evidence
-    from unireason.report.html import of_results, plural, tell
+    from unireason.evaluate.evidence import evaluate, examples
+    from unireason.report.document import write_html
+    from unireason.report.evidence import evidence_document
+    from unireason.report.html import plural
     from unireason.report.plots import write_evidence_figure
 
     from .ask import bar, status
@@ -60,85 +57,26 @@ def run_evidence(args: argparse.Namespace) -> int:
     with kept_answers(args), bar("answers", quiet=args.json) as progress:
         found = evaluate(reasoner, suite, args.out, settings=settings, progress=progress)
     with status("writing the page", quiet=args.json):
-        flips, survivors = _flips(found, suite, reasoner)
-        page = write_evidence(found.results, args.out / PAGE, flips=flips, survivors=survivors)
-        write_evidence_figure(found.results, args.out / FIGURE)
-    tell(of_results(found.results))
-    if args.json:
-        print(json_text(found.results))
-    else:
-        _tell(found.results, page)
+        document = evidence_document(found.results, *examples(found, suite, reasoner))
+        page = write_html(document, args.out / PAGE)
+        write_evidence_figure(found.results.to_json(), args.out / FIGURE)
+    print_results(args, found.results, document, page)
     return 0
 
 
-def _flips(found: EvidenceFound, suite: Suite, reasoner: Reasoner) -> tuple[list[Flip], list[Flip]]:
-    """Questions that were right under "true" and wrong, or right again, under the headline condition; those that looked come first."""
-    from unireason.evaluate.evidence import CONDITIONS, HEADLINE
-    from unireason.report.evidence import Flip
+def print_results(args: argparse.Namespace, results: Found, document: Document, page: Path) -> None:
+    """Print what was found, as one JSON object or as the report in words, and before that what must be known of it."""
+    from unireason.report.document import as_terminal
+    from unireason.report.html import tell
 
-    picked: dict[bool, list[Entry]] = {True: [], False: []}
-    for entry in found.entries:
-        once, again = found.rows[entry.id, "true"], found.rows.get((entry.id, HEADLINE))
-        if once.right and again is not None and once.looks:
-            picked[again.right].append(entry)
-    flips, survivors = _spread(picked[False], FLIPS), _spread(picked[True], SURVIVORS)
-    wanted = {entry.id for entry in (*flips, *survivors)}
-    made: dict[str, Flip] = {}
-    pictures: dict[str, Any] = {}
-    for entry in found.entries:
-        if entry.id not in wanted:
-            continue
-        if entry.case not in pictures:
-            pictures[entry.case] = reasoner.stack(suite.read(entry.case)).slices
-        rows = {name: found.rows[entry.id, name] for name in CONDITIONS if (entry.id, name) in found.rows}
-        made[entry.id] = Flip(
-            question=entry.question,
-            options=entry.options,
-            gold=entry.letter or entry.answers[0],
-            case=entry.case,
-            answers={name: (row.said, row.right) for name, row in rows.items()},
-            frame=rows["true"].frame,
-            pictures=pictures[entry.case],
-            mismatches=frozenset(name for name, row in rows.items() if row.mismatch),
-            asked=rows["true"].looks[0],
-            instead=rows[HEADLINE].seen[0] if rows[HEADLINE].seen else (),
-        )
-    return [made[e.id] for e in flips], [made[e.id] for e in survivors]
-
-
-def _spread(entries: Sequence[Entry], count: int) -> list[Entry]:
-    """At most so many, evenly over the list."""
-    return [entries[n * len(entries) // count] for n in range(count)] if len(entries) > count else list(entries)
-
-
-def _tell(results: Mapping[str, Any], page: Path) -> None:
-    """The results as a table."""
-    from unireason.report.html import interval_text, percent
-
-    print(f"{'condition':<15}{'accuracy':>9}{'95%':>10}{'n':>6}{'survival':>10}{'reliance':>10}")
-    for name, part in results["conditions"].items():
-        kept, lost = part.get("survival", {}).get("value"), part.get("reliance", {}).get("value")
-        told = "" if lost is None else f"{lost:.2f}"
-        row = f"{name:<15}{percent(part['accuracy']):>9}{interval_text(part['ci95_patients']) or '-':>10}{part['n']:>6}"
-        print(f"{row}{'' if kept is None else percent(kept):>10}{told:>10}")
-    print(f"chance {percent(results['conditions']['true']['chance'])}, answers with a look {percent(results['looked'])}")
-    print(
-        f"{percent(results['conditions']['true']['mismatch_rate'])} of answers name an option by its letter and state another text"
-    )
-    found = results["reliance"]
-    words = "undefined, accuracy is not above chance" if found["value"] is None else f"{found['value']:.2f}"
-    if found["ci95"]:
-        words += " (95% {:.2f}\u2013{:.2f})".format(*found["ci95"])
-    print(f"evidence reliance ({results['reliance_condition']}): {words}")
-    tell_left_out(results["unreadable"])
-    print(f"wrote {page}")
+    tell(document.cautions)
+    print(json_text(results.to_json()) if args.json else f"{as_terminal(document)}\nwrote {page}")
 
 
 # --- ``unireason eval consistency``: do looks at a slice and at its volume mean the same place?
 
 
-EXAMPLES, CONSISTENCY_PAGE = 12, "consistency.html"
-"""Slices on the page at most, and its name."""
+CONSISTENCY_PAGE = "consistency.html"
 
 
 def add_consistency(subparsers: Any) -> None:
@@ -163,9 +101,9 @@ def add_consistency(subparsers: Any) -> None:
 def run_consistency(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
     from unireason.engine.reasoner import load
-    from unireason.evaluate.consistency import evaluate
-    from unireason.report.consistency import Point, write_consistency
-    from unireason.report.html import of_results, tell
+    from unireason.evaluate.consistency import evaluate, examples
+    from unireason.report.consistency import consistency_document
+    from unireason.report.document import write_html
 
     from .ask import bar, status
 
@@ -177,19 +115,9 @@ def run_consistency(args: argparse.Namespace) -> int:
     with kept_answers(args), bar("looks", quiet=args.json) as progress:
         found = evaluate(reasoner, volumes, args.out, settings=settings, progress=progress)
     with status("writing the page", quiet=args.json):
-        points = [
-            Point(pair.agreement, min(pair.slice_to_truth, pair.volume_to_truth), pair.other_patient)
-            for pair in found.pairs
-            if pair.row.both
-        ]
-        page = write_consistency(
-            found.results, args.out / CONSISTENCY_PAGE, points=points, examples=_examples(found.pairs, volumes, reasoner)
-        )
-    tell(of_results(found.results))
-    if args.json:
-        print(json_text(found.results))
-    else:
-        _consistency_tell(found.results, page)
+        document = consistency_document(found.results, found.pairs, examples(found, volumes, reasoner))
+        page = write_html(document, args.out / CONSISTENCY_PAGE)
+    print_results(args, found.results, document, page)
     return 0
 
 
@@ -202,60 +130,3 @@ def _volumes(args: argparse.Namespace) -> tuple[Volumes, int | None]:
         options.append(f"questions={2 * (args.questions or PHANTOM_QUESTIONS)}")
     suite, count = suite_of(argparse.Namespace(**{**vars(args), "option": [*options, *args.option]}))
     return Volumes(suite), count
-
-
-def _examples(pairs: Sequence[Pair], volumes: Volumes, reasoner: Reasoner) -> list[Example]:
-    """Evenly over the pairs, from the least agreement to the most; a case with its structure comes once."""
-    from unireason.core.errors import UniReasonError
-    from unireason.data.regions import picture
-    from unireason.report.consistency import Example
-
-    single = {(pair.row.case, pair.row.structure): pair for pair in pairs}
-    order = sorted(single.values(), key=lambda pair: pair.agreement)
-    last = max(1, min(EXAMPLES, len(order)) - 1)
-    picked = [order[n * (len(order) - 1) // last] for n in range(min(EXAMPLES, len(order)))]
-    read = volumes.load(sorted({pair.row.case for pair in picked}))
-    cases = {name: loaded.case for name, loaded in read if not isinstance(loaded, UniReasonError)}
-    made = []
-    for pair in picked:
-        if pair.row.case not in cases:
-            continue  # it could be read when it was asked
-        row, case = pair.row, cases[pair.row.case]
-        shadow, spacing = row.shadow(), case.geometry.spacing_mm or (1.0, 1.0)
-        made.append(
-            Example(
-                structure=row.structure,
-                case=row.case,
-                slice=row.slice,
-                question=row.question,
-                picture=reasoner.stack(picture(case, row.slice)).slices[0],
-                size=row.size,
-                millimetres=(spacing[0], spacing[1]),
-                rectangle=row.rectangle,
-                shadow=None if shadow is None else shadow.coords,
-                truth=row.true_rectangle,
-                agreement=pair.agreement,
-            )
-        )
-    return made
-
-
-def _consistency_tell(results: Mapping[str, Any], page: Path) -> None:
-    """The results as a table."""
-    from unireason.evaluate.consistency import FIGURES
-    from unireason.report.html import percent, plural
-
-    def told(value: float | None, ends: Sequence[float] | None) -> tuple[str, str]:
-        return "-" if value is None else f"{value:.2f}", "" if ends is None else f"{ends[0]:.2f}\u2013{ends[1]:.2f}"
-
-    print(f"{'mean IoU':<17}{'all pairs':>10}{'95%':>13}{'both looked':>13}{'95%':>13}")
-    for name in FIGURES:
-        parts = [told(part[name]["mean_iou"], part[name]["ci95_patients"]) for part in (results, results["conditional"])]
-        strict, whole = (f"{mean}{ends:>13}" for mean, ends in parts)
-        print(f"{name.replace('_', ' '):<17}{strict:>23}{whole:>26}")
-    looked, above = results["looked"], results["above_other_patient"]
-    print(f"{plural(results['n'], 'pair')}, {plural(results['patients'], 'patient')}, both looked {percent(looked['both'])}")
-    print(f"above other patients: {' '.join(told(above['difference'], above['ci95_patients']))}")
-    print(f"{percent(results['mismatch_rate'])} of answers name an option by its letter and state another text")
-    tell_left_out(results["unreadable"])
-    print(f"wrote {page}")

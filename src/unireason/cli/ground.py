@@ -12,16 +12,18 @@ from unireason.core.errors import FormatError
 from unireason.core.store import json_text
 
 from .ask import (
+    add_asking,
     add_expert,
-    add_machine,
+    add_file,
+    add_model,
     add_read,
-    add_sampling,
-    add_window,
     asking_options,
     expert_of,
-    read_options,
+    load_model,
+    read_case,
     status,
     tell_model,
+    tell_notes,
     thinking,
 )
 
@@ -38,12 +40,9 @@ def add_parser(subparsers: Any) -> None:
         "frozen expert outlines what lies there. The mask has the grid of the file.",
         epilog="Research only, not a medical device. Exit codes: 0 found, 1 no usable box, 2 bad input.",
     )
-    parser.add_argument("file", metavar="FILE", type=Path, help="image, volume, or folder with a DICOM series")
+    add_file(parser)
     parser.add_argument("-q", "--question", metavar="TEXT", required=True, help="describes a structure; it need not name it")
-    parser.add_argument("--model", metavar="REF", default="phantom", help="phantom (built in), a folder or a hub id")
-    parser.add_argument(
-        "--prompts", metavar="PROFILE", help="prompt profile of implicit questions: a TOML file or a built-in name"
-    )
+    add_model(parser, "prompt profile of implicit questions")
     parser.add_argument(
         "--slice",
         metavar="K",
@@ -52,10 +51,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--propagate", action="store_true", help="follow the mask into the other slices of a volume")
     add_expert(parser.add_argument_group("expert"))
-    how = parser.add_argument_group("how to ask")
-    add_window(how)
-    add_sampling(how)
-    add_machine(how)
+    add_asking(parser.add_argument_group("how to ask"))
     add_read(parser.add_argument_group("how to read the file"))
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print one JSON object")
@@ -68,9 +64,6 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when a place was found, 1 when the answer holds no usable box."""
     from unireason.data.regions import picture
     from unireason.engine.masks import masks_of, target
-    from unireason.engine.reasoner import load
-    from unireason.grounding.profile import load_profile
-    from unireason.imaging import read
     from unireason.report.grounded import GroundedPage, grounded_json, save, save_dicom
     from unireason.report.html import of_traces, tell
     from unireason.report.text import lines, region_lines, target_lines
@@ -78,13 +71,10 @@ def run(args: argparse.Namespace) -> int:
 
     if args.dicom and not args.out:
         raise FormatError("--dicom without a folder to write to", "--out DIR")
-    grounding = load_profile(args.prompts) if args.prompts else None
-    with status("reading", quiet=args.json):
-        case = read(args.file, **read_options(args))
+    case = read_case(args)
     k, note = _slice(case, args)
     expert = expert_of(args)
-    with status(f"loading {args.model}", quiet=args.json):
-        reasoner = load(args.model, device=args.device, dtype=args.dtype, grounding=grounding, threads=args.threads)
+    reasoner = load_model(args, role="grounding")
     begun = time.perf_counter()
     shown = case if k is None else picture(case, k)
     with thinking(quiet=args.json) as on_token:
@@ -104,8 +94,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json_text(grounded_json(found, folder=args.out, notes=notes)))
     else:
-        for text in notes:
-            print(f"note: {text}", file=sys.stderr)
+        tell_notes(notes)
         said = [line for region in found.regions for line in region_lines(region, case)]
         print("\n".join([*lines(found.trace), *target_lines(found.target), *said]))
         if args.out:
@@ -115,7 +104,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _slice(case: Case, args: argparse.Namespace) -> tuple[int | None, list[str]]:
     """The canonical slice of a volume that is asked about, and what is to be said of it."""
-
     if case.kind == "image":
         if args.slice is not None or args.propagate:
             raise FormatError("a slice was named, or is to be left, and the file is an image", "neither --slice nor --propagate")

@@ -7,17 +7,14 @@ against it.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import inspect
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
+from unireason.core.config import KIND, help_of, is_table, old_names, options, said_of
 from unireason.core.store import json_text
-from unireason.train.config import Grpo, Planned, Sft
-from unireason.train.config_file import KIND, PLAN
+from unireason.train.config import PLAN, Grpo, Optim, PlanAssumptions, Sft
 
 from . import build_parser
 
@@ -79,7 +76,7 @@ def markdown() -> str:
     return "".join(parts)
 
 
-# --- The reference page of run files, made from the settings' own docstrings.
+# --- The reference page of run files, made from the settings' own fields.
 
 
 CONFIG_HEAD = f"""# Run files
@@ -88,7 +85,7 @@ Made by `python -m unireason.cli.reference config`; do not edit.
 
 `unireason train sft`, `unireason train grpo` and `unireason plan` read a TOML file. It says `{KIND} = "sft"` or `{KIND} = "grpo"` at its
 top; every other key is one of the fields below, tables by their names. Unknown keys and values out of range are errors. What is left out
-has its default; `model.start` and `data.folders` must be given. `--set optim.rate=2e-5` comes in place of the file's value. Folders are
+has its default; `model.init_from` and `data.folders` must be given. `--set optim.lr=2e-5` comes in place of the file's value. Folders are
 relative to the working directory. Ready files lie in `configs/`.
 """
 
@@ -97,66 +94,40 @@ def config_markdown() -> str:
     """The whole page."""
     parts = [CONFIG_HEAD, *_section(Sft, f'`{KIND} = "sft"`', ""), *_section(Grpo, f'`{KIND} = "grpo"`', "")]
     parts += ["\n# What both share\n"]
-    tables = {
-        name: (hint, _default_of(Sft, name)) for name, hint in get_type_hints(Sft).items() if dataclasses.is_dataclass(hint)
-    }
-    for name, (hint, default) in tables.items():
-        parts += _section(hint, f"`[{name}]`", name, default)
-    own = {name: hint for name, hint in get_type_hints(Grpo).items() if dataclasses.is_dataclass(hint) and name not in tables}
+    for name, field in options(Sft).items():
+        if is_table(field):
+            parts += _section(field.annotation, f"`[{name}]`", name)
     parts += ["\n# Of GRPO alone\n"]
-    for name, hint in own.items():
-        parts += _section(hint, f"`[{name}]`", name)
-    optim = _default_of(Grpo, "optim")
-    other = [
-        f"`{f.name} = {_value(getattr(optim, f.name))}`" for f in dataclasses.fields(optim) if getattr(optim, f.name) != f.default
-    ]
+    for name, field in options(Grpo).items():
+        if is_table(field) and name not in options(Sft):
+            parts += _section(field.annotation, f"`[{name}]`", name)
+    own = options(Grpo)["optim"].get_default(call_default_factory=True)
+    other = [f"`{name} = {_value(getattr(own, name))}`" for name, f in options(Optim).items() if getattr(own, name) != f.default]
     parts += [f"\nIn a GRPO file the defaults of `[optim]` are other ones: {', '.join(other)}.\n"]
-    return "".join([*parts, "\n# For planning alone\n", *_section(Planned, f"`[{PLAN}]`", PLAN)])
+    return "".join([*parts, "\n# For planning alone\n", *_section(PlanAssumptions, f"`[{PLAN}]`", PLAN), *_old_names()])
 
 
-def _section(kind: Any, title: str, table: str, default: Any = None) -> Iterator[str]:
+def _section(kind: Any, title: str, table: str) -> Iterator[str]:
     """A heading, the class's own words and one row a field; tables inside a table follow as sections of their own."""
-    told, meanings = _told(kind)
-    yield f"\n## {title}\n\n{told}\n\n| key | value | default | meaning |\n|---|---|---|---|\n"
+    yield f"\n## {title}\n\n{' '.join(kind.__doc__.split())}\n\n| key | value | default | meaning |\n|---|---|---|---|\n"
     inner = []
-    for field in dataclasses.fields(kind):
-        hint = get_type_hints(kind)[field.name]
-        if dataclasses.is_dataclass(hint):
-            if table:
-                inner.append((field.name, hint))
-            yield f"| `{field.name}` | table | | {meanings[field.name]} |\n"
+    for name, field in options(kind).items():
+        meaning = " ".join(help_of(kind, name).split()).replace("|", "\\|")
+        if is_table(field):
+            inner += [(name, field.annotation)] if table else []
+            yield f"| `{name}` | table | | {meaning} |\n"
         else:
-            shown = _default_of(kind, field.name) if default in (None, dataclasses.MISSING) else getattr(default, field.name)
-            said = "required" if shown is dataclasses.MISSING else f"`{_value(shown)}`"
-            yield f"| `{field.name}` | {_kind(hint)} | {said} | {meanings[field.name]} |\n"
-    for name, hint in inner:
-        yield from _section(hint, f"`[{table}.{name}]`", f"{table}.{name}")
+            default = "required" if field.is_required() else f"`{_value(field.default)}`"
+            yield f"| `{name}` | {said_of(field)} | {default} | {meaning} |\n"
+    for name, below in inner:
+        yield from _section(below, f"`[{table}.{name}]`", f"{table}.{name}")
 
 
-def _told(kind: Any) -> tuple[str, dict[str, str]]:
-    """A docstring as (what stands before the attributes, meaning of each attribute), each in one line."""
-    before, _, rest = inspect.cleandoc(kind.__doc__).partition("\nAttributes:\n")
-    attributes, _, source = rest.partition("\n\nSource: ")
-    # An attribute opens a line at one indent; what goes on is indented further.
-    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", attributes, flags=re.MULTILINE)
-    meanings = {name: " ".join(text.split()).replace("|", "\\|") for name, text in found}
-    told = " ".join(before.split()) + (f" Source: {' '.join(source.split())}" if source else "")
-    return told, meanings
-
-
-def _default_of(kind: Any, name: str) -> Any:
-    field = next(f for f in dataclasses.fields(kind) if f.name == name)
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-
-
-def _kind(hint: Any) -> str:
-    words = {int: "whole number", float: "number", bool: "true or false", str: "text"}
-    if hint in words:
-        return words[hint]
-    inner = get_args(hint)
-    if get_origin(hint) is tuple:
-        return f"list of {words[inner[0]]}s" if inner[-1] is Ellipsis else f"{len(inner)} {words[inner[0]]}s"
-    return " or ".join(f'`"{v}"`' for v in inner)
+def _old_names() -> Iterator[str]:
+    """What keys were called before, for who reads an old file."""
+    yield "\n# Old names\n\nRead for this release alone, with a note on standard error.\n\n| old | now |\n|---|---|\n"
+    rows = dict.fromkeys(f"| `{old}` | `{now}` |\n" for kind in (Sft, Grpo) for old, now in old_names(kind))
+    yield from rows
 
 
 def _value(value: Any) -> str:

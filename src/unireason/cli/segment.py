@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unireason.core.errors import FormatError
 from unireason.core.store import json_text
 
-from .ask import SPACES, Typed, add_expert, add_read, expert_of, numbers, prompt_of, read_options, status
+from .ask import SPACES, Typed, add_expert, add_file, add_read, expert_of, numbers, prompt_of, read_case, status, tell_notes
 
 if TYPE_CHECKING:
     from unireason.core.types import Case
@@ -28,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
         ),
         epilog="Where the first number is negative write --box=-40,… and --point=-40,…. Research only, not a medical device.",
     )
-    parser.add_argument("file", metavar="FILE", type=Path, help="image, volume, or folder with a DICOM series")
+    add_file(parser)
     where = parser.add_argument_group("where")
     where.add_argument("--box", metavar="X1,Y1[,Z1],X2,Y2[,Z2]", help="lower corner, upper corner; half-open")
     where.add_argument(
@@ -60,7 +59,6 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0 if a mask was found, 1 if it is empty."""
     from unireason.data.frames import rule
-    from unireason.imaging import read
     from unireason.segment.expert import checked
 
     if args.dicom and args.out is None:
@@ -68,8 +66,7 @@ def run(args: argparse.Namespace) -> int:
     box = None if args.box is None else numbers(args.box, "box")
     points = tuple(numbers(text, "point") for text in args.points)
     typed = Typed(box, points, args.space, args.slice, args.propagate)
-    with status("reading", quiet=args.json):
-        case = read(args.file, **read_options(args))
+    case = read_case(args)
     prompt = checked(case, prompt_of(case, typed, frame=rule("phantom").frame(case.geometry.shape)))
     with status(f"outlining with {args.expert}", quiet=args.json):
         (found,) = expert_of(args).segment(case, [prompt])
@@ -84,8 +81,7 @@ def run(args: argparse.Namespace) -> int:
         result["dicom"] = [str(p) for p in write_dicom(args.out, found.mask, result["statistics"], case, source=args.file)]
     print(json_text(result) if args.json else "\n".join(_lines(result)))
     if not args.json:
-        for note in case.notes:
-            print(f"note: {note}", file=sys.stderr)
+        tell_notes(case.notes)
     return 0 if found.mask.any() else 1
 
 
@@ -93,10 +89,13 @@ def _result(case: Case, prompt: Prompt, found: Segmentation, args: argparse.Name
     """Plain JSON values. Boxes and points are in the file's own index order, slices are canonical."""
     from scipy.ndimage import find_objects
 
-    from unireason.imaging.geometry import canonical_to_voxel, voxel_to_world_bounds
+    from unireason.imaging.geometry import canonical_box_to_voxel, canonical_to_voxel, voxel_to_world_bounds
     from unireason.metrics.regions import region_statistics
 
-    asked = None if prompt.box is None else _voxel_box(prompt.box.coords, prompt.slice, case)
+    asked = None
+    if prompt.box is not None:
+        box, k = prompt.box.coords, prompt.slice  # a rectangle on a slice is one slice thick
+        asked = canonical_box_to_voxel(box if k is None else (*box[:2], float(k), *box[2:], float(k + 1)), case.geometry)
     blocks = find_objects(found.mask.astype("uint8"))
     around = blocks[0][::-1] if blocks else ()
     ends = [float(end) for end in (*(s.start for s in around), *(s.stop for s in around))]
@@ -113,17 +112,9 @@ def _result(case: Case, prompt: Prompt, found: Segmentation, args: argparse.Name
         "score": found.score,
         "gaps": list(found.gaps),
         "notes": list(found.notes),
-        "mask_box_voxel": _voxel_box(tuple(ends), None, case) if ends else None,
+        "mask_box_voxel": canonical_box_to_voxel(tuple(ends), case.geometry) if ends else None,
         "statistics": region_statistics(found.mask, case),
     }
-
-
-def _voxel_box(box: tuple[float, ...], index: int | None, case: Case) -> tuple[float, ...]:
-    """A canonical box in the file's own order; a rectangle on a slice is one slice thick."""
-    from unireason.imaging.geometry import canonical_box_to_voxel
-
-    solid = box if index is None else (*box[:2], float(index), *box[2:], float(index + 1))
-    return canonical_box_to_voxel(solid, case.geometry)
 
 
 def _lines(result: dict[str, Any]) -> list[str]:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from unireason.core.errors import FormatError
-from unireason.core.store import Scratch, json_text
+from unireason.core.store import Scratch, json_text, write_bytes
 
 if TYPE_CHECKING:
     from unireason.engine.reasoner import Reasoner
-    from unireason.evaluate.heldout import HeldOutAnswer
+    from unireason.evaluate.examination import Examined
 
 
 # --- ``unireason demo``: the main job on phantom patients, with the built-in checkpoint.
@@ -51,7 +51,8 @@ def run_demo(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
     from unireason.data.frames import rule
     from unireason.engine.reasoner import load
-    from unireason.evaluate.heldout import EXAM, KINDS, evaluate, make_exam, summary
+    from unireason.evaluate.examination import examine
+    from unireason.evaluate.heldout import EXAM, KINDS, make_exam
     from unireason.model.files import locate, told
     from unireason.report.html import of_results, tell
 
@@ -63,18 +64,18 @@ def run_demo(args: argparse.Namespace) -> int:
     with status("loading the model", quiet=args.json):
         reasoner = load(args.model)
     _files(reasoner, args)
-    found: dict[str, list[HeldOutAnswer]] = {}
+    found: dict[str, Examined] = {}
     with Scratch(EXAM) as folder:
         with status("building the examination", quiet=args.json):
             exam = make_exam(args.seed, args.questions, folder / "exam", frame=rule(str(locate(args.model))))
         for key, kind in KINDS:
-            with bar(f"{key} questions", args.questions, quiet=args.json) as progress:
-                found[key] = evaluate(reasoner, exam, kind=kind, count=args.questions, progress=progress)
-    scores: dict[str, Any] = {key: summary(asked) for key, asked in found.items()}
+            with bar(f"{key} questions", quiet=args.json) as progress:
+                found[key] = examine(reasoner, exam, folder / key, kind=kind, count=args.questions, progress=progress)
+    scores: dict[str, Any] = {key: own.scores for key, own in found.items()}
     scores["checkpoint"] = {"name": reasoner.checkpoint.name, "sha256": reasoner.checkpoint.sha256}
     scores["seconds"] = round(time.perf_counter() - begun, 1)
-    scores["scope"] = told(reasoner.checkpoint.scope, [one.trace.scope.remarks for asked in found.values() for one in asked])
-    _pages(reasoner, found, scores, args.out)
+    scores["scope"] = told(reasoner.checkpoint.scope, [one.trace.scope.remarks for own in found.values() for one in own.answers])
+    _pages(found, scores, args.out)
     tell(of_results({**scores["2d"], "scope": scores["scope"]}))
     if args.json:
         print(json_text(scores))
@@ -104,30 +105,25 @@ def _files(reasoner: Reasoner, args: argparse.Namespace) -> None:
             print(f"{folder / inside[form]}\n" + "\n".join(lines(trace)) + "\n")
 
 
-def _pages(reasoner: Reasoner, found: dict[str, list[HeldOutAnswer]], scores: dict[str, Any], out: Path) -> None:
-    from unireason.core.store import write_bytes
+def _pages(found: dict[str, Examined], scores: dict[str, Any], out: Path) -> None:
     from unireason.grounding.trace import to_json
-    from unireason.report.folder import IndexEntry, shown_pictures, write_index
+    from unireason.report.folder import IndexEntry, write_folder
     from unireason.report.pictures import write_overlay
-    from unireason.report.trace import write
 
     entries, records = [], []
-    (out / "traces").mkdir(parents=True, exist_ok=True)
-    for key, asked in found.items():
-        for number, item in enumerate(asked):
-            question = item.sample.question
-            expected = {"letter": question.letter, "family": question.family, "patient": item.sample.patient}
-            records.append({"kind": key, "right": item.right, "expected": expected, "trace": to_json(item.trace)})
+    for key, own in found.items():
+        for number, item in enumerate(own.answers):
+            row, trace, right = item.row, item.trace, item.row["right"]
+            letter, family = row["letter"], row["tags"].get("family", "")
+            expected = {"letter": letter, "family": family, "patient": row["patient"]}
+            records.append({"kind": key, "right": right, "expected": expected, "trace": to_json(trace)})
             if number < SHOWN:
-                stack = reasoner.stack(item.case)
                 name = f"traces/{key}-{number:02d}"
-                pictures = shown_pictures(stack)
-                write(item.trace, item.case, stack, out / f"{name}.html", frame_pictures=pictures, expected=question.letter)
-                write_overlay(item.trace, item.case, stack, out / f"{name}.png")
-                entry = IndexEntry(item.trace, item.case, stack, href=f"{name}.html", correct=item.right, family=question.family)
-                entries.append(entry)
+                write_overlay(trace, item.case, item.stack, out / f"{name}.png")
+                of_question: dict[str, Any] = {"correct": right, "family": family, "expected": letter}
+                entries.append(IndexEntry(trace, item.case, item.stack, f"{name}.html", **of_question))
     write_bytes(out / "traces.json", (json_text({"scores": scores, "traces": records}) + "\n").encode())
-    write_index(entries, out / "report.html", title="UniReason demo on phantom patients", summary=scores)
+    write_folder(entries, out / "report.html", title="UniReason demo on phantom patients", summary=scores)
 
 
 def _table(scores: dict[str, Any], out: Path) -> None:
@@ -437,7 +433,8 @@ def add_plan(subparsers: Any) -> None:
 
 def run_plan(args: argparse.Namespace) -> int:
     """Run the command; 0 if the run fits the device, 1 if it does not."""
-    from unireason.train.config_file import read_any, resolved
+    from unireason.core.config import resolved
+    from unireason.train.config import read_any
     from unireason.train.estimate import at_hand, lines, machine, plan, sizes
 
     settings, planned = read_any(args.config, args.overrides)
@@ -450,19 +447,12 @@ def run_plan(args: argparse.Namespace) -> int:
     if args.write_header:
         if args.overrides or args.gpu or args.gpus or args.flops or args.memory or args.bandwidth:
             raise FormatError("--write-header was given together with other values", "the file's own", "write them into the file")
-        write_header(args.config, told)
+        write_bytes(args.config, with_header(args.config.read_text(encoding="utf-8"), told, args.config.name).encode())
     if args.json:
         print(json_text({"settings": resolved(settings), "plan": asdict(planned), "sizes": origin, **estimate.to_json()}))
     else:
         print("\n".join(told))
     return 0 if estimate.fits else 1
-
-
-def write_header(path: Path, told: list[str]) -> None:
-    """Put an estimate into the comments at the head of a run file, in place of an older one."""
-    from unireason.core.store import write_bytes
-
-    write_bytes(path, with_header(path.read_text(encoding="utf-8"), told, path.name).encode())
 
 
 def with_header(text: str, told: list[str], name: str) -> str:

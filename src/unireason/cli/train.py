@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; 0 when the checkpoint is written."""
     if args.what in MOVED:
         raise FormatError(f"'unireason train {args.what}' has moved", MOVED[args.what])
-    from unireason.train.config_file import KINDS
+    from unireason.train.config import KINDS
 
     return carry_out(args, KINDS[args.what], f"unireason.train.{args.what}")
 
@@ -80,7 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def carry_out(args: argparse.Namespace, kind: type[Any], trainer: str) -> int:
     """Read the settings, train by the module of that name, which is imported when it is needed, and say what came out."""
-    from unireason.train.config_file import read, to_toml
+    from unireason.core.config import to_toml
+    from unireason.train.config import read
 
     settings = read(args.config, kind, args.overrides)
     if args.dry_run:

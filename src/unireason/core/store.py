@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import tempfile
 import time
 import weakref
@@ -20,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from .errors import ModelError, UniReasonError
+from .errors import FormatError, ModelError, UniReasonError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _MAX_JSON_BYTES = 64 << 20
@@ -68,6 +69,18 @@ def share_as_usual(path: Path) -> None:
 def _beside(path: Path) -> Path:
     """A name that no other process takes."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+
+def parse_toml(text: str, name: str) -> dict[str, Any]:
+    """The table of a TOML text; the name is for the error."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{name} is no TOML ({error})", "a TOML file") from error
 
 
 def json_text(value: Any, **how: Any) -> str:

@@ -6,96 +6,90 @@ import contextlib
 import gzip
 import hashlib
 import json
-import math
 import os
 import re
 import shlex
 import shutil
 import zlib
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, model_validator
 
 from unireason import __version__
+from unireason.core.config import settings
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import json_text, lock_folder, sha256, write_bytes
 
-from .dataset import MANIFEST, ORIGIN, rows
-from .dataset_card import CARD, write_card
+from .dataset import MANIFEST, ORIGIN
+from .dataset_card import write_card
 from .frames import FrameRule, rule
-from .item import CaseSource, Item, MaskRef, Skipped
-from .records import SCHEMA, SPLITS, schema
+from .item import Item, MaskRef, Skipped
+from .records import SCHEMA
+from .scene import DataQuestion
 from .select import NEAR, SHARES, check_shares
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-# --- What a data set is built from. Everything in here shapes the result; workers and engine do not, and are not in here.
+    pass
 
 
 BUILDER = 2
 """Raised whenever the builder gives another result for the same configuration."""
 
 
-@dataclass(frozen=True, slots=True)
-class BuildConfig:
-    """One build.
+Count = Annotated[int, Field(ge=0)]
+Least1 = Annotated[int, Field(ge=1)]
 
-    Attributes:
-        source: Name of the source, see ``sources.catalogue``.
-        root: Its folder; None for phantoms.
-        options: Options of the source.
-        frame: How pictures become the model frame.
-        seed: Seed of splits, of the questions drawn and of the template's wording.
-        slices: Axial slices of every volume that become images of their own.
-        questions: Questions with options a case at most.
-        implicit: Implicit grounding questions an image at most.
-        most: Largest number of questions with options of each kind; None for no limit.
-        shares: Of train, validation and test.
-        near: Perceptual hashes within so many bits are one picture.
-        embed: True to store pictures and masks in the data set instead of referring to the source.
-        annotator: "template" or "llm".
-        annotation: Settings of the annotator that shape the result, as plain values.
-        names: A table of the user's for names of structures, as ``names.read_own`` returns it; {} for none.
-        shard_rows: Rows of a Parquet file at most.
-        unit_items: Volumes of one unit of work; of images eight times as many.
-    """
+
+@settings
+class BuildConfig:
+    """One build."""
 
     source: str
+    """Name of the source, see ``sources.catalogue``."""
     root: Path | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-    frame: FrameRule = field(default_factory=partial(rule, "published"))
-    seed: int = 0
-    slices: int = 0
-    questions: int = 3
-    implicit: int = 1
-    most: int | None = None
+    """Its folder; None for phantoms."""
+    options: Mapping[str, str] = Field(default_factory=dict)
+    """Options of the source."""
+    frame: FrameRule = Field(default_factory=partial(rule, "published"))
+    """How pictures become the model frame."""
+    seed: Count = 0
+    """Seed of splits, of the questions drawn and of the template's wording."""
+    slices: Count = 0
+    """Axial slices of every volume that become images of their own."""
+    questions: Count = 3
+    """Questions with options a case at most."""
+    implicit: Count = 1
+    """Implicit grounding questions an image at most."""
+    most: Least1 | None = None
+    """Largest number of questions with options of each kind; None for no limit."""
     shares: tuple[float, float, float] = SHARES
-    near: int = NEAR
+    """Of train, validation and test."""
+    near: Annotated[int, Field(ge=0, lt=128)] = NEAR
+    """Perceptual hashes within so many bits are one picture."""
     embed: bool = False
-    annotator: str = "template"
-    annotation: Mapping[str, Any] = field(default_factory=dict)
-    names: Mapping[str, Any] = field(default_factory=dict)
-    shard_rows: int = 4096
-    unit_items: int = 8
+    """True to store pictures and masks in the data set instead of referring to the source."""
+    annotator: Literal["template", "llm"] = "template"
+    """Who writes the reasoning."""
+    annotation: Mapping[str, Any] = Field(default_factory=dict)
+    """Settings of the annotator that shape the result, as plain values."""
+    names: Mapping[str, Any] = Field(default_factory=dict)
+    """A table of the user's for names of structures, as ``names.read_own`` returns it; {} for none."""
+    shard_rows: Least1 = 4096
+    """Rows of a Parquet file at most."""
+    unit_items: Least1 = 8
+    """Volumes of one unit of work; of images eight times as many."""
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _fits(self) -> BuildConfig:
         check_shares(self.shares)
-        for name, least in (("seed", 0), ("slices", 0), ("questions", 0), ("implicit", 0), ("shard_rows", 1), ("unit_items", 1)):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise FormatError(f"{name} is {value!r}", f"a whole number from {least}")
         if self.questions == self.implicit == 0:
             raise FormatError("questions and implicit are both 0", "at least one question a case")
-        if self.most is not None and (type(self.most) is not int or self.most < 1):
-            raise FormatError(f"most is {self.most!r}", "a whole number from 1, or none")
-        if not 0 <= self.near < 128:
-            raise FormatError(f"near is {self.near!r}", "a number of bits from 0 to 127")
-        if self.annotator not in ("template", "llm"):
-            raise FormatError(f"the annotator {self.annotator!r} is unknown", "template or llm")
+        return self
 
     @property
     def place(self) -> str:
@@ -104,7 +98,9 @@ class BuildConfig:
 
     def to_json(self) -> dict[str, Any]:
         """All that shapes the result as plain values. The folder of the source is left out: it differs from machine to machine."""
-        values = {name: getattr(self, name) for name in self.__slots__ if name not in ("root", "frame", "options")}
+        values = {
+            name: getattr(self, name) for name in (f.name for f in fields(self)) if name not in ("root", "frame", "options")
+        }
         values["options"] = dict(sorted(self.options.items()))
         plain: dict[str, Any] = json.loads(json_text(values | {"frame": self.frame.to_json(), "builder": BUILDER}, default=dict))
         return plain
@@ -159,25 +155,13 @@ class BuildFolder:
 
     folder: Path
 
-    def draft(self, unit: BuildUnit) -> Path:
-        """Scenes of a unit."""
-        return self.folder / "drafts" / f"{unit.number:06d}.json.gz"
+    def unit(self, stage: str, unit: BuildUnit) -> Path:
+        """What a stage says of a unit: "drafts" (scenes), "asked" (candidate questions), "choices" (splits, questions chosen), "rows"."""
+        return self.folder / stage / f"{unit.number:06d}.json.gz"
 
     def pictures(self, unit: BuildUnit) -> Path:
         """Embedded pictures of a unit, all of them."""
         return self.folder / "drafts" / f"{unit.number:06d}.parquet"
-
-    def asked(self, unit: BuildUnit) -> Path:
-        """Candidate questions of a unit."""
-        return self.folder / "asked" / f"{unit.number:06d}.json.gz"
-
-    def choice(self, unit: BuildUnit) -> Path:
-        """Splits and chosen questions of a unit."""
-        return self.folder / "choices" / f"{unit.number:06d}.json.gz"
-
-    def rows(self, unit: BuildUnit) -> Path:
-        """Finished rows of a unit."""
-        return self.folder / "rows" / f"{unit.number:06d}.json.gz"
 
     @property
     def plan(self) -> Path:
@@ -261,7 +245,8 @@ class BuildFolder:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the work folder, which is created if missing, for this process; the hold ends with the process, however that ends."""
-        foreign = sorted(filter(_is_foreign, os.listdir(self.folder))) if self.folder.is_dir() else []
+        there = sorted(os.listdir(self.folder)) if self.folder.is_dir() else []
+        foreign = [name for name in there if name not in OWN and not name.startswith(".") and not name.endswith(".json.gz")]
         if foreign:
             raise UniReasonError(
                 f"'{self.folder}' holds '{foreign[0]}', which no build put there", "a new or empty folder", "choose another --out"
@@ -299,10 +284,6 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _is_foreign(name: str) -> bool:
-    return name not in OWN and not name.startswith(".") and not name.endswith(".json.gz")
-
-
 def item_to_json(item: Item) -> dict[str, Any]:
     """An item as plain values."""
     values = {name: getattr(item, name) for name in item.__slots__}
@@ -323,6 +304,12 @@ def item_from_json(values: dict[str, Any]) -> Item:
         spacing_mm=None if spacing is None else tuple(spacing),
         read=tuple((name, value) for name, value in values["read"]),
     )
+
+
+def question_from_json(values: dict[str, Any]) -> DataQuestion:
+    """A question from plain values."""
+    plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return DataQuestion(**plain)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -348,175 +335,7 @@ def _damaged(path: Path, error: Exception) -> FormatError:
     )
 
 
-# --- The last pass: finished rows in order become shards, a manifest and a card.
-
-
-TABLES = ("cases", "samples", "images")
-ROW_GROUP = {"cases": 256, "samples": 512, "images": 64}
-IMAGE_SHARD_ROWS = 2048
-
-Progress = Callable[[int], None]
-
-
-class ShardWriter:
-    """Writes rows to ``<stem>-00000.parquet``, ``<stem>-00001.parquet``, ... of bounded size; a group of rows at a time is in memory.
-
-    Args:
-        folder: Created with the first row.
-        stem: Beginning of the file names.
-        schema: Columns.
-        rows: Rows of a file at most.
-        size: Bytes of a file at most, as ``add`` is told them; a single row may be larger.
-        group_rows: Rows of a group at most.
-        group_size: Bytes of a group at most, reached or just passed.
-        how: Options of the Parquet writer.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        stem: str,
-        schema: pa.Schema,
-        *,
-        rows: int,
-        group_rows: int,
-        size: float = math.inf,
-        group_size: float = math.inf,
-        how: Mapping[str, Any],
-    ) -> None:
-        self._folder, self._stem, self._schema, self._how = folder, stem, schema, how
-        self._rows, self._size, self._group_rows, self._group_size = rows, size, group_rows, group_size
-        self._group: list[Mapping[str, Any]] = []
-        self._group_bytes = self._file_rows = self._file_bytes = self._files = 0
-        self._writer: Any = None
-
-    def add(self, row: Mapping[str, Any], size: int = 0) -> None:
-        """Take one row; files are closed before one that does not fit any more."""
-        if self._file_rows >= self._rows or (self._file_rows and self._file_bytes + size > self._size):
-            self.close()
-        self._group.append(row)
-        self._file_rows += 1
-        self._file_bytes += size
-        self._group_bytes += size
-        if len(self._group) >= self._group_rows or self._group_bytes >= self._group_size:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the rows in memory as a group, even if there are none; opens a file if none is open."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        if self._writer is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._writer = pq.ParquetWriter(self._folder / f"{self._stem}-{self._files:05d}.parquet", self._schema, **self._how)
-        try:
-            self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
-        except (pa.ArrowException, TypeError, OverflowError) as error:
-            raise FormatError(f"a row does not fit the columns of {self._stem} ({error})", str(self._schema.names)) from error
-        self._group, self._group_bytes = [], 0
-
-    def close(self, *, failed: bool = False) -> None:
-        """Write what is left, unless something failed, and end the file."""
-        if self._group and not failed:
-            self.flush()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-            self._files += 1
-        self._group, self._file_rows, self._file_bytes, self._group_bytes = [], 0, 0, 0
-
-    @property
-    def untouched(self) -> bool:
-        """True if no file was begun."""
-        return not self._files and self._writer is None
-
-
-def table_writers(folder: Path, shard_rows: int) -> dict[tuple[str, str], ShardWriter]:
-    """A writer for every table and split of a data set."""
-    return {
-        (table, split): ShardWriter(
-            folder / table,
-            split,
-            schema(table),
-            rows=IMAGE_SHARD_ROWS if table == "images" else shard_rows,
-            group_rows=ROW_GROUP[table],
-            how=_how(table),
-        )
-        for table in TABLES
-        for split in SPLITS
-    }
-
-
-def _how(table: str) -> dict[str, Any]:
-    # Pictures are compressed already; everything else shrinks a lot.
-    return {"compression": "none" if table == "images" else "zstd"}
-
-
-def write_table(path: Path, table: str, values: list[dict[str, Any]]) -> None:
-    """Write rows as one Parquet file, at once."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with pq.ParquetWriter(partial, schema(table), **_how(table)) as writer:
-        writer.write_table(pa.Table.from_pylist(values, schema=schema(table)))
-    partial.replace(path)
-
-
-def gather(
-    config: BuildConfig, work: BuildFolder, units: Sequence[BuildUnit], *, source: CaseSource, progress: Progress
-) -> dict[str, Any]:
-    """Put the data set together."""
-    # What an interrupted gathering left, whole or not, is no part of this one.
-    for folder in (work.out, *(work.folder.parent / table for table in TABLES)):
-        shutil.rmtree(folder, ignore_errors=True)
-    shards = table_writers(work.out, config.shard_rows)
-    tally, skipped = BuildTally(), [list(entry) for entry in work.read_plan().skipped]
-    for unit in units:
-        done = read_json(work.rows(unit))
-        for table in ("cases", "samples"):
-            for row in done[table]:
-                shards[table, row["split"]].add(row)
-        kept = {row["id"]: row["split"] for row in done["cases"]}
-        for row in rows(work.pictures(unit), "images") if config.embed else ():
-            if row["case"] in kept:
-                shards["images", kept[row["case"]]].add(row)
-        tally.add(done)
-        skipped += done["skipped"]
-        progress(unit.count)
-    for shard in shards.values():
-        shard.close()
-    _asked(work, tally.to_json())
-    return _finish(config, work, tally=tally, skipped=skipped, source=source)
-
-
-def _asked(work: BuildFolder, counts: dict[str, Any]) -> None:
-    """Fail if there is no sample. Unless a later try may bring some, as with an annotator that dropped them, nothing is kept."""
-    if counts["samples"]:
-        return
-    dropped = ", ".join(f"{reason} {number}" for reason, number in counts.get("dropped", {}).items())
-    if not dropped:
-        work.discard()
-    raise UniReasonError(
-        f"not one question could be {f'answered (dropped: {dropped})' if dropped else 'asked'}",
-        "at least one",
-        "look at the source with: unireason data inspect, and at --questions and --implicit",
-    )
-
-
-def _finish(
-    config: BuildConfig, work: BuildFolder, *, tally: BuildTally, skipped: list[list[str]], source: CaseSource
-) -> dict[str, Any]:
-    """Manifest and card beside the tables; then everything moves to its place, the manifest last."""
-    folder, out = work.folder.parent, work.out
-    about = {"title": source.title, "licence": source.licence, "command": command(config)}
-    manifest = seal(out, config.to_json(), about | {"counts": tally.to_json()}, skipped=skipped, root=config.place)
-    for name in (*manifest["files"], CARD, ORIGIN, MANIFEST):
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (out / name).replace(target)
-    return manifest
+# --- What a finished data set says of itself: manifest, card, counts.
 
 
 def seal(
@@ -525,7 +344,7 @@ def seal(
     """Write manifest and card beside finished tables."""
     lines = "".join(json_text({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in skipped)
     write_bytes(out / "skipped.jsonl", lines.encode())
-    files = {path.relative_to(out).as_posix(): sha256(path) for path in _listed(out)}
+    files = {path.relative_to(out).as_posix(): sha256(path) for path in sorted(filter(Path.is_file, out.rglob("*")))}
     manifest: dict[str, Any] = {
         "schema": SCHEMA,
         "version": __version__,
@@ -539,10 +358,6 @@ def seal(
     write_bytes(out / ORIGIN, (json_text({"root": root}) + "\n").encode())
     write_bytes(out / MANIFEST, (json_text(manifest, indent=1, ensure_ascii=False) + "\n").encode())
     return manifest
-
-
-def _listed(out: Path) -> Iterator[Path]:
-    yield from sorted(path for path in out.rglob("*") if path.is_file())
 
 
 def command(config: BuildConfig) -> str:
@@ -563,11 +378,13 @@ def command(config: BuildConfig) -> str:
 
 def _asking(annotation: Mapping[str, Any]) -> list[str]:
     """Arguments of the annotator that asks a language model."""
-    rest = {name: value for name, value in annotation.items() if name not in ("repair", "rules", "endpoint_sha256")}
+    rest = {name: value for name, value in annotation.items() if name not in ("repair", "rules", "endpoint_sha256", "prompt")}
     parts = ["--annotator llm --endpoint URL", f"--model {shlex.quote(str(rest.pop('model', 'NAME')))}"]
     for name in ("temperature", "max_tokens", "budget_tokens", "budget_requests"):
         value = rest.pop(name, None)
         parts += [f"--{name.replace('_', '-')} {value}"] if value is not None else []
+    parts += ["--vision"] if rest.pop("vision", False) else []
+    parts += [] if rest.pop("blind", False) else ["--told"]
     return [*parts, f"--request {shlex.quote(json_text(rest, sort_keys=True))}"]
 
 

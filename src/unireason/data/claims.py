@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from unireason.core.types import Look
 from unireason.data import names
@@ -44,45 +45,26 @@ _SMALL = {
     )
 }
 _UNITS: dict[str, tuple[str, float]] = {
-    **{
-        "mm": ("mm", 1),
-        "millimetre": ("mm", 1),
-        "millimeter": ("mm", 1),
-        "cm": ("mm", 10),
-        "centimetre": ("mm", 10),
-        "centimeter": ("mm", 10),
-    },
-    **{"mm2": ("mm2", 1), "mm²": ("mm2", 1), "cm2": ("mm2", 100), "cm²": ("mm2", 100)},
-    **{
-        "mm3": ("mm3", 1),
-        "mm³": ("mm3", 1),
-        "cm3": ("mm3", 1000),
-        "cm³": ("mm3", 1000),
-        "cc": ("mm3", 1000),
-        "ml": ("mm3", 1000),
-    },
-    **{"millilitre": ("mm3", 1000), "milliliter": ("mm3", 1000), "l": ("mm3", 1e6), "litre": ("mm3", 1e6), "liter": ("mm3", 1e6)},
-    **{
-        "pixel": ("pixels", 1),
-        "px": ("pixels", 1),
-        "voxel": ("pixels", 1),
-        "slice": ("slices", 1),
-        "%": ("%", 1),
-        "percent": ("%", 1),
-    },
-    **{
-        "hu": ("hu", 1),
-        "hounsfield unit": ("hu", 1),
-        "times": ("times", 1),
-        "grey level": ("grey", 1),
-        "gray level": ("grey", 1),
-    },
+    **dict.fromkeys(("mm", "millimetre", "millimeter"), ("mm", 1)),
+    **dict.fromkeys(("cm", "centimetre", "centimeter"), ("mm", 10)),
+    **dict.fromkeys(("mm2", "mm²"), ("mm2", 1)),
+    **dict.fromkeys(("cm2", "cm²"), ("mm2", 100)),
+    **dict.fromkeys(("mm3", "mm³"), ("mm3", 1)),
+    **dict.fromkeys(("cm3", "cm³", "cc", "ml", "millilitre", "milliliter"), ("mm3", 1000)),
+    **dict.fromkeys(("l", "litre", "liter"), ("mm3", 1e6)),
+    **dict.fromkeys(("pixel", "px", "voxel"), ("pixels", 1)),
+    **dict.fromkeys(("%", "percent"), ("%", 1)),
+    **dict.fromkeys(("hu", "hounsfield unit"), ("hu", 1)),
+    **dict.fromkeys(("grey level", "gray level"), ("grey", 1)),
+    **{"slice": ("slices", 1), "times": ("times", 1)},
 }
 _MEASURED = re.compile(
     rf"(-?){_NUMBER}\s*(?:(?:and|to|-|–|x|×|by)\s*{_NUMBER}\s*)?(?:square |cubic )?"
     rf"({'|'.join(sorted(map(re.escape, _UNITS), key=len, reverse=True))})s?(?![\w²³])",
     re.IGNORECASE,
 )
+_AWAY = re.compile(r"\s*(?:to the|towards?|up|down|away|apart|from)\b", re.IGNORECASE)
+_ACROSS = re.compile(r"\s*(?:across|wide|long|tall|high|thick|in (?:diameter|length|width|height))\b", re.IGNORECASE)
 _SLICE = re.compile(
     rf"\bslices?\s+(?:from\s+|numbers?\s+)?{_NUMBER}(?:\s*(?:to|-|–|and|through|until|up to)\s*(?:slice\s+)?{_NUMBER})?",
     re.IGNORECASE,
@@ -144,13 +126,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One sentence, the looks in it as ``\\0number\\0``, and how many looks stand in front of it.
-
-    Attributes:
-        text: The words.
-        looks: Numbers of the looks that it holds.
-        before: Looks in front of it.
-    """
+    """One sentence, the looks in it as ``\\0number\\0``: their numbers, and how many stand in front of it."""
 
     text: str
     looks: tuple[int, ...]
@@ -162,8 +138,7 @@ class Sentence:
         return " ".join(_LOOK.sub(" ", self.text).split())
 
 
-@dataclass(frozen=True, slots=True)
-class Mention:
+class Mention(NamedTuple):
     """A structure's name in a text."""
 
     name: str
@@ -304,22 +279,27 @@ class Judge:
             if unit in ("hu", "grey") or (metric and not (self.scaled and self.scene.spacing_mm)):
                 self._fault("unseen_number", f"'{match[0].strip()}' cannot be read off the picture; leave it out.")
                 continue
+            away = bool(_AWAY.match(clause, match.end()))
+            span = bool(_ACROSS.match(clause, match.end()))
+            true = list(self._true(unit, clause, whole, subjects, around, away=away, span=span))
             for text in (match[2], match[3]):
                 if text is None:
                     continue
                 value = float(text.replace(",", "")) * scale
-                if not any(_agrees(value, true, unit) for true in self._true(unit, clause, whole, subjects, around)):
+                if not any(_agrees(value, one, unit) for one in true):
                     what = f" of the {' or the '.join(subjects[:3])}" if subjects else ""
                     self._fault("wrong_number", f"'{match[0].strip()}' is no measure{what}.")
                     break
 
-    def _true(self, unit: str, clause: str, whole: str, subjects: Sequence[str], around: Sequence[str]) -> Iterator[float]:
-        """All values that a number of a unit may have, said of some structures."""
+    def _true(
+        self, unit: str, clause: str, whole: str, subjects: Sequence[str], around: Sequence[str], *, away: bool, span: bool
+    ) -> Iterator[float]:
+        """All values that a number of a unit may have, said of some structures; a way or an extent if the word behind it tells."""
         scene = self.scene
         mine = [scene.structures[n] for n in subjects if n in scene.structures]
         meant = self.question.needs[:1] if self.question.family == IMPLICIT else ()
         near = [scene.structures[n] for n in dict.fromkeys([*around, *meant]) if n in scene.structures]
-        if unit in ("mm2", "mm3", "pixels"):
+        if unit in ("mm2", "mm3", "pixels") and not away and not span:
             for s in mine:
                 if scene.unit == unit or (unit == "pixels" and scene.unit == "pixels"):
                     yield s.measure
@@ -351,12 +331,15 @@ class Judge:
         if unit == "times":
             yield from (a.measure / b.measure for a in near for b in near if a is not b and b.measure)
         if unit in ("pixels", "slices") and re.search(r"\b(?:edge|off|miss)", whole):
-            yield from self._off()
+            off = list(self._off())
+            yield from off
+            if off:
+                return
         if unit in ("mm", "pixels"):
             across, apart = _RE["across"].search(clause), _RE["apart"].search(clause)
-            if across or not apart:
+            if not away and (span or across or not apart):
                 yield from self._extents(mine, unit)
-            if apart or not across or not subjects:
+            if not span and (away or apart or not across or not subjects):
                 yield from self._ways(mine, near, unit)
 
     def _in_frame(self, measure: float) -> float:
@@ -397,14 +380,16 @@ class Judge:
         scene = self.scene
         frame = (scene.frame.width, scene.frame.height, scene.frame.depth)[: len(scene.extent)]
         to_frame = [n / e for n, e in zip(frame, scene.extent, strict=True)]
-        scales = [to_frame, [1.0] * len(frame)] if unit == "pixels" else [[1.0] * len(frame)]
-        if unit == "pixels" and scene.spacing_mm:
-            scales.append([1 / s for s in scene.spacing_mm])
+        scales = [[1.0] * len(frame)]
+        if unit == "pixels":
+            scales = (
+                [to_frame] if scene.spacing_mm else [to_frame, *scales]
+            )  # without a spacing older texts count those of the file
         points = [s.centre for s in structures]
         for scale in scales:
-            for a in points:
-                for b in [tuple(0.0 for _ in a), *(s.centre for s in near)]:
-                    way = [(p - q) * f for p, q, f in zip(a, b, scale, strict=True)]
+            for point in points:
+                for other in [tuple(0.0 for _ in point), *(s.centre for s in near)]:
+                    way = [(p - q) * f for p, q, f in zip(point, other, scale, strict=True)]
                     if any(way):
                         yield from map(abs, way)
                         yield math.dist(way, [0.0] * len(way))
@@ -451,13 +436,14 @@ class Judge:
 
     def _sides(self, text: str, here: Sequence[Mention]) -> None:
         """Every direction in a piece of a sentence whose relations hold for all of it."""
-        if _RE["denied"].search(text) or _RE["supposed"].search(text) or (not here and _GENERAL.search(text)):
+        meant = self.question.needs[0] if self.question.family == IMPLICIT and self.question.needs else ""
+        denied = _RE["denied"].search(text) and not (meant and _MEANT.search(text))  # what tells two apart is claimed, not denied
+        if denied or _RE["supposed"].search(text) or (not here and _GENERAL.search(text)):
             return
         marked, last = "", 0
         for i, mention in enumerate(here):  # the side in a name is no claim
             marked, last = f"{marked}{text[last : mention.start]}<{i}>", mention.end
         marked = _NO_SIDE.sub(" ", marked + text[last:])
-        meant = self.question.needs[0] if self.question.family == IMPLICIT and self.question.needs else ""
         there = [m.name for m in here if m.name in self.scene.structures]
         for match in _DIRECTION.finditer(marked):
             axis = self._axis(next(w for i, (_, w) in enumerate(_DIRECTIONS) if match[f"d{i}"]))
@@ -514,7 +500,7 @@ class Judge:
             return next((n for n in there if n != second), carried), second
         before = [every[int(n)] for n in re.findall(r"<(\d+)>", text[:start])]
         after = [every[int(n)] for n in re.findall(r"<(\d+)>", text[end:])]
-        told = "further|farther" if before else "further|farther|more|nearer|going|moving"
+        told = "further|farther" if before else r"further|farther|more(?! than \d)|nearer|going|moving"
         if re.search(rf"\b(?:{told})\b[^<]*$", text[:start], re.IGNORECASE):
             return "", ""  # than what, another sentence tells
         if not before and after and (not _PRONOUN.search(text) or _FROM_MIDDLE.search(text[:start])):
@@ -529,13 +515,14 @@ class Judge:
         if not mine or (than and any(m.start >= than.end() for m in here)):
             return  # two structures against each other: the scene does not tell
         turned = -1 if _AROUND.search(clause) else 1
+        contrasts = [s.contrast * turned for s in mine]
         for key, wrong in (
-            ("brighter", lambda c: c * turned < -CLEAR_CONTRAST),
-            ("darker", lambda c: c * turned > CLEAR_CONTRAST),
-            ("alike", lambda c: abs(c) > ALIKE),
+            ("brighter", max(contrasts) < -CLEAR_CONTRAST),
+            ("darker", min(contrasts) > CLEAR_CONTRAST),
+            ("alike", min(map(abs, contrasts)) > ALIKE),
         ):
             match = _RE[key].search(clause)
-            if match and all(wrong(s.contrast) for s in mine):
+            if match and wrong:
                 self._fault("wrong_brightness", f"'{match[0]}' is not true of the {mine[0].name} against what surrounds it.")
 
     def _counts(self, clause: str, subjects: Sequence[str]) -> None:
@@ -555,20 +542,22 @@ class Judge:
             before = [m.name for m in here if match and m.end <= match.start()][-1:] or list(self._topics)
             mine = [self.scene.structures[n] for n in before if n in self.scene.structures]
             for second in (self.scene.structures[n] for n in after if mine and n not in before):
-                if not any(_holds(second, s) if key == "inside" else self._near(s, second) for s in mine):
+                if not any(
+                    _holds(second, s)
+                    if key == "inside"
+                    else self._gap(s, second, self.scene.unit[:2]) <= NEIGHBOURS / 2 or second.name in s.neighbours
+                    for s in mine
+                ):
                     self._fault(
                         "wrong_neighbour", f"'{match[0] if match else ''} the {second.name}' is not true of the {before[0]}."
                     )
 
-    def _near(self, a: Structure, b: Structure) -> bool:
-        return b.name in a.neighbours or a.name in b.neighbours or self._gap(a, b, self.scene.unit[:2]) <= NEIGHBOURS / 2
-
     def _compare(self, text: str, here: Sequence[Mention]) -> None:
         structures = self.scene.structures
-        for match in _ORDER.finditer(text):
-            a, b = (float(match[i].replace(",", "")) for i in (1, 3))
-            if (a >= b) if match[2] in ("<", "less", "smaller", "fewer") else (a <= b):
-                self._fault("wrong_comparison", f"'{match[0]}' is not so.")
+        for order in _ORDER.finditer(text):
+            a, b = (float(order[i].replace(",", "")) for i in (1, 3))
+            if (a >= b) if order[2] in ("<", "less", "smaller", "fewer") else (a <= b):
+                self._fault("wrong_comparison", f"'{order[0]}' is not so.")
         if _RE["denied"].search(text) or _RE["supposed"].search(text):
             return
         mine = [m for m in here if m.name in structures]
@@ -595,7 +584,7 @@ class Judge:
                 self._fault("wrong_comparison", f"The {pair[0]} is not {key} than the {pair[1]}.")
         for key, best in (("largest", max), ("smallest", min)):
             match = _RE[key].search(text)
-            pool = [o for o in self.question.options if o in structures] or list(self._earlier)
+            pool = [k for o in self.question.options if (k := names.key_of(o, structures))] or list(self._earlier)
             if (
                 not match
                 or len(pool) < 2

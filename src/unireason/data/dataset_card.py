@@ -70,7 +70,7 @@ IMPORTED = Words(
 )
 
 
-# --- The card of a data set: README.md with what is in it, how it was made and checked, and what it is not for.
+# --- The card.
 
 
 CARD, CHECK = "README.md", "check.json"
@@ -81,6 +81,13 @@ _LICENCE = re.compile(
     r"\b(cc0-1\.0|cc-by(?:-nc)?(?:-sa|-nd)?-[234]\.0|apache-2\.0|mit|odbl|pddl|bsd-3-clause)(?![\w.-])", re.IGNORECASE
 )
 _MAX_CHECK_BYTES = 64 << 20
+_COUNTED = (
+    ("by_modality", "modality"),
+    ("by_task", "task (vqa: options; umrg: implicit, answered by a box and two points)"),
+    ("stages", "stage of training"),
+    ("annotator", "annotator"),
+    ("dropped", "left out, why"),
+)
 _NAMES_SHOWN = 40
 
 
@@ -163,16 +170,16 @@ def _tables(manifest: Mapping[str, Any], counts: Mapping[str, Any]) -> list[str]
     lines = ["## What is in it", ""]
     lines += _split_table(counts, _words(manifest).splits)
     lines += _family_table(counts)
-    for name, title in (
-        ("by_modality", "modality"),
-        ("by_task", "task (vqa: options; umrg: implicit, answered by a box and two points)"),
-        ("stages", "stage of training"),
-        ("annotator", "annotator"),
-        ("dropped", "left out, why"),
-    ):
-        lines += _count_table(title, _flat(counts.get(name)))
-    lines += _count_table("source", {str(manifest["config"]["source"]): int(counts.get("cases", 0))} if _source(manifest) else {})
-    lines += _letters(_flat(counts.get("letters")))
+    tables = {title: _flat(counts.get(name)) for name, title in _COUNTED}
+    tables["source"] = {str(manifest["config"]["source"]): int(counts.get("cases", 0))} if _source(manifest) else {}
+    for title, numbers in tables.items():
+        lines += _rows((title, "number"), numbers.items()) if numbers else []
+    letters = _flat(counts.get("letters"))
+    chosen = {letter: letters[letter] for letter in LETTERS if letters.get(letter)}
+    if chosen:
+        total = sum(chosen.values())
+        shares = [(letter, number, f"{number / total:.1%}") for letter, number in chosen.items()]
+        lines += [*_rows(("right option", "questions", "share"), shares), "Questions with two options know A and B only.", ""]
     structures = sorted(_flat(counts.get("structures")).items(), key=lambda pair: (-pair[1], pair[0]))
     if structures:
         said = ", ".join(f"{harmless(name)} ({number:,})" for name, number in structures[:_NAMES_SHOWN])
@@ -192,11 +199,7 @@ def _split_table(counts: Mapping[str, Any], words: str) -> list[str]:
         for kind in _KINDS
         if kind in kinds["samples"]
     ]
-    return [
-        *_rows(("split", "images and volumes", "questions"), rows),
-        words,
-        "",
-    ]
+    return [*_rows(("split", "images and volumes", "questions"), rows), words, ""]
 
 
 def _family_table(counts: Mapping[str, Any]) -> list[str]:
@@ -213,41 +216,20 @@ def _family_table(counts: Mapping[str, Any]) -> list[str]:
     return _rows(("family", *(f"{split}, {kind}s" for split, kind in columns), "all"), rows)
 
 
-def _letters(letters: Mapping[str, int]) -> list[str]:
-    chosen = {letter: letters[letter] for letter in LETTERS if letter in letters}
-    total = sum(chosen.values())
-    if not total:
-        return []
-    rows = [(letter, number, f"{number / total:.1%}") for letter, number in chosen.items()]
-    return [*_rows(("right option", "questions", "share"), rows), "Questions with two options know A and B only.", ""]
-
-
 def _checks(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
-    lines = [
-        "## Checks",
-        "",
-        "```console",
-        "$ unireason data check DIR",
-        "```",
-        "",
-        *_words(manifest).checks,
-        "",
-    ]
+    lines = ["## Checks", "", "```console", "$ unireason data check DIR", "```", "", *_words(manifest).checks, ""]
     report = _report(folder / CHECK, str(manifest.get("content_sha256", "")))
     if report is None:
         return [*lines, "The data set has not been checked yet: there is no `check.json` beside this card."]
-    lines += [f"Result in `check.json`: {'passed' if report.get('ok') else _problems(report)}."]
+    # It lists only the first problems, and counts all.
+    problems = sum(_flat(report.get("counts")).values()) or len(report.get("problems", []))
+    wrong = f"**{problems:,} {'problem' if problems == 1 else 'problems'}**"
+    lines += [f"Result in `check.json`: {'passed' if report.get('ok') else wrong}."]
     shortcut = report.get("shortcut", {})
     if isinstance(shortcut, dict) and shortcut:
         rows = [_audit(name, shortcut[name]) for name in sorted(shortcut) if isinstance(shortcut[name], dict)]
         lines += ["", *_rows(("family", "text only", "95% interval", "chance", "verdict"), rows)[:-1]]
     return lines
-
-
-def _problems(report: Mapping[str, Any]) -> str:
-    """How many problems a check found; it lists only the first ones."""
-    number = sum(_flat(report.get("counts")).values()) or len(report.get("problems", []))
-    return f"**{number:,} {'problem' if number == 1 else 'problems'}**"
 
 
 def _audit(name: str, found: Mapping[str, Any]) -> tuple[str, ...]:
@@ -302,10 +284,6 @@ def _flat(counts: Any, prefix: str = "") -> dict[str, int]:
     for key, value in counts.items():
         out |= _flat(value, f"{prefix}{key}/") if isinstance(value, Mapping) else {f"{prefix}{key}": int(value)}
     return out
-
-
-def _count_table(title: str, counts: Mapping[str, int]) -> list[str]:
-    return _rows((title, "number"), counts.items()) if counts else []
 
 
 def _rows(head: Sequence[str], rows: Any) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from unireason.core.errors import FormatError
 from unireason.core.store import json_text
-from unireason.core.types import Case, Frame, Stack
+from unireason.core.types import Box, Case, Frame, Stack
 from unireason.grounding.crop import MAX_PIXELS, MIN_PIXELS, PATCH_FACTOR, fitted_size
 from unireason.grounding.profile import load_profile
 from unireason.imaging.present import serialize
@@ -222,6 +222,52 @@ def model_stack(case: Case, rule: FrameRule) -> Stack:
         depth, *size = rule.volume_shape
         return serialize(case, depth=depth, size=(size[0], size[1]), window=rule.window)
     return serialize(case, size=rule.image_size, window=rule.window)
+
+
+MOST_TILES = 6
+_SIDE, _TILE, _ENLARGED = 896, 448, 4
+_TONES = ("#4cc2ff", "#ffb02e", "#5ddc86", "#ff7ab8", "#ffe14a", "#b59bff")
+
+
+def marked(pictures: Sequence[NDArray[np.uint8]], boxes: Sequence[Box]) -> bytes:
+    """A picture with numbered boxes, or of a volume the slices through their middles side by side, as a PNG file of bounded size.
+
+    Args:
+        pictures: All of the model frame, as ``model_pictures`` gives them.
+        boxes: Model boxes, the first one number 1.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    volume = len(pictures) > 1
+    shown: list[int] = []
+    for box in boxes if volume else ():
+        middle = min(int(box.coords[2] + box.coords[5]) // 2, len(pictures) - 1)
+        well_seen = any(abs(z - middle) <= (box.coords[5] - box.coords[2]) / 4 for z in shown)
+        if not well_seen and len(shown) < MOST_TILES:
+            shown.append(middle)
+    shown = sorted(shown) or [len(pictures) // 2]
+    height, width = pictures[0].shape[:2]
+    scale = min((_TILE if len(shown) > 1 else _SIDE) / max(width, height), _ENLARGED)
+    side = (max(1, round(width * scale)), max(1, round(height * scale)))
+    font = ImageFont.load_default(14)
+    columns = min(len(shown), 3)
+    sheet = Image.new("RGB", (columns * side[0], -(-len(shown) // columns) * side[1]))
+    for place, z in enumerate(shown):
+        tile = Image.fromarray(pictures[z]).convert("RGB").resize(side, Image.Resampling.BICUBIC)
+        draw = ImageDraw.Draw(tile)
+        for number, box in enumerate(boxes, start=1):
+            x1, y1, *_ = box.coords
+            x2, y2 = box.coords[len(box.coords) // 2 :][:2]
+            if volume and not box.coords[2] <= z < box.coords[5]:
+                continue
+            tone = _TONES[number % len(_TONES)]
+            corners = [x1 * scale, y1 * scale, max(x1 * scale, x2 * scale - 1), max(y1 * scale, y2 * scale - 1)]
+            draw.rectangle(corners, outline=tone, width=2)
+            draw.text((corners[0] + 4, corners[1] + 2), str(number), tone, font, stroke_width=2, stroke_fill="#08090b")
+        if volume:
+            draw.text((4, side[1] - 20), f"slice {z}", "#ffffff", font, stroke_width=2, stroke_fill="#08090b")
+        sheet.paste(tile, (place % columns * side[0], place // columns * side[1]))
+    return png(np.asarray(sheet))
 
 
 def mask_on_frame(mask: NDArray[V], frame: Frame) -> NDArray[V]:

@@ -140,22 +140,18 @@ class CaseSource(Protocol):
     @property
     def name(self) -> str:
         """Short name, as on the command line."""
-        ...
 
     @property
     def title(self) -> str:
         """Name of the data set."""
-        ...
 
     @property
     def licence(self) -> str:
         """Licence of the data."""
-        ...
 
     @property
     def root(self) -> Path:
         """The folder."""
-        ...
 
     def items(self) -> Iterator[Item | Skipped]:
         """All items in a fixed order that is the same on every machine, unusable ones as Skipped.
@@ -163,7 +159,6 @@ class CaseSource(Protocol):
         Raises:
             UniReasonError: If the source as a whole is not what it claims to be (no such folder, no index, no item).
         """
-        ...
 
     def load(self, item: Item) -> Loaded:
         """Read one item.
@@ -171,7 +166,6 @@ class CaseSource(Protocol):
         Raises:
             UniReasonError: If a file is missing, damaged or does not fit the others; the builder then skips the item.
         """
-        ...
 
 
 def inside(root: Path, relative: str) -> Path:
@@ -197,11 +191,7 @@ def inside(root: Path, relative: str) -> Path:
 
 
 def check_masks(case: Case, labels: NDArray[Any], what: str) -> None:
-    """Refuse masks on another grid than their image.
-
-    Raises:
-        ImageReadError: If the shapes differ.
-    """
+    """Refuse masks on another grid than their image."""
     grid = case.pixels.shape[:3] if case.kind == "volume" else case.pixels.shape[:2]
     if labels.shape != grid:
         raise ImageReadError(

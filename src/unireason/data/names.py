@@ -199,6 +199,7 @@ def mentions(text: str, among: Iterable[str]) -> list[tuple[int, int, str]]:
     return [(m.start(), m.end(), words[m[0].lower()]) for m in pattern.finditer(text)] if pattern else []
 
 
+@kept
 @lru_cache(maxsize=512)
 def _spoken(among: tuple[str, ...]) -> tuple[re.Pattern[str] | None, dict[str, str]]:
     """One pattern for all that some names may be called, and which name each of it is."""

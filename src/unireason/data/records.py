@@ -14,7 +14,7 @@ Field by field: docs/reference/records.md, which a test holds against the schema
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -282,12 +282,14 @@ def sample_row(record: SampleRecord) -> dict[str, Any]:
 
 
 def sample_from_row(row: Mapping[str, Any]) -> SampleRecord:
-    """The inverse of ``sample_row``.
-
-    Raises:
-        FormatError: If a field is missing or of another type, or the letter or the response contradicts the rest.
-    """
+    """The inverse of ``sample_row``."""
     try:
+        stages, annotator = tuple(row.get("stages", STAGES)), row["annotator"]  # version 1 lacks stages and origin
+        if not stages or set(stages) - set(STAGES) or ("sft" in stages and not annotator):
+            raise ValueError(f"stages are {list(stages)}, the annotator is {annotator!r}")
+        for step in row["reasoning"]:
+            if step["box"] is None and not isinstance(step["text"], str):
+                raise ValueError("a step of the reasoning is neither text nor a look")
         lists: dict[str, Any] = {name: tuple(row[name]) for name in ("about", "options", "facts", "needs")}
         question = DataQuestion(row["family"], row["ask"], text=row["question"], answer=row["answer"], **lists)
         points = row["points"]
@@ -295,13 +297,12 @@ def sample_from_row(row: Mapping[str, Any]) -> SampleRecord:
             **{name: row[name] for name in ("id", "case", "patient", "split", "kind", "annotator", "category", "supercategory")},
             question=question,
             reasoning=tuple(
-                _text(step) if step["box"] is None else Look(step["label"], box_of(step["box"]), step["seen"])
+                step["text"] if step["box"] is None else Look(step["label"], box_of(step["box"]), step["seen"])
                 for step in row["reasoning"]
             ),
             box=None if row["box"] is None else Box2D(*row["box"]),
             points=None if points is None else ((points[0][0], points[0][1]), (points[1][0], points[1][1])),
-            # Version 1 lacks the first two, version 2 the last.
-            stages=_stages(row.get("stages", STAGES), row["annotator"]),
+            stages=stages,
             origin=row.get("origin", ""),
             scale=row.get("scale", ""),
         )
@@ -313,24 +314,8 @@ def sample_from_row(row: Mapping[str, Any]) -> SampleRecord:
     return record
 
 
-def _stages(stages: Sequence[str], annotator: str) -> tuple[str, ...]:
-    if not stages or set(stages) - set(STAGES) or ("sft" in stages and not annotator):
-        raise ValueError(f"stages are {list(stages)}, the annotator is {annotator!r}")
-    return tuple(stages)
-
-
-def _text(step: Mapping[str, Any]) -> str:
-    if not isinstance(step["text"], str):
-        raise ValueError("a step of the reasoning is neither text nor a look")
-    return step["text"]
-
-
 def box_of(numbers: Sequence[float]) -> Box:
-    """Four or six numbers as a box.
-
-    Raises:
-        ValueError: If there are neither four nor six.
-    """
+    """Four or six numbers as a box."""
     if len(numbers) not in (4, 6):
         raise ValueError(f"a box of {len(numbers)} numbers")
     return Box2D(*numbers) if len(numbers) == 4 else Box3D(*numbers)
@@ -342,11 +327,7 @@ def image_row(record: ImageRecord) -> dict[str, Any]:
 
 
 def image_from_row(row: Mapping[str, Any]) -> ImageRecord:
-    """The inverse of ``image_row``.
-
-    Raises:
-        FormatError: If a field is missing.
-    """
+    """The inverse of ``image_row``."""
     try:
         return ImageRecord(row["case"], row["slice"], row["png"], tuple(row["masks"]), tuple(row["mask_names"]))
     except (KeyError, TypeError) as error:
@@ -386,11 +367,7 @@ def scene_row(scene: Scene) -> dict[str, Any]:
 
 
 def scene_from_row(row: Mapping[str, Any]) -> Scene:
-    """The inverse of ``scene_row``; a case row has all it needs.
-
-    Raises:
-        FormatError: If a field is missing or of another type.
-    """
+    """The inverse of ``scene_row``; a case row has all it needs."""
     try:
         width, height, depth = row["frame"]
         spacing = row["spacing_mm"]
@@ -429,11 +406,7 @@ def _midline(row: Mapping[str, Any]) -> Midline:
 
 
 def _check_scene(row: Mapping[str, Any]) -> None:
-    """Refuse words and lengths that no scene has.
-
-    Raises:
-        ValueError: Naming the field.
-    """
+    """Refuse words and lengths that no scene has."""
     for name, known in _WORDS.items():
         if row[name] not in known:
             raise ValueError(f"{name} is {row[name]!r}")
@@ -453,11 +426,7 @@ def case_row(record: CaseRecord) -> dict[str, Any]:
 
 
 def case_from_row(row: Mapping[str, Any]) -> CaseRecord:
-    """The inverse of ``case_row``.
-
-    Raises:
-        FormatError: If a field is missing or of another type.
-    """
+    """The inverse of ``case_row``."""
     scene = scene_from_row(row)
     try:
         return CaseRecord(scene=scene, **{f.name: row[f.name] for f in fields(CaseRecord) if f.name != "scene"})
@@ -495,62 +464,6 @@ def _structure_from_row(row: Mapping[str, Any], across: Mapping[str, Any] | None
     return Structure(**values)
 
 
-# --- Columns of the tables of a data set, held against the schema, so that what comes after may rely on types.
-
-
-OPTIONAL = {
-    "cases": {"spacing_mm", "structures"},
-    "samples": {"box", "points", "reasoning.text", "reasoning.label", "reasoning.box", "reasoning.seen"},
-    "images": set[str](),
-}
-"""Fields that may lack a value, by table; fields of a list of records after a dot."""
-ADDED = {"cases": {"midline", "scale", "across"}, "samples": {"stages", "origin", "scale"}}
-"""Columns, by table, that data sets of older versions lack; whoever reads the rows knows what they mean without."""
-
-
 def schema(table: str) -> pa.Schema:
     """The Arrow schema of "cases", "samples" or "images"."""
     return {"cases": case_schema, "samples": sample_schema, "images": image_schema}[table]()
-
-
-def check_columns(found: pa.Schema, table: str) -> None:
-    """Hold the columns of a file against the schema; their order and further columns do not matter.
-
-    Raises:
-        ValueError: If one is missing or of another type.
-    """
-    for field in schema(table):
-        place = found.get_field_index(field.name)
-        if place < 0 and field.name in ADDED.get(table, ()):
-            continue
-        if place < 0:
-            raise ValueError(f"the column {field.name} is missing")
-        if found.field(place).type != field.type:
-            raise ValueError(f"the column {field.name} is {found.field(place).type}, not {field.type}")
-
-
-def check_values(batch: pa.RecordBatch, table: str) -> None:
-    """Look for missing values in rows whose columns are in order; those columns that were not read are passed over.
-
-    Raises:
-        ValueError: If a value is missing that must be there.
-    """
-    for name in (n for n in schema(table).names if n in batch.schema.names):
-        for path, values in _levels(name, batch.column(name)):
-            if values.null_count and path not in OPTIONAL[table]:
-                raise ValueError(f"a value of {path} is missing")
-
-
-def _levels(path: str, values: Any) -> Iterator[tuple[str, Any]]:
-    """A column and all that lies in it: items of lists under the name of the list, fields of records after a dot."""
-    import pyarrow as pa
-
-    yield path, values
-    if pa.types.is_list(values.type):
-        for inner, found in _levels(path, values.flatten()):
-            # An optional list may be missing, its items may not.
-            yield inner if inner != path else f"{path} (an item)", found
-    elif pa.types.is_struct(values.type):
-        for place, field in enumerate(values.type):
-            # Where the whole record is missing its fields are too; that is told once.
-            yield from _levels(f"{path}.{field.name}", values.filter(values.is_valid()).field(place))

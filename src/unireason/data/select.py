@@ -27,9 +27,6 @@ from unireason.imaging.present import finite
 from .records import SPLITS
 from .scene import DataQuestion
 
-# --- Choosing questions so that their text does not tell the answer.
-
-
 Feature = tuple[str, ...]
 
 SLACK = 0.03
@@ -315,6 +312,7 @@ def near_pairs(packed: NDArray[np.uint8], owners: NDArray[np.integer[Any]], *, n
     than theirs). So runs of pictures with one equal band are compared at once while they are short, and cut by a second band where they
     are long, so that the work stays far below the square of the number; benchmarks/README.md has figures.
     """
+    packed = np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8)))
     words = np.ascontiguousarray(packed).view(np.uint64)
     everything = np.arange(len(packed))
     if near > _MOST_BANDS:  # bands of a few bits divide nothing
@@ -323,7 +321,7 @@ def near_pairs(packed: NDArray[np.uint8], owners: NDArray[np.integer[Any]], *, n
     bits = np.unpackbits(packed, axis=1)
     # Bits that tell pictures apart are dealt out evenly: a band of bits in which nearly all agree would divide nothing.
     dealt = np.argsort(np.abs(bits.mean(axis=0) - 0.5), kind="stable")
-    weights = 1 << np.arange(math.ceil(BITS / (near + 2)), dtype=np.uint64)
+    weights = 1 << np.arange(math.ceil(bits.shape[1] / (near + 2)), dtype=np.uint64)
     keys = [bits[:, (own := dealt[band :: near + 2])] @ weights[: len(own)] for band in range(near + 2)]
     for band, key in enumerate(keys):
         _, run, length = np.unique(key, return_inverse=True, return_counts=True)

@@ -13,9 +13,9 @@ from typing import Any
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import write_bytes
 from unireason.core.types import Case, Stack, Trace
-from unireason.engine.case import EncodedCase
 from unireason.engine.reasoner import Question, Reasoner
 from unireason.engine.sampling import Sampling
+from unireason.evaluate.results import RunResults, RunRow
 from unireason.evaluate.suites.base import Entry, Suite
 from unireason.grounding import trace as traces
 from unireason.grounding.profile import CropSource
@@ -25,16 +25,15 @@ from unireason.model import files
 from unireason.rewards.outcome import looks_iou
 
 from . import store
+from .runner import Job, Runner, Unread, Waiting
 from .scoring import TAGS, ScoredRow, Verdict, answer_probability, breakdown, calibration, judge, judge_text, vote
 from .store import (
     ROWS,
     ResultStore,
-    Unread,
     by_case,
     check_frame,
     choose,
     held,
-    is_enough,
     make_manifest,
     read_rows,
     seed_of,
@@ -59,27 +58,23 @@ class Answered:
     remarks: tuple[str, ...] = ()
 
 
-def answered(line: Mapping[str, Any]) -> Answered:
-    """A row without its traces, from one on disk; a ValueError, TypeError or KeyError says that it is none."""
-    told = {**line["tags"], **({"kind": line["kind"]} if line["kind"] else {})}
+def answered(row: RunRow) -> Answered:
+    """A row without its traces."""
+    told = {**row.tags, **({"kind": row.kind} if row.kind else {})}
     tags = {sys.intern(key): sys.intern(value) for key, value in told.items()}  # the same few words in all rows
-    published = {sys.intern(key): value for key, value in line["published"].items()}
-    texts = ("id", "patient", "said", "problem")
-    if not all(isinstance(line[key], str) for key in texts) or not isinstance(line["right"], bool):
-        raise TypeError("a text or a flag has another type")
-    samples = line["samples"]
-    problems = samples[line["sample"]].get("trace", {}).get("problems", ()) if samples else ()
-    mismatch = any(problem["code"] == "choice_text_mismatch" for problem in problems)
-    options = len(line["options"])
+    published = {sys.intern(key): value for key, value in row.published.items()}
+    trace = row.standing.trace if row.standing else {}
+    mismatch = any(problem["code"] == "choice_text_mismatch" for problem in trace.get("problems", ()))
+    remarks = row.samples[0].trace.get("scope", {}).get("remarks", ()) if row.samples else ()
     return Answered(
-        scored=ScoredRow(line["id"], line["patient"], tags, options, line["said"], line["right"], published, mismatch),
-        problem=line["problem"],
-        ious=tuple(map(float, line["ious"])),
-        looked=bool(samples) and samples[line["sample"]]["looks"] > 0,
-        predictors={key: line[key] for key in ("overlap", "probability", "agreement")},
-        hits=tuple(bool(sample["right"]) for sample in samples),
-        seconds=float(line["seconds"]),
-        remarks=tuple(map(sys.intern, samples[0].get("trace", {}).get("scope", {}).get("remarks", ()))) if samples else (),
+        scored=ScoredRow(row.id, row.patient, tags, len(row.options), row.said, row.right, published, mismatch),
+        problem=row.problem,
+        ious=tuple(row.ious),
+        looked=row.looked,
+        predictors={"overlap": row.overlap, "probability": row.probability, "agreement": row.agreement},
+        hits=tuple(sample.right for sample in row.samples),
+        seconds=row.seconds,
+        remarks=tuple(map(sys.intern, remarks)),
     )
 
 
@@ -234,15 +229,6 @@ Draw = Callable[[Trace, Case, Stack], bytes]
 PICTURES = "pictures"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Ready:
-    """A case made ready to be asked, with its questions."""
-
-    case: Case
-    encoded: EncodedCase
-    entries: list[Entry]
-
-
 class Asking:
     """One run over a suite: rows are written as answers come, and what has a row is not asked again."""
 
@@ -261,9 +247,10 @@ class Asking:
         self._entries = list(entries)
         self._places = {entry.id: place for place, entry in enumerate(self._entries)}
         self._unread = Unread(len(self._entries), settings.skip)
+        self._runner: Runner[list[Trace]] = Runner(self._traces, self._unread, samples=settings.samples)
         self._since = time.perf_counter()
         self.rows: dict[str, Answered] = {}
-        for row in journal.read(answered):
+        for row in journal.read(lambda line: answered(RunRow.model_validate(line))):
             if row.scored.id in self.rows:
                 raise UniReasonError(
                     f"the folder has two rows of question {row.scored.id!r}", "one a question", "choose another folder"
@@ -274,7 +261,6 @@ class Asking:
         """Ask all that has no row yet."""
         told, total = progress or (lambda done, total: None), len(self._entries)
         told(len(self.rows), total)
-        waiting: list[Ready] = []
         self._since = time.perf_counter()
         for name, entries in by_case(self._entries):
             if todo := [entry for entry in entries if entry.id not in self.rows]:
@@ -286,28 +272,25 @@ class Asking:
                 else:
                     for entry in todo:
                         check_frame(entry, encoded.frame)
-                    waiting.append(Ready(case, encoded, todo))
-            asked = self._settings.samples * sum(len(own.entries) for own in waiting)
-            if is_enough([(own.case, own.encoded) for own in waiting], asked):
-                self._ask(waiting, draw)
-                waiting = []
-            if not waiting:
+                    self._runner.waiting.append(Waiting(name, case, encoded, [Job(entry) for entry in todo]))
+            if self._runner.is_full:
+                self._ask(draw)
+            if not self._runner.waiting:
                 told(len(self.rows) + len(self._unread.problems), total)
-        if waiting:
-            self._ask(waiting, draw)
+        self._ask(draw)
         problems = self._unread.problems
         self._add([make_unread(entry, problems[entry.id]) for entry in self._entries if entry.id in problems])
         told(len(self.rows), total)
 
-    def _ask(self, waiting: Sequence[Ready], draw: Draw | None) -> None:
-        """Ask cases together and write their rows, also of those that were answered before one too many was given up."""
+    def _ask(self, draw: Draw | None) -> None:
+        """Ask what waits and write the rows, also of those that were answered before one too many was given up."""
         made: list[Line] = []
         try:
-            for ready, entry, found in self._found(waiting):
-                line = make_line(entry, found, votes=self._settings.vote, think_end=self._model.checkpoint.ids.think_end)
+            for own, job, found in self._runner.answers():
+                line = make_line(job.entry, found, votes=self._settings.vote, think_end=self._model.checkpoint.ids.think_end)
                 line["picture"] = ""
-                if draw and (drawn := draw(found[line["sample"]], ready.case, ready.encoded.stack)):
-                    line["picture"] = f"{PICTURES}/{self._places[entry.id]:04d}.png"
+                if draw and (drawn := draw(found[line["sample"]], own.case, own.encoded.stack)):
+                    line["picture"] = f"{PICTURES}/{self._places[job.entry.id]:04d}.png"
                     write_bytes(self._folder / line["picture"], drawn)
                 made.append(line)
         finally:
@@ -315,31 +298,23 @@ class Asking:
             each, self._since = (now - self._since) / max(1, len(made)), now
             self._add([{**line, "seconds": round(each, 4)} for line in made])
 
-    def _found(self, waiting: Sequence[Ready]) -> Iterator[tuple[Ready, Entry, list[Trace]]]:
-        """Questions with their responses; where one does not fit the model, all are asked by themselves, and it is given up."""
+    def _traces(self, waiting: Sequence[Waiting]) -> list[list[list[Trace]]]:
+        """The responses to all that waits."""
         chosen = self._settings
         asked = [
-            (own.case, own.encoded, [Question(e.question, e.options, seed=chosen.seed_of(e.id)) for e in own.entries])
+            (
+                own.case,
+                own.encoded,
+                [Question(e.question, e.options, seed=chosen.seed_of(e.id)) for e in (job.entry for job in own.jobs)],
+            )
             for own in waiting
         ]
         how = {name: getattr(chosen, name) for name in ("sampling", "samples", "max_looks", "max_new_tokens", "crop_source")}
-        try:
-            found = self._model.ask_cases(asked, **how)
-        except UniReasonError as error:
-            if [len(ready.entries) for ready in waiting] == [1]:
-                self._unread.give_up(waiting[0].entries, error)
-                return
-        else:
-            for ready, own in zip(waiting, found, strict=True):
-                yield from ((ready, entry, traces) for entry, traces in zip(ready.entries, own, strict=True))
-            return
-        for ready in waiting:
-            for entry in ready.entries:
-                yield from self._found([Ready(ready.case, ready.encoded, [entry])])
+        return self._model.ask_cases(asked, **how)
 
     def _add(self, lines: Sequence[Line]) -> None:
         self._journal.add(lines)
-        self.rows |= {line["id"]: answered(line) for line in lines}
+        self.rows |= {line["id"]: answered(RunRow.model_validate(line)) for line in lines}
 
 
 # --- What the rows of a run say: accuracy, calibration, grounding, spread over samples. Plain JSON values.
@@ -403,7 +378,7 @@ def run(
     settings: RunSettings | None = None,
     draw: Draw | None = None,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> RunResults:
     """Ask the questions of a suite and say how well they were answered.
 
     Rows are written as they come; traces are not kept in memory.
@@ -418,7 +393,7 @@ def run(
         progress: Called with the number of questions done, and of all.
 
     Returns:
-        The results (docs/reference/results.md).
+        The results.
 
     Raises:
         FormatError: If there are no questions, one has no readable truth, true places are written for another model frame, or the folder
@@ -437,30 +412,19 @@ def run(
             journal.drop(lambda line: bool(line["problem"]))
         asking = Asking(reasoner, suite, entries, journal=journal, settings=chosen, folder=folder)
         asking.run(draw=draw, progress=progress)
-        results = {
-            "kind": "run",
-            "suite": suite.name,
-            "rule": suite.rule,
+        results = RunResults(
+            kind="run",
+            suite=suite.name,
+            rule=suite.rule,
             **summary([asking.rows[entry.id] for entry in entries], chosen),  # resampling depends on the order
-            "scope": files.told(reasoner.checkpoint.scope, [asking.rows[e.id].remarks for e in entries]),
-            "left_out": dict(getattr(suite, "left_out", {})),
-            "manifest": manifest,
-        }
-        write_results(folder, results)
+            scope=files.told(reasoner.checkpoint.scope, [asking.rows[e.id].remarks for e in entries]),
+            left_out=dict(getattr(suite, "left_out", {})),
+            manifest=manifest,
+        )
+        write_results(folder, results.to_json())
     return results
 
 
-def lines(folder: Path) -> Iterator[Line]:
-    """The rows of a run, one at a time, as they are on disk.
-
-    Raises:
-        FormatError: If a line is broken.
-        UniReasonError: If there is no such file.
-    """
-
-    def whole(row: Any) -> Line:
-        if not isinstance(row, dict):
-            raise TypeError("no object")
-        return row
-
-    return read_rows(folder / ROWS, whole)
+def rows_of(folder: Path) -> Iterator[RunRow]:
+    """The rows of a run, one at a time, as they are on disk; a FormatError names a line that is broken."""
+    return read_rows(folder / ROWS, RunRow.model_validate)

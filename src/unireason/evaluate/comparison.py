@@ -7,7 +7,7 @@ shown. Runs over other questions of one suite are compared on those they share.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -16,17 +16,15 @@ from typing import Any
 
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import json_text
-from unireason.data.dataset_card import harmless
 from unireason.metrics.statistics import holm, over_patients, too_few
 
 from .benchmark import Answered, answered
+from .results import ComparisonResults, OverlapMean, RunAgainst, RunCompared, RunResults, RunRow
 from .scoring import TAGS, ScoredRow, breakdown, compare_runs
 from .store import RESULTS, ROWS, read_rows
 
 BY = ("kind", *TAGS)
 """What results are broken down by."""
-
-_COMPARED = ("question", "options", "letter", "answers")  # rows of one identifier are one question if these agree
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +47,13 @@ class ComparedRun:
     Attributes:
         name: What it is called.
         folder: Where it lies.
-        results: As ``results.json`` has them.
+        results: What ``results.json`` holds.
         rows: What is kept of ``rows.jsonl``, in the order of the file.
     """
 
     name: str
     folder: Path
-    results: Mapping[str, Any]
+    results: RunResults
     rows: tuple[ComparedReply, ...]
 
 
@@ -74,12 +72,12 @@ def read_run(folder: Path, name: str = "") -> ComparedRun:
     rows = tuple(read_rows(folder / ROWS, reply))
     if not rows or len({row.id for row in rows}) != len(rows):
         raise FormatError(f"the run '{folder}' has {len(rows)} rows", "at least one, each of another question", "run it anew")
-    if len(rows) != results["n"]:
-        raise FormatError(f"the run '{folder}' has {len(rows)} rows", f"the {results['n']} of its results", "run it anew")
+    if len(rows) != results.n:
+        raise FormatError(f"the run '{folder}' has {len(rows)} rows", f"the {results.n} of its results", "run it anew")
     return ComparedRun(name or folder.resolve().name, folder, results, rows)
 
 
-def compare(runs: Sequence[ComparedRun], *, baseline: int = 0, seed: int = 0, resamples: int = 2000) -> dict[str, Any]:
+def compare(runs: Sequence[ComparedRun], *, baseline: int = 0, seed: int = 0, resamples: int = 2000) -> ComparisonResults:
     """Compare runs on the questions that all of them were asked.
 
     Args:
@@ -87,9 +85,6 @@ def compare(runs: Sequence[ComparedRun], *, baseline: int = 0, seed: int = 0, re
         baseline: Index of the run that all others are compared with.
         seed: Of the bootstrap of runs and the flips of comparisons, both of whole patients.
         resamples: Draws of the bootstrap; ten times as many flips are tried where there are too many to try all.
-
-    Returns:
-        The object of docs/reference/results.md, section "A comparison".
 
     Raises:
         FormatError: If there are fewer than two runs, names repeat, suites or rules differ, or no question is shared.
@@ -101,8 +96,8 @@ def compare(runs: Sequence[ComparedRun], *, baseline: int = 0, seed: int = 0, re
         raise FormatError(f"{len(runs)} runs with run {baseline} as the baseline", "one of them")
     if len(set(names)) != len(names):
         raise FormatError(f"the runs are called {', '.join(names)}", "different names", "name them with --names")
-    for key in ("suite", "rule"):
-        various = list(dict.fromkeys(str(run.results[key]) for run in runs))
+    for key, own in (("suite", [run.results.suite for run in runs]), ("rule", [run.results.rule for run in runs])):
+        various = list(dict.fromkeys(own))
         if len(various) > 1:
             raise FormatError(
                 f"the runs have the {key}s {' and '.join(map(repr, various))}", f"one {key}", "compare like with like"
@@ -112,21 +107,22 @@ def compare(runs: Sequence[ComparedRun], *, baseline: int = 0, seed: int = 0, re
     first, others = runs[baseline], [n for n in range(len(runs)) if n != baseline]
     found = [compare_runs(scored[n], scored[baseline], seed=seed, by=BY, draws=10 * resamples) for n in others]
     corrected = holm([own["all"]["p_exact"] for own in found])
-    return {
-        "kind": "comparison",
-        "suite": first.results["suite"],
-        "rule": first.results["rule"],
-        "n": len(first.rows),
-        "patients": (patients := len({row.patient for row in scored[baseline]})),
-        "too_few_patients": too_few(patients),
-        "seed": seed,
-        "baseline": first.name,
-        "runs": [_run(run, rows, seed, resamples) for run, rows in zip(runs, scored, strict=True)],
-        "comparisons": [
-            {"run": runs[n].name, "baseline": first.name, **own["all"], "p_holm": p, "by": own["by"]}
+    patients = len({row.patient for row in scored[baseline]})
+    return ComparisonResults(
+        kind="comparison",
+        suite=first.results.suite,
+        rule=first.results.rule,
+        n=len(first.rows),
+        patients=patients,
+        too_few_patients=too_few(patients),
+        seed=seed,
+        baseline=first.name,
+        runs=[_run(run, rows, seed, resamples) for run, rows in zip(runs, scored, strict=True)],
+        comparisons=[
+            RunAgainst(run=runs[n].name, baseline=first.name, **own["all"], p_holm=p, by=own["by"])
             for n, own, p in zip(others, found, corrected, strict=True)
         ],
-    }
+    )
 
 
 def shared(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
@@ -144,8 +140,8 @@ def shared(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
     return [replace(run, rows=tuple(table[name] for name in same)) for run, table in zip(runs, tables, strict=True)]
 
 
-def whole_rows(run: ComparedRun, wanted: Collection[str]) -> Iterator[Mapping[str, Any]]:
-    """The rows of some questions as ``rows.jsonl`` has them, with their traces, one at a time in the order of the file.
+def whole_rows(run: ComparedRun, wanted: Collection[str]) -> Iterator[RunRow]:
+    """The rows of some questions with their traces, one at a time in the order of the file.
 
     Args:
         run: The run.
@@ -156,13 +152,13 @@ def whole_rows(run: ComparedRun, wanted: Collection[str]) -> Iterator[Mapping[st
         UniReasonError: If the file cannot be read.
     """
 
-    def own(row: Any) -> Mapping[str, Any] | None:
-        return row if row["id"] in wanted else None
+    def own(line: Any) -> RunRow | None:
+        return RunRow.model_validate(line) if line["id"] in wanted else None
 
     return (row for row in read_rows(run.folder / ROWS, own) if row is not None)
 
 
-def _results(folder: Path) -> dict[str, Any]:
+def _results(folder: Path) -> RunResults:
     path = folder / RESULTS
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -177,105 +173,42 @@ def _results(folder: Path) -> dict[str, Any]:
         raise FormatError(
             f"'{folder}' holds an evaluation of kind {kind!r}", 'one of kind "run"', "compare folders of: unireason eval run"
         )
-    wanted = {"suite", "rule", "n", "grounding", "questions_a_second", "samples", "vote", "manifest"}
-    if lost := sorted(wanted - set(found)):
-        raise FormatError(f"the results in '{folder}' lack {', '.join(lost)}", "those of a finished run", "run it anew")
-    return dict(found)
+    return RunResults.of(found)
 
 
-def reply(row: Any) -> ComparedReply:
-    """What is kept of a row, from one on disk; a ValueError, TypeError, LookupError or AttributeError says that it is none."""
-    if not isinstance(row, dict) or not isinstance(row["tags"], dict) or not isinstance(row["published"], dict):
-        raise TypeError("not a row of a run")
-    for key in ("case", "picture"):
-        row[key]
-    asked = json_text([row[key] for key in _COMPARED], sort_keys=True)
+def reply(line: Any) -> ComparedReply:
+    """What is kept of a row, from one on disk; a ValueError says that it is none."""
+    row = RunRow.model_validate(line)
+    asked = json_text(
+        [row.answers, row.letter, row.options, row.question]
+    )  # rows of one identifier are one question if these agree
     return ComparedReply(blake2b(asked.encode(), digest_size=16).digest(), answered(row))
 
 
-def _run(run: ComparedRun, scored: Sequence[ScoredRow], seed: int, resamples: int) -> dict[str, Any]:
+def _run(run: ComparedRun, scored: Sequence[ScoredRow], seed: int, resamples: int) -> RunCompared:
     """What the table of runs says of one."""
-    results, made = run.results, run.results["manifest"]
+    results, made = run.results, run.results.manifest
     scores = breakdown(scored, seed=seed, by=BY, resamples=resamples)
     # Over the questions with true looks.
     found = [(row.answer.predictors["overlap"], row.answer.scored.patient) for row in run.rows]
     known = [(value, patient) for value, patient in found if value is not None]
     overlaps, patients = [value for value, _ in known], [patient for _, patient in known]
-    return {
-        "name": run.name,
-        "folder": str(run.folder),
-        "checkpoint": made["checkpoint"],
-        "profile": made["profile"],
-        "samples": results["samples"],
-        "vote": results["vote"],
-        "asked": results["n"],
-        "questions_sha256": made["questions_sha256"],
-        "seed": made["seed"],
-        "scope": results.get("scope"),
-        "unreadable": sum(bool(row.answer.problem) for row in run.rows),
-        "questions_a_second": results["questions_a_second"],
+    interval = over_patients(overlaps, patients, seed=seed, resamples=resamples)
+    return RunCompared(
+        name=run.name,
+        folder=str(run.folder),
+        checkpoint=made["checkpoint"],
+        profile=made["profile"],
+        samples=results.samples,
+        vote=results.vote,
+        asked=results.n,
+        questions_sha256=made["questions_sha256"],
+        seed=made["seed"],
+        scope=results.scope,
+        unreadable=sum(bool(row.answer.problem) for row in run.rows),
+        questions_a_second=results.questions_a_second,
         **scores["all"],
-        "overlap": {
-            "n": len(known),
-            "mean": fmean(overlaps) if known else None,
-            "ci95_patients": over_patients(overlaps, patients, seed=seed, resamples=resamples),
-        },
-        "looked": fmean(row.answer.looked for row in run.rows),
-        "by": scores["by"],
-    }
-
-
-# --- Grounding results side by side, in the form of the published leaderboard: a model a row, a score a column.
-
-
-COLUMNS: Mapping[str, str] = {
-    "iou": "IoU",
-    "pdice": "pDice",
-    "pdice_released": "pDice (released)",
-    "dice_points": "Dice, points",
-    "dice_box": "Dice, box",
-    "dice_both": "Dice, both",
-    "nsd": "NSD",
-    "hd95_mm": "HD95, mm",
-    "found": "mask found",
-}
-"""Scores of ``evaluate.grounding.summary`` and how they are headed; shares in percent, distances in millimetres."""
-
-
-def table(models: Mapping[str, Mapping[str, Any]]) -> str:
-    """All scores of several models over all questions, each with its 95% interval.
-
-    Source: MedReasoner, arXiv 2508.08177, form of the table of results.
-    """
-    rows = [[name, str(found["questions"]), *(_interval(found[c], c) for c in COLUMNS)] for name, found in models.items()]
-    return _markdown(["Model", "Questions", *COLUMNS.values()], rows)
-
-
-def table_by(models: Mapping[str, Mapping[str, Any]], key: str) -> str:
-    """The means of several models for each super-category or category."""
-    groups = sorted({group for found in models.values() for group in found[f"by_{key}"]})
-    rows = []
-    for group in groups:
-        for name, found in models.items():
-            of = found[f"by_{key}"].get(group)
-            means = [_number(of[c]["mean"], c) if of else "-" for c in COLUMNS]
-            rows.append([group, name, str(of["questions"]) if of else "0", *means])
-    return _markdown([key.capitalize().replace("Super", "Super-"), "Model", "Questions", *COLUMNS.values()], rows)
-
-
-def _markdown(head: list[str], rows: list[list[str]]) -> str:
-    if not rows:
-        raise UniReasonError("a table of no models", "at least one summary")
-    lines = [head, ["---"] * len(head), *(list(map(harmless, row)) for row in rows)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
-def _interval(found: Mapping[str, Any], column: str) -> str:
-    if found["ci95"] is None:  # one patient tells nothing of others
-        return _number(found["mean"], column)
-    low, high = (_number(v, column) for v in found["ci95"])
-    return f"{_number(found['mean'], column)} ({low} to {high})"
-
-
-def _number(value: float, column: str) -> str:
-    return f"{value:.2f}" if column == "hd95_mm" else f"{100 * value:.2f}"
+        overlap=OverlapMean(n=len(known), mean=fmean(overlaps) if known else None, ci95_patients=interval),
+        looked=fmean(row.answer.looked for row in run.rows),
+        by=scores["by"],
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.types import Box2D, Box3D, Case, Geometry, Trace, is_mismatch
@@ -32,8 +32,9 @@ from unireason.metrics.statistics import flip_interval, over_patients, too_few
 from unireason.model import files
 from unireason.rewards.outcome import looks_in_reasoning
 
-from .heldout import read_items
-from .store import AskSettings, KeyedRows, Unread, by_case, choose, held, make_manifest, shuffle_key, write_results
+from .results import ConsistencyResults, evenly
+from .runner import Unread
+from .store import AskSettings, KeyedRows, by_case, choose, held, make_manifest, shuffle_key, write_results
 
 Numbers = tuple[float, ...]
 
@@ -332,15 +333,12 @@ class Volumes:
         return self._suite.read(case)
 
     def load(self, cases: Sequence[str]) -> Iterator[tuple[str, Loaded | UniReasonError]]:
-        """Volumes with their masks, in the order of the data set; in place of one that cannot be read the reason."""
-        wanted, dataset = set(cases), self._suite.dataset
-        left = deque(record.scene.case for record in dataset.cases() if record.scene.case in wanted)
-        while left:
+        """Volumes with their masks; in place of one that cannot be read the reason."""
+        for name in cases:
             try:
-                for _, loaded in read_items(dataset, left):
-                    yield left.popleft(), loaded
-            except UniReasonError as error:  # reading ends with an error: it is begun anew behind the volume
-                yield left.popleft(), error
+                yield name, self._suite.cases.load(name)
+            except UniReasonError as error:
+                yield name, error
 
 
 def structures(entry: Entry) -> tuple[str, ...]:
@@ -463,7 +461,7 @@ class ConsistencyFound:
     """What a measurement found."""
 
     pairs: tuple[Pair, ...]
-    results: dict[str, Any]
+    results: ConsistencyResults
 
 
 def evaluate(
@@ -499,11 +497,51 @@ def evaluate(
         unread = ask(reasoner, volumes, entries, file=file, settings=chosen, progress=progress)
         rows = [file.rows[entry.id, name] for entry in unread.kept(entries) for name in structures(entry)]
         by_question = {row.id: row.remarks for row in rows}
-        results = {
-            **summary(rows, seed=chosen.seed),
-            "scope": files.told(reasoner.checkpoint.scope, list(by_question.values())),
-            "unreadable": unread.told(entries),
-            "manifest": made,
-        }
-        write_results(folder, results)
+        results = ConsistencyResults.of(
+            {
+                **summary(rows, seed=chosen.seed),
+                "scope": files.told(reasoner.checkpoint.scope, list(by_question.values())),
+                "unreadable": unread.told(entries),
+                "manifest": made,
+            }
+        )
+        write_results(folder, results.to_json())
     return ConsistencyFound(tuple(pairs(rows, seed=chosen.seed)), results)
+
+
+# --- Examples: slices with both looks.
+
+
+EXAMPLES = 24
+"""Slices at most."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """A pair with the slice that was shown.
+
+    Attributes:
+        pair: The pair.
+        picture: uint8 (H, W) or (H, W, 3), what the model saw of the slice.
+        millimetres: Size of a voxel along x and y.
+    """
+
+    pair: Pair
+    picture: NDArray[np.uint8]
+    millimetres: tuple[float, float]
+
+
+def examples(found: ConsistencyFound, volumes: Volumes, reasoner: Reasoner) -> list[Example]:
+    """Evenly over the pairs, from the least agreement to the most; a case with its structure comes once."""
+    single = {(pair.row.case, pair.row.structure): pair for pair in found.pairs}
+    picked = evenly(sorted(single.values(), key=lambda pair: pair.agreement), EXAMPLES)
+    made: dict[tuple[str, int], tuple[NDArray[np.uint8], tuple[float, float]]] = {}
+    wanted = {pair.row.case for pair in picked}
+    for name, loaded in volumes.load([case for case in dict.fromkeys(pair.row.case for pair in found.pairs) if case in wanted]):
+        if isinstance(loaded, UniReasonError):  # it could be read when it was asked
+            continue
+        spacing = loaded.case.geometry.spacing_mm or (1.0, 1.0)
+        for k in {pair.row.slice for pair in picked if pair.row.case == name}:
+            made[name, k] = reasoner.stack(picture(loaded.case, k)).slices[0], (spacing[0], spacing[1])
+    known = ((pair, made.get((pair.row.case, pair.row.slice))) for pair in picked)
+    return [Example(pair, *shown) for pair, shown in known if shown is not None]

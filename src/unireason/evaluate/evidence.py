@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from unireason.core.errors import FormatError, UniReasonError
-from unireason.core.types import Case, Frame, Problem, Stack
-from unireason.engine.case import EncodedCase
+from unireason.core.types import Case, Frame, Problem, Stack, Trace
 from unireason.engine.reasoner import Question, Reasoner
 from unireason.evaluate.suites.base import Entry, Suite
 from unireason.grounding import crop
@@ -24,8 +23,20 @@ from unireason.metrics.statistics import over_patients, spread, too_few, wilson
 from unireason.model import files
 from unireason.rewards.outcome import Elsewhere
 
+from .results import EvidenceResults, evenly
+from .runner import Job, Runner, Unread, Waiting
 from .scoring import judge
-from .store import AskSettings, KeyedRows, Unread, check_frame, choose, held, is_enough, make_manifest, shuffle_key, write_results
+from .store import (
+    AskSettings,
+    KeyedRows,
+    by_case,
+    check_frame,
+    choose,
+    held,
+    make_manifest,
+    shuffle_key,
+    write_results,
+)
 
 CONDITIONS: Mapping[str, str] = {
     "true": "the picture as it is; every look shows what its box asks for",
@@ -224,25 +235,6 @@ Progress = Callable[[int, int], None]
 _LOOKS = ("random_region", "no_region", "given_region")  # change looks, and need no other question
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EvidenceJob:
-    """One question under one condition, with what makes the answer to its looks."""
-
-    entry: Entry
-    condition: str
-    hook: Callable[[], EvidenceShown] = EvidenceShown
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """Pictures that wait to be asked about."""
-
-    name: str
-    case: Case
-    encoded: EncodedCase
-    jobs: Sequence[EvidenceJob]
-
-
 class EvidenceCheck:
     """One run of the check."""
 
@@ -255,8 +247,8 @@ class EvidenceCheck:
         for entry in self._entries:
             self._cases.setdefault(entry.case, []).append(entry)
         self._progress: Progress = lambda done, total: None
-        self._waiting: list[Seen] = []
         self.unread = Unread(len(self._entries), settings.skip, file.unread)
+        self._runner: Runner[tuple[Trace, EvidenceShown]] = Runner(self._traces, self.unread)
 
     def run(self, progress: Progress | None = None) -> None:
         """Answer all that has not been answered yet."""
@@ -286,7 +278,7 @@ class EvidenceCheck:
         if opened:
             case, stack = opened
             for condition, shown in (("true", stack), ("blank", blank(stack))):
-                self._put(name, case, shown, [EvidenceJob(e, n) for e, n in todo if n == condition])
+                self._put(name, case, shown, [Job(e, n) for e, n in todo if n == condition])
 
     def _second(self) -> None:
         """All that needs the answers under "true"; what was answered under another pairing, with other cases to read, is asked again."""
@@ -326,12 +318,12 @@ class EvidenceCheck:
         if not opened:
             return
         case, stack = opened
-        jobs = [EvidenceJob(e, n) for e, n in visits]
-        self._put(name, case, stack, jobs + [EvidenceJob(e, n, self._hook(e, n, regions)) for e, n in todo if n != "blanked"])
-        filled: dict[tuple[Any, ...], list[EvidenceJob]] = {}
+        jobs = [Job(e, n) for e, n in visits]
+        self._put(name, case, stack, jobs + [Job(e, n, self._hook(e, n, regions)) for e, n in todo if n != "blanked"])
+        filled: dict[tuple[Any, ...], list[Job]] = {}
         for entry, condition in todo:
             if condition == "blanked":
-                filled.setdefault(self._true(entry).looks, []).append(EvidenceJob(entry, condition))
+                filled.setdefault(self._true(entry).looks, []).append(Job(entry, condition))
         for looks, own in filled.items():
             self._put(name, case, blanked(stack, self._true(own[0].entry).frame, looks), own)
 
@@ -358,7 +350,7 @@ class EvidenceCheck:
     def _todo(self, pairs: Sequence[tuple[Entry, str]]) -> list[tuple[Entry, str]]:
         return [(e, n) for e, n in pairs if (e.id, n) not in self._file.rows]
 
-    def _put(self, name: str, case: Case, shown: Stack, jobs: Sequence[EvidenceJob]) -> None:
+    def _put(self, name: str, case: Case, shown: Stack, jobs: Sequence[Job]) -> None:
         """Let questions wait; all are asked once there are enough. Where the pictures do not fit the model, the case is given up."""
         if not jobs:
             return
@@ -368,56 +360,49 @@ class EvidenceCheck:
             self.unread.give_up(self._cases[name], error)
             return
         for job in jobs:
-            if job.condition == "true":
+            if job.way == "true":
                 check_frame(job.entry, encoded.frame)
-        self._waiting.append(Seen(name, case, encoded, jobs))
-        if is_enough([(own.case, own.encoded) for own in self._waiting], sum(len(own.jobs) for own in self._waiting)):
+        self._runner.waiting.append(Waiting(name, case, encoded, jobs))
+        if self._runner.is_full:
             self._ask()
 
-    def _ask(self) -> None:
-        """Ask what waits."""
-        waiting, self._waiting = self._waiting, []
-        if jobs := [(own, job) for own in waiting for job in own.jobs]:
-            self._answer(jobs)
-
-    def _answer(self, jobs: Sequence[tuple[Seen, EvidenceJob]]) -> None:
-        """Ask and write the rows; where one job does not fit the model, all are asked by themselves, and its question is given up."""
-        shown = [job.hook() for _, job in jobs]
+    def _traces(self, waiting: Sequence[Waiting]) -> list[list[tuple[Trace, EvidenceShown]]]:
+        """The answers to all that waits, each with what answered its looks."""
+        shown = [[job.hook() if job.hook else EvidenceShown() for job in own.jobs] for own in waiting]
         asked = [
             (own.case, own.encoded, Question(job.entry.question, job.entry.options), hook)
-            for (own, job), hook in zip(jobs, shown, strict=True)
+            for own, hooks in zip(waiting, shown, strict=True)
+            for job, hook in zip(own.jobs, hooks, strict=True)
         ]
-        try:
-            found = self._model.ask_shown(asked)
-        except UniReasonError as error:
-            if len(jobs) == 1:
-                self.unread.give_up([jobs[0][1].entry], error)
-            else:
-                for pair in jobs:
-                    self._answer([pair])
-            return
+        found = iter(self._model.ask_shown(asked))
+        return [[(next(found), hook) for hook in hooks] for hooks in shown]
+
+    def _ask(self) -> None:
+        """Ask what waits and write the rows, also of those that were answered before one too many was given up."""
         rows = []
-        for (own, job), trace, hook in zip(jobs, found, shown, strict=True):
-            entry, verdict = job.entry, judge(job.entry, trace)
-            rows.append(
-                EvidenceRow(
-                    id=entry.id,
-                    condition=job.condition,
-                    case=entry.case,
-                    patient=entry.patient,
-                    chance=1 / len(entry.options) if entry.options else 0.0,
-                    right=verdict.right,
-                    said=verdict.said,
-                    frame=trace.frame,
-                    looks=tuple(hook.asked),
-                    seen=tuple(hook.shown),
-                    shown=own.name,
-                    trace=traces.to_json(replace(trace, tokens=None), crops="none"),
-                    mismatch=verdict.mismatch,
-                    remarks=trace.scope.remarks,
+        try:
+            for own, job, (trace, hook) in self._runner.answers():
+                entry, verdict = job.entry, judge(job.entry, trace)
+                rows.append(
+                    EvidenceRow(
+                        id=entry.id,
+                        condition=job.way,
+                        case=entry.case,
+                        patient=entry.patient,
+                        chance=1 / len(entry.options) if entry.options else 0.0,
+                        right=verdict.right,
+                        said=verdict.said,
+                        frame=trace.frame,
+                        looks=tuple(hook.asked),
+                        seen=tuple(hook.shown),
+                        shown=own.name,
+                        trace=traces.to_json(replace(trace, tokens=None), crops="none"),
+                        mismatch=verdict.mismatch,
+                        remarks=trace.scope.remarks,
+                    )
                 )
-            )
-        self._add(rows)
+        finally:
+            self._add(rows)
 
     def _add(self, rows: Sequence[EvidenceRow]) -> None:
         self._file.add(rows)
@@ -553,12 +538,12 @@ class EvidenceFound:
     Attributes:
         entries: The questions that could be asked.
         rows: Answers by question and condition.
-        results: As ``results.json`` has them.
+        results: What ``results.json`` has.
     """
 
     entries: tuple[Entry, ...]
     rows: Rows
-    results: dict[str, Any]
+    results: EvidenceResults
 
 
 def evaluate(
@@ -592,11 +577,69 @@ def evaluate(
         keys = [(entry.id, name) for entry in kept for name in CONDITIONS]  # resampling depends on the order
         rows = {key: file.rows[key] for key in keys if key in file.rows}
         remarks = [rows[entry.id, "true"].remarks for entry in kept]
-        results = {
-            **summary(rows, seed=chosen.seed),
-            "scope": files.told(reasoner.checkpoint.scope, remarks),
-            "unreadable": check.unread.told(entries),
-            "manifest": made,
-        }
-        write_results(folder, results)
+        results = EvidenceResults.of(
+            {
+                **summary(rows, seed=chosen.seed),
+                "scope": files.told(reasoner.checkpoint.scope, remarks),
+                "unreadable": check.unread.told(entries),
+                "manifest": made,
+            }
+        )
+        write_results(folder, results.to_json())
     return EvidenceFound(tuple(kept), rows, results)
+
+
+# --- Examples: questions whose answers flipped without the evidence, or did not.
+
+
+FLIPS, SURVIVORS = 24, 12
+"""Examples at most."""
+
+Piece = tuple[int, crop.Rect]
+"""A slice and a rectangle (x1, y1, x2, y2) on it, model frame."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flip:
+    """One question with its answers under all conditions.
+
+    Attributes:
+        entry: The question.
+        rows: Its answers by condition.
+        pictures: uint8 (D, H, W) or (D, H, W, 3), what the model saw.
+    """
+
+    entry: Entry
+    rows: Mapping[str, EvidenceRow]
+    pictures: NDArray[np.uint8]
+
+    @property
+    def asked(self) -> Sequence[Piece]:
+        """What its first look asked for, slice by slice; nothing if it never looked."""
+        looks = self.rows["true"].looks
+        return looks[0] if looks else ()
+
+    @property
+    def instead(self) -> Sequence[Piece]:
+        """What that look showed under the headline condition."""
+        again = self.rows.get(HEADLINE)
+        return again.seen[0] if again is not None and again.seen else ()
+
+
+def examples(found: EvidenceFound, suite: Suite, reasoner: Reasoner) -> tuple[list[Flip], list[Flip]]:
+    """Questions with looks, right under "true" and wrong, or right again, under the headline condition; evenly over all there are."""
+    picked: dict[bool, list[Entry]] = {True: [], False: []}
+    for entry in found.entries:
+        once, again = found.rows[entry.id, "true"], found.rows.get((entry.id, HEADLINE))
+        if once.right and again is not None and once.looks:
+            picked[again.right].append(entry)
+    chosen = [evenly(picked[False], FLIPS), evenly(picked[True], SURVIVORS)]
+    wanted = {entry.id for own in chosen for entry in own}
+    made: dict[str, Flip] = {}
+    for name, together in by_case([entry for entry in found.entries if entry.id in wanted]):
+        pictures = reasoner.stack(suite.read(name)).slices
+        for entry in together:
+            rows = {condition: found.rows[entry.id, condition] for condition in CONDITIONS if (entry.id, condition) in found.rows}
+            made[entry.id] = Flip(entry, rows, pictures)
+    flips, survivors = ([made[entry.id] for entry in own] for own in chosen)
+    return flips, survivors

@@ -7,7 +7,7 @@ the model, and a score of 0 would be taken for a failure.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -15,14 +15,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from unireason.core.errors import FormatError, ImageReadError, SizeLimitError, UniReasonError
-from unireason.core.types import Box2D, Case, Trace
-from unireason.data.dataset import Dataset
-from unireason.data.frames import structure_mask
-from unireason.data.item import Loaded
-from unireason.data.records import SampleRecord
+from unireason.core.types import Box2D, Case, Stack, Trace
 from unireason.engine.masks import GroundTarget, target
 from unireason.engine.reasoner import Question, Reasoner
 from unireason.engine.sampling import Sampling
@@ -36,7 +30,7 @@ from unireason.metrics.surface import surface_distances
 from unireason.model import files
 from unireason.segment.expert import Expert, Prompt
 
-from .heldout import check_heldout_frame, held_out_implicit, read_items
+from .results import PointingResults
 from .scoring import answer_probability, calibration
 from .store import ResultStore, by_case, check_frame, choose, held, make_manifest, seed_of, write_results
 
@@ -49,8 +43,6 @@ SCORES = ("iou", "pdice", "pdice_released", "dice_points", "dice_box", "dice_bot
 LIMITS: Mapping[str, Interval] = {"hd95_mm": (0.0, math.inf), "pdice_released": (0.0, 2.0)}
 """What a score may be; the others are shares."""
 
-PointingAnswer = tuple[SampleRecord, Trace]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroundingMeasured:
@@ -59,61 +51,6 @@ class GroundingMeasured:
     scores: Mapping[str, float]
     place: GroundTarget
     mask: Mask | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GroundedAnswer:
-    """One implicit question and what was made of it."""
-
-    sample: SampleRecord
-    trace: Trace
-    scores: Mapping[str, float]
-
-    def row(self) -> dict[str, Any]:
-        """Plain JSON values: id, case, patient, category, supercategory, the scores, and the answer as text."""
-        named = {name: getattr(self.sample, name) for name in ("id", "case", "patient", "category", "supercategory")}
-        return {**named, **self.scores, "text": self.trace.raw_text}
-
-
-def ask_implicit(
-    reasoner: Reasoner,
-    dataset: Dataset,
-    expert: Expert,
-    *,
-    count: int,
-    split: str | None = None,
-    progress: Callable[[int], None] | None = None,
-    **how: Any,
-) -> list[GroundedAnswer]:
-    """Ask held-out implicit questions, greedily if nothing else is said, and score what comes back."""
-    by_case: defaultdict[str, list[SampleRecord]] = defaultdict(list)
-    for sample in held_out_implicit(dataset, count, split):
-        by_case[sample.case].append(sample)
-    done: list[GroundedAnswer] = []
-    for record, loaded in read_items(dataset, list(by_case)):
-        samples = by_case[record.scene.case]
-        many = reasoner.ground_many(loaded.case, [s.question.text for s in samples], **how)
-        answers = [(sample, trace) for sample, found in zip(samples, many, strict=True) for trace in found]
-        for _, trace in answers:
-            check_heldout_frame(record, trace.frame)
-        done += score(loaded, answers, expert)
-        if progress:
-            progress(len(done))
-    return done
-
-
-def score(
-    loaded: Loaded, answers: Sequence[PointingAnswer], expert: Expert, *, tolerance_mm: float = TOLERANCE_MM
-) -> list[GroundedAnswer]:
-    """Score answers about one image; the expert sees all of its boxes and points at once."""
-    asked = []
-    for sample, trace in answers:
-        truth = structure_mask(loaded, sample.category)
-        if sample.box is None or sample.points is None or not truth.any():
-            raise FormatError(f"the question {sample.id!r} about {sample.category!r}", "one about a structure of the image")
-        asked.append((Truth(sample.box, sample.points, truth, (trace.frame.width, trace.frame.height)), trace))
-    found = measure(loaded.case, asked, expert, tolerance_mm=tolerance_mm)
-    return [GroundedAnswer(sample, trace, own.scores) for (sample, trace), own in zip(answers, found, strict=True)]
 
 
 def measure(
@@ -153,29 +90,6 @@ def measure(
             scores |= {"nsd": distances.nsd(tolerance_mm), "hd95_mm": distances.hausdorff_mm(), "found": 1.0}
         done.append(GroundingMeasured(scores, place, whole))
     return done
-
-
-def implicit_summary(done: Sequence[GroundedAnswer | Mapping[str, Any]]) -> dict[str, Any]:
-    """Means of all scores with 95% intervals, over all questions and for each super-category and category."""
-    rows = [d.row() if isinstance(d, GroundedAnswer) else d for d in done]
-    if not rows:
-        raise UniReasonError("no questions were asked", "at least one")
-    found = _means(rows)
-    for key in ("supercategory", "category"):
-        names = sorted({row[key] for row in rows})
-        found[f"by_{key}"] = {name: _means([row for row in rows if row[key] == name]) for name in names}
-    return found
-
-
-def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    patients = [row["patient"] for row in rows]
-    count = len(set(patients))
-    found: dict[str, Any] = {"questions": len(rows), "patients": count, "too_few_patients": too_few(count)}
-    for name in SCORES:
-        values = [row[name] for row in rows]
-        interval = over_patients(values, patients, seed=0, limits=LIMITS.get(name))
-        found[name] = {"mean": float(np.mean(values)), "ci95": interval}
-    return found
 
 
 # --- One question of a suite of implicit questions as a row: what was meant, what was answered, and how well both agree.
@@ -348,22 +262,12 @@ class GroundingFound:
     Attributes:
         entries: The questions.
         rows: By question.
-        results: As ``results.json`` has them.
+        results: What ``results.json`` has.
     """
 
     entries: tuple[Entry, ...]
     rows: Mapping[str, Row]
-    results: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GroundingShown:
-    """One question with its picture and masks, as people look at it."""
-
-    row: Row
-    case: Case
-    truth: Truth
-    answer: Answer
+    results: PointingResults
 
 
 def evaluate(
@@ -423,40 +327,19 @@ def evaluate(
         asked = [rows[entry.id] for entry in entries]
         # What lies outside the scope of the model.
         remarks = [row["answers"][0]["trace"].get("scope", {}).get("remarks", []) if row["answers"] else [] for row in asked]
-        results = {
-            "kind": "grounding",
-            "suite": suite.name,
-            "rule": suite.rule,
-            **summary(asked, seed=chosen.seed),
-            "scope": files.told(reasoner.checkpoint.scope, remarks),
-            "left_out": dict(suite.left_out),
-            "manifest": made,
-        }
-        write_results(folder, results)
+        results = PointingResults.of(
+            {
+                "kind": "grounding",
+                "suite": suite.name,
+                "rule": suite.rule,
+                **summary(asked, seed=chosen.seed),
+                "scope": files.told(reasoner.checkpoint.scope, remarks),
+                "left_out": dict(suite.left_out),
+                "manifest": made,
+            }
+        )
+        write_results(folder, results.to_json())
     return GroundingFound(tuple(entries), rows, results)
-
-
-def shown(suite: PointingSuite, expert: Expert, found: GroundingFound, questions: Sequence[str]) -> dict[str, GroundingShown]:
-    """Questions with their pictures and masks; the masks are made again, which costs an outline and no answer.
-
-    Args:
-        suite: Where the questions came from.
-        expert: The expert that was asked.
-        found: What ``evaluate`` gave.
-        questions: Identifiers of questions that could be read.
-
-    Raises:
-        UniReasonError: If a picture can no longer be read, or the expert cannot take it.
-    """
-    made: dict[str, GroundingShown] = {}
-    for name, own in by_case([entry for entry in found.entries if entry.id in set(questions)]):
-        case = suite.read(name)
-        truths = [suite.truth(entry) for entry in own]
-        said = [traces.from_json(found.rows[entry.id]["answers"][0]["trace"]) for entry in own]
-        measured = measure(case, list(zip(truths, said, strict=True)), expert)
-        for entry, truth, trace, again in zip(own, truths, said, measured, strict=True):
-            made[entry.id] = GroundingShown(found.rows[entry.id], case, truth, (trace, again))
-    return made
 
 
 def _rows_of_case(
@@ -486,3 +369,64 @@ def _rows_of_case(
     for n, (entry, truth) in enumerate(asked):
         done[entry.id] = make_row(entry, truth, measured[n * size : (n + 1) * size], think_end=end)
     return [done[entry.id] for entry in entries]
+
+
+# --- Examples: the worst and the best answers, with their pictures and masks.
+
+
+WORST, BEST, OF_ONE_CATEGORY = 24, 12, 2
+"""Examples at most, and of them about one category."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pointed:
+    """One question with its first answer, as people look at it.
+
+    Attributes:
+        row: Its row.
+        case: The picture.
+        stack: What the model saw of it.
+        truth: What was meant.
+        trace: What was answered.
+        mask: What the expert made of the answer; None without a usable place.
+    """
+
+    row: Row
+    case: Case
+    stack: Stack
+    truth: Truth
+    trace: Trace
+    mask: Mask | None
+
+
+def examples(
+    found: GroundingFound, suite: PointingSuite, expert: Expert, reasoner: Reasoner
+) -> tuple[list[Pointed], list[Pointed]]:
+    """The worst and the best answers by the mask, then by box and points; of few answers half are worst.
+
+    Masks are made again, which costs an outline and no answer; a UniReasonError says that a picture can no longer be read.
+    """
+    scored = [row for row in found.rows.values() if row["unreadable"] is None]
+    ranked = sorted(scored, key=lambda row: (*(row["answers"][0]["scores"][n] for n in ("dice_both", "iou", "pdice")), row["id"]))
+    best = _varied(ranked[::-1], min(BEST, len(ranked) // 2))
+    worst = [name for name in _varied(ranked, WORST + BEST) if name not in best][:WORST]
+    made: dict[str, Pointed] = {}
+    for name, own in by_case([entry for entry in found.entries if entry.id in {*worst, *best}]):
+        case = suite.read(name)
+        stack = reasoner.stack(case)
+        said = [traces.from_json(found.rows[entry.id]["answers"][0]["trace"]) for entry in own]
+        pairs = [(suite.truth(entry), trace) for entry, trace in zip(own, said, strict=True)]
+        for entry, (truth, trace), again in zip(own, pairs, measure(case, pairs, expert), strict=True):
+            made[entry.id] = Pointed(found.rows[entry.id], case, stack, truth, trace, again.mask)
+    return [made[name] for name in worst], [made[name] for name in best]
+
+
+def _varied(rows: Sequence[Row], most: int) -> list[str]:
+    """The first so many, few of one category."""
+    taken: Counter[str] = Counter()
+    chosen: list[str] = []
+    for row in rows:
+        if len(chosen) < most and taken[row["category"]] < OF_ONE_CATEGORY:
+            taken[row["category"]] += 1
+            chosen.append(row["id"])
+    return chosen

@@ -15,12 +15,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from pydantic import ValidationError
+
 from unireason import __version__
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import json_text, lock_folder, write_bytes
-from unireason.core.types import Case, Frame
-from unireason.engine.case import EncodedCase
+from unireason.core.types import Frame
 from unireason.engine.reasoner import Reasoner
+from unireason.evaluate.results import place_of
 from unireason.evaluate.suites.base import Entry, Suite
 
 ROWS, MANIFEST, RESULTS = "rows.jsonl", "manifest.json", "results.json"
@@ -124,8 +126,11 @@ def read_rows(path: Path, parse: Callable[[Any], T]) -> Iterator[T]:
                 try:
                     row = parse(json.loads(line))
                 except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+                    why = place_of(error) if isinstance(error, ValidationError) else repr(error)
                     raise FormatError(
-                        f"line {number} of {path.name} is broken ({error!r})", "a row of an evaluation", "choose another folder"
+                        f"line {number} of {path.name} is broken ({why})",
+                        "a row of an evaluation",
+                        "choose another folder",
                     ) from error
                 yield row
     except OSError as error:
@@ -260,58 +265,11 @@ def _is_lost(line: Any) -> bool:
     return "problem" in line
 
 
-# --- When cases that wait are asked: several go through the network together, and not more than fit into memory.
-
-
-TOGETHER = 40
-"""Responses that are generated together, or as many as the questions on one case need."""
-PATCHES, BYTES = 131_072, 1 << 30
-"""Of cases that wait: patches that the network sees, what it keeps of them grows with these; and pixels in memory."""
-
-
-def is_enough(waiting: Sequence[tuple[Case, EncodedCase]], responses: int) -> bool:
-    """Whether waiting cases are to be asked now."""
-    patches = sum(t * h * w for _, encoded in waiting for t, h, w in encoded.prepared.grid_thw)
-    pixels = sum(case.pixels.nbytes + encoded.stack.native.nbytes for case, encoded in waiting)
-    return responses >= TOGETHER or patches >= PATCHES or pixels >= BYTES
-
-
-# --- Questions that cannot be asked because their case cannot be read or fed: why, and not more of them than a share of all.
+# --- Which questions every evaluation asks, and how many of them may stay without an answer.
 
 
 SKIP = 0.01
 """Share of questions that may be lost unless another one is asked for."""
-
-
-class Unread:
-    """Questions that an evaluation has given up."""
-
-    def __init__(self, total: int, share: float, known: Mapping[str, str] | None = None) -> None:
-        """Take the number of all questions, the share of them that may be lost, and those given up before."""
-        self._total, self._share = total, share
-        self.problems: dict[str, str] = dict(known or {})
-
-    def give_up(self, entries: Sequence[Entry], error: UniReasonError) -> None:
-        """Give up questions."""
-        for entry in entries:
-            self.problems.setdefault(entry.id, str(error))
-        if len(self.problems) > self._share * self._total:
-            raise UniReasonError(
-                f"{len(self.problems)} of {self._total} questions cannot be asked; of {entries[0].case!r}: {error}",
-                f"at most {self._share:.1%}",
-                "repair the files and start again, or allow a larger share (--skip); what was answered is kept",
-            ) from error
-
-    def kept(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Questions that were not given up."""
-        return [entry for entry in entries if entry.id not in self.problems]
-
-    def told(self, entries: Sequence[Entry]) -> dict[str, Any]:
-        """How many were given up (``n``), and why by question (``questions``), in the order of all questions, as plain JSON values."""
-        return {"n": len(self.problems), "questions": {e.id: self.problems[e.id] for e in entries if e.id in self.problems}}
-
-
-# --- Which questions every evaluation asks, and how many of them may stay without an answer.
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Literal
 
+from pydantic import Field, model_validator
+
+from unireason.core.config import build, options, settings, table_toml
 from unireason.core.errors import FormatError
-from unireason.core.store import json_text
+from unireason.core.store import json_text, parse_toml
 from unireason.core.types import Frame, Kind
 
 PROFILE_FILE = "profile.toml"
@@ -48,80 +50,68 @@ Part = str | Picture
 Message = tuple[Role, tuple[Part, ...]]
 
 
-@dataclass(frozen=True, slots=True)
+Size = Annotated[int, Field(ge=1, le=16384)]
+Limit = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+@settings
 class Profile:
-    """How to ask one checkpoint.
+    """How to ask one checkpoint."""
 
-    Attributes:
-        name: Short name, kept in every trace.
-        system_2d: System message for an image; empty for none.
-        system_3d: System message for a volume; empty for none.
-        option: One option line, with ``{letter}`` and ``{text}``.
-        closing_choice_2d: Line behind the options of an image question; may hold ``{letters}``.
-        closing_choice_3d: The same for a volume.
-        closing_open_2d: Line behind an open question on an image.
-        closing_open_3d: The same for a volume.
-        slice_label: Text before each slice of a volume, with ``{index}``; empty for none.
-        volume_shape: (D, H, W) to which a volume is resampled.
-        image_size: (H, W) to which an image is resized before the processor; None keeps its size.
-        assistant_prefix: Text that opens the assistant's turn, such as ``<think>``.
-        max_rounds: Looks at most.
-        max_new_tokens: Sampled tokens at most, over all rounds.
-        max_round_tokens_2d: Sampled tokens a round at most, image.
-        max_round_tokens_3d: The same for a volume.
-        chat: "tokenizer" uses the chat template of the tokenizer, "chatml" the layout of ``render``.
-        crops: What a look shows: "model" the region cut from the model frame, "native" the same region cut from full-resolution pixels,
-            "none" nothing (the box stands in the text and the model goes on behind it).
-        scale: True to say, before the question, how large a pixel is, how far slices lie apart and how wide the picture is, where that is
-            known. Data sets that are built for such a profile measure in millimetres, others in pixels of the model frame.
-    """
-
-    name: str
+    name: Annotated[str, Field(min_length=1)]
+    """Short name, kept in every trace."""
     system_2d: str
+    """System message for an image; empty for none."""
     system_3d: str
+    """System message for a volume; empty for none."""
     option: str = "{letter}. {text}"
+    """One option line, with ``{letter}`` and ``{text}``."""
     closing_choice_2d: str = ""
+    """Line behind the options of an image question; may hold ``{letters}``."""
     closing_choice_3d: str = ""
+    """The same for a volume."""
     closing_open_2d: str = ""
+    """Line behind an open question on an image."""
     closing_open_3d: str = ""
+    """The same for a volume."""
     slice_label: str = ""
-    volume_shape: tuple[int, int, int] = (32, 256, 256)
-    image_size: tuple[int, int] | None = None
+    """Text before each slice of a volume, with ``{index}``; empty for none."""
+    volume_shape: tuple[Size, Size, Size] = (32, 256, 256)
+    """(D, H, W) to which a volume is resampled."""
+    image_size: tuple[Size, Size] | None = None
+    """(H, W) to which an image is resized before the processor; None keeps its size."""
     assistant_prefix: str = ""
-    max_rounds: int = 10
-    max_new_tokens: int = 512
-    max_round_tokens_2d: int = 256
-    max_round_tokens_3d: int = 128
+    """Text that opens the assistant's turn, such as ``<think>``."""
+    max_rounds: Annotated[int, Field(ge=0, le=1_000_000)] = 10
+    """Looks at most."""
+    max_new_tokens: Limit = 512
+    """Sampled tokens at most, over all rounds."""
+    max_round_tokens_2d: Limit = 256
+    """Sampled tokens a round at most, image."""
+    max_round_tokens_3d: Limit = 128
+    """The same for a volume."""
     chat: Chat = "tokenizer"
+    """"tokenizer" uses the chat template of the tokenizer, "chatml" the layout of ``render``."""
     crops: CropSource = "model"
+    """What a look shows: "model" the region cut from the model frame, "native" the same region cut from full-resolution pixels, "none"
+    nothing (the box stands in the text and the model goes on behind it)."""
     scale: bool = False
+    """Whether to say, before the question, how large a pixel is, how far slices lie apart and how wide the picture is, where that is known.
+    Data sets that are built for such a profile measure in millimetres, others in pixels of the model frame."""
 
-    def __post_init__(self) -> None:
-        """Check every field: its type, its range, and that no text holds a token that would break the chat layout."""
-        for item in fields(self):
-            name, value = item.name, getattr(self, item.name)
-            if name in ("volume_shape", "image_size"):
-                size = 3 if name == "volume_shape" else 2
-                good = isinstance(value, tuple) and len(value) == size and all(type(v) is int and 1 <= v <= 16384 for v in value)
-                if not good and not (name == "image_size" and value is None):
-                    raise FormatError(f"the profile's {name} is {value!r}", f"{size} whole numbers from 1 to 16384")
-            elif name.startswith("max_"):
-                if type(value) is not int or not (0 if name == "max_rounds" else 1) <= value <= 1_000_000:
-                    raise FormatError(f"the profile's {name} is {value!r}", "a whole number from 1 (max_rounds: 0) to 1000000")
-            elif name == "scale":
-                if type(value) is not bool:
-                    raise FormatError(f"the profile's scale is {value!r}", "true or false")
-            elif name in _CHOICES:
-                if value not in _CHOICES[name]:
-                    raise FormatError(f"the profile's {name} is {value!r}", " or ".join(f'"{v}"' for v in _CHOICES[name]))
-            elif not isinstance(value, str) or (name == "name" and not value) or not _is_unicode(value):
-                raise FormatError(f"the profile's {name} is {value!r}", "a text")
-            elif _STRUCTURE.search(value):
-                raise FormatError(f"the profile's {name} holds {_STRUCTURE.findall(value)[0]}", "no chat or picture token")
+    @model_validator(mode="after")
+    def _fits(self) -> Profile:
+        """No text holds a token that would break the chat layout, and lines have the places that are filled."""
+        for name in (n for n, field in options(Profile).items() if field.annotation is str):
+            if not _is_unicode(getattr(self, name)):
+                raise FormatError(f"the profile's {name} holds half a surrogate pair", "valid Unicode")
+            if found := _STRUCTURE.search(getattr(self, name)):
+                raise FormatError(f"the profile's {name} holds {found[0]}", "no chat or picture token")
         for line, holes in (("option", {"letter", "text"}), ("slice_label", {"index"}), *_CLOSINGS):
             _fill(line, getattr(self, line), dict.fromkeys(holes, ""))
         if not {"{letter}", "{text}"} <= set(re.findall(r"\{\w+\}", self.option)):
             raise FormatError(f"the profile's option line is {self.option!r}", "a line with {letter} and {text}")
+        return self
 
     @property
     def sha256(self) -> str:
@@ -189,12 +179,7 @@ class Profile:
 
     def to_toml(self) -> str:
         """The profile as TOML; ``from_toml`` reads it back equal."""
-        lines = []
-        for name, value in asdict(self).items():
-            if value is not None:
-                plain = list(value) if isinstance(value, tuple) else value
-                lines.append(f"{name} = {json_text(plain, ensure_ascii=False)}".replace("\x7f", "\\u007f"))
-        return "\n".join(lines) + "\n"
+        return table_toml({name: value for name, value in asdict(self).items() if value is not None})
 
 
 def scale_line(spacing_mm: Sequence[float] | None, shape: Sequence[int], frame: Frame) -> str:
@@ -220,16 +205,10 @@ def letters_of(options: Sequence[str]) -> str:
 
 
 def from_toml(text: str) -> Profile:
-    """Read a profile."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise FormatError(f"the profile is not TOML: {error}") from error
-    return _from_table(table)
+    """Read a profile; the system messages it lacks are those of "default"."""
+    default = BUILT_IN["default"]
+    table = {"system_2d": default.system_2d, "system_3d": default.system_3d, **parse_toml(text, "the profile")}
+    return build(Profile, table, within="profile")
 
 
 def load_profile(ref: str | Path) -> Profile:
@@ -272,18 +251,6 @@ def render(messages: Sequence[Message], *, assistant_prefix: str = "") -> str:
     return "".join(turns) + f"<|im_start|>assistant\n{assistant_prefix}"
 
 
-def _from_table(table: Mapping[str, Any]) -> Profile:
-    known = {f.name: f for f in fields(Profile)}
-    unknown = sorted(set(table) - set(known))
-    if unknown:
-        raise FormatError(f"unknown key in the profile: {', '.join(unknown)}", f"some of: {', '.join(known)}")
-    if "name" not in table:
-        raise FormatError("the profile has no name", 'name = "..."')
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
-    missing = {n: getattr(BUILT_IN["default"], n) for n, f in known.items() if n not in values and f.default is MISSING}
-    return Profile(**{**missing, **values})
-
-
 def _is_unicode(text: str) -> bool:
     """False for text with half a surrogate pair, which no tokenizer can encode."""
     return not any(0xD800 <= ord(c) <= 0xDFFF for c in text)
@@ -314,7 +281,6 @@ def _clean(name: str, text: str) -> str:
     return text
 
 
-_CHOICES: Mapping[str, tuple[str, ...]] = {"chat": get_args(Chat), "crops": get_args(CropSource)}
 _CLOSINGS = tuple((f"closing_{what}_{dim}", {"letters"}) for what in ("choice", "open") for dim in ("2d", "3d"))
 
 _LOOK = (

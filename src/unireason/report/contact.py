@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageColor, ImageDraw
 from scipy import ndimage
 
 from unireason import imaging
@@ -20,18 +20,12 @@ from unireason.data.regions import axial
 from unireason.data.sources.labels import occurring
 
 from .html import RESEARCH_ONLY, clean
-from .pictures import aspect_of
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-    from PIL.ImageDraw import ImageDraw
+from .pictures import TONES as LOOKS
+from .pictures import aspect_of, font_of, scaled
 
 SIDE = 300
 """Pixels of a thumbnail's longer side."""
-TONES = (
-    "#4cc2ff", "#ffb02e", "#5ddc86", "#ff7ab8", "#ffe14a", "#b59bff", "#ff7d5c", "#35dcc6", "#c8f56a", "#f2a3ff", "#7aa5ff",
-    "#ffd0a1",
-)  # fmt: skip
+TONES = (*LOOKS, "#c8f56a", "#f2a3ff", "#7aa5ff", "#ffd0a1")
 _PAPER, _CARD, _INK, _SOFT, _BLACK = "#15181c", "#1f242a", "#eef1f4", "#98a2ad", "#000000"
 _PAD, _GAP, _LINE = 24, 16, 20
 _LEGEND_LINES = 3
@@ -104,7 +98,7 @@ def fullest(loaded: Loaded) -> int:
     return int(best[voxels[best].argmax()])
 
 
-def sheet(tiles: Sequence[Tile], *, title: str, lines: Sequence[str] = (), columns: int = 4) -> Image:
+def sheet(tiles: Sequence[Tile], *, title: str, lines: Sequence[str] = (), columns: int = 4) -> Image.Image:
     """Thumbnails side by side under a heading.
 
     Args:
@@ -116,10 +110,10 @@ def sheet(tiles: Sequence[Tile], *, title: str, lines: Sequence[str] = (), colum
     Returns:
         An RGB picture.
     """
-    from PIL import Image as Pictures
-    from PIL import ImageDraw
-
-    colours = _colours(tiles)
+    often = Counter(name for one in tiles for name in one.outlines)
+    # Names seen most often take the first tones, so that neighbours rarely share one.
+    ranked = sorted(often, key=lambda name: (-often[name], name))
+    colours = {name: TONES[n % len(TONES)] for n, name in enumerate(ranked)}
     columns = max(1, min(columns, len(tiles)))
     rows = [tiles[n : n + columns] for n in range(0, len(tiles), columns)]
     card = SIDE + 2 * 10
@@ -128,7 +122,7 @@ def sheet(tiles: Sequence[Tile], *, title: str, lines: Sequence[str] = (), colum
     bottom = 30
     wide = max(columns, _FEWEST)
     width = 2 * _PAD + wide * card + (wide - 1) * _GAP
-    picture = Pictures.new("RGB", (width, top + sum(heights) + _GAP * max(0, len(rows) - 1) + bottom + _PAD), _PAPER)
+    picture = Image.new("RGB", (width, top + sum(heights) + _GAP * max(0, len(rows) - 1) + bottom + _PAD), _PAPER)
     draw = ImageDraw.Draw(picture)
     _write(draw, (_PAD, _PAD), title, width - 2 * _PAD, 24, _INK)
     for n, line in enumerate(lines):
@@ -148,32 +142,18 @@ def _outlines(image: Loaded, height: int, width: int) -> dict[str, NDArray[np.bo
     """Outlines two pixels wide on the thumbnail's grid, largest structure first; slivers that would vanish keep one pixel."""
     found: list[tuple[int, str, NDArray[np.bool_]]] = []
     for layer in image.layers:
-        h, w = layer.labels.shape
-        rows = ((np.arange(height) + 0.5) * h / height).astype(int)
-        columns = ((np.arange(width) + 0.5) * w / width).astype(int)
-        scaled = layer.labels[np.ix_(rows, columns)]
         for value, name in layer.names.items():
             if not value or not np.any(layer.labels == value):
                 continue
-            mask = scaled == value
-            if not mask.any():
-                y, x = (int(v[0]) for v in np.nonzero(layer.labels == value))
-                mask[min(height - 1, y * height // h), min(width - 1, x * width // w)] = True
+            mask = scaled(layer.labels == value, (width, height))
             edge = mask & ~ndimage.binary_erosion(mask, iterations=2, border_value=0)
             found.append((int(mask.sum()), name, edge))
     return {name: edge for _, name, edge in sorted(found, key=lambda entry: (-entry[0], entry[1]))}
 
 
-def _colours(tiles: Sequence[Tile]) -> dict[str, str]:
-    """Name to colour: names seen most often take the first tones, so that neighbours rarely share one."""
-    often = Counter(name for one in tiles for name in one.outlines)
-    ranked = sorted(often, key=lambda name: (-often[name], name))
-    return {name: TONES[n % len(TONES)] for n, name in enumerate(ranked)}
-
-
 def _legend(one: Tile) -> list[list[tuple[str, int]]]:
     """Names with their widths, broken into lines; a width of 0 marks a remark on what is not shown."""
-    font = _font(13)
+    font = font_of(13)
     entries = [(name, 16 + int(font.getlength(_short(clean(name), 26))) + 12) for name in one.outlines]
     lines: list[list[tuple[str, int]]] = []
     used = SIDE
@@ -192,21 +172,20 @@ def _legend(one: Tile) -> list[list[tuple[str, int]]]:
     return [*lines, *([[(" · ".join(remarks), 0)]] if remarks else [])]
 
 
-def _place(picture: Image, draw: ImageDraw, one: Tile, corner: tuple[int, int], colours: Mapping[str, str]) -> None:
+def _place(
+    picture: Image.Image, draw: ImageDraw.ImageDraw, one: Tile, corner: tuple[int, int], colours: Mapping[str, str]
+) -> None:
     """One thumbnail with its words."""
-    from PIL import Image as Pictures
-    from PIL import ImageColor
-
     x, y = corner
     pixels = one.picture.copy()
     for name, edge in reversed(one.outlines.items()):  # small structures on top
         pixels[edge] = ImageColor.getrgb(colours[name])
     height, width = pixels.shape[:2]
     draw.rectangle((x, y, x + SIDE - 1, y + SIDE - 1), fill=_BLACK)
-    picture.paste(Pictures.fromarray(pixels), (x + (SIDE - width) // 2, y + (SIDE - height) // 2))
+    picture.paste(Image.fromarray(pixels), (x + (SIDE - width) // 2, y + (SIDE - height) // 2))
     if one.sides:
         for letter, left in (("R", x + 6), ("L", x + SIDE - 16)):
-            draw.text((left, y + 4), letter, fill=_INK, font=_font(15), stroke_width=2, stroke_fill=_BLACK)
+            draw.text((left, y + 4), letter, fill=_INK, font=font_of(15), stroke_width=2, stroke_fill=_BLACK)
     y += SIDE + 8
     _write(draw, (x, y), one.title, SIDE, 15, _INK)
     for n, line in enumerate(one.facts, start=1):
@@ -217,16 +196,16 @@ def _place(picture: Image, draw: ImageDraw, one: Tile, corner: tuple[int, int], 
         for name, wide in entries:
             if wide:
                 draw.rounded_rectangle((left, y + 3, left + 10, y + 13), radius=2, fill=colours[name])
-                draw.text((left + 16, y), _short(clean(name), 26), fill=_INK, font=_font(13))
+                draw.text((left + 16, y), _short(clean(name), 26), fill=_INK, font=font_of(13))
             else:
-                draw.text((left, y), name, fill=_SOFT, font=_font(13))
+                draw.text((left, y), name, fill=_SOFT, font=font_of(13))
             left += wide
         y += _LINE
 
 
-def _write(draw: ImageDraw, corner: tuple[int, int], text: str, width: int, size: int, colour: str) -> None:
+def _write(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, width: int, size: int, colour: str) -> None:
     """One line of text, its middle left out where it is too long."""
-    text, font = clean(text), _font(size)
+    text, font = clean(text), font_of(size)
     keep = len(text)
     while keep > 8 and font.getlength(_short(text, keep)) > width:
         keep -= 1
@@ -238,9 +217,3 @@ def _short(text: str, most: int) -> str:
         return text
     half = (most - 1) // 2
     return f"{text[: most - 1 - half]}…{text[len(text) - half :]}"
-
-
-def _font(size: int) -> Any:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -18,29 +19,12 @@ from unireason.grounding.trace import to_json
 from unireason.imaging.present import serialize
 from unireason.imaging.write_masks import write_mask
 
-from .html import (
-    VERDICTS,
-    addresses,
-    bar,
-    escape,
-    figures,
-    filters,
-    fit,
-    interval_text,
-    is_share,
-    of_results,
-    of_traces,
-    percent,
-    plural,
-    png,
-    row,
-    sheet,
-)
+from .html import addresses, fit, of_results, of_traces, page, part, plural, png, write_pages
 from .pictures import thumbnail, write_overlay
-from .trace import PageFindings, PageRegion, badge, region_json, region_name, write
+from .trace import PageFindings, PageRegion, region_json, region_name, told, write
 
 _NAMES = {"2d": "2D images", "3d": "3D volumes"}
-_THUMBNAIL = 240  # pixels
+_THUMBNAIL, _THUMBNAIL_BYTES = 240, 24_000  # pixels high, bytes of which it is stored with loss
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +38,8 @@ class IndexEntry:
         href: Address of its own page, relative to the index; "" if it has none.
         correct: Whether the answer was right; None if unknown.
         family: Family of the question; "" if none.
+        expected: Letter of the right option, if known, for its own page.
+        findings: Masks and answer of an implicit question, for its own page.
     """
 
     trace: Trace
@@ -62,6 +48,8 @@ class IndexEntry:
     href: str = ""
     correct: bool | None = None
     family: str = ""
+    expected: str | None = None
+    findings: PageFindings | None = None
 
 
 def write_index(
@@ -70,7 +58,7 @@ def write_index(
     """Write the index of many traces.
 
     Args:
-        entries: The traces, in the order of the page; none gives a page with the summary alone.
+        entries: The traces; those that were answered wrong come first. None gives a page with the summary alone.
         path: The HTML file to write.
         title: Heading of the page.
         summary: Scores as ``unireason demo --json`` prints them: under "2d" and "3d" the keys "n", "accuracy",
@@ -85,90 +73,73 @@ def write_index(
         UniReasonError: The file cannot be written.
     """
     scores = summary or {}
-    kinds = [("right", "Right"), ("wrong", "Wrong"), ("image", "2D"), ("volume", "3D")]
-    present = {word for entry in entries for word in _classes(entry)}
-    parts = [_panel(key, scores[key]) for key in _NAMES if isinstance(scores.get(key), Mapping)]
-    body = [
-        f'<div class="panels">{"".join(parts)}</div>',
-        filters([("all", "All"), *(k for k in kinds if k[0] in present)], "show"),
-        f'<ul class="entries">{"".join(_card(n, entry) for n, entry in enumerate(entries))}</ul>',
-    ]
-    given = [scores[key] for key in _NAMES if isinstance(scores.get(key), Mapping)]
-    few = dict.fromkeys(text for part in given for text in of_results({**part, "scope": None}))  # once for both kinds
-    cautions = [*of_traces(entry.trace for entry in entries), *few]
-    return write_bytes(path, sheet("report", escape(title), _facts(entries, scores), body, cautions=cautions))
-
-
-def _facts(entries: Sequence[IndexEntry], scores: Mapping[str, Any]) -> str:
-    facts = [f"{len(entries)} trace{'' if len(entries) == 1 else 's'} below"]
+    rows = _ordered(entries)
+    panels = [(name, scores[key]) for key, name in _NAMES.items() if isinstance(scores.get(key), Mapping)]
+    present = {
+        kind for entry in rows for kind in (entry.trace.frame.kind, {True: "right", False: "wrong", None: ""}[entry.correct])
+    }
+    kinds = (("wrong", "Wrong"), ("right", "Right"), ("image", "2D"), ("volume", "3D"))
+    facts = [f"{plural(len(rows), 'trace')} below"]
     checkpoint = scores.get("checkpoint")
     if isinstance(checkpoint, Mapping):
         checkpoint = f"{checkpoint.get('name', '')} {str(checkpoint.get('sha256', ''))[:12]}".strip()
-    if checkpoint:
-        facts.append(f"checkpoint {escape(checkpoint)}")
-    if isinstance(scores.get("seconds"), int | float):
-        facts.append(f"{scores['seconds']:.0f} s")
-    return " · ".join(facts)
+    facts += [f"checkpoint {checkpoint}"] if checkpoint else []
+    facts += [f"{scores['seconds']:.0f} s"] if isinstance(scores.get("seconds"), int | float) else []
+    given = [entry.trace.provenance for entry in rows]
+    same = (
+        {key: value for key, value in given[0].items() if all(key in one and one[key] == value for one in given)} if given else {}
+    )
+    few = dict.fromkeys(text for _, score in panels for text in of_results({**score, "scope": None}))  # once for both kinds
 
-
-def _panel(key: str, score: Mapping[str, Any]) -> str:
-    """The scores of one kind: the whole in large figures, the families as a table with bars."""
-    families, rows = score.get("by_family"), ""
-    for name, part in families.items() if isinstance(families, Mapping) else ():
-        rows += row(
-            escape(str(name).replace("_", " ")),
-            ("chart", bar(part.get("accuracy"), _ends(part), part.get("chance", score.get("chance")))),
-            (f'value" title="{interval_text(_ends(part))}', percent(part.get("accuracy"))),
-            _fraction(part.get("mean_box_iou")),
-            str(part["n"]) if isinstance(part.get("n"), int) else "\u2013",
+    def make(parts: list[Markup], pages: list[str], current: int) -> bytes:
+        return page(
+            "index.html",
+            about="report",
+            title=title,
+            heading="",
+            facts=" \u00b7 ".join(facts),
+            cautions=[*of_traces(entry.trace for entry in rows), *few],
+            panels=panels if not current else [],
+            choices=[("all", "All"), *(kind for kind in kinds if kind[0] in present)],
+            provenance=told(same),
+            parts=parts,
+            pages=pages,
+            current=current,
         )
-    chance = '<span class="dash"></span>chance' if 'class="chance"' in rows else ""
-    table = (
-        '<table><thead><tr><th scope="col">Family</th><th scope="col" colspan="2">Accuracy</th>'
-        f'<th scope="col">IoU</th><th scope="col">n</th></tr></thead><tbody>{rows}</tbody></table>'
-        f'<p class="legend"><span class="whisker"></span>95% interval{chance}</p>'
-    )
-    large = [
-        ("Accuracy", percent(score.get("accuracy")), interval_text(_ends(score))),
-        ("Mean box IoU", _fraction(score.get("mean_box_iou")), ""),
-        ("With a crop", percent(score.get("crop_rate")), ""),
-    ]
-    if "mismatch_rate" in score:
-        large.append(("Letter against text", percent(score["mismatch_rate"]), "of answers contradict themselves"))
-    count = f" · {plural(score['n'], 'question')}" if isinstance(score.get("n"), int) else ""
-    return f'<section class="card panel"><h2>{_NAMES[key]}{count}</h2>{figures(large)}{table if rows else ""}</section>'
+
+    return write_pages(path, (_card(n, entry) for n, entry in enumerate(rows)), make)
 
 
-def _ends(part: Mapping[str, Any]) -> Any:
-    """The interval over patients; that over questions where no patient is known."""
-    return part.get("accuracy_ci95_patients", part.get("accuracy_ci95"))
+def _ordered(entries: Sequence[IndexEntry]) -> list[IndexEntry]:
+    """Wrong answers first, those that nobody judged before the right ones."""
+    return sorted(entries, key=lambda entry: (False, None, True).index(entry.correct))
 
 
-def _fraction(value: Any) -> str:
-    return f"{value:.2f}" if is_share(value) else "\u2013"
-
-
-def _classes(entry: IndexEntry) -> list[str]:
-    verdict = {True: ["right"], False: ["wrong"], None: []}[entry.correct]
-    return [entry.trace.frame.kind, *verdict]
-
-
-def _card(number: int, entry: IndexEntry) -> str:
+def _card(number: int, entry: IndexEntry) -> Markup:
     picture = np.asarray(thumbnail(entry.trace, entry.case, entry.stack, height=_THUMBNAIL))
-    link = addresses([picture], budget=60_000)[0]
-    kind = "3D" if entry.trace.frame.kind == "volume" else "2D"
-    words = " · ".join(w for w in (kind, escape(entry.family.replace("_", " "))) if w)
-    question = escape(entry.trace.question)
-    # A leading "./" keeps any scheme inside the address from being read as one.
-    head = f'<a href="{escape("./" + entry.href.lstrip("/"))}">{question}</a>' if entry.href else question
-    answer = escape(entry.trace.answer.text.strip()) or '<span class="none">no answer</span>'
-    answer += badge(entry.trace)
-    return (
-        f'<li class="card entry {" ".join(_classes(entry))}"><div class="shot"><img src="{link}" alt="" '
-        f'width="{picture.shape[1]}" height="{picture.shape[0]}"></div><div class="text">'
-        f'<p class="kind">{words}{VERDICTS[entry.correct]}</p>'
-        f'<h3 id="entry-{number}">{head}</h3><p class="answer">{answer}</p></div></li>'
-    )
+    (link,) = addresses([picture], budget=_THUMBNAIL_BYTES)
+    return part("entry", entry, number, link, picture.shape[1::-1], of="cards.html")
+
+
+def write_folder(
+    entries: Sequence[IndexEntry], path: str | os.PathLike[str], *, title: str, summary: Mapping[str, Any] | None = None
+) -> Path:
+    """Write the page of every trace, with links to its neighbours, and the index; same arguments and errors as ``write_index``."""
+    index, rows, pictures = Path(path), _ordered(entries), dict[int, NDArray[np.uint8]]()
+    for n, entry in enumerate(rows):
+        place = index.parent / entry.href
+        near = {"index": index, "previous": index.parent / rows[n - 1].href if n else None}
+        near["next"] = index.parent / rows[n + 1].href if n + 1 < len(rows) else None
+        links = {name: Path(os.path.relpath(to, place.parent)).as_posix() if to else "" for name, to in near.items()}
+        if id(entry.stack) not in pictures:
+            pictures = {id(entry.stack): shown_pictures(entry.stack)}
+        more: dict[str, Any] = {
+            "frame_pictures": pictures[id(entry.stack)],
+            "expected": entry.expected,
+            "findings": entry.findings,
+        }
+        write(entry.trace, entry.case, entry.stack, place, links=links, **more)
+    return write_index(rows, index, title=title, summary=summary)
 
 
 # --- Traces into files: JSON, page, still picture and the crops themselves.
@@ -225,7 +196,7 @@ def save_masks(folder: Path, stem: str, regions: Sequence[PageRegion], case: Cas
 
 
 def save_report(
-    path: Path, traces: Sequence[Trace], case: Case, stack: Stack, *, findings: Sequence[PageFindings] | None = None
+    path: Path, traces: Sequence[Trace], case: Case, stack: Stack, *, findings: Sequence[PageFindings | None] | None = None
 ) -> Path:
     """One page for one trace; an index with pages beside it for several.
 
@@ -239,24 +210,20 @@ def save_report(
     Raises:
         UniReasonError: If a file cannot be written.
     """
-    pictures = shown_pictures(stack)
-    found = findings or [PageFindings()] * len(traces)
+    found = findings or [None] * len(traces)
     if len(traces) == 1:
-        return write(traces[0], case, stack, path, frame_pictures=pictures, findings=found[0])
-    entries = []
-    for number, trace in enumerate(traces, start=1):
-        name = path.with_name(f"{path.stem}-{number}{path.suffix}")
-        page = write(trace, case, stack, name, frame_pictures=pictures, findings=found[number - 1])
-        entries.append(IndexEntry(trace, case, stack, href=page.name))
-    return write_index(entries, path, title=case.source.name)
+        return write(traces[0], case, stack, path, frame_pictures=shown_pictures(stack), findings=found[0])
+    names = [f"{path.stem}-{number}{path.suffix}" for number in range(1, len(traces) + 1)]
+    entries = [IndexEntry(trace, case, stack, name, findings=f) for trace, name, f in zip(traces, names, found, strict=True)]
+    return write_folder(entries, path, title=case.source.name)
 
 
 def save_traces(
-    folder: Path, traces: Sequence[Trace], case: Case, stack: Stack, *, findings: Sequence[PageFindings] | None = None
+    folder: Path, traces: Sequence[Trace], case: Case, stack: Stack, *, findings: Sequence[PageFindings | None] | None = None
 ) -> Path:
     """For every trace ``trace-N.json``, ``trace-N.html``, ``trace-N.png`` and its crops as ``trace-N-look-M-slice-Z.png``.
 
-    With findings also ``trace-N-masks.json``, what was measured of its masks.
+    With findings also ``trace-N-masks.json``, what was measured of its masks; of several traces also ``index.html``.
 
     Args:
         folder: Where to write.
@@ -268,14 +235,19 @@ def save_traces(
     Raises:
         UniReasonError: If a file cannot be written.
     """
-    pictures = shown_pictures(stack)
-    found = findings or [PageFindings()] * len(traces)
-    for number, trace in enumerate(traces, start=1):
+    found = findings or [None] * len(traces)
+    entries = [
+        IndexEntry(t, case, stack, f"trace-{n}.html", findings=f) for n, (t, f) in enumerate(zip(traces, found, strict=True), 1)
+    ]
+    if len(entries) > 1:
+        write_folder(entries, folder / "index.html", title=case.source.name)
+    elif entries:
+        save_report(folder / entries[0].href, traces, case, stack, findings=findings)
+    for number, (trace, own) in enumerate(zip(traces, found, strict=True), start=1):
         stem = f"trace-{number}"
         write_json(folder / f"{stem}.json", to_json(trace, crops="png"))
-        write(trace, case, stack, folder / f"{stem}.html", frame_pictures=pictures, findings=found[number - 1])
-        if findings is not None:
-            write_json(folder / f"{stem}-masks.json", [region_json(region) for region in found[number - 1].regions])
+        if own is not None:
+            write_json(folder / f"{stem}-masks.json", [region_json(region) for region in own.regions])
         write_overlay(trace, case, stack, folder / f"{stem}.png")
         for rank, look in enumerate(trace.looks, start=1):
             for crop in look.crops:

@@ -10,20 +10,24 @@ import base64
 import hashlib
 import html
 import io
+import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from glob import escape as escape_glob
 from importlib.resources import files
-from string import Template
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
 from unireason.core.errors import FormatError
-from unireason.core.store import json_text
-from unireason.core.types import Trace
+from unireason.core.store import json_text, write_bytes
+from unireason.core.types import Trace, is_mismatch
 from unireason.metrics.statistics import FEW
 
 CONTRADICTS = '<b class="contradicts">letter and text contradict</b>'
@@ -34,6 +38,9 @@ VERDICTS = {True: '<b class="good">right</b>', False: '<b class="bad">wrong</b>'
 
 RESEARCH_ONLY = "Research only. Not a medical device."
 """Stands on every page and under every table."""
+
+PAGE_BYTES = 2_500_000
+"""Above so many bytes a list goes on on a further page."""
 
 _UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 
@@ -66,26 +73,113 @@ def static(name: str) -> str:
     return files(__package__).joinpath("static", name).read_text(encoding="utf-8")
 
 
-def render(template: str, *, about: str, style: str, script: str, values: Mapping[str, str], head: str = "") -> str:
-    """Fill a page of ``static``, put it into the frame that all pages share, and seal it with its security policy."""
+@cache
+def templates() -> Any:
+    """The environment of ``report/templates``; whatever a template puts out is cleaned and escaped unless it is HTML already."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: value if isinstance(value, Markup) else clean(value),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    plain = (interval_text, mark, number, numbers, percent, plural)
+    drawn = {one.__name__: _marked(one) for one in (bar, figure, figures, filters)}
+    verdicts = {key: Markup(text) for key, text in VERDICTS.items()}
+    made.globals.update({one.__name__: one for one in plain}, **drawn, verdicts=verdicts, contradicts=Markup(CONTRADICTS))
+    made.tests.update(mismatch=is_mismatch, share=is_share)
+    return made
+
+
+def part(name: str, *given: Any, of: str = "parts.html") -> Markup:
+    """A macro of ``parts.html`` or ``cards.html``, filled."""
+    return Markup(getattr(templates().get_template(of).module, name)(*given).strip())
+
+
+def _marked(function: Callable[..., str]) -> Callable[..., Markup]:
+    """A function that gives HTML, for templates."""
+    return lambda *given, **named: Markup(function(*given, **named))
+
+
+def page(
+    template: str,
+    *,
+    about: str,
+    title: str,
+    cautions: Sequence[str] = (),
+    sheets: Sequence[str] = (),
+    style: str = "",
+    script: str = "",
+    **values: Any,
+) -> bytes:
+    """A page as a file: a template of ``report/templates`` that extends ``base.html``, sealed with its security policy.
+
+    Args:
+        template: File name.
+        about: What kind of page it is, in a word or two.
+        title: Plain text.
+        cautions: Sentences in plain text for the head of the page.
+        sheets: Style sheets of ``report/static`` behind the shared one, by name.
+        style: Rules of this page alone.
+        script: A script of ``report/static``.
+        values: What else the template asks for: plain values, or ``Markup`` where they are HTML.
+    """
+    styles = "\n".join([*(static(f"{name}.css") for name in ("style", *sheets)), *([style] if style else [])])
+    code = static(script) if script else ""
 
     def digest(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
 
-    main = Template(static(template)).substitute(values)
     # Pictures from ``data:`` and the two elements of this page; everything else is refused.
-    scripts = digest(script) if script else "'none'"
-    policy = f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src {scripts}; "
-    return Template(static("frame.html")).substitute(
-        title=values["title"],
-        about=about,
-        file=values.get("file", ""),
-        main=head + main,
-        style=style,
-        script=f"<script>{script}</script>\n" if script else "",
-        policy=f"{policy}base-uri 'none'; form-action 'none'",
-        research_only=RESEARCH_ONLY,
+    scripts = digest(code) if code else "'none'"
+    policy = f"default-src 'none'; img-src data:; style-src {digest(styles)}; script-src {scripts}; "
+    filled: str = (
+        templates()
+        .get_template(template)
+        .render(
+            about=about,
+            title=title,
+            cautions=cautions,
+            style=Markup(styles),
+            script=Markup(code),
+            policy=Markup(f"{policy}base-uri 'none'; form-action 'none'"),
+            research_only=RESEARCH_ONLY,
+            **values,
+        )
     )
+    return filled.encode("utf-8")
+
+
+def write_pages(
+    path: str | os.PathLike[str], parts: Iterable[Markup], make: Callable[[list[Markup], list[str], int], bytes]
+) -> Path:
+    """Write a long list on as many pages as keep each small: ``report.html``, ``report-page-2.html`` ...; no part is cut.
+
+    Args:
+        path: The first page. Further pages of an earlier list are removed.
+        parts: HTML, in order; none makes one page.
+        make: From the parts of a page, the names of all pages and the number of this one to its bytes.
+
+    Returns:
+        The path of the first page.
+    """
+    first, shares, room = Path(path), list[list[Markup]]([[]]), PAGE_BYTES
+    for one in parts:
+        if shares[-1] and room < len(one):
+            shares.append([])
+            room = PAGE_BYTES
+        shares[-1].append(one)
+        room -= len(one)
+    names = [first.name, *(f"{first.stem}-page-{n}{first.suffix}" for n in range(2, len(shares) + 1))]
+    for n, (name, share) in enumerate(zip(names, shares, strict=True)):
+        write_bytes(first.with_name(name), make(share, names, n))
+    for old in first.parent.glob(f"{escape_glob(first.stem)}-page-*{first.suffix}"):
+        if old.name not in names and old.stem.rpartition("-")[2].isdecimal():
+            old.unlink()
+    return first
 
 
 def sheet(
@@ -98,16 +192,26 @@ def sheet(
     heading: str = "",
     script: str = "",
     cautions: Sequence[str] = (),
+    pages: Sequence[str] = (),
+    current: int = 0,
 ) -> bytes:
-    """A page of one column as a file: cautions, heading, a line of facts, then the parts; all HTML, styles and script by name."""
-    return render(
+    """A page of one column as a file: cautions, heading, a line of facts, then the parts; all HTML, styles and script by name.
+
+    ``pages`` names all pages of a list that goes on, of which this is the one at ``current``.
+    """
+    return page(
         "sheet.html",
         about=about,
-        style="\n".join(static(f"{name}.css") for name in ("base", "index", *sheets)),
-        script=static(script) if script else "",
-        values={"title": title, "heading": heading or title, "facts": facts, "body": "\n  ".join(parts)},
-        head=banner(cautions),
-    ).encode("utf-8")
+        title=Markup(title),
+        cautions=cautions,
+        sheets=sheets,
+        script=script,
+        heading=Markup(heading),
+        facts=Markup(facts),
+        parts=[Markup(part) for part in parts],
+        pages=pages,
+        current=current,
+    )
 
 
 Cell = str | tuple[str, str]
@@ -146,6 +250,18 @@ def figure(label: str, link: str, size: tuple[float, float], drawn: str, *, view
         f'<figure><svg viewBox="{box}" role="img" aria-label="{label}"><image href="{link}" width="{size[0]:.2f}" '
         f'height="{size[1]:.2f}" preserveAspectRatio="none"/>{drawn}</svg>'
         f"{f'<figcaption>{caption}</figcaption>' if caption else ''}</figure>"
+    )
+
+
+def mark(number: int, label: str, corners: Sequence[float], factors: tuple[float, float], *, tone: int) -> Markup:
+    """A box with its number as SVG, for pictures on cards, in the tone of its look."""
+    x1, y1, x2, y2 = (v * f for v, f in zip(corners, (*factors, *factors), strict=True))
+    rect = f'x="{x1:.2f}" y="{y1:.2f}" width="{max(x2 - x1, 0):.2f}" height="{max(y2 - y1, 0):.2f}"'
+    top = y1 - 6.2 if y1 >= 6.2 else y1
+    return Markup(
+        f'<g class="box tone-{tone}"><title>{escape(label)}</title><rect class="halo" {rect}/><rect class="line" {rect}/>'
+        f'<rect class="tagback" x="{x1:.2f}" y="{top:.2f}" width="5.6" height="5.6" rx="1"/>'
+        f'<text x="{x1 + 2.8:.2f}" y="{top + 4.3:.2f}">{number}</text></g>'
     )
 
 
@@ -231,7 +347,7 @@ def png(image: Image.Image) -> bytes:
 
 def _encode(image: Image.Image, kind: str, quality: int = 90) -> bytes:
     stream = io.BytesIO()
-    options = {"optimize": True} if kind == "PNG" else {"quality": quality, "subsampling": 0}
+    options = {} if kind == "PNG" else {"quality": quality, "subsampling": 0}
     image.save(stream, kind, **options)
     return stream.getvalue()
 
@@ -296,11 +412,6 @@ def of_results(results: Mapping[str, Any]) -> list[str]:
             "made for few and wide; those over questions taken as independent promise too much."
         )
     return said
-
-
-def banner(cautions: Sequence[str]) -> str:
-    """The sentences as HTML for the head of a page; "" for none."""
-    return f'<aside class="caution">{"".join(f"<p>{escape(text)}</p>" for text in cautions)}</aside>\n' if cautions else ""
 
 
 def tell(cautions: Sequence[str]) -> None:

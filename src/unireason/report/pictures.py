@@ -23,7 +23,7 @@ from unireason.grounding.crop import extent
 from unireason.imaging import present as windows
 from unireason.imaging.geometry import model_to_voxel, voxel_to_world
 
-from .html import RESEARCH_ONLY, check, clean, fit, png
+from .html import RESEARCH_ONLY, check, clean, fit, number, png
 
 TONES = ("#4cc2ff", "#ffb02e", "#5ddc86", "#ff7ab8", "#ffe14a", "#b59bff", "#ff7d5c", "#35dcc6")
 """Look colours, in order; they stand out on grey pictures and are told apart by colour-blind readers with the numbers."""
@@ -52,6 +52,21 @@ class PageLook:
     def home(self) -> int:
         """The slice to jump to: the middle one."""
         return (self.first + max(self.last - 1, self.first)) // 2
+
+    @property
+    def name(self) -> str:
+        """Its number, and its label if it has one."""
+        return f"Look {self.number}" + (f", {self.step.label}" if self.step.label else "")
+
+    @property
+    def where(self) -> str:
+        """Its slices in a volume, its corners in an image."""
+        box, last = self.box, self.last - 1
+        if len(box) != 6:
+            return f"{number(box[0])}\u2013{number(box[2])} × {number(box[1])}\u2013{number(box[3])}"
+        if self.last <= self.first:
+            return "outside the stack"
+        return f"slice {self.first}" if last <= self.first else f"slices {self.first}\u2013{last}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,15 +103,26 @@ def compose(trace: Trace, case: Case, stack: Stack) -> PageScene:
     for step in trace.looks:
         if len(step.box_model) not in (4, 6) or not np.all(np.isfinite(step.box_model)):
             raise FormatError(f"a look has the box {list(step.box_model)}", "4 or 6 finite numbers")
-    to_voxel = voxel_map(trace.frame, case.geometry)
-    to_world = world_map(to_voxel, case.geometry)
+    frame, geometry, n = trace.frame, case.geometry, len(case.geometry.order)
+    to_voxel, to_world = _affine(lambda point: model_to_voxel((*point, *point), frame, geometry)[:n], n), None
+    if geometry.affine_lps is not None:
+        to_world = _affine(lambda point: voxel_to_world((to_voxel @ [*point, 1.0]).tolist(), geometry), n)
     looks = []
     for place, step in enumerate(trace.looks):
-        box = executed(step)
+        box, size = executed(step), None
         half = len(box) // 2
-        first, last = _slices(step, trace.frame)
+        if step.slices:
+            first, last = min(step.slices), max(step.slices) + 1
+        elif len(step.box_model) == 6:
+            first, last = int(np.floor(step.box_model[2])), int(np.ceil(step.box_model[5]))
+        else:
+            first, last = 0, frame.depth
+        first = min(max(first, 0), frame.depth)
+        last = min(max(last, first), frame.depth)
         x1, y1, x2, y2 = (float(np.clip(v, -FAR, FAR)) for v in (*box[:2], *box[half : half + 2]))
-        size = _size(box, to_voxel, case.geometry)
+        if geometry.spacing_mm is not None and half == n:
+            voxels = np.abs(to_voxel[:, :n]).sum(axis=0)  # one entry a column is not zero: axes are permuted, never mixed
+            size = tuple(float((box[n + a] - box[a]) * voxels[a] * geometry.spacing_mm[a]) for a in range(n))
         looks.append(PageLook(place + 1, place % len(TONES), step, box, (x1, y1, x2, y2), first, last, size))
     shown = [look for look in looks if look.last > look.first]
     volume = case.kind == "volume"
@@ -127,27 +153,6 @@ def executed(step: LookStep) -> tuple[float, ...]:
     return extent(step.crops, "volume" if len(step.box_model) == 6 else "image").coords if step.crops else step.box_model
 
 
-def _size(box: tuple[float, ...], to_voxel: NDArray[np.float64], geometry: Geometry) -> tuple[float, ...] | None:
-    """Edge lengths of a box in millimetres; None without spacing or where the box has another dimension than the case."""
-    n = to_voxel.shape[0]
-    if geometry.spacing_mm is None or len(box) != 2 * n:
-        return None
-    voxels = np.abs(to_voxel[:, :n]).sum(axis=0)  # one entry a column is not zero: axes are permuted, never mixed
-    return tuple(float((box[n + a] - box[a]) * voxels[a] * geometry.spacing_mm[a]) for a in range(n))
-
-
-def _slices(step: LookStep, frame: Frame) -> tuple[int, int]:
-    """Half-open range of slices on which a look is drawn: those cut, or those its z numbers name."""
-    if step.slices:
-        first, last = min(step.slices), max(step.slices) + 1
-    elif len(step.box_model) == 6:
-        first, last = int(np.floor(step.box_model[2])), int(np.ceil(step.box_model[5]))
-    else:
-        first, last = 0, frame.depth
-    first = min(max(first, 0), frame.depth)
-    return first, min(max(last, first), frame.depth)
-
-
 def aspect_of(geometry: Geometry) -> float:
     """Width over height of a slice in the patient, or in pixels without spacing; between 1/5 and 5, so that it can be drawn."""
     height, width = geometry.shape[-2:]
@@ -155,21 +160,7 @@ def aspect_of(geometry: Geometry) -> float:
     return float(np.clip(width * along_x / (height * along_y), 0.2, 5.0))
 
 
-def voxel_map(frame: Frame, geometry: Geometry) -> NDArray[np.float64]:
-    """The affine from model coordinates to source indices, (n, n + 1) with n = 2 for an image and 3 for a volume."""
-    n = len(geometry.order)
-    return _affine_of(lambda point: model_to_voxel((*point, *point), frame, geometry)[:n], n)
-
-
-def world_map(to_voxel: NDArray[np.float64], geometry: Geometry) -> NDArray[np.float64] | None:
-    """The affine from model coordinates to LPS millimetres, (3, n + 1); None without an affine."""
-    if geometry.affine_lps is None:
-        return None
-    n = to_voxel.shape[0]
-    return _affine_of(lambda point: voxel_to_world((to_voxel @ [*point, 1.0]).tolist(), geometry), n)
-
-
-def _affine_of(mapping: Callable[[list[float]], Sequence[float]], n: int) -> NDArray[np.float64]:
+def _affine(mapping: Callable[[list[float]], Sequence[float]], n: int) -> NDArray[np.float64]:
     """The matrix of an affine map of ``n`` coordinates, read off at the origin and one step along each axis."""
     origin = np.asarray(mapping([0.0] * n), dtype=np.float64)
     steps = [np.asarray(mapping([float(a == axis) for a in range(n)])) - origin for axis in range(n)]
@@ -197,11 +188,22 @@ def overlay(trace: Trace, case: Case, stack: Stack, *, width: int = 1200) -> Ima
         raise FormatError(f"a picture {width} pixels wide", "at least 400")
     scene = compose(trace, case, stack)
     inner = width - 2 * _PAD
+    chosen, cropped = key_slices(scene), [look for look in scene.looks if look.step.crops]
+    widest = round(620 * scene.aspect)
+    if len(chosen) > 1 or not cropped:  # slices above their crops
+        each = min((inner - _GAP * (len(chosen) - 1)) // len(chosen), widest)
+        slices = [_slice(scene, stack, z, (each, max(1, round(each / scene.aspect)))) for z in chosen]
+        body = [_beside(slices, inner, _GAP), *(_crop_row(look, inner) for look in cropped)]
+    else:  # a single slice with its crops beside it
+        each = min(round(inner * 0.55), widest)
+        crops = _above([_crop_row(look, inner - each - 2 * _GAP) for look in cropped])
+        one = _slice(scene, stack, chosen[0], (each, max(1, round(each / scene.aspect))))
+        body = [_beside([one, crops], inner, 2 * _GAP)]
     text = trace.answer.text.strip()
     against = " (letter and text contradict)" if is_mismatch(trace) else ""
     rows = [
         _words(trace.question, inner, 24, _INK),
-        *_body(scene, stack, inner),
+        *body,
         _words(f"Answer: {text}{against}" if text else "The model gave no answer.", inner, 20, _INK),
         _words(RESEARCH_ONLY, inner, 13, _SOFT),
     ]
@@ -224,13 +226,14 @@ def thumbnail(trace: Trace, case: Case, stack: Stack, *, height: int = 220) -> I
     return _slice(scene, stack, scene.start, (max(1, round(height * scene.aspect)), height))
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font_of(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The letters of all pictures, so many pixels high."""
     return ImageFont.load_default(size)
 
 
 def _words(text: str, width: int, size: int, colour: str) -> Image.Image:
     """A block of text, broken into lines that fit, as a picture."""
-    font = _font(size)
+    font = font_of(size)
     lines = _lines(text, width, font)
     step = round(size * 1.35)
     block = Image.new("RGB", (width, step * len(lines)), _PAPER)
@@ -264,23 +267,6 @@ def key_slices(scene: PageScene) -> list[int]:
         if look.last > look.first and not any(look.first <= z < look.last for z in chosen):
             chosen.append(look.home)
     return sorted(chosen[:_MOST_SLICES]) or [scene.start]
-
-
-def _body(scene: PageScene, stack: Stack, width: int) -> list[Image.Image]:
-    """Slices above their crops; a single slice with its crops beside it."""
-    chosen, looks = key_slices(scene), [look for look in scene.looks if look.step.crops]
-    widest = round(620 * scene.aspect)
-    if len(chosen) > 1 or not looks:
-        each = _figure_size(scene, min((width - _GAP * (len(chosen) - 1)) // len(chosen), widest))
-        slices = [_slice(scene, stack, z, each) for z in chosen]
-        return [_beside(slices, width, _GAP), *(_crop_row(look, width) for look in looks)]
-    size = _figure_size(scene, min(round(width * 0.55), widest))
-    crops = _above([_crop_row(look, width - size[0] - 2 * _GAP) for look in looks])
-    return [_beside([_slice(scene, stack, chosen[0], size), crops], width, 2 * _GAP)]
-
-
-def _figure_size(scene: PageScene, width: int) -> tuple[int, int]:
-    return width, max(1, round(width / scene.aspect))
 
 
 def _beside(pictures: Sequence[Image.Image], width: int, gap: int) -> Image.Image:
@@ -326,7 +312,7 @@ def _rectangle(draw: ImageDraw.ImageDraw, rect: Sequence[float], factors: tuple[
 
 def tag(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, colour: str, size: int) -> None:
     """A small label: dark letters on the colour, or white letters on black for a white one."""
-    font = _font(size)
+    font = font_of(size)
     x, y = max(corner[0], 0), max(corner[1], 0)
     box = (x, y, x + font.getlength(text) + 9, y + size + 5)
     white = colour == "#ffffff"
@@ -342,10 +328,10 @@ def _crop_row(look: PageLook, width: int) -> Image.Image:
     row = Image.new("RGB", (width, _CROP + 4), _PAPER)
     draw = ImageDraw.Draw(row)
     tag(draw, (0, 4), str(look.number), TONES[look.tone], 14)
-    for n, line in enumerate(_lines(look.step.label or f"look {look.number}", _NAME - 40, _font(15))[:3]):
-        draw.text((28, 5 + n * 19), line, fill=_INK, font=_font(15))
+    for n, line in enumerate(_lines(look.step.label or f"look {look.number}", _NAME - 40, font_of(15))[:3]):
+        draw.text((28, 5 + n * 19), line, fill=_INK, font=font_of(15))
     count = f"{len(chosen)} of {len(crops)} regions" if len(chosen) < len(crops) else ""
-    draw.text((28, _CROP - 14), count, fill=_SOFT, font=_font(12))
+    draw.text((28, _CROP - 14), count, fill=_SOFT, font=font_of(12))
     for n, index in enumerate(chosen):
         pixels = crops[index].pixels
         if not pixels.size:
@@ -389,7 +375,12 @@ def mask_picture(
 ) -> NDArray[np.uint8]:
     """A mask over its image, or over one slice of its volume, in true proportions."""
     _check_mask(case, mask, boxes, points)
-    z = _fullest(case, mask, boxes, points) if at is None else at
+    z = 0 if at is None else at
+    if at is None and case.kind == "volume":  # the slice with most of the mask, else that of the first place that was named
+        places = [(box.z1 + box.z2) / 2 for box in boxes if isinstance(box, Box3D)]
+        places += [point[2] for point in points if len(point) == 3]
+        named = min(max(int(places[0]), 0), len(mask) - 1) if places else len(mask) // 2
+        z = int(mask.sum(axis=(1, 2)).argmax()) if mask.any() else named
     if case.kind == "volume" and not 0 <= z < len(mask):
         raise FormatError(f"slice {z} of a volume of {len(mask)}", f"0 to {len(mask) - 1}")
     picture = _drawn(case, mask, z, (boxes, points), windows.choose(case, window), SIDE)
@@ -445,16 +436,6 @@ def _check_mask(case: Case, mask: NDArray[np.bool_], boxes: Sequence[Box], point
         raise FormatError("a box or point with a number that is not finite", "finite numbers")
 
 
-def _fullest(case: Case, mask: NDArray[np.bool_], boxes: Sequence[Box], points: Sequence[Point]) -> int:
-    if case.kind == "image":
-        return 0
-    if mask.any():
-        return int(mask.sum(axis=(1, 2)).argmax())
-    places = [(box.z1 + box.z2) / 2 for box in boxes if isinstance(box, Box3D)]
-    places += [point[2] for point in points if len(point) == 3]
-    return min(max(int(places[0]), 0), len(mask) - 1) if places else len(mask) // 2
-
-
 def _drawn(
     case: Case, mask: NDArray[np.bool_], z: int, prompt: tuple[Sequence[Box], Sequence[Point]], window: windows.Window, side: int
 ) -> Image.Image:
@@ -464,7 +445,13 @@ def _drawn(
     aspect = aspect_of(case.geometry)
     size = (side, max(1, round(side / aspect))) if aspect >= 1 else (max(1, round(side * aspect)), side)
     grey = Image.fromarray(windows.apply(pixels, window)).convert("RGB").resize(size, Image.Resampling.BICUBIC)
-    picture = Image.fromarray(_tinted(np.asarray(grey), _scaled(plane, size)))
+    # Colour inside, a line of two pixels along the inner edge, a dark one outside, so that it is seen on bright ground too.
+    inside, tone = scaled(plane, size), np.array(ImageColor.getrgb(_MASK), np.float32)
+    shown = np.asarray(grey, np.float32).copy()
+    shown[inside] = (1 - _FILL) * shown[inside] + _FILL * tone
+    shown[ndimage.binary_dilation(inside) & ~inside] = ImageColor.getrgb(_BLACK)
+    shown[inside & ~ndimage.binary_erosion(inside, iterations=2, border_value=0)] = tone
+    picture = Image.fromarray((shown + 0.5).astype(np.uint8))
     draw = ImageDraw.Draw(picture)
     factors = (size[0] / plane.shape[1], size[1] / plane.shape[0])
     for box in prompt[0]:
@@ -484,7 +471,7 @@ def _drawn(
     return picture
 
 
-def _scaled(plane: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+def scaled(plane: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
     """The mask on the grid of the picture, voxel edges kept; what would vanish keeps one pixel."""
     rows = ((np.arange(size[1]) + 0.5) * plane.shape[0] / size[1]).astype(int)
     columns = ((np.arange(size[0]) + 0.5) * plane.shape[1] / size[0]).astype(int)
@@ -493,16 +480,6 @@ def _scaled(plane: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_
         y, x = (int(v[0]) for v in np.nonzero(plane))
         shown[min(size[1] - 1, y * size[1] // plane.shape[0]), min(size[0] - 1, x * size[0] // plane.shape[1])] = True
     return shown
-
-
-def _tinted(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Colour inside, a line of two pixels along the inner edge, a dark one outside, so that it is seen on bright ground too."""
-    colour = np.array(ImageColor.getrgb(_MASK), np.float32)
-    shown = picture.astype(np.float32)
-    shown[mask] = (1 - _FILL) * shown[mask] + _FILL * colour
-    shown[ndimage.binary_dilation(mask) & ~mask] = ImageColor.getrgb(_BLACK)
-    shown[mask & ~ndimage.binary_erosion(mask, iterations=2, border_value=0)] = colour
-    return (shown + 0.5).astype(np.uint8)
 
 
 # --- Masks as closed paths along the edges of their voxels, for drawings that scale.
@@ -529,7 +506,18 @@ def outlines(mask: NDArray[np.bool_], frame: Frame, stack: Stack) -> dict[int, s
 
 def _loops(plane: NDArray[np.bool_]) -> Iterator[list[Corner]]:
     """Corners of the borders, clockwise around what is inside; pixels that touch at a corner only stay apart."""
-    ahead = _outline_edges(plane)
+    wide = np.pad(plane, 1)
+    inside = wide[1:-1, 1:-1]
+    ahead: dict[Corner, list[Corner]] = defaultdict(list)  # from every corner of a border the steps that lead on
+    sides = (  # what is inside always on the right hand
+        (wide[:-2, 1:-1], (0, 0), (1, 0)),  # above it is outside: along the upper edge to the right
+        (wide[1:-1, 2:], (1, 0), (0, 1)),
+        (wide[2:, 1:-1], (1, 1), (-1, 0)),
+        (wide[1:-1, :-2], (0, 1), (0, -1)),
+    )
+    for beyond, (dx, dy), step in sides:
+        for y, x in np.argwhere(inside & ~beyond).tolist():
+            ahead[(x + dx, y + dy)].append(step)
     while ahead:
         start = next(iter(ahead))
         here, step, loop = start, (0, 0), list[Corner]()
@@ -545,20 +533,3 @@ def _loops(plane: NDArray[np.bool_]) -> Iterator[list[Corner]]:
             if here == start:
                 break
         yield loop
-
-
-def _outline_edges(plane: NDArray[np.bool_]) -> dict[Corner, list[Corner]]:
-    """From every corner of a border the steps that lead on, what is inside always on the right hand."""
-    wide = np.pad(plane, 1)
-    inside = wide[1:-1, 1:-1]
-    ahead: dict[Corner, list[Corner]] = defaultdict(list)
-    sides = (
-        (wide[:-2, 1:-1], (0, 0), (1, 0)),  # above it is outside: along the upper edge to the right
-        (wide[1:-1, 2:], (1, 0), (0, 1)),
-        (wide[2:, 1:-1], (1, 1), (-1, 0)),
-        (wide[1:-1, :-2], (0, 1), (0, -1)),
-    )
-    for beyond, (dx, dy), step in sides:
-        for y, x in np.argwhere(inside & ~beyond).tolist():
-            ahead[(x + dx, y + dy)].append(step)
-    return ahead

@@ -111,20 +111,17 @@ def curves(run: Sequence[Stage], keys: Mapping[str, str]) -> list[Curve]:
         open_ended = key != stem
         for name in (n for n in present if n == key or (open_ended and n.startswith(stem) and n not in keys)):
             label = words or name.removeprefix(stem).replace("_", " ")
-            own = [curve for stage in run if (curve := _curve(stage, name, label)) is not None]
+            own = []
+            for stage in run:  # what was never finite has no curve
+                steps = np.array([int(line["step"]) for line in stage.lines if name in line], np.intp)
+                values = np.array(
+                    [np.nan if line[name] is None else line[name] for line in stage.lines if name in line], np.float64
+                )
+                values[~np.isfinite(values)] = np.nan
+                own += [Curve(stage.name, label, steps, values, name.startswith("eval_"))] if np.isfinite(values).any() else []
             if not open_ended or any(np.nan_to_num(c.values).any() for c in own):
                 found += own
     return found
-
-
-def _curve(stage: Stage, name: str, label: str) -> Curve | None:
-    """One quantity of one stage; None if it was never finite."""
-    steps = [int(line["step"]) for line in stage.lines if name in line]
-    values = np.array([np.nan if line[name] is None else line[name] for line in stage.lines if name in line], np.float64)
-    values[~np.isfinite(values)] = np.nan
-    if not np.isfinite(values).any():
-        return None
-    return Curve(stage.name, label, np.array(steps, np.intp), values, name.startswith("eval_"))
 
 
 def running(values: Array) -> tuple[Array, Array]:
@@ -175,13 +172,13 @@ PANELS = (
     Panel("Box area", {"box_area": "of the picture"}, "share"),
     Panel("Invalid boxes a response", {"invalid_boxes": "rollouts"}),
     Panel("Sampled tokens a response", {"response_tokens": "rollouts"}),
-    Panel("Responses cut off", {"overflow": "of all responses"}, "share"),
-    Panel("Groups without advantage", {"zero_advantage": "of all groups"}, "share"),
+    Panel("Responses cut off", {"clipped_ratio": "of all responses"}, "share"),
+    Panel("Groups without advantage", {"frac_reward_zero_std": "of all groups"}, "share"),
     Panel("Divergence (KL)", {"kl": "from the reference", "approx_kl": "from the sampler"}),
     Panel("Entropy", {"entropy": "policy"}),
-    Panel("Ratios clipped", {"clipped_low": "below", "clipped_high": "above"}, "share"),
-    Panel("Gradient norm", {"gradient": "before clipping"}),
-    Panel("Learning rate", {"rate": "rate"}),
+    Panel("Ratios clipped", {"clip_ratio_low": "below", "clip_ratio_high": "above"}, "share"),
+    Panel("Gradient norm", {"grad_norm": "before clipping"}),
+    Panel("Learning rate", {"lr": "lr"}),
     Panel("Padding", {"padding": "of all positions"}, "share"),
     Panel("Seconds a step", {"seconds_*": ""}, "stack"),
 )
@@ -320,6 +317,42 @@ def _number(value: float) -> str:
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}".replace("-", "\u2212")
 
 
+# --- Consistency of looks: how IoUs spread, and two of them against each other.
+
+
+def histogram(groups: Mapping[str, Sequence[float]], across: str, along: str) -> bytes:
+    """Shares of values from 0 to 1 in 20 bins as a PNG, the first group as bars, others as lines over them."""
+    figure = _canvas(4.8, 3.2)
+    axes = figure.add_subplot()
+    for place, (name, values) in enumerate(groups.items()):
+        weights, tone = np.full(len(values), 1 / max(1, len(values))), TONES[place % len(TONES)]
+        how: dict[str, Any] = {"histtype": "step", "lw": 1.6} if place else {"rwidth": 0.9, "alpha": 0.75}
+        axes.hist(values, bins=20, range=(0, 1), weights=weights, color=tone, label=name, **how)
+    _square(axes, across, along)
+    _shares(axes.set_yticks)
+    axes.set_ylim(bottom=0, top=axes.dataLim.y1 * 1.3 or 1)
+    axes.legend(frameon=False, fontsize=8, labelcolor=_SOFT, loc="upper left")
+    return _png(figure, 120)
+
+
+def scatter(points: Sequence[tuple[float, float]], across: str, along: str) -> bytes:
+    """Dots in the unit square with its diagonal, as a PNG."""
+    figure = _canvas(4.8, 3.2)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=_SOFT, lw=0.9, ls=(0, (4, 3)), zorder=1)
+    axes.plot(*zip(*points, strict=True), "o", color=TONES[0], ms=5, alpha=0.5, mec="none")
+    _square(axes, across, along)
+    axes.set_ylim(-0.02, 1.02)
+    return _png(figure, 120)
+
+
+def _square(axes: Any, across: str, along: str) -> None:
+    _dress(axes, "", pad=4)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_xlabel(across, fontsize=8, color=_SOFT)
+    axes.set_ylabel(along, fontsize=8, color=_SOFT)
+
+
 # --- Reliability: for every predictor, how often answers are right where it is low and where it is high.
 
 
@@ -408,8 +441,29 @@ def write_evidence_figure(
     figure = _canvas(9.2, 0.9 + 0.42 * len(names), w_pad=0.08, h_pad=0.08)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.25, 1))
     single = [run["conditions"] for run in runs]
-    _accuracy(left, names, conditions, single)
-    _reliance(right, names, conditions, single, headline=results.get("reliance_condition", ""))
+    for place, name in enumerate(names):
+        found, others = conditions[name], [run[name] for run in single if name in run]
+        tone = TONES[0] if name in ("true", "given_region") else TONES[1]
+        _whisker(left, place, found["accuracy"], found["ci95_patients"], tone, [one["accuracy"] for one in others])
+        lost = found.get("reliance")  # the share of what is known beyond guessing that is lost; the headline in full colour
+        if lost and lost["value"] is None:
+            right.annotate("undefined", (0.02, place), va="center", fontsize=8, color=_SOFT)
+        elif lost:
+            tone = TONES[1] if name == results.get("reliance_condition", "") else _SOFT
+            alone = [one["reliance"]["value"] for one in others if one.get("reliance")]
+            _whisker(right, place, lost["value"], lost["ci95"], tone, [value for value in alone if value is not None])
+            end = lost["ci95"][1] if lost["ci95"] else lost["value"]
+            beside = {"textcoords": "offset points", "va": "center", "fontsize": 8, "color": tone}
+            right.annotate(f"{lost['value']:.2f}", (end, place), (7, 0), **beside)
+    chance = conditions["true"]["chance"]
+    left.axvline(conditions["true"]["accuracy"], color=TONES[0], lw=0.9, alpha=0.5, zorder=1)
+    left.axvline(chance, color=_SOFT, lw=0.9, ls=(0, (4, 3)), zorder=1)
+    above = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "fontsize": 7.5, "color": _SOFT}
+    left.annotate("guessing", (chance, 1), (3, 2), **above)
+    left.set_xlim(0, 1)
+    _shares(left.set_xticks)
+    right.set_xlim(-0.02, 1.12)
+    right.set_xticks([0, 0.25, 0.5, 0.75, 1])
     for axes, title in ((left, "Answers right"), (right, "Evidence reliance")):
         _dress(axes, title, pad=12, grid="x")
     left.set_yticks(range(len(names)), [_CONDITIONS.get(name, name) for name in names], color=_INK, fontsize=9)
@@ -417,51 +471,12 @@ def write_evidence_figure(
     return write_bytes(path, _png(figure, 130))
 
 
-def _accuracy(axes: Any, names: Sequence[str], conditions: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> None:
-    """Dots with whiskers, a line at the accuracy with the evidence and one at that of guessing."""
-    for place, name in enumerate(names):
-        tone = TONES[0] if name in ("true", "given_region") else TONES[1]
-        _whisker(axes, place, conditions[name]["accuracy"], conditions[name]["ci95_patients"], tone)
-        for run in runs:
-            if name in run:
-                axes.plot(run[name]["accuracy"], place + 0.22, ".", color=tone, ms=4, alpha=0.55)
-    axes.axvline(conditions["true"]["accuracy"], color=TONES[0], lw=0.9, alpha=0.5, zorder=1)
-    chance = conditions["true"]["chance"]
-    axes.axvline(chance, color=_SOFT, lw=0.9, ls=(0, (4, 3)), zorder=1)
-    axes.annotate(
-        "guessing", (chance, 1), (3, 2), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=7.5, color=_SOFT
-    )
-    axes.set_xlim(0, 1)
-    _shares(axes.set_xticks)
-
-
-def _reliance(
-    axes: Any, names: Sequence[str], conditions: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], *, headline: str
-) -> None:
-    """The share of what is known beyond guessing that is lost; the headline condition in full colour."""
-    for place, name in enumerate(names):
-        found = conditions[name].get("reliance")
-        if not found or found["value"] is None:
-            if found:
-                axes.annotate("undefined", (0.02, place), va="center", fontsize=8, color=_SOFT)
-            continue
-        tone = TONES[1] if name == headline else _SOFT
-        _whisker(axes, place, found["value"], found["ci95"], tone)
-        end = found["ci95"][1] if found["ci95"] else found["value"]
-        beside = {"textcoords": "offset points", "va": "center", "fontsize": 8, "color": tone}
-        axes.annotate(f"{found['value']:.2f}", (end, place), (7, 0), **beside)
-        for run in runs:
-            own = run.get(name, {}).get("reliance")
-            if own and own["value"] is not None:
-                axes.plot(own["value"], place + 0.22, ".", color=tone, ms=4, alpha=0.55)
-    axes.set_xlim(-0.02, 1.12)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
-
-
-def _whisker(axes: Any, place: int, value: float, interval: Sequence[float] | None, tone: str) -> None:
+def _whisker(axes: Any, place: int, value: float, interval: Sequence[float] | None, tone: str, runs: Sequence[float]) -> None:
+    """A dot with its whiskers; single runs as small dots under it."""
     interval = interval or (value, value)  # one patient has none
     reach = [[max(value - interval[0], 0)], [max(interval[1] - value, 0)]]
     axes.errorbar(value, place, xerr=reach, fmt="o", color=tone, ms=6, lw=1.6, mec="white", mew=0.8, zorder=4)
+    axes.plot(runs, [place + 0.22] * len(runs), ".", color=tone, ms=4, alpha=0.55)
 
 
 # --- The arms of an ablation: a panel a kind of question, a row an arm: its seeds, their mean and its interval.
@@ -474,12 +489,24 @@ def draw(results: Mapping[str, Any]) -> bytes:
     arms = results["arms"]
     titles = {"volume": "3D questions", "image": "2D questions"}
     groups = [group for group in titles if group in arms[0]]
+    names = [" ".join(clean(arm["title"]).split()) for arm in arms]
+    names = [text if len(text) <= 60 else f"{text[:59]}\u2026" for text in names]  # the panels need room as well
     figure = _canvas(4.2 * len(groups) + 1.4, 0.42 * len(arms) + 1.25, h_pad=0.1)
     for place, group in enumerate(groups, start=1):
         axes = figure.add_subplot(1, len(groups), place)
-        _arms(axes, arms, group, results["reference"])
-        names = [_arm_name(arm) for arm in arms] if place == 1 else [""] * len(arms)
-        axes.set_yticks(range(len(arms)), names, parse_math=False)
+        for row, arm in enumerate(arms):  # seeds as small rings, the mean as a dot with its interval
+            scores, tone = arm[group], TONES[1] if arm["name"] == results["reference"] else TONES[0]
+            axes.plot(scores["ci95"], [row, row], color=tone, lw=2.2, alpha=0.45, solid_capstyle="butt", zorder=2)
+            axes.plot(scores["seeds"], [row] * len(scores["seeds"]), "o", mfc="white", mec=tone, mew=0.9, ms=4, zorder=3)
+            axes.plot([scores["accuracy"]], [row], "o", color=tone, ms=7.5, mec="white", mew=0.9, zorder=4)
+            if arm["name"] == results["reference"]:
+                axes.axvline(scores["accuracy"], color=tone, lw=0.9, ls=(0, (4, 3)), zorder=1)
+        chance = arms[0][group]["chance"]
+        if chance:
+            above = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "fontsize": 7.5, "color": _SOFT}
+            axes.axvline(chance, color=_SOFT, lw=0.9, ls=":", zorder=1)
+            axes.annotate("chance", (chance, 1), (2, -2), **above, va="top")
+        axes.set_yticks(range(len(arms)), names if place == 1 else [""] * len(arms), parse_math=False)
         _dress(axes, titles[group], pad=10, grid="x", ticks=_INK, size=8.5)
         axes.set_ylim(len(arms) - 0.4, -0.75)
         axes.margins(x=0.06)
@@ -487,26 +514,3 @@ def draw(results: Mapping[str, Any]) -> bytes:
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
         axes.set_xlabel("answers right (rings: seeds; bar: 95% interval)", fontsize=8, color=_SOFT)
     return _png(figure, 140)
-
-
-def _arm_name(arm: Mapping[str, Any]) -> str:
-    """At most 60 letters of its title; the panels need room as well."""
-    text = " ".join(clean(arm["title"]).split())
-    return text if len(text) <= 60 else f"{text[:59]}\u2026"
-
-
-def _arms(axes: Any, arms: Sequence[Mapping[str, Any]], group: str, reference: str) -> None:
-    """Seeds as small rings, the mean as a dot with its interval; lines at the reference's mean and at chance."""
-    for row, arm in enumerate(arms):
-        scores, tone = arm[group], TONES[1] if arm["name"] == reference else TONES[0]
-        low, high = scores["ci95"]
-        axes.plot([low, high], [row, row], color=tone, lw=2.2, alpha=0.45, solid_capstyle="butt", zorder=2)
-        axes.plot(scores["seeds"], [row] * len(scores["seeds"]), "o", mfc="white", mec=tone, mew=0.9, ms=4, zorder=3)
-        axes.plot([scores["accuracy"]], [row], "o", color=tone, ms=7.5, mec="white", mew=0.9, zorder=4)
-        if arm["name"] == reference:
-            axes.axvline(scores["accuracy"], color=tone, lw=0.9, ls=(0, (4, 3)), zorder=1)
-    chance = arms[0][group]["chance"]
-    if chance:
-        axes.axvline(chance, color=_SOFT, lw=0.9, ls=":", zorder=1)
-        axes.annotate("chance", (chance, 1), (2, -2), xycoords=("data", "axes fraction"), textcoords="offset points", va="top",
-                      fontsize=7.5, color=_SOFT)  # fmt: skip

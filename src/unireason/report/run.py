@@ -1,91 +1,104 @@
-"""The page of one run over a suite, and the same tables as Markdown.
+"""What a run over a suite says, once: figures, answers to look at with the wrong ones first, readings, predictors, settings.
 
-The page needs no network and no server: pictures and plots are inside. Without scripts it shows all its cards, only the filter is gone.
+Questions, their pictures and their responses look the same where several runs are put side by side (``comparison``).
 """
 
 from __future__ import annotations
 
-import base64
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
 from PIL import Image
 
 from unireason.core.errors import FormatError
 from unireason.core.store import write_bytes
-from unireason.core.types import AnswerStep, Frame, Step, TextStep, Trace
+from unireason.core.types import Step, TextStep, Trace
+from unireason.evaluate.results import Accuracy, GroupScores, RunResults, RunRow
 from unireason.grounding.trace import from_json
 
-from . import run_tables as tables
 from . import trace as sections
-from .html import addresses, checkpoint, dotted, escape, fit, of_results, percent, plural, sheet
+from .document import (
+    DASH,
+    Block,
+    Card,
+    Cards,
+    Cell,
+    Column,
+    Document,
+    Headline,
+    Plot,
+    Prose,
+    Remark,
+    Table,
+    Value,
+    View,
+    as_markdown,
+    asked_of,
+    provenance,
+    unread,
+    write_html,
+)
+from .html import addresses, escape, fit, number, of_results, plural
 from .pictures import spread
 from .plots import write_reliability
-from .rollouts import bare_scene, look_tag
-from .run_tables import SHOWN, TAGS, run_markdown
+from .rollouts import bare_scene
 
-Row = Mapping[str, Any]
+# --- A question with what was answered.
 
-SIDES = (256, 192, 144)
-"""Pixels of a picture's longer side; the smaller ones where many pictures share a page."""
 
+TAGS = {"kind": "Kind", "family": "Family", "modality": "Modality", "structure": "Structure", "supercategory": "Super-category"}
+"""Tags in the order in which they are shown, and how they are headed; any other follows under its own name."""
+
+KINDS = {"image": "2D", "volume": "3D"}
+_SIDES = (256, 192, 144)  # pixels of a picture's longer side; the smaller ones where many pictures share a page
+_BYTES = 2_000_000  # pictures of a page
 _NAME = re.compile(r"pictures/[\w.-]+\.png")
-_MOST_TEXT = 4000  # characters of one reasoning
-_DASH = "\u2013"
+_MOST_TEXT = 4000  # characters of one question or one reasoning
 
 
-def pick(rows: Sequence[Row], most: int) -> list[Row]:
-    """At most so many rows: as many of every family as there is room for, spread evenly over each; in their order."""
-    families: dict[str, list[Row]] = {}
-    for row in rows:
-        families.setdefault(family(row), []).append(row)
+def pick(rows: Sequence[tuple[str, str]], most: int) -> set[str]:
+    """Of (identifier, family) at most so many identifiers: as many of every family as there is room for, spread evenly over each."""
+    families: dict[str, list[str]] = {}
+    for name, family in rows:
+        families.setdefault(family, []).append(name)
     chosen: set[str] = set()
     for others, own in zip(range(len(families), 0, -1), sorted(families.values(), key=len), strict=True):
         room = min(len(own), (most - len(chosen)) // others)
-        chosen |= {own[n]["id"] for n in spread(len(own), room)}
-    return [row for row in rows if row["id"] in chosen]
+        chosen |= {own[n] for n in spread(len(own), room)}
+    return chosen
 
 
-def family(row: Row) -> str:
+def family_of(tags: Mapping[str, str]) -> str:
     """The family of a question; a dash for none."""
-    return str(row["tags"].get("family") or _DASH)
+    return tags.get("family") or DASH
 
 
-def pictures(folder: Path, rows: Iterable[Row], *, budget: int) -> dict[str, str]:
-    """The pictures of rows as ``data:`` addresses."""
-    names = list(dict.fromkeys(row["picture"] for row in rows if row["picture"]))
-    wrong = [name for name in names if not _NAME.fullmatch(str(name))]
-    if wrong:
+def pictures(folder: Path, rows: Iterable[RunRow], *, budget: int = _BYTES) -> dict[str, View]:
+    """The pictures of rows by name, so small that all together keep to the budget."""
+    names = list(dict.fromkeys(row.picture for row in rows if row.picture))
+    if wrong := [name for name in names if not _NAME.fullmatch(name)]:
         raise FormatError(f"a row names the picture {wrong[0]!r}", "a PNG file in 'pictures'")
-    names = [name for name in names if (folder / name).is_file()]
-    read = [_read(folder / name) for name in names]
+    read = {name: _pixels(folder / name) for name in names if (folder / name).is_file()}
     links: list[str] = []
-    for side in SIDES:
-        links = addresses([fit(pixels, side) for pixels in read], budget=budget)
+    for side in _SIDES:
+        links = addresses([fit(pixels, side) for pixels in read.values()], budget=budget)
         if 3 * sum(map(len, links)) <= 4 * budget:
             break
-    return dict(zip(names, links, strict=True))
+    sizes = [(pixels.shape[1], pixels.shape[0]) for pixels in read.values()]
+    return {
+        name: View(link, (w, h), w / h, alt="picture of the question")
+        for name, link, (w, h) in zip(read, links, sizes, strict=True)
+    }
 
 
-def fitting(cards: Mapping[str, Iterable[str]], most: int) -> dict[str, list[str]]:
-    """The first cards of every list, so that all together have so many characters at most."""
-    kept: dict[str, list[str]] = {}
-    for behind, (name, own) in zip(range(len(cards), 0, -1), cards.items(), strict=True):
-        kept[name], room = [], most // behind
-        for one in own:
-            room -= len(one)
-            if room < 0:
-                break
-            kept[name].append(one)
-            most -= len(one)
-    return kept
-
-
-def _read(path: Path) -> Any:
+def _pixels(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path, formats=("PNG",)) as picture:
             if max(picture.size) > 4096:
@@ -97,74 +110,44 @@ def _read(path: Path) -> Any:
         ) from error
 
 
-def card(row: Row, links: Mapping[str, str]) -> str:
-    """One question with its answer."""
-    verdict = "right" if row["right"] else "wrong"
-    facts = {
-        "verdict": verdict,
-        "family": family(row),
-        "kind": row["kind"],
-        "reading": "read" if row["said"] else "unread",
-        "looked": "yes" if looked(row) else "no",
-    }
-    data = "".join(f' data-{name}="{escape(value)}"' for name, value in facts.items())
-    head = f"{kind(row)} · {escape(row['case'])}"
-    tone = "good" if row["right"] else "bad"
-    word = "not asked" if row["problem"] else verdict if row["said"] else f"{verdict}, unread"
-    return (
-        f'<li class="card response" data-card{data}>{shot(row, links)}<div class="text">'
-        f'<p class="kind"><span>{head}</span><b class="{tone}">{word}</b></p><p class="kind"><span>{tags(row)}</span></p>'
-        f"<h3>{escape(row['question'])}</h3>{options(row, row['said'])}{response(row)}</div></li>"
-    )
+def short(text: str, most: int = _MOST_TEXT) -> str:
+    """A text cut where it becomes very long."""
+    return text if len(text) <= most else f"{text[:most]}\u2026 ({len(text) - most:,} more characters)"
 
 
-def kind(row: Row) -> str:
-    """2D or 3D; a dash where it is not known."""
-    return {"image": "2D", "volume": "3D"}.get(row["kind"], _DASH)
+def about(row: RunRow) -> str:
+    """Kind, case and tags of a question, in a line."""
+    told = [KINDS.get(row.kind, DASH), row.case]
+    return " · ".join([*told, *(row.tags[name].replace("_", " ") for name in TAGS if row.tags.get(name) and name != "kind")])
 
 
-def looked(row: Row) -> bool:
-    """Whether a look of the answer that stands was carried out."""
-    own = standing(row)
-    return own is not None and bool(own["looks"])
+def options(row: RunRow, said: str = "") -> list[tuple[str, str, str]]:
+    """The options with the right one marked, and what was said if anything."""
+    made = []
+    for place, text in enumerate(row.options):
+        letter = chr(ord("A") + place)
+        right = letter == row.letter
+        state = f"chosen {'right' if right else 'wrong'}" if letter == said else "expected" if right else ""
+        made.append((letter, short(text), state))
+    return made
 
 
-def standing(row: Row) -> Mapping[str, Any] | None:
-    """The sample that stands for the question; None where it could not be asked."""
-    return row["samples"][row["sample"]] if row["samples"] else None
+def truth(row: RunRow) -> list[tuple[str, str]]:
+    """The right texts of an open question."""
+    return [] if row.options else [("truth", short(" / ".join(row.answers)))]
 
 
-def tags(row: Row) -> str:
-    """Family, modality and structure of a question, in a line."""
-    return escape(
-        " · ".join(str(row["tags"][name]).replace("_", " ") for name in TAGS if row["tags"].get(name) and name != "kind")
-    )
+def blank(row: RunRow) -> str:
+    """Why there is no picture."""
+    return "not asked" if row.problem else "no picture" if row.looked else "no look"
 
 
-def shot(row: Row, links: Mapping[str, str]) -> str:
-    """The picture of a row in its dark frame; a line that says so where there is none."""
-    link = links.get(row["picture"])
-    if link is None:
-        why = "not asked" if row["problem"] else "no picture" if looked(row) else "no look"
-        return f'<div class="shots"><p class="none">{why}</p></div>'
-    told = "picture with the first look" if looked(row) else "picture, no look"
-    return f'<div class="shots"><figure><img src="{link}" alt="{told}" decoding="async"></figure></div>'
-
-
-def options(row: Row, said: str = "") -> str:
-    """The options with the right one marked, and what was said if anything; the right texts of an open question."""
-    if not row["options"]:
-        return f'<p class="truth">{escape(" / ".join(map(str, row["answers"])))}</p>'
-    told = Trace(row["question"], tuple(row["options"]), (AnswerStep(said, said or None),), Frame(1, 1, 1, "image"), "")
-    return sections.options(told, row["letter"])
-
-
-def response(row: Row) -> str:
-    """Reasoning with its boxes, the answer as written, and what is known of it."""
-    own = standing(row)
+def response(row: RunRow) -> Markup:
+    """Reasoning with its boxes, the answer as written, and what is known of it, as HTML."""
+    own = row.standing
     if own is None:
-        return f'<p class="flaw">{escape(row["problem"])}</p>'
-    trace = from_json({"tokens": None, **own["trace"]})
+        return Markup(f'<p class="flaw">{escape(row.problem)}</p>')
+    trace = from_json({"tokens": None, **own.trace})
     remark = sections.finish(trace)
     flaws = [escape(remark)] if remark else []
     flaws += [
@@ -173,17 +156,16 @@ def response(row: Row) -> str:
         if p.code != trace.finish
     ]
     answer = escape(trace.answer.text.strip()[:_MOST_TEXT]) or '<span class="none">no answer</span>'
-    answer += sections.badge(trace)
-    words = [f"{own['looks']} look{'s' * (own['looks'] != 1)}"]
-    words += [f"box overlap {row['overlap']:.2f}"] if row["overlap"] is not None else []
-    words += [f"probability {row['probability']:.2f}"] if row["probability"] is not None else []
-    if row["agreement"] is not None:
-        words.append(f"{percent(row['agreement'])} agreement{', tied' if row['tied'] else ''}")
-    apart = [name for name, verdict in row["published"].items() if verdict is not None and verdict != row["right"]]
-    words += [f"{'right' if not row['right'] else 'wrong'} by {escape(', '.join(apart))}"] if apart else []
-    return (
-        f'<p class="thought">{sections.reasoning(_cut(trace), bare_scene(trace), mark=look_tag)}</p><p class="reply">{answer}</p>'
-        f'{"".join(f"<p class=flaw>{flaw}</p>" for flaw in flaws)}<p class="more">{" · ".join(words)}</p>'
+    words = [plural(own.looks, "look")]
+    words += [f"box overlap {row.overlap:.2f}"] if row.overlap is not None else []
+    words += [f"probability {row.probability:.2f}"] if row.probability is not None else []
+    words += [f"{100 * row.agreement:.0f}% agreement{', tied' if row.tied else ''}"] if row.agreement is not None else []
+    apart = [name for name, verdict in row.published.items() if verdict is not None and verdict != row.right]
+    words += [f"{'wrong' if row.right else 'right'} by {', '.join(apart)}"] if apart else []
+    thought = sections.reasoning(_cut(trace), bare_scene(trace))
+    return Markup(
+        f'<p class="thought">{thought}</p><p class="reply">{answer}{sections.badge(trace)}</p>'
+        f'{"".join(f"<p class=flaw>{flaw}</p>" for flaw in flaws)}<p class="more">{escape(" · ".join(words))}</p>'
     )
 
 
@@ -200,169 +182,312 @@ def _cut(trace: Trace) -> Trace:
     return replace(trace, steps=(*steps, TextStep(f"\u2026 ({lost:,} more characters)"))) if lost else trace
 
 
-def finder(fields: Mapping[str, tuple[str, Mapping[str, str]]]) -> str:
-    """The filter over cards, shown where scripts run."""
-    choices = []
-    for name, (title, values) in fields.items():
-        if len(values) > 1:
-            listed = "".join(f'<option value="{escape(value)}">{escape(word)}</option>' for value, word in values.items())
-            choices.append(
-                f'<label><span>{title}</span><select name="{name}"><option value="">all</option>{listed}</select></label>'
-            )
-    return (
-        f'<div class="finder" role="search" hidden>{"".join(choices)}<label><span>Words</span><input type="search" name="words"></label>'
-        '<output aria-live="polite"></output></div>'
+def card(row: RunRow, views: Mapping[str, View]) -> Card:
+    """One question with its answer."""
+    verdict = "right" if row.right else "wrong"
+    word = "not asked" if row.problem else verdict if row.said else f"{verdict}, unread"
+    return Card(
+        short(row.question),
+        kind=about(row),
+        verdict=Remark(word, tone="good" if row.right else "bad"),
+        views=[views[row.picture]] if row.picture in views else [],
+        blank=blank(row),
+        options=options(row, row.said),
+        lines=truth(row),
+        body=response(row),
+        facets={
+            "verdict": verdict,
+            "family": family_of(row.tags),
+            "kind": row.kind,
+            "reading": "read" if row.said else "unread",
+            "looked": "yes" if row.looked else "no",
+        },
     )
 
 
-def card_fields(rows: Sequence[Row]) -> dict[str, tuple[str, Mapping[str, str]]]:
-    """What cards of a run are filtered by, for :func:`finder`."""
-    words = {
-        "verdict": ("Answer", {"wrong": "wrong", "right": "right"}, {"right" if r["right"] else "wrong" for r in rows}),
-        "reading": ("Reading", {"unread": "unread", "read": "read"}, {"read" if r["said"] else "unread" for r in rows}),
-        "looked": ("Looked", {"yes": "looked", "no": "never looked"}, {"yes" if looked(r) else "no" for r in rows}),
-        "kind": ("Kind", {"image": "2D", "volume": "3D"}, {str(r["kind"]) for r in rows}),
-    }
-    fields: dict[str, tuple[str, Mapping[str, str]]] = {"family": ("Family", families(rows))}
-    for name, (title, said, present) in words.items():
-        fields[name] = (title, {value: word for value, word in said.items() if value in present})
-    return fields
+def filters(cards: Sequence[Card], facets: Mapping[str, tuple[str, Mapping[str, str]]]) -> dict[str, tuple[str, dict[str, str]]]:
+    """What cards are filtered by: of each facet the values that occur, of families every one."""
+    found = {}
+    for name, (title, words) in facets.items():
+        present = {one.facets.get(name, "") for one in cards}
+        known = words or {value: value.replace("_", " ") for value in sorted(present)}
+        found[name] = (title, {value: word for value, word in known.items() if value in present})
+    return found
 
 
-def families(rows: Iterable[Row]) -> dict[str, str]:
-    """Families of rows with their words, in alphabetical order."""
-    return {name: name.replace("_", " ") for name in sorted({family(row) for row in rows})}
+def counted(shown: int, every: int, noun: str) -> str:
+    """How many of how many are shown."""
+    if shown == every:
+        return f"All {every:,} {noun}s" if every > 1 else f"The only {noun}"
+    return f"{shown} of {every:,} {noun}s, spread evenly over the families; all are in rows.jsonl"
 
 
-# --- The page.
+# --- The report.
 
 
-PAGE, TABLES, PLOT = "report.html", "report.md", "reliability.png"
+PAGE, TEXT, PLOT = "report.html", "report.md", "reliability.png"
 """Files that are written."""
 
 WRONG, RIGHT = 72, 24
 """Wrong and right answers shown at most."""
 
-_BYTES, _TEXT = 2_000_000, 12_000_000  # pictures and cards of a page
+ENOUGH = 100
+"""Answers below which no reliability is drawn."""
+
+VALUES = 100
+"""Values of a tag that a table shows at most."""
+
+LEGEND = (
+    ("whisker", "95% interval, questions taken as independent (Wilson)"),
+    ("strip", "95% interval over patients"),
+    ("dash", "chance"),
+)
+ACCURACY = Column("Accuracy", "Wilson 95%", "Patients 95%", drawn="dot", ticks=("0", "50", "100%"))
 _PREDICTORS = {"overlap": "Box overlap", "agreement": "Agreement among samples", "probability": "Answer probability"}
-STYLES = ("dataset", "rollouts", "evaluation")
-"""Styles of pages about evaluations."""
+_REST = "Questions that a reading does not count are left out of its share."
+DEFECTS = f"Published readings are kept with their defects, to compare with published figures and for nothing else. {_REST}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chosen:
-    """What a page takes of the rows of a run."""
+class RunExamples:
+    """What a report takes of the rows of a run.
 
-    apart: Mapping[str, tuple[int, int]]
+    Attributes:
+        shown: Wrong and right answers to look at.
+        every: How many there are of each.
+        apart: By published reading, answers right for us alone and for it alone.
+        lost: Questions that could not be asked, and why; the first few.
+    """
+
+    shown: Mapping[str, list[RunRow]]
     every: Mapping[str, int]
-    shown: Mapping[str, list[Row]]
-    lost: Sequence[tuple[str, str]] = ()
+    apart: Mapping[str, tuple[int, int]]
+    lost: Mapping[str, str]
+
+
+def choose(rows: Callable[[], Iterable[RunRow]]) -> RunExamples:
+    """Count the rows of a run and choose those to look at; never more of them are in memory than are shown."""
+    brief: dict[str, list[tuple[str, str]]] = {"wrong": [], "right": []}
+    apart: dict[str, tuple[int, int]] = {}
+    lost: dict[str, str] = {}
+    for row in rows():
+        if row.problem and len(lost) < 3:
+            lost[row.id] = row.problem
+        brief["right" if row.right else "wrong"].append((row.id, family_of(row.tags)))
+        for name, verdict in row.published.items():
+            ours, theirs = apart.get(name, (0, 0))
+            apart[name] = (ours + (row.right and verdict is False), theirs + (not row.right and verdict is True))
+    wanted = pick(brief["wrong"], WRONG) | pick(brief["right"], RIGHT)
+    shown: dict[str, list[RunRow]] = {"wrong": [], "right": []}
+    for row in rows():
+        if row.id in wanted:
+            shown["right" if row.right else "wrong"].append(row)
+    return RunExamples(shown, {word: len(own) for word, own in brief.items()}, apart, lost)
 
 
 def write_run(
-    results: Mapping[str, Any], rows: Callable[[], Iterable[Row]], folder: Path, *, rules: Mapping[str, str] | None = None
-) -> Path:
+    results: RunResults, rows: Callable[[], Iterable[RunRow]], folder: Path, *, rules: Mapping[str, str] | None = None
+) -> Document:
     """Write the page of a run, its Markdown and its reliability plot.
 
     Args:
-        results: As ``results.json`` has them (docs/reference/results.md).
-        rows: Gives all rows as ``rows.jsonl`` has them, one at a time, each time it is called: once to count, once for the cards.
+        results: What ``evaluate.benchmark.run`` gave.
+        rows: Gives all rows, one at a time, each time it is called: once to count, once for the cards.
         folder: The folder of the run; pictures are looked up in it.
         rules: What every published reading counts as right, in words, by its name.
 
     Returns:
-        The page written.
+        The report that was written.
 
     Raises:
-        FormatError: Results or rows are not those of a run.
+        FormatError: A picture or a trace cannot be read.
         UniReasonError: A file cannot be written.
     """
-    try:
-        chosen = choose(rows)
-        measured = {title: results["calibration"][key] for key, title in _PREDICTORS.items() if key in results["calibration"]}
-        shares = [_PREDICTORS[name] for name in ("agreement", "probability")]
-        plot = write_reliability(measured, folder / PLOT, probabilities=shares) if measured else None
-        page = page_of(results, chosen, folder, rules=rules or {}, plot=plot)
-        markdown = run_markdown(results, chosen.apart, rules or {}, plot=PLOT if plot else "")
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise FormatError(
-            f"the results or rows of the run are incomplete ({error!r})", "those of a finished run", "run it to its end"
-        ) from error
-    write_bytes(folder / TABLES, markdown.encode("utf-8"))
-    return write_bytes(folder / PAGE, page)
+    report = run_document(results, choose(rows), folder, rules=rules or {})
+    write_html(report, folder / PAGE)
+    write_bytes(folder / TEXT, as_markdown(report).encode())
+    return report
 
 
-def choose(rows: Callable[[], Iterable[Row]]) -> Chosen:
-    """Count the rows of a run and choose those to look at; never more of them are in memory than are shown."""
-    brief: dict[str, list[Row]] = {"wrong": [], "right": []}
-    apart: dict[str, tuple[int, int]] = {}
-    lost: list[tuple[str, str]] = []
-    for row in rows():
-        if row["problem"] and len(lost) < SHOWN:
-            lost.append((row["id"], row["problem"]))
-        brief[_word(row)].append({"id": row["id"], "tags": {"family": row["tags"].get("family", "")}})
-        for name, verdict in row["published"].items():
-            ours, theirs = apart.get(name, (0, 0))
-            apart[name] = (ours + (row["right"] and verdict is False), theirs + (not row["right"] and verdict is True))
-    wanted = {row["id"] for word, most in (("wrong", WRONG), ("right", RIGHT)) for row in pick(brief[word], most)}
-    shown: dict[str, list[Row]] = {"wrong": [], "right": []}
-    for row in rows():
-        if row["id"] in wanted:
-            shown[_word(row)].append(row)
-    return Chosen(apart, {word: len(own) for word, own in brief.items()}, shown, lost)
-
-
-def _word(row: Row) -> str:
-    return "right" if row["right"] else "wrong"
-
-
-def page_of(
-    results: Mapping[str, Any], chosen: Chosen, folder: Path, *, rules: Mapping[str, str], plot: Path | None = None
-) -> bytes:
-    """The page that :func:`write_run` writes; ``plot`` is the picture of reliability."""
-    made = results["manifest"]
-    facts = [f"suite {results['suite']}", plural(results["n"], "question"), plural(results["patients"], "patient")]
-    facts += [f"seed {made['seed']}", checkpoint(made["checkpoint"])]
-    body = [
-        section("Result", tables.headline(results, chosen.lost)),
-        section("By what was asked", tables.by_tags(results["scores"])),
-        section("Readings side by side", tables.readings(results, chosen.apart, rules)),
-        section("Does anything tell right answers from wrong ones?", _calibration(plot)),
-        _cards(chosen, folder),
-        section("What was asked of what", tables.asked(results)),
+def run_document(results: RunResults, examples: RunExamples, folder: Path, *, rules: Mapping[str, str]) -> Document:
+    """What a run says; the reliability plot is written into its folder."""
+    made = results.manifest
+    views = pictures(folder, [row for own in examples.shown.values() for row in own])
+    cards = {word: [card(row, views) for row in own] for word, own in examples.shown.items()}
+    blocks: list[Block] = [
+        _headline(results),
+        _by_tags(results),
+        *(Cards(counted(len(own), examples.every[word], f"{word} answer"), own) for word, own in cards.items() if own),
+        _readings(results, examples.apart, rules),
+        *_predictors(results, folder),
+        provenance(
+            {
+                **made,
+                "what counts as right": results.rule,
+                "seconds": round(results.seconds),
+                "questions_a_second": results.questions_a_second,
+                "left_out_by_the_suite": results.left_out,
+            },
+            command=command(made),
+        ),
     ]
-    title = f"Evaluation on {escape(results['suite'])}"
-    cautions = of_results(results)
-    return sheet("evaluation", title, dotted(facts), ["".join(body)], sheets=STYLES, script="evaluation.js", cautions=cautions)
-
-
-def section(title: str, content: str) -> str:
-    """A titled card over the whole width."""
-    return f'<section class="card panel"><h2>{title}</h2>{content}</section>'
-
-
-def _calibration(plot: Path | None) -> str:
-    if plot is None:
-        return '<p class="none">Nothing that could tell was measured.</p>'
-    link = f"data:image/png;base64,{base64.b64encode(plot.read_bytes()).decode('ascii')}"
-    return (
-        f'<div class="wide"><img class="plot" src="{link}" alt="Share of right answers over the value of each predictor"></div>'
-        '<p class="note">Dots are equal shares of the answers, from low to high values of the predictor, with 95% intervals; bars below '
-        "show how many answers each holds. The numbers are in report.md and results.json.</p>"
+    facets: dict[str, tuple[str, Mapping[str, str]]] = {
+        "verdict": ("Answer", {"wrong": "wrong", "right": "right"}),
+        "family": ("Family", {}),
+        "kind": ("Kind", KINDS),
+        "reading": ("Reading", {"unread": "unread", "read": "read"}),
+        "looked": ("Looked", {"yes": "looked", "no": "never looked"}),
+    }
+    return Document(
+        f"Evaluation on {results.suite}",
+        asked_of(made, plural(results.n, "question"), plural(results.patients, "patient")),
+        blocks,
+        cautions=of_results(results.to_json()),
+        notices=unread({"n": results.unreadable, "questions": examples.lost}, outcome="counted as wrong"),
+        filters=filters([one for own in cards.values() for one in own], facets),
     )
 
 
-def _cards(chosen: Chosen, folder: Path) -> str:
-    """Wrong answers to look at and some right ones, under one filter."""
-    together = [row for own in chosen.shown.values() for row in own]
-    links = pictures(folder, together, budget=_BYTES)
-    cards = fitting({name: (card(row, links) for row in own) for name, own in chosen.shown.items()}, _TEXT)
-    lists = ""
-    for name, own in cards.items():
-        every = chosen.every[name]
-        rubric = f"{len(own)} of {every:,} {name} answers, spread evenly over the families; all are in rows.jsonl"
-        if len(own) == every:
-            rubric = f"All {every:,} {name} answers" if every > 1 else f"The only {name} answer"
-        if every:
-            lists += f'<section data-list><h2>{rubric}</h2><ul class="responses">{"".join(own)}</ul></section>'
-    return f"{finder(card_fields(together))}{lists}"
+def share(own: Accuracy, chance: float | None = None, *, decimals: int = 0) -> Value:
+    """An accuracy with both intervals."""
+    lines = [] if chance is None else [("chance", chance)]
+    return Value(own.accuracy, own.accuracy_ci95, own.accuracy_ci95_patients, "%", decimals, lines)
+
+
+def percent(value: float | None) -> Value:
+    """A share with one decimal."""
+    return Value(value, unit="%", decimals=1)
+
+
+def _headline(results: RunResults) -> Headline:
+    scores, found, drawn = results.scores.all, results.grounding, results.sampling
+    large: list[tuple[str, Cell, str]] = [
+        ("Accuracy", percent(scores.accuracy), _intervals(scores)),
+        ("Chance", percent(scores.chance), ""),
+    ]
+    if found.looks:  # none without true looks
+        ends = f"patients {Value(None, found.ci95_patients).ends()}" if found.ci95_patients else ""
+        large.append(("Mean box IoU", Value(found.mean_box_iou), ends))
+        large.append(("IoU over 50%", Value(found.iou_at_50, unit="%"), f"of {plural(found.looks, 'true look')}"))
+    large += [
+        ("Looked", Value(found.looked, unit="%"), "of answers"),
+        ("Unread", scores.unread, "without a readable answer, counted as wrong"),
+        ("Letter against text", percent(scores.mismatch_rate), "of answers contradict themselves"),
+    ]
+    if drawn:
+        ends = Value(None, drawn.mean_accuracy_ci95_patients, unit="%", decimals=1).ends()
+        named = f"Mean of {drawn.samples} samples at temperature {number(drawn.temperature, 2)}"
+        large += [(named, percent(drawn.mean_accuracy), f"patients {ends}" if ends else "")]
+        large += [("Any sample right", percent(drawn.any_right), ""), ("All samples right", percent(drawn.all_right), "")]
+    return Headline(large, "Result")
+
+
+def _intervals(scores: Accuracy) -> str:
+    value = share(scores, decimals=1)
+    patients = f", patients {value.ends('outer')}" if value.outer else ""
+    return f"Wilson {value.ends()}{patients}"
+
+
+def _by_tags(results: RunResults) -> Table:
+    """Accuracy by every tag, a drawing a row."""
+    columns = [
+        Column(""),
+        ACCURACY,
+        Column("Chance"),
+        Column("Unread", spare=True),
+        Column("Patients", spare=True),
+        Column("Questions"),
+    ]
+
+    def row(name: str, own: GroupScores) -> list[Cell]:
+        return [name, share(own, own.chance), Value(own.chance, unit="%"), own.unread, own.patients, own.n]
+
+    rows: list[Sequence[Cell] | str] = [row("all questions", results.scores.all)]
+    for tag in ordered(results.scores.by):
+        groups = results.scores.by[tag]
+        rows.append(heading(tag, groups))
+        rows += [row(label(tag, value), own) for value, own in frequent(groups).items()]
+    return Table(columns, rows, "By what was asked", legend=LEGEND)
+
+
+def ordered(tags: Mapping[str, Any]) -> list[str]:
+    """Tags that are there, the known ones first."""
+    return [tag for tag in TAGS if tag in tags] + [tag for tag in tags if tag not in TAGS]
+
+
+def heading(tag: str, groups: Mapping[str, Any]) -> str:
+    """What a tag is called, and how many of its values are shown where that is not all."""
+    name = TAGS.get(tag, tag.replace("_", " ").capitalize())
+    told = f": the {VALUES} with the most questions of {len(groups):,}; all are in the JSON results"
+    return name + (told if len(groups) > VALUES else "")
+
+
+def frequent(groups: Mapping[str, GroupScores]) -> dict[str, GroupScores]:
+    """The values of a tag that are shown: those with the most questions, in the order given."""
+    kept = set(sorted(groups, key=lambda value: -groups[value].n)[:VALUES])
+    return {value: own for value, own in groups.items() if value in kept}
+
+
+def label(tag: str, value: str) -> str:
+    """What a value of a tag is called."""
+    return {"image": "2D image", "volume": "3D volume"}.get(value, value) if tag == "kind" else value.replace("_", " ")
+
+
+def _readings(results: RunResults, apart: Mapping[str, tuple[int, int]], rules: Mapping[str, str]) -> Table:
+    """Our reading of the answers and the published ones, side by side."""
+    columns = [Column("Reading"), ACCURACY, Column("Right for us alone", spare=True), Column("Right for it alone", spare=True)]
+    rows: list[list[Cell]] = [[Remark("this package", results.rule), share(results.scores.all, decimals=1), "", "", results.n]]
+    for name, own in results.scores.all.published.items():
+        rows.append([Remark(name, rules.get(name, "")), share(own, decimals=1), *apart.get(name, (0, 0)), own.n])
+    return Table([*columns, Column("Questions")], rows, "Readings side by side", notes=[DEFECTS])
+
+
+def _predictors(results: RunResults, folder: Path) -> list[Block]:
+    """How well something tells right answers from wrong ones; drawn where there are enough answers."""
+    title = "Does anything tell right answers from wrong ones?"
+    found = {name: results.calibration[key] for key, name in _PREDICTORS.items() if key in results.calibration}
+    if not found:
+        return [Prose(["Nothing that could tell was measured."], title, told=False)]
+    rows: list[list[Cell]] = [
+        [name, own.n, Value(own.auroc), "" if name == _PREDICTORS["overlap"] else Value(own.ece)] for name, own in found.items()
+    ]
+    table = Table([Column("Predictor"), Column("Answers"), Column("AUROC"), Column("ECE")], rows, title)
+    enough = {name: own.model_dump() for name, own in found.items() if own.n >= ENOUGH}
+    (folder / PLOT).unlink(missing_ok=True)
+    if not enough:
+        why = f"Reliability is not drawn: below {ENOUGH} answers its points say nothing."
+        return [replace(table, notes=[why])]
+    shares = [_PREDICTORS[name] for name in ("agreement", "probability")]
+    png = write_reliability(enough, folder / PLOT, probabilities=shares).read_bytes()
+    notes = [
+        "Dots are equal shares of the answers, from low to high values of the predictor, with 95% intervals; bars below show how many "
+        "answers each holds."
+    ]
+    if len(enough) < len(found):
+        notes.append(f"Predictors known of fewer than {ENOUGH} answers are not drawn.")
+    return [table, Plot(png, "Share of right answers over the value of each predictor", notes=notes, file=PLOT)]
+
+
+def command(made: Mapping[str, Any]) -> str:
+    """The command line of a run, from its manifest."""
+    sampling, limits = made["sampling"], made["limits"]
+    folder = made.get("data") or ("" if made["suite"] == "phantom" else "DIR")
+    options: dict[str, tuple[Any, Any]] = {  # value and what it is when not given
+        "--suite": (made["suite"], None),
+        "--data": (folder, ""),
+        "--split": (made.get("split", ""), ""),
+        "--model": (made["checkpoint"]["name"], None),
+        "--questions": (made["questions"], None),
+        "--seed": (made["seed"], None),
+        "--samples": (made["samples"], 1),
+        "--vote": (made["vote"], 0),
+        "--temperature": (sampling.get("temperature", 0), 0),
+        "--top-p": (sampling.get("top_p", 1), 1),
+        "--max-looks": (limits.get("max_looks"), None),
+        "--max-new-tokens": (limits.get("max_new_tokens"), None),
+        "--crop-source": (made["crop_source"], None),
+    }
+    words = [word for name, (value, usual) in options.items() if value not in (None, usual) for word in (name, str(value))]
+    for key, value in made.get("suite_options", {}).items():
+        words += ["--option", f"{key}={value}"]
+    return " ".join(map(shlex.quote, ["unireason", "eval", "run", *words, "--out", "DIR"]))

@@ -23,7 +23,7 @@ class Weights:
 
     Attributes:
         answer: Weight of the right answer.
-        form: Weight of the format.
+        format: Weight of the format.
         must_look: True if the format asks for at least one executed look, for questions with a grounded reasoning.
         spatial: Mode of the spatial reward for implicit grounding; volumes have "soft" only.
         mask: Share of the spatial reward that the Dice of a mask takes over (``with_mask``), in [0, 1].
@@ -31,11 +31,11 @@ class Weights:
         looks: Bonus of a response with a look executed before ``</think>``.
         length: Taken off for every 100 sampled tokens.
 
-    Source: weights of answer and form from arXiv 2606.11740.
+    Source: weights of answer and format from arXiv 2606.11740.
     """
 
     answer: float = 0.8
-    form: float = 0.2
+    format: float = 0.2
     must_look: bool = True
     spatial: spatial.Mode = "soft"
     mask: float = 0.0
@@ -126,10 +126,10 @@ def score(trace: Trace, truth: Truth, weights: Weights | None = None, *, grounde
         how: dict[str, Any] = {
             "must_look": weights.must_look and grounded,
             "answer_weight": weights.answer,
-            "format_weight": weights.form,
+            "format_weight": weights.format,
         }
         parts = outcome(trace, truth.letter, **how) if isinstance(truth, Letter) else open_outcome(trace, truth.texts, **how)
-        terms = {"answer": weights.answer * parts["answer"], "format": weights.form * parts["format"]}
+        terms = {"answer": weights.answer * parts["answer"], "format": weights.format * parts["format"]}
         bonus = weights.looks * parts["looked"] * grounded
     else:
         if isinstance(truth, spatial.Gold):

@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unireason.core.errors import FormatError, ImageReadError, UniReasonError
+from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import json_text
 from unireason.core.types import Frame, Kind, Look, Stack
-from unireason.data.dataset import MANIFEST, Dataset, Embedded, keep_apart, rows
+from unireason.data.dataset import MANIFEST, Dataset, keep_apart
 from unireason.data.formats.tables import pixels
 from unireason.data.frames import FrameRule, model_pictures, model_stack
-from unireason.data.item import CaseSource, Item, Loaded
+from unireason.data.item import CaseSource, Loaded
+from unireason.data.parquet import Embedded, rows
+from unireason.data.reader import CaseReader, part
 from unireason.data.records import SampleRecord
-from unireason.data.regions import axial
 
 from .config import Data
 from .features import DiskCache, Recent
@@ -57,14 +58,15 @@ class PictureShelf:
         self._content = content
         self._stored = Embedded(dataset.files("images"))
         self._source: CaseSource | None = None
-        self._items: dict[str, Item] = {}
+        self._reader: CaseReader | None = None
         self._expected: dict[str, list[RecordPlace]] = {}
-        self._looked_for = 0
 
     def expect(self, places: Iterable[RecordPlace]) -> None:
         """Tell which cases may be asked for, so that their items are found in one pass over the source."""
         for place in places:
             self._expected.setdefault(place.item, []).append(place)
+        if self._reader:
+            self._reader.expect(self._expected)
 
     def key(self, place: RecordPlace) -> str:
         """What the pictures of a case depend on, as text."""
@@ -90,40 +92,21 @@ class PictureShelf:
 
     def loaded(self, place: RecordPlace) -> Loaded:
         """A case with its masks, read from the source."""
-        return _part(self._load(place), place)
+        return part(self._load(place), place.slice, place.sha256)
 
     def stack(self, place: RecordPlace) -> Stack:
         """A case as serialised, read from the source."""
         return model_stack(self.loaded(place).case, self._rule)
 
     def _load(self, place: RecordPlace) -> Loaded:
-        """The whole item of a case."""
-        if self._source is None:
+        """The whole item of a case; it is not kept, for the next one is as a rule another."""
+        if self._source is None or self._reader is None:
             self._source = self._dataset.source(self._root)
-        return self._source.load(self._item(place))
+            self._reader = CaseReader(self._source, self._expected)
+        return self._source.load(self._reader.item(place.item))
 
     def _shown(self, loaded: Loaded, place: RecordPlace) -> Pictures:
-        return tuple(model_pictures(_part(loaded, place).case, self._rule))
-
-    def _item(self, place: RecordPlace) -> Item:
-        """The item of a case; the source is listed again only if more cases are expected than when that was done."""
-        self._expected.setdefault(place.item, [place])
-        if place.item not in self._items and self._looked_for < len(self._expected):
-            assert self._source is not None
-            self._items = {i.id: i for i in self._source.items() if isinstance(i, Item) and i.id in self._expected}
-            self._looked_for = len(self._expected)
-        if place.item not in self._items:
-            raise ImageReadError(
-                f"the source has no item {place.item!r}", "the source of the data set", "give its folder as a root"
-            )
-        return self._items[place.item]
-
-
-def _part(loaded: Loaded, place: RecordPlace) -> Loaded:
-    """What a case is of its item."""
-    if place.sha256 and loaded.case.source.sha256 != place.sha256:
-        raise ImageReadError("the file of the source has changed", "the one that the data set was built from", "build it again")
-    return loaded if place.slice < 0 else axial(loaded, place.slice)
+        return tuple(model_pictures(part(loaded, place.slice, place.sha256).case, self._rule))
 
 
 # --- Reasoning without its looks, for the comparison with grounded reasoning: the same sentences, no box and no crop.
@@ -137,8 +120,8 @@ _BLANKS = re.compile(r"\s+(?=[.,;:]|\s|$)")
 def without_looks(sample: SampleRecord) -> SampleRecord:
     """Take the looks out of a reasoning."""
     text = ""
-    for part in sample.reasoning:
-        text = _LEAD.sub("", text) + " " if isinstance(part, Look) else text + part
+    for step in sample.reasoning:
+        text = _LEAD.sub("", text) + " " if isinstance(step, Look) else text + step
     text = _BLANKS.sub("", text).lstrip()
     return replace(sample, reasoning=(text,) if text else ())
 
@@ -147,7 +130,6 @@ def without_looks(sample: SampleRecord) -> SampleRecord:
 
 
 _COLUMNS = ("id", "kind", "frame", "item", "slice", "sha256")
-_TASKS = ("choice", "open", "umrg")
 _MEMORY_BYTES = 256 << 20
 
 
@@ -180,12 +162,6 @@ class Cases:
         self, settings: Data, rule: FrameRule, disk: DiskCache, *, stage: str = "", memory_bytes: int = _MEMORY_BYTES
     ) -> None:
         """Open all data sets; of one alone only the manifest is read, of several the splits of their patients too."""
-        unknown = [task for task in settings.tasks if task not in _TASKS]
-        if unknown or not settings.tasks:
-            raise FormatError(f"the tasks {', '.join(unknown) or 'are empty'}", f"some of {', '.join(_TASKS)}")
-        if not settings.folders or len(settings.roots) not in (0, len(settings.folders)):
-            came = f"{len(settings.folders)} folders and {len(settings.roots)} roots"
-            raise FormatError(came, "at least one folder, and a root for each or none")
         self.datasets = tuple(Dataset.open(Path(folder).expanduser()) for folder in settings.folders)
         self._shelves = [
             PictureShelf(dataset, _same(dataset, rule), Path(root).expanduser() if root else None)
@@ -265,7 +241,7 @@ class Cases:
     def _listed(self, number: int, split: str) -> Iterator[CaseSamples]:
         dataset = self.datasets[number]
         found = (s for s in dataset.samples(split) if _task(s) in self._settings.tasks and self._stage in ("", *s.stages))
-        samples = _by_case(found if self._settings.looks else map(without_looks, found))
+        samples = _by_case(found if self._settings.grounded else map(without_looks, found))
         seen: set[str] = set()
         for path in dataset.files("cases", split):
             for row in rows(path, "cases", _COLUMNS):

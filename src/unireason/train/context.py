@@ -6,32 +6,29 @@ import copy
 import ctypes
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import numpy as np
 import torch
 from torch import distributed, nn
 
 from unireason.core.errors import FormatError, ModelError, UniReasonError
 from unireason.core.types import Stack
-from unireason.data.frames import FrameRule, rule
+from unireason.data.frames import rule
 from unireason.engine.reasoner import set_threads
 from unireason.grounding.profile import load_profile
 from unireason.model import adapters, files, vision, vocabulary
-from unireason.model import adapters as parts
 from unireason.model.checkpoint import Checkpoint, load
 from unireason.model.files import whole
 from unireason.model.save import save
 
-from . import course as optimisers
+from . import optim
 from .cases import Cases, CaseSamples, Unreadable
 from .config import Grpo, Model, Run, Sft
-from .course import Course, TrainWatcher
 from .features import DiskCache, Features
-from .loss import NumberSmoothing
+from .log import TrainWatcher
 from .packing import Pack, PrefixTree, TokenRun, pack, packed_attention, use_packed_attention
 from .policy import Encoder, Head, Patches, Pictures, Policy, recompute
 from .rollout import Roller, RolloutPrompt
@@ -214,57 +211,85 @@ class Skips:
             raise UniReasonError(
                 f"unreadable cases: {len(self.seen)}; the last is {error.case}: {error.reason}",
                 f"at most {self.most}",
-                "mend the data set, or raise data.skip",
+                "mend the data set, or raise data.max_unreadable",
             )
 
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Around all that reads the files of a case: one that cannot be read ends the block, and is counted."""
+        try:
+            yield
+        except Unreadable as error:
+            self.add(error)
 
-class Learner:
-    """A policy in training."""
+
+class TrainContext:
+    """What a loop trains with: processes, data, checkpoint, what learns of it, reference, optimisers. Nothing in here holds the loop."""
 
     def __init__(self, settings: Sft | Grpo, out: Path, watch: TrainWatcher) -> None:
         """Load and prepare everything; nothing is trained yet."""
         self.settings, self.out, self.watch = settings, out, watch
-        self.crew = Crew(settings.run)
-        self.disk = _disk(settings, out)
-        stage = "grpo" if isinstance(settings, Grpo) else "sft"
-        self.cases = Cases(settings.data, _rule(settings.model), self.disk, stage=stage)
+        model, run = settings.model, settings.run
+        self.crew = Crew(run)
+
+        # The data, in the frame in which the checkpoint sees pictures, by the profile that will ask it.
+        where, limit = settings.cache.folder, int(settings.cache.gigabytes * 1e9)
+        disk = DiskCache(None if where == "off" else Path(where).expanduser() if where else out / "cache", limit)
+        frames = rule(str(files.locate(model.init_from)))
+        if model.profile:
+            profile = load_profile(model.profile)
+            frames = replace(frames, volume_shape=profile.volume_shape, image_size=profile.image_size, scale=profile.scale)
+        self.cases = Cases(settings.data, frames, disk, stage="grpo" if isinstance(settings, Grpo) else "sft")
         self.training = self.cases.cases(settings.data.split)
-        self.skips = Skips(int(settings.data.skip * len(self.training)), watch)
-        self.sharded = self.crew.shards(settings.model, settings.run)
-        self.checkpoint = self._load()
-        set_threads(self.checkpoint, settings.run.threads or None)
-        low = settings.model.precision == "bf16"
+        self.skips = Skips(int(settings.data.max_unreadable * len(self.training)), watch)
+
+        # The checkpoint; with sharding in main memory, until it is spread.
+        self.sharded = self.crew.shards(model, run)
+        self.checkpoint = _load(settings, self.crew, self.training, sharded=self.sharded)
+        set_threads(self.checkpoint, run.threads or None)
+        low = model.precision == "bf16"
         self.policy = Policy(self.checkpoint.network, autocast=low and not self.sharded)
         self.encoder = Encoder.of(self.checkpoint)
-        looking = settings.model.tower or settings.model.projector
-        self.reference = self._frozen() if isinstance(settings, Grpo) and settings.policy.kl else None
-        self._choose(settings.model)
+        self.reference = self._frozen() if isinstance(settings, Grpo) and settings.policy.beta else None
+
+        # What learns: adapters, parts, or all. A tower that does not learn has its features kept.
+        network, lora, looking = self.checkpoint.network, model.lora, model.train_vision or model.train_projector
+        if lora.rank:
+            adapters.attach(network, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets, seed=run.seed)
+        adapters.choose(network, tower=model.train_vision, projector=model.train_projector, language=model.train_llm)
+        if looking:
+            network.model.visual.float()  # steps are too small for bfloat16; half of a tower in it would not fit the other half
+        if model.gradient_checkpointing:
+            recompute(network)
         self.features = (
-            None
-            if looking
-            else Features(self.checkpoint, self.disk, memory_bytes=_FEATURE_MEMORY, precision=settings.model.precision)
+            None if looking else Features(self.checkpoint, disk, memory_bytes=_FEATURE_MEMORY, precision=model.precision)
         )
+
+        # Spread policy and reference over the processes; rollouts get whole weights of their own.
         self.replica: Replica | None = None
         if self.sharded:
-            self._shard(low)
-        self.trained = parts.trainable(self.checkpoint.network)
-        self.optimizers = optimisers.make(self.trained, settings.optim)
-        watch.begun(self._facts())
+            if lora.rank:
+                raise FormatError(
+                    "adapters were to be sharded", 'sharding = "auto" or "none"', "whole weights fit: they are frozen"
+                )
+            self.replica = Replica(self.checkpoint, self.crew)
+            for policy in filter(None, (self.policy, self.reference)):
+                shard(policy, self.crew, low=low)
+        self.trained = adapters.trainable(network)
+        self.optimizers = optim.make_optimizers(self.trained, settings.optim)
 
-    def _facts(self) -> str:
-        """On what, from what and with what this run learns, for a person."""
         device, count = self.crew.device, len(self.training)
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-        on = f"{self.crew.world} x {name}" if self.crew.world > 1 else name
-        sizes = [sum(p.numel() for p in ps) for ps in (self.trained.values(), self.checkpoint.network.parameters())]
-        learn, whole = (f"{size / 1e6:,.1f}M" for size in sizes)
-        samples = f"{count:,} case{'' if count == 1 else 's'} of the split {self.settings.data.split!r}"
-        return f"on {on}: {self.checkpoint.name}, {learn} of {whole} weights learn in {self.settings.model.precision}, from {samples}"
+        learn, total = (f"{sum(p.numel() for p in ps) / 1e6:,.1f}M" for ps in (self.trained.values(), network.parameters()))
+        watch.begun(
+            f"on {f'{self.crew.world} x ' if self.crew.world > 1 else ''}{name}: {self.checkpoint.name}, {learn} of {total} weights learn "
+            f"in {model.precision}, from {count:,} case{'' if count == 1 else 's'} of the split {settings.data.split!r}"
+        )
 
     def _frozen(self) -> Policy | None:
         """A copy of the start that never learns. Adapters need none, they are switched off, unless more than they learns."""
         model = self.settings.model
-        if model.lora.rank and not (model.tower or model.projector):
+        if model.lora.rank and not (model.train_vision or model.train_projector):
             return None
         network = copy.deepcopy(self.checkpoint.network).requires_grad_(False)
         if self.crew.device.type == "cuda":
@@ -273,61 +298,10 @@ class Learner:
         use_packed_attention(network)
         return reference.eval()
 
-    def _shard(self, low: bool) -> None:
-        """Spread policy and reference over the processes; rollouts get whole weights of their own."""
-        if self.settings.model.lora.rank:
-            raise FormatError("adapters were to be sharded", 'sharding = "auto" or "none"', "whole weights fit: they are frozen")
-        self.replica = Replica(self.checkpoint, self.crew)
-        shard(self.policy, self.crew, low=low)
-        if self.reference is not None:
-            shard(self.reference, self.crew, low=low)
-
-    def _load(self) -> Checkpoint:
-        settings = self.settings.model
-        # Frozen weights stay in bfloat16 on a GPU; sharded ones become float32 when each layer is spread.
-        half = (settings.lora.rank > 0 or self.sharded) and self.crew.device.type == "cuda"
-        profile = load_profile(settings.profile) if settings.profile else None
-        where = "cpu" if self.sharded else self.crew.device
-        made = load(settings.start, device=where, dtype="bf16" if half else "fp32", profile=profile)
-        if settings.grounding:
-            made = replace(made, grounding=load_profile(settings.grounding))
-        if settings.crops:
-            made = replace(made, profile=replace(made.profile, crops=settings.crops))
-        if settings.phrases:
-            vocabulary.extend(made.network, made.tokenizer, self._phrases(), seed=self.settings.run.seed)
-        return made
-
-    def _phrases(self) -> list[str]:
-        """Frequent phrases of the training texts."""
-        texts, names = [], set()
-        for sample in (s for case in self.training for s in case.samples):
-            texts += [sample.question.text, *sample.question.options, sample.response]
-            names |= {*sample.question.options, *(p.label for p in sample.reasoning if not isinstance(p, str))}
-        return vocabulary.frequent_phrases(texts, self.settings.model.phrases, names=names)
-
-    def _choose(self, model: Model) -> None:
-        """Adapters, trained parts, recomputation."""
-        network, lora = self.checkpoint.network, model.lora
-        if lora.rank:
-            adapters.attach(
-                network,
-                rank=lora.rank,
-                alpha=lora.alpha,
-                dropout=lora.dropout,
-                targets=lora.targets,
-                seed=self.settings.run.seed,
-            )
-        parts.choose(network, tower=model.tower, projector=model.projector, language=model.language)
-        if model.tower or model.projector:
-            network.model.visual.float()  # steps are too small for bfloat16; half of a tower in it would not fit the other half
-        if model.checkpointing:
-            recompute(network)
-
     @contextmanager
     def training_mode(self) -> Iterator[None]:
         """Inside the block packed sequences can be computed, dropout and recomputation are on."""
-        with ExitStack() as stack:
-            stack.enter_context(packed_attention(self.checkpoint.network))
+        with packed_attention(self.checkpoint.network):
             self.policy.train()
             try:
                 yield
@@ -344,10 +318,13 @@ class Learner:
         finally:
             self.policy.train(was)
 
-    def draw(self, step: int) -> None:
-        """Let the dropout of a step follow from the run's seed, the step and the process: a run that goes on drops what it would have."""
-        [seed] = np.random.SeedSequence([self.settings.run.seed, step, self.crew.rank]).generate_state(1, np.uint64)
-        torch.manual_seed(int(seed) >> 1)
+    @contextmanager
+    def serving(self, *, rows: int, max_new_tokens: int = 0) -> Iterator[Roller]:
+        """Inside the block the policy answers questions; dropout and recomputation are off. All processes enter it together."""
+        with self.resting():
+            with torch.no_grad():
+                served = self.replica.filled(self.checkpoint.network) if self.replica else self.checkpoint
+            yield Roller(served, self.encoder, self.see, rows=rows, max_new_tokens=max_new_tokens)
 
     def trees(self, unit: PackUnit) -> list[PrefixTree]:
         """The samples of a unit as token sequences; none, and counted, if its pictures cannot be read."""
@@ -363,44 +340,22 @@ class Learner:
 
     def pictures(self, case: CaseSamples) -> tuple[Pictures, Stack | None]:
         """The pictures of a case, and the case as serialised for native crops; none, and counted, if they cannot be read."""
-        with self.guarded():
+        with self.skips.counted():
             native = self.encoder.checkpoint.profile.crops == "native"
             return self.cases.pictures(case), self.cases.stack(case) if native else None
         return [], None
 
-    @contextmanager
-    def guarded(self) -> Iterator[None]:
-        """Around all that reads the files of a case: one that cannot be read ends the block, and is counted."""
-        try:
-            yield
-        except Unreadable as error:
-            self.skips.add(error)
+    def packs(self, rows: Sequence[Sequence[PrefixTree]]) -> list[Pack]:
+        """Packed sequences; a row without trees becomes two tokens that nobody counts."""
+        prefix, row = TokenRun(), TokenRun(next=1)
+        for nothing in (prefix, row):
+            nothing.text([self.checkpoint.ids.im_end], label=False)
+        return [pack(trees or [PrefixTree(prefix, (row,))]) for trees in rows]
 
-    def smoothing(self, sigma: float) -> NumberSmoothing:
-        """Number smoothing for the checkpoint's tokenizer."""
-        ids = vocabulary.number_ids(self.checkpoint.tokenizer)
-        if None in ids or len(set(ids)) < len(ids):
-            raise FormatError("sigma is above 0 and the tokenizer splits whole numbers", "sigma = 0")
-        return NumberSmoothing(ids, self.checkpoint.network.get_output_embeddings().weight.shape[0], sigma=sigma)
-
-    def running(self, stage: str, total: int) -> Course:
-        """Open the run folder; weights and optimisers go on from its last state."""
-        return Course(self, stage, total)
-
-    def finish(self) -> Path:
-        """Write the last weights as ``checkpoint`` and tell the watcher."""
-        target = self.export("checkpoint")
-        if self.crew.main:
-            self.watch.done(target)
-        return target
-
-    @contextmanager
-    def serving(self, *, rows: int, max_new_tokens: int = 0) -> Iterator[Roller]:
-        """Inside the block the policy answers questions; dropout and recomputation are off."""
-        with self.resting():
-            with torch.no_grad():
-                served = self.replica.filled(self.checkpoint.network) if self.replica else self.checkpoint
-            yield Roller(served, self.encoder, self.see, rows=rows, max_new_tokens=max_new_tokens)
+    def measure(self, packed: Pack, head: Head) -> torch.Tensor:
+        """What a head gives at the targets of a packed sequence; see ``Policy``."""
+        found: torch.Tensor = self.policy(packed, self.look(packed), head)
+        return found
 
     def measure_reference(self, packed: Pack, head: Head) -> torch.Tensor:
         """What a head gives under the frozen reference, the start of the run."""
@@ -408,11 +363,6 @@ class Learner:
             with adapters.reference(self.checkpoint.network):
                 return self.measure(packed, head)
         found: torch.Tensor = self.reference(packed, self.look(packed), head)
-        return found
-
-    def measure(self, packed: Pack, head: Head) -> torch.Tensor:
-        """What a head gives at the targets of a packed sequence; see ``Policy``."""
-        found: torch.Tensor = self.policy(packed, self.look(packed), head)
         return found
 
     def look(self, packed: Pack) -> torch.Tensor | Patches | None:
@@ -431,26 +381,16 @@ class Learner:
         looking = self.replica.checkpoint if self.replica else self.checkpoint
         return vision.encode(looking, vision.prepare(looking, pictures))
 
-    def packs(self, rows: Sequence[Sequence[PrefixTree]]) -> list[Pack]:
-        """Packed sequences; a row without trees becomes two tokens that nobody counts."""
-        return [pack(row or [self._nothing()]) for row in rows]
-
-    def _nothing(self) -> PrefixTree:
-        prefix, row = TokenRun(), TokenRun(next=1)
-        prefix.text([self.checkpoint.ids.im_end], label=False)
-        row.text([self.checkpoint.ids.im_end], label=False)
-        return PrefixTree(prefix, (row,))
-
-    def step(self, number: int, total: int) -> dict[str, float]:
+    def optimizer_step(self, step: int, total: int) -> dict[str, float]:
         """Step the optimisers with the gradients of all processes."""
         if not self.sharded:
             self.crew.add_gradients(self.trained.values())
-        optim = self.settings.optim
-        rate = optimisers.share(optim, number, total)
-        norm = optimisers.advance(self.optimizers, rate=rate, clip=optim.clip)
+        chosen = self.settings.optim
+        rate = optim.lr_share(chosen, step, total)
+        norm = optim.advance(self.optimizers, rate=rate, clip=chosen.max_grad_norm)
         if self.crew.device.type == "cpu":
             give_back()
-        return {"rate": rate * optim.rate, "gradient": norm}
+        return {"lr": rate * chosen.lr, "grad_norm": norm}
 
     def export(self, name: str) -> Path:
         """Write a checkpoint folder that can be asked, adapters merged in, and with LoRA the adapters beside it."""
@@ -459,21 +399,34 @@ class Learner:
         if self.crew.main:
             save(target, self.checkpoint, state=state)
             if self.settings.model.lora.rank:
-                adapters.save_adapter(network, self.out / f"{name}-adapter", start=self.settings.model.start)
+                adapters.save_adapter(network, self.out / f"{name}-adapter", start=self.settings.model.init_from)
         self.crew.barrier()
         return target
 
-
-def _rule(model: Model) -> FrameRule:
-    """How the checkpoint sees pictures, by the profile that will ask it."""
-    found = rule(str(files.locate(model.start)))
-    if not model.profile:
-        return found
-    profile = load_profile(model.profile)
-    return replace(found, volume_shape=profile.volume_shape, image_size=profile.image_size, scale=profile.scale)
+    def finish(self) -> Path:
+        """Write the last weights as ``checkpoint`` and tell the watcher."""
+        target = self.export("checkpoint")
+        if self.crew.main:
+            self.watch.done(target)
+        return target
 
 
-def _disk(settings: Sft | Grpo, out: Path) -> DiskCache:
-    """The cache of a run: in its own folder, in a given one, or none."""
-    where, limit = settings.cache.folder, int(settings.cache.gigabytes * 1e9)
-    return DiskCache(None if where == "off" else Path(where).expanduser() if where else out / "cache", limit)
+def _load(settings: Sft | Grpo, crew: Crew, training: Sequence[CaseSamples], *, sharded: bool) -> Checkpoint:
+    """The checkpoint that a run starts from, with the profiles and the added tokens of its settings."""
+    model = settings.model
+    # Frozen weights stay in bfloat16 on a GPU; sharded ones become float32 when each layer is spread.
+    half = (model.lora.rank > 0 or sharded) and crew.device.type == "cuda"
+    profile = load_profile(model.profile) if model.profile else None
+    made = load(model.init_from, device="cpu" if sharded else crew.device, dtype="bf16" if half else "fp32", profile=profile)
+    if model.grounding:
+        made = replace(made, grounding=load_profile(model.grounding))
+    if model.crops:
+        made = replace(made, profile=replace(made.profile, crops=model.crops))
+    if model.extra_tokens:
+        texts, names = [], set()
+        for sample in (s for case in training for s in case.samples):
+            texts += [sample.question.text, *sample.question.options, sample.response]
+            names |= {*sample.question.options, *(p.label for p in sample.reasoning if not isinstance(p, str))}
+        frequent = vocabulary.frequent_phrases(texts, model.extra_tokens, names=names)
+        vocabulary.extend(made.network, made.tokenizer, frequent, seed=settings.run.seed)
+    return made

@@ -17,7 +17,7 @@ from unireason.core.errors import FormatError, ModelError
 from unireason.core.store import read_json
 from unireason.model.files import BUILT_IN_CHECKPOINT, locate
 
-from .config import Grpo, Model, Optim, Planned, Sft
+from .config import Grpo, Model, Optim, PlanAssumptions, Sft
 
 # --- Sizes of a Qwen2.5-VL: how many weights each part has. From ``config.json`` or, for the published ones, from a table.
 
@@ -245,11 +245,11 @@ def _tokens(tree: WorkloadTree) -> dict[str, float]:
     return {"tokens": tree.tokens, "prompt": tree.tokens - written - injected, "written": written, "injected": injected}
 
 
-def workload(settings: Sft | Grpo, planned: Planned, vision: Vision) -> Workload:
+def workload(settings: Sft | Grpo, planned: PlanAssumptions, vision: Vision) -> Workload:
     """The numbers of a run."""
     grpo = settings if isinstance(settings, Grpo) else None
-    samples = settings.rollout.prompts if isinstance(settings, Grpo) else settings.samples
-    shared = 1.0 if isinstance(settings, Grpo) else min(float(settings.together), planned.shared)
+    samples = settings.rollout.prompts_per_step if isinstance(settings, Grpo) else settings.batch_size
+    shared = 1.0 if isinstance(settings, Grpo) else min(float(settings.max_questions_per_case), planned.shared)
     images = planned.images if settings.data.images == -1 else settings.data.images
     steps = settings.run.steps or max(1, -(-round(settings.run.epochs * planned.samples) // samples))
     side, patches = vision.patch * vision.merge, vision.merge**2
@@ -266,7 +266,7 @@ def workload(settings: Sft | Grpo, planned: Planned, vision: Vision) -> Workload
         crops = Pictures(cut, planned.crop_tokens * patches, planned.crop_tokens)
         response, held = planned.response + crops.placed, share * samples
         if grpo:  # responses to one question share all of the prompt
-            prefix, rows, row = case.placed + planned.text, float(grpo.rollout.samples), response
+            prefix, rows, row = case.placed + planned.text, float(grpo.rollout.num_generations), response
         else:  # questions on one case share its pictures
             prefix, rows, row, held = case.placed, shared, planned.text + response, held / shared
         trees.append(WorkloadTree(held, prefix, rows, row, planned.response, case, crops))
@@ -312,8 +312,8 @@ def trained_weights(shape: CostShape, model: Model) -> int:
     """How many weights learn."""
     language = shape.language
     adapters = language.adapters(model.lora.rank, model.lora.targets)
-    tuned = (adapters if model.lora.rank else language.parameters) if model.language else 0
-    return tuned + shape.vision.tower * model.tower + shape.vision.projector * model.projector
+    tuned = (adapters if model.lora.rank else language.parameters) if model.train_llm else 0
+    return tuned + shape.vision.tower * model.train_vision + shape.vision.projector * model.train_projector
 
 
 def layer_values(language: Language, kept: Storage) -> tuple[float, float]:
@@ -358,10 +358,10 @@ def resting(shape: CostShape, model: Model, optim: Optim, kept: Storage, *, refe
     """Bytes of weights, gradients and moments on a device."""
     learns, vision = trained_weights(shape, model), shape.vision.tower + shape.vision.projector
     # A frozen tower stays whole beside shards.
-    whole = 0 if model.tower or model.projector else vision
+    whole = 0 if model.train_vision or model.train_projector else vision
     held = whole + (shape.parameters - whole) / kept.shards
     adapters = shape.language.adapters(model.lora.rank, model.lora.targets)
-    muon = shape.language.layer_matrices if optim.matrices == "muon" and model.language and not model.lora.rank else 0
+    muon = shape.language.layer_matrices if optim.optimizer == "muon" and model.train_llm and not model.lora.rank else 0
     out = {
         "weights": held * (kept.weight + kept.copied) + adapters * 4 / kept.shards,
         "gradients": 4 * learns / kept.shards,
@@ -415,9 +415,9 @@ def trained(shape: CostShape, model: Model, tree: WorkloadTree) -> float:
     """Forward and backward pass over a tree, without the vision tower."""
     language, one = shape.language, passed(shape.language, tree)
     adapters = 2 * language.adapters(model.lora.rank, model.lora.targets) * tree.tokens
-    weights = one.matrices + one.output if model.language and not model.lora.rank else 0.0
+    weights = one.matrices + one.output if model.train_llm and not model.lora.rank else 0.0
     backward = one.matrices + one.output + weights + _ATTENTION_BACKWARD * one.attention + 2 * adapters
-    again = one.matrices + one.attention + adapters if model.checkpointing else 0.0
+    again = one.matrices + one.attention + adapters if model.gradient_checkpointing else 0.0
     return one.forward + adapters + backward + again
 
 
@@ -432,9 +432,9 @@ def looked(vision: Vision, pictures: Pictures) -> float:
 def looked_backward(vision: Vision, model: Model, pictures: Pictures) -> float:
     """Operations of the backward pass through the parts of tower and projector that learn, with checkpointing if asked for."""
     forward, projector = looked(vision, pictures), 2 * vision.projector_matrices * pictures.tokens * pictures.count
-    if model.tower:
-        return forward * (3 if model.checkpointing else 2)
-    return 2 * projector if model.projector else 0.0
+    if model.train_vision:
+        return forward * (3 if model.gradient_checkpointing else 2)
+    return 2 * projector if model.train_projector else 0.0
 
 
 def decoded(language: Language, tree: WorkloadTree) -> float:

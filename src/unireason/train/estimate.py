@@ -14,16 +14,17 @@ from typing import Any
 
 from unireason.core.errors import FormatError, ModelError
 from unireason.core.types import Frame
-from unireason.data.dataset import Dataset, rows
+from unireason.data.dataset import Dataset
 from unireason.data.formats.tables import IMAGE, with_crops
 from unireason.data.frames import FrameRule, rule
+from unireason.data.parquet import rows
 from unireason.data.records import SampleRecord
 from unireason.grounding.crop import fitted_size
 from unireason.grounding.profile import GROUNDING_FILE, PROFILE_FILE, Profile, load_profile, render
 from unireason.model.files import BUILT_IN_CHECKPOINT, locate
 
 from . import cost
-from .config import Grpo, Planned, Sft
+from .config import Grpo, PlanAssumptions, Sft
 from .cost import CostShape, find, workload
 
 # --- Sizes of the data sets of a run where they are on disk: counts of all samples, lengths of some hundred.
@@ -54,12 +55,12 @@ def at_hand(settings: Sft | Grpo) -> bool:
     return all((Path(folder).expanduser() / "manifest.json").is_file() for folder in settings.data.folders)
 
 
-def sizes(settings: Sft | Grpo, planned: Planned) -> Planned:
+def sizes(settings: Sft | Grpo, planned: PlanAssumptions) -> PlanAssumptions:
     """The sizes of a run's data as they are.
 
     Args:
-        settings: The run; its data sets must be at hand. Lengths in tokens come from the tokenizer of ``model.start``; where that is not
-            at hand, a token is taken for 3.5 letters.
+        settings: The run; its data sets must be at hand. Lengths in tokens come from the tokenizer of
+            ``model.init_from``; where that is not at hand, a token is taken for 3.5 letters.
         planned: What is kept of the rest, such as the machine.
 
     Raises:
@@ -67,7 +68,7 @@ def sizes(settings: Sft | Grpo, planned: Planned) -> Planned:
     """
     found: dict[str, _Kind] = {"image": _Kind(), "volume": _Kind()}
     by_case: Counter[tuple[int, str]] = Counter()
-    count, asking = _tokens(settings.model.start), _Asking.of(settings)
+    count, asking = _tokens(settings.model.init_from), _Asking.of(settings)
     stage = "sft" if isinstance(settings, Sft) else "grpo"
     for number, folder in enumerate(settings.data.folders):
         dataset = Dataset.open(Path(folder).expanduser())
@@ -80,7 +81,7 @@ def sizes(settings: Sft | Grpo, planned: Planned) -> Planned:
             task = "umrg" if sample.task == "umrg" else "choice" if sample.question.options else "open"
             if task not in settings.data.tasks or stage not in sample.stages:
                 continue
-            if not settings.data.looks:
+            if not settings.data.grounded:
                 from .cases import without_looks  # brings torch along
 
                 sample = without_looks(sample)
@@ -96,7 +97,7 @@ def sizes(settings: Sft | Grpo, planned: Planned) -> Planned:
             "at least one",
             "check data.tasks",
         )
-    together = settings.together if isinstance(settings, Sft) else 1
+    together = settings.max_questions_per_case if isinstance(settings, Sft) else 1
     groups = sum(-(-n // together) for n in by_case.values())
 
     def mean(values: list[float]) -> float:
@@ -127,7 +128,7 @@ class _Asking:
 
     @classmethod
     def of(cls, settings: Sft | Grpo) -> _Asking:
-        start = settings.model.start
+        start = settings.model.init_from
         folder = locate(start) if _is_here(start) else None
         own, grounds = (
             folder / file if folder and (folder / file).is_file() else other
@@ -283,7 +284,7 @@ class Estimate:
         return {**asdict(self), "hours": self.hours, "bytes": self.bytes, "fits": self.fits}
 
 
-def plan(settings: Sft | Grpo, planned: Planned, machine: Machine) -> Estimate:
+def plan(settings: Sft | Grpo, planned: PlanAssumptions, machine: Machine) -> Estimate:
     """Estimate a run.
 
     Args:
@@ -296,12 +297,12 @@ def plan(settings: Sft | Grpo, planned: Planned, machine: Machine) -> Estimate:
         FormatError: If adapters are asked for in layers that do not exist.
     """
     grpo = settings if isinstance(settings, Grpo) else None
-    model, shape = settings.model, find(settings.model.start, planned.like)
+    model, shape = settings.model, find(settings.model.init_from, planned.like)
     language, work = shape.language, workload(settings, planned, shape.vision)
     kept = cost.storage(model, processes=machine.count, sharding=settings.run.sharding, gpu=machine.name != "cpu-core")
     trained = cost.trained_weights(shape, model)
 
-    frozen = not (model.tower or model.projector)
+    frozen = not (model.train_vision or model.train_projector)
     cache = sum(count * tokens for count, tokens in work.cases) * language.width * _FEATURE_BYTES if frozen else 0.0
     # The tower must look at all case pictures in the first epoch, later at those that the cache does not hold.
     seen = 1.0
@@ -316,30 +317,30 @@ def plan(settings: Sft | Grpo, planned: Planned, machine: Machine) -> Estimate:
         back = cost.looked_backward(shape.vision, model, tree.case)
         back += tree.rows * cost.looked_backward(shape.vision, model, tree.crops)
         counted["vision"] += tree.count * (both + back)
-        counted["update"] += tree.count * (grpo.policy.passes if grpo else 1) * cost.trained(shape, model, tree)
+        counted["update"] += tree.count * (grpo.policy.num_iterations if grpo else 1) * cost.trained(shape, model, tree)
     if grpo:
         forward = sum(tree.count * cost.passed(language, tree).forward for tree in work.trees)
-        counted["reference"] = forward if grpo.policy.kl else 0.0
-        counted["old"] = forward if grpo.policy.updates * grpo.policy.passes > 1 else 0.0
+        counted["reference"] = forward if grpo.policy.beta else 0.0
+        counted["old"] = forward if grpo.policy.num_minibatches * grpo.policy.num_iterations > 1 else 0.0
         counted["prefill"] = sum(tree.count * cost.prefilled(language, tree) for tree in work.trees)
         counted["decode"] = sum(tree.count * cost.decoded(language, tree) for tree in work.trees)
 
     # Seconds a step, by phase. All but decoding go by operations; decoding goes token by token.
     seconds = {name: value / machine.count / machine.rate for name, value in counted.items()}
-    updates = grpo.policy.updates * grpo.policy.passes if grpo else 1
+    updates = grpo.policy.num_minibatches * grpo.policy.num_iterations if grpo else 1
     seconds["optimiser"] = updates * trained / kept.shards * _STATE_BYTES / machine.flow
     if grpo:
         # A group is written by one process, side by side until its longest response ends.
-        turns = -(-grpo.rollout.samples // grpo.rollout.rows)
+        turns = -(-grpo.rollout.num_generations // grpo.rollout.rollout_batch_size)
         tokens = sum(tree.count * tree.written for tree in work.trees) * planned.longest * turns / machine.count
         read = language.parameters * kept.computed / machine.flow
         seconds["decode"] = max(seconds["decode"], tokens * max(read, machine.launch * language.layers))
 
     # Bytes of the phase that needs most: update with its activations, optimiser step, or rollouts.
-    rest = cost.resting(shape, model, settings.optim, kept, reference=grpo is not None and grpo.policy.kl > 0)
-    trees = cost.together(work, settings.run.tokens, machine.count)
+    rest = cost.resting(shape, model, settings.optim, kept, reference=grpo is not None and grpo.policy.beta > 0)
+    trees = cost.together(work, settings.run.max_tokens_per_microbatch, machine.count)
     update = {
-        "activations": cost.activations(language, trees, kept, checkpointing=model.checkpointing),
+        "activations": cost.activations(language, trees, kept, checkpointing=model.gradient_checkpointing),
         "logits and passing gradients": cost.passing(language, trees, kept),
     }
     phases = [{**rest, **update}]
@@ -347,10 +348,10 @@ def plan(settings: Sft | Grpo, planned: Planned, machine: Machine) -> Estimate:
         phases.append({**rest, "intermediates of the optimiser": 4.0 * trained / kept.shards})
     if grpo:
         resting = {name: value for name, value in rest.items() if name != "gradients"}
-        phases.append({**resting, "keys and values": cost.keys_and_values(language, work, grpo.rollout.rows, kept)})
+        phases.append({**resting, "keys and values": cost.keys_and_values(language, work, grpo.rollout.rollout_batch_size, kept)})
 
     # Before weights are sharded every process reads all of them and copies them for rollouts, and as reference.
-    copies = 2 + (grpo is not None and grpo.policy.kl > 0)
+    copies = 2 + (grpo is not None and grpo.policy.beta > 0)
     loading = float(machine.count * shape.parameters * copies * (2 if kept.gpu else 4)) if kept.shards > 1 else 0.0
     return Estimate(
         kind=type(settings).__name__.lower(),
@@ -371,7 +372,7 @@ def plan(settings: Sft | Grpo, planned: Planned, machine: Machine) -> Estimate:
 # --- An estimate as lines for people.
 
 
-def lines(estimate: Estimate, planned: Planned, *, origin: str) -> list[str]:
+def lines(estimate: Estimate, planned: PlanAssumptions, *, origin: str) -> list[str]:
     """What ``unireason plan`` prints.
 
     Args:

@@ -1,12 +1,12 @@
 """Group-relative policy optimisation (GRPO) on grounded rollouts, in 2D and 3D.
 
-A step asks some questions several times with the serving engine, scores the traces, and updates the policy on whole groups: the pictures
-and the prompt of a group go through the network once, the responses follow as rows behind them. Injected tokens are context, never
-target. The objective is that of ``loss.policy_loss``; docs/explanation/grpo.md explains the choices.
+A step asks some questions several times with the serving engine, scores the traces, and updates the policy on whole groups. The objective
+is that of ``loss.policy_loss``; docs/explanation/grpo.md explains the choices.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,21 +14,24 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from unireason.engine.sampling import Sampling
+from unireason.core.errors import UniReasonError
+from unireason.engine.sampling import Sampling, forbidden_ids
 from unireason.rewards import outcome
 from unireason.rewards.compose import Weights, score, with_evidence, with_mask
 
 from .config import Grpo
-from .context import Learner
-from .course import Silent, TrainWatcher
-from .loss import advantages
+from .context import TrainContext
+from .groups import Batch, RolloutGroup, in_loss, pack_groups, rollout_values, shown
+from .log import TrainWatcher
+from .loss import LossMeasured, SampledTokens, advantages, log_probs, loss_denominator, policy_loss
+from .policy import Head
 from .rollout import Outliner, looks, seeds, truth
-from .sampler import BatchPlan
-from .update import RolloutGroup, Updater, measure, shown
-from .validate import Examiner
+from .run_folder import RunFolder
+from .sampler import BatchPlan, PackUnit
+from .validate import validate, validation_units
 
-STAGE = "grpo"
 _SHOWN = 2  # groups of a step kept for looking at
 
 
@@ -48,105 +51,172 @@ def train(settings: Grpo, out: Path, watch: TrainWatcher | None = None) -> Path:
             saved state is whole then, and the same command goes on from it.
         Interrupted: After Ctrl-C or SIGTERM, when the step at hand is done and saved.
     """
-    return Optimisation(settings, out, watch or Silent()).run()
+    # Load: processes, data, checkpoint, what learns of it, the frozen reference, optimisers.
+    context = TrainContext(settings, out, watch or TrainWatcher())
+    plan = batch_plan(context, settings)
+    outliner = Outliner(context.cases, settings.mask_expert) if settings.reward.mask else None
+    held_out = validation_units(context)
+    total, every, traces = plan.steps, settings.run.eval_every, settings.traces_every
+
+    with RunFolder(context, "grpo", total) as folder, context.training_mode():  # goes on from the last state, if there is one
+        for step in range(folder.done + 1, total + 1):
+            begun = time.perf_counter()
+            groups = sample_groups(context, settings, plan.step(step - 1), step)
+            rolled = time.perf_counter()
+            groups = score_groups(context, settings, groups, step, outliner)
+            for group in groups:
+                group.advantage = advantages([group.rewards], settings.policy.scale_rewards).tolist()
+            scored = time.perf_counter()
+            if context.crew.main and traces and (step == 1 or step % traces == 0):
+                context.watch.traces(step, shown(groups[:_SHOWN]))
+            values = rollout_values(groups, context.crew) | update(context, settings, groups, step, total)
+            done = time.perf_counter()
+            values |= {"seconds_rollout": rolled - begun, "seconds_reward": scored - rolled, "seconds_update": done - scored}
+            if step == total or (every and step % every == 0):
+                values |= validate(context, held_out)
+                found = values.get("eval_reward", values.get("reward"))
+                if found is not None:  # a step whose cases cannot be read has neither
+                    folder.keep_best(step, found)
+            folder.end_step(step, values)  # log, tell, save a state when it is time
+    return context.finish()
 
 
-class Optimisation:
-    """One GRPO run."""
+def batch_plan(context: TrainContext, settings: Grpo) -> BatchPlan:
+    """The questions of every step; those on one case together, as far as their responses are generated together."""
+    rollout = settings.rollout
+    together = max(1, rollout.rollout_batch_size // rollout.num_generations)
+    return BatchPlan(
+        context.training, samples=rollout.prompts_per_step, together=together, images=settings.data.images, run=settings.run
+    )
 
-    def __init__(self, settings: Grpo, out: Path, watch: TrainWatcher) -> None:
-        """Load everything; see :func:`train`."""
-        self.settings, self.watch = settings, watch
-        self.learner = Learner(settings, out, watch)
-        rollout, reward = settings.rollout, asdict(settings.reward)
-        self.plan = BatchPlan(
-            self.learner.training,
-            samples=rollout.prompts,
-            together=max(1, rollout.rows // rollout.samples),
-            images=settings.data.images,
-            run=settings.run,
-        )
-        self.weights = Weights(**reward)
-        self.outliner = Outliner(self.learner.cases, settings.outline) if settings.reward.mask else None
-        self.sampling = Sampling(temperature=rollout.temperature, top_p=rollout.top_p)
-        self.updater = Updater(self.learner, settings)
-        self.examiner = Examiner(self.learner, settings)
 
-    def run(self) -> Path:
-        """All steps that are left."""
-        learner, total = self.learner, self.plan.steps
-        every = self.settings.run.eval_every
-        with learner.running(STAGE, total) as course, learner.training_mode():
-            for number in range(course.done + 1, total + 1):
-                values = self.step(number)
-                if number == total or (every and number % every == 0):
-                    values |= self.examiner.ask()
-                    found = values.get("eval_reward", values.get("reward"))
-                    if found is not None:  # a step whose cases cannot be read has neither
-                        course.best(number, found)
-                course.write(number, values)
-        return learner.finish()
+# --- Rollouts.
 
-    def step(self, number: int) -> dict[str, float]:
-        """Rollouts, rewards and updates of one batch of questions, counted from 1; returns what was measured."""
-        begun = time.perf_counter()
-        groups = self.rollouts(number)
-        rolled = time.perf_counter()
-        groups = self.score(groups, number)
-        scored = time.perf_counter()
-        every = self.settings.traces_every
-        if self.learner.crew.main and every and (number == 1 or number % every == 0):
-            self.watch.traces(number, shown(groups[:_SHOWN]))
-        values = measure(groups, self.learner.crew) | self.updater.update(groups, number, self.plan.steps)
-        done = time.perf_counter()
-        return values | {
-            "seconds_rollout": rolled - begun,
-            "seconds_reward": scored - rolled,
-            "seconds_update": done - scored,
-        }
 
-    def rollouts(self, number: int) -> list[RolloutGroup]:
-        """Responses to this process's questions of a step, one group a question."""
-        learner, rollout, parts = self.learner, self.settings.rollout, self.settings.policy.updates
-        units = self.plan.step(number - 1)
-        first = accumulate((len(unit.samples) for unit in units), initial=0)
-        own = learner.crew.dealt(list(zip(first, units, strict=False)), parts=parts)
-        placed = [pair for place, unit in own for pair in enumerate(learner.questions(unit), place)]
-        asked = [question for _, question in placed]
-        drawn = seeds(self.settings.run.seed, number, [name for unit in units for name in unit.samples], rollout.samples)
-        with learner.serving(rows=rollout.rows, max_new_tokens=rollout.max_new_tokens) as roller:
-            made = roller.roll(asked, self.sampling, [drawn[place] for place, _ in placed]) if asked else []
-        return [RolloutGroup(responses, place % parts) for (place, _), responses in zip(placed, made, strict=True)]
+def sample_groups(context: TrainContext, settings: Grpo, units: Sequence[PackUnit], step: int) -> list[RolloutGroup]:
+    """Responses to this process's questions of a step, one group a question. Every group knows its mini-batch."""
+    rollout, parts = settings.rollout, settings.policy.num_minibatches
+    first = accumulate((len(unit.samples) for unit in units), initial=0)
+    own = context.crew.dealt(list(zip(first, units, strict=False)), parts=parts)
+    placed = [pair for place, unit in own for pair in enumerate(context.questions(unit), place)]
+    asked = [question for _, question in placed]
+    drawn = seeds(settings.run.seed, step, [name for unit in units for name in unit.samples], rollout.num_generations)
+    sampling = Sampling(temperature=rollout.temperature, top_p=rollout.top_p)
+    with context.serving(rows=rollout.rollout_batch_size, max_new_tokens=rollout.max_new_tokens) as roller:
+        made = roller.roll(asked, sampling, [drawn[place] for place, _ in placed]) if asked else []
+    return [RolloutGroup(responses, place % parts) for (place, _), responses in zip(placed, made, strict=True)]
 
-    def score(self, groups: Sequence[RolloutGroup], number: int) -> list[RolloutGroup]:
-        """Fill in scores and advantages; returns the groups without those whose true mask cannot be read."""
-        kept = []
-        for group in groups:
-            sample = group.rolled[0].asked.sample
-            group.scores = [score(r.trace, truth(sample), self.weights, grounded=looks(sample)) for r in group.rolled]
-            with self.learner.guarded():
-                if self.outliner and sample.target:
-                    dice = self.outliner.dice(group.rolled)
-                    group.scores = [with_mask(*pair, self.weights) for pair in zip(group.scores, dice, strict=True)]
-                kept.append(group)
-        if self.weights.evidence:
-            self.contrast(kept, number)
-        for group in kept:
-            group.advantage = advantages([group.rewards], self.settings.policy.scale).tolist()
+
+# --- Rewards.
+
+
+def score_groups(
+    context: TrainContext, settings: Grpo, groups: Sequence[RolloutGroup], step: int, outliner: Outliner | None = None
+) -> list[RolloutGroup]:
+    """Fill in the scores; returns the groups without those whose true mask cannot be read."""
+    weights, kept = Weights(**asdict(settings.reward)), []
+    for group in groups:
+        sample = group.rolled[0].asked.sample
+        group.scores = [score(r.trace, truth(sample), weights, grounded=looks(sample)) for r in group.rolled]
+        with context.skips.counted():
+            if outliner and sample.target:
+                dice = outliner.dice(group.rolled)
+                group.scores = [with_mask(*pair, weights) for pair in zip(group.scores, dice, strict=True)]
+            kept.append(group)
+    if not weights.evidence:
         return kept
 
-    def contrast(self, groups: Sequence[RolloutGroup], number: int) -> None:
-        """Add the evidence term: right responses again, with a random low-overlap region in place of what they looked at."""
-        chosen, regions = [], []
-        for group in groups:
-            for place, (rolled, scores) in enumerate(zip(group.rolled, group.scores, strict=True)):
-                if scores.right and scores.measures.looked:
-                    chosen.append((group, place))
-                    regions.append(outcome.Elsewhere(rolled.session.frame, np.random.default_rng([rolled.seed, number])))
-        # Every process takes part, even without a response: serving gathers sharded weights.
-        with self.learner.serving(rows=self.settings.rollout.rows, max_new_tokens=self.settings.rollout.max_new_tokens) as roller:
-            others = roller.again([g.rolled[p] for g, p in chosen], regions) if chosen else []
-        for (group, place), other, region in zip(chosen, others, regions, strict=True):
-            second = score(other.trace, truth(other.asked.sample), self.weights)
-            value = outcome.contrast(1.0, second.parts["answer"]) if region.moved else 0.0
-            group.scores[place] = with_evidence(group.scores[place], value, self.weights)
+    # Evidence: right responses again, with a random low-overlap region in place of what they looked at.
+    chosen, regions = [], []
+    for group in kept:
+        for place, (rolled, scores) in enumerate(zip(group.rolled, group.scores, strict=True)):
+            if scores.right and scores.measures.looked:
+                chosen.append((group, place))
+                regions.append(outcome.Elsewhere(rolled.session.frame, np.random.default_rng([rolled.seed, step])))
+    # Every process takes part, even without a response: serving gathers sharded weights.
+    with context.serving(rows=settings.rollout.rollout_batch_size, max_new_tokens=settings.rollout.max_new_tokens) as roller:
+        others = roller.again([group.rolled[place] for group, place in chosen], regions) if chosen else []
+    for (group, place), other, region in zip(chosen, others, regions, strict=True):
+        second = score(other.trace, truth(other.asked.sample), weights)
+        value = outcome.contrast(1.0, second.parts["answer"]) if region.moved else 0.0
+        group.scores[place] = with_evidence(group.scores[place], value, weights)
+    return kept
+
+
+# --- The update.
+
+
+def update(context: TrainContext, settings: Grpo, groups: Sequence[RolloutGroup], step: int, total: int) -> dict[str, float]:
+    """All optimiser steps on the groups of this process; returns what was measured over all."""
+    crew, policy = context.crew, settings.policy
+    most = settings.rollout.max_new_tokens or context.checkpoint.profile.max_new_tokens
+    head = log_prob_head(context, settings.rollout.temperature)
+    together = [[group for group in groups if group.part == part] for part in range(policy.num_minibatches)]
+    # Groups that would not move the policy count too in what a mini-batch is divided by.
+    counts = [torch.tensor([sum(in_loss(settings, r)) for g in part for r in g.rolled], dtype=torch.long) for part in together]
+    denominators = crew.sums([loss_denominator(c, policy, most) for c in counts])
+    parts = [pack_groups(context, settings, part) for part in together]
+    batches = [batch for part in parts for batch in part]
+
+    with torch.no_grad():  # log-probabilities before the update, where it takes several steps, and those of the reference
+        for batch in batches:
+            if policy.num_minibatches * policy.num_iterations > 1:
+                batch.old_logp = context.measure(batch.packed, head)[:, 0]
+            if policy.beta:
+                batch.ref_logp = context.measure_reference(batch.packed, head)[:, 0]
+
+    measured, loss, moved = LossMeasured(), 0.0, dict[str, float]()
+    for part, denominator in list(zip(parts, denominators, strict=True)) * policy.num_iterations:
+        if part and denominator:
+            value, sums = backward(context, settings, part, denominator, head)
+            loss, measured = loss + value, measured + sums
+            moved = context.optimizer_step(step, total)
+
+    names = list(asdict(measured))
+    totals = dict(zip(names, crew.sums(list(asdict(measured).values())), strict=True))
+    totals["ratio_max"] = crew.largest([measured.ratio_max])[0]
+    # The distance between sampler and policy. The sampler records at temperature 1; at another one the two are not the same thing.
+    gaps = [(b.old_logp.cpu() - b.sampled_logp).abs() for b in batches if b.old_logp is not None]
+    gap = [float(sum(g.sum() for g in gaps)), float(sum(map(len, gaps)))]
+    sizes = [float(sum(getattr(b.packed.layout, name) for b in batches)) for name in ("length", "slots")]
+    loss, tokens, slots, *gap = crew.sums([loss, *sizes, *gap])
+    if not math.isfinite(loss):
+        raise UniReasonError(f"the loss is {loss}", "a finite number", "lower the learning rate")
+    told = {"loss": loss, **LossMeasured(**totals).means(), **moved}
+    told |= {"tokens": tokens, "padding": 1 - tokens / slots if slots else 0.0}
+    return told | ({"sampler_gap": gap[0] / max(1.0, gap[1])} if settings.rollout.temperature == 1 else {})
+
+
+def backward(
+    context: TrainContext, settings: Grpo, part: Sequence[Batch], denominator: float, head: Head
+) -> tuple[float, LossMeasured]:
+    """Gradients of one mini-batch; its loss and sums in this process."""
+    loss, measured = 0.0, LossMeasured()
+    for batch in part:
+        found = context.measure(batch.packed, head)
+        logp, entropy = found[:, 0], found[:, 1].detach()
+        if batch.old_logp is None:
+            batch.old_logp = logp.detach()
+        rows, device = batch.packed.rows.to(logp.device), logp.device
+        tokens = SampledTokens(
+            old_logp=batch.old_logp,
+            advantage=batch.advantage.to(device)[rows],
+            response=rows,
+            counts=batch.counts.to(device),
+            ref_logp=batch.ref_logp,
+            entropy=entropy,
+        )
+        value, sums = policy_loss(logp, tokens, settings.policy, denominator=denominator)
+        torch.autograd.backward(value)
+        loss, measured = loss + value.item(), measured + sums
+    return loss, measured
+
+
+def log_prob_head(context: TrainContext, temperature: float) -> Head:
+    """Log-probability and entropy (m, 2) of every target, as the sampler draws them."""
+    forbidden = forbidden_ids(context.checkpoint)
+
+    def measure(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return torch.stack(log_probs(logits, targets, temperature, forbidden), dim=1)
+
+    return measure

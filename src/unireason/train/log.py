@@ -1,7 +1,7 @@
 """The log of a run: one JSON line a step in ``log.jsonl``, the same numbers for TensorBoard.
 
 A run that was killed repeats the steps behind its last saved state. Their lines are dropped when it goes on, so that its log is that
-of an uninterrupted run, times apart. The journal knows neither trainers nor pictures of curves.
+of an uninterrupted run, times apart. It knows neither trainers nor pictures of curves; what is to be shown is told to a watcher.
 """
 
 from __future__ import annotations
@@ -10,17 +10,27 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import json_text, write_bytes
+from unireason.core.types import Scored
 
 LOG, BOARD = "log.jsonl", "tensorboard"
 RESERVED = ("stage", "step", "time", "not_finite")
 """Keys that the journal writes itself."""
+OLD_KEYS = {
+    "rate": "lr",
+    "gradient": "grad_norm",
+    "overflow": "clipped_ratio",
+    "zero_advantage": "frac_reward_zero_std",
+    "clipped_low": "clip_ratio_low",
+    "clipped_high": "clip_ratio_high",
+}
+"""What values were called before; for this release other readers of the file find them by both names."""
 
 
 class MetricsLog:
@@ -163,8 +173,44 @@ def _line(text: bytes) -> dict[str, Any] | None:
         line = json.loads(text)
     except ValueError:
         return None
-    return line if isinstance(line, dict) and isinstance(line.get("step"), int) and "stage" in line else None
+    if not isinstance(line, dict) or not isinstance(line.get("step"), int) or "stage" not in line:
+        return None
+    named: dict[str, Any] = {OLD_KEYS.get(str(name), str(name)): value for name, value in line.items()}
+    return named
 
 
 def _text(line: Mapping[str, Any]) -> str:
-    return json_text(line) + "\n"
+    twins = {old: line[new] for old, new in OLD_KEYS.items() if new in line}
+    return json_text({**line, **twins}) + "\n"
+
+
+# --- Who is told what a run does: the trainers call a watcher, and know nothing of progress bars, pages and pictures.
+
+
+class TrainWatcher:
+    """What a trainer tells while it goes on; this one shows nothing. Every process has one; only the main one should show anything."""
+
+    def begun(self, facts: str) -> None:
+        """Called once when everything is loaded, with device, weights and samples in words."""
+
+    def step(self, stage: str, step: int, total: int, values: Mapping[str, float]) -> None:
+        """Called after every optimiser step, when its line is in the log.
+
+        Args:
+            stage: What kind of step, such as "sft" or "grpo".
+            step: Steps done, from 1.
+            total: Steps in all.
+            values: What was measured; names that begin with ``eval_`` come from an evaluation after this step.
+        """
+
+    def resumed(self, stage: str, step: int, total: int, remark: str) -> None:
+        """Called once if the run goes on from a saved state; the remark says what a person should know, or is ""."""
+
+    def skipped(self, case: str, reason: str) -> None:
+        """Called for a case that cannot be read and is left out."""
+
+    def traces(self, step: int, scored: Sequence[Scored]) -> None:
+        """Called with responses of a step to look at, those of one group in a row; none is allowed."""
+
+    def done(self, checkpoint: Path) -> None:
+        """Called once at the end, with the folder of the finished checkpoint."""

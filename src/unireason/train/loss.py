@@ -41,8 +41,8 @@ class LossMeasured:
     tokens: float = 0.0
     kl: float = 0.0
     approx_kl: float = 0.0
-    clipped_low: float = 0.0
-    clipped_high: float = 0.0
+    clip_ratio_low: float = 0.0
+    clip_ratio_high: float = 0.0
     ratio: float = 0.0
     entropy: float = 0.0
     ratio_max: float = 0.0
@@ -62,9 +62,9 @@ class LossMeasured:
 
 def loss_denominator(counts: torch.Tensor, policy: PolicySettings, max_new_tokens: int) -> float:
     """What the token losses of a mini-batch are divided by. Those of several processes add up to that of all."""
-    if policy.average == "token":
+    if policy.loss_type == "dapo":
         return float(counts.sum())
-    return float(len(counts)) * (max_new_tokens if policy.average == "constant" else 1)
+    return float(len(counts)) * (max_new_tokens if policy.loss_type == "dr_grpo" else 1)
 
 
 def policy_loss(
@@ -74,14 +74,14 @@ def policy_loss(
 
     With ``w = exp(logp - old_logp)`` and the divergence estimate ``k3(d) = exp(d) - d - 1`` of ``d = ref_logp - logp``::
 
-        loss = 1 / denominator * sum_t  c_t * ( -min(w_t A_t, clip(w_t, 1 - clip_low, 1 + clip_high) A_t) + kl * k3(d_t) )
+        loss = 1 / denominator * sum_t  c_t * ( -min(w_t A_t, clip(w_t, 1 - clip_low, 1 + clip_high) A_t) + beta * k3(d_t) )
 
-    where ``c_t`` is 1, or 1 / (tokens of the response) for the average "response".
+    where ``c_t`` is 1, or 1 / (tokens of the response) for the loss type "grpo".
 
     Args:
         logp: float (n,), log-probabilities of the sampled tokens under the present policy; the gradient goes through these alone.
         sampled: What was sampled.
-        policy: Clips, weight of the divergence, average.
+        policy: Clips, weight of the divergence, type of the loss.
         denominator: The sum of ``loss_denominator()`` over all processes; above 0.
 
     Returns:
@@ -102,9 +102,9 @@ def policy_loss(
     kl = torch.zeros_like(losses)
     if sampled.ref_logp is not None:
         kl = _k3(sampled.ref_logp.detach() - logp)
-    if policy.kl:
-        losses = losses + policy.kl * kl
-    if policy.average == "response":
+    if policy.beta:
+        losses = losses + policy.beta * kl
+    if policy.loss_type == "grpo":
         losses = losses / sampled.counts[sampled.response]
     with torch.no_grad():
         measured = _measure(log_ratio, kl, sampled, policy)
@@ -125,8 +125,8 @@ def _measure(log_ratio: torch.Tensor, kl: torch.Tensor, sampled: SampledTokens, 
     tokens = {
         "kl": kl,
         "approx_kl": _k3(log_ratio),
-        "clipped_low": (ratio < 1 - policy.clip_low) & (advantage < 0),
-        "clipped_high": (ratio > 1 + policy.clip_high) & (advantage > 0),
+        "clip_ratio_low": (ratio < 1 - policy.clip_low) & (advantage < 0),
+        "clip_ratio_high": (ratio > 1 + policy.clip_high) & (advantage > 0),
         "ratio": ratio,
         "entropy": entropy,
     }
@@ -142,9 +142,9 @@ def _check(logp: torch.Tensor, sampled: SampledTokens, policy: PolicySettings, d
         value = getattr(sampled, field.name)
         if field.name != "counts" and value is not None and value.shape != logp.shape:
             raise FormatError(f"{field.name} of shape {tuple(value.shape)} for {len(logp)} tokens", f"({len(logp)},)")
-    if policy.kl and sampled.ref_logp is None:
+    if policy.beta and sampled.ref_logp is None:
         raise FormatError(
-            f"the weight of the divergence is {policy.kl} without a reference", "log-probabilities of the reference"
+            f"the weight of the divergence is {policy.beta} without a reference", "log-probabilities of the reference"
         )
     if not (math.isfinite(denominator) and (denominator > 0 or not len(logp))):
         raise FormatError(f"the loss was to be divided by {denominator}", "a number above 0")

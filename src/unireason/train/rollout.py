@@ -27,7 +27,7 @@ from unireason.rewards.compose import Letter, RewardTexts, Truth
 from unireason.rewards.spatial import Gold
 
 from .cases import Cases, CaseSamples, Unreadable
-from .config import Outline
+from .config import MaskExpert
 from .policy import Encoder, Pictures
 
 Look = Callable[[Pictures], list[torch.Tensor]]
@@ -193,7 +193,7 @@ def gold(sample: SampleRecord) -> str:
 class Outliner:
     """Outlines the answers of implicit questions. The expert never learns; what it makes of a case once serves all responses to it."""
 
-    def __init__(self, cases: Cases, settings: Outline) -> None:
+    def __init__(self, cases: Cases, settings: MaskExpert) -> None:
         """Prepare the expert."""
         from unireason.segment.expert import make_expert
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
@@ -9,45 +10,35 @@ from unireason.engine.sampling import Sampling
 from unireason.rewards.compose import Weights, score
 from unireason.rewards.outcome import looks_iou
 
-from .config import Grpo, Sft
-from .context import Learner
+from .context import TrainContext
 from .rollout import Rolled, answer_iou, looks, truth
 from .sampler import BatchPlan, PackUnit
 
-
-class Examiner:
-    """Asks validation questions."""
-
-    def __init__(self, learner: Learner, settings: Sft | Grpo) -> None:
-        """Choose the questions: an even mixture of images and volumes where there are both."""
-        self._learner = learner
-        cases = learner.cases.cases(settings.data.validation)
-        held = {kind: sum(len(c.samples) for c in cases if c.kind == kind) for kind in ("image", "volume")}
-        count = min(settings.run.eval_samples, sum(held.values()))
-        both = all(held.values()) and min(held.values()) * 2 >= count
-        run = replace(settings.run, steps=1)
-        self.units: tuple[PackUnit, ...] = ()
-        if count:
-            self.units = BatchPlan(cases, samples=count, together=4, images=0.5 if both else -1.0, run=run).step(0)
-
-    def ask(self) -> dict[str, float]:
-        """Answers by generation."""
-        learner = self._learner
-        asked = [a for unit in learner.crew.mine(self.units) for a in learner.questions(unit)]
-        with learner.serving(rows=_ROWS) as roller:
-            rolled = [group[0] for group in roller.roll(asked, Sampling(), [[0]] * len(asked))] if asked else []
-        sums: dict[str, float] = {}
-        for one in rolled:
-            for name, value in _marks(one).items():
-                sums[name] = sums.get(name, 0.0) + value
-                sums[f"n_{name}"] = sums.get(f"n_{name}", 0.0) + 1
-        names = [f"{n}{k}" for k in _NAMES for n in ("", "n_")]
-        totals = dict(zip(names, learner.crew.sums([sums.get(n, 0.0) for n in names]), strict=True))
-        return {f"eval_{k}": totals[k] / totals[f"n_{k}"] for k in _NAMES if totals[f"n_{k}"]}
-
-
 _ROWS = 16
 _NAMES = ("accuracy", "accuracy_2d", "accuracy_3d", "reward", "crop_rate", "box_iou", "answer_iou")
+
+
+def validation_units(context: TrainContext) -> tuple[PackUnit, ...]:
+    """The questions: an even mixture of images and volumes where there are both."""
+    settings = context.settings
+    cases = context.cases.cases(settings.data.validation)
+    held = {kind: sum(len(c.samples) for c in cases if c.kind == kind) for kind in ("image", "volume")}
+    count = min(settings.run.eval_samples, sum(held.values()))
+    if not count:
+        return ()
+    both = all(held.values()) and min(held.values()) * 2 >= count
+    run = replace(settings.run, steps=1)
+    return BatchPlan(cases, samples=count, together=4, images=0.5 if both else -1.0, run=run).step(0)
+
+
+def validate(context: TrainContext, units: Sequence[PackUnit]) -> dict[str, float]:
+    """What the model answers, as means over all processes."""
+    asked = [a for unit in context.crew.mine(units) for a in context.questions(unit)]
+    with context.serving(rows=_ROWS) as roller:
+        rolled = [group[0] for group in roller.roll(asked, Sampling(), [[0]] * len(asked))] if asked else []
+    marks = [_marks(one) for one in rolled]
+    sums = context.crew.sums([s for k in _NAMES for s in (sum(m.get(k, 0.0) for m in marks), float(sum(k in m for m in marks)))])
+    return {f"eval_{k}": total / n for k, total, n in zip(_NAMES, sums[::2], sums[1::2], strict=True) if n}
 
 
 def _marks(rolled: Rolled) -> dict[str, float]:

@@ -31,7 +31,8 @@ def told(*words: str) -> int:
 def test_table_and_page(folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert told(*folders, "--out", str(tmp_path / "page.html")) == 0
     out = capsys.readouterr().out
-    assert "20 questions on 10 patients, suite phantom" in out
+    assert "suite phantom, 2 runs, 20 questions, 10 patients" in out
+    assert "Against one" in out
     assert any(line.split()[:2] == ["two", "75.0%"] for line in out.splitlines())
     assert "+25.0" in out
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")

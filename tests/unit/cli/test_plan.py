@@ -13,11 +13,14 @@ import datasets
 from unireason.cli import build_parser, main
 from unireason.cli.reference import config_markdown
 from unireason.cli.tools import MARK, with_header
-from unireason.train.config_file import read_any
+from unireason.train.config import read_any
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = sorted(p for p in (ROOT / "configs").glob("*.toml") if re.search(r'^kind = "(sft|grpo)"', p.read_text(), re.MULTILINE))
-RUN = '# A run.\nkind = "sft"\nsamples = 4\n[model]\nstart = "phantom"\n[data]\nfolders = ["nowhere"]\n[plan]\ngpu = "cpu-core"\ngpus = 1\n'
+RUN = (
+    '# A run.\nkind = "sft"\nbatch_size = 4\n[model]\ninit_from = "phantom"\n[data]\nfolders = ["nowhere"]\n'
+    '[plan]\ngpu = "cpu-core"\ngpus = 1\n'
+)
 
 
 @pytest.fixture
@@ -68,12 +71,22 @@ def test_the_commands_at_the_head_of_a_config_are_commands(path):
 
 def test_published_numbers():
     sft, _ = read_any(ROOT / "configs" / "unimed-7b-sft-8gpu.toml")
-    assert (sft.samples, sft.optim.rate, sft.optim.schedule, sft.optim.warmup, sft.run.epochs) == (64, 1e-5, "cosine", 0.03, 1.0)
-    assert (sft.model.tower, sft.model.projector, sft.model.lora.rank, sft.model.precision) == (False, False, 0, "bf16")
+    assert (sft.batch_size, sft.optim.lr, sft.optim.schedule, sft.optim.warmup, sft.run.epochs) == (64, 1e-5, "cosine", 0.03, 1.0)
+    assert (sft.model.train_vision, sft.model.train_projector, sft.model.lora.rank, sft.model.precision) == (
+        False,
+        False,
+        0,
+        "bf16",
+    )
     for name, epochs in (("unimed", 3.0), ("umrg", 5.0)):
         grpo, _ = read_any(ROOT / "configs" / f"{name}-7b-grpo-8gpu.toml")
-        assert (grpo.rollout.prompts, grpo.rollout.samples, grpo.policy.updates, grpo.policy.kl) == (128, 16, 2, 0.01)
-        assert (grpo.optim.rate, grpo.run.epochs, grpo.reward.answer, grpo.reward.form) == (1e-6, epochs, 0.8, 0.2)
+        assert (grpo.rollout.prompts_per_step, grpo.rollout.num_generations, grpo.policy.num_minibatches, grpo.policy.beta) == (
+            128,
+            16,
+            2,
+            0.01,
+        )
+        assert (grpo.optim.lr, grpo.run.epochs, grpo.reward.answer, grpo.reward.format) == (1e-6, epochs, 0.8, 0.2)
         assert (grpo.reward.evidence, grpo.reward.looks, grpo.reward.length) == (0, 0, 0)
 
 
@@ -83,7 +96,7 @@ def test_lines_and_json_tell_the_same(config, capsys):
     assert told.startswith("SFT of phantom: ")
     assert "step: 4 samples" in told
     values = json.loads(printed(capsys, config, "--json")[1])
-    assert (values["kind"], values["samples"], values["sizes"], values["settings"]["model"]["start"]) == (
+    assert (values["kind"], values["samples"], values["sizes"], values["settings"]["model"]["init_from"]) == (
         "sft",
         4,
         "assumed",
@@ -98,7 +111,7 @@ def test_flags_come_before_the_file(config, capsys):
         return json.loads(printed(capsys, config, "--json", *flags)[1])
 
     base = of()
-    assert of("--set", "samples=8")["samples"] == 8
+    assert of("--set", "batch_size=8")["samples"] == 8
     assert of("--set", "plan.samples=40")["steps"] == 10
     assert of("--gpu", "H200", "--gpus", "2")["machine"]["name"] == "H200"
     twice = of("--flops", "0.1")
@@ -115,8 +128,8 @@ def test_a_run_that_does_not_fit_is_a_negative_finding(config, capsys):
 @pytest.mark.parametrize(
     "flags",
     [
-        ["--gpu", "T4"], ["--gpus", "0"], ["--flops", "-1"], ["--set", "samples=0"], ["--set", "plan.sample=1"],
-        ["--set", "model.start=nowhere/at/all"], ["--write-header", "--set", "samples=4"], ["--write-header", "--gpus", "1"],
+        ["--gpu", "T4"], ["--gpus", "0"], ["--flops", "-1"], ["--set", "batch_size=0"], ["--set", "plan.sample=1"],
+        ["--set", "model.init_from=nowhere/at/all"], ["--write-header", "--set", "batch_size=4"], ["--write-header", "--gpus", "1"],
     ],
 )  # fmt: skip
 def test_bad_input_exits_2_and_writes_nothing(config, capsys, flags):
@@ -137,7 +150,7 @@ def test_the_header_is_written_and_replaced(config, capsys):
     first = config.read_text()
     assert first.startswith(f"# A run.\n# {MARK} run.toml --assumed`:\n#   SFT of phantom")
     assert first.endswith(RUN.removeprefix("# A run.\n"))
-    config.write_text(first.replace("samples = 4", "samples = 8"))
+    config.write_text(first.replace("batch_size = 4", "batch_size = 8"))
     assert main(["plan", str(config), "--write-header"]) == 0
     second = config.read_text()
     assert second.count(MARK) == 1

@@ -10,8 +10,7 @@ import pytest
 from unireason.cli import main
 from unireason.cli.train import TrainTerminal
 from unireason.core.errors import FormatError
-from unireason.train.config import Grpo, Sft
-from unireason.train.config_file import read
+from unireason.train.config import Grpo, Sft, read
 
 ROOT = Path(__file__).parents[3]
 
@@ -69,16 +68,16 @@ def test_an_evaluation_is_told_only_behind_the_step_that_was_evaluated(tmp_path,
 @pytest.mark.parametrize(
     ("kind", "config", "name", "meant"),
     [
-        (Sft, "phantom-sft", "lr=1e-4", "optim.rate"),
-        (Sft, "phantom-sft", "learning_rate=1e-4", "optim.rate"),
-        (Sft, "phantom-sft", "rate=1e-4", "optim.rate"),
+        (Sft, "phantom-sft", "lr=1e-4", "optim.lr"),
+        (Sft, "phantom-sft", "learning_rate=1e-4", "optim.lr"),
+        (Sft, "phantom-sft", "rate=1e-4", "optim.lr"),
         (Sft, "phantom-sft", "stesp=2", "run.steps"),
-        (Sft, "phantom-sft", "batch_size=2", "samples"),
-        (Sft, "phantom-sft", "weight-decay=0", "optim.decay"),
+        (Sft, "phantom-sft", "bath_size=2", "batch_size"),
+        (Sft, "phantom-sft", "weight-decay=0", "optim.weight_decay"),
         (Sft, "phantom-sft", "lora_rank=8", "model.lora.rank"),
-        (Grpo, "phantom-grpo", "beta=0.1", "policy.kl"),
-        (Grpo, "phantom-grpo", "num_generations=8", "rollout.samples"),
-        (Grpo, "phantom-grpo", "optim.lr=1", "optim.rate"),
+        (Grpo, "phantom-grpo", "beta=0.1", "policy.beta"),
+        (Grpo, "phantom-grpo", "num_generations=8", "rollout.num_generations"),
+        (Grpo, "phantom-grpo", "policy.lr=1", "optim.lr"),
     ],
 )
 def test_a_setting_is_found_by_its_last_word(kind, config, name, meant):

@@ -62,7 +62,7 @@ def test_settings_reach_the_trainer_with_their_overrides(run, tmp_path, kind):
     assert run(kind, "--set", "run.steps=7", "--set", "model.lora.rank=8", train=steps(kind, lambda i: {"loss": 1 / i})) == 0
     ((settings, out),) = run.calls
     assert type(settings).__name__.lower() == kind
-    assert (settings.model.start, settings.run.steps, settings.model.lora.rank) == ("phantom", 7, 8)
+    assert (settings.model.init_from, settings.run.steps, settings.model.lora.rank) == ("phantom", 7, 8)
     assert out == tmp_path / "run"
 
 
@@ -213,13 +213,12 @@ def test_a_folder_that_holds_something_else_is_left_alone(run, tmp_path, capsys,
 
 
 def test_dry_run_prints_toml_that_is_read_back(run, tmp_path, capsys):
-    from unireason.train.config import Grpo
-    from unireason.train.config_file import read
+    from unireason.train.config import Grpo, read
 
-    assert run("grpo", "--dry-run", "--set", "rollout.samples=4", train=None) == 0
+    assert run("grpo", "--dry-run", "--set", "rollout.num_generations=4", train=None) == 0
     again = tmp_path / "again.toml"
     again.write_text(capsys.readouterr().out)
-    assert read(again, Grpo) == read(tmp_path / "grpo.toml", Grpo, ["rollout.samples=4"])
+    assert read(again, Grpo) == read(tmp_path / "grpo.toml", Grpo, ["rollout.num_generations=4"])
     assert run.calls == []
     assert not (tmp_path / "run").exists()
 
@@ -231,8 +230,7 @@ def test_a_wrong_setting_is_exit_code_2(run, capsys):
 
 @pytest.mark.parametrize("kind", ["sft", "grpo"])
 def test_the_files_of_the_guide_are_valid(tmp_path, kind):
-    from unireason.train.config import Grpo, Sft
-    from unireason.train.config_file import read
+    from unireason.train.config import Grpo, Sft, read
 
     guide = (Path(__file__).parents[3] / "docs" / "how-to" / "train.md").read_text()
     (shown,) = [block for block in re.findall(r"^```toml\n(.*?)^```", guide, flags=re.M | re.S) if f'"{kind}"' in block]

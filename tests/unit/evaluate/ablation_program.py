@@ -44,7 +44,7 @@ name = "plain"
 [[arms]]
 name = "better"
 title = "A | better one"
-set = ["samples=4", "optim.rate=2e-5"]
+set = ["batch_size=4", "optim.lr=2e-5"]
 arguments = ["--vote", "3"]
 [[claims]]
 text = "Better is better."
@@ -56,8 +56,8 @@ text = "Then GRPO helps"
 better = "last"
 than = "plain"
 """
-SFT = 'kind = "sft"\nsamples = 8\n[model]\nstart = "phantom"\n[data]\nfolders = ["made"]\n[run]\nsteps = 5\n'
-GRPO = 'kind = "grpo"\n[model]\nstart = "phantom"\n[data]\nfolders = ["made"]\n[rollout]\nprompts = 2\n[run]\nsteps = 3\n'
+SFT = 'kind = "sft"\nbatch_size = 8\n[model]\ninit_from = "phantom"\n[data]\nfolders = ["made"]\n[run]\nsteps = 5\n'
+GRPO = 'kind = "grpo"\n[model]\ninit_from = "phantom"\n[data]\nfolders = ["made"]\n[rollout]\nprompts_per_step = 2\n[run]\nsteps = 3\n'
 
 
 def write_config(folder, text=CONFIG):
@@ -81,8 +81,10 @@ def row(number, right):
     """A row of ``unireason eval run``: questions about volumes have two true looks, of which a wrong answer made none."""
     volume = number < 4
     sample = {"said": "A", "right": bool(right), "looks": 2 * right if volume else 0, "trace": {"problems": []}}
+    sample |= {"published": {}, "overlap": None, "probability": None}
     return {
         **{"id": f"q{number}", "patient": f"p{number // 2}", "kind": "volume" if volume else "image", "tags": {}},
+        **{"case": f"c{number}", "question": "?", "letter": "A", "answers": ["a"], "tied": False, "picture": ""},
         **{"options": ["a", "b", "c", "d"], "said": "A", "right": bool(right), "published": {}, "problem": ""},
         **{"overlap": None, "probability": None, "agreement": None, "ious": [0.75 * right, 0.25 * right] if volume else []},
         **{"sample": 0, "samples": [sample], "seconds": 0.1},

@@ -6,9 +6,10 @@ import pytest
 from ablation_program import CONFIG, write_config
 
 from unireason.cli import build_parser, main
+from unireason.core.config import read_table, resolved
 from unireason.core.errors import FormatError
 from unireason.evaluate.ablation import parse, plan
-from unireason.train.config_file import read_any, read_table, resolved
+from unireason.train.config import read_any
 
 
 def planned(tmp_path, text=CONFIG, out="out"):
@@ -27,8 +28,8 @@ def test_the_commands(tmp_path):
     jobs = {job.name: job for job in planned(tmp_path)}
     configs = tmp_path / "configs"
     assert jobs["better/seed-1/train"].command == (
-        "train", "sft", "--config", str(configs / "sft.toml"), "--set", "data.images=0.25", "--set", "samples=4",
-        "--set", "optim.rate=2e-5", "--set", "run.seed=1", "--out", "out/better/seed-1/train",
+        "train", "sft", "--config", str(configs / "sft.toml"), "--set", "data.images=0.25", "--set", "batch_size=4",
+        "--set", "optim.lr=2e-5", "--set", "run.seed=1", "--out", "out/better/seed-1/train",
     )  # fmt: skip
     assert jobs["better/seed-1/eval"].command == (
         "eval", "run", "--suite", "built", "--data", "exam", "--option", "kind=both", "--option", "questions=500", "--questions", "6",
@@ -36,7 +37,7 @@ def test_the_commands(tmp_path):
     )  # fmt: skip
     last = jobs["last/seed-0/train"]
     assert last.command[:4] == ("train", "grpo", "--config", str(configs / "grpo.toml"))
-    assert 'model.start="out/plain/seed-0/train/best"' in last.command
+    assert 'model.init_from="out/plain/seed-0/train/best"' in last.command
     assert last.needs == ("plain/seed-0/train",)
 
 
@@ -51,7 +52,7 @@ def test_what_a_job_depends_on(tmp_path):
     """The folder does not count, every setting does, also one of an arm before."""
     one, moved = planned(tmp_path), planned(tmp_path, out="elsewhere")
     assert [job.sha256 for job in one] == [job.sha256 for job in moved]
-    changed = planned(tmp_path, CONFIG.replace('name = "plain"\n', 'name = "plain"\nset = ["optim.clip=0.5"]\n'))
+    changed = planned(tmp_path, CONFIG.replace('name = "plain"\n', 'name = "plain"\nset = ["optim.max_grad_norm=0.5"]\n'))
     differ = {a.name for a, b in zip(one, changed, strict=True) if a.sha256 != b.sha256}
     assert differ == {f"{arm}/seed-{s}/{what}" for arm in ("plain", "last") for s in (0, 1) for what in ("train", "eval")}
     asked = planned(tmp_path, CONFIG.replace("questions = 6", "questions = 7"))
@@ -68,19 +69,22 @@ def test_what_a_job_depends_on(tmp_path):
         ('reference = "plain"', 'reference = "none"', "reference names the arm 'none'"),
         ('file = "sft.toml"', "", "'plain' has no run file"),
         ('file = "sft.toml"', 'file = "missing.toml"', "arm 'plain': there is no file"),
-        ('suite = "built"', "", "evaluate has no suite"),
-        ("questions = 6", 'questions = "6"', "a whole number"),
-        ("questions = 6", "questions = -1", "negative"),
-        ("questions = 500", "questions = [1]", "a table of texts"),
+        ("seeds = [0, 1]", "seeds = [0, -1]", "seeds"),
+        ('suite = "built"', "", "evaluate.suite"),
+        ("questions = 6", 'questions = "6"', "evaluate.questions is '6'.*whole number"),
+        ("questions = 6", "questions = -1", "evaluate.questions is -1"),
+        ("questions = 500", "questions = [1]", "evaluate.options"),
+        ('suite = "built"', 'suite = "built"\nsute = 1', "unknown key 'evaluate.sute'"),
+        ('name = "plain"', 'name = "plain"\nafte = "x"', "unknown key .*arms.1..afte"),
         ('after = "plain"', 'after = "last"', "starts after itself"),
         ('after = "plain"', 'after = "first"', "names the arm 'first'"),
         ('start = "best"', 'start = "worst"', "worst"),
         ('name = "better"', 'name = "plain"', "its own name"),
         ('name = "plain"', 'name = "../plain"', "names the arm 'plain'"),
-        ('set = ["samples=4"', 'set = ["sample=4"', "arm 'better': unknown key 'sample'"),
-        ('title = "A | better one"', "title = 3", "a text in quotes"),
-        ('on = "volume"', 'on = "3d"', "on = "),
-        ('than = "plain"\non', 'than = "better"\non', "between two arms"),
+        ('set = ["batch_size=4"', 'set = ["batch_sise=4"', "arm 'better': unknown key 'batch_sise'"),
+        ('title = "A | better one"', "title = 3", "arms.2..title is 3.*text"),
+        ('on = "volume"', 'on = "3d"', "claims.0..on is '3d'"),
+        ('than = "plain"\non', 'than = "better"\non', "two arms"),
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path, old, new, message):
@@ -110,5 +114,5 @@ def test_the_list_can_be_pasted(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 12
     assert lines[0].startswith("unireason train sft --config ")
-    assert f"--set 'model.start=\"{tmp_path}/o/plain/seed-0/train/best\"'" in lines[2]
+    assert f"--set 'model.init_from=\"{tmp_path}/o/plain/seed-0/train/best\"'" in lines[2]
     assert not (tmp_path / "o").exists()

@@ -11,12 +11,11 @@ from test_ablation_plan import planned
 
 from unireason.cli import build_parser, main
 from unireason.cli.compare import AblationTerminal
+from unireason.core.config import read_table
 from unireason.core.errors import FormatError, UniReasonError
-from unireason.evaluate import ablation_results
-from unireason.evaluate.ablation import parse
-from unireason.evaluate.ablation_results import summary, verdict
+from unireason.evaluate import ablation
+from unireason.evaluate.ablation import parse, summary, verdict
 from unireason.metrics.statistics import crossed_difference, crossed_mean
-from unireason.train.config_file import read_table
 
 PATIENTS = ["p0", "p0", "p1", "p1", "p2", "p2"]
 
@@ -35,7 +34,7 @@ def made(tmp_path, text=CONFIG):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    return summary(*made(tmp_path_factory.mktemp("ablation")))
+    return summary(*made(tmp_path_factory.mktemp("ablation"))).to_json()
 
 
 def by(rows, **wanted):
@@ -99,7 +98,7 @@ def test_one_seed_and_one_patient_decide_nothing(tmp_path):
         answer(job.folder, [int(job.arm == "better")] * 6)
         rows = job.folder / "rows.jsonl"
         rows.write_text(rows.read_text().replace('"p1"', '"p0"').replace('"p2"', '"p0"'))
-    found = summary(config, jobs)
+    found = summary(config, jobs).to_json()
     assert by(found["claims"], better="better")["difference"] == 1.0
     assert by(found["claims"], better="better")["ci95"] == [-1.0, 1.0]
     assert by(found["claims"], better="better")["verdict"] == "undecided"
@@ -120,16 +119,16 @@ def test_an_examination_before_the_first_step_is_no_step(tmp_path):
     config, jobs = made(tmp_path)
     log = jobs[0].folder / "log.jsonl"
     log.write_text('{"stage": "sft", "step": 0, "time": 0.0, "eval_loss": 1.0}\n' + log.read_text())
-    assert by(summary(config, jobs)["arms"], name="plain")["steps"] == 5
+    assert by(summary(config, jobs).to_json()["arms"], name="plain")["steps"] == 5
 
 
 def test_a_share_of_nothing_is_known(tmp_path):
-    found = summary(*made(tmp_path, CONFIG.replace("data.images=0.25", "data.images=0.0")))
+    found = summary(*made(tmp_path, CONFIG.replace("data.images=0.25", "data.images=0.0"))).to_json()
     assert by(found["arms"], name="plain")["exposure"] == {"samples": 40, "image": 0, "volume": 40}
 
 
 def test_a_share_that_the_data_decide_is_not_known(tmp_path):
-    found = summary(*made(tmp_path, CONFIG.replace("data.images=0.25", "data.images=-1.0")))
+    found = summary(*made(tmp_path, CONFIG.replace("data.images=0.25", "data.images=-1.0"))).to_json()
     assert by(found["arms"], name="last")["exposure"] == {"samples": 46, "image": None, "volume": None}
 
 
@@ -169,8 +168,8 @@ def test_a_missing_or_broken_file_is_named(tmp_path, name):
 
 def test_the_command_writes_everything(tmp_path, monkeypatch, capsys):
     program = (sys.executable, "-S", ablation_program.__file__)
-    monkeypatch.setattr(ablation_results, "run", partial(ablation_results.run, program=program))
-    monkeypatch.setattr(ablation_results, "_POLL", 0.01)
+    monkeypatch.setattr(ablation, "run", partial(ablation.run, program=program))
+    monkeypatch.setattr(ablation, "_POLL", 0.01)
     build_parser()  # every command is imported before the name is patched, so that none keeps the stand-in
     monkeypatch.setattr("unireason.cli.eval.suite_of", lambda args: None)  # the stand-in needs no data
     path, out = write_config(tmp_path / "configs"), tmp_path / "o"
@@ -213,7 +212,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path, capsys):
     ],
 )
 def test_what_the_evaluations_would_refuse_is_refused_before_training(tmp_path, monkeypatch, capsys, old, new, words):
-    monkeypatch.setattr(ablation_results, "run", lambda *args, **how: pytest.fail("trained"))
+    monkeypatch.setattr(ablation, "run", lambda *args, **how: pytest.fail("trained"))
     assert CONFIG.count(old) == 1
     path = write_config(tmp_path, CONFIG.replace(old, new))
     assert main(["ablate", str(path), "--out", str(tmp_path / "o")]) == 2

@@ -14,7 +14,7 @@ from ablation_program import CONFIG, write_config
 from test_ablation_plan import planned
 
 from unireason.core.errors import FormatError, UniReasonError
-from unireason.evaluate.ablation_results import last_lines, run
+from unireason.evaluate.ablation import last_lines, run
 
 PROGRAM = (sys.executable, "-S", ablation_program.__file__)
 DRIVER = """
@@ -23,7 +23,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the backgro
 sys.path.insert(0, {folder!r})
 from unireason.cli import main
 from unireason.cli import eval as suite
-from unireason.evaluate import ablation_results as schedule
+from unireason.evaluate import ablation as schedule
 suite.suite_of = lambda args: None  # the stand-in needs no data
 schedule.run = functools.partial(schedule.run, program={program!r})
 sys.exit(main(sys.argv[1:]))
@@ -62,7 +62,7 @@ def begun(path):
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Looks at the jobs more often, so that tests are fast."""
-    monkeypatch.setattr("unireason.evaluate.ablation_results._POLL", 0.01)
+    monkeypatch.setattr("unireason.evaluate.ablation._POLL", 0.01)
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_jobs_beside_a_failure_are_waited_for(tmp_path, told):
 @pytest.mark.parametrize(
     ("old", "new", "arm", "what"),
     [
-        ("samples=4", "samples=6", "better", "samples"),
+        ("batch_size=4", "batch_size=6", "better", "batch_size"),
         ("questions = 6", "questions = 7", "plain", "evaluate.questions"),
         ("questions = 500 }", "questions = 500, frame = 'x' }", "plain", "evaluate.options"),
         ('"--vote", "3"', '"--vote", "5"', "better", "evaluate.arguments"),
@@ -158,11 +158,11 @@ def test_a_setting_of_a_later_version_is_no_change(tmp_path, told):
     carry_out(jobs, tmp_path / "o")
     for note in (tmp_path / "o").rglob("train.done.json"):
         known = json.loads(note.read_text())
-        del known["depends"]["settings"]["optim"]["clip"]
+        del known["depends"]["settings"]["optim"]["max_grad_norm"]
         note.write_text(json.dumps(known))
     assert carry_out(jobs, tmp_path / "o").begun_ == []
-    changed = planned(tmp_path, CONFIG.replace("samples=4", "samples=6"), out=tmp_path / "o")
-    with pytest.raises(FormatError, match="samples"):
+    changed = planned(tmp_path, CONFIG.replace("batch_size=4", "batch_size=6"), out=tmp_path / "o")
+    with pytest.raises(FormatError, match="batch_size"):
         carry_out(changed, tmp_path / "o")
 
 
@@ -170,8 +170,8 @@ def test_an_evaluation_belongs_to_its_training(tmp_path, told):
     carry_out(planned(tmp_path, out=tmp_path / "o"), tmp_path / "o")
     for note in (tmp_path / "o").rglob("train.done.json"):
         note.unlink()
-    changed = planned(tmp_path, CONFIG.replace("samples=4", "samples=6"), out=tmp_path / "o")
-    with pytest.raises(FormatError, match=r"arm 'better' was begun with another train\.settings\.samples"):
+    changed = planned(tmp_path, CONFIG.replace("batch_size=4", "batch_size=6"), out=tmp_path / "o")
+    with pytest.raises(FormatError, match=r"arm 'better' was begun with another train\.settings\.batch_size"):
         carry_out(changed, tmp_path / "o")
 
 
@@ -183,7 +183,7 @@ def test_more_seeds_and_arms_may_be_added(tmp_path, told):
 
 
 def test_a_second_ablation_in_the_folder_is_refused(tmp_path, told, monkeypatch):
-    monkeypatch.setattr("unireason.evaluate.ablation_results._HANDOVER", 0.2)
+    monkeypatch.setattr("unireason.evaluate.ablation._HANDOVER", 0.2)
     jobs = planned(tmp_path, out=tmp_path / "o")
 
     class Second(Notes):

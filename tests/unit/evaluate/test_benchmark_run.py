@@ -12,8 +12,8 @@ from unireason.core.errors import FormatError, ImageReadError, UniReasonError
 from unireason.core.types import Box2D, Case, Geometry, Look, Source
 from unireason.engine.case import prepare_case, start_session
 from unireason.engine.reasoner import Reasoner
-from unireason.evaluate import store
-from unireason.evaluate.benchmark import RunSettings, lines, run, summary
+from unireason.evaluate import runner
+from unireason.evaluate.benchmark import RunSettings, rows_of, run, summary
 from unireason.evaluate.suites.base import Entry
 from unireason.metrics.statistics import wilson
 
@@ -91,12 +91,12 @@ def by_seed(name, seed):
 def start(policy, folder, suite=None, *, stop=None, **how):
     engine = Engine(policy, stop)
     results = run(Reasoner(engine.checkpoint, engine=engine), suite or Quiz(), folder, settings=RunSettings.filled(**how))
-    return results, engine
+    return results.to_json(), engine
 
 
 def plain(folder):
     """Rows by question without what clocks say."""
-    rows = [json.loads(json.dumps(line)) for line in lines(folder)]
+    rows = [json.loads(json.dumps(row.to_json())) for row in rows_of(folder)]
     for row in rows:
         row.pop("seconds")
         for sample in row["samples"]:
@@ -206,7 +206,7 @@ def test_settings_out_of_range(how):
 
 
 def test_a_killed_run_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "TOGETHER", 12)  # two questions' samples: a case at a time
+    monkeypatch.setattr(runner, "TOGETHER", 12)  # two questions' samples: a case at a time
     how = {"samples": 4, "vote": 3, "seed": 2}
     whole, _ = start(by_seed, tmp_path / "whole", **how)
     with pytest.raises(HaltError):
@@ -354,7 +354,7 @@ def test_progress_ends_at_the_number_of_questions(tmp_path):
 
 def test_figures_do_not_depend_on_where_a_run_was_broken_off(tmp_path, monkeypatch):
     """Case 0 cannot be read at first, so that its rows come late; the bootstrap draws patients in the order of the suite all the same."""
-    monkeypatch.setattr(store, "TOGETHER", 3)
+    monkeypatch.setattr(runner, "TOGETHER", 3)
     summed = []
 
     def spy(rows, settings):
@@ -372,7 +372,7 @@ def test_figures_do_not_depend_on_where_a_run_was_broken_off(tmp_path, monkeypat
 @pytest.mark.parametrize(("bound", "value"), [("PATCHES", 2 * 16), ("BYTES", 2 * 2 * 56 * 56)])
 def test_large_cases_do_not_wait_for_many_questions(tmp_path, monkeypatch, bound, value):
     """A case of 56 x 56 pixels has 16 patches, and as many pixels in the file as at full resolution."""
-    monkeypatch.setattr(store, bound, value)
+    monkeypatch.setattr(runner, bound, value)
     _, engine = start(right_on_even, tmp_path)
     assert engine.calls == [6, 6]
 
@@ -383,7 +383,7 @@ def test_seeds_depend_on_run_and_question_alone(tmp_path, monkeypatch):
 
     one = seeds("one")
     assert seeds("few", count=3).items() <= one.items()
-    monkeypatch.setattr(store, "TOGETHER", 1)
+    monkeypatch.setattr(runner, "TOGETHER", 1)
     assert seeds("alone") == one
     other = seeds("other", seed=1)
     assert not set(other.values()) & set(one.values())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import pytest
 from test_grounding_scores import Knowing as Pointing
@@ -69,7 +68,6 @@ def test_a_run_is_told_by_its_settings_steps_and_evaluations():
 def test_card_and_page_say_the_same(exam, implicit, tmp_path, monkeypatch):
     reasoner = Knowing(exam)
     reasoner.ground_many = Pointing(implicit).ground_many
-    reasoner.checkpoint = SimpleNamespace(sha256="abc", scope=None)
     monkeypatch.setattr(card, "load", lambda ref: reasoner)
     monkeypatch.setattr(card, "make_exam", lambda seed, questions, folder, frame: exam)
     monkeypatch.setattr(card, "make_grounding_exam", lambda seed, questions, folder, frame: implicit)

@@ -10,7 +10,6 @@ import pytest
 
 import tiny
 from spots import SPOT, Spots, box_of, letter_of, picture, place, reads_region, run
-from unireason.cli.evidence import _tell
 from unireason.core.errors import FormatError
 from unireason.core.types import Box2D, Box3D, Frame, Look, Stack
 from unireason.evaluate import evidence as conditions
@@ -18,7 +17,8 @@ from unireason.evaluate.evidence import EvidenceRow, EvidenceRows, reliance, sum
 from unireason.evaluate.store import choose
 from unireason.evaluate.suites.base import Entry
 from unireason.grounding import crop
-from unireason.report.evidence import write_evidence
+from unireason.report.document import as_html, as_terminal
+from unireason.report.evidence import evidence_document
 from unireason.report.plots import write_evidence_figure
 
 FRAME = Frame(56, 56, 1, "image")
@@ -50,7 +50,7 @@ def traces(folder):
 
 def test_a_model_that_reads_only_the_region_relies_on_it(tmp_path):
     found, _ = run(reads_region, tmp_path)
-    results = found.results
+    results = found.results.to_json()
     accuracy = {name: c["accuracy"] for name, c in results["conditions"].items()}
     assert list(accuracy) == list(conditions.CONDITIONS)
     # A region without a spot gives A, which is right for a quarter of the cases: chance.
@@ -78,24 +78,24 @@ def test_a_model_that_ignores_the_image_relies_on_nothing(tmp_path):
                 yield replace(entry, letter="B", answers=("grey",)) if int(entry.id[:2]) % 4 else entry
 
     found, _ = run(ignores, tmp_path, Skewed())
-    assert found.results["conditions"]["true"]["accuracy"] == 0.75
+    assert found.results.conditions["true"].accuracy == 0.75
     for name in conditions.REMOVED:
-        reliance = found.results["conditions"][name]["reliance"]
-        assert (reliance["value"], reliance["n"], reliance["ci95"][0]) == (0, 32, 0)
-        assert 0 < reliance["ci95"][1] < 0.5
-        assert found.results["conditions"][name]["survival"]["value"] == 1
-    assert found.results["reliance"]["value"] == 0
+        reliance = found.results.conditions[name].reliance
+        assert (reliance.value, reliance.n, reliance.ci95[0]) == (0, 32, 0)
+        assert 0 < reliance.ci95[1] < 0.5
+        assert found.results.conditions[name].survival.value == 1
+    assert found.results.reliance.value == 0
 
 
 def test_a_model_at_chance_has_no_reliance(tmp_path):
     found, _ = run(ignores, tmp_path)
-    assert found.results["conditions"]["true"]["accuracy"] == 0.25
-    assert found.results["reliance"] == {"value": None, "ci95": None, "n": 32}
+    assert found.results.conditions["true"].accuracy == 0.25
+    assert found.results.reliance.to_json() == {"value": None, "ci95": None, "n": 32}
 
 
 def test_a_model_that_reads_the_picture_but_not_the_region(tmp_path):
     found, _ = run(reads_picture, tmp_path)
-    values = {name: found.results["conditions"][name]["reliance"]["value"] for name in conditions.REMOVED}
+    values = {name: found.results.conditions[name].reliance.value for name in conditions.REMOVED}
     assert values["random_region"] == values["no_region"] == values["shuffled"] == 0
     assert values["blank"] == values["blanked"] == 1
     same = np.mean([int(row.shown[1:]) % 4 == int(row.case[1:]) % 4 for row in found.rows.values() if row.condition == "other"])
@@ -105,15 +105,15 @@ def test_a_model_that_reads_the_picture_but_not_the_region(tmp_path):
 
 def test_answers_without_a_look_are_taken_over(tmp_path):
     found, engine = run(never_looks, tmp_path)
-    assert found.results["looked"] == 0
+    assert found.results.looked == 0
     for name in ("random_region", "no_region", "given_region", "shuffled", "blanked"):
         row = found.rows["00a", name]
         assert row.right
         assert traces(tmp_path)["00a", name] is None
     assert traces(tmp_path)["00a", "true"] is not None
     assert len(engine.stacks) == 16 * 3  # true, blank, and other on the true picture of another case
-    assert found.results["reliance"]["value"] == 0
-    assert found.results["conditions"]["blank"]["reliance"]["value"] == 1
+    assert found.results.reliance.value == 0
+    assert found.results.conditions["blank"].reliance.value == 1
 
 
 def test_conditions_change_what_is_fed(tmp_path):
@@ -248,7 +248,7 @@ def test_true_places_of_another_frame_are_refused(tmp_path):
 
 def test_one_case_has_no_other_and_suites_without_places_give_none(tmp_path):
     found, _ = run(reads_region, tmp_path, Spots(1, looks=False))
-    assert found.results["left_out"] == ["other", "given_region", "shuffled"]
+    assert found.results.left_out == ["other", "given_region", "shuffled"]
 
 
 def row(n, condition, right, *, patient="p", chance=0.25, looks=1, replaced=1):
@@ -276,16 +276,15 @@ def test_one_patient_has_no_interval(tmp_path, capsys):
             yield from (replace(entry, patient="p") for entry in super().entries())
 
     results = run(reads_region, tmp_path, One(8))[0].results
-    assert results["reliance"]["value"] == pytest.approx(1)
-    assert results["reliance"]["ci95"] is None
-    assert results["conditions"]["true"]["ci95_patients"] is None
-    page = write_evidence(results, tmp_path / "page.html", flips=[], survivors=[])
-    assert "one patient: no interval" in page.read_text()
-    write_evidence_figure(results, tmp_path / "figure.png")
-    _tell(results, page)
-    told = capsys.readouterr().out
-    assert "evidence reliance (random_region): 1.00\n" in told
-    assert told.splitlines()[1].split() == ["true", "100%", "-", "16"]  # questions of one patient say nothing of others
+    assert results.reliance.value == pytest.approx(1)
+    assert results.reliance.ci95 is None
+    assert results.conditions["true"].ci95_patients is None
+    told = evidence_document(results)
+    assert "one patient: no interval" in as_html(told).decode()
+    write_evidence_figure(results.to_json(), tmp_path / "figure.png")
+    said = [line.split() for line in as_terminal(told).splitlines()]
+    assert ["Evidence", "reliance,", "random", "region", "1.00", "one", "patient:", "no", "interval"] in said
+    assert ["true", "100%", "\u2013", "16"] in said  # questions of one patient say nothing of others
 
 
 def test_resamples_at_chance_widen_the_interval():

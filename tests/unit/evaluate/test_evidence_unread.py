@@ -16,7 +16,7 @@ HALF = 0.5
 
 def plain(results):
     """Results without what tells the suites apart."""
-    return {key: value for key, value in results.items() if key not in ("manifest", "unreadable")}
+    return {key: value for key, value in results.to_json().items() if key not in ("manifest", "unreadable")}
 
 
 def lines(folder):
@@ -52,10 +52,10 @@ def test_a_case_that_cannot_be_read_is_left_out_of_all_conditions(tmp_path, whol
     found, _ = run(reads_region, tmp_path / "broken", Spots(broken=["c5"]), skip=HALF)
     without, _ = run(reads_region, tmp_path / "without", Spots(without=["c5"]))
     assert plain(found.results) == plain(without.results)
-    assert found.results["conditions"]["true"]["n"] == found.results["conditions"]["other"]["n"] == 30
-    assert found.results["unreadable"] == {"n": 2, "questions": {"05a": "c5 is broken.", "05b": "c5 is broken."}}
-    assert json.loads((tmp_path / "broken" / "results.json").read_text()) == found.results
-    assert found.results["manifest"] == whole[0].results["manifest"]
+    assert found.results.conditions["true"].n == found.results.conditions["other"].n == 30
+    assert found.results.unreadable.to_json() == {"n": 2, "questions": {"05a": "c5 is broken.", "05b": "c5 is broken."}}
+    assert json.loads((tmp_path / "broken" / "results.json").read_text()) == found.results.to_json()
+    assert found.results.manifest == whole[0].results.manifest
     assert [line for line in lines(tmp_path / "broken") if "problem" in line] == [
         {"id": name, "case": "c5", "patient": "p5", "problem": "c5 is broken."} for name in ("05a", "05b")
     ]
@@ -81,7 +81,7 @@ def test_what_could_not_be_read_is_asked_again(tmp_path, whole):
     run(reads_region, tmp_path, Spots(broken=["c5"]), skip=HALF)
     asked = []
     found, engine = run(counted(asked), tmp_path)
-    assert (found.results["unreadable"]["n"], asked, engine.stacks) == (2, [], [])  # not by itself
+    assert (found.results.unreadable.n, asked, engine.stacks) == (2, [], [])  # not by itself
     found, _ = run(counted(asked), tmp_path, again=True)
     assert found.results == whole[0].results
     assert found.rows == whole[0].rows
@@ -97,7 +97,7 @@ def test_what_could_not_be_read_is_asked_again(tmp_path, whole):
 def test_what_still_cannot_be_read_is_tried_again_the_next_time(tmp_path, whole):
     run(reads_region, tmp_path, Spots(broken=["c5", "c9"]), skip=HALF)
     found, _ = run(reads_region, tmp_path, Spots(broken=["c9"]), skip=HALF, again=True)
-    assert list(found.results["unreadable"]["questions"]) == ["09a", "09b"]
+    assert list(found.results.unreadable.questions) == ["09a", "09b"]
     with pytest.raises(UniReasonError, match=r"2 of 32 questions.*--skip"):
         run(reads_region, tmp_path, Spots(broken=["c9"]), again=True)
     assert run(reads_region, tmp_path)[0].results == whole[0].results
@@ -130,7 +130,7 @@ class Failing(Spots):
 def test_a_case_that_is_lost_later_is_taken_out_of_the_pairs(tmp_path, whole):
     found, _ = run(reads_region, tmp_path / "late", Failing("c5", 1), skip=HALF)  # read for true and blank, and then not again
     without, _ = run(reads_region, tmp_path / "without", Spots(without=["c5"]))
-    assert found.results["unreadable"]["n"] == 2
+    assert found.results.unreadable.n == 2
     assert plain(found.results) == plain(without.results)
     assert found.rows == without.rows
     assert run(reads_region, tmp_path / "late", again=True)[0].results == whole[0].results
@@ -153,9 +153,9 @@ def test_answers_in_front_of_one_question_too_many_are_kept(tmp_path):
 
 def test_a_question_that_does_not_fit_is_given_up_alone(tmp_path):
     found, _ = run(reads_region, tmp_path, Long(4), skip=HALF)
-    assert list(found.results["unreadable"]["questions"]) == ["01b"]
-    assert "context" in found.results["unreadable"]["questions"]["01b"]
-    assert {name: part["n"] for name, part in found.results["conditions"].items()}["random_region"] == 7
+    assert list(found.results.unreadable.questions) == ["01b"]
+    assert "context" in found.results.unreadable.questions["01b"]
+    assert {name: part.n for name, part in found.results.conditions.items()}["random_region"] == 7
     assert hosts(found)["c1"] != "c1"  # its other question stays
 
 

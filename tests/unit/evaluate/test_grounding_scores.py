@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from benchmarks.grounding import compare
+from benchmarks.grounding import compare, summary, table, table_by
 from benchmarks.paired import gains
 
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.types import Box2D, Case, Frame, Geometry, Source, Trace
 from unireason.data.frames import rule
 from unireason.data.item import Item, Layer, Loaded
-from unireason.data.records import SampleRecord
-from unireason.data.scene import IMPLICIT, DataQuestion
-from unireason.evaluate.comparison import table, table_by
-from unireason.evaluate.heldout import held_out_implicit, make_grounding_exam, read_items
-from unireason.evaluate.pointing import SCORES, ask_implicit, implicit_summary, score
+from unireason.data.scene import IMPLICIT
+from unireason.evaluate.heldout import held_out_implicit, make_grounding_exam
+from unireason.evaluate.pointing import SCORES, evaluate, measure
+from unireason.evaluate.suites.grounding import BuiltImplicitSuite, Truth
 from unireason.grounding import answer as umrg
 from unireason.segment.expert import checked, finished
 
@@ -66,13 +65,6 @@ def loaded(*, spacing=STEPS):
     return Loaded(item, case, (Layer(labels, {3: "Liver", 5: "spine"}),))
 
 
-def sample(*, category="liver", group="abdomen", patient="p", name="q"):
-    question = DataQuestion(IMPLICIT, "segment", (category,), "Which?", (), -1, (), (category,))
-    return SampleRecord(
-        name, "case", patient, "test", "image", question, ("It is.",), "template/2", TRUE, POINTS, category, group
-    )
-
-
 def trace(text, frame=FRAME):
     return Trace("Which?", (), (), frame, "end_of_turn", raw_text=text)
 
@@ -82,7 +74,12 @@ def answer(box=TRUE, points=POINTS):
 
 
 def scored(*traces, expert=None, **how):
-    return [g.scores for g in score(loaded(**how), [(sample(), t) for t in traces], expert or Literal())]
+    return [g.scores for g in measured(traces, expert or Literal(), loaded(**how))]
+
+
+def measured(traces, expert, item, **how):
+    meant = Truth(TRUE, POINTS, item.layers[0].labels == 3, (FRAME.width, FRAME.height))
+    return measure(item.case, [(meant, one) for one in traces], expert, **how)
 
 
 def test_the_truth_scores_everything():
@@ -109,9 +106,7 @@ def test_spacing_and_tolerance_are_millimetres():
     moved = answer(Box2D(4, 3, 8, 7))  # two rows of 2 mm
     assert scored(moved)[0]["hd95_mm"] == pytest.approx(4)
     assert scored(moved, spacing=None)[0]["hd95_mm"] == pytest.approx(2)
-    strict, wide = (
-        score(loaded(), [(sample(), moved)], Literal(), tolerance_mm=tolerance)[0].scores["nsd"] for tolerance in (0.5, 4.0)
-    )
+    strict, wide = (measured([moved], Literal(), loaded(), tolerance_mm=tolerance)[0].scores["nsd"] for tolerance in (0.5, 4.0))
     assert strict < 0.7 < wide == 1
 
 
@@ -178,13 +173,7 @@ def test_the_expert_sees_all_prompts_of_a_case_at_once_in_canonical_places():
 
 
 def test_no_answers_need_no_expert():
-    assert score(loaded(), [], Literal()) == []
-
-
-def test_a_question_without_a_mask_is_refused():
-    for wrong in (sample(category="spleen"), replace(sample(), box=None), replace(sample(), points=None)):
-        with pytest.raises(FormatError):
-            score(loaded(), [(wrong, answer())], Literal())
+    assert measured([], None, loaded()) == []
 
 
 def graded(values):
@@ -205,7 +194,7 @@ FOUR = [
 
 
 def test_means_by_category_and_super_category():
-    found = implicit_summary(graded(FOUR))
+    found = summary(graded(FOUR))
     assert (found["questions"], found["patients"]) == (4, 3)
     assert found["iou"]["mean"] == pytest.approx(0.6)
     assert list(found["by_supercategory"]) == ["abdomen", "skeleton"]
@@ -222,8 +211,8 @@ def test_means_by_category_and_super_category():
 
 def test_intervals_resample_patients_and_hold_the_mean():
     values = [(f"p{n // 4}", "liver", "abdomen", float(n // 4 % 2)) for n in range(80)]
-    by_patient = implicit_summary(graded(values))["iou"]
-    single = implicit_summary(graded([(str(n), *v[1:]) for n, v in enumerate(values)]))["iou"]
+    by_patient = summary(graded(values))["iou"]
+    single = summary(graded([(str(n), *v[1:]) for n, v in enumerate(values)]))["iou"]
     for found in (by_patient, single):
         assert found["ci95"][0] < found["mean"] == 0.5 < found["ci95"][1]
     # Four like answers a patient tell no more than one: the interval is about twice as wide.
@@ -233,19 +222,11 @@ def test_intervals_resample_patients_and_hold_the_mean():
 
 def test_nothing_asked_is_an_error():
     with pytest.raises(UniReasonError):
-        implicit_summary([])
-
-
-def test_rows_hold_what_a_summary_needs():
-    done = score(loaded(), [(sample(), answer()), (sample(patient="q"), trace("no"))], Literal())
-    rows = json.loads(json.dumps([one.row() for one in done], allow_nan=False))
-    assert implicit_summary(rows) == implicit_summary(done)
-    assert rows[1]["text"] == "no"
-    assert implicit_summary(done)["dice_both"]["mean"] == 0.5
+        summary([])
 
 
 def test_tables():
-    models = {"ours | new": implicit_summary(graded(FOUR)), "start": implicit_summary(graded(FOUR[:1]))}
+    models = {"ours | new": summary(graded(FOUR)), "start": summary(graded(FOUR[:1]))}
     lines = table(models).splitlines()
     assert lines[0].startswith("| Model | Questions | IoU | pDice |")
     assert lines[2].startswith("| ours \\| new | 4 | 60.00 (")
@@ -302,12 +283,15 @@ class Knowing:
     def __init__(self, dataset, *, silent=False, frame=None):
         self.known = {(s.patient, s.question.text): s for s in dataset.samples()}
         self.silent, self.frame, self.calls = silent, frame, []
+        profile, ids = SimpleNamespace(name="w", sha256="0"), SimpleNamespace(think_end=0)
+        named = {"name": "m", "sha256": "abc", "hashed": "all", "dtype": "f", "versions": {}, "scope": None}
+        self.checkpoint = SimpleNamespace(profile=profile, grounding=profile, ids=ids, **named)
 
-    def ground_many(self, case, questions, *, samples=1):
+    def ground_many(self, case, questions, *, samples=1, sampling=None):
         self.calls.append(case)
         patient = case.source.name.rsplit("-", 1)[0]  # behind it stands the number of the slice
         frame = self.frame or rule("phantom").frame(case.geometry.shape)
-        return [[self._answer(self.known[patient, text], frame)] * samples for text in questions]
+        return [[self._answer(self.known[patient, q.text], frame)] * samples for q in questions]
 
     def _answer(self, record, frame):
         return trace("" if self.silent else record.response, frame)
@@ -330,40 +314,37 @@ def test_an_examination_of_implicit_questions(exam):
             held_out_implicit(exam, count)
 
 
-def test_items_bring_the_mask_of_the_slice(exam):
-    samples = {s.case: s for s in held_out_implicit(exam, 10)}
-    for record, item in read_items(exam, list(samples)):
-        wanted = samples[record.scene.case]
-        value = next(v for layer in item.layers for v, name in layer.names.items() if name.replace("_", " ") == wanted.category)
-        mask = item.layers[0].labels == value
-        assert mask.shape == item.case.pixels.shape == record.scene.shape
-        assert np.count_nonzero(mask) == record.scene.structures[wanted.category].voxels
+def test_the_suite_brings_the_mask_of_the_slice(exam):
+    suite, records = BuiltImplicitSuite(exam, split=None, count=10), {record.scene.case: record for record in exam.cases()}
+    for entry in suite.entries():
+        truth, scene = suite.truth(entry), records[entry.case].scene
+        assert truth.mask.shape == suite.read(entry.case).pixels.shape == scene.shape
+        assert np.count_nonzero(truth.mask) == scene.structures[entry.tags["category"]].voxels
 
 
-def test_one_that_knows_the_truth(exam):
-    reasoner, done = Knowing(exam), []
-    asked = ask_implicit(reasoner, exam, Literal(), count=20, progress=done.append)
-    found = implicit_summary(asked)
-    assert found["questions"] == 20 == done[-1]
-    assert len(reasoner.calls) == len({a.sample.case for a in asked}) == len(done)
-    assert (found["iou"]["mean"], found["pdice"]["mean"], found["found"]["mean"]) == (1, pytest.approx(1), 1)
-    assert 0.5 < found["dice_both"]["mean"] < 0.95  # the box is not the mask
-    assert 0 < found["hd95_mm"]["mean"] < 60
+def asked(exam, folder, expert=None, **how):
+    model = Knowing(exam, **how)
+    done = []
+    found = evaluate(model, BuiltImplicitSuite(exam, split=None, count=20), expert or Literal(), folder, progress=done.append)
+    return found.results, done, model
 
 
-def test_several_samples_of_a_question_come_in_a_row(exam):
-    asked = ask_implicit(Knowing(exam), exam, Literal(), count=5, samples=3)
-    ids = [one.sample.id for one in asked]
-    assert len(asked) == 15
-    assert ids == [name for name in dict.fromkeys(ids) for _ in range(3)]
+def test_one_that_knows_the_truth(exam, tmp_path):
+    found, done, model = asked(exam, tmp_path)
+    means = {name: own.mean for name, own in found.scores.items()}
+    assert found.n == 20 == done[-1]
+    assert len(model.calls) == len(done) - 1  # a call a picture, and what was there before
+    assert (means["iou"], means["pdice"], means["found"]) == (1, pytest.approx(1), 1)
+    assert 0.5 < means["dice_both"] < 0.95  # the box is not the mask
+    assert 0 < means["hd95_mm"] < 60
 
 
-def test_one_that_says_nothing(exam):
-    found = implicit_summary(ask_implicit(Knowing(exam, silent=True), exam, Literal(), count=20))
-    assert [found[name]["mean"] for name in SCORES if name != "hd95_mm"] == [0] * 8
-    assert found["hd95_mm"]["mean"] > 300
+def test_one_that_says_nothing(exam, tmp_path):
+    found, _, _ = asked(exam, tmp_path, silent=True)
+    assert [found.scores[name].mean for name in SCORES if name != "hd95_mm"] == [0] * 8
+    assert found.scores["hd95_mm"].mean > 300
 
 
-def test_a_model_of_another_frame_is_refused(exam):
-    with pytest.raises(FormatError, match="built for"):
-        ask_implicit(Knowing(exam, frame=Frame(56, 56, 1, "image")), exam, Literal(), count=5)
+def test_a_model_of_another_frame_is_refused(exam, tmp_path):
+    with pytest.raises(FormatError, match="frame"):
+        asked(exam, tmp_path, frame=Frame(56, 56, 1, "image"))

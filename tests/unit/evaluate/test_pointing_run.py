@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ import pytest
 from unireason.core.errors import FormatError, ImageReadError, UniReasonError
 from unireason.core.types import Box2D, Case, Frame, Geometry, Source, Tokens, Trace
 from unireason.engine.sampling import Sampling
-from unireason.evaluate.pointing import SCORES, GroundingSettings, evaluate, shown
+from unireason.evaluate.pointing import SCORES, GroundingSettings, evaluate, examples
 from unireason.evaluate.suites.base import Entry
 from unireason.evaluate.suites.grounding import RULE, Truth
 from unireason.grounding import answer as umrg
@@ -124,7 +125,7 @@ def test_scores_by_hand(tmp_path):
     model = Model(mixed)
     seen = []
     found = evaluate(model, Suite(), Boxes(), tmp_path, progress=seen.append)
-    results = found.results
+    results = found.results.to_json()
     assert json.loads((tmp_path / "results.json").read_text()) == results
     assert (results["kind"], results["suite"], results["rule"], results["n"], results["patients"]) == (
         "grounding",
@@ -229,7 +230,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 def test_what_cannot_be_read_is_counted_and_scored_by_nobody(tmp_path):
     model = Model(right)
     found = evaluate(model, Suite(broken=("a",), blind=("q2",)), Boxes(), tmp_path)
-    results = found.results
+    results = found.results.to_json()
     assert (results["n"], results["patients"], results["scores"]["iou"]["mean"]) == (3, 2, 1)
     assert results["unreadable"] == {
         "n": 3,
@@ -242,7 +243,7 @@ def test_what_cannot_be_read_is_counted_and_scored_by_nobody(tmp_path):
         **{"unreadable": "its mask is empty.", "target": None, "scores": None, "answers": []},
     }
     again = Model(right)
-    assert evaluate(again, Suite(broken=("a",), blind=("q2",)), Boxes(), tmp_path).results == results
+    assert evaluate(again, Suite(broken=("a",), blind=("q2",)), Boxes(), tmp_path).results.to_json() == results
     assert again.asked == []
     mended = GroundingSettings(again=True)
     whole = evaluate(again, Suite(), Boxes(), tmp_path, settings=mended).results
@@ -261,7 +262,7 @@ def test_several_answers_are_means_and_tell_how_they_agree(tmp_path):
 
     model = Model(drawn)
     how = GroundingSettings(samples=3, temperature=0.7, seed=5)
-    results = evaluate(model, Suite(cases=1), Boxes(), tmp_path, settings=how).results
+    results = evaluate(model, Suite(cases=1), Boxes(), tmp_path, settings=how).results.to_json()
     assert (model.asked[0][2], model.asked[0][3]) == (3, Sampling(temperature=0.7))
     first, _ = rows_of(tmp_path)
     assert first["scores"]["iou"] == pytest.approx((1 + 1 + 1 / 3) / 3)
@@ -299,7 +300,7 @@ def test_a_missing_box_agrees_with_none(tmp_path):
         Boxes(),
         tmp_path,
         settings=GroundingSettings(samples=2, temperature=1.0),
-    ).results
+    ).results.to_json()
     assert [own["mean"] for own in results["calibration"]["agreement"]["bins"]] == [0]
     assert (results["malformed"], results["found"]) == (0.5, 0.5)
     assert results["problems"] == {"no_answer": 2, "no_think": 2}
@@ -308,7 +309,7 @@ def test_a_missing_box_agrees_with_none(tmp_path):
 def test_fewer_questions(tmp_path):
     model = Model(right)
     found = evaluate(model, Suite(8), Boxes(), tmp_path, settings=GroundingSettings(count=4, seed=3))
-    assert found.results["n"] == len(found.entries) == found.results["manifest"]["questions"] == 4
+    assert found.results.to_json()["n"] == len(found.entries) == found.results.to_json()["manifest"]["questions"] == 4
     assert [len(texts) for _, texts, *_ in model.asked] == [2, 2]  # whole pictures
 
 
@@ -325,22 +326,24 @@ def test_places_of_the_picture_fit_any_frame(tmp_path):
 
     wide = umrg.write("Here.", Box2D(16, 2, 32, 6), ((20.5, 2.75), (20.5, 4.75)))
     found = evaluate(Model(lambda *_: wide, frame=Frame(80, 10, 1, "image")), Free(1), Boxes(), tmp_path)
-    assert found.results["scores"]["iou"]["mean"] == found.results["scores"]["dice_both"]["mean"] == 1
-    assert found.results["scores"]["pdice"]["mean"] == pytest.approx(1)
-    assert found.results["by_category"] == {}
+    assert found.results.to_json()["scores"]["iou"]["mean"] == found.results.to_json()["scores"]["dice_both"]["mean"] == 1
+    assert found.results.to_json()["scores"]["pdice"]["mean"] == pytest.approx(1)
+    assert found.results.to_json()["by_category"] == {}
 
 
-def test_questions_are_shown_with_their_masks(tmp_path):
+def test_examples_are_the_worst_and_the_best_with_their_masks(tmp_path):
     suite = Suite()
     found = evaluate(Model(mixed), suite, Boxes(), tmp_path)
-    made = shown(suite, Boxes(), found, ["q3", "q0", "q1"])
-    assert list(made) == ["q0", "q1", "q3"]
-    assert np.array_equal(made["q0"].answer[1].mask, made["q0"].truth.mask)
-    assert (made["q1"].truth.mask & made["q1"].answer[1].mask).sum() == 32
-    assert made["q3"].answer[1].mask is None
-    assert made["q3"].case.source.name == "b"
-    assert made["q1"].answer[1].scores == pytest.approx(found.rows["q1"]["scores"])
-    assert made["q0"].row is found.rows["q0"]
+    worst, best = examples(found, suite, Boxes(), SimpleNamespace(stack=lambda case: case.source.name))
+    # q3 said nothing and q1 was moved; at most two of one category.
+    assert [(one.row["id"], one.stack) for one in worst][:2] == [("q3", "b"), ("q1", "a")]
+    assert not {one.row["id"] for one in worst} & {one.row["id"] for one in best}
+    assert worst[0].mask is None
+    assert (worst[1].truth.mask & worst[1].mask).sum() == 32
+    assert worst[1].row is found.rows["q1"]
+    assert np.array_equal(best[0].mask, best[0].truth.mask)
+    taken = Counter(one.row["category"] for one in (*worst, *best))
+    assert max(taken.values()) <= 4  # two of a category among the worst, two among the best
 
 
 def test_the_tokens_of_an_answer_are_passed_on_and_kept_in_mind():

@@ -13,7 +13,8 @@ import pytest
 import evaluation_samples as samples
 from unireason.core.errors import FormatError
 from unireason.evaluate import comparison
-from unireason.evaluate.comparison import ComparedRun, compare, read_run, reply, shared, whole_rows
+from unireason.evaluate.comparison import ComparedRun, read_run, reply, shared, whole_rows
+from unireason.evaluate.results import RunResults
 
 BASE = [n < 10 for n in range(20)]
 BETTER = [n < 9 or 10 <= n < 16 for n in range(20)]  # 6 won, 1 lost
@@ -24,8 +25,13 @@ def run_of(name: str, pattern: list[bool]) -> ComparedRun:
     return run_over(name, samples.rows_of(pattern))
 
 
+def compare(runs: Sequence[ComparedRun], **how: int) -> dict[str, Any]:
+    """As ``--json`` prints it."""
+    return comparison.compare(runs, **how).to_json()
+
+
 def run_over(name: str, rows: Sequence[Mapping[str, Any]]) -> ComparedRun:
-    return ComparedRun(name, Path(name), samples.results_of(rows, name=name), tuple(map(reply, rows)))
+    return ComparedRun(name, Path(name), RunResults.of(samples.results_of(rows, name=name)), tuple(map(reply, rows)))
 
 
 def test_two_by_two_by_hand() -> None:
@@ -135,7 +141,7 @@ def test_runs_that_are_no_match() -> None:
     with pytest.raises(FormatError, match="different names"):
         compare([one, one])
     for key, value in (("suite", "slake"), ("rule", "another")):
-        other = ComparedRun("b", Path("b"), {**one.results, key: value}, one.rows)
+        other = ComparedRun("b", Path("b"), one.results.model_copy(update={key: value}), one.rows)
         with pytest.raises(FormatError, match=f"one {key}"):
             compare([one, other])
 
@@ -159,7 +165,7 @@ def test_folders(tmp_path: Path) -> None:
         read_run(tmp_path / "nothing")
     for content, said in (
         ('{"manifest": {"kind": "evidence"}}', "evidence"),
-        ('{"manifest": {"kind": "run"}}', "lack"),
+        ('{"manifest": {"kind": "run"}}', "incomplete"),
         ("[]", "None"),
     ):
         (folder / "results.json").write_text(content)
@@ -202,7 +208,7 @@ def test_words_and_tags_of_many_rows_are_kept_once(tmp_path: Path) -> None:
 def test_whole_rows_are_read_again(tmp_path: Path) -> None:
     rows = samples.rows_of([True, False, True])
     run = read_run(samples.write_folder(tmp_path / "one", rows))
-    assert list(whole_rows(run, {"q0002", "q0001", "other"})) == rows[1:]
+    assert [row.to_json() for row in whole_rows(run, {"q0002", "q0001", "other"})] == rows[1:]
     assert list(whole_rows(run, set())) == []
     (run.folder / "rows.jsonl").write_text("[]\nnothing")
     with pytest.raises(FormatError, match="line"):

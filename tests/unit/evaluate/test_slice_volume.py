@@ -166,7 +166,7 @@ def test_a_cuboid_of_another_patient_is_brought_to_the_own_picture(found):
 
 def test_missing_looks_count_as_zero_and_are_told(found):
     """p1 names another structure on its slice, p2 does not look at its volume; the lesion is too small on its slice."""
-    results = found.results
+    results = found.results.to_json()
     assert [pair.row.both for pair in found.pairs] == [True, False, False]
     assert (results["n"], results["patients"], results["left_out"]) == (3, 3, 1)
     assert results["agreement"]["mean_iou"] == pytest.approx(SIXTH)
@@ -194,7 +194,7 @@ def test_a_killed_measurement_goes_on(found, tmp_path):
     assert suite.loads == ["p2"]
     assert again.results == found.results
     assert [pair.row for pair in again.pairs] == [pair.row for pair in found.pairs]
-    assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(again.results))
+    assert json.loads((tmp_path / "results.json").read_text()) == again.results.to_json()
     _, engine, suite = run(tmp_path)
     assert (engine.asked, suite.loads) == ([], [])
 
@@ -203,8 +203,11 @@ def test_a_volume_that_cannot_be_read_is_left_out_and_asked_again(found, tmp_pat
     told = []
     part, _, _ = run(tmp_path / "part", Suite(broken=["p1"]), skip=0.25, progress=lambda *done: told.append(done))
     without, _, _ = run(tmp_path / "without", Suite(without=["p1"]))
-    assert part.results["unreadable"] == {"n": 1, "questions": {"q-p1": "p1 is broken."}}
-    assert part.results | {"unreadable": 0, "manifest": 0} == without.results | {"unreadable": 0, "manifest": 0}
+    assert part.results.to_json()["unreadable"] == {"n": 1, "questions": {"q-p1": "p1 is broken."}}
+    assert part.results.to_json() | {"unreadable": 0, "manifest": 0} == without.results.to_json() | {
+        "unreadable": 0,
+        "manifest": 0,
+    }
     assert (told[0], told[-1]) == ((0, 4), (4, 4))
     _, engine, suite = run(tmp_path / "part")
     assert (engine.asked, suite.loads) == ([], [])  # not by itself
@@ -234,11 +237,10 @@ def test_reading_goes_on_behind_a_volume_that_cannot_be_read():
                 raise ImageReadError("p1 is broken")
             return volume(item.id)
 
-    suite = BuiltSuite.__new__(BuiltSuite)
     records = [SimpleNamespace(scene=SimpleNamespace(case=n), item=n, slice=-1, sha256="") for n in ("p0", "p1", "p2")]
-    suite.dataset = SimpleNamespace(cases=lambda: iter(records), source=Phantoms)
-    loaded = dict(Volumes(suite).load(["p2", "p0", "p1"]))
-    assert list(loaded) == ["p0", "p1", "p2"]
+    dataset = SimpleNamespace(cases=lambda: iter(records), source=lambda root: Phantoms())
+    loaded = dict(Volumes(BuiltSuite(dataset, split=None)).load(["p2", "p0", "p1"]))
+    assert list(loaded) == ["p2", "p0", "p1"]
     assert str(loaded["p1"]) == "p1 is broken."
     assert loaded["p2"].item.id == "p2"
 

@@ -19,7 +19,7 @@ from unireason.data.sources.phantom import generate, write_patients
 from unireason.grounding.trace import from_json, to_json
 from unireason.model.files import PHANTOM_SCOPE, Scope, scope_of, told
 from unireason.model.files import from_json as scope_from_json
-from unireason.report.html import banner, of_results, of_traces
+from unireason.report.html import of_results, of_traces, sheet
 
 MADE, REAL = Source("a", "nifti", "", PHANTOM), Source("a", "nifti", "")
 
@@ -97,8 +97,8 @@ def test_traces_keep_it_and_pages_and_results_tell_it():
     assert of_traces([replace(trace, scope=ScopeCheck()), replace(trace, scope=PHANTOM_SCOPE.check(MADE, "AB"))]) == []
     said = of_traces([trace, trace])
     assert said == [*check.remarks, f"What the model was made for: {check.stated}"]
-    assert banner(said).count("<p>") == 3
-    assert banner([]) == ""
+    assert sheet("report", "t", "", [], cautions=said).count(b"<p>") == 3
+    assert b"<aside" not in sheet("report", "t", "", [])
     results = {"scope": told(PHANTOM_SCOPE, [check.remarks, (), check.remarks]), "patients": 3, "too_few_patients": True}
     assert results["scope"]["outside"] == 2
     assert "2 questions of 3" in of_results(results)[0]

@@ -10,8 +10,8 @@ from recipes.phantom.network import NetworkShape
 from recipes.phantom.recipe import Base
 from unireason.core.errors import FormatError
 from unireason.train import log
-from unireason.train.config_file import read
-from unireason.train.course import Silent
+from unireason.train.config import read
+from unireason.train.log import TrainWatcher
 
 ROOT = Path(__file__).parents[3]
 SHAPE = NetworkShape(width=64, layers=1, heads=4, kv_heads=2, mlp=64, vision_width=32, vision_layers=1, vision_heads=2)
@@ -24,7 +24,7 @@ class PowerCutError(Exception):
     pass
 
 
-class Cut(Silent):
+class Cut(TrainWatcher):
     """Stops a run right behind a step."""
 
     def __init__(self, stage, step):
@@ -37,14 +37,14 @@ class Cut(Silent):
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    return load_file(train(SMALL, tmp_path_factory.mktemp("straight"), Silent()) / "model.safetensors")
+    return load_file(train(SMALL, tmp_path_factory.mktemp("straight"), TrainWatcher()) / "model.safetensors")
 
 
 @pytest.mark.parametrize("when", [("tower", 3), ("language", 2), ("language", 5), ("together", 3)])
 def test_a_run_that_was_cut_off_gives_the_same_weights(straight, tmp_path, when):
     with pytest.raises(PowerCutError):
         train(SMALL, tmp_path, Cut(*when))
-    resumed = load_file(train(SMALL, tmp_path, Silent()) / "model.safetensors")
+    resumed = load_file(train(SMALL, tmp_path, TrainWatcher()) / "model.safetensors")
     assert resumed.keys() == straight.keys()
     assert all((resumed[k] == straight[k]).all() for k in straight)
 
@@ -53,17 +53,17 @@ def test_the_checkpoint_asks(straight, tmp_path):
     import unireason
     from unireason.data.sources.phantom import generate
 
-    folder = train(SMALL, tmp_path, Silent())
+    folder = train(SMALL, tmp_path, TrainWatcher())
     trace = unireason.load(folder, device="cpu").ask(generate(0, 0).case(), "Where?", max_new_tokens=5)
     assert trace.frame.depth == 16
 
 
 def test_an_export_that_was_cut_off_is_made_again(straight, tmp_path):
-    train(SMALL, tmp_path, Silent())
+    train(SMALL, tmp_path, TrainWatcher())
     (tmp_path / "checkpoint").rename(tmp_path / ".checkpoint.old")
     (tmp_path / ".checkpoint.partial").mkdir()
     (tmp_path / ".checkpoint.partial" / "left-over.json").write_text("{}")
-    folder = train(SMALL, train(SMALL, tmp_path, Silent()).parent, Silent())
+    folder = train(SMALL, train(SMALL, tmp_path, TrainWatcher()).parent, TrainWatcher())
     assert not (folder / "left-over.json").exists()
     assert {p.name for p in tmp_path.iterdir() if p.name.startswith(".")} == set()
     weights = load_file(folder / "model.safetensors")
@@ -73,7 +73,7 @@ def test_an_export_that_was_cut_off_is_made_again(straight, tmp_path):
 def test_the_log_of_a_resumed_run_has_every_step_once(tmp_path):
     with pytest.raises(PowerCutError):
         train(SMALL, tmp_path, Cut("language", 5))
-    train(SMALL, tmp_path, Silent())
+    train(SMALL, tmp_path, TrainWatcher())
     lines = [(line["stage"], line["step"]) for line in log.read(tmp_path)]
     stages = (("tower", 4), ("language", 6), ("together", 3))
     assert lines == [(stage, step) for stage, total in stages for step in range(1, total + 1)]
@@ -82,7 +82,7 @@ def test_the_log_of_a_resumed_run_has_every_step_once(tmp_path):
 def test_a_folder_of_other_settings_is_refused(tmp_path):
     (tmp_path / "run.json").write_text('{"seed": 1}')
     with pytest.raises(FormatError, match="other settings"):
-        train(SMALL, tmp_path, Silent())
+        train(SMALL, tmp_path, TrainWatcher())
 
 
 @pytest.mark.parametrize(

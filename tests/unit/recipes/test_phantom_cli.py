@@ -10,7 +10,7 @@ from recipes.phantom import card
 from recipes.phantom.__main__ import main
 from recipes.phantom.recipe import Base
 from unireason.cli import main as unireason
-from unireason.train.config_file import read
+from unireason.train.config import read
 from unireason.train.log import MetricsLog
 
 

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unireason.report.ablation import claim_texts, draw, table, write_ablation
+from unireason.evaluate.results import AblationResults
+from unireason.report.ablation import ablation_document, write_ablation
+from unireason.report.document import as_markdown, as_terminal
+from unireason.report.plots import draw
 
 
 def scores(accuracy, *, looked=1.0, iou=0.5):
@@ -18,11 +21,27 @@ def scores(accuracy, *, looked=1.0, iou=0.5):
     }
 
 
+def table(found):
+    """The cells of the Markdown table."""
+    rows = [line for line in as_markdown(ablation_document(AblationResults.of(found))).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows if not row.startswith("| ---")]
+
+
+def page_of(found, folder):
+    write_ablation(AblationResults.of(found), folder)
+    return (folder / "ablation.html").read_text()
+
+
 def results():
     seen = {"samples": 2400, "image": 800, "volume": 1600}
     arms = [
-        {"name": "joint", "title": "2D + 3D", "exposure": seen},
-        {"name": "text", "title": "<b>Text</b> | only", "exposure": {"samples": 2400, "image": None, "volume": None}},
+        {"name": "joint", "title": "2D + 3D", "exposure": seen, "samples_a_step": 8},
+        {
+            "name": "text",
+            "title": "<b>Text</b> | only",
+            "exposure": {"samples": 2400, "image": None, "volume": None},
+            "samples_a_step": 8,
+        },
     ]
     for arm, volume, image in zip(arms, (0.7, 0.5), (0.8, 0.85), strict=True):
         looked = 1.0 if arm["name"] == "joint" else 0.0
@@ -34,6 +53,8 @@ def results():
         ("all", 0, [-0.1, 0.1], "undecided"),
     ]
     return {
+        "kind": "ablation",
+        "scope": None,
         "reference": "joint",
         "seeds": [0, 1],
         "arms": arms,
@@ -48,6 +69,7 @@ def results():
                 "than": "text",
                 "on": on,
                 "difference": d,
+                "seeds": [],
                 "ci95": ends,
                 "verdict": verdict,
             }
@@ -69,7 +91,7 @@ def test_the_table():
         "",
         "1,600 3D, 800 2D (1,000 steps)",
     ]
-    assert text[3:] == ["0.50 (0.40–0.60)", "−20 (−30 to −10)", "+5 (+2 to +8)", "2,400 (1,000 steps)"]
+    assert text[3:] == ["0.50 (0.40–0.60)", "−20.0 (−30.0 to −10.0)", "+5.0 (+2.0 to +8.0)", "2,400 (1,000 steps)"]
 
 
 def test_boxes_without_looks_are_scored_and_no_boxes_are_not():
@@ -91,21 +113,22 @@ def test_kinds_without_questions_are_left_out():
 
 
 def test_claims_in_plain_words():
-    first, second, third = claim_texts(results())
-    assert first == "Holds: Looking helps. 2D + 3D 70%, <b>Text</b> | only 50% on 3D questions: +20 points (95% +10 to +30)."
+    first, second, third = as_terminal(ablation_document(AblationResults.of(results()))).splitlines()[3:6]
+    claim = "2D + 3D 70%, <b>Text</b> | only 50% on 3D questions: +20.0 points (95% +10.0 to +30.0)."
+    assert first == f"Holds: Looking helps. {claim}"
     assert second.startswith("Does not hold, the opposite was measured: Looking helps. 2D + 3D 80%")
     assert third.startswith("Undecided, the interval includes no difference: ")
-    assert third.endswith("on all questions: 0 points (95% −10 to +10).")
+    assert third.endswith("on all questions: 0.0 points (95% −10.0 to +10.0).")
 
 
 def test_the_files(tmp_path):
-    page = write_ablation(results(), tmp_path)
-    html, text = page.read_text(), (tmp_path / "ablation.md").read_text()
+    html, text = page_of(results(), tmp_path), (tmp_path / "ablation.md").read_text()
     assert {p.name for p in tmp_path.iterdir()} == {"ablation.html", "ablation.md", "ablation.png"}
     assert "<b>Text</b>" not in html
     assert "&lt;b&gt;Text&lt;/b&gt;" in html
     assert not re.search(r"https?://", html)
     assert html.count('<li class="check">') == 3
+    assert '<details class="card provenance"' in html
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 4
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {8}
@@ -113,7 +136,7 @@ def test_the_files(tmp_path):
 
 
 def test_without_claims_the_page_says_so(tmp_path):
-    assert "names no claim" in write_ablation({**results(), "claims": []}, tmp_path).read_text()
+    assert "names no claim" in page_of({**results(), "claims": []}, tmp_path)
 
 
 @pytest.mark.parametrize("arms", [1, 2])
@@ -144,7 +167,7 @@ def test_a_title_cannot_break_the_markdown(tmp_path):
     found = results()
     found["arms"][0]["title"] = "x\n\n<script>alert(1)</script> | `y"
     found["claims"][0]["text"] = "Looking\n# helps"
-    write_ablation(found, tmp_path)
+    page_of(found, tmp_path)
     text = (tmp_path / "ablation.md").read_text()
     assert "<script" not in text
     assert "\n# helps" not in text

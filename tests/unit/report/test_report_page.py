@@ -14,7 +14,7 @@ from PIL import Image
 
 import report_samples as samples
 from unireason.core.errors import FormatError, UniReasonError
-from unireason.core.types import LookStep, TextStep
+from unireason.core.types import PHANTOM, LookStep, ScopeCheck, TextStep
 from unireason.grounding.trace import from_json
 from unireason.report import trace as page
 from unireason.report.pictures import overlay
@@ -167,6 +167,22 @@ def test_expected_option_is_marked_right_or_wrong() -> None:
     assert "chosen, wrong" in wrong
     assert ">expected<" in wrong
     assert "expected" not in "".join(_Reader(page.build(*_parts(sample))).words)
+
+
+def test_model_scope_and_problems_stand_beside_the_answer() -> None:
+    def answer(changes: dict[str, object]) -> str:
+        text = page.build(replace(sample.trace, **changes), sample.case, sample.stack)
+        return re.sub(r"<[^>]+>", " ", text.split('class="card reply"')[1].split("</section>")[0])
+
+    sample = samples.volume()
+    made = {"name": "phantom", "sha256": "cd" * 32, "dtype": "float32", "device": "cpu"}
+    outside = ScopeCheck("Phantoms alone.", False, ("The case is outside.",))
+    told = answer({"provenance": {"checkpoint": made}, "scope": outside})
+    for word in ("phantom in float32 on cpu", "round_budget", "outside what the model was made for", "Phantoms alone."):
+        assert word in told
+    assert "inside what" in answer({"scope": ScopeCheck("Phantoms alone.", True)})
+    assert "does not say" in answer({})
+    assert "phantom patient" in answer({"source": replace(sample.trace.source, made_by=PHANTOM)})
 
 
 def test_a_trace_without_anything_still_makes_a_page() -> None:

@@ -38,7 +38,7 @@ def shown(lines, path, monkeypatch):
 
 
 def test_panels_are_those_the_log_has_values_for():
-    assert titles(rows("sft", 3, loss=1.0, tokens_right=0.5, rate=1e-5, padding=0.1, seconds_data=1.0, tokens=9)) == [
+    assert titles(rows("sft", 3, loss=1.0, tokens_right=0.5, lr=1e-5, padding=0.1, seconds_data=1.0, tokens=9)) == [
         "Loss", "Written tokens right", "Learning rate", "Padding", "Seconds a step",
     ]  # fmt: skip
     assert titles(rows("grpo", 3, reward=1.0, reward_answer=0.8, eval_accuracy_3d=0.5, kl=None)) == [

@@ -55,7 +55,7 @@ def test_open_questions():
 
 
 def test_all_weights():
-    weights = Weights(answer=2, form=1, looks=0.5, length=0.25, evidence=4)
+    weights = Weights(answer=2, format=1, looks=0.5, length=0.25, evidence=4)
     found = score(make_trace(LOOKED, sampled=60), Letter("B"), weights)
     assert found.terms == pytest.approx({"answer": 2, "format": 1, "looks": 0.5, "length": -0.15, "evidence": 0})
     assert found.measures.sampled_tokens == 60
@@ -102,7 +102,14 @@ def test_bad_truths_and_missing_tokens():
 
 @pytest.mark.parametrize(
     "change",
-    [{"answer": -1}, {"form": float("nan")}, {"evidence": float("inf")}, {"length": -0.1}, {"spatial": "strict"}, {"mask": 1.5}],
+    [
+        {"answer": -1},
+        {"format": float("nan")},
+        {"evidence": float("inf")},
+        {"length": -0.1},
+        {"spatial": "strict"},
+        {"mask": 1.5},
+    ],
 )
 def test_bad_weights(change):
     with pytest.raises(FormatError):

@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
+from unireason.core.config import build
 from unireason.core.errors import FormatError, ModelError
 from unireason.train import cost as memory
 from unireason.train import cost as operations
-from unireason.train.config import Grpo, Lora, Model, Optim, Planned, Sft
-from unireason.train.config_file import build
+from unireason.train.config import Grpo, Lora, Model, Optim, PlanAssumptions, Sft
 from unireason.train.cost import CostShape, Language, Pictures, Vision, WorkloadTree, find, of_config, workload
 from unireason.train.estimate import KNOWN, Machine, lines, machine, plan
 
@@ -26,7 +26,7 @@ NONE = Pictures(0, 4, 1)
 
 
 def settings(kind, **tables):
-    given = {"model": {"start": Q7}, "data": {"folders": ["x"]}}
+    given = {"model": {"init_from": Q7}, "data": {"folders": ["x"]}}
     for name, value in tables.items():
         given[name] = {**given.get(name, {}), **value} if isinstance(value, dict) else value
     return build(kind, given)
@@ -99,12 +99,12 @@ def test_backward_operations_by_hand():
     one, shape = operations.passed(TINY, tree), CostShape("", TINY, EYE)
     full = operations.trained(shape, Model("x"), tree)
     assert full == pytest.approx(3 * (one.matrices + one.output) + 3.5 * one.attention)
-    again = operations.trained(shape, Model("x", checkpointing=True), tree)
+    again = operations.trained(shape, Model("x", gradient_checkpointing=True), tree)
     assert again == pytest.approx(full + one.matrices + one.attention)
     lora = operations.trained(shape, Model("x", lora=Lora(rank=2, targets=("q_proj",))), tree)
     # weights: 2 layers x 2 x (8 + 8); a token makes two operations of each forward, four backward; no gradients of frozen weights
     assert lora == pytest.approx(2 * (one.matrices + one.output) + 3.5 * one.attention + 6 * 64 * 10)
-    projector = operations.trained(shape, Model("x", language=False, projector=True), tree)
+    projector = operations.trained(shape, Model("x", train_llm=False, train_projector=True), tree)
     assert projector == pytest.approx(2 * (one.matrices + one.output) + 3.5 * one.attention)
 
 
@@ -116,8 +116,8 @@ def test_vision_operations_by_hand():
     small = Pictures(1, 4, 1)  # a window is never larger than the picture
     assert operations.looked(EYE, small) == 2 * (340 * 4 + 384) + 4 * 4 * 4 * (4 + 4)
     assert operations.looked_backward(EYE, Model("x"), small) == 0
-    assert operations.looked_backward(EYE, Model("x", projector=True), small) == 4 * 384
-    assert operations.looked_backward(EYE, Model("x", tower=True), small) == 2 * operations.looked(EYE, small)
+    assert operations.looked_backward(EYE, Model("x", train_projector=True), small) == 4 * 384
+    assert operations.looked_backward(EYE, Model("x", train_vision=True), small) == 2 * operations.looked(EYE, small)
 
 
 def test_reading_a_prompt_and_writing_rows_make_a_whole_pass():
@@ -127,8 +127,8 @@ def test_reading_a_prompt_and_writing_rows_make_a_whole_pass():
 
 
 def test_tokens_of_a_step_of_sft_by_hand():
-    run = settings(Sft, samples=10, together=2)
-    planned = Planned(
+    run = settings(Sft, batch_size=10, max_questions_per_case=2)
+    planned = PlanAssumptions(
         samples=95, images=0.4, image_size=(56, 84), slices=3, slice_size=(28, 56), text=20, response=30, crops=2, volume_crops=5,
         crop_tokens=4, shared=2,
     )  # fmt: skip
@@ -147,9 +147,9 @@ def test_tokens_of_a_step_of_sft_by_hand():
 
 
 def test_tokens_of_a_step_of_grpo_and_shares_that_are_set():
-    run = settings(Grpo, rollout={"prompts": 6, "samples": 4}, data={"images": 1.0}, run={"epochs": 2})
+    run = settings(Grpo, rollout={"prompts_per_step": 6, "num_generations": 4}, data={"images": 1.0}, run={"epochs": 2})
     work = workload(
-        run, Planned(samples=12, images=0.0, image_size=(28, 28), text=10, response=5, crops=0, shared=3), find(Q7).vision
+        run, PlanAssumptions(samples=12, images=0.0, image_size=(28, 28), text=10, response=5, crops=0, shared=3), find(Q7).vision
     )
     (tree,) = work.trees
     assert (tree.count, tree.prefix, tree.rows, tree.row) == (6, 3 + 10, 4, 5)
@@ -158,8 +158,8 @@ def test_tokens_of_a_step_of_grpo_and_shares_that_are_set():
 
 def test_steps_follow_the_run():
     vision = find(Q7).vision
-    assert workload(settings(Sft, samples=64, run={"epochs": 0.5}), Planned(samples=1000), vision).steps == 8
-    assert workload(settings(Sft, run={"steps": 7}), Planned(samples=1000), vision).steps == 7
+    assert workload(settings(Sft, batch_size=64, run={"epochs": 0.5}), PlanAssumptions(samples=1000), vision).steps == 8
+    assert workload(settings(Sft, run={"steps": 7}), PlanAssumptions(samples=1000), vision).steps == 7
 
 
 def test_how_numbers_are_kept():
@@ -182,7 +182,7 @@ def test_resting_bytes_by_hand():
     assert rest == {
         "weights": 4 * shape.parameters, "gradients": 4 * weights, "moments": 8 * weights, "reference": 4 * shape.parameters,
     }  # fmt: skip
-    muon = memory.resting(shape, Model("x"), Optim(matrices="muon"), kept, reference=False)
+    muon = memory.resting(shape, Model("x"), Optim(optimizer="muon"), kept, reference=False)
     assert muon["moments"] == 8 * weights - 4 * TINY.layer_matrices
     adapters = Model("x", lora=Lora(rank=2, targets=("q_proj", "down_proj")))
     lora = memory.resting(shape, adapters, Optim(), kept, reference=True)
@@ -191,7 +191,7 @@ def test_resting_bytes_by_hand():
     spread = memory.resting(shape, Model("x"), Optim(), sharded, reference=True)
     vision = EYE.tower + EYE.projector  # frozen, so whole
     assert spread["weights"] == spread["reference"] == 4 * vision + weights
-    learning = memory.resting(shape, Model("x", projector=True), Optim(), sharded, reference=True)
+    learning = memory.resting(shape, Model("x", train_projector=True), Optim(), sharded, reference=True)
     assert learning["weights"] == shape.parameters
     assert spread["whole copy for rollouts"] == 2 * shape.parameters
 
@@ -254,7 +254,9 @@ def test_activations_are_what_autograd_keeps():
 
 
 def test_trees_fill_a_sequence_up_to_its_limit():
-    work = workload(settings(Sft, samples=64), Planned(images=0.0, text=100, response=100, volume_crops=0), find(Q7).vision)
+    work = workload(
+        settings(Sft, batch_size=64), PlanAssumptions(images=0.0, text=100, response=100, volume_crops=0), find(Q7).vision
+    )
     (tree,) = work.trees
     assert tree.tokens == 32 * 83 + 200
     assert memory.together(work, 16384, 1)[0].count == 16384 // 2856
@@ -274,13 +276,13 @@ def test_machines_by_name_and_by_rates():
 
 
 def test_hours_follow_operations_and_devices():
-    run, own = settings(Sft, samples=8, run={"steps": 10}), Machine("cpu-core", 1, 1.0, 1e6, 1e9, utilisation=1.0, reached=1.0)
-    one = plan(run, Planned(), own)
+    run, own = settings(Sft, batch_size=8, run={"steps": 10}), Machine("cpu-core", 1, 1.0, 1e6, 1e9, utilisation=1.0, reached=1.0)
+    one = plan(run, PlanAssumptions(), own)
     assert one.seconds["update"] == pytest.approx(one.operations["update"] / 1e12)
     assert one.hours == pytest.approx(10 * sum(one.seconds.values()) / 3600)
-    two = plan(run, Planned(), dataclasses.replace(own, count=2))
+    two = plan(run, PlanAssumptions(), dataclasses.replace(own, count=2))
     assert two.seconds["update"] == pytest.approx(one.seconds["update"] / 2)
-    faster = plan(run, Planned(), dataclasses.replace(own, teraflops=4.0))
+    faster = plan(run, PlanAssumptions(), dataclasses.replace(own, teraflops=4.0))
     assert faster.seconds["update"] == pytest.approx(one.seconds["update"] / 4)
 
 
@@ -288,29 +290,36 @@ def test_phases_of_grpo_come_with_their_settings():
     own = machine("H100-80", 8)
 
     def phases(**policy):
-        return plan(settings(Grpo, policy=policy), Planned(), own).operations
+        return plan(settings(Grpo, policy=policy), PlanAssumptions(), own).operations
 
     both = phases()
     assert both["reference"] == both["old"] > 0
     assert phases(kl=0.0)["reference"] == 0
     assert phases(updates=1)["old"] == 0
     assert phases(passes=3)["update"] == pytest.approx(3 * both["update"])
-    assert "reference" not in plan(settings(Grpo, policy={"kl": 0.0}), Planned(), own).memory
+    assert "reference" not in plan(settings(Grpo, policy={"beta": 0.0}), PlanAssumptions(), own).memory
 
 
 def test_decoding_waits_for_weights_not_for_operations():
-    run, own = settings(Grpo, rollout={"prompts": 8, "samples": 16, "rows": 16}), machine("H100-80", 1)
-    few = plan(run, Planned(images=1.0), own).seconds["decode"]
+    run, own = (
+        settings(Grpo, rollout={"prompts_per_step": 8, "num_generations": 16, "rollout_batch_size": 16}),
+        machine("H100-80", 1),
+    )
+    few = plan(run, PlanAssumptions(images=1.0), own).seconds["decode"]
     assert few == pytest.approx(8 * 180 * 1.5 * max(own.launch * 28, 2 * find(Q7).language.parameters / own.flow))
-    halves = plan(settings(Grpo, rollout={"prompts": 8, "samples": 16, "rows": 8}), Planned(images=1.0), own)
+    halves = plan(
+        settings(Grpo, rollout={"prompts_per_step": 8, "num_generations": 16, "rollout_batch_size": 8}),
+        PlanAssumptions(images=1.0),
+        own,
+    )
     assert halves.seconds["decode"] == pytest.approx(2 * few)
 
 
 def test_the_cache_saves_the_tower_in_later_epochs_as_far_as_it_holds():
     def vision(epochs, **cache):
-        return plan(settings(Sft, run={"epochs": epochs}, cache=cache), Planned(samples=6400), machine("H200", 1)).operations[
-            "vision"
-        ]
+        return plan(
+            settings(Sft, run={"epochs": epochs}, cache=cache), PlanAssumptions(samples=6400), machine("H200", 1)
+        ).operations["vision"]
 
     assert vision(1.0) == vision(4.0, folder="off") > vision(4.0, gigabytes=1e6)
     assert vision(4.0, gigabytes=1e6) < vision(4.0, gigabytes=10.0) < vision(1.0)
@@ -318,26 +327,26 @@ def test_the_cache_saves_the_tower_in_later_epochs_as_far_as_it_holds():
 
 def test_sharding_and_adapters_change_what_fits():
     one, eight = machine("H100-80", 1), machine("H100-80", 8)
-    full = settings(Sft, model={"checkpointing": True})
-    assert not plan(full, Planned(), one).fits
-    assert plan(full, Planned(), eight).fits
-    assert plan(settings(Sft, model={"checkpointing": True, "lora": {"rank": 64}}), Planned(), one).fits
-    assert plan(full, Planned(), eight).loading > 0
-    without = plan(settings(Sft), Planned(), eight)
-    assert without.memory["activations"] > 5 * plan(full, Planned(), eight).memory["activations"]
+    full = settings(Sft, model={"gradient_checkpointing": True})
+    assert not plan(full, PlanAssumptions(), one).fits
+    assert plan(full, PlanAssumptions(), eight).fits
+    assert plan(settings(Sft, model={"gradient_checkpointing": True, "lora": {"rank": 64}}), PlanAssumptions(), one).fits
+    assert plan(full, PlanAssumptions(), eight).loading > 0
+    without = plan(settings(Sft), PlanAssumptions(), eight)
+    assert without.memory["activations"] > 5 * plan(full, PlanAssumptions(), eight).memory["activations"]
 
 
 def test_unknown_adapter_targets_are_named():
     with pytest.raises(FormatError, match="lm_head"):
-        plan(settings(Sft, model={"lora": {"rank": 4, "targets": ["lm_head"]}}), Planned(), machine("H200", 1))
+        plan(settings(Sft, model={"lora": {"rank": 4, "targets": ["lm_head"]}}), PlanAssumptions(), machine("H200", 1))
 
 
 @pytest.mark.parametrize("kind", [Sft, Grpo])
 def test_an_estimate_is_plain_json_and_readable_lines(kind):
-    estimate = plan(settings(kind), Planned(), machine("H100-80", 8))
+    estimate = plan(settings(kind), PlanAssumptions(), machine("H100-80", 8))
     values = json.loads(json.dumps(estimate.to_json()))
     assert (values["kind"], values["fits"]) == (kind.__name__.lower(), estimate.fits)
-    told = "\n".join(lines(estimate, Planned(), origin="assumed"))
+    told = "\n".join(lines(estimate, PlanAssumptions(), origin="assumed"))
     assert "8.29B weights" in told
     assert ("DOES NOT FIT" in told) != estimate.fits
 

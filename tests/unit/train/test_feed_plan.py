@@ -152,7 +152,6 @@ def test_steps_outside_the_run():
         (cases([1], [1]), {"images": -0.5}, "share"),
         (cases([1], [1]), {"together": 0}, "0 together"),
         (cases([1], [1]), {"samples": 0}, "0 samples"),
-        (cases([1], [1]), {"run": Run(epochs=0)}, "0 epochs"),
     ],
 )
 def test_what_cannot_be_planned(listed, options, words):

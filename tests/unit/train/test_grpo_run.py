@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import training
-from training import LORA, log_of
+from training import LORA, GrpoPhases, log_of
 from unireason.core.errors import FormatError, ModelError, UniReasonError
 from unireason.data.frames import structure_mask
 from unireason.engine import reasoner
@@ -24,17 +25,17 @@ from unireason.model import vision
 from unireason.rewards.compose import score
 from unireason.segment import expert as catalogue
 from unireason.segment.expert import Segmentation
-from unireason.train import run_state
+from unireason.train import grpo, run_state
 from unireason.train.cases import Cases, PictureShelf
-from unireason.train.course import Silent
-from unireason.train.grpo import Optimisation, train
+from unireason.train.groups import RolloutGroup, rollout_values
+from unireason.train.grpo import train
+from unireason.train.log import TrainWatcher
 from unireason.train.rollout import Roller, seeds, truth
-from unireason.train.update import RolloutGroup, Updater, measure
 
 STEP = {"steps": 1, "save_every": 1, "eval_samples": 0}
 
 
-class Told(Silent):
+class Told(TrainWatcher):
     """Remembers what it was told, and may stop the run behind a step."""
 
     def __init__(self, stop: int = 0) -> None:
@@ -56,40 +57,28 @@ def raw(run: Path, name: str = "checkpoint") -> bytes:
     return (run / name / "model.safetensors").read_bytes()
 
 
-def opened(settings, folder: Path) -> Optimisation:
-    """A run that is ready for its first step."""
-    return Optimisation(settings, folder, Silent())
+def rolled(run: GrpoPhases) -> list[RolloutGroup]:
+    return run.score(run.rollouts())
 
 
-def rolled(run: Optimisation, number: int = 1) -> list[RolloutGroup]:
-    groups = run.rollouts(number)
-    run.score(groups, number)
-    return groups
+def present(run: GrpoPhases) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in run.context.checkpoint.network.named_parameters()}
 
 
-def present(run: Optimisation) -> dict[str, torch.Tensor]:
-    return {name: p.detach().clone() for name, p in run.learner.checkpoint.network.named_parameters()}
-
-
-def moved(run: Optimisation, before: dict[str, torch.Tensor]) -> bool:
-    return any(not torch.equal(p, before[name]) for name, p in run.learner.checkpoint.network.named_parameters())
-
-
-def update(run: Optimisation, groups: list[RolloutGroup], number: int = 1) -> dict[str, float]:
-    with run.learner.training_mode():
-        return run.updater.update(groups, number, 10)
+def moved(run: GrpoPhases, before: dict[str, torch.Tensor]) -> bool:
+    return any(not torch.equal(p, before[name]) for name, p in run.context.checkpoint.network.named_parameters())
 
 
 def test_the_reward_of_a_few_questions_gets_near_one(warm, quiz, tmp_path):
-    """Twelve steps on four questions: from chance to a mean reward above 0.9, still looking."""
+    """Twenty steps on four questions: from chance to a mean reward above 0.9, still looking."""
     settings = training.grpo(
         warm,
         quiz,
-        optim={"rate": 7e-4},
-        policy={"kl": 0.0},
-        rollout={"prompts": 4, "samples": 8, "max_new_tokens": 40},
-        run={"steps": 12, "save_every": 100, "eval_every": 6, "eval_samples": 4},
-        traces_every=6,
+        optim={"lr": 7e-4},
+        policy={"beta": 0.0},
+        rollout={"prompts_per_step": 4, "num_generations": 8, "max_new_tokens": 40},
+        run={"steps": 20, "save_every": 100, "eval_every": 10, "eval_samples": 4},
+        traces_every=10,
     )
     told = Told()
     assert train(settings, tmp_path, told) == tmp_path / "checkpoint"
@@ -99,13 +88,21 @@ def test_the_reward_of_a_few_questions_gets_near_one(warm, quiz, tmp_path):
     assert sum(rewards[-3:]) / 3 > 0.9
     assert min(line["crop_rate"] for line in lines) > 0.8
     assert all(line["responses"] == 32 and line["padding"] < 0.1 and line["sampler_gap"] < 0.01 for line in lines)
-    logged = {"accuracy_2d", "accuracy_3d", "crops_a_sample", "invalid_boxes", "box_area", "overflow", "zero_advantage"}
-    logged |= {"reward_answer", "reward_format", "response_tokens", "entropy", "kl", "clipped_low", "ratio_max"}
+    logged = {
+        "accuracy_2d",
+        "accuracy_3d",
+        "crops_a_sample",
+        "invalid_boxes",
+        "box_area",
+        "clipped_ratio",
+        "frac_reward_zero_std",
+    }
+    logged |= {"reward_answer", "reward_format", "response_tokens", "entropy", "kl", "clip_ratio_low", "ratio_max"}
     assert logged <= lines[0].keys()
-    assert [line["step"] for line in lines if "eval_reward" in line] == [6, 12]
+    assert [line["step"] for line in lines if "eval_reward" in line] == [10, 20]
     assert {"eval_accuracy", "eval_crop_rate", "eval_box_iou"} <= lines[-1].keys()
     assert json.loads((tmp_path / "best.json").read_text())["score"] == max(line.get("eval_reward", 0) for line in lines)
-    assert sorted(told.shown) == [1, 6, 12]
+    assert sorted(told.shown) == [1, 10, 20]
     assert len(told.shown[1]) == 16  # two groups
     assert {(s.pictures.ndim, len(s.pictures)) for s in told.shown[1]} <= {(3, 1), (3, 16)}
     assert [s.reward for s in told.shown[1]] == pytest.approx([sum(s.parts.values()) for s in told.shown[1]])
@@ -117,11 +114,14 @@ def test_the_reward_of_a_few_questions_gets_near_one(warm, quiz, tmp_path):
 @pytest.mark.parametrize(
     "tables",
     [
-        {"policy": {"kl": 0.05}},
-        {"model": {"lora": LORA}, "policy": {"kl": 0.05}},
-        {"model": {"tower": True, "projector": True, "checkpointing": True}, "policy": {"kl": 0.0, "scale": "none"}},
-        {"policy": {"average": "response", "passes": 2, "updates": 1}},
-        {"policy": {"average": "constant"}, "data": {"tasks": ("umrg", "choice")}, "run": {"eval_samples": 0}},
+        {"policy": {"beta": 0.05}},
+        {"model": {"lora": LORA}, "policy": {"beta": 0.05}},
+        {
+            "model": {"train_vision": True, "train_projector": True, "gradient_checkpointing": True},
+            "policy": {"beta": 0.0, "scale_rewards": "none"},
+        },
+        {"policy": {"loss_type": "grpo", "num_iterations": 2, "num_minibatches": 1}},
+        {"policy": {"loss_type": "dr_grpo"}, "data": {"tasks": ("umrg", "choice")}, "run": {"eval_samples": 0}},
         {"model": {"precision": "bf16"}},
     ],
 )
@@ -138,7 +138,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(warm, phantoms, tmp_path, tab
     before, after = load_file(warm / "model.safetensors"), load_file(tmp_path / "whole" / "checkpoint" / "model.safetensors")
     learned = {name for name in before if not torch.equal(before[name], after[name])}
     model = settings.model
-    assert any(name.startswith("visual.") for name in learned) == model.tower
+    assert any(name.startswith("visual.") for name in learned) == model.train_vision
     assert (tmp_path / "whole" / "checkpoint-adapter").is_dir() == bool(model.lora.rank)
     if model.lora.rank:
         assert {name.split(".")[-2] for name in learned} <= set(LORA.targets)
@@ -147,8 +147,8 @@ def test_a_stopped_run_goes_on_to_the_same_weights(warm, phantoms, tmp_path, tab
 def test_changed_settings_are_named(warm, quiz, tmp_path):
     settings = training.grpo(warm, quiz, run=STEP)
     train(settings, tmp_path)
-    with pytest.raises(FormatError, match=r"other settings \(policy\.kl\)"):
-        train(training.changed(settings, {"policy": {"kl": 0.02}}), tmp_path)
+    with pytest.raises(FormatError, match=r"other settings \(policy\.beta\)"):
+        train(training.changed(settings, {"policy": {"beta": 0.02}}), tmp_path)
     train(training.changed(settings, {"run": {"save_every": 7}, "traces_every": 3}), tmp_path)
 
 
@@ -164,12 +164,12 @@ def test_another_wording_of_implicit_questions_is_another_run(warm, phantoms, tm
 
 def test_log_probabilities_of_the_sampler_are_those_of_the_update(warm, quiz, tmp_path):
     """Every sampled token, by one plain forward pass of the library for each response, and the loss from them by hand."""
-    policy = {"kl": 0.0, "updates": 1}
+    policy = {"beta": 0.0, "num_minibatches": 1}
     settings = training.grpo(
-        warm, quiz, model={"tower": True}, run=STEP, policy=policy, rollout={"prompts": 4, "max_new_tokens": 40}
+        warm, quiz, model={"train_vision": True}, run=STEP, policy=policy, rollout={"prompts_per_step": 4, "max_new_tokens": 40}
     )
-    run = opened(settings, tmp_path)
-    groups, checkpoint = rolled(run), run.learner.checkpoint
+    run = GrpoPhases(settings, tmp_path)
+    groups, checkpoint = rolled(run), run.context.checkpoint
     for group, values in zip(groups, ((1.0, 1.0, 0.5, -0.5), (0.0,) * 4, (2.0, 0.0, 1.0, -1.0), (0.0,) * 4), strict=True):
         group.advantage = list(values)
     forbidden, total, tokens = forbidden_ids(checkpoint), 0.0, 0
@@ -190,7 +190,7 @@ def test_log_probabilities_of_the_sampler_are_those_of_the_update(warm, quiz, tm
                     found = float(table[len(session.prompt) + place - 1, token])
                     assert found == pytest.approx(logp, abs=2e-4)
                     total, tokens = total + advantage, tokens + 1
-    told = update(run, groups)
+    told = run.update(groups)
     assert told["sampler_gap"] < 2e-5
     # Before the step every ratio is 1, so the loss is the mean advantage over all sampled tokens, those of idle groups included.
     assert told["loss"] == pytest.approx(-total / tokens, abs=1e-5)
@@ -199,30 +199,30 @@ def test_log_probabilities_of_the_sampler_are_those_of_the_update(warm, quiz, tm
 
 
 def test_groups_without_advantage_do_not_move_the_policy(warm, quiz, tmp_path):
-    run = opened(training.grpo(warm, quiz, run=STEP, policy={"kl": 0.0}, optim={"decay": 0.1}), tmp_path)
+    run = GrpoPhases(training.grpo(warm, quiz, run=STEP, policy={"beta": 0.0}, optim={"weight_decay": 0.1}), tmp_path)
     groups = rolled(run)
     for group in groups:
         group.advantage = [0.0] * 4
     before = present(run)
-    told = update(run, groups)
+    told = run.update(groups)
     assert (told["loss"], told["tokens"], told["padding"]) == (0.0, 0.0, 0.0)
-    assert "gradient" not in told
+    assert "grad_norm" not in told
     assert not moved(run, before)
 
 
 def test_with_a_divergence_idle_groups_still_count(warm, quiz, tmp_path):
-    run = opened(training.grpo(warm, quiz, run=STEP, policy={"kl": 0.5, "updates": 1}), tmp_path)
-    assert run.learner.reference is not None
+    run = GrpoPhases(training.grpo(warm, quiz, run=STEP, policy={"beta": 0.5, "num_minibatches": 1}), tmp_path)
+    assert run.context.reference is not None
     groups = rolled(run)
     for group in groups:
         group.advantage = [0.0] * 4
-    told = update(run, groups)
+    told = run.update(groups)
     assert told["kl"] == pytest.approx(0.0, abs=1e-7)
-    table = run.learner.checkpoint.network.lm_head.weight
+    table = run.context.checkpoint.network.lm_head.weight
     with torch.no_grad():
         table.add_(0.3 * torch.randn(table.shape, generator=torch.Generator().manual_seed(0)))
     before = present(run)
-    told = update(run, groups)
+    told = run.update(groups)
     assert told["kl"] > 1e-3
     assert told["loss"] == pytest.approx(0.5 * told["kl"], rel=1e-4)
     assert moved(run, before)
@@ -232,66 +232,69 @@ def test_with_a_divergence_idle_groups_still_count(warm, quiz, tmp_path):
 def test_the_reference_is_the_start(warm, quiz, tmp_path, lora):
     """Whatever the policy learns: log-probabilities of the reference stay what they were; without divergence there is none."""
     model = {"lora": LORA} if lora else {}
-    settings = training.grpo(warm, quiz, model=model, run=STEP, policy={"kl": 0.1}, optim={"rate": 1e-2})
-    run = opened(settings, tmp_path / "with")
-    assert (run.learner.reference is None) == lora
+    settings = training.grpo(warm, quiz, model=model, run=STEP, policy={"beta": 0.1}, optim={"lr": 1e-2})
+    run = GrpoPhases(settings, tmp_path / "with")
+    assert (run.context.reference is None) == lora
     groups = rolled(run)
     for group in groups:
         group.advantage = [1.0, -1.0, 1.0, -1.0]
-    with run.learner.training_mode():
-        [batch, *_] = run.updater.batches(groups)
-        measure = run.learner.measure, run.learner.measure_reference
+    with run.context.training_mode():
+        [batch, *_] = run.batches(groups)
+        measure = run.context.measure, run.context.measure_reference
         with torch.no_grad():
-            policy, reference = (m(batch.packed, run.updater._head)[:, 0] for m in measure)
+            policy, reference = (m(batch.packed, run.head)[:, 0] for m in measure)
         torch.testing.assert_close(policy, reference, atol=1e-5, rtol=0)
-        run.updater.update(groups, 1, 10)
+        run.update(groups)
         with torch.no_grad():
-            after, same = (m(batch.packed, run.updater._head)[:, 0] for m in measure)
+            after, same = (m(batch.packed, run.head)[:, 0] for m in measure)
     assert (after - policy).abs().max() > 1e-3
     assert torch.equal(same, reference)
-    without = opened(replace(settings, policy=replace(settings.policy, kl=0.0)), tmp_path / "without")
-    assert without.learner.reference is None
-    assert all(b.ref_logp is None for b in without.updater.batches(groups))
+    without = GrpoPhases(replace(settings, policy=replace(settings.policy, beta=0.0)), tmp_path / "without")
+    assert without.context.reference is None
+    assert all(b.ref_logp is None for b in without.batches(groups))
 
 
 def test_responses_that_were_cut_off_can_be_left_out(warm, quiz, tmp_path):
-    rollout = {"prompts": 4, "samples": 8, "max_new_tokens": 27}
-    settings = training.grpo(warm, quiz, run=STEP, policy={"kl": 0.0, "updates": 1}, rollout=rollout)
-    run = opened(settings, tmp_path / "score")
-    masking = Updater(run.learner, replace(settings, policy=replace(settings.policy, truncated="mask")))
+    rollout = {"prompts_per_step": 4, "num_generations": 8, "max_new_tokens": 27}
+    settings = training.grpo(warm, quiz, run=STEP, policy={"beta": 0.0, "num_minibatches": 1}, rollout=rollout)
+    run = GrpoPhases(settings, tmp_path / "score")
+    masking = copy(run)
+    masking.settings = training.changed(settings, {"policy": {"mask_truncated_completions": True}})
     groups = rolled(run)
     for group in groups:
         group.advantage = [1.0, -1.0] * 4
     cut = [r.session.finish in ("token_budget", "context") for g in groups for r in g.rolled]
     assert 0 < sum(cut) < len(cut)
     sampled = [sum(r.session.sampled) for g in groups for r in g.rolled]
-    whole, masked = (u.batches(groups) for u in (run.updater, masking))
+    whole, masked = (u.batches(groups) for u in (run, masking))
     assert sorted(int(n) for b in whole for n in b.counts) == sorted(sampled)
     left = [0 if lost else n for lost, n in zip(cut, sampled, strict=True)]
     assert sorted(int(n) for b in masked for n in b.counts) == sorted(left)
     assert sum(len(b.packed.targets) for b in masked) == sum(left) == sum(len(b.sampled_logp) for b in masked)
-    with run.learner.training_mode():
-        told = masking.update(groups, 1, 10)
+    told = masking.update(groups)
     assert math.isfinite(told["loss"])
 
 
 def test_nothing_is_learned_when_all_responses_are_cut_off_and_left_out(warm, quiz, tmp_path):
-    settings = training.grpo(warm, quiz, run=STEP, policy={"truncated": "mask"}, rollout={"max_new_tokens": 3})
-    run = opened(settings, tmp_path)
+    settings = training.grpo(warm, quiz, run=STEP, policy={"mask_truncated_completions": True}, rollout={"max_new_tokens": 3})
+    run = GrpoPhases(settings, tmp_path)
     groups, before = rolled(run), present(run)
     for group in groups:
         group.advantage = [1.0, -1.0, 1.0, -1.0]
-    told = update(run, groups)
+    told = run.update(groups)
     assert told["loss"] == 0.0
     assert not moved(run, before)
 
 
 def test_the_evidence_term_raises_right_answers_that_fail_elsewhere(warm, quiz, tmp_path, monkeypatch):
     weights = {"evidence": 0.5}
-    run = opened(
-        training.grpo(warm, quiz, run=STEP, reward=weights, rollout={"prompts": 4, "samples": 8, "max_new_tokens": 40}), tmp_path
+    run = GrpoPhases(
+        training.grpo(
+            warm, quiz, run=STEP, reward=weights, rollout={"prompts_per_step": 4, "num_generations": 8, "max_new_tokens": 40}
+        ),
+        tmp_path,
     )
-    groups = run.rollouts(1)
+    groups = run.rollouts()
     plain = [[score(r.trace, truth(r.asked.sample)).reward for r in g.rolled] for g in groups]
     again, pairs = Roller.again, []
 
@@ -305,7 +308,7 @@ def test_the_evidence_term_raises_right_answers_that_fail_elsewhere(warm, quiz, 
         return others
 
     monkeypatch.setattr(Roller, "again", watched)
-    run.score(groups, 1)
+    run.score(groups)
     expected = {id(one): 0.5 * (number % 2) for number, (one, _) in enumerate(pairs)}
     for group, rewards in zip(groups, plain, strict=True):
         for one, scores, reward in zip(group.rolled, group.scores, rewards, strict=True):
@@ -346,10 +349,10 @@ def test_the_mask_of_a_frozen_expert_is_a_reward(warm, phantoms, tmp_path, monke
     expert = Filler()
     monkeypatch.setattr(catalogue, "make_expert", lambda name, *, weights: {("filler", "w"): expert}[name, weights])
     outline = {"expert": "filler", "weights": "w"}
-    settings = training.grpo(warm, phantoms, run=STEP, reward={"mask": 1.0}, outline=outline, data={"tasks": ("umrg",)})
-    run = opened(settings, tmp_path)
-    [group, other] = run.rollouts(1)
-    sample, loaded = group.rolled[0].asked.sample, run.learner.cases.loaded(group.rolled[0].asked.case)
+    settings = training.grpo(warm, phantoms, run=STEP, reward={"mask": 1.0}, mask_expert=outline, data={"tasks": ("umrg",)})
+    run = GrpoPhases(settings, tmp_path)
+    [group, other] = run.rollouts()
+    sample, loaded = group.rolled[0].asked.sample, run.context.cases.loaded(group.rolled[0].asked.case)
     true = structure_mask(loaded, sample.category)
     ys, xs = np.nonzero(true)
     wide, high = (f / n for f, n in zip((112, 112), reversed(true.shape), strict=True))
@@ -357,14 +360,14 @@ def test_the_mask_of_a_frozen_expert_is_a_reward(warm, phantoms, tmp_path, monke
     answer = '<think>x</think><answer>{"bbox": [%s], "points_1": [1, 1], "points_2": [2, 2]}</answer>'
     texts = [answer % ", ".join(map(str, tight)), answer % "0, 0, 112, 112", answer % "5, 5, 5, 9", "<think>x</think>"]
     rolled = [replace(r, trace=replace(r.trace, raw_text=text)) for r, text in zip(group.rolled, texts, strict=True)]
-    run.score([RolloutGroup(rolled), other], 1)
+    run.score([RolloutGroup(rolled), other])
     filled = true.sum()
     half = 2 * filled / (filled + (xs.max() + 1 - xs.min()) * (ys.max() + 1 - ys.min()))
     scored = RolloutGroup(rolled)
-    run.score([scored], 1)
+    run.score([scored])
     assert scored.rewards == pytest.approx([half, 2 * filled / (filled + true.size), 0, 0])
     assert [s.terms["mask"] for s in scored.scores] == scored.rewards
-    assert measure([scored], run.learner.crew)["answer_iou"] == pytest.approx(
+    assert rollout_values([scored], run.context.crew)["answer_iou"] == pytest.approx(
         np.mean([box_iou(umrg.read(t).box, sample.box) if n < 2 else 0 for n, t in enumerate(texts)])
     )
     assert len(expert.cases) <= 2
@@ -372,17 +375,18 @@ def test_the_mask_of_a_frozen_expert_is_a_reward(warm, phantoms, tmp_path, monke
 
 def test_mini_batches_do_not_depend_on_the_number_of_processes(warm, quiz, tmp_path, monkeypatch):
     """Two processes together ask the questions of one, and put each into the same mini-batch."""
-    run = opened(
-        training.grpo(warm, quiz, run=STEP, rollout={"prompts": 4, "max_new_tokens": 4}, policy={"updates": 2}), tmp_path
+    run = GrpoPhases(
+        training.grpo(warm, quiz, run=STEP, rollout={"prompts_per_step": 4, "max_new_tokens": 4}, policy={"num_minibatches": 2}),
+        tmp_path,
     )
     found = {}
     for world in (1, 2, 3):
-        run.learner.crew.world = world
+        run.context.crew.world = world
         found[world] = []
         for rank in range(world):
-            run.learner.crew.rank = rank
+            run.context.crew.rank = rank
             found[world] += [
-                (g.part, g.rolled[0].asked.sample.id, [r.session.response for r in g.rolled]) for g in run.rollouts(1)
+                (g.part, g.rolled[0].asked.sample.id, [r.session.response for r in g.rolled]) for g in run.rollouts()
             ]
     assert sorted(found[1]) == sorted(found[2]) == sorted(found[3])
     assert [part for part, *_ in found[1]] == [0, 1, 0, 1]
@@ -398,7 +402,7 @@ def test_an_unreadable_case_is_left_out_and_counted(warm, quiz, tmp_path, monkey
 
     monkeypatch.setattr(Cases, "_read", torn)
     told = Told()
-    settings = training.grpo(warm, quiz, data={"skip": 0.9}, run=STEP, rollout={"prompts": 4})
+    settings = training.grpo(warm, quiz, data={"max_unreadable": 0.9}, run=STEP, rollout={"prompts_per_step": 4})
     train(settings, tmp_path, told)
     lost = sum(s.case == names[0] for s in quiz.samples("train"))
     assert told.skips == [names[0]]
@@ -407,14 +411,14 @@ def test_an_unreadable_case_is_left_out_and_counted(warm, quiz, tmp_path, monkey
 
 def test_no_group_of_a_step_repeats_another(warm, quiz, tmp_path):
     """A step that holds every question twice; two processes draw what one draws."""
-    settings = training.grpo(warm, quiz, run=STEP, rollout={"prompts": 8, "samples": 2, "max_new_tokens": 4})
-    run = opened(settings, tmp_path)
+    settings = training.grpo(warm, quiz, run=STEP, rollout={"prompts_per_step": 8, "num_generations": 2, "max_new_tokens": 4})
+    run = GrpoPhases(settings, tmp_path)
     found = {}
     for world in (1, 2):
-        run.learner.crew.world, found[world] = world, []
+        run.context.crew.world, found[world] = world, []
         for rank in range(world):
-            run.learner.crew.rank = rank
-            found[world] += [(g.rolled[0].asked.sample.id, *(r.seed for r in g.rolled)) for g in run.rollouts(1)]
+            run.context.crew.rank = rank
+            found[world] += [(g.rolled[0].asked.sample.id, *(r.seed for r in g.rolled)) for g in run.rollouts()]
     assert sorted(found[1]) == sorted(found[2])
     assert len({name for name, *_ in found[1]}) == 4
     assert len({seed for _, *own in found[1] for seed in own}) == 16
@@ -433,17 +437,17 @@ def test_seeds_of_a_step():
     "fault", [FormatError("the file is torn", "a whole one"), OSError("input/output"), EOFError("cut short")]
 )
 def test_a_mask_that_cannot_be_read_is_left_out_and_counted(warm, phantoms, tmp_path, monkeypatch, fault):
-    """Pictures of all cases can be read; ``data.skip`` allows for what cannot."""
+    """Pictures of all cases can be read; ``data.max_unreadable`` allows for what cannot."""
     monkeypatch.setattr(catalogue, "make_expert", lambda name, *, weights: Filler())
     settings = training.grpo(
         warm,
         phantoms,
         run=STEP,
         reward={"mask": 1.0},
-        rollout={"prompts": 4},
-        data={"tasks": ("umrg",), "skip": 0.9},
+        rollout={"prompts_per_step": 4},
+        data={"tasks": ("umrg",), "max_unreadable": 0.9},
     )
-    names = {g.rolled[0].asked.case.id for g in opened(settings, tmp_path / "all").rollouts(1)}
+    names = {g.rolled[0].asked.case.id for g in GrpoPhases(settings, tmp_path / "all").rollouts(1)}
     lost, load = min(names), PictureShelf.loaded
 
     def torn(self, place):
@@ -458,8 +462,8 @@ def test_a_mask_that_cannot_be_read_is_left_out_and_counted(warm, phantoms, tmp_
     assert told.skips == [lost]
     assert line["skipped"] == 1
     assert 0 < line["responses"] < 16
-    with pytest.raises(UniReasonError, match=r"unreadable cases: 1.*data\.skip"):
-        train(training.changed(settings, {"data": {"skip": 0.0}}), tmp_path / "strict")
+    with pytest.raises(UniReasonError, match=r"unreadable cases: 1.*data\.max_unreadable"):
+        train(training.changed(settings, {"data": {"max_unreadable": 0.0}}), tmp_path / "strict")
 
 
 def test_a_mask_that_lost_what_is_asked_about_is_no_truth(warm, phantoms, tmp_path, monkeypatch):
@@ -472,34 +476,34 @@ def test_a_mask_that_lost_what_is_asked_about_is_no_truth(warm, phantoms, tmp_pa
 
     monkeypatch.setattr(PictureShelf, "loaded", emptied)
     told = Told()
-    settings = training.grpo(warm, phantoms, run=STEP, reward={"mask": 0.5}, data={"tasks": ("umrg",), "skip": 1.0})
+    settings = training.grpo(warm, phantoms, run=STEP, reward={"mask": 0.5}, data={"tasks": ("umrg",), "max_unreadable": 1.0})
     train(settings, tmp_path, told)
     assert told.skips
     assert [line["responses"] for line in log_of(tmp_path)] == [0]
 
 
 def test_logits_that_are_not_finite_end_the_rollouts(warm, quiz, tmp_path):
-    run = opened(training.grpo(warm, quiz, run=STEP), tmp_path)
+    run = GrpoPhases(training.grpo(warm, quiz, run=STEP), tmp_path)
     with torch.no_grad():
-        run.learner.checkpoint.network.lm_head.weight[5, 5] = math.nan
+        run.context.checkpoint.network.lm_head.weight[5, 5] = math.nan
     with pytest.raises(ModelError, match="finite"):
-        run.rollouts(1)
+        run.rollouts()
 
 
 def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_last_state(warm, quiz, tmp_path, monkeypatch):
     settings = training.grpo(warm, quiz, run={"steps": 3, "save_every": 1, "eval_samples": 0})
     train(settings, tmp_path / "whole")
-    rollouts = Optimisation.rollouts
+    sample_groups = grpo.sample_groups
 
-    def poisoned(self, number):
-        groups = rollouts(self, number)
-        if number == 2:
+    def poisoned(context, settings, units, step):
+        groups = sample_groups(context, settings, units, step)
+        if step == 2:
             with torch.no_grad():
-                self.learner.checkpoint.network.lm_head.weight[5, 5] = math.nan
+                context.checkpoint.network.lm_head.weight[5, 5] = math.nan
         return groups
 
     with monkeypatch.context() as patch:
-        patch.setattr(Optimisation, "rollouts", poisoned)
+        patch.setattr(grpo, "sample_groups", poisoned)
         with pytest.raises(UniReasonError, match="a finite number"):
             train(settings, tmp_path / "hurt")
     last = run_state.latest(tmp_path / "hurt" / "state")

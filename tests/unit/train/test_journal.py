@@ -158,3 +158,21 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UniReasonError, match="file"):
         MetricsLog(tmp_path / "file" / "run")
+
+
+def test_a_log_with_old_names_of_values_reads_as_a_new_one(tmp_path):
+    with MetricsLog(tmp_path, tensorboard=False) as log:
+        log.write("grpo", 1, {"lr": 1e-3, "grad_norm": 2.0, "clipped_ratio": 0.5})
+    assert json.loads((tmp_path / "log.jsonl").read_text())["rate"] == 1e-3  # for other readers, this release
+    old = {"stage": "grpo", "step": 2, "time": 1.0, "rate": 2e-3, "zero_advantage": 0.25}
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write(json.dumps(old) + "\n")
+    one, two = read(tmp_path)
+    assert {k: v for k, v in one.items() if k != "time"} == {
+        "stage": "grpo", "step": 1, "lr": 1e-3, "grad_norm": 2.0, "clipped_ratio": 0.5,
+    }  # fmt: skip
+    assert (two["lr"], two["frac_reward_zero_std"]) == (2e-3, 0.25)
+    assert "rate" not in two
+    with MetricsLog(tmp_path, start_step=1, tensorboard=False):
+        pass
+    assert json.loads((tmp_path / "log.jsonl").read_text())["rate"] == 1e-3  # rewritten without the second step

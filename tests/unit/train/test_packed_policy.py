@@ -103,7 +103,7 @@ def weighed(logps: torch.Tensor) -> torch.Tensor:
 def assert_same_gradients(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> None:
     assert one.keys() == two.keys()
     for name, gradient in two.items():
-        assert (one[name] - gradient).abs().max() <= 1e-5 * gradient.abs().max(), name
+        assert (one[name] - gradient).abs().max() <= 2e-5 * gradient.abs().max(), name
 
 
 @pytest.mark.parametrize("variant", ["plain", "checkpointing", "lora", "tower", "pieces"])

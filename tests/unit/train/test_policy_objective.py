@@ -30,7 +30,7 @@ def one(
     return loss.item(), gradient.item(), measured
 
 
-FREE = PolicySettings(clip_low=0.2, clip_high=0.3, kl=0.0)
+FREE = PolicySettings(clip_low=0.2, clip_high=0.3, beta=0.0)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_clipped_loss_by_hand(ratio, advantage, loss, gradient, low, high):
     value, slope, measured = one(ratio, advantage, FREE)
     assert value == pytest.approx(loss)
     assert slope == pytest.approx(gradient)
-    assert (measured.clipped_low, measured.clipped_high) == (low, high)
+    assert (measured.clip_ratio_low, measured.clip_ratio_high) == (low, high)
     assert measured.ratio == measured.ratio_max == pytest.approx(ratio)
     # KL(sampling policy | present policy), one sample: w - 1 - log w
     assert measured.approx_kl == pytest.approx(ratio - 1 - math.log(ratio), abs=1e-12)
@@ -60,12 +60,12 @@ def test_clipped_loss_by_hand(ratio, advantage, loss, gradient, low, high):
 def test_divergence_by_hand():
     # the reference is twice as likely: 2 - log 2 - 1; d/dlogp = 1 - 2
     k3 = 2 - math.log(2) - 1
-    value, slope, measured = one(1.0, 1.0, PolicySettings(kl=0.1), reference=2.0)
+    value, slope, measured = one(1.0, 1.0, PolicySettings(beta=0.1), reference=2.0)
     assert value == pytest.approx(-1 + 0.1 * k3)
     assert slope == pytest.approx(-1 - 0.1)
     assert measured.kl == pytest.approx(k3)
     # and half as likely: 1/2 + log 2 - 1; d/dlogp = 1 - 1/2
-    value, slope, _ = one(1.0, 0.0, PolicySettings(kl=0.1), reference=0.5)
+    value, slope, _ = one(1.0, 0.0, PolicySettings(beta=0.1), reference=0.5)
     assert (value, slope) == (pytest.approx(0.1 * (math.log(2) - 0.5)), pytest.approx(0.05))
 
 
@@ -87,14 +87,14 @@ def batch(counts=(3, 1), advantage=(1.0, -2.0)):
 @pytest.mark.parametrize(
     ("average", "denominator", "loss", "gradient"),
     [
-        ("token", 4, (-3 + 2) / 4, [-1 / 4] * 3 + [2 / 4]),
-        ("response", 2, (-1 + 2) / 2, [-1 / 6] * 3 + [2 / 2]),
-        ("constant", 20, (-3 + 2) / 20, [-1 / 20] * 3 + [2 / 20]),
+        ("dapo", 4, (-3 + 2) / 4, [-1 / 4] * 3 + [2 / 4]),
+        ("grpo", 2, (-1 + 2) / 2, [-1 / 6] * 3 + [2 / 2]),
+        ("dr_grpo", 20, (-3 + 2) / 20, [-1 / 20] * 3 + [2 / 20]),
     ],
 )
 def test_averages_by_hand(average, denominator, loss, gradient):
     logp, sampled = batch()
-    policy = PolicySettings(average=average)
+    policy = PolicySettings(loss_type=average)
     assert loss_denominator(sampled.counts, policy, max_new_tokens=10) == denominator
     value, _ = policy_loss(logp, sampled, policy, denominator=denominator)
     assert value.item() == pytest.approx(loss)
@@ -104,7 +104,7 @@ def test_averages_by_hand(average, denominator, loss, gradient):
 
 def test_a_response_left_out_counts_as_a_response_without_tokens():
     counts = torch.tensor([3, 0, 2])
-    assert [loss_denominator(counts, PolicySettings(average=a), 10) for a in ("token", "response", "constant")] == [5, 3, 30]
+    assert [loss_denominator(counts, PolicySettings(loss_type=a), 10) for a in ("dapo", "grpo", "dr_grpo")] == [5, 3, 30]
     assert loss_denominator(counts[:0], PolicySettings(), 10) == 0
 
 
@@ -129,10 +129,10 @@ def part(sampled: SampledTokens, where: torch.Tensor) -> SampledTokens:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from(["token", "response", "constant"]), st.lists(st.integers(0, 40), max_size=4))
+@given(st.integers(0, 10**6), st.sampled_from(["dapo", "grpo", "dr_grpo"]), st.lists(st.integers(0, 40), max_size=4))
 def test_micro_batches_add_up_to_the_whole(seed, average, cuts):
     logp, sampled = random_step(seed)
-    policy = PolicySettings(average=average, kl=0.05, clip_high=0.28)
+    policy = PolicySettings(loss_type=average, beta=0.05, clip_high=0.28)
     denominator = loss_denominator(sampled.counts, policy, 50)
     whole, measured = policy_loss(logp, sampled, policy, denominator=denominator)
     (expected,) = torch.autograd.grad(whole, logp)
@@ -150,8 +150,8 @@ def test_micro_batches_add_up_to_the_whole(seed, average, cuts):
 @given(st.integers(0, 10**6))
 def test_denominators_of_processes_add_up(seed):
     _, sampled = random_step(seed)
-    for average in ("token", "response", "constant"):
-        policy = PolicySettings(average=average)
+    for average in ("dapo", "grpo", "dr_grpo"):
+        policy = PolicySettings(loss_type=average)
         parts = [loss_denominator(c, policy, 7) for c in sampled.counts.split(2)]
         assert sum(parts) == loss_denominator(sampled.counts, policy, 7)
 
@@ -167,7 +167,7 @@ def test_clipping_never_flatters(ratio, advantage):
 
 @given(st.floats(0.01, 100))
 def test_divergence_is_never_negative_and_pulls_towards_the_reference(reference):
-    value, slope, _ = one(1.0, 0.0, PolicySettings(kl=1.0), reference=reference)
+    value, slope, _ = one(1.0, 0.0, PolicySettings(beta=1.0), reference=reference)
     assert value >= 0
     assert slope == pytest.approx(1 - reference, abs=1e-9)
 
@@ -189,7 +189,7 @@ def test_extreme_ratios_stay_finite_without_a_wrong_gradient(gap):
         logp = torch.tensor([-1.0 if gap < 0 else -1.0 - gap], requires_grad=True)
         other = logp.detach() + gap
         sampled = SampledTokens(other, torch.tensor([advantage]), torch.tensor([0]), torch.tensor([1]), other)
-        loss, measured = policy_loss(logp, sampled, PolicySettings(kl=0.04), denominator=1)
+        loss, measured = policy_loss(logp, sampled, PolicySettings(beta=0.04), denominator=1)
         (gradient,) = torch.autograd.grad(loss, logp)
         assert loss.isfinite()
         assert gradient.isfinite()
@@ -212,7 +212,7 @@ def test_gradient_goes_through_the_policy_alone():
 def test_bfloat16_is_computed_in_float32():
     logp, old = torch.tensor([-1.0]).bfloat16(), torch.tensor([-1.1]).bfloat16()
     rest = torch.ones(1).bfloat16(), torch.tensor([0]), torch.tensor([1])
-    loss, _ = policy_loss(logp, SampledTokens(old, *rest), PolicySettings(kl=0), denominator=1)
+    loss, _ = policy_loss(logp, SampledTokens(old, *rest), PolicySettings(beta=0), denominator=1)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(-math.exp(-1.0 - old.item()), rel=1e-6)
 
@@ -234,7 +234,7 @@ def test_measured_travels_and_takes_the_larger_maximum():
     both = pickle.loads(pickle.dumps(a)) + b
     assert both == b + a == LossMeasured(tokens=8, kl=4.0, ratio=8.0, ratio_max=2.5)
     assert both.means() == {
-        "kl": 0.5, "approx_kl": 0, "clipped_low": 0, "clipped_high": 0, "ratio": 1.0, "entropy": 0, "ratio_max": 2.5,
+        "kl": 0.5, "approx_kl": 0, "clip_ratio_low": 0, "clip_ratio_high": 0, "ratio": 1.0, "entropy": 0, "ratio_max": 2.5,
     }  # fmt: skip
 
 
@@ -245,7 +245,7 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(FormatError, match="shape"):
         policy_loss(logp[:, None], sampled, PolicySettings(), denominator=1)
     with pytest.raises(FormatError, match="without a reference"):
-        policy_loss(logp, dataclasses.replace(sampled, ref_logp=None), PolicySettings(kl=0.01), denominator=1)
+        policy_loss(logp, dataclasses.replace(sampled, ref_logp=None), PolicySettings(beta=0.01), denominator=1)
     for bad in (0.0, -1.0, math.nan):
         with pytest.raises(FormatError, match="divided by"):
             policy_loss(logp, sampled, PolicySettings(), denominator=bad)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 
 import pytest
 import torch
 
 import training
-from training import LORA, log_of
+from training import LORA, GrpoPhases, log_of
 from unireason.core.errors import FormatError
 from unireason.engine.local import LocalEngine
 from unireason.model import checkpoint
@@ -16,12 +17,11 @@ from unireason.rewards.compose import Weights, score
 from unireason.train import context as learners
 from unireason.train import sft
 from unireason.train.cases import Cases
-from unireason.train.config import check
-from unireason.train.course import Silent
-from unireason.train.grpo import Optimisation, train
+from unireason.train.context import TrainContext
+from unireason.train.grpo import backward, train
+from unireason.train.log import TrainWatcher
 from unireason.train.rollout import looks, truth
-from unireason.train.sft import Tuning
-from unireason.train.update import Updater
+from unireason.train.validate import validate, validation_units
 
 STEP = {"steps": 1, "save_every": 1, "eval_samples": 0}
 DROPPING = replace(LORA, dropout=0.5)
@@ -36,7 +36,7 @@ def torn(monkeypatch) -> None:
 
 def test_a_step_of_policy_optimisation_without_a_readable_case_is_a_counted_skip(warm, quiz, tmp_path, monkeypatch):
     torn(monkeypatch)
-    train(training.grpo(warm, quiz, data={"skip": 1.0}, run=STEP), tmp_path)
+    train(training.grpo(warm, quiz, data={"max_unreadable": 1.0}, run=STEP), tmp_path)
     [line] = log_of(tmp_path)
     assert line["responses"] == 0
     assert line["skipped"] > 0
@@ -45,21 +45,22 @@ def test_a_step_of_policy_optimisation_without_a_readable_case_is_a_counted_skip
 
 
 def test_responses_that_do_not_fit_go_in_several_trees_and_change_nothing(warm, quiz, tmp_path):
-    settings = training.grpo(warm, quiz, run=STEP, policy={"kl": 0.0, "updates": 1}, rollout={"samples": 6})
-    run = Optimisation(settings, tmp_path, Silent())
-    groups = run.rollouts(1)
-    run.score(groups, 1)
+    settings = training.grpo(warm, quiz, run=STEP, policy={"beta": 0.0, "num_minibatches": 1}, rollout={"num_generations": 6})
+    run = GrpoPhases(settings, tmp_path)
+    groups = run.rollouts()
+    run.score(groups)
     for group in groups:
         group.advantage = [1.0, -1.0, 0.5] * 2
     longest = max(len(g.rolled[0].session.prompt) + 2 * len(r.session.response) for g in groups for r in g.rolled)
-    tight = Updater(run.learner, replace(settings, run=replace(settings.run, tokens=longest)))
+    tight = copy(run)
+    tight.settings = training.changed(settings, {"run": {"max_tokens_per_microbatch": longest}})
     found = []
-    with run.learner.training_mode():
-        for updater in (run.updater, tight):
-            batches = updater.batches(groups)
-            loss, measured = updater._accumulate(batches, 100.0)
-            grads = {n: p.grad.clone() for n, p in run.learner.trained.items()}
-            run.learner.policy.zero_grad()
+    with run.context.training_mode():
+        for phases in (run, tight):
+            batches = phases.batches(groups)
+            loss, measured = backward(run.context, settings, batches, 100.0, run.head)
+            grads = {n: p.grad.clone() for n, p in run.context.trained.items()}
+            run.context.policy.zero_grad()
             found.append((batches, loss, measured.tokens, grads))
     (whole, loss, tokens, grads), (parts, same, kept, again) = found
     assert max(b.packed.layout.length for b in whole) > longest
@@ -79,8 +80,8 @@ def test_caches_of_prompts_do_not_outlive_their_rollouts(warm, quiz, tmp_path, m
         return generate(self, requests, *args, **kwargs)
 
     monkeypatch.setattr(LocalEngine, "generate", noted)
-    run = Optimisation(training.grpo(warm, quiz, run=STEP, rollout={"prompts": 4}), tmp_path, Silent())
-    groups = run.rollouts(1)
+    run = GrpoPhases(training.grpo(warm, quiz, run=STEP, rollout={"prompts_per_step": 4}), tmp_path)
+    groups = run.rollouts()
     assert len({id(case) for case in cases}) > 1
     assert all(case.prefix is None and case.features is None for case in cases)
     assert [len(group.rolled) for group in groups] == [4] * 4
@@ -88,33 +89,33 @@ def test_caches_of_prompts_do_not_outlive_their_rollouts(warm, quiz, tmp_path, m
 
 
 def test_the_reference_beside_adapters_and_a_learning_projector_is_the_start(warm, quiz, tmp_path):
-    model = {"lora": LORA, "projector": True}
-    settings = training.grpo(warm, quiz, model=model, run=STEP, policy={"kl": 0.1}, optim={"rate": 1e-2})
-    run = Optimisation(settings, tmp_path, Silent())
-    groups = run.rollouts(1)
-    run.score(groups, 1)
+    model = {"lora": LORA, "train_projector": True}
+    settings = training.grpo(warm, quiz, model=model, run=STEP, policy={"beta": 0.1}, optim={"lr": 1e-2})
+    run = GrpoPhases(settings, tmp_path)
+    groups = run.rollouts()
+    run.score(groups)
     for group in groups:
         group.advantage = [1.0, -1.0, 1.0, -1.0]
-    with run.learner.training_mode():
-        [batch, *_] = run.updater.batches(groups)
+    with run.context.training_mode():
+        [batch, *_] = run.batches(groups)
         with torch.no_grad():
-            before = run.learner.measure_reference(batch.packed, run.updater._head)
-        run.updater.update(groups, 1, 10)
+            before = run.context.measure_reference(batch.packed, run.head)
+        run.update(groups)
         with torch.no_grad():
-            after = run.learner.measure_reference(batch.packed, run.updater._head)
-            policy = run.learner.measure(batch.packed, run.updater._head)
+            after = run.context.measure_reference(batch.packed, run.head)
+            policy = run.context.measure(batch.packed, run.head)
     assert torch.equal(before, after)
     assert (policy - before).abs().max() > 1e-3
 
 
 def test_what_learns_beside_adapters_over_half_weights_is_in_full_precision(warm, quiz, tmp_path, monkeypatch):
     monkeypatch.setattr(learners, "load", lambda *args, **how: checkpoint.load(*args, **{**how, "dtype": "bf16"}))
-    model = {"lora": LORA, "projector": True, "precision": "bf16"}
+    model = {"lora": LORA, "train_projector": True, "precision": "bf16"}
     settings = training.sft(warm, quiz, model=model, run={"steps": 1, "eval_samples": 2})
-    run = Tuning(settings, tmp_path, Silent())
-    assert {p.dtype for p in run.learner.trained.values()} == {torch.float32}
-    assert run.learner.checkpoint.dtype == torch.bfloat16
-    run.run()
+    context = TrainContext(settings, tmp_path / "looked at", TrainWatcher())
+    assert {p.dtype for p in context.trained.values()} == {torch.float32}
+    assert context.checkpoint.dtype == torch.bfloat16
+    sft.train(settings, tmp_path)
     assert "eval_accuracy" in log_of(tmp_path)[-1]
 
 
@@ -128,26 +129,28 @@ def test_dropout_follows_from_seed_and_step_and_spares_examinations(warm, quiz, 
     sft.train(long, tmp_path / "parts")
     weights = [(tmp_path / name / "checkpoint" / "model.safetensors").read_bytes() for name in ("long", "parts")]
     assert weights[0] == weights[1]
-    again = Tuning(long, tmp_path / "long", Silent())
-    with again.learner.training_mode():
-        assert again.examine() == again.examine()
-        assert again.learner.policy.training
+    context = TrainContext(long, tmp_path / "long", TrainWatcher())
+    how = context, validation_units(context), sft.loss_head(context, long.sigma)
+    with context.training_mode():
+        assert sft.evaluate(*how) == sft.evaluate(*how)
+        assert context.policy.training
     with pytest.raises(FormatError, match=r"model\.lora\.dropout"):
-        check(training.grpo(warm, quiz, model={"lora": DROPPING}))
+        training.grpo(warm, quiz, model={"lora": DROPPING})
 
 
 def test_a_question_answered_without_looking_is_not_examined_for_looks(warm, quiz, tmp_path, monkeypatch):
-    run = Optimisation(training.grpo(warm, quiz, run={**STEP, "eval_samples": 4}), tmp_path, Silent())
-    told = run.examiner.ask()
-    samples = [a.sample for unit in run.examiner.units for a in run.learner.questions(unit)]
+    run = GrpoPhases(training.grpo(warm, quiz, run={**STEP, "eval_samples": 4}), tmp_path)
+    units = validation_units(run.context)
+    told = validate(run.context, units)
+    samples = [a.sample for unit in units for a in run.context.questions(unit)]
     assert all(looks(sample) for sample in samples)
     assert not looks(replace(samples[0], reasoning=("It is so.",)))
     seen = []
     monkeypatch.setattr("unireason.train.validate.looks", lambda sample: seen.append(sample.id) or False)
-    again = run.examiner.ask()
+    again = validate(run.context, units)
     assert sorted(seen) == sorted(sample.id for sample in samples)
     assert again["eval_reward"] >= told["eval_reward"]
-    [group, *_] = run.rollouts(1)
+    [group, *_] = run.rollouts()
     trace, gold = group.rolled[0].trace, truth(group.rolled[0].asked.sample)
     assert score(trace, gold, Weights(), grounded=False).reward >= score(trace, gold, Weights()).reward
 

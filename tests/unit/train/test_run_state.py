@@ -1,15 +1,17 @@
-"""Continuing bit for bit, refusing what does not fit, and surviving full disks and damaged files."""
+"""Continuing bit for bit and with other numbers of processes, refusing what does not fit, and surviving full disks and damaged files."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.train import run_state
@@ -250,23 +252,13 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         kept(tmp_path / "file" / "state")
 
 
-class Member:
-    """One of two processes that run as threads."""
-
-    def __init__(self, rank, meeting):
-        self.rank, self.world, self.meeting = rank, 2, meeting
-
-    def barrier(self):
-        self.meeting.wait(20)
-
-
 def together(job):
-    """Runs ``job(member)`` in two threads and returns what came or was raised."""
+    """Runs ``job(rank, barrier)`` in two threads and returns what came or was raised."""
     meeting, results = threading.Barrier(2), [None, None]
 
     def one(rank):
         try:
-            results[rank] = job(Member(rank, meeting))
+            results[rank] = job(rank, lambda: meeting.wait(20))
         except UniReasonError as error:
             results[rank] = error
 
@@ -278,37 +270,111 @@ def together(job):
     return results
 
 
-def test_two_processes_keep_their_own_part(tmp_path):
-    def job(crew):
-        weight = torch.nn.Parameter(torch.full((2,), float(crew.rank)))
-        path = save(tmp_path, Progress(1, SETTINGS), {"w": weight}, [], crew=crew)
-        weight.data.fill_(9)
-        restore(path, {"w": weight}, settings=SETTINGS, crew=crew)
-        return weight.tolist()
+def of_two(folder, step=1, values=(1.0, 1.0)):
+    """A state of two processes that hold the same weight, unless values say otherwise."""
 
-    assert together(job) == [[0.0, 0.0], [1.0, 1.0]]
-    names = ["meta.json", "rank-00000-of-00002.safetensors", "rank-00001-of-00002.safetensors"]
-    assert sorted(p.name for p in latest(tmp_path).iterdir()) == names
-    with pytest.raises(FormatError, match=r"saved by 2 processes\. Expected 1 as now"):
-        restore(latest(tmp_path), {"w": torch.zeros(2)}, settings=SETTINGS)
+    def run(rank, barrier):
+        weight = torch.nn.Parameter(torch.full((2,), values[rank]))
+        return save(folder, Progress(step, SETTINGS), {"w": weight}, [], rank=rank, world=2, barrier=barrier)
+
+    return together(run)
+
+
+def test_what_is_whole_in_every_process_is_kept_once(tmp_path):
+    of_two(tmp_path)
+    files = sorted(latest(tmp_path).glob("*.safetensors"))
+    assert [p.name for p in files] == ["rank-00000-of-00002.safetensors", "rank-00001-of-00002.safetensors"]
+    assert [list(load_file(p)) for p in files] == [["parameter.w"], []]
+    weight = torch.zeros(2)
+    restore(latest(tmp_path), {"w": weight}, settings=SETTINGS)  # by one process
+    assert weight.tolist() == [1.0, 1.0]
+    files[1].unlink()
+    assert latest(tmp_path) is None
 
 
 @pytest.mark.parametrize("bad", [0, 1])
 def test_one_process_that_fails_fails_all_and_keeps_the_old_state(tmp_path, bad):
-    def job(step, value):
-        def run(crew):
-            weight = torch.nn.Parameter(torch.full((2,), value if crew.rank == bad else 0.0))
-            return save(tmp_path, Progress(step, SETTINGS), {"w": weight}, [], crew=crew)
-
-        return run
-
-    together(job(1, 0.0))
+    of_two(tmp_path)
     before = bytes_of(tmp_path / "step-0000001")
-    failed = together(job(2, float("nan")))
+    failed = of_two(tmp_path, 2, [float("nan") if rank == bad else 0.0 for rank in range(2)])
     assert "not finite" in str(failed[bad])
     assert "another process" in str(failed[1 - bad])
     assert bytes_of(tmp_path / "step-0000001") == before
     assert [p.name for p in tmp_path.iterdir()] == ["step-0000001"]
+
+
+def test_shards_without_their_rows_are_told_from_damage(tmp_path):
+    """As earlier versions wrote them."""
+    of_two(tmp_path)
+    for path in latest(tmp_path).glob("*.safetensors"):
+        notes = {"crc32": 0, "plain": {}, "host": [], "sharded": ["optimizer.0.exp_avg.w"]}
+        save_file({"parameter.w": torch.ones(1)}, path, {"notes": json.dumps(notes)})
+    with pytest.raises(FormatError, match="earlier version"):
+        restore(latest(tmp_path), {"w": torch.zeros(2)}, settings=SETTINGS)
+
+
+PROGRAM = """
+import sys
+import torch
+from pathlib import Path
+from torch import distributed
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from safetensors.torch import save_file
+from unireason.train.run_state import Progress, latest, restore, save
+
+rank, world, first, last, folder, meeting = *map(int, sys.argv[1:5]), Path(sys.argv[5]), sys.argv[6]
+torch.manual_seed(rank if first else 0)
+module = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Tanh(), torch.nn.Linear(7, 1))
+if world > 1:
+    distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
+    fully_shard(module, mesh=init_device_mesh("cpu", (world,)))
+parameters = dict(module.named_parameters())
+optimizers = [torch.optim.AdamW(module.parameters(), lr=0.05)]
+
+def whole():
+    values = {**parameters, **{f"{s}.{n}": v for n, p in parameters.items() for s, v in optimizers[0].state[p].items()}}
+    return {n: (v.full_tensor() if hasattr(v, "full_tensor") else v).detach().clone() for n, v in values.items()}
+
+if first:
+    assert restore(latest(folder), parameters, optimizers, settings="c0ffee").step == first
+    save_file(whole(), folder / f"begun-{first}-{rank}")
+for step in range(first, last):
+    module(torch.arange(10.0).reshape(2, 5).sub(step).cos()).square().sum().backward()
+    optimizers[0].step()
+    optimizers[0].zero_grad()
+barrier = distributed.barrier if world > 1 else lambda: None
+save(folder, Progress(last, "c0ffee"), parameters, optimizers, rank=rank, world=world, barrier=barrier)
+save_file(whole(), folder / f"ended-{last}-{rank}")
+if world > 1:
+    distributed.destroy_process_group()
+"""
+
+
+def leg(folder, world, first, last):
+    """Steps of a run, taken by so many processes of their own."""
+    words = [str(first), str(last), str(folder), str(folder / f"meeting-{last}")]
+    command = [sys.executable, "-c", PROGRAM]
+    running = [subprocess.Popen([*command, str(r), str(world), *words], stderr=subprocess.PIPE, text=True) for r in range(world)]
+    told = [process.communicate(timeout=120)[1] for process in running]
+    assert [process.returncode for process in running] == [0] * world, told
+
+
+def test_any_number_of_processes_goes_on(tmp_path):
+    """Rows that two and three do not divide; every leg begins with the very bits that the last one ended with."""
+    relay, alone = tmp_path / "relay", tmp_path / "alone"
+    for folder in (relay, alone):
+        folder.mkdir()
+    for number, world in enumerate((1, 2, 3, 1)):
+        leg(relay, world, 2 * number, 2 * number + 2)
+        for rank in range(world if number else 0):
+            begun, ended = (load_file(relay / f"{name}-{2 * number}-{place}") for name, place in (("begun", rank), ("ended", 0)))
+            assert begun.keys() == ended.keys()
+            assert all(torch.equal(begun[name], ended[name]) for name in begun)
+    leg(alone, 1, 0, 8)
+    one, other = load_file(alone / "ended-8-0"), load_file(relay / "ended-8-0")
+    for name in one:
+        torch.testing.assert_close(other[name], one[name], atol=1e-6, rtol=1e-5)
 
 
 @pytest.fixture

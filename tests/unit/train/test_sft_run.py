@@ -17,13 +17,13 @@ from unireason.core.errors import FormatError, UniReasonError
 from unireason.engine import reasoner
 from unireason.model import adapters
 from unireason.model.checkpoint import load
-from unireason.train import course, run_state
+from unireason.train import config, optim, run_state, sft
 from unireason.train.cases import Cases
-from unireason.train.course import Silent
-from unireason.train.sft import Tuning, train
+from unireason.train.log import TrainWatcher
+from unireason.train.sft import train
 
 
-class Told(Silent):
+class Told(TrainWatcher):
     """Remembers what it was told, and may stop the run behind a step."""
 
     def __init__(self, stop: int = 0) -> None:
@@ -65,9 +65,9 @@ def test_twenty_samples_are_learned_by_heart(start, lessons, phantoms, tmp_path)
     settings = training.sft(
         start,
         lessons,
-        optim={"rate": 1.5e-2, "matrices": "muon"},
+        optim={"lr": 1.5e-2, "optimizer": "muon"},
         run={"steps": 40, "eval_every": 20, "save_every": 100},
-        samples=20,
+        batch_size=20,
     )
     told = Told()
     assert train(settings, tmp_path, told) == tmp_path / "checkpoint"
@@ -132,7 +132,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(start, lessons, tmp_path):
 
 @pytest.mark.parametrize(("schedule", "jumps"), [("cosine", True), ("constant", False)])
 def test_a_run_made_longer_says_where_it_goes_on_and_how_the_rate_jumps(start, lessons, tmp_path, schedule, jumps):
-    class Resumed(Silent):
+    class Resumed(TrainWatcher):
         told = ()
 
         def resumed(self, stage, step, total, remark):
@@ -141,7 +141,7 @@ def test_a_run_made_longer_says_where_it_goes_on_and_how_the_rate_jumps(start, l
     def run(steps: int) -> tuple[str, int, int, str]:
         watch = Resumed()
         settings = training.sft(
-            start, lessons, optim={"schedule": schedule}, run={"steps": steps, "save_every": 9, "eval_samples": 0}, samples=2
+            start, lessons, optim={"schedule": schedule}, run={"steps": steps, "save_every": 9, "eval_samples": 0}, batch_size=2
         )
         train(settings, tmp_path, watch)
         return watch.told
@@ -150,7 +150,7 @@ def test_a_run_made_longer_says_where_it_goes_on_and_how_the_rate_jumps(start, l
     assert run(2) == ("sft", 2, 2, "")
     stage, step, total, remark = run(4)
     assert (stage, step, total) == ("sft", 2, 4)
-    rates = [line["rate"] for line in log_of(tmp_path)]
+    rates = [line["lr"] for line in log_of(tmp_path)]
     assert bool(remark) == jumps == (rates[2] > rates[1])
     if jumps:
         assert f"from {rates[1]:.3g} at step 2 to {rates[2]:.3g} at step 3" in remark
@@ -160,9 +160,9 @@ def test_changed_settings_are_named(start, lessons, tmp_path):
     settings = training.sft(start, lessons, run={"steps": 1, "save_every": 1})
     train(settings, tmp_path)
     for tables, name in (
-        ({"optim": {"rate": 1e-3}}, "optim.rate"),
+        ({"optim": {"lr": 1e-3}}, "optim.lr"),
         ({"run": {"seed": 7}}, "run.seed"),
-        ({"samples": 3}, "samples"),
+        ({"batch_size": 3}, "batch_size"),
     ):
         with pytest.raises(FormatError, match=f"other settings \\({name}\\)"):
             train(training.changed(settings, tables), tmp_path)
@@ -171,26 +171,64 @@ def test_changed_settings_are_named(start, lessons, tmp_path):
     assert raw(tmp_path) == before
 
 
+def test_a_folder_with_old_names_of_settings_goes_on(start, lessons, tmp_path):
+    settings = training.sft(start, lessons, run={"steps": 2, "save_every": 1, "eval_samples": 0})
+    train(settings, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "cut", Told(1))
+    path = tmp_path / "cut" / "run.json"
+    text = path.read_text()
+    for new, old in (("lr", "rate"), ("init_from", "start"), ("batch_size", "samples"), ("max_tokens_per_microbatch", "tokens")):
+        assert f'"{new}":' in text
+        text = text.replace(f'"{new}":', f'"{old}":')
+    path.write_text(text)
+    train(settings, tmp_path / "cut")
+    assert raw(tmp_path / "cut") == raw(tmp_path / "whole")
+    with pytest.raises(FormatError, match=r"optim\.lr"):
+        train(training.changed(settings, {"optim": {"lr": 1e-4}}), tmp_path / "cut")
+
+
+def test_the_folder_holds_all_settings_as_a_run_file(start, lessons, tmp_path):
+    settings = training.sft(start, lessons, run={"steps": 1, "save_every": 1, "eval_samples": 0})
+    train(settings, tmp_path)
+    assert config.read(tmp_path / "config.toml", type(settings)) == settings
+
+
+def test_a_folder_keeps_the_name_that_its_run_was_born_with(start, lessons, tmp_path):
+    """Another version may sum up the same settings otherwise; then the run still finds its states."""
+    settings = training.sft(start, lessons, run={"steps": 2, "save_every": 1, "eval_samples": 0})
+    train(settings, tmp_path)
+    for name, key in (("run.json", "sha256"), ("state/step-0000002/meta.json", "settings")):
+        table = json.loads((tmp_path / name).read_text())
+        (tmp_path / name).write_text(json.dumps({**table, key: "of old"}))
+    told = Told()
+    train(training.changed(settings, {"run": {"steps": 3}}), tmp_path, told)
+    assert told.steps == [3]
+
+
 def test_another_start_in_the_same_folder_is_refused(start, lessons, tmp_path):
     settings = training.sft(start, lessons, run={"steps": 1})
     train(settings, tmp_path / "run")
-    with pytest.raises(FormatError, match=r"model\.start, start"):
-        train(training.changed(settings, {"model": {"start": str(tmp_path / "run" / "checkpoint")}}), tmp_path / "run")
+    with pytest.raises(FormatError, match=r"model\.init_from, start"):
+        train(training.changed(settings, {"model": {"init_from": str(tmp_path / "run" / "checkpoint")}}), tmp_path / "run")
+
+
+SWITCHES = {"tower": "train_vision", "projector": "train_projector", "language": "train_llm"}
 
 
 @pytest.mark.parametrize("parts", [("tower",), ("projector",), ("language",), ("tower", "projector", "language")])
 def test_switches_train_their_part_alone(start, lessons, tmp_path, parts):
-    switches = {name: name in parts for name in ("tower", "projector", "language")}
+    switches = {switch: name in parts for name, switch in SWITCHES.items()}
     settings = training.sft(start, lessons, model=switches, run={"steps": 2, "save_every": 1, "eval_samples": 2})
     with pytest.raises(KeyboardInterrupt):
         train(settings, tmp_path, Told(2))
     train(settings, tmp_path)
     assert changed_parts(start, tmp_path) == set(parts)
-    assert all(math.isfinite(line["loss"]) and line["gradient"] > 0 for line in log_of(tmp_path))
+    assert all(math.isfinite(line["loss"]) and line["grad_norm"] > 0 for line in log_of(tmp_path))
 
 
 def test_adapters_are_written_merged_and_alone(start, lessons, tmp_path):
-    settings = training.sft(start, lessons, model={"lora": LORA}, optim={"rate": 1e-2}, run={"steps": 3})
+    settings = training.sft(start, lessons, model={"lora": LORA}, optim={"lr": 1e-2}, run={"steps": 3})
     train(settings, tmp_path)
     assert changed_parts(start, tmp_path) == {"language"}
     found = load(str(start), device="cpu", dtype="fp32").network
@@ -209,7 +247,7 @@ def test_adapters_are_written_merged_and_alone(start, lessons, tmp_path):
 
 def test_phrases_become_tokens(lessons, tmp_path):
     start, run = training.make_start(tmp_path / "bare", lessons, phrases=0), tmp_path / "run"
-    settings = training.sft(start, lessons, model={"phrases": 30}, run={"steps": 2, "save_every": 1})
+    settings = training.sft(start, lessons, model={"extra_tokens": 30}, run={"steps": 2, "save_every": 1})
     with pytest.raises(KeyboardInterrupt):
         train(settings, run, Told(2))
     train(settings, run)
@@ -223,11 +261,15 @@ def test_phrases_become_tokens(lessons, tmp_path):
 
 @pytest.mark.parametrize(
     ("tables", "nearly"),
-    [({"model": {"checkpointing": True}}, 1e-5), ({"model": {"precision": "bf16"}}, 0.05), ({"run": {"tokens": 400}}, 1e-5)],
+    [
+        ({"model": {"gradient_checkpointing": True}}, 1e-5),
+        ({"model": {"precision": "bf16"}}, 0.05),
+        ({"run": {"max_tokens_per_microbatch": 400}}, 1e-5),
+    ],
 )
 def test_how_it_is_computed_does_not_change_the_curve(start, lessons, tmp_path, tables, nearly):
     """Recomputation, bfloat16 and the size of rows."""
-    settings = training.sft(start, lessons, run={"steps": 3, "eval_samples": 2}, samples=8)
+    settings = training.sft(start, lessons, run={"steps": 3, "eval_samples": 2}, batch_size=8)
     train(settings, tmp_path / "plain")
     train(training.changed(settings, tables), tmp_path / "other")
     plain, other = ([line["loss"] for line in log_of(tmp_path / name)] for name in ("plain", "other"))
@@ -260,7 +302,7 @@ def test_an_unreadable_case_is_left_out_and_counted(start, lessons, tmp_path, mo
     names = sorted({s.case for s in lessons.samples("train")})
     broken(monkeypatch, names[0])
     told = Told()
-    settings = training.sft(start, lessons, data={"skip": 0.5}, run={"steps": 3}, samples=20)
+    settings = training.sft(start, lessons, data={"max_unreadable": 0.5}, run={"steps": 3}, batch_size=20)
     train(settings, tmp_path, told)
     assert [(case, "torn" in reason) for case, reason in told.skips] == [(names[0], True)]
     lost = sum(s.case == names[0] for s in lessons.samples("train"))
@@ -270,35 +312,37 @@ def test_an_unreadable_case_is_left_out_and_counted(start, lessons, tmp_path, mo
 def test_too_many_unreadable_cases_end_the_run(start, lessons, tmp_path, monkeypatch):
     names = sorted({s.case for s in lessons.samples("train")})
     broken(monkeypatch, *names)
-    with pytest.raises(UniReasonError, match=r"unreadable cases: 1; .*torn.*at most 0.*data\.skip"):
+    with pytest.raises(UniReasonError, match=r"unreadable cases: 1; .*torn.*at most 0.*data\.max_unreadable"):
         train(training.sft(start, lessons), tmp_path / "strict")
     with pytest.raises(UniReasonError, match="no sample of step 1 could be read"):
-        train(training.sft(start, lessons, data={"skip": 1.0}), tmp_path / "loose")
+        train(training.sft(start, lessons, data={"max_unreadable": 1.0}), tmp_path / "loose")
 
 
 def test_a_step_without_a_readable_case_is_skipped_if_others_can_be_read(start, lessons, tmp_path, monkeypatch):
     names = sorted({s.case for s in lessons.samples("train")})
     broken(monkeypatch, *names[1:])
-    settings = training.sft(start, lessons, data={"skip": 1.0}, run={"steps": 6, "save_every": 6, "eval_samples": 0}, samples=1)
+    settings = training.sft(
+        start, lessons, data={"max_unreadable": 1.0}, run={"steps": 6, "save_every": 6, "eval_samples": 0}, batch_size=1
+    )
     train(settings, tmp_path)
     lines = log_of(tmp_path)
     idle = [line for line in lines if not line["samples"]]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert idle
-    assert all("loss" not in line and "rate" not in line for line in idle)
+    assert all("loss" not in line and "lr" not in line for line in idle)
 
 
 @pytest.mark.parametrize("where", ["weight", "gradient"])
 def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_last_state(start, lessons, tmp_path, monkeypatch, where):
     settings = training.sft(start, lessons, run={"steps": 4, "save_every": 2, "eval_every": 2})
     train(settings, tmp_path / "whole")
-    step, advance = Tuning.step, course.advance
+    train_step, advance = sft.train_step, optim.advance
 
-    def poisoned(self, number):
-        if number == 3:
+    def poisoned(context, units, head, step, total):
+        if step == 3:
             with torch.no_grad():
-                self.learner.checkpoint.network.lm_head.weight[5, 5] = math.nan
-        return step(self, number)
+                context.checkpoint.network.lm_head.weight[5, 5] = math.nan
+        return train_step(context, units, head, step, total)
 
     def torn(optimizers, **how):
         if any(state["step"] == 2 for o in optimizers for state in o.state.values()):
@@ -307,9 +351,9 @@ def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_last_state(star
 
     with monkeypatch.context() as patch:
         if where == "weight":
-            patch.setattr(Tuning, "step", poisoned)
+            patch.setattr(sft, "train_step", poisoned)
         else:
-            patch.setattr(course, "advance", torn)
+            patch.setattr(optim, "advance", torn)
         with pytest.raises(
             UniReasonError, match="the loss of step 3 is nan" if where == "weight" else "the gradient has the norm"
         ):
@@ -327,10 +371,10 @@ def test_a_full_disk_spares_the_last_state(start, lessons, tmp_path, monkeypatch
     train(settings, tmp_path / "whole")
     write, count = run_state.write_contents, 0
 
-    def full(path, *rest):
+    def full(*given, **how):
         nonlocal count
         count += 1
-        write(path, *rest)
+        write(*given, **how)
         if count == 2:
             raise OSError(28, "No space left on device")
 

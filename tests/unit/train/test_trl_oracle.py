@@ -17,7 +17,7 @@ from unireason.train.config import PolicySettings
 from unireason.train.loss import SampledTokens, advantages, loss_denominator, policy_loss
 
 ROWS, LENGTH, LIMIT = 6, 9, 12
-AVERAGES = {"grpo": "response", "dr_grpo": "constant", "bnpo": "token", "dapo": "token"}
+AVERAGES = {"grpo": "grpo", "dr_grpo": "dr_grpo", "bnpo": "dapo", "dapo": "dapo"}
 DEVICE = torch.device("cpu")
 
 
@@ -113,7 +113,7 @@ def test_loss_gradient_and_measurements_equal_trl(loss_type, beta, clip):
     (their_gradient,) = torch.autograd.grad(theirs, logps)
 
     chosen, sampled = flat(batch)
-    policy = PolicySettings(clip_low=clip[0], clip_high=clip[1], kl=beta, average=AVERAGES[loss_type])
+    policy = PolicySettings(clip_low=clip[0], clip_high=clip[1], beta=beta, loss_type=AVERAGES[loss_type])
     ours, measured = policy_loss(logps[chosen], sampled, policy, denominator=loss_denominator(sampled.counts, policy, LIMIT))
     (our_gradient,) = torch.autograd.grad(ours, logps)
 
@@ -121,9 +121,9 @@ def test_loss_gradient_and_measurements_equal_trl(loss_type, beta, clip):
     torch.testing.assert_close(our_gradient, their_gradient, rtol=1e-6, atol=1e-12)
     assert (their_gradient != 0).sum() > 10
     means, logged = measured.means(), trainer._metrics["train"]
-    assert means["clipped_low"] == pytest.approx(logged["clip_ratio/low_mean"][0], rel=1e-6)
-    assert means["clipped_high"] == pytest.approx(logged["clip_ratio/high_mean"][0], rel=1e-6)
-    assert min(means["clipped_low"], means["clipped_high"]) > 0
+    assert means["clip_ratio_low"] == pytest.approx(logged["clip_ratio/low_mean"][0], rel=1e-6)
+    assert means["clip_ratio_high"] == pytest.approx(logged["clip_ratio/high_mean"][0], rel=1e-6)
+    assert min(means["clip_ratio_low"], means["clip_ratio_high"]) > 0
     assert means["entropy"] == pytest.approx(logged["entropy"][0], rel=1e-6)
     if beta:
         assert means["kl"] == pytest.approx(logged["kl"][0], rel=1e-6)
@@ -132,7 +132,7 @@ def test_loss_gradient_and_measurements_equal_trl(loss_type, beta, clip):
 def test_micro_batches_of_both_add_up_to_the_same_gradient():
     batch, logps = make_batch(1)
     _, whole = flat(batch)
-    policy = PolicySettings(kl=0.04, average="token")
+    policy = PolicySettings(beta=0.04, loss_type="dapo")
     theirs = ours = torch.zeros((), dtype=torch.float64)
     for rows in (slice(0, 2), slice(2, 6)):
         part = {name: value if value.ndim == 0 else value[rows] for name, value in batch.items()}
@@ -180,7 +180,7 @@ def test_responses_that_were_cut_off_count_in_the_group_as_in_trl(monkeypatch):
     counts = scored["completion_mask"].sum(1)
     assert counts[[1, 3, 8]].tolist() == [0, 0, 0]
     # ... and their tokens are in no denominator over tokens
-    assert loss_denominator(counts, PolicySettings(average="token"), LIMIT) == float(scored["num_items_in_batch"]) == 3 * 13
+    assert loss_denominator(counts, PolicySettings(loss_type="dapo"), LIMIT) == float(scored["num_items_in_batch"]) == 3 * 13
 
 
 @pytest.mark.parametrize("loss_type", sorted(AVERAGES))
@@ -190,7 +190,7 @@ def test_responses_left_out_leave_the_same_loss(loss_type):
     batch["num_items_in_batch"] = (batch["completion_mask"] * batch["tool_mask"]).sum()
     theirs = trl_loss(oracle(loss_type), batch, logps)
     chosen, sampled = flat(batch)
-    policy = PolicySettings(kl=0.0, average=AVERAGES[loss_type])
+    policy = PolicySettings(beta=0.0, loss_type=AVERAGES[loss_type])
     ours, _ = policy_loss(logps[chosen], sampled, policy, denominator=loss_denominator(sampled.counts, policy, LIMIT))
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
     torch.testing.assert_close(*(torch.autograd.grad(loss, logps)[0] for loss in (ours, theirs)), rtol=1e-6, atol=1e-12)

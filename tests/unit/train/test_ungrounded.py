@@ -47,7 +47,7 @@ def test_the_response_holds_no_box():
 
 def test_a_run_can_leave_the_looks_out(start, phantoms):
     """The same cases and questions, in the same order, without a single box; implicit answers keep theirs."""
-    with_boxes, without = opened(start, phantoms).cases("train"), opened(start, phantoms, looks=False).cases("train")
+    with_boxes, without = opened(start, phantoms).cases("train"), opened(start, phantoms, grounded=False).cases("train")
     assert [[s.id for s in c.samples] for c in with_boxes] == [[s.id for s in c.samples] for c in without]
     own = [s for case in without for s in case.samples]
     assert any(isinstance(p, Look) for case in with_boxes for s in case.samples for p in s.reasoning)

@@ -11,7 +11,6 @@ import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from unireason.core.errors import FormatError, ImageReadError
 from unireason.core.types import Box, Box2D, Frame, Look
 from unireason.data.frames import FrameRule, from_png
 from unireason.data.records import SPLITS, CaseRecord, ImageRecord, SampleRecord
+from unireason.data.select import near_pairs
 from unireason.grounding import answer, grammar
 from unireason.metrics.boxes import box_iou
 
@@ -162,9 +162,6 @@ NEAR = 12
 REPEATS = 5
 """A whole response, boxes included, may come so many times, or in one percent of the samples."""
 
-_BLOCK = 1 << 22  # bytes compared at once
-_ONES = np.array([bin(v).count("1") for v in range(256)], np.uint8)
-
 
 @dataclass(slots=True)
 class Register:
@@ -220,12 +217,20 @@ def check_pictures(register: Register, near: int, found: CheckFindings) -> None:
     for size in sorted({len(h) for h in register.hashes}):
         texts = sorted(h for h in register.hashes if len(h) == size)
         found.count(LEAKAGE, "pictures compared", len(texts))
-        for text in texts:
-            places = register.hashes[text]
-            if len(places) > 1:
-                _report(places, places, 0, found)
-        for a, b, apart in _near_pairs(texts, register, near):
-            _report(register.hashes[texts[a]], register.hashes[texts[b]], apart, found)
+        held = {text: {s: case for s, case in register.hashes[text].items() if s in SPLITS} for text in texts}
+        places = [own for own in held.values() if own]
+        for own in places:
+            if len(own) > 1:
+                _report(own, own, 0, found)
+        try:
+            codes = np.stack([np.frombuffer(bytes.fromhex(text), np.uint8) for text, own in held.items() if own])
+        except ValueError:
+            continue
+        # Hashes of one and the same split cannot leak: they have one owner. One that is seen in several has an owner of its own.
+        owners = np.array([SPLITS.index(next(iter(own))) if len(own) == 1 else len(SPLITS) + n for n, own in enumerate(places)])
+        for a, b in sorted(set(near_pairs(codes, owners, near=near))):
+            apart = int(np.unpackbits(codes[a] ^ codes[b]).sum())
+            _report(places[a], places[b], apart, found)
 
 
 def _report(first: dict[str, str], second: dict[str, str], apart: int, found: CheckFindings) -> None:
@@ -233,43 +238,6 @@ def _report(first: dict[str, str], second: dict[str, str], apart: int, found: Ch
     one, other = next((a, b) for a in SPLITS for b in SPLITS if a in first and b in second and a != b)
     detail = f"looks like {second[other]} of {other}, and is in {one}: {apart} bits apart"
     found.add(LEAKAGE, detail, case=first[one])
-
-
-def _near_pairs(texts: list[str], register: Register, near: int) -> Iterator[tuple[int, int, int]]:
-    """Pairs of different hashes within ``near`` bits whose splits are not one and the same: indices and distance, sorted."""
-    try:
-        codes = np.frombuffer(bytes.fromhex("".join(texts)), np.uint8).reshape(len(texts), -1)
-    except ValueError:
-        return
-    # A hash seen in one split has one bit set; two hashes of equal single bits cannot leak.
-    held = np.array([sum(1 << SPLITS.index(s) for s in register.hashes[t] if s in SPLITS) for t in texts], np.uint8)
-    seen: set[tuple[int, int]] = set()
-    bits = np.unpackbits(codes, axis=1)
-    for band in np.array_split(np.arange(bits.shape[1]), min(near + 1, bits.shape[1])):
-        keys = np.packbits(bits[:, band], axis=1)
-        order = np.lexsort(keys.T)
-        edges = np.flatnonzero((keys[order][1:] != keys[order][:-1]).any(axis=1)) + 1
-        for members in np.split(order, edges):
-            if len(members) > 1 and np.bitwise_or.reduce(held[members]) & (np.bitwise_or.reduce(held[members]) - 1):
-                for a, b in _compared(codes, held, np.sort(members), near):
-                    seen.add((a, b))
-    for a, b in sorted(seen):
-        yield a, b, int(_ONES[codes[a] ^ codes[b]].sum())
-
-
-def _compared(
-    codes: NDArray[np.uint8], held: NDArray[np.uint8], members: NDArray[np.intp], near: int
-) -> Iterator[tuple[int, int]]:
-    """Close pairs of different splits among hashes that share a band, a bounded block at a time."""
-    rows = max(1, _BLOCK // (len(members) * codes.shape[1]))
-    for start in range(0, len(members), rows):
-        left = members[start : start + rows]
-        apart = _ONES[codes[left][:, None] ^ codes[members][None]].sum(axis=2, dtype=np.int32)
-        both = held[left][:, None] | held[members][None]
-        crossing = (both & (both - 1)) > 0  # more than one split between the two
-        close: NDArray[Any] = (apart <= near) & crossing & (left[:, None] < members[None])
-        for a, b in zip(*np.nonzero(close), strict=True):
-            yield int(left[a]), int(members[b])
 
 
 def _number(*texts: str) -> int:

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import json_text
 from unireason.data.dataset import Dataset
+from unireason.data.parquet import shards
 from unireason.data.records import SPLITS, SampleRecord
 from unireason.data.scene import LETTERS
 
 from . import WRITABLE, umrg, unimed_cot
-from .tables import Cut, FormatEntry, as_structs, entries, picture_id, pose, shards, stem, whole
+from .tables import Cut, FormatEntry, as_structs, entries, picture_id, pose, stem, whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -128,13 +129,9 @@ def write_vlmevalkit(folder: Path, split: str, entries: Iterable[FormatEntry]) -
         for entry in entries:
             name = stem(entry.case.scene.case)
             pictures = [(f"{picture_id(name, (z, None))}.png", png) for z, png in enumerate(entry.pngs)]
-            table.add(pictures, [_vlmevalkit_row(sample) for sample in entry.samples if sample.task == "vqa"])
+            asked = ((sample, sample.question) for sample in entry.samples if sample.task == "vqa")
+            table.add(pictures, [VlmEvalRow(q.text, q.options, q.letter, q.family, s.kind, s.split) for s, q in asked])
     return table.count
-
-
-def _vlmevalkit_row(sample: SampleRecord) -> VlmEvalRow:
-    question = sample.question
-    return VlmEvalRow(question.text, question.options, question.letter, question.family, sample.kind, sample.split)
 
 
 def _listed(texts: list[str]) -> str:
@@ -176,17 +173,15 @@ class Album:
         if relative not in self._written:
             self._written.add(relative)
             self.count += 1
-            self._write(self._folder / relative, entry.png(cut))
+            path = self._folder / relative
+            try:  # no renaming here: the whole export takes its place at the end
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(entry.png(cut))
+            except OSError as error:
+                raise UniReasonError(
+                    f"'{path.name}' cannot be written ({error.strerror})", "", "make room and try again"
+                ) from error
         return relative
-
-    @staticmethod
-    def _write(path: Path, data: bytes) -> None:
-        # No renaming here: the whole export takes its place at the end.
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        except OSError as error:
-            raise UniReasonError(f"'{path.name}' cannot be written ({error.strerror})", "", "make room and try again") from error
 
 
 # --- Export to LLaMA-Factory: messages in the OpenAI form as JSON lines, pictures as files, and the entry of
@@ -217,19 +212,16 @@ def write_llamafactory(folder: Path, split: str, entries: Iterable[FormatEntry],
                 row = {"messages": as_structs(posed.messages), "images": images}
                 out.write(json_text(row, ensure_ascii=False) + "\n")
                 count += 1
-    _register(folder / INFO, name)
-    return count
-
-
-def _register(path: Path, name: str) -> None:
-    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    index = folder / INFO
+    known: dict[str, Any] = json.loads(index.read_text(encoding="utf-8")) if index.exists() else {}
     known[name] = {
         "file_name": f"{name}.jsonl",
         "formatting": "openai",
         "columns": {"messages": "messages", "images": "images"},
         "tags": TAGS,
     }
-    path.write_text(json_text(known, indent=2) + "\n", encoding="utf-8")
+    index.write_text(json_text(known, indent=2) + "\n", encoding="utf-8")
+    return count
 
 
 # --- Export to verl: prompts as Parquet, pictures as files.
@@ -272,7 +264,26 @@ def write_verl(folder: Path, split: str, entries: Iterable[FormatEntry], *, albu
     with shards(folder, split, schema()) as writer:
         for entry in entries:
             for sample in entry.samples:
-                writer.add(_row(entry, sample, count, album))
+                posed = pose(sample, entry.frame)
+                question, frame = sample.question, entry.frame
+                row = {
+                    "data_source": f"unireason/{sample.task}",
+                    "agent_name": AGENT,
+                    "prompt": as_structs(posed.prompt),
+                    "images": [{"image": album.path(entry, cut)} for cut in posed.shown],
+                    "ability": ABILITIES[sample.task],
+                    "reward_model": {"style": "rule", "ground_truth": ground_truth(sample)},
+                    "extra_info": {
+                        **{name: getattr(sample, name) for name in ("split", "id", "case", "patient", "kind", "task")},
+                        "family": question.family,
+                        "question": question.text,
+                        "answer": question.right,
+                        "index": count,
+                        "options": list(question.options),
+                        "frame": [frame.width, frame.height, frame.depth],
+                    },
+                }
+                writer.add(row)
                 count += 1
     return count
 
@@ -284,28 +295,6 @@ def ground_truth(sample: SampleRecord) -> str:
     if sample.box is None or sample.points is None:
         raise FormatError(f"implicit sample {sample.id} has no box or no points", "both", "build the data set again")
     return json_text({"bbox_2d": [int(v) for v in sample.box.coords], "point_2d": [list(p) for p in sample.points]})
-
-
-def _row(entry: FormatEntry, sample: SampleRecord, index: int, album: Album) -> dict[str, Any]:
-    posed = pose(sample, entry.frame)
-    question, frame = sample.question, entry.frame
-    return {
-        "data_source": f"unireason/{sample.task}",
-        "agent_name": AGENT,
-        "prompt": as_structs(posed.prompt),
-        "images": [{"image": album.path(entry, cut)} for cut in posed.shown],
-        "ability": ABILITIES[sample.task],
-        "reward_model": {"style": "rule", "ground_truth": ground_truth(sample)},
-        "extra_info": {
-            **{name: getattr(sample, name) for name in ("split", "id", "case", "patient", "kind", "task")},
-            "family": question.family,
-            "question": question.text,
-            "answer": question.right,
-            "index": index,
-            "options": list(question.options),
-            "frame": [frame.width, frame.height, frame.depth],
-        },
-    }
 
 
 # --- A built data set written in the layouts of others.
@@ -350,12 +339,24 @@ def export(
     """
     if layout not in WRITABLE:
         raise FormatError(f"the layout {layout!r} is unknown", ", ".join(WRITABLE))
-    splits = _splits(dataset, layout, split)
-    done = _Counter(progress)
+    asked: Sequence[str] = (split,) if split else ("train",) if layout == "unimed-cot" else SPLITS
+    splits = [name for name in asked if dataset.files("samples", name)]
+    if not splits:
+        raise FormatError(f"the data set has no samples of {', '.join(asked)}", "a split with samples", "choose another --split")
+    done = 0
+
+    def passing(name: str) -> Iterator[FormatEntry]:
+        nonlocal done
+        for entry in entries(dataset, name, root=root):
+            yield entry
+            done += 1
+            if progress:
+                progress(done)
+
     with whole(out) as folder:
         album, rows = Album(folder), dict[str, int]()
         for name in splits:
-            rows |= _write(layout, folder, name, done.through(entries(dataset, name, root=root)), album)
+            rows |= _write(layout, folder, name, passing(name), album)
         if not any(rows.values()):
             raise UniReasonError(
                 f"no question of {', '.join(splits)} fits the layout {layout}",
@@ -365,15 +366,6 @@ def export(
         if layout in _READMES:
             (folder / "README.md").write_text(_READMES[layout], encoding="utf-8")
     return Exported(layout, rows, album.count)
-
-
-def _splits(dataset: Dataset, layout: str, split: str | None) -> list[str]:
-    """The splits to write: those asked for that have samples."""
-    asked: Sequence[str] = (split,) if split else ("train",) if layout == "unimed-cot" else SPLITS
-    found = [name for name in asked if dataset.files("samples", name)]
-    if not found:
-        raise FormatError(f"the data set has no samples of {', '.join(asked)}", "a split with samples", "choose another --split")
-    return found
 
 
 def _write(layout: str, folder: Path, split: str, cases: Iterator[FormatEntry], album: Album) -> dict[str, int]:
@@ -387,17 +379,3 @@ def _write(layout: str, folder: Path, split: str, cases: Iterator[FormatEntry], 
     if layout == "verl":
         return {split: write_verl(folder, split, cases, album=album)}
     return {split: write_vlmevalkit(folder, split, cases)}
-
-
-class _Counter:
-    """Counts cases as they pass, over several splits."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self._progress, self._done = progress, 0
-
-    def through(self, cases: Iterator[FormatEntry]) -> Iterator[FormatEntry]:
-        for entry in cases:
-            yield entry
-            self._done += 1
-            if self._progress:
-                self._progress(self._done)

@@ -1,54 +1,57 @@
 """A published release becomes a data set: the same records, pictures, manifest and card that the builder writes.
 
 Rows that cannot be learned from are left out, each with its reason in ``skipped.jsonl``; the manifest counts them by reason under
-"dropped". What a release does not tell stays empty. See docs/explanation/data.md.
+"dropped". What a release does not tell stays empty. What a row says is kept word for word; boxes go from the frame of the release to that
+of the data set, and are written by the grammar. See docs/explanation/data.md.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, fields, replace
-from hashlib import sha256
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unireason import imaging
 from unireason.core.errors import FormatError, ImageReadError, UniReasonError
 from unireason.core.store import json_text
-from unireason.core.types import Frame, Look, Source
+from unireason.core.types import Box2D, Look, Source
 from unireason.data.build_store import seal
+from unireason.data.checks.pictures import off_mask
 from unireason.data.frames import FrameRule
-from unireason.data.records import box_of, sample_from_row, sample_row
-from unireason.data.scene import readable
+from unireason.data.parquet import row_count, stream
+from unireason.data.records import SampleRecord, box_of, sample_from_row, sample_row
+from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, readable
 from unireason.data.sources.release import case_of
+from unireason.grounding import grammar
 
 from . import READABLE, umrg, unimed_cot
 from .rows import (
+    ANNOTATOR,
     FrameFit,
     Kept,
     LeftOut,
+    Reasoning,
     ReleaseShown,
     RowStore,
     Shelving,
-    from_recovered,
-    from_umrg,
     no_picture,
-    other_crops,
+    posed,
     published_split,
     read_mask,
     read_stored,
     scratch,
-    unreadable,
-    written_frame,
+    texts,
 )
-from .tables import whole
+from .tables import IMAGE, whole, with_crops
 from .umrg import UmrgRow
-from .unimed_cot import ENDINGS, ImageRow, Index, Recovered, RlRow, SftRow, from_rl, from_sft, names_of
+from .unimed_cot import ENDINGS, MAX_TEXT, Index, Recovered, RlRow, SftRow, from_rl, from_sft, names_of
 
 # --- U-MRG taken in: implicit questions with their pictures and masks. Rows about one picture come together, by the hash of its
 # file.
@@ -59,97 +62,89 @@ _SAID = tuple(field.name for field in fields(UmrgRow) if field.name not in ("ima
 
 def take_in_umrg(path: Path, aside: RowStore, shelving: Shelving, tell: Callable[[int], None]) -> None:
     """Put the rows and their masks aside, then go through the pictures."""
+
+    def rows() -> Iterator[tuple[Path, UmrgRow | FormatError]]:
+        for file in umrg.files_of(path):
+            yield from ((file, row) for row in umrg.rows_of(file, strict=False))
+
+    def key(row: UmrgRow) -> str:
+        return hashlib.sha256(row.images[0].bytes).hexdigest()
+
+    def picture(row: UmrgRow) -> ReleaseShown:
+        return ReleaseShown(key(row)[:16], read_stored(row.images[0].bytes, "picture"), row.images[0].path)
+
     names: Counter[str] = Counter()
     done = 0
-    for done, (file, row) in enumerate(_rows(path), start=1):
+    for done, (file, row) in enumerate(rows(), start=1):
         if isinstance(row, FormatError):
-            shelving.leave_out(f"{file.stem}-{done}", unreadable(row))
-            tell(done)
-            continue
-        name = row.id or f"{file.stem}-{done}"
-        names[name] += 1
-        name = name if names[name] == 1 else f"{name}~{names[name]}"
-        values = {"row": name, **{field: getattr(row, field) for field in _SAID}}
-        aside.keep(_key(row), Kept(published_split(file), values, row.masks[0].bytes))
+            shelving.leave_out(f"{file.stem}-{done}", LeftOut("it cannot be read", str(row)))
+        else:
+            name = row.id or f"{file.stem}-{done}"
+            names[name] += 1
+            name = name if names[name] == 1 else f"{name}~{names[name]}"
+            values = {"row": name, **{field: getattr(row, field) for field in _SAID}}
+            aside.keep(key(row), Kept(published_split(file), values, row.masks[0].bytes))
         tell(done)
     aside.index()
     seen: set[str] = set()
-    for count, (_, row) in enumerate(_rows(path), start=1):
-        key = "" if isinstance(row, FormatError) else _key(row)
-        if isinstance(row, UmrgRow) and key not in seen:
-            seen.add(key)
-            _put(shelving, row, key, aside.of(key))
+    for count, (_, row) in enumerate(rows(), start=1):
+        if isinstance(row, UmrgRow) and (name := key(row)) not in seen:
+            seen.add(name)
+            shelving.take(aside.of(name), partial(picture, row), _from_umrg, as_shown=True)
         tell(done + count)
 
 
-def _rows(path: Path) -> Iterator[tuple[Path, UmrgRow | FormatError]]:
-    for file in umrg.files_of(path):
-        yield from ((file, row) for row in umrg.read_any(file, strict=False))
-
-
-def _key(row: UmrgRow) -> str:
-    return sha256(row.images[0].bytes).hexdigest()
-
-
-def _put(shelving: Shelving, row: UmrgRow, key: str, rows: list[Kept]) -> None:
-    """Write the case of a picture, once a split."""
+def _from_umrg(kept: Kept, shown: ReleaseShown, place: FrameFit) -> SampleRecord:
+    """A row of U-MRG as a sample; its mask goes to those of the picture."""
+    said = {name: kept.values[name] for name in _SAID}
+    said["box"], said["points"] = tuple(said["box"]), tuple(map(tuple, said["points"]))
+    row = UmrgRow((), (), **said)
     try:
-        case = read_stored(row.images[0].bytes, "picture")
-        for published in dict.fromkeys(kept.split for kept in rows):
-            own = [kept for kept in rows if kept.split == published]
-            _put_split(shelving, ReleaseShown(key[:16], case, row.images[0].path), published, own)
-    except UniReasonError as error:
-        for kept in rows:
-            shelving.leave_out(kept.values["row"], no_picture(error))
-
-
-def _put_split(shelving: Shelving, shown: ReleaseShown, published: str, rows: list[Kept]) -> None:
-    split = shelving.split(published, shown)
-    scene = shelving.scene(shown, shelving.case_name(shown, published))
-    height, width = shown.case.geometry.shape
-    place = FrameFit(scene.case, split, "", Frame(width, height, 1, "image"), scene.frame)
-    masks: dict[str, NDArray[np.bool_]] = {}
-    made = []
-    for kept in rows:
-        name, row = kept.values["row"], _again(kept.values)
-        try:
-            mask = _mask(kept.data, (height, width))
-            made.append((name, from_umrg(row, name, place, mask=mask, called=_named(masks, row, mask))))
-        except LeftOut as why:
-            shelving.leave_out(name, why)
-    shelving.put(replace(shown, masks=masks), scene, split, made)
-
-
-def _again(values: dict[str, Any]) -> UmrgRow:
-    """A row without its pictures."""
-    said = {name: values[name] for name in _SAID}
-    said["box"], said["points"] = tuple(values["box"]), tuple(map(tuple, values["points"]))
-    return UmrgRow((), (), **said)
-
-
-def _mask(data: bytes, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    try:
-        return read_mask(data, shape)
+        mask = read_mask(kept.data, shown.case.geometry.shape)
     except UniReasonError as error:
         raise LeftOut("its mask cannot be used", str(error)) from error
-
-
-def _named(masks: dict[str, NDArray[np.bool_]], row: UmrgRow, mask: NDArray[np.bool_]) -> str:
-    """The name of the mask of a row among those of its picture; another mask of the same name gets a number."""
-    base = readable(row.category) or "target"
-    number = 1
-    while (name := base if number == 1 else f"{base} {number}") in masks:
-        if np.array_equal(masks[name], mask):
-            return name
+    # Another mask of the same name gets a number.
+    base, number = readable(row.category) or "target", 1
+    called = base
+    while called in shown.masks and not np.array_equal(shown.masks[called], mask):
         number += 1
-    masks[name] = mask
-    return name
+        called = f"{base} {number}"
+    shown.masks[called] = mask
+    if not row.question.strip():
+        raise LeftOut("it has no text")
+    box = place.box(Box2D(*row.box))
+    assert isinstance(box, Box2D)
+    x1, y1, x2, y2 = row.box
+    apart = off_mask(Box2D(*row.box), mask)
+    if apart:
+        raise LeftOut("its box is not that of its mask", apart)
+    if not all(x1 <= x <= x2 and y1 <= y <= y2 for x, y in row.points):
+        raise LeftOut("a point lies outside its box")
+    points = (place.point(row.points[0], box), place.point(row.points[1], box))
+    if points[0] == points[1]:
+        raise LeftOut("its two points are one" if row.points[0] == row.points[1] else "its two points are one pixel of the frame")
+    reasoned = bool(row.reasoning.strip())
+    sample = SampleRecord(
+        kept.values["row"],
+        place.case,
+        place.patient,
+        place.split,
+        "image",
+        DataQuestion(IMPLICIT, "segment", (called,), row.question.strip(), (), -1, (), ()),
+        texts(row.reasoning) if reasoned else (),
+        ANNOTATOR if reasoned else "",
+        box,
+        points,
+        row.category,
+        row.supercategory,
+        ("sft", "grpo") if reasoned else ("grpo",),
+        row.data_source,
+    )
+    return posed(sample, place.frame)
 
 
 # --- UniMed-CoT taken in: supervised and reinforcement-learning rows, pictures of the release, volumes of the user's.
 
-
-Row = SftRow | RlRow
 
 _PICTURE, _SLICES, _VOLUME = "picture:", "slices:", "volume:"
 """What rows are about begins with one of these, whatever identifiers the release chose."""
@@ -161,58 +156,74 @@ def take_in_unimed_cot(
 ) -> None:
     """Put the rows aside, then go through the pictures and volumes."""
     index = Index.of(volumes) if volumes else None
-    stored = _identifiers(path)
-    done = 0
-    for number, (table, file, row) in enumerate(_cot_rows(path), start=1):
-        name = f"{table}-{file.stem}-{number}"
-        try:
-            if isinstance(row, FormatError):
-                raise unreadable(row)
-            found = _recovered(row, name)
-            about = _about(row, found, stored, index, volumes)
-        except LeftOut as why:
-            shelving.leave_out(name, why)
-            done += 1
-        else:
-            done += not about.startswith(_VOLUME)  # those count when their volume has been read, which takes longest
-            told = row.extra_info.get("split", "") if isinstance(row, RlRow) else ""
-            aside.keep(about, Kept(published_split(file, told), _plain(name, table, found), b""))
-        tell(done)
-    aside.index()
-    done += _pictures(path, aside, shelving, lambda count: tell(done + count))
-    _volumes(aside, shelving, lambda count: tell(done + count), volumes=volumes)
-
-
-def _cot_rows(path: Path) -> Iterator[tuple[str, Path, Row | FormatError]]:
     files = unimed_cot.files_of(path)
-    for file in files.get("sft", ()):
-        yield from (("sft", file, row) for row in unimed_cot.sft_rows(file, strict=False))
-    for file in files.get("rl", ()):
-        yield from (("rl", file, row) for row in unimed_cot.rl_rows(file, strict=False))
+    pictures = files.get("images", [])
+    stored: set[str] = set()
+    for file in pictures:
+        for values in stream(file, ("image_id",), batch=4096):
+            if values["image_id"] and values["image_id"] in stored:
+                came = f"two pictures have the identifier {values['image_id']!r}"
+                raise FormatError(came, "one", "download the release again")
+            stored.add(values["image_id"])
+
+    # Pass 1: rows of both tables, each kept under what it is about.
+    done = number = 0
+    for table in ("sft", "rl"):
+        for file in files.get(table, []):
+            for row in unimed_cot.rows_of(file, table, strict=False):
+                number += 1
+                name = f"{table}-{file.stem}-{number}"
+                try:
+                    found = _recovered(row, name)
+                    about = _about(row, found, stored, index, volumes)
+                except LeftOut as why:
+                    shelving.leave_out(name, why)
+                    done += 1
+                else:
+                    done += not about.startswith(_VOLUME)  # those count when their volume has been read, which takes longest
+                    told = row.extra_info.get("split", "") if isinstance(row, RlRow) else ""
+                    aside.keep(about, Kept(published_split(file, told), _plain(name, table, found), b""))
+                tell(done)
+    aside.index()
+
+    make = partial(_from_recovered, shelving)
+    # Pass 2: pictures in the order of the release; the slices of volumes are kept until all are there.
+    waiting = [json.loads(name.removeprefix(_SLICES)) for name in aside.names() if name.startswith(_SLICES)]
+    wanted = {identifier for identifiers in waiting for identifier in identifiers}
+    seen: set[str] = set()
+    for file in pictures:
+        for row in unimed_cot.rows_of(file, "images", strict=False):
+            if isinstance(row, unimed_cot.ImageRow):
+                seen.add(row.image_id)
+                if row.image_id in wanted:
+                    aside.store(row.image_id, row.bytes)
+                shelving.take(aside.of(_PICTURE + row.image_id), partial(_picture, row), make)
+            done += 1
+            tell(done)
+    for identifiers in waiting:
+        shelving.take(aside.of(_SLICES + json_text(identifiers)), partial(_slices, identifiers, aside), make)
+    for name in aside.names():
+        if name.startswith(_PICTURE) and name.removeprefix(_PICTURE) not in seen:
+            for kept in aside.of(name):
+                shelving.leave_out(kept.values["row"], no_picture(ImageReadError("its row is damaged")))
+    for name in aside.names():
+        if name.startswith(_VOLUME) and volumes is not None:
+            rows = aside.of(name)
+            shelving.take(rows, partial(_volume, volumes, name.removeprefix(_VOLUME)), make)
+            done += len(rows)
+            tell(done)
 
 
-def _recovered(row: Row, name: str) -> Recovered:
+def _recovered(row: Any, name: str) -> Recovered:
+    if isinstance(row, FormatError):
+        raise LeftOut("it cannot be read", str(row))
     try:
         return from_sft(row, name) if isinstance(row, SftRow) else from_rl(row, name)
     except FormatError as error:
         raise LeftOut("the sample that it keeps cannot be read", str(error)) from error
 
 
-def _identifiers(path: Path) -> set[str]:
-    """The identifiers of all pictures."""
-    from .tables import stream
-
-    found: set[str] = set()
-    for file in unimed_cot.files_of(path).get("images", ()):
-        for values in stream(file, ("image_id",), batch=4096):
-            if values["image_id"] and values["image_id"] in found:
-                came = f"two pictures have the identifier {values['image_id']!r}"
-                raise FormatError(came, "one", "download the release again")
-            found.add(values["image_id"])
-    return found
-
-
-def _about(row: Row, found: Recovered, stored: Collection[str], index: Index | None, volumes: Path | None) -> str:
+def _about(row: Any, found: Recovered, stored: Collection[str], index: Index | None, volumes: Path | None) -> str:
     """What a row is about: the identifier of a picture, several of them, or the path of a volume, each behind its word."""
     held = [name in stored for name in found.image_ids]
     if held and all(held):
@@ -231,59 +242,14 @@ def _about(row: Row, found: Recovered, stored: Collection[str], index: Index | N
 
 
 def _plain(name: str, table: str, found: Recovered) -> dict[str, Any]:
-    """A row as plain values; the looks come out of the response again."""
+    """A row as plain values, as ``_from_recovered`` reads it."""
     values = {field: getattr(found, field) for field in _FIELDS}
     kept = None if found.sample is None else sample_row(found.sample)
     looks = [[look.label, list(look.box.coords)] for look in found.looks]
     return {"row": name, "table": table, "found": values, "looks": looks, "sample": kept}
 
 
-def _cot_again(values: dict[str, Any]) -> Recovered:
-    """The inverse of ``_plain``."""
-    plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values["found"].items()}
-    looks = tuple(Look(label, box_of(box)) for label, box in values["looks"])
-    return Recovered(**plain, looks=looks, sample=None if values["sample"] is None else sample_from_row(values["sample"]))
-
-
-def _pictures(path: Path, aside: RowStore, shelving: Shelving, tell: Callable[[int], None]) -> int:
-    """Write the cases of all pictures in the order of the release; the slices of volumes are kept until all are there."""
-    count, seen = 0, set[str]()
-    waiting = [json.loads(name.removeprefix(_SLICES)) for name in aside.names() if name.startswith(_SLICES)]
-    wanted = {identifier for identifiers in waiting for identifier in identifiers}
-    for count, row in enumerate(_images(path), start=1):
-        if isinstance(row, ImageRow):
-            seen.add(row.image_id)
-            if row.image_id in wanted:
-                aside.store(row.image_id, row.bytes)
-            _put_cot(shelving, aside.of(_PICTURE + row.image_id), lambda row=row: _picture(row))  # type: ignore[misc]
-        tell(count)
-    for identifiers in waiting:
-        rows = aside.of(_SLICES + json_text(identifiers))
-        _put_cot(shelving, rows, lambda own=identifiers: _slices(own, aside))  # type: ignore[misc]
-    for name in aside.names():
-        if name.startswith(_PICTURE) and name.removeprefix(_PICTURE) not in seen:
-            for kept in aside.of(name):
-                shelving.leave_out(kept.values["row"], no_picture(ImageReadError("its row is damaged")))
-    return count
-
-
-def _images(path: Path) -> Iterator[ImageRow | FormatError]:
-    for file in unimed_cot.files_of(path).get("images", ()):
-        yield from unimed_cot.image_rows(file, strict=False)
-
-
-def _volumes(aside: RowStore, shelving: Shelving, tell: Callable[[int], None], *, volumes: Path | None) -> None:
-    """Write the cases of all volumes, in the order in which rows named them; ``tell`` gets the number of rows."""
-    count = 0
-    for name in aside.names():
-        if name.startswith(_VOLUME) and volumes is not None:
-            where, rows = name.removeprefix(_VOLUME), aside.of(name)
-            _put_cot(shelving, rows, lambda where=where: ReleaseShown(where, imaging.read(volumes / where), where))  # type: ignore[misc]
-            count += len(rows)
-            tell(count)
-
-
-def _picture(row: ImageRow) -> ReleaseShown:
+def _picture(row: unimed_cot.ImageRow) -> ReleaseShown:
     return ReleaseShown(row.image_id, read_stored(row.bytes, "picture"), row.path)
 
 
@@ -295,48 +261,74 @@ def _slices(identifiers: list[str], aside: RowStore) -> ReleaseShown:
     return ReleaseShown(identifiers[0], case_of(pictures, "volume", Source(identifiers[0], "png", "")), "")
 
 
-def _put_cot(shelving: Shelving, rows: list[Kept], read: Callable[[], ReleaseShown]) -> None:
-    """Write the case of a picture, once a split; nothing if no row is about it."""
-    if not rows:
-        return
-    try:
-        shown = read()
-        for published in dict.fromkeys(row.split for row in rows):
-            own = [(row.values["row"], row.values["table"], _cot_again(row.values)) for row in rows if row.split == published]
-            _put_cot_split(shelving, shown, published, own)
-    except UniReasonError as error:
-        for row in rows:
-            shelving.leave_out(row.values["row"], no_picture(error))
+def _volume(volumes: Path, where: str) -> ReleaseShown:
+    return ReleaseShown(where, imaging.read(volumes / where), where)
 
 
-def _put_cot_split(shelving: Shelving, shown: ReleaseShown, published: str, rows: list[tuple[str, str, Recovered]]) -> None:
-    patient = next((found.sample.patient for _, _, found in rows if found.sample), "")
-    shown = ReleaseShown(shown.name, shown.case, shown.image, patient)
-    split = shelving.split(published, shown)
-    scene = shelving.scene(shown, shelving.case_name(shown, published))
-    # What this package exported says so by the samples that it keeps: boxes are pixels of the stored pictures then.
-    ours = not shown.image or any(found.sample for _, _, found in rows)
-    written = _own(shown) if ours else written_frame(shown.case.geometry.shape)
-    made = []
-    for name, table, found in rows:
-        try:
-            sample = from_recovered(found, table, FrameFit(scene.case, split, patient, written, scene.frame))
-        except LeftOut as why:
-            shelving.leave_out(name, why)
-            continue
-        made.append((name, sample))
-        if table == "sft" and other_crops(found, sample, scene.frame):
-            shelving.other_crops()
-    shelving.put(shown, scene, split, made)
+def _from_recovered(shelving: Shelving, kept: Kept, shown: ReleaseShown, place: FrameFit) -> SampleRecord:
+    """A row of UniMed-CoT as a sample."""
+    values, table = kept.values, kept.values["table"]
+    plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values["found"].items()}
+    looks = tuple(Look(label, box_of(box)) for label, box in values["looks"])
+    found = Recovered(**plain, looks=looks, sample=None if values["sample"] is None else sample_from_row(values["sample"]))
+    options, reasoning, annotator = found.options, Reasoning(), ""
+    if not found.question:
+        raise LeftOut("it has no text")
+    if len(options) < 2:
+        raise LeftOut("it has no options")
+    if len(set(options)) < len(options):
+        raise LeftOut("two of its options are the same")
+    if not found.letter:
+        raise LeftOut("its answer is no letter of an option")
+    question = DataQuestion("", "", (), found.question, options, LETTERS.index(found.letter), (), ())
+    if found.sample is not None:
+        question, annotator = found.sample.question, found.sample.annotator
+        parts = found.sample.reasoning
+        reasoning = tuple(p if isinstance(p, str) else Look(p.label, place.box(p.box), p.seen) for p in parts)
+    elif table == "sft":
+        annotator, reasoning = ANNOTATOR, _reasoning(found, place)
+    name = hashlib.sha256("\0".join((place.case, question.text, *question.options)).encode("utf-8", "surrogatepass"))
+    sample = SampleRecord(
+        found.sample.id if found.sample else name.hexdigest()[:16],
+        place.case,
+        place.patient,
+        place.split,
+        place.frame.kind,
+        question,
+        reasoning,
+        annotator,
+        stages=("sft",) if table == "sft" else ("grpo",),
+        origin=found.origin,
+    )
+    sample = posed(sample, place.frame)
+    crops = found.response.count(IMAGE)  # a row that shows none at all says nothing about them
+    shelving.other_crops += table == "sft" and crops > 0 and crops != len(with_crops(sample.response, place.frame)[1])
+    return sample
 
 
-def _own(shown: ReleaseShown) -> Frame:
-    """The pixels of a picture, or of the stored slices of a volume, as a frame: what this package writes has no other."""
-    depth, height, width = (1, *shown.case.geometry.shape)[-3:]
-    return Frame(width, height, depth, shown.case.kind)
+def _reasoning(found: Recovered, place: FrameFit) -> Reasoning:
+    """The reasoning of a row between its think tags, word for word."""
+    text = found.response.replace(IMAGE, "")
+    if len(text) > MAX_TEXT:
+        raise LeftOut(f"its response has more than {MAX_TEXT:,} characters")
+    if grammar.THINK_START not in text:
+        raise LeftOut("it has no reasoning")
+    flaws = [flaw for flaw in found.problems if flaw != "mixed_brackets"]
+    if flaws:
+        raise LeftOut("its response cannot be read", ", ".join(flaws))
+    start, end = text.index(grammar.THINK_START) + len(grammar.THINK_START), text.rindex(grammar.THINK_END)
+    if not text[start:end].strip():
+        raise LeftOut("it has no reasoning")
+    parts: list[str | Look] = []
+    for box, look in zip(grammar.parse(text).boxes, found.looks, strict=True):
+        if box.start >= end:
+            raise LeftOut("it looks behind its reasoning")
+        parts += [text[start : box.start], Look(look.label, place.box(box.box))]
+        start = box.end
+    return texts(*parts, text[start:end])
 
 
-# --- A published release becomes a data set: the same records, pictures, manifest and card that the builder writes.
+# --- Any release.
 
 
 Progress = Callable[[int], None]
@@ -421,8 +413,6 @@ def rows_in(layout: str, path: Path) -> int:
     Raises:
         FormatError: If there are no such files, or one is damaged.
     """
-    from .tables import row_count
-
     if layout == "umrg":
         return 2 * sum(map(row_count, umrg.files_of(path)))
     return sum(row_count(file) for files in unimed_cot.files_of(path).values() for file in files)

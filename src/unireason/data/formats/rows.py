@@ -1,7 +1,4 @@
-"""Rows of releases as samples in a model frame, or the reason why they are left out.
-
-What a row says is kept word for word; boxes go from the frame of the release to that of the data set, and are written by the grammar.
-"""
+"""What the imports of all releases share: rows put aside, boxes brought to the model frame, cases written as records."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import re
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,24 +21,22 @@ from unireason import imaging
 from unireason.core.errors import FormatError, ImageReadError, UniReasonError
 from unireason.core.store import json_text
 from unireason.core.types import Box, Box2D, Case, Frame, Look
-from unireason.data.build_store import BuildTally, table_writers
-from unireason.data.checks.pictures import box_fault, off_mask
+from unireason.data.build_store import BuildTally
+from unireason.data.checks.pictures import box_fault
 from unireason.data.frames import FrameRule, mask_on_frame, model_pictures, png
 from unireason.data.item import Item, Loaded
 from unireason.data.measure import describe
+from unireason.data.parquet import table_writers
 from unireason.data.records import SPLITS, STAGES, CaseRecord, ImageRecord, SampleRecord, case_row, image_row, sample_row
 from unireason.data.regions import model_box
-from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Scene
+from unireason.data.scene import Scene
 from unireason.data.select import perceptual_hash, position
 from unireason.data.sources import m3d, samed2d
-from unireason.grounding import grammar
 from unireason.grounding.crop import PATCH_FACTOR
 
-from .tables import IMAGE, pose, with_crops
-from .umrg import UmrgRow
-from .unimed_cot import MAX_TEXT, Recovered
+from .tables import pose
 
-# --- Rows of releases as samples in a model frame, or the reason why they are left out.
+# --- Rows that cannot be learned from, and boxes in the model frame.
 
 
 ANNOTATOR = "release"
@@ -73,8 +68,8 @@ class FrameFit:
         """A box of the release in the model frame, whole pixels."""
         whole = type(box)(*(float(int(v)) for v in box.coords))  # as the engine cuts it
         fault = box_fault(whole, self.written)
-        if fault:
-            raise LeftOut("a box " + _told(fault))
+        if fault:  # without its numbers, so that rows can be counted by it
+            raise LeftOut("a box " + re.sub(r"\[[^\]]*\] |of \d[\dx ]*", "", fault).strip())
         if self.written == self.frame:
             return type(box)(*(int(v) for v in whole.coords))
         half = len(box.coords) // 2
@@ -97,120 +92,19 @@ def written_frame(shape: tuple[int, ...]) -> Frame:
     return FrameRule().frame(shape)
 
 
-def from_recovered(found: Recovered, table: str, place: FrameFit) -> SampleRecord:
-    """A row of UniMed-CoT as a sample."""
-    question, reasoning, annotator = _question(found), Reasoning(), ""
-    if found.sample is not None:
-        question, annotator, reasoning = found.sample.question, found.sample.annotator, found.sample.reasoning
-        reasoning = tuple(p if isinstance(p, str) else Look(p.label, place.box(p.box), p.seen) for p in reasoning)
-    elif table == "sft":
-        annotator, reasoning = ANNOTATOR, _reasoning(found, place)
-    made = SampleRecord(
-        found.sample.id if found.sample else identifier(place.case, question.text, *question.options),
-        place.case,
-        place.patient,
-        place.split,
-        place.frame.kind,
-        question,
-        reasoning,
-        annotator,
-        stages=("sft",) if table == "sft" else ("grpo",),
-        origin=found.origin,
-    )
-    return _posed(made, place.frame)
+def _sizes(frame: Frame) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Sizes along x, y (and z)."""
+    return np.array((frame.width, frame.height, frame.depth)[: 2 if frame.kind == "image" else 3], np.float64)
 
 
-def from_umrg(row: UmrgRow, name: str, place: FrameFit, *, mask: NDArray[np.bool_], called: str) -> SampleRecord:
-    """A row of U-MRG as a sample."""
-    if not row.question.strip():
-        raise LeftOut("it has no text")
-    box = place.box(Box2D(*row.box))
-    assert isinstance(box, Box2D)
-    x1, y1, x2, y2 = row.box
-    apart = off_mask(Box2D(*row.box), mask)
-    if apart:
-        raise LeftOut("its box is not that of its mask", apart)
-    if not all(x1 <= x <= x2 and y1 <= y <= y2 for x, y in row.points):
-        raise LeftOut("a point lies outside its box")
-    points = (place.point(row.points[0], box), place.point(row.points[1], box))
-    if points[0] == points[1]:
-        raise LeftOut("its two points are one" if row.points[0] == row.points[1] else "its two points are one pixel of the frame")
-    question = DataQuestion(IMPLICIT, "segment", (called,), row.question.strip(), (), -1, (), ())
-    annotator = ANNOTATOR if row.reasoning.strip() else ""
-    made = SampleRecord(
-        name,
-        place.case,
-        place.patient,
-        place.split,
-        "image",
-        question,
-        _texts(row.reasoning) if annotator else (),
-        annotator,
-        box,
-        points,
-        row.category,
-        row.supercategory,
-        ("sft", "grpo") if annotator else ("grpo",),
-        row.data_source,
-    )
-    return _posed(made, place.frame)
-
-
-def other_crops(found: Recovered, sample: SampleRecord, frame: Frame) -> bool:
-    """True if a row shows another number of crops than the engine cuts; a row that shows none at all says nothing about them."""
-    shown = found.response.count(IMAGE)
-    return bool(shown) and shown != len(with_crops(sample.response, frame)[1])
-
-
-def identifier(*texts: str) -> str:
-    """16 hex digits that name a question."""
-    return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _question(found: Recovered) -> DataQuestion:
-    """The question of a row, whatever else the row holds."""
-    options = found.options
-    if not found.question:
-        raise LeftOut("it has no text")
-    if len(options) < 2:
-        raise LeftOut("it has no options")
-    if len(set(options)) < len(options):
-        raise LeftOut("two of its options are the same")
-    if not found.letter:
-        raise LeftOut("its answer is no letter of an option")
-    return DataQuestion("", "", (), found.question, options, LETTERS.index(found.letter), (), ())
-
-
-def _reasoning(found: Recovered, place: FrameFit) -> Reasoning:
-    """The reasoning of a row between its think tags, word for word."""
-    text = found.response.replace(IMAGE, "")
-    if len(text) > MAX_TEXT:
-        raise LeftOut(f"its response has more than {MAX_TEXT:,} characters")
-    if grammar.THINK_START not in text:
-        raise LeftOut("it has no reasoning")
-    flaws = [flaw for flaw in found.problems if flaw != "mixed_brackets"]
-    if flaws:
-        raise LeftOut("its response cannot be read", ", ".join(flaws))
-    start, end = text.index(grammar.THINK_START) + len(grammar.THINK_START), text.rindex(grammar.THINK_END)
-    if not text[start:end].strip():
-        raise LeftOut("it has no reasoning")
-    parts: list[str | Look] = []
-    for box, look in zip(grammar.parse(text).boxes, found.looks, strict=True):
-        if box.start >= end:
-            raise LeftOut("it looks behind its reasoning")
-        parts += [text[start : box.start], Look(look.label, place.box(box.box))]
-        start = box.end
-    return _texts(*parts, text[start:end])
-
-
-def _texts(*parts: str | Look) -> Reasoning:
-    """Parts without empty texts."""
+def texts(*parts: str | Look) -> Reasoning:
+    """A reasoning of parts without empty texts."""
     if any(_TOKEN.search(part) for part in parts if isinstance(part, str)):
         raise LeftOut("its text holds a special token")
     return tuple(part for part in parts if part)
 
 
-def _posed(sample: SampleRecord, frame: Frame) -> SampleRecord:
+def posed(sample: SampleRecord, frame: Frame) -> SampleRecord:
     """The sample, if it can be asked and its looks can be executed."""
     question = sample.question
     if any(_TOKEN.search(text) for text in (question.text, *question.options)):
@@ -223,22 +117,11 @@ def _posed(sample: SampleRecord, frame: Frame) -> SampleRecord:
     return sample
 
 
-def _told(fault: str) -> str:
-    """A fault of a box without its numbers, so that rows can be counted by it."""
-    return re.sub(r"\[[^\]]*\] |of \d[\dx ]*", "", fault).strip()
-
-
-def _sizes(frame: Frame) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Sizes along x, y (and z)."""
-    sizes = (frame.width, frame.height, frame.depth)[: 2 if frame.kind == "image" else 3]
-    return np.array(sizes, np.float64)
-
-
 # --- Samples of one case put together: what two tables of a release, or two of its rows, say of the same question.
 
 
 def joined(samples: Sequence[tuple[str, SampleRecord]]) -> tuple[list[SampleRecord], list[str]]:
-    """Samples of one case: the same question in both tables becomes one sample."""
+    """Samples of one case: the same question in both tables becomes one sample; and the rows that say what another row says."""
     found: list[SampleRecord] = []
     repeated: list[str] = []
     asked: dict[tuple[object, ...], list[int]] = {}
@@ -251,33 +134,24 @@ def joined(samples: Sequence[tuple[str, SampleRecord]]) -> tuple[list[SampleReco
             found.append(sample)
         elif set(sample.stages) <= set(found[place].stages):
             repeated.append(row)
-        else:
-            found[place] = _merged(found[place], sample)
-    return _named(found), repeated
+        else:  # the one that tells more, for the stages of both
+            one = found[place]
+            known = sorted((one, sample), key=lambda s: (bool(s.question.family), bool(s.annotator)))
+            stages = tuple(stage for stage in STAGES if stage in one.stages or stage in sample.stages)
+            found[place] = replace(known[1], stages=stages, origin=one.origin or sample.origin)
+    seen: Counter[str] = Counter()
+    for place, sample in enumerate(found):  # of those with one identifier the later ones get a number
+        seen[sample.id] += 1
+        if seen[sample.id] > 1:
+            numbered = hashlib.sha256(f"{sample.id}~{seen[sample.id]}".encode()).hexdigest()[:16]
+            found[place] = replace(sample, id=numbered)
+    return found, repeated
 
 
 def _agree(one: SampleRecord, other: SampleRecord) -> bool:
     """True unless two samples that ask the same answer it in two ways of their own."""
     apart = set(one.stages) & set(other.stages) or (one.annotator and other.annotator)
     return not apart or one.response == other.response
-
-
-def _merged(one: SampleRecord, other: SampleRecord) -> SampleRecord:
-    """The one that tells more, for the stages of both."""
-    known = sorted((one, other), key=lambda s: (bool(s.question.family), bool(s.annotator)))
-    stages = tuple(stage for stage in STAGES if stage in one.stages or stage in other.stages)
-    return replace(known[1], stages=stages, origin=one.origin or other.origin)
-
-
-def _named(samples: Sequence[SampleRecord]) -> list[SampleRecord]:
-    """The samples; of those with one identifier the later ones get a number."""
-    seen: Counter[str] = Counter()
-    out = []
-    for sample in samples:
-        seen[sample.id] += 1
-        again = seen[sample.id]
-        out.append(sample if again == 1 else replace(sample, id=hashlib.sha256(f"{sample.id}~{again}".encode()).hexdigest()[:16]))
-    return out
 
 
 # --- Picture files inside tables of a release, read as files are.
@@ -342,7 +216,7 @@ def read_mask(data: bytes, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 class Kept(NamedTuple):
-    """One row put aside."""
+    """One row put aside; its value "row" is its name."""
 
     split: str
     values: dict[str, Any]
@@ -429,26 +303,30 @@ BROKEN = frozenset(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReleaseShown:
-    """A picture or volume of a release, as far as all its splits share it."""
+    """A picture or volume of a release, and the masks of it that rows have named."""
 
     name: str
     case: Case
     image: str
     patient: str = ""
-    masks: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    masks: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 class Shelving:
-    """Writes the tables of a data set."""
+    """Writes the tables of a data set.
+
+    Attributes:
+        skipped: Rows left out, with the reason.
+        other_crops: How many rows show another number of crops than the engine cuts.
+    """
 
     def __init__(self, folder: Path, layout: str, rule: FrameRule, *, validation: float) -> None:
         """Set where and how to write."""
-        self.layout, self.rule = layout, rule
         self.skipped: list[tuple[str, str]] = []
-        self._validation = validation
+        self.other_crops = 0
+        self._layout, self._rule, self._validation = layout, rule, validation
         self._tally = BuildTally()
         self._reasons: Counter[str] = Counter()
-        self._other_crops = 0
         self._cases: set[str] = set()
         self._writers = table_writers(folder, _SHARD_ROWS)
 
@@ -457,32 +335,76 @@ class Shelving:
         self.skipped.append((row, str(why)))
         self._reasons[why.reason] += 1
 
-    def other_crops(self) -> None:
-        """Count a row that shows another number of crops than the engine cuts."""
-        self._other_crops += 1
+    def take(
+        self,
+        rows: Sequence[Kept],
+        read: Callable[[], ReleaseShown],
+        make: Callable[[Kept, ReleaseShown, FrameFit], SampleRecord],
+        *,
+        as_shown: bool = False,
+    ) -> None:
+        """Write the case that some rows are about, once a split; nothing if there are none.
 
-    def split(self, published: str, shown: ReleaseShown) -> str:
-        """The split of a picture in this data set: the published one, or validation if that was asked for. Pictures that are known to
-        show one patient go together."""
-        moved = published == "train" and position(0, self.layout, _together(shown)) < self._validation
+        Args:
+            rows: The rows.
+            read: Gives the picture or volume.
+            make: Makes a sample of a row.
+            as_shown: True if boxes are pixels of the stored pictures.
+        """
+        if not rows:
+            return
+        try:
+            found = read()
+            for published in dict.fromkeys(row.split for row in rows):
+                own = [row for row in rows if row.split == published]
+                kept = [row.values["sample"] for row in own if row.values.get("sample")]
+                shown = replace(found, patient=kept[0]["patient"] if kept else "", masks={})
+                # What this package exported says so by the samples that it keeps: boxes are pixels of the stored pictures then.
+                if as_shown or kept or not shown.image:
+                    depth, height, width = (1, *shown.case.geometry.shape)[-3:]
+                    written = Frame(width, height, depth, shown.case.kind)
+                else:
+                    written = written_frame(shown.case.geometry.shape)
+                split, scene = self._split(published, shown), self._scene(shown, published)
+                place = FrameFit(scene.case, split, shown.patient, written, scene.frame)
+                made = []
+                for row in own:
+                    try:
+                        made.append((row.values["row"], make(row, shown, place)))
+                    except LeftOut as why:
+                        self.leave_out(row.values["row"], why)
+                self._put(shown, scene, split, made)
+        except UniReasonError as error:
+            for row in rows:
+                self.leave_out(row.values["row"], no_picture(error))
+
+    def _split(self, published: str, shown: ReleaseShown) -> str:
+        """The published split, or validation if that was asked for. Pictures that are known to show one patient go together: the
+        patient if the release tells, else what names of SA-Med2D and M3D tell, of which UniMed-CoT was made, else the picture alone."""
+        together = shown.patient
+        if not together and _M3D_CAP & set(shown.image.split("/")[:-1]):
+            together = m3d.patient_of(shown.image)
+        for name in () if together else (shown.image, shown.name):
+            try:
+                together = samed2d.patient_of(name)
+                break
+            except FormatError:
+                together = shown.name
+        moved = published == "train" and position(0, self._layout, together) < self._validation
         return "validation" if moved else published
 
-    def case_name(self, shown: ReleaseShown, published: str) -> str:
-        """Identifier of the case of a picture in a split, which no case written so far has: a picture may be published in several
-        splits, and may be the first slice of volumes as well."""
-        base = f"{self.layout}:{shown.name}" + ("" if published == "train" else f"@{published}")
+    def _scene(self, shown: ReleaseShown, published: str) -> Scene:
+        """What is known of a case. Its name is one that no case written so far has: a picture may be published in several splits, and
+        may be the first slice of volumes as well."""
+        base = f"{self._layout}:{shown.name}" + ("" if published == "train" else f"@{published}")
         name, number = base, 1
         while name in self._cases:
             number += 1
             name = f"{base}~{number}"
-        return name
-
-    def scene(self, shown: ReleaseShown, name: str) -> Scene:
-        """What is known of a case."""
         item = Item(name, shown.patient, shown.case.kind, shown.image, (), ())
-        return replace(describe(Loaded(item, shown.case, ()), self.rule, case=name), described=False)
+        return replace(describe(Loaded(item, shown.case, ()), self._rule, case=name), described=False)
 
-    def put(self, shown: ReleaseShown, scene: Scene, split: str, made: Sequence[tuple[str, SampleRecord]]) -> None:
+    def _put(self, shown: ReleaseShown, scene: Scene, split: str, made: Sequence[tuple[str, SampleRecord]]) -> None:
         """Write a case with its samples and pictures, all of it or nothing."""
         samples, repeated = joined(made)
         for row in repeated:
@@ -499,22 +421,19 @@ class Shelving:
                 self.leave_out(row, no_picture(error))
             return
         name, digest = scene.case, shown.case.source.sha256
-        record = CaseRecord(scene, self.layout, name, shown.image, -1, digest, hashed, split, self.rule.window)
-        self._write(record, samples, images)
-
-    def _write(self, case: CaseRecord, samples: Sequence[SampleRecord], images: Sequence[ImageRecord]) -> None:
-        self._cases.add(case.scene.case)
+        case = CaseRecord(scene, self._layout, name, shown.image, -1, digest, hashed, split, self._rule.window)
+        self._cases.add(name)
         rows = {"cases": [case_row(case)], "samples": [sample_row(sample) for sample in samples]}
         self._tally.add(rows | {"dropped": {}})
         for table, found in (*rows.items(), ("images", map(image_row, images))):
-            for row in found:
-                self._writers[table, case.split].add(row)
+            for values in found:
+                self._writers[table, split].add(values)
 
     def _images(self, shown: ReleaseShown, scene: Scene) -> list[ImageRecord]:
         pictures, frame = shown.case.pixels, scene.frame
         # Stored slices that have the size of the frame are not brought to the size of a stack and back.
         ready = not shown.image and pictures.shape[:3] == (frame.depth, frame.height, frame.width)
-        stack = list(pictures) if ready else model_pictures(shown.case, self.rule)
+        stack = list(pictures) if ready else model_pictures(shown.case, self._rule)
         masks = [png(mask_on_frame(mask, frame).astype(np.uint8) * 255) for mask in shown.masks.values()]
         if scene.kind == "image":
             return [ImageRecord(scene.case, 0, png(stack[0]), tuple(masks), tuple(shown.masks))]
@@ -524,11 +443,11 @@ class Shelving:
         """Finish the tables; the counts for the manifest."""
         for writer in self._writers.values():
             writer.close()
-        counts = self._tally.to_json()
-        counts["dropped"] = dict(sorted(self._reasons.items()))
-        counts["broken"] = sum(number for reason, number in self._reasons.items() if reason in BROKEN)
-        counts["other_crops"] = self._other_crops
-        return counts
+        return self._tally.to_json() | {
+            "dropped": dict(sorted(self._reasons.items())),
+            "broken": sum(number for reason, number in self._reasons.items() if reason in BROKEN),
+            "other_crops": self.other_crops,
+        }
 
 
 def published_split(file: Path, told: object = "") -> str:
@@ -538,26 +457,6 @@ def published_split(file: Path, told: object = "") -> str:
         if split in SPLITS:
             return split
     return "train"
-
-
-def _together(shown: ReleaseShown) -> str:
-    """What pictures of one patient share: the patient if the release tells, else what names of SA-Med2D and M3D tell, of which
-    UniMed-CoT was made, else the name of the picture alone."""
-    if shown.patient:
-        return shown.patient
-    if _M3D_CAP & set(shown.image.split("/")[:-1]):
-        return m3d.patient_of(shown.image)
-    for name in (shown.image, shown.name):
-        try:
-            return samed2d.patient_of(name)
-        except FormatError:
-            continue
-    return shown.name
-
-
-def unreadable(error: UniReasonError) -> LeftOut:
-    """Why a row is left out whose values are not those of its layout."""
-    return LeftOut("it cannot be read", str(error))
 
 
 def no_picture(error: UniReasonError) -> LeftOut:

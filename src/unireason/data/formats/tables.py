@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.core.errors import FormatError, ImageReadError, UniReasonError
+from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.store import replaced_folder
 from unireason.core.types import Frame, Problem
-from unireason.data.build_store import ShardWriter
 from unireason.data.dataset import Dataset
 from unireason.data.frames import FrameRule, embedded, from_png, png
 from unireason.data.reader import CaseReader
-from unireason.data.records import CaseRecord, ImageRecord, SampleRecord
+from unireason.data.records import CaseRecord, SampleRecord
 from unireason.grounding import crop, grammar
 from unireason.grounding.crop import Rect, plan
 from unireason.grounding.profile import Picture, Profile, load_profile
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-
-# --- Output folders that are whole or not there, and file names made from identifiers.
+    pass
 
 
 _OTHER = re.compile(r"[^A-Za-z0-9._-]+")
@@ -52,19 +47,8 @@ def whole(target: Path) -> Iterator[Path]:
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UniReasonError(f"'{target}' is there already and not empty", "a new or empty folder", "choose another --out")
-    partial = target.parent / f".{target.name}.partial"
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        if target.exists():
-            target.rmdir()
-        os.replace(partial, target)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise UniReasonError(f"'{target}' cannot be written ({reason})", "", "choose another place, or make room") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with replaced_folder(target) as folder:
+        yield folder
 
 
 def stem(identifier: str) -> str:
@@ -85,116 +69,14 @@ def base_name(path: str, fallback: str) -> str:
 
 
 R = TypeVar("R")
-MAX_ROWS = 50_000
-MAX_BYTES = 256 << 20
-_GROUP_ROWS, _GROUP_BYTES = 1024, 16 << 20
-
-
-def columns_of(path: Path) -> tuple[str, ...]:
-    """Column names of a Parquet file.
-
-    Raises:
-        FormatError: If it is not a Parquet file.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return tuple(pq.read_schema(path).names)
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
-
-
-def row_count(path: Path) -> int:
-    """Rows of a Parquet file, from its footer."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return int(pq.read_metadata(path).num_rows)
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
-
-
-def stream(path: Path, columns: Sequence[str], *, batch: int = 256, start: int = 0) -> Iterator[dict[str, Any]]:
-    """Rows of a Parquet file as plain values.
-
-    Args:
-        path: The file.
-        columns: Which columns to read; all must be there.
-        batch: Rows in memory at a time.
-        start: Number of the first row; groups of rows that end before it are not read.
-
-    Raises:
-        FormatError: If the file is damaged.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            groups, skip = _from(file.metadata, start)
-            for piece in file.iter_batches(batch_size=batch, row_groups=groups, columns=list(columns), use_threads=False):
-                yield from piece.slice(skip).to_pylist()
-                skip = max(0, skip - piece.num_rows)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error
-
-
-def parsed(rows: Iterable[tuple[dict[str, Any], str]], parse: Callable[[dict[str, Any], str], R]) -> Iterator[R | FormatError]:
-    """Rows made of plain values; in place of one that cannot be read comes the reason, for whoever goes on without it."""
-    for values, where in rows:
-        try:
-            row: R | FormatError = parse(values, where)
-        except FormatError as error:
-            row = error
-        yield row
 
 
 def sound(rows: Iterable[R | FormatError]) -> Iterator[R]:
-    """Rows of :func:`parsed`, all of which can be read."""
+    """Rows of which none may be one that cannot be read: the reason that came in its place is raised."""
     for row in rows:
         if isinstance(row, FormatError):
             raise row
         yield row
-
-
-@contextmanager
-def shards(
-    folder: Path, stem: str, schema: pa.Schema, *, max_bytes: int = MAX_BYTES, pictures: bool = False
-) -> Iterator[ShardWriter]:
-    """A writer of ``<stem>-00000.parquet``, ...; without a row there is one file that tells the columns."""
-    folder.mkdir(parents=True, exist_ok=True)
-    # Dictionaries and compression cost time and gain nothing on picture files.
-    how: dict[str, Any] = {"compression": "none", "use_dictionary": False} if pictures else {"compression": "zstd"}
-    writer = ShardWriter(
-        folder, stem, schema, rows=MAX_ROWS, size=max_bytes, group_rows=_GROUP_ROWS, group_size=_GROUP_BYTES, how=how
-    )
-    try:
-        yield writer
-        if writer.untouched:
-            writer.flush()
-    except BaseException:
-        writer.close(failed=True)
-        raise
-    writer.close()
-
-
-def _from(metadata: Any, start: int) -> tuple[list[int], int]:
-    """The groups of rows that reach a row or lie behind it, and how many rows of the first of them lie before it."""
-    before = 0
-    for group in range(metadata.num_row_groups):
-        rows = metadata.row_group(group).num_rows
-        if before + rows > start:
-            return list(range(group, metadata.num_row_groups)), start - before
-        before += rows
-    return [], 0
-
-
-def _damaged(path: Path, error: Exception) -> FormatError:
-    return FormatError(
-        f"'{path.parent.name}/{path.name}' cannot be read ({error})", "a Parquet file", "download or build it again"
-    )
 
 
 # --- A sample as messages of text: ``<image>`` stands for a picture, in the prompt and behind every box that injects crops.
@@ -317,8 +199,6 @@ class FormatEntry:
 
 def entries(dataset: Dataset, split: str, *, root: Path | None = None) -> Iterator[FormatEntry]:
     """The cases of a split, in order, one in memory at a time."""
-    from unireason.data.regions import axial
-
     samples = _Groups(dataset.samples(split), lambda sample: sample.case, "samples")
     images = _Groups(dataset.images(split), lambda image: image.case, "pictures")
     inside = bool(dataset.files("images", split))
@@ -326,26 +206,19 @@ def entries(dataset: Dataset, split: str, *, root: Path | None = None) -> Iterat
     for case in dataset.cases(split):
         asked, kept = samples.take(case.scene.case), images.take(case.scene.case)
         if not inside:
-            if reader is None:
-                reader = CaseReader(dataset.source(root))
-                rule = FrameRule.from_json(dataset.manifest.get("config", {}).get("frame"))
-            loaded = reader.load(case.item)
-            if loaded is None:
-                raise ImageReadError(f"the source has no item {case.item!r}", "the source of the data set", "check --root")
-            kept = tuple(embedded(loaded if case.slice < 0 else axial(loaded, case.slice), case.scene, rule))
-        yield _entry(case, asked, kept)
+            reader = reader or CaseReader(dataset.source(root))
+            rule = FrameRule.from_json(dataset.manifest.get("config", {}).get("frame"))
+            loaded = reader.load(case.item, case.slice, case.sha256)
+            kept = tuple(embedded(loaded, case.scene, rule))
+        slices, depth = [image.slice for image in kept], case.scene.frame.depth
+        if slices != list(range(depth)):
+            raise FormatError(
+                f"case {case.scene.case} has the pictures {slices[:8]}", f"0 to {depth - 1} in order", "build the data set again"
+            )
+        masks = dict(zip(kept[0].mask_names, kept[0].masks, strict=True)) if case.scene.kind == "image" else {}
+        yield FormatEntry(case, asked, tuple(image.png for image in kept), masks)
     samples.end()
     images.end()
-
-
-def _entry(case: CaseRecord, samples: tuple[SampleRecord, ...], images: tuple[ImageRecord, ...]) -> FormatEntry:
-    slices, depth = [image.slice for image in images], case.scene.frame.depth
-    if slices != list(range(depth)):
-        raise FormatError(
-            f"case {case.scene.case} has the pictures {slices[:8]}", f"0 to {depth - 1} in order", "build the data set again"
-        )
-    masks = dict(zip(images[0].mask_names, images[0].masks, strict=True)) if case.scene.kind == "image" else {}
-    return FormatEntry(case, samples, tuple(image.png for image in images), masks)
 
 
 def pixels(data: bytes, frame: Frame) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from unireason.core.errors import FormatError
 from unireason.core.store import json_text
-from unireason.data.records import SampleRecord
+from unireason.data.parquet import MAX_BYTES, columns_of, shards, stream
 
 from . import tables
 from .tables import FormatEntry, base_name, picture_id, stem
@@ -93,13 +93,13 @@ def read(folder: Path, *, strict: bool = True) -> Iterator[UmrgRow]:
 
 
 def read_file(path: Path, *, strict: bool = True, start: int = 0) -> Iterator[UmrgRow]:
-    """Stream the rows of one file; see :func:`read` and :func:`read_any`."""
-    return tables.sound(read_any(path, strict=strict, start=start))
+    """Stream the rows of one file; see :func:`read` and :func:`rows_of`."""
+    return tables.sound(rows_of(path, strict=strict, start=start))
 
 
-def read_any(path: Path, *, strict: bool = True, start: int = 0) -> Iterator[UmrgRow | FormatError]:
+def rows_of(path: Path, *, strict: bool = True, start: int = 0) -> Iterator[UmrgRow | FormatError]:
     """Stream the rows of one file; in place of one that cannot be read comes the reason."""
-    present = tables.columns_of(path)
+    present = columns_of(path)
     missing = [name for name in _COLUMNS if name not in present]
     other = [name for name in present if name not in _COLUMNS + _OPTIONAL]
     if missing or (other and strict):
@@ -109,9 +109,11 @@ def read_any(path: Path, *, strict: bool = True, start: int = 0) -> Iterator[Umr
             f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(other) or 'none'}",
         )
     columns = (*_COLUMNS, *(name for name in _OPTIONAL if name in present))
-    rows = tables.stream(path, columns, batch=_ROWS_AT_ONCE, start=start)
-    named = ((values, f"row {number} of '{path.name}'") for number, values in enumerate(rows, start=start))
-    yield from tables.parsed(named, _row)
+    for number, values in enumerate(stream(path, columns, batch=_ROWS_AT_ONCE, start=start), start=start):
+        try:
+            yield _row(values, f"row {number} of '{path.name}'")
+        except FormatError as error:
+            yield error
 
 
 def schema() -> pa.Schema:
@@ -159,12 +161,12 @@ def as_row(row: UmrgRow) -> tuple[dict[str, Any], int]:
     return values, sum(len(stored.bytes) for stored in (*row.images, *row.masks))
 
 
-def write(folder: Path, rows: Iterable[UmrgRow], *, prefix: str = "train", max_bytes: int = tables.MAX_BYTES) -> int:
+def write(folder: Path, rows: Iterable[UmrgRow], *, prefix: str = "train", max_bytes: int = MAX_BYTES) -> int:
     """Write rows to ``<prefix>-00000.parquet``, ...; returns how many."""
     count = 0
-    with tables.shards(folder, prefix, schema(), max_bytes=max_bytes, pictures=True) as shards:
+    with shards(folder, prefix, schema(), max_bytes=max_bytes, pictures=True) as writer:
         for row in rows:
-            shards.add(*as_row(row))
+            writer.add(*as_row(row))
             count += 1
     return count
 
@@ -173,32 +175,28 @@ def from_entry(entry: FormatEntry) -> Iterator[UmrgRow]:
     """The implicit samples of an image, with its picture and the masks of their targets."""
     name = stem(entry.case.scene.case)
     for sample in entry.samples:
-        if sample.task == "umrg":
-            yield _from_sample(entry, sample, name)
-
-
-def _from_sample(entry: FormatEntry, sample: SampleRecord, name: str) -> UmrgRow:
-    if sample.target not in entry.masks or sample.box is None or sample.points is None:
-        raise FormatError(
-            f"sample {sample.id} has no mask of {sample.target or sample.category!r}",
-            "a data set with embedded masks, or its source",
-            "give --root",
+        if sample.task != "umrg":
+            continue
+        if sample.target not in entry.masks or sample.box is None or sample.points is None:
+            raise FormatError(
+                f"sample {sample.id} has no mask of {sample.target or sample.category!r}",
+                "a data set with embedded masks, or its source",
+                "give --root",
+            )
+        x1, y1, x2, y2 = (int(v) for v in sample.box.coords)
+        yield UmrgRow(
+            images=(Stored(entry.png((0, None)), f"{picture_id(name, (0, None))}.png"),),
+            masks=(Stored(entry.masks[sample.target], f"{stem(sample.id)}-mask.png"),),
+            question=sample.question.text,
+            box=(x1, y1, x2, y2),
+            points=sample.points,
+            id=sample.id,
+            supercategory=sample.supercategory,
+            category=sample.category,
+            data_source=SOURCE,
+            ability=ABILITY,
+            reasoning="".join(part for part in sample.reasoning if isinstance(part, str)),
         )
-    x1, y1, x2, y2 = (int(v) for v in sample.box.coords)
-    (ax, ay), (bx, by) = sample.points
-    return UmrgRow(
-        images=(Stored(entry.png((0, None)), f"{picture_id(name, (0, None))}.png"),),
-        masks=(Stored(entry.masks[sample.target], f"{stem(sample.id)}-mask.png"),),
-        question=sample.question.text,
-        box=(x1, y1, x2, y2),
-        points=((ax, ay), (bx, by)),
-        id=sample.id,
-        supercategory=sample.supercategory,
-        category=sample.category,
-        data_source=SOURCE,
-        ability=ABILITY,
-        reasoning="".join(part for part in sample.reasoning if isinstance(part, str)),
-    )
 
 
 def _row(values: Mapping[str, Any], where: str) -> UmrgRow:

@@ -10,28 +10,27 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unireason.core.errors import FormatError, ImageReadError, UniReasonError
+from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import json_text
-from unireason.core.types import Box, Box2D, Box3D, Case, Kind, Look
-from unireason.data.records import SampleRecord, check_values, sample_from_row, sample_row, sample_schema, unreadable
+from unireason.core.types import Box3D, Kind, Look
+from unireason.data.parquet import MAX_BYTES, check_values, columns_of, shards, stream
+from unireason.data.records import SampleRecord, box_of, sample_from_row, sample_row, sample_schema, unreadable
 from unireason.data.scene import FAMILIES, LETTERS
 from unireason.grounding.grammar import box_flaws
 from unireason.grounding.trace import steps_from_text
 from unireason.metrics.answers import answer_choice
 
 from . import tables
-from .tables import IMAGE, FormatEntry, Message, Posed, as_structs, base_name, picture_id, pose, stem
+from .tables import IMAGE, FormatEntry, Message, as_structs, base_name, picture_id, pose, stem
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-# --- The published UniMed-CoT release: reader, writer, and our data sets written in its layout.
 
 
 AGENT = "urm_single_assistant"
@@ -73,6 +72,9 @@ class ImageRow:
     bytes: bytes
 
 
+Row = SftRow | RlRow | ImageRow
+
+
 def files_of(folder: Path) -> dict[str, list[Path]]:
     """The Parquet files of each table that is there, in order of their names."""
     found = {table: sorted((folder / table).glob("*.parquet")) for table in _COLUMNS}
@@ -83,37 +85,42 @@ def files_of(folder: Path) -> dict[str, list[Path]]:
     return {table: paths for table, paths in found.items() if paths}
 
 
-def read_sft(folder: Path, *, strict: bool = True) -> Iterator[SftRow]:
-    """Stream the supervised rows; none if there is no such table."""
-    for path in files_of(folder).get("sft", []):
-        yield from tables.sound(sft_rows(path, strict=strict))
+def read(folder: Path, table: str, *, strict: bool = True) -> Iterator[Any]:
+    """Stream the rows of "sft", "rl" or "images", a few in memory at a time; none if there is no such table.
+
+    Args:
+        folder: The release.
+        table: Which rows; those of "rl" in either variant, missing values become empty ones.
+        strict: Whether unknown columns are an error.
+
+    Raises:
+        FormatError: If a table or a row cannot be read.
+    """
+    for path in files_of(folder).get(table, []):
+        yield from tables.sound(rows_of(path, table, strict=strict))
 
 
-def read_rl(folder: Path, *, strict: bool = True) -> Iterator[RlRow]:
-    """Stream the reinforcement-learning rows of either variant; see ``read_sft``. Missing values become empty ones."""
-    for path in files_of(folder).get("rl", []):
-        yield from tables.sound(rl_rows(path, strict=strict))
-
-
-def read_images(folder: Path, *, strict: bool = True) -> Iterator[ImageRow]:
-    """Stream the pictures, a few in memory at a time; see ``read_sft``."""
-    for path in files_of(folder).get("images", []):
-        yield from tables.sound(image_rows(path, strict=strict))
-
-
-def sft_rows(path: Path, *, strict: bool = True) -> Iterator[SftRow | FormatError]:
-    """Stream the supervised rows of one file; in place of a row that cannot be read comes the reason."""
-    return tables.parsed(_file_rows(path, "sft", strict), _sft)
-
-
-def rl_rows(path: Path, *, strict: bool = True) -> Iterator[RlRow | FormatError]:
-    """Stream the reinforcement-learning rows of one file; see :func:`sft_rows`."""
-    return tables.parsed(_file_rows(path, "rl", strict), _rl)
-
-
-def image_rows(path: Path, *, strict: bool = True) -> Iterator[ImageRow | FormatError]:
-    """Stream the pictures of one file; see :func:`sft_rows`."""
-    return tables.parsed(_file_rows(path, "images", strict), _image)
+def rows_of(path: Path, table: str, *, strict: bool = True) -> Iterator[Row | FormatError]:
+    """Stream the rows of one file; in place of a row that cannot be read comes the reason."""
+    present = columns_of(path)
+    origins = tuple(name for name in _ORIGINS if name in present) if table == "rl" else ()
+    missing = [name for name in _COLUMNS[table] if name not in present]
+    if table == "rl" and not origins:
+        missing.append(" or ".join(_ORIGINS))
+    other = [name for name in present if name not in (*_COLUMNS[table], *origins)]
+    if missing or (other and strict):
+        raise FormatError(
+            f"'{table}/{path.name}' has the columns {', '.join(present)}",
+            f"those of UniMed-CoT {table}: {', '.join((*_COLUMNS[table], *(_ORIGINS[:1] if table == 'rl' else ())))}",
+            f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(other) or 'none'}",
+        )
+    parsers: dict[str, Callable[[Mapping[str, Any], str], Row]] = {"sft": _sft, "rl": _rl, "images": _image}
+    rows = stream(path, (*_COLUMNS[table], *origins), batch=_IMAGES_AT_ONCE if table == "images" else 256)
+    for number, values in enumerate(rows):
+        try:
+            yield parsers[table](values, f"row {number} of '{table}/{path.name}'")
+        except FormatError as error:
+            yield error
 
 
 def schema(table: str) -> pa.Schema:
@@ -130,7 +137,7 @@ def schema(table: str) -> pa.Schema:
     return pa.schema(columns[table])
 
 
-def as_row(row: SftRow | RlRow | ImageRow) -> tuple[str, dict[str, Any], int]:
+def as_row(row: Row) -> tuple[str, dict[str, Any], int]:
     """A row as its table, its plain values in the written variant, and its size in bytes."""
     if isinstance(row, SftRow):
         values: dict[str, Any] = {"messages": as_structs(row.messages), "image_ids": list(row.image_ids)}
@@ -143,26 +150,21 @@ def as_row(row: SftRow | RlRow | ImageRow) -> tuple[str, dict[str, Any], int]:
     return "rl", values, len(values["extra_info"])
 
 
-def write(
-    folder: Path, rows: Iterable[SftRow | RlRow | ImageRow], *, prefix: str = "part", max_bytes: int = tables.MAX_BYTES
-) -> dict[str, int]:
+def write(folder: Path, rows: Iterable[Row], *, prefix: str = "part", max_bytes: int = MAX_BYTES) -> dict[str, int]:
     """Write rows of any of the three tables, in any order, in one pass."""
-    from contextlib import ExitStack
-
     counts = dict.fromkeys(_COLUMNS, 0)
     with ExitStack() as stack:
-        shards = {
-            name: stack.enter_context(tables.shards(folder / name, prefix, schema(name), max_bytes=max_bytes))
-            for name in _COLUMNS
+        writers = {
+            name: stack.enter_context(shards(folder / name, prefix, schema(name), max_bytes=max_bytes)) for name in _COLUMNS
         }
         for row in rows:
             table, values, size = as_row(row)
-            shards[table].add(values, size)
+            writers[table].add(values, size)
             counts[table] += 1
     return counts
 
 
-def from_entry(entry: FormatEntry) -> Iterator[SftRow | RlRow | ImageRow]:
+def from_entry(entry: FormatEntry) -> Iterator[Row]:
     """One case of ours with its questions, pictures and crops as rows; implicit questions belong to another layout and are left out."""
     name, given = stem(entry.case.scene.case), set[str]()
     for sample in entry.samples:
@@ -176,27 +178,24 @@ def from_entry(entry: FormatEntry) -> Iterator[SftRow | RlRow | ImageRow]:
                 yield ImageRow(identifier, f"{identifier}.png", entry.png(cut))
         if sample.response:
             yield SftRow(posed.messages, ids)
-        yield _rl_row(entry, sample, posed, ids[: len(posed.shown)])
-
-
-def _rl_row(entry: FormatEntry, sample: SampleRecord, posed: Posed, ids: tuple[str, ...]) -> RlRow:
-    return RlRow(
-        prompt=posed.prompt,
-        image_ids=ids,
-        data_source=f"unireason/{entry.case.source}",
-        reward_model={"style": "rule", "ground_truth": sample.question.letter},
-        extra_info={"split": sample.split, "index": sample.id, "sample": sample_row(sample)},
-    )
+        yield RlRow(
+            prompt=posed.prompt,
+            image_ids=ids[: len(posed.shown)],
+            data_source=f"unireason/{entry.case.source}",
+            reward_model={"style": "rule", "ground_truth": sample.question.letter},
+            extra_info={"split": sample.split, "index": sample.id, "sample": sample_row(sample)},
+        )
 
 
 def _sft(values: Mapping[str, Any], where: str) -> SftRow:
-    return SftRow(_messages(values["messages"], where), _ids(values["image_ids"], where))
+    return SftRow(*_asked(values["messages"], values["image_ids"], where))
 
 
 def _rl(values: Mapping[str, Any], where: str) -> RlRow:
+    prompt, ids = _asked(values["prompt"], values["image_ids"], where)
     return RlRow(
-        prompt=_messages(values["prompt"], where),
-        image_ids=_ids(values["image_ids"], where),
+        prompt=prompt,
+        image_ids=ids,
         data_source=_text(next((values[k] for k in _ORIGINS if values.get(k)), None), where),
         agent_name=_text(values["agent_name"], where),
         ability=_text(values["ability"], where),
@@ -212,40 +211,18 @@ def _image(values: Mapping[str, Any], where: str) -> ImageRow:
     return ImageRow(identifier, base_name(_text(values["path"], where), identifier), data)
 
 
-def _file_rows(path: Path, table: str, strict: bool) -> Iterator[tuple[dict[str, Any], str]]:
-    """Rows of a file of a table with a name for messages, its columns checked."""
-    present = tables.columns_of(path)
-    origins = tuple(name for name in _ORIGINS if name in present) if table == "rl" else ()
-    missing = [name for name in _COLUMNS[table] if name not in present]
-    if table == "rl" and not origins:
-        missing.append(" or ".join(_ORIGINS))
-    other = [name for name in present if name not in (*_COLUMNS[table], *origins)]
-    if missing or (other and strict):
-        raise FormatError(
-            f"'{table}/{path.name}' has the columns {', '.join(present)}",
-            f"those of UniMed-CoT {table}: {', '.join((*_COLUMNS[table], *(_ORIGINS[:1] if table == 'rl' else ())))}",
-            f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(other) or 'none'}",
-        )
-    batch = _IMAGES_AT_ONCE if table == "images" else 256
-    for number, values in enumerate(tables.stream(path, (*_COLUMNS[table], *origins), batch=batch)):
-        yield values, f"row {number} of '{table}/{path.name}'"
-
-
-def _messages(value: Any, where: str) -> tuple[Message, ...]:
+def _asked(said: Any, image_ids: Any, where: str) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+    """Messages and identifiers of pictures."""
     try:
-        messages = tuple((message["role"], message["content"]) for message in value)
+        messages = tuple((message["role"], message["content"]) for message in said)
     except (TypeError, KeyError) as error:
-        raise FormatError(f"{where} has the messages {str(value)[:80]!r}", "a list of {role, content}") from error
+        raise FormatError(f"{where} has the messages {str(said)[:80]!r}", "a list of {role, content}") from error
     if not messages or not all(isinstance(part, str) for message in messages for part in message):
         raise FormatError(f"{where} has no messages, or one that is no text", "a list of {role, content}")
-    return messages
-
-
-def _ids(value: Any, where: str) -> tuple[str, ...]:
-    ids = tuple(value or ())
+    ids = tuple(image_ids or ())
     if not all(isinstance(identifier, str) for identifier in ids):
         raise FormatError(f"{where} has the image_ids {ids[:3]!r}", "a list of text")
-    return ids
+    return messages, ids
 
 
 def _text(value: Any, where: str) -> str:
@@ -298,14 +275,16 @@ class Recovered:
 
 def from_sft(row: SftRow, identifier: str) -> Recovered:
     """What a supervised row says."""
-    prompt, response = _divided(row.messages)
+    last = max((i for i, (role, _) in enumerate(row.messages) if role == "user"), default=len(row.messages) - 1)
+    prompt, answered = row.messages[: last + 1], row.messages[last + 1 :]
+    response = "".join(content for role, content in answered if role == "assistant")
     question, options = read_prompt(prompt)
     shown = sum(content.count(IMAGE) for _, content in prompt)
     letters = LETTERS[: len(options)]
     steps, found = steps_from_text(
         response[:MAX_TEXT].replace(IMAGE, ""), choose=lambda text: answer_choice(text, letters, options)
     )
-    looks = tuple(Look(step.label, _box(step.box_model)) for step in steps if step.type == "look")
+    looks = tuple(Look(step.label, box_of(step.box_model)) for step in steps if step.type == "look")
     letter = next((step.choice or "" for step in reversed(steps) if step.type == "answer"), "")
     problems = [problem.code for problem in found] + [flaw for look in looks for flaw in box_flaws(look.box)]
     flat = any(not isinstance(look.box, Box3D) for look in looks)
@@ -366,16 +345,6 @@ def read_prompt(prompt: Sequence[Message]) -> tuple[str, tuple[str, ...]]:
     return "\n".join(lines[:start]).strip(), options
 
 
-def _divided(messages: Sequence[Message]) -> tuple[tuple[Message, ...], str]:
-    """The messages up to the last user message, and what the assistant says behind it."""
-    last = max((i for i, (role, _) in enumerate(messages) if role == "user"), default=len(messages) - 1)
-    return tuple(messages[: last + 1]), "".join(content for role, content in messages[last + 1 :] if role == "assistant")
-
-
-def _box(numbers: tuple[float, ...]) -> Box:
-    return Box2D(*numbers) if len(numbers) == 4 else Box3D(*numbers)
-
-
 def _problems(codes: list[str], question: str, letter: str, options: tuple[str, ...]) -> tuple[str, ...]:
     """Codes once each, in order, with those of a missing question or answer."""
     codes += [] if question else ["no_question"]
@@ -389,37 +358,6 @@ def _problems(codes: list[str], question: str, letter: str, options: tuple[str, 
 ENDINGS = (".nii.gz", ".nii", ".npy", ".npz", ".nrrd", ".mha", ".mhd")
 _NUMBERED = re.compile(r"\d{3}")
 _MAX_FILES, _MAX_NAMES, _MAX_DEPTH = 5_000_000, 64, 6
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """A row and its volume."""
-
-    row: SftRow | RlRow
-    path: Path | None
-    names: tuple[str, ...]
-    reason: str = ""
-
-    def case(self, **options: Any) -> Case:
-        """Read the volume."""
-        from unireason.imaging import read
-
-        if self.path is None:
-            raise ImageReadError(
-                f"the row has no volume ({self.reason})",
-                f"one of the names {list(self.names[:3])}",
-                "point --volumes to its folder",
-            )
-        return read(self.path, **options)
-
-
-def resolve_volumes(rows: Iterable[SftRow | RlRow], folder: Path) -> Iterator[Resolved]:
-    """Find the volumes of rows."""
-    shelf = Index.of(folder)
-    for row in rows:
-        names = names_of(row)
-        path, reason = shelf.find(names)
-        yield Resolved(row, path, names, reason)
 
 
 @dataclass(frozen=True, slots=True)

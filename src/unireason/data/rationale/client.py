@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from unireason.core.errors import UniReasonError
 from unireason.core.store import json_text, write_bytes
+from unireason.data.claims import Fault
 
 from . import prompt
 from .prompt import Account, Bill, LlmSettings, Spent
 from .template import Annotation, Dropped, Task
-from .verify import Fault, TextReading, read
+from .verify import TextReading, read
 
 if TYPE_CHECKING:
     import httpx2
@@ -49,7 +50,7 @@ class LlmReply:
         return self.prompt_tokens + self.completion_tokens
 
 
-def key_of(url: str, model: str, messages: Sequence[Mapping[str, str]], sampling: Mapping[str, Any]) -> str:
+def key_of(url: str, model: str, messages: Sequence[Mapping[str, Any]], sampling: Mapping[str, Any]) -> str:
     """SHA-256 of everything that a reply depends on, as hex digits."""
     whole = {"schema": SCHEMA, "url": url, "model": model, "messages": [dict(m) for m in messages], "sampling": dict(sampling)}
     return hashlib.sha256(json_text(whole, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
@@ -146,7 +147,7 @@ class ChatClient:
         if self._http is not None:
             await self._http.aclose()
 
-    async def ask(self, messages: Sequence[Mapping[str, str]], bill: Bill) -> LlmReply:
+    async def ask(self, messages: Sequence[Mapping[str, Any]], bill: Bill) -> LlmReply:
         """Send one request, again after failures that may pass, as long as the budget lasts."""
         body = {"model": self._model, "messages": list(messages), **self._settings.sampling()}
         for attempt in range(self._settings.retries + 1):
@@ -171,7 +172,7 @@ class ChatClient:
     async def _once(self, body: Mapping[str, Any], bill: Bill) -> LlmReply:
         import httpx2
 
-        asked = sum(len(m["content"]) for m in body["messages"])
+        asked = prompt.characters(body["messages"])
         try:
             status, headers, raw = await asyncio.wait_for(self._post(body), self._settings.timeout_s)
         except (asyncio.TimeoutError, httpx2.TimeoutException) as error:
@@ -416,8 +417,8 @@ class DispatchRun:
                     Dropped(task.id, "no_structure", f"needs {', '.join(missing) or 'nothing'}"[:200]), Spent()
                 )
                 continue
-            asked = prompt.messages(task, self._settings.rules)
-            async with self.account.room(tokens_of(sum(len(m["content"]) for m in asked))) as bill:
+            asked = prompt.messages(task, self._settings)
+            async with self.account.room(tokens_of(prompt.characters(asked))) as bill:
                 if bill is None:
                     return
                 result, repaired = await self._one(client, task, asked, annotator, bill)
@@ -431,7 +432,7 @@ class DispatchRun:
         try:
             reply = await self._reply(client, asked, bill)
             reading, repaired = _read(task, reply, settings), False
-            if reading.faults and settings.repair and not bill.over:
+            if reading.faults and settings.repair and not bill.over and reading.faults[0].code != "disagrees":
                 reply = await self._reply(client, prompt.repair(asked, reply.text, reading.faults), bill)
                 reading = _read(task, reply, settings)
                 repaired = not reading.faults
@@ -473,6 +474,8 @@ class DispatchRun:
 
 def _read(task: Task, reply: LlmReply, settings: LlmSettings) -> TextReading:
     reading = read(task, reply.text, settings.rules)
+    if settings.blind and any(fault.code == "wrong_answer" for fault in reading.faults):
+        return TextReading(reading.reasoning, (Fault("disagrees", "Another answer was found."),))  # to ask again would tell it
     if reading.faults and reply.finish == "length":
         cut = Fault("cut_off", "The text was cut off because it was too long; write less.")
         return TextReading(reading.reasoning, (cut, *reading.faults))

@@ -1,108 +1,197 @@
-"""What a language model is told: the rules of the text, then one question with its structures in the model frame."""
+"""What a language model is told: the rules of the text, then one question with its structures in the model frame.
+
+The right answer is withheld, so that the model has to find it, unless the settings say otherwise; what each option comes to is never told.
+With ``vision`` the picture goes along, boxes of structures drawn on it with the numbers that the list gives them.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import os
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from pydantic import Field, model_validator
+
+from unireason.core.config import settings
 from unireason.core.errors import FormatError, UniReasonError
-from unireason.core.types import Box2D, Box3D
-from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Scene, Structure
+from unireason.core.types import Box, Box2D, Box3D
+from unireason.data.claims import Fault
+from unireason.data.names import display, the
+from unireason.data.records import box_of
+from unireason.data.scene import HALVES, IMPLICIT, LETTERS, DataQuestion, Scene, Structure
 from unireason.grounding.grammar import THINK_END, write
 
 from . import seen
-from .template import Task, notable, offsets
-from .verify import Fault, Rules
-from .wording import wordings
+from .template import Task
+from .verify import Rules
+from .wording import listed, wordings
 
+VERSION = "prompt/2"
+"""The number grows whenever the same task is put in other words; replies are kept by the words themselves."""
 MAX_STRUCTURES = 24
+MAX_MARKS = 12
+"""So many boxes are drawn on a picture."""
 _MAX_QUOTED = 6000
+_PICTURE_CHARS = 6000  # what a picture costs, in characters: about 1,500 tokens at the size of ``frames.marked``
 
-Message = dict[str, str]
+Message = dict[str, Any]
 
 _TEXTS = wordings("annotator")
 
 
-def messages(task: Task, rules: Rules) -> list[Message]:
+def messages(task: Task, settings: LlmSettings) -> list[Message]:
     """The messages of the first request for a task."""
-    implicit = task.question.family == IMPLICIT
-    example = write(Box2D(40, 52, 71, 90) if task.scene.kind == "image" else Box3D(40, 52, 6, 71, 90, 14))
+    question, scene, rules = task.question, task.scene, settings.rules
+    implicit = question.family == IMPLICIT
+    example = write(Box2D(40, 52, 71, 90) if scene.kind == "image" else Box3D(40, 52, 6, 71, 90, 14))
+    recipes = _TEXTS["recipe"]
+    sight = _TEXTS["blind" if settings.blind else "told"]
     system = _TEXTS["rules"].format(
-        what="2D image" if task.scene.kind == "image" else "3D scan (a stack of slices)",
-        kind=task.scene.kind,
+        what="2D image" if scene.kind == "image" else "3D scan (a stack of slices)",
+        sight=f"{_TEXTS['vision']} {sight}" if settings.vision else sight,
         looks=_TEXTS["no_looks"] if implicit else _TEXTS["looks"].format(most=rules.max_looks, example=example),
+        scale=_TEXTS["scale" if scene.scale else "no_scale"],
         ending=(_TEXTS["ending_implicit"] if implicit else _TEXTS["ending"]).format(close=THINK_END),
+        recipe=" ".join(recipes.get(question.ask, recipes[question.family]).split()).format(intent=_drawn("intents", task)),
+        style=_drawn("styles", task),
     )
-    return [{"role": "system", "content": system}, {"role": "user", "content": _facts(task)}]
+    facts: Any = _facts(task, settings)
+    if settings.vision:
+        if not task.picture:
+            raise FormatError("a task without its picture", "one that was drawn, as pipeline.build does", "or turn vision off")
+        url = f"data:image/png;base64,{base64.b64encode(task.picture).decode()}"
+        facts = [{"type": "text", "text": facts}, {"type": "image_url", "image_url": {"url": url}}]
+    return [{"role": "system", "content": system}, {"role": "user", "content": facts}]
 
 
 def repair(asked: Sequence[Message], reply: str, faults: Sequence[Fault]) -> list[Message]:
     """The messages that send a faulty text back."""
-    listed = "\n".join(f"- {fault.detail}" for fault in dict.fromkeys(faults))
-    again = f"This text has faults:\n{listed}\nWrite the whole text again without them, under the same rules."
+    details = "\n".join(f"- {fault.detail}" for fault in dict.fromkeys(faults))
+    again = f"This text has faults:\n{details}\nWrite the whole text again without them, under the same rules."
     return [*asked, {"role": "assistant", "content": reply[:_MAX_QUOTED]}, {"role": "user", "content": again}]
 
 
-def _facts(task: Task) -> str:
+def characters(asked: Sequence[Mapping[str, Any]]) -> int:
+    """How long messages are; a picture counts as so much text."""
+    contents = [m["content"] for m in asked]
+    parts = [p for c in contents for p in ([{"text": c}] if isinstance(c, str) else c)]
+    return sum(len(p["text"]) if "text" in p else _PICTURE_CHARS for p in parts)
+
+
+def _drawn(texts: str, task: Task) -> str:
+    """One of some texts, by the task alone."""
+    digest = hashlib.sha256(f"{VERSION}:{texts}:{task.id}".encode()).digest()
+    found: str = _TEXTS[texts][int.from_bytes(digest[:8], "big") % len(_TEXTS[texts])]
+    return found
+
+
+def _facts(task: Task, settings: LlmSettings) -> str:
     question, scene = task.question, task.scene
-    blocks = [f"Image: {_header(scene)}", "Structures:", *(_structure(s, scene) for s in _relevant(question, scene))]
+    numbers = {box: n for n, box in enumerate(marks(task), start=1)} if settings.vision else {}
+    blocks = [f"Image: {_header(scene)}", "Structures:", *(_structure(s, scene, numbers) for s in _relevant(question, scene))]
     if scene.absent:
-        blocks.append(f"Looked for and not there: {', '.join(scene.absent[:MAX_STRUCTURES])}.")
+        blocks.append(f"Looked for and not there: {'; '.join(_missing(question, scene))}.")
     blocks.append(f"Question: {question.text}")
-    if question.family == IMPLICIT:
-        blocks += [f"True of the target: {'; '.join(question.facts)}.", f"The target: {question.needs[0]}"]
-        return "\n".join(blocks)
-    facts = question.facts if len(question.facts) == len(question.options) else ("",) * len(question.options)
-    for letter, option, fact in zip(LETTERS, question.options, facts, strict=False):
-        blocks.append(f"{letter}. {scene.said(option)}" + (f" ({fact})" if fact else ""))
-    blocks += [
-        f"Needed for the answer: {', '.join(question.needs)}",
-        f"Right answer: {question.letter}. {scene.said(question.right)}",
-    ]
+    blocks += [f"{letter}. {scene.said(option)}" for letter, option in zip(LETTERS, question.options, strict=False)]
+    if not settings.blind and question.family == IMPLICIT:
+        blocks.append(f"The target: {display(question.needs[0])}")
+    elif not settings.blind:
+        blocks.append(f"Needed for the answer: {', '.join(map(display, question.needs))}")
+        blocks.append(f"Right answer: {question.letter}. {scene.said(question.right)}")
     return "\n".join(blocks)
 
 
 def _header(scene: Scene) -> str:
-    frame = scene.frame
+    frame, space = scene.frame, "patient" if scene.space == "patient" else "picture"
     parts = [scene.modality or "modality unknown"]
     if scene.kind == "image":
         parts.append(f"2D, frame {frame.width} x {frame.height} pixels, boxes are [x1,y1,x2,y2]")
     else:
         parts.append(f"3D, frame {frame.width} x {frame.height} pixels x {frame.depth} slices, boxes are [x1,y1,z1,x2,y2,z2]")
-    if scene.spacing_mm is not None:
-        parts.append(f"voxel size {' x '.join(f'{v:.3g}' for v in scene.spacing_mm)} mm")
-    parts.append("left and right are the patient's" if scene.space == "patient" else "left and right are those of the picture")
+    parts.append(scene.scale.removeprefix("Scale: ").rstrip(".").replace("; ", ", ") or "no scale is told")
+    words = scene.side_words
+    if words is None:
+        parts.append("no sides are told: speak of the structures' places to each other, not of left and right")
+    elif seen.own_midline(scene):
+        parts.append(f"the midline of the body is at x {int(scene.midline_model)}, found by the {scene.midline.found}")
+    if words is not None:
+        parts.append(f"smaller x is {words[0]}, larger x {words[1]}, in terms of the {space}")
+    if scene.terms == "depth":
+        parts.append(f"smaller y is {HALVES['depth'][1][0]}, larger y {HALVES['depth'][1][1]}")
+    elif space == "patient":
+        parts.append("smaller y is anterior, larger y posterior" + (", larger slices superior" if scene.kind == "volume" else ""))
     return "; ".join(parts)
 
 
 def _relevant(question: DataQuestion, scene: Scene) -> list[Structure]:
-    """What the question needs first, then the rest in alphabetical order, bounded."""
-    first = [n for n in dict.fromkeys(question.needs) if n in scene.structures]
-    return [scene.structures[n] for n in [*first, *(n for n in scene.structures if n not in first)]][:MAX_STRUCTURES]
+    """What question and options name, in their order, then the rest in alphabetical order, bounded; it does not tell the answer."""
+    there = scene.structures
+    named = [n for n in dict.fromkeys((*question.about, *question.options)) if n in there]
+    rest = [n for n in there if n not in named]
+    needed = [n for n in rest if n in question.needs]
+    kept = sorted((needed + [n for n in rest if n not in needed])[: max(0, MAX_STRUCTURES - len(named))])
+    if question.family == IMPLICIT:  # its about is the answer
+        kept, named = sorted({*named, *kept}), []
+    return [there[n] for n in [*named, *kept]]
 
 
-def _structure(structure: Structure, scene: Scene) -> str:
-    """One line about one structure."""
-    axes = notable(structure.centre, scene)
-    place = f"centre {offsets(structure.centre, axes, scene)} from the middle" if axes else "centre in the middle"
-    parts = [seen.said_size(structure, scene), place]
+def marks(task: Task) -> list[Box]:
+    """The boxes to draw on a task's picture, in the order of their numbers."""
+    return [part.box_model for s in _relevant(task.question, task.scene) for part in s.shown][:MAX_MARKS]
+
+
+def _missing(question: DataQuestion, scene: Scene) -> list[str]:
+    """What is not there, what the question names first, with its place where that is known."""
+    names = question.options if question.ask in ("which_present", "which_absent") else question.about
+    told = {n: seen.absence(fact) for n, fact in zip(names, question.facts, strict=False)}
+    found = []
+    for name in sorted(scene.absent, key=lambda n: (n not in (*question.about, *question.options), n))[:MAX_STRUCTURES]:
+        place = told.get(name, seen.Absence())
+        filled = f", where one sees {listed([the(n) for n in place.instead])}" if place.instead else ""
+        where = f" (its place would be {write(box_of(place.box))}{filled})" if place.box else ""
+        where = f" (its {place.outside} is not shown)" if place.outside else where
+        found.append(f"{display(name)}{where}")
+    return found
+
+
+def _structure(structure: Structure, scene: Scene, numbers: Mapping[Box, int]) -> str:
+    """One line about one structure: each of its boxes, then what can be seen of it."""
+    shown = []
+    for part in structure.shown:
+        number = numbers.get(part.box_model)
+        shown.append(write(part.box_model) + (f" (number {number})" if number else ""))
+    axes = range(len(scene.extent))
+    parts = [seen.said_size(structure, scene)]
+    if structure.scattered:
+        parts[0] += " in all"
+        parts.append(f"{structure.part_count} parts, one after the other: {', '.join(shown)}")
+    else:
+        side = scene.side(structure.name)
+        parts.append(f"middle at {seen.where(seen.middle_of(structure), axes)}" + (f" ({side})" if side else ""))
     if scene.kind == "volume":
         parts.append(f"slices {structure.slices[0]} to {structure.slices[1] - 1}")
-    parts.append(f"{abs(structure.contrast):.0f} grey levels {'brighter' if structure.contrast > 0 else 'darker'} than around it")
-    if structure.part_count > 1:
-        parts.append(f"{structure.part_count} parts")
+    much = "clearly " if abs(structure.contrast) >= seen.CLEAR else ""
+    bright = (
+        "about as bright as"
+        if abs(structure.contrast) < seen.FLAT
+        else f"{much}{('darker', 'brighter')[structure.contrast > 0]} than"
+    )
+    parts.append(f"{bright} what lies around it")
+    if structure.part_count > 1 and not structure.scattered:
+        parts.append("with a few small parts beside it")
     if structure.neighbours:
-        parts.append(f"next to {', '.join(structure.neighbours[:4])}")
+        parts.append(f"next to {listed([the(n) for n in structure.neighbours[:4]])}")
     if structure.borders:
         parts.append(f"cut off at: {', '.join(structure.borders)}")
-    return f"- {structure.name} {write(structure.box_model)}: {'; '.join(parts)}"
+    return f"- {display(structure.name)}{'' if structure.scattered else ' ' + shown[0]}: {'; '.join(parts)}"
 
 
 # --- Settings of the annotator that asks a language model.
@@ -115,76 +204,71 @@ def _user_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "unireason" / "replies"
 
 
-@dataclass(frozen=True, slots=True)
-class LlmSettings:
-    """How to ask an endpoint.
+Least1 = Annotated[int, Field(ge=1)]
+From0 = Annotated[float, Field(ge=0)]
+Above0 = Annotated[float, Field(gt=0)]
 
-    Attributes:
-        key_env: Name of the environment variable that holds the API key; "" to send none.
-        cache: Folder of kept replies.
-        concurrency: Requests under way at once.
-        timeout_s: Seconds for one request, from connecting to the last byte.
-        retries: How often a request is sent again after a failure that may pass (429, 500, 502, 503, 504, a lost connection, a time-out,
-            a reply that is no chat completion).
-        backoff_s: Wait before the first retry; it doubles each time, with jitter. An endpoint's Retry-After is honoured.
-        max_backoff_s: Longest wait, also for Retry-After.
-        give_up_after: Failures in a row (retries spent) after which the whole run ends, because the endpoint is down.
-        temperature: Sampling temperature.
-        top_p: Nucleus sampling.
-        max_tokens: Tokens of a reply at most.
-        seed: Sampling seed sent along; None sends none.
-        extra: Further fields of the request, e.g. {"skip_special_tokens": False} for vLLM with Qwen models.
-        budget_requests: Replies at most; None for no limit. Budgets count kept replies too, so that a resumed run stops where an
-            uninterrupted one does, and replies that were of no use. Requests under way are counted beforehand, so that a budget is
-            exceeded by one reply at most.
-        budget_tokens: Prompt and reply tokens at most.
-        budget_money: Money at most, in the unit of the prices.
-        price_prompt: Price of a million prompt tokens.
-        price_completion: Price of a million reply tokens.
-        max_reply_bytes: Longest body that is read.
-        repair: Whether a faulty text is sent back once with the list of its faults.
-        rules: What reasoning has to keep to.
-    """
+
+@settings
+class LlmSettings:
+    """How to ask an endpoint."""
 
     key_env: str = ""
-    cache: Path = field(default_factory=_user_cache)
-    concurrency: int = 8
-    timeout_s: float = 120.0
-    retries: int = 5
-    backoff_s: float = 1.0
-    max_backoff_s: float = 60.0
-    give_up_after: int = 20
+    """Name of the environment variable that holds the API key; "" to send none."""
+    cache: Path = Field(default_factory=_user_cache)
+    """Folder of kept replies."""
+    concurrency: Least1 = 8
+    """Requests under way at once."""
+    timeout_s: Above0 = 120.0
+    """Seconds for one request, from connecting to the last byte."""
+    retries: Annotated[int, Field(ge=0)] = 5
+    """How often a request is sent again after a failure that may pass (429, 500, 502, 503, 504, a lost connection, a time-out, a reply
+    that is no chat completion)."""
+    backoff_s: From0 = 1.0
+    """Wait before the first retry; it doubles each time, with jitter. An endpoint's Retry-After is honoured."""
+    max_backoff_s: Above0 = 60.0
+    """Longest wait, also for Retry-After."""
+    give_up_after: Least1 = 20
+    """Failures in a row (retries spent) after which the whole run ends, because the endpoint is down."""
     temperature: float = 0.7
+    """Sampling temperature."""
     top_p: float = 1.0
-    max_tokens: int = 1024
+    """Nucleus sampling."""
+    max_tokens: Least1 = 1024
+    """Tokens of a reply at most."""
     seed: int | None = 0
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    budget_requests: int | None = None
-    budget_tokens: int | None = None
-    budget_money: float | None = None
-    price_prompt: float = 0.0
-    price_completion: float = 0.0
-    max_reply_bytes: int = 1 << 20
+    """Sampling seed sent along; None sends none."""
+    extra: Mapping[str, Any] = Field(default_factory=dict)
+    """Further fields of the request, e.g. {"skip_special_tokens": False} for vLLM with Qwen models."""
+    budget_requests: Annotated[int, Field(ge=0)] | None = None
+    """Replies at most; None for no limit. Budgets count kept replies too, so that a resumed run stops where an uninterrupted one does, and
+    replies that were of no use. Requests under way are counted beforehand, so that a budget is exceeded by one reply at most."""
+    budget_tokens: Annotated[int, Field(ge=0)] | None = None
+    """Prompt and reply tokens at most."""
+    budget_money: From0 | None = None
+    """Money at most, in the unit of the prices."""
+    price_prompt: From0 = 0.0
+    """Price of a million prompt tokens."""
+    price_completion: From0 = 0.0
+    """Price of a million reply tokens."""
+    max_reply_bytes: Least1 = 1 << 20
+    """Longest body that is read."""
     repair: bool = True
-    rules: Rules = field(default_factory=Rules)
+    """Whether a faulty text is sent back once with the list of its faults."""
+    blind: bool = True
+    """Whether the right answer is withheld: only texts that find it are kept, others are dropped as "disagrees"."""
+    vision: bool = False
+    """Whether the picture is sent along, with the boxes of structures drawn on it."""
+    rules: Rules = Field(default_factory=Rules)
+    """What reasoning has to keep to."""
 
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name, least in (("concurrency", 1), ("give_up_after", 1), ("max_tokens", 1), ("max_reply_bytes", 1), ("retries", 0)):
-            if getattr(self, name) < least:
-                raise FormatError(f"{name} is {getattr(self, name)}", f"at least {least}")
-        for name in ("timeout_s", "max_backoff_s"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise FormatError(f"{name} is {getattr(self, name)}", "seconds, more than 0")
-        for name in ("backoff_s", "price_prompt", "price_completion", "budget_requests", "budget_tokens", "budget_money"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise FormatError(f"{name} is {value}", "a number from 0 on")
+    @model_validator(mode="after")
+    def _fits(self) -> LlmSettings:
         if self.budget_money is not None and not self.price_prompt + self.price_completion:
             raise FormatError("a budget of money without prices", "price_prompt and price_completion, a million tokens")
-        taken = sorted(_RESERVED & set(self.extra))
-        if taken:
+        if taken := sorted(_RESERVED & set(self.extra)):
             raise FormatError(f"extra sets {', '.join(taken)}", "other fields of the request")
+        return self
 
     def sampling(self) -> dict[str, Any]:
         """The fields of a request that shape its reply, without model and messages."""

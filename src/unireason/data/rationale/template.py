@@ -12,7 +12,7 @@ import hashlib
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol, TypeVar
 
@@ -73,11 +73,12 @@ def offsets(offset: tuple[float, ...], axes: list[int], scene: Scene, *, metric:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One question to be reasoned about."""
+    """One question to be reasoned about; ``picture`` is a PNG file for annotators that look at it, b"" for all others."""
 
     id: str
     question: DataQuestion
     scene: Scene
+    picture: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

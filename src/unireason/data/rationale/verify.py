@@ -148,14 +148,14 @@ def _answer_faults(question: DataQuestion, answer: str) -> list[Fault]:
         target = question.needs[0]
         if any(name.lower() in answer.lower() for name in (target, display(target))):
             return []
-        return [Fault("wrong_answer", f"Behind {grammar.THINK_END} the name '{display(target)}' is expected.")]
+        return [Fault("wrong_answer", f"The name behind {grammar.THINK_END} is not that of the target.")]
     letters = LETTERS[: len(question.options)]
     choice = answer_choice(f"{grammar.THINK_END}{answer}", letters, question.options)
     if choice == question.letter:
         return []
     code = "no_answer" if choice is None else "wrong_answer"
     named = "no option" if choice is None else f"option {choice}"
-    return [Fault(code, f"The text behind {grammar.THINK_END} names {named}; {question.letter} is right.")]
+    return [Fault(code, f"The text behind {grammar.THINK_END} names {named}, which is not right.")]
 
 
 def _checked(task: Task, steps: Sequence[str | Look], rules: Rules) -> TextReading:
@@ -261,7 +261,7 @@ def _look_faults(question: DataQuestion, steps: Sequence[str | Look], rules: Rul
     if len(looks) > rules.max_looks:
         faults.append(Fault("too_many_looks", f"There are {len(looks)} boxes; write at most {rules.max_looks}."))
     if not set(looks) & set(question.needs) and all(s.seen for s in steps if isinstance(s, Look)):
-        faults.append(Fault("needless_looks", f"None of the boxes is needed; look at: {', '.join(question.needs)}."))
+        faults.append(Fault("needless_looks", "None of the boxes is needed; look at what question and options name."))
     return faults
 
 
@@ -303,4 +303,4 @@ def _conclusion_faults(question: DataQuestion, last: str) -> list[Fault]:
     closing = re.search(rf"\b([{LETTERS[: len(question.options)]}])\W*$", last)
     if closing[1] == question.letter if closing else by_text:
         return []
-    return [Fault("no_conclusion", f"The last sentence has to end with: {question.right} {question.letter}.")]
+    return [Fault("no_conclusion", "The last sentence has to end with the right option's text and its letter.")]

@@ -9,13 +9,13 @@ first letter. ``[one|other]`` stands for either word or phrase.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from unireason.core.store import parse_toml
 from unireason.data.names import is_plural as is_plural
 from unireason.data.names import known
 from unireason.data.names import the as the
@@ -33,12 +33,8 @@ _SMALL = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", 
 @cache
 def wordings(name: str) -> dict[str, Any]:
     """The texts of ``data/wordings/<name>.toml``, lists as tuples, "[one|other]" spelled out."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     text = (Path(__file__).parents[1] / "wordings" / f"{name}.toml").read_text(encoding="utf-8")
-    table: dict[str, Any] = _fixed(tomllib.loads(text), spread=name not in _PATTERNS)
+    table: dict[str, Any] = _fixed(parse_toml(text, name), spread=name not in _PATTERNS)
     return table
 
 

@@ -1,4 +1,4 @@
-"""Looking through folders and index files of a data set: order, names, bounded JSON. No pixel is read here."""
+"""What all sources share: looking through folders and index files, options, and the source that reads data sets in a folder."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
-from unireason.core.errors import FormatError
+from numpy.typing import NDArray
+
+from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.types import Kind
-from unireason.data.item import CaseSource, Item, Skipped
+from unireason.data.item import CaseSource, Item, Loaded, MaskRef, Skipped
 
-from .labels import IGNORE
+from . import NAMES
+from .labels import IGNORE, load_files
 
 # --- Looking through folders and index files of a data set: order, names, bounded JSON. No pixel is read here.
 
@@ -155,19 +159,6 @@ def relative(text: Any) -> str:
     return _HERE.sub("", text.replace("\\", "/"))
 
 
-def unique(found: Iterable[Item | Skipped]) -> Iterator[Item | Skipped]:
-    """The same entries, but an item whose identifier came before is skipped with that reason."""
-    seen: set[bytes] = set()
-    for entry in found:
-        if isinstance(entry, Item):
-            digest = blake2b(entry.id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-            if digest in seen:
-                yield Skipped(entry.id, "it is listed twice")
-                continue
-            seen.add(digest)
-        yield entry
-
-
 def plain_text(values: Mapping[str, Any], *keys: str) -> str:
     """The first of some keys that holds text, shortened to one line of at most 200 characters; "" if none does."""
     found = next((values[k] for k in keys if isinstance(values.get(k), str) and values[k].strip()), "")
@@ -186,7 +177,7 @@ def check(source: str, options: Mapping[str, str], known: tuple[str, ...]) -> No
         )
 
 
-def number(options: Mapping[str, str], key: str, default: int, *, least: int = 0, most: int = 10**9) -> int:
+def number(options: Mapping[str, str], key: str, default: int = 0, *, least: int = 0, most: int = 10**9) -> int:
     """A whole number.
 
     Raises:
@@ -211,19 +202,17 @@ def lengths(options: Mapping[str, str], key: str) -> tuple[float, ...] | None:
     return values
 
 
+def text(options: Mapping[str, str], key: str, default: str = "") -> str:
+    """Any text."""
+    return options.get(key, default)
+
+
 def yes(options: Mapping[str, str], key: str) -> bool:
     """True for an option that says yes, False where it says no or was not given."""
     text = options.get(key, "no").strip().lower()
     if text not in ("yes", "no"):
         raise FormatError(f"the option {key} is {text!r}", "yes or no")
     return text == "yes"
-
-
-def folder(source: str, root: Path | None, what: str) -> Path:
-    """The folder of a source that needs one."""
-    if root is None:
-        raise FormatError(f"the source '{source}' was given no folder", what)
-    return root
 
 
 def pairs(texts: Iterable[str]) -> dict[str, str]:
@@ -244,19 +233,7 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
 # --- The sources by name, as a command line or a manifest calls them.
 
 
-_PLACES: dict[str, tuple[str, str]] = {
-    "phantom": ("phantom", "PhantomSource"),
-    "pair": ("folders", "PairSource"),
-    "nnunet": ("folders", "NnunetSource"),
-    "msd": ("folders", "MsdSource"),
-    "amos": ("folders", "AmosSource"),
-    "totalsegmentator": ("folders", "TotalSegmentatorSource"),
-    "sa-med2d": ("samed2d", "SaMed2dSource"),
-    "m3d-seg": ("m3d", "M3dSource"),
-    "slake": ("slake", "SlakeSource"),
-}
-NAMES: tuple[str, ...] = tuple(_PLACES)
-"""Every source that `open_source` knows."""
+_HOMES = {"phantom": "phantom", "sa-med2d": "samed2d", "m3d-seg": "m3d", "slake": "slake"}  # all others: folders
 
 
 def open_source(name: str, root: Path | None = None, *, options: Mapping[str, str] = MappingProxyType({})) -> CaseSource:
@@ -270,51 +247,139 @@ def open_source(name: str, root: Path | None = None, *, options: Mapping[str, st
     Raises:
         FormatError: If the name or an option is unknown (the message lists the known ones), or a folder is missing.
     """
-    if name not in _PLACES:
+    if name not in NAMES:
         raise FormatError(f"the source {name!r} is not known", f"one of {', '.join(NAMES)}")
-    module, kind = _PLACES[name]
-    source: CaseSource = getattr(import_module(f"unireason.data.sources.{module}"), kind).open(root, options)
+    home = import_module(f"unireason.data.sources.{_HOMES.get(name, 'folders')}")
+    source: CaseSource = home.LAYOUTS[name].open(root, options)
     return source
 
 
-# --- What sources with a ``dataset.json`` share: nnU-Net and the Medical Segmentation Decathlon.
+# --- Data sets in a folder: a layout is a row of a table, and one source reads them all.
 
 
-S = TypeVar("S", bound="IndexedSource")
+OptionReaders = Mapping[str, Callable[[Mapping[str, str], str], Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class IndexedSource:
-    """A folder with ``dataset.json``."""
+class SourceLayout:
+    """What is particular about the data sets of one layout.
 
-    root: Path
-    channel: int = 0
-    patient: str = ""
-    ignore_unnamed: bool = False
+    Attributes:
+        name: As on the command line.
+        items: Lists a source, its options read.
+        wants: The folder that it is about, in words.
+        holds: What is expected in one that lists nothing.
+        title: Name of the data set; "" if an option or ``dataset.json`` tells it.
+        licence: The same of its licence.
+        options: What it may be told besides, with how to read it from text.
+        indexed: True if name and licence stand in ``dataset.json``.
+        load: Reads an item that is more than files of image and masks.
+        correct: Sets mask values right, or refuses them, before they are named.
+    """
 
-    name: ClassVar[str] = ""
+    name: str
+    items: Callable[[FolderSource], Iterator[Item | Skipped]]
+    wants: str
+    holds: str
+    title: str = ""
+    licence: str = ""
+    options: OptionReaders = field(default_factory=lambda: {IGNORE: yes})
+    indexed: bool = False
+    load: Callable[[FolderSource, Item], Loaded] | None = None
+    correct: Callable[[MaskRef, NDArray[Any]], NDArray[Any]] | None = None
 
-    @classmethod
-    def open(cls: type[S], root: Path | None, options: Mapping[str, str]) -> S:
+    def open(self, root: Path | None, options: Mapping[str, str]) -> FolderSource:
         """The source for a command line."""
-        check(cls.name, options, ("channel", "patient", IGNORE))
-        place = folder(cls.name, root, "the folder with dataset.json")
-        return cls(place, number(options, "channel", 0, most=9999), options.get("patient", ""), yes(options, IGNORE))
+        check(self.name, options, tuple(self.options))
+        if root is None:
+            raise FormatError(f"the source '{self.name}' was given no folder", self.wants)
+        return FolderSource(self, root, {key: read(options, key) for key, read in self.options.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSource:
+    """A data set in a folder."""
+
+    layout: SourceLayout
+    root: Path
+    options: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Short name, as on the command line."""
+        return self.layout.name
 
     @property
     def title(self) -> str:
-        """The name in dataset.json, or that of the folder."""
-        return plain_text(self.index(), "name") or self.root.name
+        """Name of the data set."""
+        if self.layout.indexed:
+            return plain_text(self.index(), "name") or self.root.name
+        return self.layout.title or self.options.get("title") or self.root.resolve().name
 
     @property
     def licence(self) -> str:
-        """The licence in dataset.json, or "unknown"."""
-        return plain_text(self.index(), "licence", "license") or "unknown"
+        """Its licence, "unknown" if nothing tells."""
+        if self.layout.indexed:
+            return plain_text(self.index(), "licence", "license") or "unknown"
+        return self.layout.licence or self.options.get("licence") or "unknown"
+
+    def items(self) -> Iterator[Item | Skipped]:
+        """All items in the order of the layout; one whose identifier came before is skipped."""
+        seen: set[bytes] = set()
+        empty = True
+        for entry in self.layout.items(self):
+            empty = False
+            if isinstance(entry, Item):
+                digest = blake2b(entry.id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+                if digest in seen:
+                    yield Skipped(entry.id, "it is listed twice")
+                    continue
+                seen.add(digest)
+            yield entry
+        if empty:
+            raise FormatError(f"'{self.root.name}' holds no case", self.layout.holds)
+
+    def load(self, item: Item) -> Loaded:
+        """Read one item."""
+        if self.layout.load:
+            return self.layout.load(self, item)
+        return load_files(self.root, item, ignore_unnamed=self.options.get(IGNORE, False), correct=self.layout.correct)
 
     def index(self) -> dict[str, Any]:
         """The content of dataset.json."""
         index: dict[str, Any] = read_json(self.root / "dataset.json")
         return index
+
+    def below(self, path: Path) -> str:
+        """A file of the folder as items name it."""
+        return path.relative_to(self.root).as_posix()
+
+
+def tried(identifier: str, make: Callable[[], Item | Skipped]) -> Item | Skipped:
+    """An item, or why there is none."""
+    try:
+        return make()
+    except UniReasonError as error:
+        return Skipped(identifier, str(error))
+
+
+M = TypeVar("M")
+
+
+def paired(
+    shown: Mapping[str, Path | None],
+    masks: Mapping[str, M],
+    make: Callable[[str, Path, M], Item | Skipped],
+    *,
+    lone: tuple[str, str],
+) -> Iterator[Item | Skipped]:
+    """Items of images and masks that go by one name; ``lone`` is what to say of an image without masks, and of masks without an image."""
+    for name in dict.fromkeys([*shown, *masks]):
+        image = shown.get(name)
+        if name not in masks or image is None:
+            yield Skipped(name, lone[name in masks])
+        else:
+            yield tried(name, partial(make, name, image, masks[name]))
 
 
 # --- A JSON object of any length, entry by entry: indexes of millions of images do not fit into memory at once.

@@ -1,38 +1,35 @@
-"""Any data set as a pair of folders: images, masks, and a labels file that names the mask values.
-
-``images/STEM.ext`` belongs to ``masks/STEM.ext`` (a label map), or to ``masks/STRUCTURE/STEM.ext`` (one folder of binary masks a
-structure; in an image for which others have a file and this one has none, it is absent). Folders of DICOM slices may stand for
-image files. The labels file is JSON, CSV (value, name) or TOML and runs either way; for folders of binary masks it is not needed and
-may rename folders. Every value of a label map must have a name; see ``labels.named`` for white.
-"""
+"""Data sets that are folders of image and mask files: one row of ``LAYOUTS`` each, with the function that lists its items."""
 
 from __future__ import annotations
 
 import csv
 import re
-import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from unireason.core.errors import FormatError, UniReasonError
+from unireason.core.errors import FormatError
+from unireason.core.store import parse_toml
 from unireason.core.types import Kind
-from unireason.data.item import Item, Loaded, MaskRef, Skipped, inside
+from unireason.data.item import Item, MaskRef, Skipped, inside
 from unireason.data.survey import MAX_LABELS, legend, modality_code, structure, value_of
 
 from .base import (
     ARRAY_ENDINGS,
-    IndexedSource,
-    check,
+    FolderSource,
+    OptionReaders,
+    SourceLayout,
     entries,
-    folder,
     images,
     kind_of,
     lengths,
     natural,
+    number,
+    paired,
     plain_text,
     read_json,
     read_rows,
@@ -40,152 +37,94 @@ from .base import (
     relative,
     stem,
     subject,
-    unique,
+    text,
+    tried,
     yes,
 )
-from .labels import IGNORE, load_files
+from .labels import IGNORE
 
 # --- Any data set as a pair of folders: images, masks, and a labels file that names the mask values.
+# ``images/STEM.ext`` belongs to ``masks/STEM.ext`` (a label map), or to ``masks/STRUCTURE/STEM.ext`` (one folder of binary masks a
+# structure; in an image for which others have a file and this one has none, it is absent). Folders of DICOM slices may stand for image
+# files. The labels file is JSON, CSV (value, name) or TOML and runs either way; for folders of binary masks it is not needed and may
+# rename folders. Every value of a label map must have a name; see ``labels.named`` for white.
 
 
 _LABEL_FILES = ("labels.json", "labels.csv", "labels.toml")
 _MAX_BYTES = 1 << 20
-_KNOWN = ("images", "masks", "labels", "modality", "spacing", "axes", "patient", "title", "licence", IGNORE)
 
 
-@dataclass(frozen=True, slots=True)
-class PairSource:
-    """Images and masks in two folders."""
-
-    root: Path
-    images: str = "images"
-    masks: str = "masks"
-    labels: str = ""
-    modality: str = ""
-    spacing_mm: tuple[float, ...] | None = None
-    axes: str = ""
-    patient: str = ""
-    title: str = ""
-    licence: str = "unknown"
-    ignore_unnamed: bool = False
-
-    name = "pair"
-
-    @classmethod
-    def open(cls, root: Path | None, options: Mapping[str, str]) -> PairSource:
-        """The source for a command line."""
-        check(cls.name, options, _KNOWN)
-        place = folder(cls.name, root, "the folder with images, masks and a labels file")
-        texts = {k: v for k, v in options.items() if k not in ("spacing", "modality", IGNORE)}
-        said = options.get("modality", "")
-        modality = modality_code(said) or said.upper()
-        title = texts.pop("title", "") or place.resolve().name
-        spacing, ignored = lengths(options, "spacing"), yes(options, IGNORE)
-        return cls(place, modality=modality, spacing_mm=spacing, title=title, ignore_unnamed=ignored, **texts)
-
-    def items(self) -> Iterator[Item | Skipped]:
-        """Images with masks, by name; images without masks and masks without images as Skipped."""
-        shown = self._images()
-        folders = [e for e in entries(inside(self.root, self.masks), "the folder of masks") if e.is_dir()]
-        found = self._binary(folders, shown) if folders else self._maps()
-        if not shown:
-            raise FormatError(f"'{self.images}' holds no image", "files such as case1.nii.gz or case1.png")
-        if not any(key in found for key in shown):
-            raise FormatError(f"no mask in '{self.masks}' is called like an image in '{self.images}'", "STEM.ext in both")
-        annotated = tuple(sorted({n for refs in found.values() for ref in refs for n in ref.structures} | self._named(folders)))
-        for key in dict.fromkeys([*shown, *found]):
-            if key not in found:
-                yield Skipped(key, f"the image has no mask in '{self.masks}'")
-            elif key not in shown:
-                yield Skipped(key, f"the mask has no image in '{self.images}'")
-            else:
-                yield self._item(key, shown[key], found[key], annotated)
-
-    def _images(self) -> dict[str, Path]:
-        """Image files, and folders of slices, by stem."""
-        where = inside(self.root, self.images)
-        files = images(where, "the folder of images")
-        return files | {e.name: e for e in entries(where, "the folder of images") if e.is_dir() and not stem(e.name)}
-
-    def _maps(self) -> dict[str, tuple[MaskRef, ...]]:
-        table = self._table()
-        if table is None:
-            raise FormatError(f"'{self.root.name}' has no labels file", " or ".join(_LABEL_FILES), "say what mask values mean")
-        names = legend(table)
+def _pair(source: FolderSource) -> Iterator[Item | Skipped]:
+    """Images with masks, by name; images without masks and masks without images as Skipped."""
+    options = source.options
+    where, masks = inside(source.root, options["images"]), inside(source.root, options["masks"])
+    shown = images(where, "the folder of images")
+    shown |= {e.name: e for e in entries(where, "the folder of images") if e.is_dir() and not stem(e.name)}
+    folders = [e for e in entries(masks, "the folder of masks") if e.is_dir()]
+    table = _labels_file(source)
+    found: dict[str, tuple[MaskRef, ...]] = {}
+    called: Mapping[Any, str]
+    if folders:
+        called = {place: structure(str((table or {}).get(place.name, place.name))) for place in folders}
+        for place, name in called.items():
+            for key, path in images(place, "the masks of one structure").items() if name else ():
+                found[key] = (*found.get(key, ()), MaskRef(source.below(path), {1: name}, binary=True))
+    elif table is None:
+        raise FormatError(f"'{source.root.name}' has no labels file", " or ".join(_LABEL_FILES), "say what mask values mean")
+    else:
+        called = names = legend(table)
         if not any(names.values()):
             raise FormatError("the labels file names no structure besides the background", "values above 0 with names")
-        files = images(inside(self.root, self.masks), "the folder of masks")
-        return {k: (MaskRef(p.relative_to(self.root).as_posix(), names),) for k, p in files.items()}
+        found = {key: (MaskRef(source.below(path), names),) for key, path in images(masks, "the folder of masks").items()}
+    if not shown:
+        raise FormatError(f"'{options['images']}' holds no image", "files such as case1.nii.gz or case1.png")
+    if not any(key in found for key in shown):
+        raise FormatError(f"no mask in '{options['masks']}' is called like an image in '{options['images']}'", "STEM.ext in both")
+    annotated = tuple(sorted(set(called.values()) - {""}))
 
-    def _renamed(self, place: Path) -> str:
-        """Readable name of a structure's folder, after the labels file if it names it."""
-        table = self._table() or {}
-        return structure(str(table.get(place.name, place.name)))
+    def item(key: str, image: Path, refs: tuple[MaskRef, ...]) -> Item:
+        return Item(
+            id=key,
+            patient=subject(key, options["patient"]),
+            kind=_kind(image, options["axes"]),
+            image=source.below(image),
+            masks=refs,
+            annotated=annotated,
+            modality=options["modality"],
+            spacing_mm=options["spacing"],
+            read=(("axes", options["axes"]),) if options["axes"] and image.name.lower().endswith(ARRAY_ENDINGS) else (),
+        )
 
-    def _named(self, folders: list[Path]) -> set[str]:
-        return {name for place in folders if (name := self._renamed(place))}
-
-    def _binary(self, folders: list[Path], shown: Mapping[str, Path]) -> dict[str, tuple[MaskRef, ...]]:
-        """Masks a stem, structure by structure."""
-        found: dict[str, tuple[MaskRef, ...]] = {}
-        for place in folders:
-            name = self._renamed(place)
-            for key, path in images(place, "the masks of one structure").items() if name else ():
-                ref = MaskRef(path.relative_to(self.root).as_posix(), {1: name}, binary=True)
-                found[key] = (*found.get(key, ()), ref)
-        return found
-
-    def _item(self, key: str, image: Path, masks: tuple[MaskRef, ...], annotated: tuple[str, ...]) -> Item | Skipped:
-        try:
-            return Item(
-                id=key,
-                patient=subject(key, self.patient),
-                kind=self._kind(image),
-                image=image.relative_to(self.root).as_posix(),
-                masks=masks,
-                annotated=annotated,
-                modality=self.modality,
-                spacing_mm=self.spacing_mm,
-                read=(("axes", self.axes),) if self.axes and image.name.lower().endswith(ARRAY_ENDINGS) else (),
-            )
-        except UniReasonError as error:
-            return Skipped(key, str(error))
-
-    def _kind(self, image: Path) -> Kind:
-        if image.suffix.lower() != ".npy":
-            return "volume" if image.is_dir() else kind_of(image.name)
-        try:
-            flat = np.load(image, mmap_mode="r", allow_pickle=False).ndim == 2
-        except (OSError, ValueError) as error:
-            raise FormatError(f"'{image.name}' is no array ({error})", "a file written by numpy.save") from error
-        return "image" if flat or "c" in self.axes else "volume"
-
-    def _table(self) -> Mapping[Any, Any] | None:
-        """The labels file as stored; None if there is none."""
-        names = (self.labels,) if self.labels else _LABEL_FILES
-        path = next((p for n in names if (p := inside(self.root, n)).is_file()), None)
-        if path is None:
-            if self.labels:
-                raise FormatError(f"there is no '{self.labels}' in '{self.root.name}'", "the labels file")
-            return None
-        return _read_table(path)
-
-    def load(self, item: Item) -> Loaded:
-        """Read one image with its masks."""
-        return load_files(self.root, item, ignore_unnamed=self.ignore_unnamed)
+    lone = (f"the image has no mask in '{options['masks']}'", f"the mask has no image in '{options['images']}'")
+    yield from paired(shown, found, item, lone=lone)
 
 
-def _read_table(path: Path) -> Mapping[Any, Any]:
-    """Rows of a labels file; a "labels" table inside it is taken, if there is one."""
-    ending = path.suffix.lower()
-    if ending == ".csv":
+def _kind(image: Path, axes: str) -> Kind:
+    if image.suffix.lower() != ".npy":
+        return "volume" if image.is_dir() else kind_of(image.name)
+    try:
+        flat = np.load(image, mmap_mode="r", allow_pickle=False).ndim == 2
+    except (OSError, ValueError) as error:
+        raise FormatError(f"'{image.name}' is no array ({error})", "a file written by numpy.save") from error
+    return "image" if flat or "c" in axes else "volume"
+
+
+def _labels_file(source: FolderSource) -> Mapping[Any, Any] | None:
+    """Rows of the labels file as stored, of a "labels" table inside it if there is one; None if there is no file."""
+    asked = source.options["labels"]
+    path = next((p for name in ((asked,) if asked else _LABEL_FILES) if (p := inside(source.root, name)).is_file()), None)
+    if path is None:
+        if asked:
+            raise FormatError(f"there is no '{asked}' in '{source.root.name}'", "the labels file")
+        return None
+    if path.suffix.lower() == ".csv":
         try:
             rows = [[cell.strip() for cell in row[:2]] for row in csv.reader(read_text(path, _MAX_BYTES).splitlines())]
         except csv.Error as error:
             raise FormatError(f"'{path.name}' is no CSV ({error})", "lines of value,name") from error
         return {row[0]: row[1] for row in rows if len(row) == 2 and any(cell.isdigit() for cell in row)}  # no header
-    if ending == ".toml":
-        table: Any = _toml(read_text(path, _MAX_BYTES), path.name)
+    if path.suffix.lower() == ".toml":
+        table: Any = parse_toml(read_text(path, _MAX_BYTES), path.name)
     else:
         table = read_json(path, limit=_MAX_BYTES)
     inner = table.get("labels", table)
@@ -194,115 +133,67 @@ def _read_table(path: Path) -> Mapping[Any, Any]:
     return inner
 
 
-def _toml(text: str, name: str) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise FormatError(f"'{name}' is no TOML ({error})") from error
+def _modality(options: Mapping[str, str], key: str) -> str:
+    said = options.get(key, "")
+    return modality_code(said) or said.upper()
 
 
 # --- nnU-Net v2 raw data sets: ``dataset.json``, ``imagesTr/CASE_0000.ext``, ``labelsTr/CASE.ext``.
 
 
-_SPLITS = (("Tr", "train"), ("Ts", "test"))
+def _nnunet(source: FolderSource) -> Iterator[Item | Skipped]:
+    """Cases with labels, training first."""
+    index, channel = source.index(), source.options["channel"]
+    maps, annotated, detail = _regions(index.get("labels"))
+    modality = _modality_of(index.get("channel_names", index.get("modality")), channel)
+    ending = index.get("file_ending")
 
+    def item(split: str, case: str, image: Path, label: Path) -> Item:
+        return Item(
+            id=case,
+            patient=subject(case, source.options["patient"]),
+            kind=kind_of(image.name),
+            image=source.below(image),
+            masks=tuple(MaskRef(source.below(label), names, detail=detail) for names in maps),
+            annotated=annotated,
+            modality=modality,
+            split=split,
+        )
 
-@dataclass(frozen=True, slots=True)
-class NnunetSource(IndexedSource):
-    """One nnU-Net data set."""
-
-    name = "nnunet"
-
-    def items(self) -> Iterator[Item | Skipped]:
-        """Cases with labels, training first."""
-        index = self.index()
-        legend = _regions(index.get("labels"))
-        modality = _modality(index, self.channel)
-        ending = index.get("file_ending")
-        suffixes = [pair for pair in _SPLITS if pair[0] == "Tr" or (self.root / f"labels{pair[0]}").is_dir()]
-        empty = True
-        for found in unique(
-            case if isinstance(case, Skipped) else self._item(case, legend, modality, split)
-            for suffix, split in suffixes
-            for case in self._cases(suffix, ending if isinstance(ending, str) else "")
-        ):
-            empty = False
-            yield found
-        if empty:
-            raise FormatError(f"'{self.root.name}' has no case", "imagesTr/CASE_0000.ext with labelsTr/CASE.ext")
-
-    def _cases(self, suffix: str, ending: str) -> Iterator[tuple[str, Path, Path] | Skipped]:
-        """Case, image, labels; images without labels and labels without images as Skipped."""
-        where = self.root / f"images{suffix}"
-        shown: dict[str, Path] = {}
-        known: dict[str, None] = {}
-        for path in entries(where, "the folder of images"):
+    for suffix, split in (("Tr", "train"), ("Ts", "test")):
+        if suffix == "Ts" and not (source.root / "labelsTs").is_dir():
+            continue
+        shown: dict[str, Path | None] = {}
+        for path in entries(source.root / f"images{suffix}", "the folder of images"):
             match = re.fullmatch(r"(.+)_(\d{4})(\..+)", path.name)
-            if match and (not ending or match[3] == ending):
-                known.setdefault(match[1])
-                if int(match[2]) == self.channel:
+            if match and (not isinstance(ending, str) or ending in ("", match[3])):
+                shown.setdefault(match[1])
+                if int(match[2]) == channel:
                     shown[match[1]] = path
-        labels = images(self.root / f"labels{suffix}", "the folder of labels")
-        for case in dict.fromkeys([*known, *labels]):
-            if case not in labels:
-                yield Skipped(case, f"it has no label file in labels{suffix}")
-            elif case not in shown:
-                yield Skipped(case, f"there is no {case}_{self.channel:04d}{ending or '.*'} in images{suffix}")
-            else:
-                yield case, shown[case], labels[case]
-
-    def _item(self, found: tuple[str, Path, Path], legend: _Legend, modality: str, split: str) -> Item | Skipped:
-        case, image, label = found
-        try:
-            return Item(
-                id=case,
-                patient=subject(case, self.patient),
-                kind=kind_of(image.name),
-                image=image.relative_to(self.root).as_posix(),
-                masks=_references(label.relative_to(self.root).as_posix(), legend),
-                annotated=tuple(sorted(legend.regions)),
-                modality=modality,
-                split=split,
-            )
-        except UniReasonError as error:
-            return Skipped(case, str(error))
-
-    def load(self, item: Item) -> Loaded:
-        """Read one case."""
-        return load_files(self.root, item, ignore_unnamed=self.ignore_unnamed, correct=_refuse_ignored)
+        labels = images(source.root / f"labels{suffix}", "the folder of labels")
+        lone = (f"it has no label file in labels{suffix}", f"there is no _{channel:04d} of it in images{suffix}")
+        yield from paired(shown, labels, partial(item, split), lone=lone)
 
 
-def _refuse_ignored(ref: MaskRef, values: Any) -> Any:
+def _refuse_ignored(ref: MaskRef, values: NDArray[Any]) -> NDArray[Any]:
     if ref.detail.startswith("ignore=") and np.any(values == int(ref.detail.removeprefix("ignore="))):
         raise FormatError(f"'{ref.path}' holds the ignore label: parts were not annotated", "a case annotated in full")
     return values
 
 
-@dataclass(frozen=True, slots=True)
-class _Legend:
-    """Labels: readable name to values, in the file's order; values of no structure; the value that means "not annotated"."""
-
-    regions: dict[str, tuple[int, ...]]
-    others: tuple[int, ...]
-    ignored: int | None
-
-
-def _regions(labels: Any) -> _Legend:
+def _regions(labels: Any) -> tuple[list[dict[int, str]], tuple[str, ...], str]:
+    """What values mean, once for plain labels and once for each region where they share values; all names; which value is ignored."""
     if not isinstance(labels, dict) or not 0 < len(labels) <= MAX_LABELS:
         raise FormatError("dataset.json has no usable 'labels'", 'names with values, such as {"background": 0, "liver": 1}')
     if all(str(k).isdigit() for k in labels) and all(isinstance(v, str) for v in labels.values()):
         raise FormatError("dataset.json maps values to names", "names to values (nnU-Net v2)", "open it with the source 'msd'")
     regions: dict[str, tuple[int, ...]] = {}
     others: list[int] = []
-    ignored: int | None = None
+    detail = ""
     for raw, value in labels.items():
         values = tuple(value_of(v) for v in (value if isinstance(value, list) else [value]))
-        if raw == "ignore":
-            ignored = values[0] if values else None
+        if raw == "ignore" and values:
+            detail = f"ignore={values[0]}"
         name = structure(raw)
         if not name:
             others += [v for v in values if v]
@@ -310,159 +201,98 @@ def _regions(labels: Any) -> _Legend:
             regions[name] = tuple(dict.fromkeys((*regions.get(name, ()), *(v for v in values if v))))
     if not regions:
         raise FormatError("dataset.json names no structure besides the background", "at least one")
-    return _Legend(regions, tuple(others), ignored)
-
-
-def _references(path: str, legend: _Legend) -> tuple[MaskRef, ...]:
-    """One reference for plain labels; one for each region where they share values."""
-    detail = "" if legend.ignored is None else f"ignore={legend.ignored}"
-    plain = dict.fromkeys(legend.others, "")
-    taken = [v for values in legend.regions.values() for v in values]
+    plain = dict.fromkeys(others, "")
+    taken = [v for values in regions.values() for v in values]
     if len(set(taken)) == len(taken):
-        names = plain | {v: name for name, values in legend.regions.items() for v in values}
-        return (MaskRef(path, dict(sorted(names.items())), detail=detail),)
-    return tuple(MaskRef(path, plain | dict.fromkeys(values, name), detail=detail) for name, values in legend.regions.items())
+        maps = [dict(sorted((plain | {v: name for name, values in regions.items() for v in values}).items()))]
+    else:
+        maps = [plain | dict.fromkeys(values, name) for name, values in regions.items()]
+    return maps, tuple(sorted(regions)), detail
 
 
-def _modality(index: Mapping[str, Any], channel: int) -> str:
-    channels = index.get("channel_names", index.get("modality"))
-    if not isinstance(channels, dict):
-        return ""
-    said = channels.get(str(channel))
+def _modality_of(channels: Any, channel: int) -> str:
+    said = channels.get(str(channel)) if isinstance(channels, dict) else None
     return modality_code(said) if isinstance(said, str) else ""
 
 
 # --- Medical Segmentation Decathlon: ``dataset.json`` with labels by value and a list of image and label files.
 
 
-@dataclass(frozen=True, slots=True)
-class MsdSource(IndexedSource):
-    """One task of the decathlon, or a data set in its layout."""
+def _msd(source: FolderSource) -> Iterator[Item | Skipped]:
+    """The training cases, by file name."""
+    index, channel = source.index(), source.options["channel"]
+    table = index.get("labels")
+    names = legend(table) if isinstance(table, dict) else {}
+    if not any(names.values()):
+        came = "dataset.json has no usable 'labels'"
+        raise FormatError(came, 'values with names, such as {"0": "background", "1": "liver"}')
+    listed = index.get("training")
+    if not isinstance(listed, list) or not listed:
+        raise FormatError("dataset.json lists no 'training' cases", "a list of {image, label}")
+    channels = index.get("modality")
+    channels = channels if isinstance(channels, dict) else {}
+    if len(channels) > 1 and channels.get(str(channel)) is None:
+        raise FormatError(f"channel {channel} was asked for", f"one of {', '.join(map(str, channels))}")
 
-    name = "msd"
+    def item(case: str, image: str, label: str) -> Item:
+        return Item(
+            id=case,
+            patient=subject(case, source.options["patient"]),
+            kind=kind_of(image),
+            image=image,
+            masks=(MaskRef(label, names),),
+            annotated=_annotated(names),
+            modality=_modality_of(channels, channel),
+            read=(("frame", channel),) if len(channels) > 1 else (),
+            split="train",
+        )
 
-    def items(self) -> Iterator[Item | Skipped]:
-        """The training cases, by file name."""
-        index = self.index()
-        table = index.get("labels")
-        names = legend(table) if isinstance(table, dict) else {}
-        if not any(names.values()):
-            raise FormatError(
-                "dataset.json has no usable 'labels'", 'values with names, such as {"0": "background", "1": "liver"}'
-            )
-        listed = index.get("training")
-        if not isinstance(listed, list) or not listed:
-            raise FormatError("dataset.json lists no 'training' cases", "a list of {image, label}")
-        channels = index.get("modality")
-        channels = channels if isinstance(channels, dict) else {}
-        said = channels.get(str(self.channel))
-        modality = modality_code(said) if isinstance(said, str) else ""
-        frame = (("frame", self.channel),) if len(channels) > 1 else ()
-        if len(channels) > 1 and said is None:
-            raise FormatError(f"channel {self.channel} was asked for", f"one of {', '.join(map(str, channels))}")
-        yield from unique(self._item(entry, names, modality, frame) for entry in sorted(listed, key=_order))
-
-    def _item(self, entry: Any, names: dict[int, str], modality: str, frame: tuple[tuple[str, Any], ...]) -> Item | Skipped:
+    for entry in sorted(listed, key=lambda e: natural(str(e.get("image")) if isinstance(e, dict) else str(e))):
         if not isinstance(entry, dict):
-            return Skipped(str(entry)[:100], "the entry is no {image, label}")
+            yield Skipped(str(entry)[:100], "the entry is no {image, label}")
+            continue
         case = str(entry.get("image"))[:200]
         try:
             image, label = (relative(entry.get(key)) for key in ("image", "label"))
             case = stem(image.rsplit("/", 1)[-1]) or case
-            for path in (image, label):
-                if not inside(self.root, path).is_file():
-                    return Skipped(case, f"there is no file '{path}'")
-            return Item(
-                id=case,
-                patient=subject(case, self.patient),
-                kind=kind_of(image),
-                image=image,
-                masks=(MaskRef(label, names),),
-                annotated=tuple(sorted({name for name in names.values() if name})),
-                modality=modality,
-                read=frame,
-                split="train",
-            )
-        except UniReasonError as error:
-            return Skipped(case, str(error))
-
-    def load(self, item: Item) -> Loaded:
-        """Read one case."""
-        return load_files(self.root, item, ignore_unnamed=self.ignore_unnamed)
+            lost = next((path for path in (image, label) if not inside(source.root, path).is_file()), None)
+        except FormatError as error:
+            yield Skipped(case, str(error))
+            continue
+        yield Skipped(case, f"there is no file '{lost}'") if lost else tried(case, partial(item, case, image, label))
 
 
-def _order(entry: Any) -> tuple[tuple[int, int, str], ...]:
-    return natural(str(entry.get("image")) if isinstance(entry, dict) else str(entry))
+def _annotated(names: Mapping[int, str]) -> tuple[str, ...]:
+    return tuple(sorted({name for name in names.values() if name}))
 
 
 # --- AMOS22: ``imagesTr``, ``imagesVa``, ``imagesTs`` with ``labels..`` of the same file names; CT and MR mixed.
 
 
-_AMOS_SPLITS = (("Tr", "train", 410), ("Va", "validation", 409), ("Ts", "test", 500))
+_AMOS_SPLITS = (("Tr", "train", 410), ("Va", "validation", 409), ("Ts", "test", 500))  # with the number of the last CT
 _SPELLING = {"postcava": "inferior vena cava", "prostate/uterus": "prostate or uterus"}
-_LABELS = (
+_AMOS_LABELS = (
     "spleen", "right kidney", "left kidney", "gallbladder", "esophagus", "liver", "stomach", "aorta", "postcava", "pancreas",
     "right adrenal gland", "left adrenal gland", "duodenum", "bladder", "prostate/uterus",
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class AmosSource:
-    """AMOS22."""
+def _amos(source: FolderSource) -> Iterator[Item | Skipped]:
+    """Cases with labels, training first. They are named by dataset.json, or as in the challenge where that is missing."""
+    table: Any = dict(enumerate(_AMOS_LABELS, start=1))
+    if (source.root / "dataset.json").exists():
+        table = source.index().get("labels")
+        if not isinstance(table, dict):
+            raise FormatError("dataset.json has no usable 'labels'", "values with names")
 
-    root: Path
-    ignore_unnamed: bool = False
+    def spelled(value: Any) -> Any:
+        return _SPELLING.get(plain_text({"name": value}, "name").lower(), value)
 
-    name = "amos"
-    title = "AMOS22"
-    licence = "CC-BY-4.0"
+    names = legend({spelled(key): spelled(value) for key, value in table.items()})
+    if not any(names.values()):
+        raise FormatError("dataset.json names no structure besides the background", "at least one")
 
-    @classmethod
-    def open(cls, root: Path | None, options: Mapping[str, str]) -> AmosSource:
-        """The source for a command line."""
-        check(cls.name, options, (IGNORE,))
-        return cls(folder(cls.name, root, "the folder with imagesTr"), yes(options, IGNORE))
-
-    def items(self) -> Iterator[Item | Skipped]:
-        """Cases with labels: training, validation, test."""
-        empty = True
-        for found in unique(self._cases(self._names())):
-            empty = False
-            yield found
-        if empty:
-            raise FormatError(f"'{self.root}' holds no case", "imagesTr, imagesVa or imagesTs with amos_0001.nii.gz")
-
-    def _cases(self, names: dict[int, str]) -> Iterator[Item | Skipped]:
-        for suffix, split, last_ct in _AMOS_SPLITS:
-            if not (self.root / f"images{suffix}").is_dir():
-                continue
-            shown = images(self.root / f"images{suffix}", "the folder of images")
-            labels = images(self.root / f"labels{suffix}", "the folder of labels") if self._labelled(suffix) else {}
-            for case in dict.fromkeys([*shown, *labels]):
-                if case not in labels:
-                    yield Skipped(case, f"it has no label file in labels{suffix}")
-                elif case not in shown:
-                    yield Skipped(case, f"it has no image file in images{suffix}")
-                else:
-                    yield self._item(shown[case], labels[case], names, (split, last_ct))
-
-    def _labelled(self, suffix: str) -> bool:
-        return (self.root / f"labels{suffix}").is_dir()
-
-    def _names(self) -> dict[int, str]:
-        """Labels of dataset.json; those of the challenge if the file is not there."""
-        table: Any = dict(enumerate(_LABELS, start=1))
-        if (self.root / "dataset.json").exists():
-            table = read_json(self.root / "dataset.json").get("labels")
-            if not isinstance(table, dict):
-                raise FormatError("dataset.json has no usable 'labels'", "values with names")
-        plain = {_spelled(k): _spelled(v) for k, v in table.items()}
-        names = legend(plain)
-        if not any(names.values()):
-            raise FormatError("dataset.json names no structure besides the background", "at least one")
-        return names
-
-    def _item(self, image: Path, label: Path, names: dict[int, str], part: tuple[str, int]) -> Item | Skipped:
+    def item(split: str, last_ct: int, _name: str, image: Path, label: Path) -> Item | Skipped:
         case = label.name.split(".")[0]
         number = re.search(r"(\d{1,9})$", case)
         if number is None:
@@ -471,75 +301,104 @@ class AmosSource:
             id=case,
             patient=case,
             kind=kind_of(image.name),
-            image=image.relative_to(self.root).as_posix(),
-            masks=(MaskRef(label.relative_to(self.root).as_posix(), names),),
-            annotated=tuple(sorted({name for name in names.values() if name})),
-            modality="CT" if int(number[1]) <= part[1] else "MR",
-            split=part[0],
+            image=source.below(image),
+            masks=(MaskRef(source.below(label), names),),
+            annotated=_annotated(names),
+            modality="CT" if int(number[1]) <= last_ct else "MR",
+            split=split,
         )
 
-    def load(self, item: Item) -> Loaded:
-        """Read one case."""
-        return load_files(self.root, item, ignore_unnamed=self.ignore_unnamed)
-
-
-def _spelled(value: Any) -> Any:
-    return _SPELLING.get(plain_text({"name": value}, "name").lower(), value)
+    for suffix, split, last_ct in _AMOS_SPLITS:
+        shown, labels = source.root / f"images{suffix}", source.root / f"labels{suffix}"
+        if shown.is_dir():
+            masks = images(labels, "the folder of labels") if labels.is_dir() else {}
+            lone = (f"it has no label file in labels{suffix}", f"it has no image file in images{suffix}")
+            yield from paired(images(shown, "the folder of images"), masks, partial(item, split, last_ct), lone=lone)
 
 
 # --- TotalSegmentator data sets: ``meta.csv`` (";" between cells), ``sXXXX/ct.nii.gz`` or ``mri.nii.gz``,
 # ``segmentations/*.nii.gz``.
 
 
-_IMAGES = (("ct.nii.gz", "CT"), ("mri.nii.gz", "MR"))
+def _totalsegmentator(source: FolderSource) -> Iterator[Item | Skipped]:
+    """One volume a subject; subjects of meta.csv without a folder, and broken ones, as Skipped."""
+    rows = read_rows(source.root / "meta.csv", ";")
+    if not rows or "image_id" not in rows[0]:
+        raise FormatError("meta.csv has no column 'image_id'", "a table with ';' between cells", "take the published file")
+    splits = {row["image_id"].strip(): row.get("split", "").strip() for row in rows if row.get("image_id", "").strip()}
+    folders = {e.name: None for e in entries(source.root, "the data set") if (e / "segmentations").is_dir()}
+    if not folders:
+        raise FormatError(f"'{source.root}' holds no subject", "folders such as s0001/segmentations")
 
-
-@dataclass(frozen=True, slots=True)
-class TotalSegmentatorSource:
-    """A TotalSegmentator data set, CT or MR."""
-
-    root: Path
-    ignore_unnamed: bool = False
-
-    name = "totalsegmentator"
-    title = "TotalSegmentator"
-    licence = "CC-BY-4.0"
-
-    @classmethod
-    def open(cls, root: Path | None, options: Mapping[str, str]) -> TotalSegmentatorSource:
-        """The source for a command line."""
-        check(cls.name, options, (IGNORE,))
-        return cls(folder(cls.name, root, "the folder with meta.csv"), yes(options, IGNORE))
-
-    def items(self) -> Iterator[Item | Skipped]:
-        """One volume a subject; subjects of meta.csv without a folder, and broken ones, as Skipped."""
-        rows = read_rows(self.root / "meta.csv", ";")
-        if not rows or "image_id" not in rows[0]:
-            raise FormatError("meta.csv has no column 'image_id'", "a table with ';' between cells", "take the published file")
-        splits = {row["image_id"].strip(): row.get("split", "").strip() for row in rows if row.get("image_id", "").strip()}
-        folders = {e.name: None for e in entries(self.root, "the data set") if (e / "segmentations").is_dir()}
-        if not folders:
-            raise FormatError(f"'{self.root}' holds no subject", "folders such as s0001/segmentations")
-        for one in sorted({*splits, *folders}, key=natural):
-            yield self._item(one, splits.get(one, ""))
-
-    def _item(self, subject: str, split: str) -> Item | Skipped:
-        try:
-            place = inside(self.root, subject)
-            found = [(name, modality) for name, modality in _IMAGES if (place / name).is_file()]
-            if len(found) != 1:
-                return Skipped(subject, f"it holds {len(found)} of ct.nii.gz and mri.nii.gz, expected one")
-            files = images(place / "segmentations", "the masks of a subject")
-            named = [(f"{subject}/segmentations/{path.name}", structure(key)) for key, path in files.items()]
-        except UniReasonError as error:
-            return Skipped(subject, str(error))
+    def item(subject: str) -> Item | Skipped:
+        place = inside(source.root, subject)
+        found = [(name, code) for name, code in (("ct.nii.gz", "CT"), ("mri.nii.gz", "MR")) if (place / name).is_file()]
+        if len(found) != 1:
+            return Skipped(subject, f"it holds {len(found)} of ct.nii.gz and mri.nii.gz, expected one")
+        files = images(place / "segmentations", "the masks of a subject")
+        named = [(f"{subject}/segmentations/{path.name}", structure(key)) for key, path in files.items()]
         masks = tuple(MaskRef(path, {1: name}, binary=True) for path, name in named if name)
         if not masks:
             return Skipped(subject, "its folder 'segmentations' holds no mask")
         annotated = tuple(sorted({name for _, name in named if name}))
-        name, modality = found[0]
-        return Item(subject, subject, "volume", f"{subject}/{name}", masks, annotated, modality=modality, split=split)
+        name, code = found[0]
+        return Item(
+            subject, subject, "volume", f"{subject}/{name}", masks, annotated, modality=code, split=splits.get(subject, "")
+        )
 
-    def load(self, item: Item) -> Loaded:
-        """Read one subject with all its masks, one file at a time."""
-        return load_files(self.root, item, ignore_unnamed=self.ignore_unnamed)
+    yield from (tried(subject, partial(item, subject)) for subject in sorted({*splits, *folders}, key=natural))
+
+
+# --- All of them.
+
+
+_INDEXED: OptionReaders = {"channel": partial(number, most=9999), "patient": text, IGNORE: yes}
+PAIR = SourceLayout(
+    "pair",
+    _pair,
+    wants="the folder with images, masks and a labels file",
+    holds="images with masks",
+    options={
+        "images": partial(text, default="images"),
+        "masks": partial(text, default="masks"),
+        "labels": text,
+        "modality": _modality,
+        "spacing": lengths,
+        "axes": text,
+        "patient": text,
+        "title": text,
+        "licence": text,
+        IGNORE: yes,
+    },
+)
+_OTHERS = (
+    SourceLayout(
+        "nnunet",
+        _nnunet,
+        wants="the folder with dataset.json",
+        holds="imagesTr/CASE_0000.ext with labelsTr/CASE.ext",
+        options=_INDEXED,
+        indexed=True,
+        correct=_refuse_ignored,
+    ),
+    SourceLayout(
+        "msd", _msd, wants="the folder with dataset.json", holds="a list of {image, label}", options=_INDEXED, indexed=True
+    ),
+    SourceLayout(
+        "amos",
+        _amos,
+        wants="the folder with imagesTr",
+        holds="imagesTr, imagesVa or imagesTs with amos_0001.nii.gz",
+        title="AMOS22",
+        licence="CC-BY-4.0",
+    ),
+    SourceLayout(
+        "totalsegmentator",
+        _totalsegmentator,
+        wants="the folder with meta.csv",
+        holds="folders such as s0001/segmentations",
+        title="TotalSegmentator",
+        licence="CC-BY-4.0",
+    ),
+)
+LAYOUTS = {layout.name: layout for layout in (PAIR, *_OTHERS)}

@@ -31,31 +31,19 @@ TOLERANCE = 0.5
 
 def on_grid(case: Case, mask: Case, values: NDArray[Any], what: str) -> NDArray[Any]:
     """The values of a mask in the axis order of its image."""
-    if case.kind == "volume" and mask.kind == "volume" and _placed(case) and _placed(mask):
-        values = _turned(case.geometry, mask.geometry, values, what)
-    elif case.kind == "image" and mask.kind == "image" and _turn(case) != _turn(mask):
-        values = _turned_like(case.geometry, mask.geometry, values, what)
+    image, own = case.geometry, mask.geometry
+    if case.kind == mask.kind == "volume" and image.affine_lps is not None and own.affine_lps is not None:
+        values = _turned(image, own, values, what)
+    elif case.kind == mask.kind == "image" and (image.order, image.flips) != (own.order, own.flips):
+        # Turned otherwise than its picture: drawn on the pixels that the picture stores, or on those that it shows.
+        stored = to_source(values, own)
+        on_stored, on_shown = stored.shape == image.source_shape[::-1], values.shape == image.shape
+        if on_stored == on_shown:
+            came = f"the image of {what} and the mask are turned differently by EXIF"
+            raise ImageReadError(came, "the same turn", "save both upright")
+        values = to_canonical(stored, image) if on_stored else values
     check_masks(case, values, what)
     return values
-
-
-def _placed(case: Case) -> bool:
-    return case.geometry.affine_lps is not None
-
-
-def _turn(case: Case) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-    return (case.geometry.order, case.geometry.flips)
-
-
-def _turned_like(image: Geometry, mask: Geometry, values: NDArray[Any], what: str) -> NDArray[Any]:
-    """A mask that is turned otherwise than its picture: drawn on the pixels that the picture stores, or on those that it shows."""
-    stored = to_source(values, mask)
-    on_stored, on_shown = stored.shape == image.source_shape[::-1], values.shape == image.shape
-    if on_stored == on_shown:
-        raise ImageReadError(
-            f"the image of {what} and the mask are turned differently by EXIF", "the same turn", "save both upright"
-        )
-    return to_canonical(stored, image) if on_stored else values
 
 
 def canonical_affine(geometry: Geometry) -> Affine:
@@ -134,19 +122,15 @@ def load_files(
 
 def read_case(root: Path, item: Item) -> Case:
     """The image of an item."""
-    case = imaging.read(inside(root, item.image), **_options(item))
-    if case.kind != item.kind:
-        raise ImageReadError(f"'{case.source.name}' holds one {case.kind}", f"one {item.kind}")
-    return case
-
-
-def _options(item: Item) -> dict[str, Any]:
     options = dict(item.read)
     if item.modality:
         options["modality"] = item.modality
     if item.spacing_mm is not None:
         options["spacing_mm"] = item.spacing_mm
-    return options
+    case = imaging.read(inside(root, item.image), **options)
+    if case.kind != item.kind:
+        raise ImageReadError(f"'{case.source.name}' holds one {case.kind}", f"one {item.kind}")
+    return case
 
 
 def read_mask(case: Case, path: Path, item: Item) -> NDArray[Any]:
@@ -265,31 +249,20 @@ def layers(case: Case, refs: Iterable[MaskRef], values: Callable[[MaskRef], Labe
             owners.setdefault(name, []).append(ref)
     kept, packer = [], Packer(case.pixels.shape[: 3 if case.kind == "volume" else 2])
     for ref in known:
-        if _stands_alone(ref, owners):
+        named_here = [name for name in ref.names.values() if name]
+        if not ref.binary and len(set(named_here)) == len(named_here) and all(len(owners[n]) == 1 for n in named_here):
             labels = values(ref)
             check_masks(case, labels, f"'{ref.path}'")
             kept.append(Layer(labels, {value: name for value, name in ref.names.items() if name}))
             for name in ref.structures:
                 del owners[name]
     for name, having in owners.items():
-        mask = _union(name, having, values)
+        mask = np.zeros((), np.bool_)
+        for ref in having:  # every voxel that one of the masks gives to the name
+            mask = mask | np.isin(values(ref), [v for v, n in ref.names.items() if n == name])
         check_masks(case, mask, f"of {name}")
         packer.add(name, np.flatnonzero(mask))
     return (*kept, *packer.layers())
-
-
-def _stands_alone(ref: MaskRef, owners: Mapping[str, list[MaskRef]]) -> bool:
-    names = [name for name in ref.names.values() if name]
-    return not ref.binary and len(set(names)) == len(names) and all(len(owners[n]) == 1 for n in names)
-
-
-def _union(name: str, refs: list[MaskRef], values: Callable[[MaskRef], Labels]) -> NDArray[np.bool_]:
-    """Every voxel that one of the masks gives to a name."""
-    found: NDArray[np.bool_] | None = None
-    for ref in refs:
-        mask = np.isin(values(ref), [v for v, n in ref.names.items() if n == name])
-        found = mask if found is None else found | mask
-    return found if found is not None else np.zeros((), np.bool_)
 
 
 class Packer:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -33,7 +32,7 @@ from unireason.data.survey import legend, modality_code
 from unireason.imaging.geometry import to_canonical
 from unireason.imaging.reader import Limits, decoding, file_size
 
-from .base import check, entries, folder, natural, read_json, relative, unique
+from .base import FolderSource, SourceLayout, entries, natural, read_json, relative
 from .labels import Packer, Values
 
 # --- The arrays of M3D-Seg: dense images with a channel in front, sparse masks. Nothing is unpickled and every size is bounded
@@ -43,9 +42,9 @@ from .labels import Packer, Values
 _PARTS = ("data", "indices", "indptr", "shape")
 
 
-def load_arrays(root: Path, item: Item) -> Loaded:
+def load_arrays(source: FolderSource, item: Item) -> Loaded:
     """Read one case."""
-    ref = item.masks[0]
+    root, ref = source.root, item.masks[0]
     classes, *sizes = (int(n) for n in ref.detail.removeprefix("shape=").split(","))
     stored = _image(inside(root, item.image))
     if stored.shape != tuple(sizes):
@@ -53,9 +52,9 @@ def load_arrays(root: Path, item: Item) -> Loaded:
     if classes != len(ref.names) or list(ref.names) != list(range(1, classes + 1)):
         raise ImageReadError(f"the mask has {classes} classes", f"{len(ref.names)} as the split file names")
     geometry = _geometry(stored.shape, str(dict(item.read).get("axes", "")) or axes_of(stored.shape))
-    source = Source(Path(item.image).name, "npy", sha256(inside(root, item.image)))
+    file = Source(Path(item.image).name, "npy", sha256(inside(root, item.image)))
     # Without its modality the case is windowed by percentiles; that of CT is meant for Hounsfield units, which were normalised away.
-    case = Case(to_canonical(stored, geometry), "volume", geometry, "", source, None, ("intensities were normalised",))
+    case = Case(to_canonical(stored, geometry), "volume", geometry, "", file, None, ("intensities were normalised",))
     packer = Packer(stored.shape)
     rows = _rows(inside(root, ref.path), (classes, stored.size))
     for name in ref.structures:
@@ -134,85 +133,65 @@ _SHAPE = re.compile(r"mask_\((\d{1,6}), ?(\d{1,6}), ?(\d{1,6}), ?(\d{1,6})\)\.np
 _SPLITS = (("train", "train"), ("training", "train"), ("validation", "validation"), ("val", "validation"), ("test", "test"))
 
 
-@dataclass(frozen=True, slots=True)
-class M3dSource:
-    """M3D-Seg."""
+def _m3d(source: FolderSource) -> Iterator[Item | Skipped]:
+    """Cases of all data sets, by number; a case listed twice is taken once."""
+    # NNNN.json lies beside or inside the folder NNNN.
+    indexes = []
+    for entry in entries(source.root, "the folder with 0000/0000.json"):
+        inner = entry / f"{entry.name}.json"
+        if re.fullmatch(r"\d{1,6}\.json", entry.name):
+            indexes.append(entry)
+        elif re.fullmatch(r"\d{1,6}", entry.name) and inner.is_file():
+            indexes.append(inner)
+    if not indexes:
+        raise FormatError(f"'{source.root}' holds no split file", "0000/0000.json and so on")
+    for path in sorted(indexes, key=lambda p: natural(p.stem)):
+        yield from _data_set(source, path)
 
-    root: Path
-    axes: str = ""
 
-    name = "m3d-seg"
-    title = "M3D-Seg"
-    licence = "Apache-2.0 for the collection; the licences of its parts hold as well"
+def _data_set(source: FolderSource, path: Path) -> Iterator[Item | Skipped]:
+    try:
+        index = read_json(path)
+        table = index.get("labels")
+        names = legend(table) if isinstance(table, dict) else {}
+        if not any(names.values()):
+            raise FormatError(f"'{path.name}' has no usable 'labels'", "values with names")
+    except UniReasonError as error:
+        yield Skipped(path.stem, str(error))
+        return
+    said = index.get("modality")
+    said = next(iter(said.values()), "") if isinstance(said, dict) else said
+    modality = modality_code(said) if isinstance(said, str) else ""
+    listed = [(e, split) for key, split in _SPLITS for e in (index.get(key) if isinstance(index.get(key), list) else [])]
+    for entry, split in sorted(listed, key=lambda pair: natural(_text(pair[0], "image"))):
+        yield _item(source, path.stem, entry, names, (modality, split))
 
-    @classmethod
-    def open(cls, root: Path | None, options: Mapping[str, str]) -> M3dSource:
-        """The source for a command line."""
-        check(cls.name, options, ("axes",))
-        axes = options.get("axes", "")
-        if axes not in ("", "xyz", "zyx"):
-            raise FormatError(f"the option axes is {axes!r}", "xyz or zyx")
-        return cls(folder(cls.name, root, "the folder with 0000/0000.json"), axes)
 
-    def items(self) -> Iterator[Item | Skipped]:
-        """Cases of all data sets, by number; a case listed twice is taken once."""
-        indexes = [p for e in entries(self.root, "the folder with 0000/0000.json") for p in _split_files(e)]
-        if not indexes:
-            raise FormatError(f"'{self.root}' holds no split file", "0000/0000.json and so on")
-        ordered = sorted(indexes, key=lambda p: natural(p.stem))
-        empty = True
-        for found in unique(entry for path in ordered for entry in self._data_set(path)):
-            empty = False
-            yield found
-        if empty:
-            raise FormatError("no split file lists a case", "'train' and 'test' with {image, label}")
-
-    def _data_set(self, path: Path) -> Iterator[Item | Skipped]:
-        try:
-            index = read_json(path)
-            table = index.get("labels")
-            names = legend(table) if isinstance(table, dict) else {}
-            if not any(names.values()):
-                raise FormatError(f"'{path.name}' has no usable 'labels'", "values with names")
-        except UniReasonError as error:
-            yield Skipped(path.stem, str(error))
-            return
-        said = index.get("modality")
-        said = next(iter(said.values()), "") if isinstance(said, dict) else said
-        modality = modality_code(said) if isinstance(said, str) else ""
-        listed = [(e, split) for key, split in _SPLITS for e in (index.get(key) if isinstance(index.get(key), list) else [])]
-        for entry, split in sorted(listed, key=lambda pair: natural(_text(pair[0], "image"))):
-            yield self._item(path.stem, entry, names, (modality, split))
-
-    def _item(self, number: str, entry: Any, names: dict[int, str], said: tuple[str, str]) -> Item | Skipped:
-        text = _text(entry, "image")
-        try:
-            image, label = (_below(number, relative(_text(entry, key))) for key in ("image", "label"))
-            case = f"{number}--{PurePosixPath(image).parent.name}"
-            match = _SHAPE.fullmatch(PurePosixPath(label).name)
-            if match is None:
-                return Skipped(case, f"its mask is called {PurePosixPath(label).name[:100]!r}, expected mask_(C, X, Y, Z).npz")
-            for path in (image, label):
-                if not inside(self.root, path).is_file():
-                    return Skipped(case, f"there is no file '{path}'")
-        except UniReasonError as error:
-            return Skipped(f"{number}--{text[:100]}", str(error))
-        return Item(
-            id=case,
-            patient=patient_of(image),
-            kind="volume",
-            image=image,
-            masks=(MaskRef(label, names, detail="shape=" + ",".join(match.groups())),),
-            annotated=tuple(sorted({name for name in names.values() if name})),
-            modality=said[0],
-            read=(("axes", self.axes),) if self.axes else (),
-            split=said[1],
-            extra={"dataset": number},
-        )
-
-    def load(self, item: Item) -> Loaded:
-        """Read one case."""
-        return load_arrays(self.root, item)
+def _item(source: FolderSource, number: str, entry: Any, names: dict[int, str], said: tuple[str, str]) -> Item | Skipped:
+    text = _text(entry, "image")
+    try:
+        image, label = (_below(number, relative(_text(entry, key))) for key in ("image", "label"))
+        case = f"{number}--{PurePosixPath(image).parent.name}"
+        match = _SHAPE.fullmatch(PurePosixPath(label).name)
+        if match is None:
+            return Skipped(case, f"its mask is called {PurePosixPath(label).name[:100]!r}, expected mask_(C, X, Y, Z).npz")
+        for path in (image, label):
+            if not inside(source.root, path).is_file():
+                return Skipped(case, f"there is no file '{path}'")
+    except UniReasonError as error:
+        return Skipped(f"{number}--{text[:100]}", str(error))
+    return Item(
+        id=case,
+        patient=patient_of(image),
+        kind="volume",
+        image=image,
+        masks=(MaskRef(label, names, detail="shape=" + ",".join(match.groups())),),
+        annotated=tuple(sorted({name for name in names.values() if name})),
+        modality=said[0],
+        read=(("axes", source.options["axes"]),) if source.options["axes"] else (),
+        split=said[1],
+        extra={"dataset": number},
+    )
 
 
 def patient_of(path: str) -> str:
@@ -228,14 +207,6 @@ def patient_of(path: str) -> str:
     return "--".join(parts[-3:-1])
 
 
-def _split_files(entry: Path) -> Iterator[Path]:
-    """NNNN.json, beside or inside the folder NNNN."""
-    if re.fullmatch(r"\d{1,6}\.json", entry.name):
-        yield entry
-    elif re.fullmatch(r"\d{1,6}", entry.name) and (entry / f"{entry.name}.json").is_file():
-        yield entry / f"{entry.name}.json"
-
-
 def _text(entry: Any, key: str) -> str:
     return str(entry.get(key, "")) if isinstance(entry, dict) else ""
 
@@ -248,3 +219,24 @@ def _below(number: str, path: str) -> str:
     if ".." in parts or len(parts) < 2:
         raise FormatError(f"the path {path[:200]!r} in {number}.json", f"{number}/case/file")
     return "/".join(parts)
+
+
+def _axes(options: Mapping[str, str], key: str) -> str:
+    axes = options.get(key, "")
+    if axes not in ("", "xyz", "zyx"):
+        raise FormatError(f"the option {key} is {axes!r}", "xyz or zyx")
+    return axes
+
+
+LAYOUTS = {
+    "m3d-seg": SourceLayout(
+        "m3d-seg",
+        _m3d,
+        wants="the folder with 0000/0000.json",
+        holds="'train' and 'test' with {image, label}",
+        title="M3D-Seg",
+        licence="Apache-2.0 for the collection; the licences of its parts hold as well",
+        options={"axes": _axes},
+        load=load_arrays,
+    )
+}

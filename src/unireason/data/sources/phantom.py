@@ -9,7 +9,6 @@ The generator knows nothing of questions or models; ``phantom_files`` writes pat
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +19,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from unireason.core.errors import FormatError, UniReasonError
-from unireason.core.store import json_text
+from unireason.core.store import json_text, replaced_folder
 from unireason.core.types import PHANTOM, Affine, Case, Geometry, Source
 from unireason.data.item import Item, Layer, Loaded, MaskRef, Skipped
 
 from .base import check, number
-
-# --- Phantom patients: anatomically arranged, CT-like, deterministic by seed, with exact masks.
-
 
 LESION_LABEL = 20
 SPINE_LABEL = 30
@@ -368,6 +364,9 @@ class PhantomSource:
         return Loaded(item, patient.case(), (Layer(patient.labels, dict(NAMES)),))
 
 
+LAYOUTS = {"phantom": PhantomSource}
+
+
 # --- Single axial slices of phantom patients, and the names of what their labels show.
 
 
@@ -440,20 +439,14 @@ def write_patients(folder: Path, *, count: int, seed: int, form: Format) -> list
 
 
 def _write_one(patient: Patient, target: Path, *, index: int, form: Format) -> None:
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    with replaced_folder(target) as folder:
         if form == "nifti":
-            record = _write_nifti(patient, partial, AXIS_CODES[index % len(AXIS_CODES)])
+            record = _write_nifti(patient, folder, AXIS_CODES[index % len(AXIS_CODES)])
         elif form == "dicom":
-            record = _write_dicom(patient, partial)
+            record = _write_dicom(patient, folder)
         else:
-            record = _write_png(patient, partial)
-        (partial / "structures.json").write_text(json_text(record, indent=2) + "\n")
-        partial.rename(target)
-    except OSError as error:
-        raise UniReasonError(f"cannot write {target}: {error.strerror}", remedy="choose a folder that can be written") from error
+            record = _write_png(patient, folder)
+        (folder / "structures.json").write_text(json_text(record, indent=2) + "\n")
 
 
 def structures(labels: NDArray[np.uint8], voxel_mm: float, patient: Patient, *, unit: str) -> dict[str, Any]:

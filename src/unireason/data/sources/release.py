@@ -6,10 +6,8 @@ these slices.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,87 +15,42 @@ from numpy.typing import NDArray
 from unireason import imaging
 from unireason.core.errors import FormatError, ImageReadError
 from unireason.core.types import Case, Geometry, Kind, Source
-from unireason.data.dataset import Embedded
+from unireason.data.dataset import Dataset
 from unireason.data.frames import from_png
 from unireason.data.item import Item, Layer, Loaded, check_masks, inside
-from unireason.data.records import CaseRecord
+from unireason.data.parquet import Embedded
 
 _GREY = (127.5, 255.0)
 """Level and width of the window that passes grey levels on."""
 
 
-class Imported(Protocol):
-    """What is needed of a data set: ``data.dataset.Dataset``."""
-
-    @property
-    def folder(self) -> Path:
-        """Its folder."""
-        ...
-
-    @property
-    def manifest(self) -> Mapping[str, Any]:
-        """Its manifest."""
-        ...
-
-    @property
-    def layout(self) -> str:
-        """Layout of the release that it was imported from."""
-        ...
-
-    def cases(self) -> Iterator[CaseRecord]:
-        """All cases."""
-        ...
-
-    def files(self, table: str) -> list[Path]:
-        """The Parquet files of a table."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
 class ReleaseSource:
-    """The pictures of an imported release."""
+    """The pictures of an imported release.
 
-    dataset: Imported
-    volumes: Path | None
-    _embedded: Embedded = field(init=False)
+    Args:
+        dataset: What it was imported into.
+        volumes: Folder of the volumes that lie outside; None if it is not known.
+    """
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_embedded", Embedded(self.dataset.files("images")))
-
-    @property
-    def name(self) -> str:
-        """The layout of the release."""
-        return self.dataset.layout
-
-    @property
-    def title(self) -> str:
-        """Name of the release."""
-        return str(self.dataset.manifest.get("title", ""))
-
-    @property
-    def licence(self) -> str:
-        """Its licence."""
-        return str(self.dataset.manifest.get("licence", ""))
-
-    @property
-    def root(self) -> Path:
-        """The folder of the data set."""
-        return self.dataset.folder
+    def __init__(self, dataset: Dataset, volumes: Path | None) -> None:
+        self._dataset, self._volumes = dataset, volumes
+        self._embedded = Embedded(dataset.files("images"))
+        self.name, self.root = dataset.layout, dataset.folder
+        self.title, self.licence = (str(dataset.manifest.get(key, "")) for key in ("title", "licence"))
 
     def items(self) -> Iterator[Item]:
         """One item a case, in the order of the data set."""
-        for case in self.dataset.cases():
+        for case in self._dataset.cases():
             scene = case.scene
-            yield Item(
-                case.item, scene.patient, scene.kind, case.image, (), (), scene.modality, extra={"sha256": case.sha256}
-            )  # fmt: skip
+            told = {"sha256": case.sha256}
+            yield Item(case.item, scene.patient, scene.kind, case.image, (), (), scene.modality, extra=told)
 
     def load(self, item: Item) -> Loaded:
         """Read one case."""
         if item.kind == "volume" and item.image:
-            if self.volumes is None:
+            if self._volumes is None:
                 raise ImageReadError(f"the volume '{item.image}' lies in no known folder", "the folder of the volumes", "name it")
-            return Loaded(item, imaging.read(inside(self.volumes, item.image)), ())
+            return Loaded(item, imaging.read(inside(self._volumes, item.image)), ())
         found = self._embedded.columns(item.id, "png", "masks", "mask_names")
         source = Source(item.image or item.id, "png", item.extra["sha256"])
         case = case_of([from_png(data) for data in found["png"]], item.kind, source)

@@ -9,21 +9,22 @@ none is ever called absent. Every picture counts as a patient of its own, becaus
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unireason.core.errors import FormatError, ImageReadError, UniReasonError
-from unireason.core.types import Box2D, Case
+from unireason.core.errors import FormatError, ImageReadError
+from unireason.core.types import Box2D
 from unireason.data.item import Item, Loaded, MaskRef, Skipped, inside
 from unireason.data.survey import modality_code, structure
 from unireason.metrics.boxes import box_iou
 
-from .base import check, entries, folder, read_json, relative
+from .base import FolderSource, SourceLayout, entries, read_json, tried
 from .labels import Packer, occurring, on_grid, read_as_stored, read_case
 
 _SPLITS = (("train.json", "train"), ("validate.json", "validation"), ("validation.json", "validation"), ("test.json", "test"))
@@ -33,85 +34,68 @@ _GROWN = 3  # pixels by which a box is grown before its pixels are looked at
 _LEAST_OVERLAP = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class SlakeSource:
-    """SLAKE."""
+def _slake(source: FolderSource) -> Iterator[Item | Skipped]:
+    """One item a picture, by number."""
+    splits: dict[str, str] = {}  # folder of a picture to the split whose questions ask about it
+    for file, split in _SPLITS:
+        for row in read_json(source.root / file, list, _MAX_BYTES) if (source.root / file).is_file() else ():
+            name = row.get("img_name") if isinstance(row, dict) else None
+            if isinstance(name, str):
+                splits.setdefault(name.split("/")[0], split)
+    folders = [e for e in entries(source.root / "imgs", "the folder of pictures") if e.is_dir()]
+    if not folders:
+        raise FormatError(f"'{source.root / 'imgs'}' holds no picture", "folders such as xmlab0")
+    yield from (tried(place.name, partial(_item, place, splits.get(place.name, ""))) for place in folders)
 
-    root: Path
 
-    name = "slake"
-    title = "SLAKE"
-    licence = "CC-BY-4.0"
+def _item(place: Path, split: str) -> Item | Skipped:
+    image, mask = _file(place, "source", ".jpg"), _file(place, "mask", ".png")
+    if image is None or mask is None:
+        return Skipped(place.name, f"it has no {'source.jpg' if image is None else 'mask.png'}")
+    boxes = _detections(read_json(place / "detection.json", list, _MAX_BYTES))
+    if not boxes:
+        return Skipped(place.name, "detection.json names no organ")
+    names = dict(enumerate(sorted({name for name, _ in boxes}), start=1))
+    detail = ";".join(f"{name}={','.join(f'{v:g}' for v in box)}" for name, box in boxes)
+    asked = place / "question.json"
+    rows = read_json(asked, list, _MAX_BYTES) if asked.is_file() else []
+    said = next((r["modality"] for r in rows if isinstance(r, dict) and isinstance(r.get("modality"), str)), "")
+    return Item(
+        id=place.name,
+        patient=place.name,
+        kind="image",
+        image=f"imgs/{place.name}/{image.name}",
+        masks=(MaskRef(f"imgs/{place.name}/{mask.name}", names, detail=detail),),
+        annotated=tuple(names.values()),
+        modality=modality_code(said),
+        split=split,
+    )
 
-    @classmethod
-    def open(cls, root: Path | None, options: Mapping[str, str]) -> SlakeSource:
-        """The source for a command line."""
-        check(cls.name, options, ())
-        return cls(folder(cls.name, root, "the folder with imgs"))
 
-    def items(self) -> Iterator[Item | Skipped]:
-        """One item a picture, by number."""
-        splits = self._splits()
-        folders = [e for e in entries(self.root / "imgs", "the folder of pictures") if e.is_dir()]
-        if not folders:
-            raise FormatError(f"'{self.root / 'imgs'}' holds no picture", "folders such as xmlab0")
-        for place in folders:
-            try:
-                yield self._item(place, splits.get(place.name, ""))
-            except UniReasonError as error:
-                yield Skipped(place.name, str(error))
-
-    def _splits(self) -> dict[str, str]:
-        """Folder of a picture to the split whose questions ask about it."""
-        found: dict[str, str] = {}
-        for file, split in _SPLITS:
-            if not (self.root / file).is_file():
-                continue
-            for row in read_json(self.root / file, list, _MAX_BYTES):
-                name = row.get("img_name") if isinstance(row, dict) else None
-                if isinstance(name, str):
-                    found.setdefault(name.split("/")[0], split)
-        return found
-
-    def _item(self, place: Path, split: str) -> Item | Skipped:
-        image, mask = _file(place, "source", ".jpg"), _file(place, "mask", ".png")
-        if image is None or mask is None:
-            return Skipped(place.name, f"it has no {'source.jpg' if image is None else 'mask.png'}")
-        boxes = _detections(read_json(place / "detection.json", list, _MAX_BYTES))
-        if not boxes:
-            return Skipped(place.name, "detection.json names no organ")
-        names = dict(enumerate(sorted({name for name, _ in boxes}), start=1))
-        detail = ";".join(f"{name}={','.join(f'{v:g}' for v in box)}" for name, box in boxes)
-        return Item(
-            id=place.name,
-            patient=place.name,
-            kind="image",
-            image=f"imgs/{place.name}/{image.name}",
-            masks=(MaskRef(f"imgs/{place.name}/{mask.name}", names, detail=detail),),
-            annotated=tuple(names.values()),
-            modality=_modality(place),
-            split=split,
-        )
-
-    def load(self, item: Item) -> Loaded:
-        """Read one picture and find the pixels of each detection; the item given back lists only organs that were found."""
-        ref = item.masks[0]
-        case = read_case(self.root, item)
-        values = _values(case, inside(self.root, ref.path))
-        packer = Packer(values.shape)
-        found: dict[str, NDArray[np.bool_]] = {}
-        told: dict[tuple[int, str | None], bool] = {}
-        for name, box in _boxes(ref.detail):
-            value, pixels = _pixels(values, box)
-            if pixels is not None:
-                found[name] = found[name] | pixels if name in found else pixels
-                told[value, name] = True
-        if not found:
-            raise ImageReadError(f"no detection of {item.id} fits the mask", "boxes around what is drawn")
-        rest = {(value, None): True for value in occurring(values) if value not in {v for v, _ in told}}
-        for name in sorted(found):
-            packer.add(name, np.flatnonzero(found[name]))
-        return Loaded(replace(item, annotated=tuple(sorted(found))), case, tuple(packer.layers()), told | rest)
+def _load(source: FolderSource, item: Item) -> Loaded:
+    """Read one picture and find the pixels of each detection; the item given back lists only organs that were found."""
+    ref = item.masks[0]
+    case = read_case(source.root, item)
+    mask = read_as_stored(inside(source.root, ref.path))
+    values = mask.pixels  # one number a pixel: grey level, palette index, or colours as 24 bits
+    if values.ndim == 3 and values.shape[2] == 3:
+        values = values.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
+    values = on_grid(case, mask, values, f"'{ref.path.rsplit('/', 1)[-1]}'")
+    packer = Packer(values.shape)
+    found: dict[str, NDArray[np.bool_]] = {}
+    told: dict[tuple[int, str | None], bool] = {}
+    for part in ref.detail.split(";"):  # as `_item` writes it
+        name, _, numbers = part.partition("=")
+        value, pixels = _pixels(values, tuple(float(v) for v in numbers.split(",")))
+        if pixels is not None:
+            found[name] = found[name] | pixels if name in found else pixels
+            told[value, name] = True
+    if not found:
+        raise ImageReadError(f"no detection of {item.id} fits the mask", "boxes around what is drawn")
+    rest = {(value, None): True for value in occurring(values) if value not in {v for v, _ in told}}
+    for name in sorted(found):
+        packer.add(name, np.flatnonzero(found[name]))
+    return Loaded(replace(item, annotated=tuple(sorted(found))), case, tuple(packer.layers()), told | rest)
 
 
 def _file(place: Path, name: str, ending: str) -> Path | None:
@@ -137,30 +121,6 @@ def _detections(rows: list[Any]) -> list[tuple[str, tuple[float, ...]]]:
     return found
 
 
-def _boxes(detail: str) -> list[tuple[str, tuple[float, ...]]]:
-    """Names and boxes from the detail of a mask, as `SlakeSource.items` writes it."""
-    parts = (part.partition("=") for part in detail.split(";"))
-    return [(name, tuple(float(v) for v in numbers.split(","))) for name, _, numbers in parts]
-
-
-def _modality(place: Path) -> str:
-    """What the questions of a picture call its modality; "" without questions."""
-    if not (place / "question.json").is_file():
-        return ""
-    rows = read_json(place / "question.json", list, _MAX_BYTES)
-    said = next((r["modality"] for r in rows if isinstance(r, dict) and isinstance(r.get("modality"), str)), "")
-    return modality_code(said)
-
-
-def _values(case: Case, path: Path) -> NDArray[Any]:
-    """One number a pixel: grey level, palette index, or colours as 24 bits."""
-    mask = read_as_stored(path)
-    pixels = mask.pixels
-    if pixels.ndim == 3 and pixels.shape[2] == 3:
-        pixels = pixels.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
-    return on_grid(case, mask, pixels, f"'{relative(path.name)}'")
-
-
 def _pixels(values: NDArray[Any], box: tuple[float, ...]) -> tuple[int, NDArray[np.bool_] | None]:
     """The value that fills a box best, and its pixels; None if none overlaps the box by half."""
     height, width = values.shape
@@ -182,3 +142,17 @@ def _pixels(values: NDArray[Any], box: tuple[float, ...]) -> tuple[int, NDArray[
     mask = np.zeros(values.shape, np.bool_)
     mask[top:bottom, left:right] = part == best
     return int(best), mask
+
+
+LAYOUTS = {
+    "slake": SourceLayout(
+        "slake",
+        _slake,
+        wants="the folder with imgs",
+        holds="folders such as xmlab0",
+        title="SLAKE",
+        licence="CC-BY-4.0",
+        options={},
+        load=_load,
+    )
+}

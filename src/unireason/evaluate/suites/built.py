@@ -14,9 +14,10 @@ from unireason.core.store import Scratch
 from unireason.core.types import Case, Kind
 from unireason.data.dataset import Dataset
 from unireason.data.frames import rule
+from unireason.data.reader import DatasetReader
 from unireason.data.records import SPLITS, CaseRecord, SampleRecord
 from unireason.data.sources.base import number
-from unireason.evaluate.heldout import EXAM, held_out, make_exam, read_cases
+from unireason.evaluate.heldout import EXAM, held_out, make_exam
 
 from .base import Entry
 from .listed import CHOICE_RULE, check_options
@@ -35,8 +36,7 @@ class BuiltSuite:
         """Set what to ask."""
         self.dataset, self.split, self._stage = dataset, split, stage
         self._kinds, self._count = KINDS[kind], count or _ALL
-        self._order: list[str] | None = None
-        self._stream: Iterator[tuple[CaseRecord, Case]] = iter(())
+        self.cases = DatasetReader(dataset)
 
     @classmethod
     def open(cls, root: Path | None, *, split: str, options: Mapping[str, str]) -> BuiltSuite:
@@ -65,25 +65,12 @@ class BuiltSuite:
                 if self._stage not in ("", *sample.stages):
                     continue
                 by_case.setdefault(sample.case, []).append(sample)
-        order = []
         for record in self.dataset.cases(self.split):
-            if record.scene.case in by_case:
-                order.append(record.scene.case)
-                yield from (_entry(sample, record) for sample in by_case[record.scene.case])
-        self._order = order
+            yield from (_entry(sample, record) for sample in by_case.get(record.scene.case, ()))
 
     def read(self, case: str) -> Case:
         """See ``Suite.read``. Reading on in the order of the entries costs least: the source is then gone through once."""
-        record, found = next(self._stream, (None, None))
-        if record is None or found is None or record.scene.case != case:
-            if self._order is None:
-                self._order = list(dict.fromkeys(entry.case for entry in self.entries()))
-            order = self._order
-            if case not in order:
-                raise UniReasonError(f"the data set '{self.dataset.folder.name}' has no case {case!r}", "one of its entries")
-            self._stream = read_cases(self.dataset, order[order.index(case) :])
-            _, found = next(self._stream)
-        return found
+        return self.cases.load(case).case
 
 
 def _entry(sample: SampleRecord, record: CaseRecord) -> Entry:

@@ -27,10 +27,10 @@ from unireason.data.formats import umrg
 from unireason.data.formats.rows import read_mask, read_stored
 from unireason.data.formats.umrg import UmrgRow
 from unireason.data.frames import structure_mask
-from unireason.data.item import Loaded
-from unireason.data.records import SPLITS, CaseRecord, SampleRecord
+from unireason.data.reader import DatasetReader
+from unireason.data.records import SPLITS, SampleRecord
 from unireason.data.sources.base import number
-from unireason.evaluate.heldout import held_out_implicit, make_grounding_exam, read_items
+from unireason.evaluate.heldout import held_out_implicit, make_grounding_exam
 
 from .base import Entry, Suite
 from .built import open_exam
@@ -127,9 +127,8 @@ class BuiltImplicitSuite:
         self.dataset, self.split = dataset, split
         self.left_out: Mapping[str, int] = {}
         self._count = count or _ALL
-        self._samples: dict[str, SampleRecord] = {}
-        self._loaded: tuple[CaseRecord, Loaded] | None = None
-        self._stream: Iterator[tuple[CaseRecord, Loaded]] = iter(())
+        self._samples: dict[str, tuple[SampleRecord, tuple[int, int]]] = {}  # with the grid of their places
+        self._cases = DatasetReader(dataset)
 
     @classmethod
     def open(cls, root: Path | None, *, split: str, options: Mapping[str, str]) -> BuiltImplicitSuite:
@@ -152,8 +151,8 @@ class BuiltImplicitSuite:
                 left_out["it has no mask"] += 1
         for record in self.dataset.cases(self.split):
             for sample in by_case.get(record.scene.case, ()):
-                self._samples[sample.id] = sample
                 frame = record.scene.frame
+                self._samples[sample.id] = sample, (frame.width, frame.height)
                 tags = {
                     "category": sample.category,
                     "supercategory": sample.supercategory,
@@ -169,28 +168,15 @@ class BuiltImplicitSuite:
 
     def read(self, case: str) -> Case:
         """See ``Suite.read``. Reading on in the order of the entries costs least: the source is then gone through once."""
-        return self._load(case)[1].case
+        return self._cases.load(case).case
 
     def truth(self, entry: Entry) -> Truth:
         """See ``PointingSuite.truth``."""
-        record, loaded = self._load(entry.case)
-        sample = self._samples[entry.id]
-        mask = structure_mask(loaded, sample.target)
+        sample, grid = self._samples[entry.id]
+        mask = structure_mask(self._cases.load(entry.case), sample.target)
         if sample.box is None or sample.points is None or not mask.any():
             raise ImageReadError(f"the case {entry.case!r} has no mask of {sample.category!r}", "at least one pixel")
-        return Truth(sample.box, sample.points, mask, (record.scene.frame.width, record.scene.frame.height))
-
-    def _load(self, case: str) -> tuple[CaseRecord, Loaded]:
-        if self._loaded is None or self._loaded[0].scene.case != case:
-            found = next((own for own in self._stream if own[0].scene.case == case), None)
-            if found is None:
-                order = list(dict.fromkeys(entry.case for entry in self.entries()))
-                if case not in order:
-                    raise UniReasonError(f"the data set '{self.dataset.folder.name}' has no case {case!r}", "one of its entries")
-                self._stream = read_items(self.dataset, order[order.index(case) :])
-                found = next(self._stream)
-            self._loaded = found
-        return self._loaded
+        return Truth(sample.box, sample.points, mask, grid)
 
 
 class PhantomImplicitSuite(BuiltImplicitSuite):

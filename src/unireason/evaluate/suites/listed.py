@@ -27,7 +27,7 @@ from typing import Any
 from unireason import imaging
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.types import Case
-from unireason.data.formats import tables
+from unireason.data import parquet
 from unireason.data.formats.unimed_cot import Index
 from unireason.data.item import Skipped, inside
 from unireason.data.scene import LETTERS
@@ -363,10 +363,10 @@ class PathVqaSuite(ListedSuite):
         if not paths:
             raise FormatError(f"'{self.root}' has no data/{self.split}-*.parquet", self.data.folder)
         for path in paths:
-            lacking = [name for name in _COLUMNS if name not in tables.columns_of(path)]
+            lacking = [name for name in _COLUMNS if name not in parquet.columns_of(path)]
             if lacking:
                 raise FormatError(f"'{path.name}' has no column {lacking[0]!r}", f"the columns {', '.join(_COLUMNS)}")
-            for row in rows_of(path, tables.stream(path, _COLUMNS, batch=_ROWS_AT_ONCE)):
+            for row in rows_of(path, parquet.stream(path, _COLUMNS, batch=_ROWS_AT_ONCE)):
                 case = sha256(_picture(row.fields, row.where)).hexdigest()
                 self._rows.setdefault(case, (path, row.number))
                 about = About(case, tags={"split": self.split})
@@ -387,7 +387,7 @@ class PathVqaSuite(ListedSuite):
         number = self._rows[case][1]
         path, position, stream = self._reading
         if path != table or position > number:
-            path, position, stream = table, 0, tables.stream(table, ("image",), batch=_ROWS_AT_ONCE)
+            path, position, stream = table, 0, parquet.stream(table, ("image",), batch=_ROWS_AT_ONCE)
         for values in stream:
             position += 1
             if position > number:

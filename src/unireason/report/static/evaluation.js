@@ -24,6 +24,9 @@
   }
 
   finder.hidden = false;
-  finder.addEventListener("input", apply);
+  finder.addEventListener("input", () => {
+    document.querySelectorAll("details.rest").forEach((rest) => { rest.open = true; });
+    apply();
+  });
   apply();
 })();

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from annotate_samples import image_scene, phantom_tasks, scene, structure, task, volume_scene
+from annotate_samples import IMPLICIT_SPLEEN, image_scene, phantom_tasks, scene, structure, task, volume_scene
 
 from unireason.core.types import Look
 from unireason.data.claims import answered_early, false_claims
@@ -65,6 +65,12 @@ def codes(text, steps=(), question=WHERE, drawn=IMAGE, scaled=True):
     return {f.code for f in false_claims(drawn, question, (*steps, text), scaled=scaled)}
 
 
+def test_what_tells_the_target_of_a_description_from_others_is_claimed():
+    text = "The liver does not match, as its centre lies 90 mm to the {} of the place that is meant."
+    assert codes(text.format("left"), question=IMPLICIT_SPLEEN) == {"wrong_side"}
+    assert codes(text.format("right"), question=IMPLICIT_SPLEEN) == set()
+
+
 WRONG = {
     "wrong_number": [
         ("It measures about 27 cm2.", SPLEEN_LOOK),
@@ -77,6 +83,7 @@ WRONG = {
         ("It takes up 40% of the picture.", SPLEEN_LOOK),
         ("The liver is nine times as large as the spleen, or 9 times to be exact.", ()),
         ("The liver measures 13 cm2 and the spleen 52 cm2.", ()),
+        ("Its middle is 410 pixels to the left of that of the image.", SPLEEN_LOOK),  # its area in pixels
     ],
     "unseen_number": [("It has a mean of 45 HU.", SPLEEN_LOOK), ("At -12 HU, it looks fatty.", LIVER_LOOK)],
     "wrong_side": [
@@ -85,6 +92,7 @@ WRONG = {
         ("The spleen lies to the right of the liver.", ()),
         ("Seen from the liver, the spleen lies further to the front.", ()),
         ("The spleen is found in the anterior half.", ()),
+        ("Here x 90 is more than 56 and y 75 is more than 56, so it lies in the right anterior part.", SPLEEN_LOOK),
         ("To the left of the spleen one finds the liver.", ()),
     ],
     "wrong_brightness": [
@@ -136,6 +144,7 @@ def test_a_false_claim_is_told_by_its_kind(code, text, steps):
         ("It appears on slice 13.", "wrong_slices"),
         ("It spans 11 slices.", "wrong_number"),
         ("It holds about 310 ml.", "wrong_number"),
+        ("The left kidney is 51 mm across.", "wrong_number"),  # so far away from the middle, by a word of its name
         ("It lies towards the head from the middle.", "wrong_side"),
         ("It is smaller than the right kidney.", "wrong_comparison"),
     ],

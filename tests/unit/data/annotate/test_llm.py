@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import json
 import pickle
+import random
 import re
 import threading
 import time
@@ -10,18 +13,34 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
+import annotators
+import numpy as np
 import pytest
-from annotate_samples import IMPLICIT_SPLEEN, QUADRANT, image_scene, phantom_tasks, task
+from annotate_samples import (
+    IMPLICIT_SPLEEN,
+    LARGEST,
+    NEAREST,
+    QUADRANT,
+    image_scene,
+    phantom_tasks,
+    scene,
+    structure,
+    task,
+    volume_scene,
+)
 from fake_endpoint import Act, FakeEndpoint, completion
+from PIL import Image
 
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import sha256
+from unireason.data.build_store import BuildConfig
+from unireason.data.frames import marked, rule
+from unireason.data.pipeline import build
 from unireason.data.rationale import prompt
 from unireason.data.rationale.llm import LlmAnnotator
 from unireason.data.rationale.prompt import LlmSettings
 from unireason.data.rationale.template import Annotation, Dropped, TemplateAnnotator
-from unireason.data.scene import DataQuestion
-from unireason.grounding import grammar
+from unireason.data.scene import FAMILIES, IMPLICIT, DataQuestion, Midline
 
 BOX = "<|box_start|>[80,60,100,90]<|box_end|>"
 SEEN = f"I look at the spleen {BOX}. It lies behind the middle, on the left side."
@@ -29,6 +48,7 @@ GOOD = f"{SEEN} So the answer is left posterior B.</think>B. left posterior"
 WRONG_BOX = GOOD.replace("80,60,100,90", "1,2,30,40")
 WRONG_ANSWER = GOOD.replace("</think>B. left posterior", "</think>A. left anterior")
 KEY = "sk-very-secret-0123456789"
+BLIND = LlmSettings()
 
 
 @pytest.fixture(autouse=True)
@@ -39,12 +59,18 @@ def _no_proxy(monkeypatch):
 
 @pytest.fixture
 def settings(tmp_path):
-    return LlmSettings(cache=tmp_path / "replies", retries=2, backoff_s=0.01, max_backoff_s=0.3, timeout_s=2.0, concurrency=4)
+    """The answer is told, so that every fault can be sent back."""
+    short = {"retries": 2, "backoff_s": 0.01, "max_backoff_s": 0.3, "timeout_s": 2.0}
+    return LlmSettings(cache=tmp_path / "replies", concurrency=4, blind=False, **short)
 
 
 def tasks(count, question=QUADRANT):
     """Tasks that differ in their question, so that no reply serves two of them."""
     return [task(replace(question, text=f"{question.text} ({n})"), image_scene(), n) for n in range(count)]
+
+
+def _lines(one):
+    return prompt.messages(one, BLIND)[1]["content"].splitlines()
 
 
 def number_of(request):
@@ -93,7 +119,6 @@ def test_the_request_holds_what_a_writer_needs(settings):
     for piece in (
         "spleen <|box_start|>[80,60,100,90]<|box_end|>: 410 pixels",
         "CT; 2D, frame 112 x 112 pixels",
-        "voxel size 2 x 2 mm",
         "B. left posterior",
         "Right answer: B",
         "Looked for and not there: stomach.",
@@ -108,31 +133,167 @@ def test_no_pixels_and_no_identifiers_leave_the_machine(settings):
     assert not any(word in sent for word in ("case-1", "patient-1", "sample-0", "base64", "image_url"))
 
 
-def test_texts_for_every_family_pass_when_a_model_writes_as_the_templates_do(settings):
-    """The endpoint answers each question with the template's own text, boxes off by a little where they are large."""
-    asked = phantom_tasks()[::4]
-    texts = {}
-    for one, found in zip(asked, TemplateAnnotator().annotate(asked), strict=True):
-        question = one.question
-        body = "".join(p if isinstance(p, str) else grammar.write(_moved(p.box)) for p in found.reasoning)
-        end = f"{question.letter}. {question.right}" if question.options else question.needs[0]
-        texts[_user(prompt.messages(one, settings.rules))] = (f"<think>{body}</think>{end}", found.reasoning)
-    with FakeEndpoint(lambda request, _: Act(completion(texts[_user(request["messages"])][0]))).running() as server:
-        annotator = LlmAnnotator(server.url, "m", settings=settings)
-        found = annotator.annotate(asked)
-    assert annotator.stats.dropped == {}
-    assert [f.reasoning for f in found] == [texts[_user(prompt.messages(one, settings.rules))][1] for one in asked]
+def test_good_texts_are_kept_and_careless_or_rationalised_ones_are_not(settings):
+    """On tasks of all families, each annotator asked over HTTP with the answer withheld, faulty texts sent back once."""
+    asked = phantom_tasks()[::3]
+    assert {t.question.family for t in asked} == {*FAMILIES, IMPLICIT}
+    by_user = {_user(prompt.messages(one, BLIND)): one for one in asked}
+    kept, reasons = {}, {}
+    for play in (annotators.good, annotators.careless, annotators.rationalising):
+
+        def act(request, _, play=play):
+            one = by_user[_user(request["messages"])]
+            body = play(one) if play is annotators.good else play(one, random.Random(one.id))
+            return Act(completion(annotators.reply(one, body)))
+
+        with FakeEndpoint(act).running() as server:
+            annotator = LlmAnnotator(server.url, "m", settings=replace(settings, blind=True))
+            found = annotator.annotate(asked)
+        kept[play.__name__] = sum(isinstance(f, Annotation) for f in found) / len(asked)
+        reasons[play.__name__] = annotator.stats.dropped
+    assert kept["good"] >= 0.95
+    assert max(kept["careless"], kept["rationalising"]) <= 0.05
+    assert {"not_there", "answer_before_evidence", "unseen_number", "wrong_number", "wrong_side"} <= set(reasons["careless"])
+    assert {"box_of_another", "wrong_brightness", "wrong_comparison", "wrong_number"} <= set(reasons["rationalising"])
 
 
 def _user(messages):
     return messages[1]["content"]
 
 
-def _moved(box):
-    """The box a pixel further right if it is wide enough for that to be tolerated."""
-    half = len(box.coords) // 2
-    wide = box.coords[half] - box.coords[0] >= 10
-    return type(box)(*(v + (wide and i in (0, half)) for i, v in enumerate(box.coords)))
+def test_an_answer_that_is_withheld_has_to_be_found(settings):
+    """Who finds another one is not asked again: that would tell it."""
+    (found,), stats, server = run(scripted(Act(completion(WRONG_ANSWER))), settings, blind=True)
+    assert (found.reason, stats.dropped, len(server.requests)) == ("disagrees", {"disagrees": 1}, 1)
+    (found,), stats, server = run(scripted(Act(completion(WRONG_BOX)), Act(completion(GOOD))), settings, blind=True)
+    assert isinstance(found, Annotation)
+    (found,), _, server = run(scripted(Act(completion("B")), Act(completion(WRONG_ANSWER))), settings, blind=True)
+    assert found.reason == "disagrees"
+    told = server.requests[1]["messages"][3]["content"]
+    assert "left posterior" not in told
+    assert not re.search(r"\bB\b", told)
+
+
+def test_a_withheld_answer_cannot_be_read_off_the_request():
+    """Whichever option were right: the request would be the same, word for word."""
+    for one in phantom_tasks()[::5]:
+        question, scene = one.question, one.scene
+        others = [replace(question, answer=n, needs=tuple(scene.structures)) for n in range(len(question.options))]
+        if question.family == IMPLICIT:
+            others = [replace(question, about=(n,), needs=(n,)) for n in scene.structures]
+        for other in others:
+            assert prompt.messages(replace(one, question=other), BLIND) == prompt.messages(one, BLIND)
+
+
+def test_no_fact_about_an_option_is_told():
+    for one in phantom_tasks()[::5]:
+        for settings in (BLIND, replace(BLIND, blind=False)):
+            text = json.dumps(prompt.messages(one, settings))
+            assert not [f for f in one.question.facts if len(f) > 20 and f in text and f not in one.question.text]
+
+
+def test_the_prompt_tells_the_midline_the_scale_and_the_parts():
+    (kidneys,) = [line for line in _lines(task(LARGEST, image_scene())) if line.startswith("- kidneys")]
+    assert "<|box_start|>[30,82,44,104]<|box_end|>" in kidneys
+    assert "<|box_start|>[72,80,90,104]<|box_end|>" in kidneys
+    assert "[30,80,90,104]" not in kidneys  # the box of both holds the spine
+    found = replace(image_scene(), midline=Midline("spine", 0.0, 50.0))
+    assert "midline of the body is at x 56, found by the spine" in _lines(task(QUADRANT, found))[0]
+    assert "left" not in _lines(task(QUADRANT, replace(image_scene(), midline=Midline(""))))[0].replace(
+        "not of left and right", ""
+    )
+    metric, plain = (
+        json.dumps(prompt.messages(task(QUADRANT, image_scene(scale=s)), BLIND)) for s in ("Scale: a pixel measures 2 mm.", "")
+    )
+    assert "cm2 or ml may be stated" in metric
+    assert "never write mm" in plain
+    assert not re.search(r"\d mm", plain)
+
+
+def test_what_is_asked_about_comes_first_among_what_is_not_there():
+    question = DataQuestion("existence_verification", "present", ("stomach",), "?", ("yes", "no"), 1, ("", ""), ("spleen",))
+    drawn = replace(image_scene(), absent=("bladder", "gallbladder", "stomach"))
+    assert "Looked for and not there: stomach; bladder; gallbladder." in _lines(task(question, drawn))
+
+
+def test_names_are_those_that_a_radiologist_says_and_are_read_back(settings):
+    drawn = scene(structure("left iliac vena", (80, 60, 100, 90), (50, 40), 1300.0))
+    question = replace(QUADRANT, about=("left iliac vena", "xy"), needs=("left iliac vena",))
+    reply = GOOD.replace("the spleen", "the left common iliac vein")
+    with FakeEndpoint(scripted(Act(completion(reply)))).running() as server:
+        (found,) = LlmAnnotator(server.url, "m", settings=settings).annotate([task(question, drawn)])
+    assert "iliac vena" not in json.dumps(server.requests)
+    assert found.reasoning[1].label == "left iliac vena"
+
+
+def test_each_family_has_its_recipe_and_tasks_differ_in_style():
+    systems = {}
+    for one in phantom_tasks()[::2]:
+        systems.setdefault(one.question.family, set()).add(prompt.messages(one, BLIND)[0]["content"])
+    recipes = {
+        f: {s.partition("How to go about it: ")[2].partition("Manner: ")[0] for s in found} for f, found in systems.items()
+    }
+    assert len(set.union(*recipes.values())) >= len(FAMILIES) + 1
+    styles = {s.partition("Manner: ")[2] for found in systems.values() for s in found}
+    assert 6 <= len(styles) <= 10
+
+
+def test_a_model_that_sees_gets_the_picture_with_the_boxes_drawn(settings):
+    boxes = prompt.marks(task(QUADRANT, image_scene()))
+    picture = marked([np.zeros((112, 112), np.uint8)], boxes)
+    seen = replace(task(QUADRANT, image_scene()), picture=picture)
+    with FakeEndpoint(scripted(Act(completion(GOOD)))).running() as server:
+        annotator = LlmAnnotator(server.url, "m", settings=replace(settings, vision=True))
+        assert isinstance(annotator.annotate([seen])[0], Annotation)
+        with pytest.raises(FormatError):
+            annotator.annotate([task(QUADRANT, image_scene())])
+    text, image = server.requests[0]["messages"][1]["content"]
+    assert "spleen <|box_start|>[80,60,100,90]<|box_end|> (number 1)" in text["text"]
+    data = base64.b64decode(image["image_url"]["url"].removeprefix("data:image/png;base64,"))
+    drawn = np.asarray(Image.open(io.BytesIO(data)))
+    assert drawn.shape == (448, 448, 3)
+    assert drawn[4 * 60 : 4 * 90, 4 * 80].any(axis=1).all()  # the left edge of the spleen's box
+    assert not drawn[4 * 20 - 40 : 4 * 20 - 8].any()  # and nothing above the uppermost box
+
+
+def test_a_build_draws_the_pictures_and_tells_drops_by_reason(settings, tmp_path):
+    config = BuildConfig("phantom", None, {"patients": "2", "seed": "4"}, rule("phantom"), slices=1, unit_items=1)
+    asked = []
+
+    class Recorder(TemplateAnnotator):
+        def annotate(self, tasks):
+            asked.extend(tasks)
+            return super().annotate(tasks)
+
+    build(config, tmp_path / "plain", annotator=Recorder())
+    seeing = replace(settings, blind=True, vision=True)
+    by_text = {_user(prompt.messages(replace(one, picture=b"x"), seeing))[0]["text"]: n for n, one in enumerate(asked)}
+    sizes = set()
+
+    def act(request, _):
+        text, image = _user(request["messages"])
+        n = by_text[text["text"]]
+        picture = base64.b64decode(image["image_url"]["url"].partition(",")[2])
+        sizes.add((asked[n].scene.kind, Image.open(io.BytesIO(picture)).size))
+        body = annotators.good(asked[n]) if n % 2 else annotators.careless(asked[n], random.Random(n))
+        return Act(completion(annotators.reply(asked[n], body)))
+
+    with FakeEndpoint(act).running() as server:
+        annotator = LlmAnnotator(server.url, "m", settings=seeing)
+        manifest = build(replace(config, annotator="llm", annotation={"vision": True}), tmp_path / "seen", annotator=annotator)
+    assert manifest["counts"]["samples"] == len(asked) // 2
+    assert manifest["counts"]["dropped"] == dict(sorted(annotator.stats.dropped.items()))
+    assert sum(manifest["counts"]["dropped"].values()) == len(asked) - len(asked) // 2
+    assert {kind for kind, _ in sizes} == {"image", "volume"}
+    assert all(max(size) <= 3 * 448 for _, size in sizes)
+
+
+def test_a_volume_is_shown_by_few_slices_of_bounded_size():
+    shade = [np.full((1000, 500), 8 * z, np.uint8) for z in range(16)]
+    picture = np.asarray(Image.open(io.BytesIO(marked(shade, prompt.marks(task(NEAREST, volume_scene()))))))
+    assert max(picture.shape) <= 3 * 448
+    middles = {6, 4, 10}  # of the two kidneys and the liver
+    assert {int(v) // 8 for v in np.unique(picture[::7, ::7, 0]) if (picture[..., 0] == v).mean() > 0.1} == middles
 
 
 def test_no_tasks_no_request(settings):

@@ -68,6 +68,8 @@ def test_of_two_structures_with_one_box_the_needed_one_is_meant():
         (GOOD.replace("It lies", "At (80, 60, 100, 90) it lies"), "box_in_text"),
         (GOOD.replace("It lies", "By the provided coordinates it lies"), "says_it_was_told"),
         (GOOD.replace("It lies", "In the ground truth it lies"), "says_it_was_told"),
+        (GOOD.replace("It lies", "In the numbered box it lies"), "says_it_was_told"),
+        (GOOD.replace("It lies", "In box number 3 it lies"), "says_it_was_told"),
         (GOOD.replace("So the answer is left posterior B.", "That is all."), "no_conclusion"),
         (GOOD.replace("So the answer is left posterior B.", "So it is left anterior A."), "no_conclusion"),
         (GOOD.replace("So the answer is left posterior B.", "It is not left posterior but left anterior A."), "no_conclusion"),

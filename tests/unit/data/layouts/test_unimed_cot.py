@@ -53,7 +53,7 @@ def test_the_variants_of_the_rl_table_give_the_same_rows(tmp_path):
     read = []
     for number, row in enumerate(variants):
         table(tmp_path / str(number), "rl", [row])
-        read += cot.read_rl(tmp_path / str(number))
+        read += cot.read(tmp_path / str(number), "rl")
     assert len(read) == 4
     assert all(row == read[0] for row in read)
     assert read[0].data_source == "samed2d"
@@ -69,9 +69,9 @@ def test_rows_of_every_variant_survive_read_write_read(tmp_path):
     table(
         old, "images", [{"image_id": "a", "path": "images/x/a.png", "bytes": b"1"}, {"image_id": "b", "path": "", "bytes": b"2"}]
     )
-    first = [*cot.read_sft(old), *cot.read_rl(old), *cot.read_images(old)]
+    first = [*cot.read(old, "sft"), *cot.read(old, "rl"), *cot.read(old, "images")]
     assert cot.write(tmp_path / "new", first) == {"sft": 2, "rl": 3, "images": 2}
-    assert [*cot.read_sft(tmp_path / "new"), *cot.read_rl(tmp_path / "new"), *cot.read_images(tmp_path / "new")] == first
+    assert [*cot.read(tmp_path / "new", "sft"), *cot.read(tmp_path / "new", "rl"), *cot.read(tmp_path / "new", "images")] == first
     cot.write(tmp_path / "again", first)
     assert all(
         (tmp_path / "again" / f.relative_to(tmp_path / "new")).read_bytes() == f.read_bytes()
@@ -106,14 +106,14 @@ plain = st.dictionaries(text, st.recursive(st.none() | st.booleans() | st.intege
 def test_any_rows_survive(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("rows")
     cot.write(folder, rows)
-    back = [*cot.read_sft(folder), *cot.read_rl(folder)]
+    back = [*cot.read(folder, "sft"), *cot.read(folder, "rl")]
     assert back == [r for r in rows if isinstance(r, cot.SftRow)] + [r for r in rows if isinstance(r, cot.RlRow)]
 
 
 def test_only_the_base_name_of_a_picture_path_is_kept(tmp_path):
     paths = ["/etc/passwd", "../../a.png", "..\\..\\b.png", "C:\\c.png", "images/d.png", ""]
     table(tmp_path, "images", [{"image_id": f"i/{n}", "path": p, "bytes": b"x"} for n, p in enumerate(paths)])
-    found = [row.path for row in cot.read_images(tmp_path)]
+    found = [row.path for row in cot.read(tmp_path, "images")]
     assert found[:5] == ["passwd", "a.png", "b.png", "c.png", "d.png"]
     assert found[5].startswith("i-5-")
     assert "/" not in "".join(found)
@@ -123,7 +123,7 @@ def test_only_the_base_name_of_a_picture_path_is_kept(tmp_path):
 def test_paths_without_a_file_name_are_refused(tmp_path, path):
     table(tmp_path, "images", [{"image_id": "i", "path": path, "bytes": b"x"}])
     with pytest.raises(FormatError, match="picture path"):
-        list(cot.read_images(tmp_path))
+        list(cot.read(tmp_path, "images"))
 
 
 @pytest.mark.parametrize(
@@ -144,21 +144,21 @@ def test_paths_without_a_file_name_are_refused(tmp_path, path):
 def test_other_columns_and_values_are_clear_errors(tmp_path, name, row, says):
     table(tmp_path, name, [row])
     with pytest.raises(FormatError, match=says):
-        list({"sft": cot.read_sft, "rl": cot.read_rl, "images": cot.read_images}[name](tmp_path))
+        list(cot.read(tmp_path, name))
 
 
 def test_unknown_columns_may_be_left_unread(tmp_path):
     table(tmp_path, "sft", [{"messages": MESSAGES, "image_ids": [], "id": 3}])
-    assert len(list(cot.read_sft(tmp_path, strict=False))) == 1
+    assert len(list(cot.read(tmp_path, "sft", strict=False))) == 1
 
 
 def test_empty_and_damaged_folders_are_clear_errors(tmp_path):
     with pytest.raises(FormatError, match="no UniMed-CoT tables"):
-        list(cot.read_sft(tmp_path))
+        list(cot.read(tmp_path, "sft"))
     (tmp_path / "sft").mkdir()
     (tmp_path / "sft" / "a.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(FormatError, match="cannot be read"):
-        list(cot.read_sft(tmp_path))
+        list(cot.read(tmp_path, "sft"))
 
 
 def test_pictures_go_to_files_of_bounded_size(tmp_path):
@@ -166,28 +166,28 @@ def test_pictures_go_to_files_of_bounded_size(tmp_path):
     cot.write(tmp_path, rows, max_bytes=3000)
     files = sorted((tmp_path / "images").glob("*.parquet"))
     assert [pq.read_metadata(f).num_rows for f in files] == [3, 3, 3, 1]
-    assert list(cot.read_images(tmp_path)) == rows
+    assert list(cot.read(tmp_path, "images")) == rows
 
 
 def test_our_samples_come_back_whole(tmp_path):
     data = dataset(tmp_path / "data")
     cot.write(tmp_path / "out", (row for entry in entries(data, "train") for row in cot.from_entry(entry)))
-    back = [from_rl(row, "x").sample for row in cot.read_rl(tmp_path / "out")]
+    back = [from_rl(row, "x").sample for row in cot.read(tmp_path / "out", "rl")]
     assert back == [s for s in data.samples("train") if s.task == "vqa"]
 
 
 def test_every_placeholder_of_ours_has_a_picture(tmp_path):
     data = dataset(tmp_path / "data")
     cot.write(tmp_path / "out", (row for entry in entries(data, "train") for row in cot.from_entry(entry)))
-    images = list(cot.read_images(tmp_path / "out"))
+    images = list(cot.read(tmp_path / "out", "images"))
     known = {row.image_id for row in images}
     assert len(known) == len(images)
     # Grey image: itself and three looks; colour: itself and one look; volume: four slices and two crops.
     assert len(images) == 4 + 2 + 6
-    for row in cot.read_sft(tmp_path / "out"):
+    for row in cot.read(tmp_path / "out", "sft"):
         assert sum(content.count(IMAGE) for _, content in row.messages) == len(row.image_ids)
         assert set(row.image_ids) <= known
-    for row in cot.read_rl(tmp_path / "out"):
+    for row in cot.read(tmp_path / "out", "rl"):
         assert row.prompt[-1][1].count(IMAGE) == len(row.image_ids)
         assert row.agent_name == "urm_single_assistant"
         assert row.reward_model == {"style": "rule", "ground_truth": row.extra_info["sample"]["letter"]}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unireason.core.errors import ImageReadError, UniReasonError
-from unireason.data.formats.unimed_cot import RlRow, SftRow, names_of, resolve_volumes
+from unireason import imaging
+from unireason.core.errors import UniReasonError
+from unireason.data.formats.unimed_cot import Index, RlRow, SftRow, names_of
 
 ASKED = (("user", "Where?"),)
 
@@ -19,7 +20,9 @@ def place(folder, *names):
 
 
 def found(folder, *rows):
-    return [(r.path.relative_to(folder).as_posix() if r.path else None, r.reason) for r in resolve_volumes(rows, folder)]
+    index = Index.of(folder)
+    paths = [index.find(names_of(row)) for row in rows]
+    return [(path.relative_to(folder).as_posix() if path else None, reason) for path, reason in paths]
 
 
 def row(ids=(), **extra):
@@ -79,31 +82,21 @@ def test_names_are_compared_and_never_opened(tmp_path):
     )
 
 
-def test_a_resolved_row_reads_its_volume(tmp_path):
-    place(tmp_path, "0.npy", "v1.npy")
-    (resolved,) = resolve_volumes([row(p="v1.npy")], tmp_path)
-    case = resolved.case(axes="zyx")
-    assert (case.kind, case.pixels.shape, case.pixels.max()) == ("volume", (2, 3, 4), 1)
-    (lost,) = resolve_volumes([row(p="v2.npy")], tmp_path)
-    with pytest.raises(ImageReadError, match="not found"):
-        lost.case()
-
-
 def test_a_volume_of_m3d_with_its_channel_is_read(tmp_path):
     (tmp_path / "ct_case" / "000012").mkdir(parents=True)
     stored = np.arange(8 * 6 * 5, dtype=np.float32).reshape(1, 8, 6, 5) / 240
     np.save(tmp_path / "ct_case" / "000012" / "series.npy", stored)
-    (resolved,) = resolve_volumes([row(image="M3D_Cap/ct_case/000012/series.npy")], tmp_path)
-    case = resolved.case()
+    path, _ = Index.of(tmp_path).find(names_of(row(image="M3D_Cap/ct_case/000012/series.npy")))
+    case = imaging.read(path)
     assert np.array_equal(case.pixels, stored[0])
     assert "a channel axis of one dropped" in case.notes
 
 
 def test_a_folder_without_volumes_is_an_error(tmp_path):
     with pytest.raises(UniReasonError, match="no volume"):
-        list(resolve_volumes([row()], tmp_path))
+        Index.of(tmp_path)
     with pytest.raises(UniReasonError, match="not a folder"):
-        list(resolve_volumes([row()], tmp_path / "none"))
+        Index.of(tmp_path / "none")
 
 
 def test_names_are_bounded():

@@ -15,14 +15,9 @@ from PIL import Image
 
 import trees
 from unireason.cli import main
-from unireason.cli.data import SOURCES
 from unireason.data.item import Item, Loaded
-from unireason.data.sources.base import NAMES, open_source
+from unireason.data.sources.base import open_source
 from unireason.data.survey import Even, listed, look_into
-
-
-def test_help_names_the_sources_of_the_catalogue() -> None:
-    assert SOURCES == NAMES
 
 
 @settings(max_examples=40)
