@@ -23,14 +23,11 @@ TOLERANCE = 0.15
 """So far may a number in a text lie from the one that the masks give, as a share of it."""
 LEAST_OFF = {"mm": 2.0, "pixels": 2.0, "slices": 1.0, "%": 1.0, "times": 0.15, "area": 0.0}
 """And so far in any case, in the unit itself."""
-NEIGHBOURS = 10.0
-"""Boxes of neighbours lie at most so many millimetres (pixels) apart."""
+NEIGHBOURS = 10.0  # boxes of neighbours lie at most so many millimetres (pixels) apart
 CLEAR_CONTRAST = 2.0
 """Grey levels from which a structure is brighter or darker than what surrounds it."""
-ALIKE = 25.0
-"""Grey levels from which a structure is certainly not as bright as what surrounds it."""
-SURE = 0.03
-"""Of the picture: a centre nearer to the middle may be said to lie on either side."""
+ALIKE = 25.0  # and from which it is certainly not as bright
+SURE = 0.03  # of the picture: a centre nearer to the middle may be said to lie on either side
 
 _WORDS = wordings("claims")
 _RE = {key: re.compile(text, re.IGNORECASE) for key, text in _WORDS.items() if isinstance(text, str) and key != "parted"}
@@ -38,12 +35,7 @@ _BEYOND, _NO_SIDE, _AROUND, _MEANT = (
     re.compile("|".join(_WORDS[key]), re.IGNORECASE) for key in ("beyond", "no_side", "around", "meant")
 )
 _NUMBER = r"(?<![\w.,\[])(\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
-_SMALL = {
-    w: n
-    for n, w in enumerate(
-        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-    )
-}
+_SMALL = {w: n for n, w in enumerate(_WORDS["small"])}
 _UNITS: dict[str, tuple[str, float]] = {
     **dict.fromkeys(("mm", "millimetre", "millimeter"), ("mm", 1)),
     **dict.fromkeys(("cm", "centimetre", "centimeter"), ("mm", 10)),

@@ -290,8 +290,8 @@ class MaskFacts:
         labels, count = ndimage.label(self.mask(name), np.ones((3,) * self.dimensions))
         whole = max((labels == v for v in range(1, count + 1)), key=np.count_nonzero)
         flat = whole if whole.ndim == 2 else max(whole, key=np.count_nonzero)
-        places = set()
-        for y, x in np.argwhere(flat).tolist():
+        places: set[tuple[float, float]] = set()
+        for y, x in np.argwhere(flat).astype(float).tolist():
             places |= {(x - 0.5, y), (x + 0.5, y), (x, y - 0.5), (x, y + 0.5)}
         # On every line across only the first and the last place can be an end.
         rows: dict[float, list[float]] = {}
