@@ -182,7 +182,7 @@ def measure(folder: Path) -> dict[str, Any]:
             texts = [s for s in sample.reasoning if isinstance(s, str)]
             whole = " ".join(texts)
             told = bool(getattr(sample, "scale", ""))
-            options = " ".join(question.options)
+            options = " | ".join(question.options)
             counts["texts"] += 1
             counts["implicit"] += not question.options
             counts["options"] += bool(question.options)

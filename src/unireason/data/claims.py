@@ -76,6 +76,7 @@ _PRONOUN = re.compile(r"\b(?:it|its|they|their|them|this|these)\b", re.IGNORECAS
 _SEGMENT = re.compile(r"[;:]\s|,?\s(?:but|while|whereas|although|though|yet)\s", re.IGNORECASE)
 _ORDER = re.compile(rf"{_NUMBER}(?: [^\W\d]+[²³23]?)? (?:is )?(<|>|less|more|larger|smaller|greater|fewer)(?: than)? {_NUMBER}")
 _GENERAL = re.compile(rf"{_WORDS['concluded']}|\b(?:way|direction)\b|\b[A-J][.!]?$", re.IGNORECASE)
+_SO_FAR = re.compile(r"\b(?:so far|for now|now have|up to (?:here|now|this))\b", re.IGNORECASE)
 _BETWEEN = re.compile(
     r"\b(?:in|out)side\b|\bbetween\b|round\b|\bsurround\w*|\benclos\w+|\bleaves\b|\bwithin\b|[<>]|\b(?:more|less) than\b",
     re.IGNORECASE,
@@ -519,7 +520,7 @@ class Judge:
 
     def _counts(self, clause: str, subjects: Sequence[str]) -> None:
         mine = [self.scene.structures[n] for n in subjects if n in self.scene.structures]
-        for match in _COUNT.finditer(clause) if mine else ():
+        for match in _COUNT.finditer(clause) if mine and not _SO_FAR.search(clause) else ():
             word = match[1].lower()
             number = int(word) if word.isdigit() else _SMALL.get(word, 1)
             if re.search(r"(?:region|area)$", match[2].lower()) or match[0].lower() in self._given:
@@ -580,10 +581,8 @@ class Judge:
             if (
                 not match
                 or len(pool) < 2
-                or re.search(
-                    r"\b(?:largest|smallest) (?:part|piece|focus|extent|slice|number)|\b(?:so far|for now|up to (?:here|now))\b",
-                    text.lower(),
-                )
+                or _SO_FAR.search(text)
+                or re.search(r"\b(?:largest|smallest) (?:part|piece|focus|extent|slice|number)", text.lower())
             ):
                 continue
             close = min(mine, key=lambda m: min(abs(m.end - match.start()), abs(m.start - match.end())))

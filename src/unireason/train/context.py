@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import distributed, nn
 
@@ -368,6 +369,9 @@ class TrainContext:
     def look(self, packed: Pack) -> torch.Tensor | Patches | None:
         """The visual tokens of a packed sequence, or patches for a tower that learns."""
         if not packed.pictures:
+            if self.features is None and self.sharded:  # a tower in shards is run by all processes or by none
+                blank = vision.prepare(self.checkpoint, [np.zeros((56, 56, 3), np.uint8)])
+                return Patches(blank.pixel_values, torch.tensor(blank.grid_thw))
             return None
         if self.features is not None:
             return torch.cat([f for features in self.features.of_many(packed.pictures) for f in features])

@@ -69,6 +69,8 @@ class Policy(nn.Module):
             if seen is not None:
                 visual = self._look(seen).to(device, embedded.dtype)
                 pads = torch.nonzero(ids == network.config.image_token_id)[:, 0]
+                if not len(pads):  # a picture that nobody asks about: its tokens count nothing, the tower's gradients are there
+                    embedded, visual = embedded + 0 * visual.sum(), visual[:0]
                 if len(pads) != len(visual):
                     raise ModelError(f"{len(visual)} visual tokens came for {len(pads)} image pads", "as many")
                 embedded = embedded.index_put((pads,), visual)
