@@ -134,17 +134,20 @@ def shown(start: Path, dataset: Dataset, split: str = "train") -> list[tuple[Cas
 def make_lessons(folder: Path, dataset: Dataset, *, count: int = 20, undecided: bool = False) -> Dataset:
     """A copy with so many short training samples, half of them on images: one look, then the answer. Validation has two of each.
 
-    Undecided lessons teach the form and not the answer: of every question with two options one sample is right and one is wrong.
+    Undecided lessons teach the form and not the answer: of every question one sample is right and one is wrong.
     """
     shutil.copytree(dataset.folder, folder)
     kept = []
     for split, most in (("train", count // 2), ("validation", 2)):
         for kind in ("image", "volume"):
-            fitting = [s for s in dataset.samples(split) if s.kind == kind and s.task == "vqa" and len(s.question.options) == 2]
+            fitting = [s for s in dataset.samples(split) if s.kind == kind and s.task == "vqa"]
+            fitting.sort(key=lambda s: len(s.question.options))
+            pairs = [s for s in fitting if len(s.question.options) == 2]
+            fitting = pairs[:: len(pairs) // most] if len(pairs) > most else fitting
             kept += [replace(s, reasoning=_shortened(s)) for s in fitting[:most]]
     if undecided:
         kept += [
-            replace(s, id=f"{s.id}-wrong", question=replace(s.question, answer=1 - s.question.answer))
+            replace(s, id=f"{s.id}-wrong", question=replace(s.question, answer=(s.question.answer + 1) % len(s.question.options)))
             for s in kept
             if s.split == "train"
         ]

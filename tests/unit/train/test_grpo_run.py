@@ -255,8 +255,10 @@ def test_the_reference_is_the_start(warm, quiz, tmp_path, lora):
 
 
 def test_responses_that_were_cut_off_can_be_left_out(warm, quiz, tmp_path):
-    rollout = {"prompts_per_step": 4, "num_generations": 8, "max_new_tokens": 27}
+    rollout = {"prompts_per_step": 4, "num_generations": 8, "max_new_tokens": 60}
     settings = training.grpo(warm, quiz, run=STEP, policy={"beta": 0.0, "num_minibatches": 1}, rollout=rollout)
+    longest = max(sum(r.session.sampled) for g in rolled(GrpoPhases(settings, tmp_path / "whole")) for r in g.rolled)
+    settings = training.changed(settings, {"rollout": {"max_new_tokens": longest - 1}})
     run = GrpoPhases(settings, tmp_path / "score")
     masking = copy(run)
     masking.settings = training.changed(settings, {"policy": {"mask_truncated_completions": True}})
