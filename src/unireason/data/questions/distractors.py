@@ -8,7 +8,6 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from itertools import islice
 from typing import TypeVar
 
@@ -245,7 +244,7 @@ def compact(structure: Structure) -> bool:
     return not structure.scattered
 
 
-@lru_cache(maxsize=4096)
+@names.kept
 def words_of(name: str) -> frozenset[str]:
     """Words of a name, plurals cut."""
     return frozenset(w[:-1] if w.endswith("s") else w for w in name.split())
