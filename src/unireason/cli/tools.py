@@ -363,17 +363,18 @@ def run_phantom(args: argparse.Namespace) -> int:
     return 0
 
 
-# --- ``unireason conformance FILE``: does this package still answer as the published systems do?
+# --- ``unireason conformance FILE|FOLDER``: does this package still answer as the published systems do?
 
 
 def add_conformance(subparsers: Any) -> None:
     """Add the command to an ``argparse`` subparsers object; it sets ``run``."""
     parser = subparsers.add_parser(
         "conformance",
-        help="compare the package with a file of conformance cases",
-        description="Compare every case of a file and print one line a key. Exit code: 0 all pass, 1 differences, 2 bad file.",
+        help="compare the package with recorded answers of the published systems",
+        description="Compare every case of a file, or every fixture of a folder, and print one line a kind. "
+        "Exit code: 0 all pass, 1 differences, 2 bad file.",
     )
-    parser.add_argument("file", metavar="FILE", help="JSON file of cases")
+    parser.add_argument("file", metavar="FILE|FOLDER", type=Path, help="JSON file of cases, or a folder of fixtures")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.set_defaults(run=run_conformance)
 
@@ -381,8 +382,9 @@ def add_conformance(subparsers: Any) -> None:
 def run_conformance(args: argparse.Namespace) -> int:
     """Run the command."""
     from unireason.conformance import check_file
+    from unireason.parity import check_folder
 
-    results = check_file(args.file)
+    results = check_folder(args.file) if args.file.is_dir() else check_file(args.file)
     good = all(result.passed == result.total for result in results)
     if args.json:
         print(json_text({"passed": good, "keys": [asdict(result) for result in results]}))
