@@ -13,7 +13,7 @@ from typing import Any
 
 from unireason.conformance import Result
 from unireason.core.errors import FormatError, UniReasonError
-from unireason.core.types import Box2D
+from unireason.core.types import Box2D, Kind
 from unireason.grounding import crop
 from unireason.grounding.answer import read_released
 from unireason.grounding.profile import Picture, Profile, render
@@ -60,7 +60,8 @@ def check_folder(folder: Path) -> tuple[Result, ...]:
 def _prompts(folder: Path, data: Any) -> Found:
     """The messages and the rendered text of every prompt, exact."""
     for case in data["unireason"]:
-        parts, kind = case["parts"], "image" if case["kind"] == "2d" else "volume"
+        parts = case["parts"]
+        kind: Kind = "image" if case["kind"] == "2d" else "volume"
         profile = Profile(
             name="published",
             system_2d=parts["system"],
@@ -132,7 +133,7 @@ def _volumes(folder: Path, data: Any) -> Found:
             if case["input"].startswith("in_"):
                 volume = arrays[case["input"]]
             else:
-                volume = np.asarray(nibabel.load(_inside(folder, case["input"])).dataobj)  # type: ignore[attr-defined]
+                volume = np.asarray(nibabel.load(_inside(folder, case["input"])).dataobj)
             kind = f"serialised volume, {case['normalize']}"
             try:
                 made = published_serialize(volume, tuple(case["target"]), case["normalize"])

@@ -41,7 +41,7 @@ CHOICES = [  # text, letter of the inference reader, of the reward reader
 ]
 REWARD = {"answer_reward": 1.0, "format_reward": 0.5, "crop_area_ratio": 0.25, "pred_choice": "B", "gt_choice": "B"}
 ROADS = [
-    [20, 60, [1, 4, 8], [1, 4, 8], [1, 4, 8]],
+    [20, 60, [1, 4, 8], [1, 4, 8], [1, 4, 6]],
     [14, 40, [1, 4, 8], [1, 4, 8], [1, 4, 6]],
     [5, 39, [1, 2, 12], [1, 2, 12], [1, 4, 8]],
 ]
