@@ -242,9 +242,17 @@ class EvidenceCheck:
     """One run of the check."""
 
     def __init__(
-        self, model: Reasoner, suite: Suite, entries: Sequence[Entry], *, file: EvidenceRows, settings: AskSettings
+        self,
+        model: Reasoner,
+        suite: Suite,
+        entries: Sequence[Entry],
+        *,
+        file: EvidenceRows,
+        settings: AskSettings,
+        conditions: Sequence[str] = tuple(CONDITIONS),
     ) -> None:
-        """Take a model, questions of a suite (those on one case together), where answers go, and how to ask."""
+        """Take a model, questions of a suite (those on one case together), where answers go, how to ask, and under which conditions."""
+        self._conditions = conditions
         self._model, self._suite, self._entries, self._file, self._seed = model, suite, list(entries), file, settings.seed
         self._cases: dict[str, list[Entry]] = {}
         for entry in self._entries:
@@ -265,11 +273,11 @@ class EvidenceCheck:
             lost = len(self.unread.problems)
             self._second()
         self._file.give_up(self._entries, self.unread.problems)
-        total = len(self._entries) * len(CONDITIONS)
+        total = len(self._entries) * len(self._conditions)
         self._progress(total, total)
 
     def _tell(self) -> None:
-        self._progress(len(self._file.rows), len(self._entries) * len(CONDITIONS))
+        self._progress(len(self._file.rows), len(self._entries) * len(self._conditions))
 
     def _true(self, entry: Entry) -> EvidenceRow:
         return self._file.rows[entry.id, "true"]
@@ -351,7 +359,7 @@ class EvidenceCheck:
         return partial(given_region, entry, frame)
 
     def _todo(self, pairs: Sequence[tuple[Entry, str]]) -> list[tuple[Entry, str]]:
-        return [(e, n) for e, n in pairs if (e.id, n) not in self._file.rows]
+        return [(e, n) for e, n in pairs if n in self._conditions and (e.id, n) not in self._file.rows]
 
     def _put(self, name: str, case: Case, shown: Stack, jobs: Sequence[Job]) -> None:
         """Let questions wait; all are asked once there are enough. Where the pictures do not fit the model, the case is given up."""
@@ -534,7 +542,13 @@ class EvidenceFound:
 
 
 def evaluate(
-    reasoner: Reasoner, suite: Suite, folder: Path, *, settings: AskSettings | None = None, progress: Progress | None = None
+    reasoner: Reasoner,
+    suite: Suite,
+    folder: Path,
+    *,
+    settings: AskSettings | None = None,
+    conditions: Sequence[str] = tuple(CONDITIONS),
+    progress: Progress | None = None,
 ) -> EvidenceFound:
     """Ask the questions of a suite under all conditions and say how far the answers rely on the evidence.
 
@@ -544,7 +558,8 @@ def evaluate(
         folder: Where ``manifest.json``, ``rows.jsonl`` and ``results.json`` go. A folder with an unfinished check of the same is gone on
             with.
         settings: Which questions; all by default. The seed is also that of random regions and pairs.
-        progress: Called with the number of answers at hand, and with that of questions times eight.
+        conditions: Conditions, "true" among them; all by default.
+        progress: Called with the number of answers at hand, and with that of questions times conditions.
 
     Returns:
         Questions, answers and results (docs/reference/results.md).
@@ -556,9 +571,11 @@ def evaluate(
     chosen = settings or AskSettings()
     entries = choose(suite, chosen.count, chosen.seed)
     made = make_manifest("evidence", reasoner, suite, entries, seed=chosen.seed)
+    if tuple(conditions) != tuple(CONDITIONS):
+        made["conditions"] = list(conditions)
     with held(folder):
         file = EvidenceRows(folder, made, again=chosen.again)
-        check = EvidenceCheck(reasoner, suite, entries, file=file, settings=chosen)
+        check = EvidenceCheck(reasoner, suite, entries, file=file, settings=chosen, conditions=conditions)
         check.run(progress)
         kept = check.unread.kept(entries)
         keys = [(entry.id, name) for entry in kept for name in CONDITIONS]  # resampling depends on the order

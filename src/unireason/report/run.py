@@ -472,6 +472,8 @@ def why(kinds: Mapping[str, GroupScores] | Mapping[str, KindFound], every: Group
         "its own right answers to the same questions. Follows: answers that say what the own boxes say. Decided: questions for which "
         "the own boxes suffice. Ceiling: the evidence reliance of an ideal model, which knows every true box without a look."
     ]
+    if unknown := _asked(every) - sum(own.n for own in kinds.values()):
+        notes.append(f"Of {plural(unknown, 'question')} the data set does not say what kind they are: they are no part of this.")
     legend = [("whisker", "95% interval over patients"), ("dash", "the model on the same questions")]
     return [Table(columns, rows, title, notes=notes, legend=legend)]
 
