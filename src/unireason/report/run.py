@@ -446,9 +446,9 @@ def why(kinds: Mapping[str, GroupScores] | Mapping[str, KindFound], every: Group
         Column("Kind of question"),
         Column("Own boxes", interval="Patients 95%", drawn="dot", ticks=("0", "50", "100%")),
         Column("Model"),
-        Column("Gap", interval="Patients 95%"),
+        Column("Gap", interval="Patients 95%", spare=True),
         Column("Follows", spare=True),
-        Column("Decided"),
+        Column("Decided", spare=relied),
         *([Column("Reliance")] if relied else []),
         Column("Ceiling"),
     ]
@@ -462,8 +462,8 @@ def why(kinds: Mapping[str, GroupScores] | Mapping[str, KindFound], every: Group
             cells = [name, accuracy, Value(found.model_accuracy, unit="%"), gap, Value(found.follows, unit="%")]
         cells.append(f"{found.n if found else 0} of {found.asked if found else _asked(own)}")
         if not isinstance(own, GroupScores):
-            cells.append(Value(own.reliance.value))
-        return [*cells, Value(most.value if most else None)]
+            cells.append(Value(own.reliance.value, own.reliance.ci95))
+        return [*cells, Value(most.value, most.ci95) if most else DASH]
 
     rows: list[Sequence[Cell] | str] = [row("all kinds", every)]
     rows += [row(name.replace("_", " "), own) for name, own in kinds.items()]
