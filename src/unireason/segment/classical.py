@@ -30,6 +30,7 @@ LEVELS = 256
 _CUT = (0.5, 99.5)  # percentiles at both ends of the levels: a few voxels of metal must not flatten the rest
 _LOOKED_AT = 1 << 16  # voxels that tell the range of the levels
 _LEAST_MARGIN = 3  # voxels
+_SEED_KERNEL = 2.0  # of the box's kernel: a few voxels around points stand for all grey levels of a structure
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,10 +174,10 @@ class ClassicalSettings:
     evidence: float = 4.0
     centre: float = 0.2
     edge: float = 0.12
-    coupling: float = 5.0
+    coupling: float = 7.0
     follow: float = 0.5
     reach: float = 1.45
-    margin: float = 0.5
+    margin: float = 0.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -217,11 +218,19 @@ class Learned:
     evidence: float
 
 
-def learn(region: CutRegion, seeds: NDArray[np.intp], settings: ClassicalSettings, *, core: float = 1.0) -> Learned:
-    """Estimate histograms and ellipse."""
+def learn(region: CutRegion, seeds: NDArray[np.intp], settings: ClassicalSettings, *, core: float | None = None) -> Learned:
+    """Estimate histograms and ellipse: first from what the points show, without points from a core of the box's ellipse.
+
+    ``core``, a share of the ellipse's axes, asks for the second though there are points.
+    """
     first = Ellipse.within(region.low, region.high)
     distance = first.distance(region.shape)
-    inside = _probability((0.8 * core - distance) / np.float32(0.1))
+    if len(seeds) and core is None:
+        # Where most of the box is something else, the ellipse would teach that; what is around the points is the structure.
+        shown = IntensityModel(_tables_of_seeds(region, seeds, settings), first)
+        inside = judge(region, shown, seeds, replace(settings, coupling=0.0), start=distance)
+    else:
+        inside = _probability((0.8 * (core or 1.0) - distance) / np.float32(0.1))
     inside[~region.known] = 0
     model = IntensityModel(_tables(region, inside, settings), first)
     for turn in range(settings.passes):
@@ -316,6 +325,27 @@ def _tables(region: CutRegion, inside: Probability, settings: ClassicalSettings)
         smooth = [_density(counts, width) for counts in (within, beyond)]
         tables.append(np.clip(np.log(smooth[0] / smooth[1]), -settings.evidence, settings.evidence))
     return np.stack(tables).astype(np.float32)
+
+
+def _tables_of_seeds(region: CutRegion, seeds: NDArray[np.intp], settings: ClassicalSettings) -> NDArray[np.float32]:
+    """Logits of the grey levels of every channel: those next to the points against all in the box."""
+    near = tuple(np.concatenate([seeds + step for step in _steps(region.spacing)]).T)
+    near = tuple(np.clip(places, 0, n - 1) for places, n in zip(near, region.shape, strict=True))
+    shown = region.known[near].astype(float)
+    _, box = region.part(region.low, region.high)
+    tables = []
+    for levels in region.levels:
+        everything: NDArray[Any] = np.bincount(levels[box][region.known[box]], minlength=LEVELS).astype(float)
+        width = _kernel(everything)
+        like = _density(np.bincount(levels[near], shown, LEVELS), _SEED_KERNEL * width)
+        tables.append(np.clip(np.log(like / _density(everything, width)), -settings.evidence, settings.evidence))
+    return np.stack(tables).astype(np.float32)
+
+
+def _steps(spacing: Place) -> NDArray[np.intp]:
+    """A voxel and its neighbours, but not across axes with steps twice as long as the shortest."""
+    reach = [1 if step < 2 * float(min(spacing)) else 0 for step in spacing]
+    return np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in reach], indexing="ij"), axis=-1).reshape(-1, len(spacing))
 
 
 def _kernel(counts: NDArray[Any]) -> float:
@@ -424,7 +454,7 @@ JUDGED = 1 << 25
 
 _LEARNED_ON = {2: 1 << 14, 3: 1 << 17}  # voxels, by the number of axes
 _SEED_REACH = 0.15  # of the box's sides: a point farther out is not believed
-_UNTOLD = 0.05  # nats of evidence in a voxel of the inside, below which nothing was told apart
+_UNTOLD = 0.3  # nats of evidence in a voxel of the inside, below which nothing was told apart
 _LIKELY = 0.05  # probability below which a thinned voxel's surroundings are not looked at again
 _AROUND, _CORE = 1.3, 0.8  # of the circle's radius: the first box for points alone; of that box: the first inside
 _ROUNDS, _ROUNDS_OF_ONE, _STILL = 3, 8, 0.04  # boxes found from points; change of a side that counts as none
@@ -506,7 +536,7 @@ def enclosed(
     low, high = _clipped(centre - _AROUND * radius, centre + _AROUND * radius, sizes)
     for turn in range(_ROUNDS if len(points) > 1 else _ROUNDS_OF_ONE):
         region = cut(pixels, low, high, spacing=spacing, margin=1.0, most=_LEARNED_ON[len(spacing)])
-        learned = learn(region, _voxels(points, region), settings, core=_CORE if turn == 0 else 1.0)
+        learned = learn(region, _voxels(points, region), settings, core=_CORE if turn == 0 else None)
         mask, _ = component(learned.inside, _voxels(points, region))
         block = extent(mask)
         if block is None:

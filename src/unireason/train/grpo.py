@@ -26,6 +26,7 @@ from .context import TrainContext
 from .groups import Batch, RolloutGroup, in_loss, pack_groups, rollout_values, shown
 from .log import TrainWatcher
 from .loss import LossMeasured, SampledTokens, advantages, log_probs, loss_denominator, policy_loss
+from .packing import token_counts
 from .policy import Head
 from .rollout import Outliner, looks, seeds, truth
 from .run_folder import RunFolder
@@ -178,7 +179,7 @@ def update(context: TrainContext, settings: Grpo, groups: Sequence[RolloutGroup]
     # The distance between sampler and policy. The sampler records at temperature 1; at another one the two are not the same thing.
     gaps = [(b.old_logp.cpu() - b.sampled_logp).abs() for b in batches if b.old_logp is not None]
     gap = [float(sum(g.sum() for g in gaps)), float(sum(map(len, gaps)))]
-    sizes = [float(sum(getattr(b.packed.layout, name) for b in batches)) for name in ("length", "slots")]
+    sizes = token_counts([batch.packed for batch in batches])
     loss, tokens, slots, *gap = crew.sums([loss, *sizes, *gap])
     if not math.isfinite(loss):
         raise UniReasonError(f"the loss is {loss}", "a finite number", "lower the learning rate")

@@ -235,6 +235,11 @@ def pack(trees: Sequence[PrefixTree]) -> Pack:
     )
 
 
+def token_counts(packs: Sequence[Pack]) -> list[float]:
+    """Tokens of the samples, and slots of all rows; what stands in for an empty row (``TrainContext.packs``) is padding."""
+    return [float(sum(p.layout.length for p in packs if len(p.targets))), float(sum(p.layout.slots for p in packs))]
+
+
 # --- Attention over a packed sequence: causal over every prefix, side by side over the rows of a tree.
 
 

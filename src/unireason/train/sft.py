@@ -23,7 +23,7 @@ from .config import Sft
 from .context import TrainContext
 from .log import TrainWatcher
 from .loss import NumberSmoothing
-from .packing import Pack
+from .packing import Pack, token_counts
 from .policy import Head
 from .run_folder import RunFolder
 from .sampler import BatchPlan, PackUnit, bins
@@ -94,7 +94,7 @@ def train_step(context: TrainContext, units: Sequence[PackUnit], head: Head, ste
         part = measured[:, 0].sum() / labels
         torch.autograd.backward(part)
         loss, right = loss + part.item(), right + float(measured[:, 1].detach().sum())
-    sizes = [float(sum(getattr(p.layout, name) for p in packs)) for name in ("length", "slots")]
+    sizes = token_counts(packs)
     loss, right, tokens, slots, samples = crew.sums([loss, right, *sizes, samples])
     if not math.isfinite(loss):
         raise UniReasonError(f"the loss of step {step} is {loss}", "a finite number", "lower the learning rate")

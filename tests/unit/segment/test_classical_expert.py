@@ -266,3 +266,19 @@ def test_no_network_is_loaded():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_points_tell_a_structure_that_fills_little_of_its_box():
+    # Two bright places joined by a thin one; most of the box is the head around them, and a brighter skull lies beside it.
+    mask = ellipse((90, 90), (30, 30), (7, 9)) | ellipse((90, 90), (60, 58), (9, 7)) | ellipse((90, 90), (45, 44), (18, 3))
+    head = ellipse((90, 90), (45, 45), (44, 44))
+    pixels = painted(mask, contrast=60) - 100 * ~head + 300 * (np.arange(90) > 82)
+    assert dice(outline(image(pixels), box=box_of(mask), points=((30.5, 30.5), (58.5, 60.5))).mask, mask) > 0.75
+
+
+def test_levels_of_points_are_read_in_colour_and_beside_voxels_without_a_number():
+    pixels = painted(DISC)
+    pixels[40, 46] = np.nan
+    assert dice(outline(image(pixels), box=box_of(DISC), points=((46.5, 40.5), (40.5, 38.5))).mask, DISC) > 0.97
+    colour = np.clip(np.repeat(painted(DISC)[..., None], 3, axis=2) + 60, 0, 255).astype(np.uint8)
+    assert dice(outline(image(colour), box=box_of(DISC, 0.1), points=((46.5, 40.5),)).mask, DISC) > 0.97
