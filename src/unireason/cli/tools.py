@@ -138,6 +138,11 @@ def _table(scores: dict[str, Any], out: Path) -> None:
             f"box IoU {iou}, answers with a look {part['crop_rate']:.1%}, "
             f"letter against text {part['mismatch_rate']:.1%}"
         )
+        if own := part["own_boxes"]:
+            print(
+                f"    own boxes right in {own['accuracy']:.1%} of the {own['n']} questions that they decide, the model in "
+                f"{own['model_accuracy']:.1%}; {own['follows']:.1%} of these answers follow the own boxes"
+            )
         for family, row in part["by_family"].items():
             print(f"    {family:24s} {row['accuracy']:6.1%} of {row['n']:3d}   chance {row['chance']:.0%}")
     print(f"report: {out / 'report.html'}\ntraces: {out / 'traces.json'}\nseconds: {scores['seconds']}")
