@@ -22,6 +22,7 @@ MAX_ASPECT = 180
 PATCH_FACTOR = 28
 MIN_PIXELS, MAX_PIXELS = 3136, 12845056
 _RESIZE_ASPECT = 200
+_MOST_RESIZES = 32  # each brings the area much nearer to its bound
 
 
 def smart_resize(
@@ -45,20 +46,22 @@ def smart_resize(
 def fitted_size(height: int, width: int, *, factor: int, limits: tuple[int, int]) -> tuple[int, int]:
     """(height, width) in pixels at which a network sees a picture, with a smallest and largest area as ``limits``.
 
-    What the image processor makes of it in one step: the smart resize without its rule for small sides, so that a crop of 20 x 60 pixels
-    becomes 56 x 112 and not 28 x 84 first. What comes out is left as it is by a second step; FormatError where no such size is, or
-    sides differ by more than 200 times.
+    What the image processor makes of it: the smart resize without its rule for small sides, so that a crop of 20 x 60 pixels becomes
+    56 x 112 and not 28 x 84 first. Where that size would be resized once more (thin shapes near the limits), as often as it changes;
+    FormatError where no size stays as it is, or sides differ by more than 200 times.
 
     Source: image processor of Qwen2-VL, arXiv 2409.12191, section 2.1.
     """
-    _check_sides(height, width)
-    size = _fitted(height, width, factor, limits)
-    if _fitted(*size, factor, limits) != size:
-        raise FormatError(
-            f"a picture of {height} x {width} pixels",
-            f"a shape that has a size of multiples of {factor} between {limits[0]:,} and {limits[1]:,} pixels",
-        )
-    return size
+    size = (height, width)
+    for _ in range(_MOST_RESIZES):
+        _check_sides(*size)
+        before, size = size, _fitted(*size, factor, limits)
+        if size == before:
+            return size
+    raise FormatError(
+        f"a picture of {height} x {width} pixels",
+        f"a shape that has a size of multiples of {factor} between {limits[0]:,} and {limits[1]:,} pixels",
+    )
 
 
 def rollout_size(height: int, width: int) -> tuple[int, int]:
