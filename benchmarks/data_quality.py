@@ -1,22 +1,34 @@
-"""How often built reasoning says what it should not, on eight kinds of source.
+"""How often built reasoning says what it should not, on all kinds of source, and samples to be read.
 
-    python -m benchmarks.data_quality build FOLDER [--real REALDATA]     # sources and data sets below FOLDER
-    python -m benchmarks.data_quality measure FOLDER [--json]            # rates a set and over all
+    python -m benchmarks.data_quality build FOLDER [--real REALDATA] [--colin TEMPLATES]   # sources and data sets below FOLDER
+    python -m benchmarks.data_quality measure FOLDER [--json]                              # rates a set and over all
+    python -m benchmarks.data_quality sample FOLDER --out READ [--seed S] [--count N]      # texts, pictures, a table for verdicts
+    python -m benchmarks.data_quality verdicts TABLE...                                    # rates of filled tables
+    python -m benchmarks.data_quality time SRC SRC [--pairs N]                             # building with two versions, in turn
 
 ``build`` makes the sources (phantoms; whole-body names as TotalSegmentator spells them; an nnU-Net set with both kidneys in one class and
-scattered lesions; pictures of six modalities as in SA-Med2D; a cropped right upper abdomen) and, with ``--real``, adds the two MR scans
-with tumours, then runs ``unireason data build`` on each. ``measure`` reads any data sets, older ones too, so that two versions of the
-builder can be compared: build with each, measure both with one. Rates are shares of reasonings unless said otherwise.
+scattered lesions; pictures of eight modalities as in SA-Med2D; an upper abdomen cropped so that the middle of the body lies outside) and
+takes two real ones where they are: MR with tumours (``--real`` or UNIREASON_REAL: a folder with ``tumour_mr``) and Colin27 with the AAL
+atlas (``--colin`` or UNIREASON_COLIN: the folder ``templates`` of Debian's mricron-data). Sources that FOLDER holds already are used
+again, so that two versions build from the same ones: run ``build`` with the other version in PYTHONPATH and ``--sources`` of the first.
+``measure`` and ``sample`` read any data sets, older ones too. Rates are shares of reasonings unless said otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
+import os
+import random
 import re
+import shutil
 import subprocess
 import sys
-from collections import Counter
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +55,14 @@ MODALITIES = (
     ("us", "TN3K", {"thyroid_nodule": 1}),
     ("x_ray", "Chest", {"left_lung": 1, "right_lung": 1}),
     ("histopathology", "GlaS", {"gland": 4}),
+    ("ct", "AMOS", {"liver": 1, "spleen": 1, "right_kidney": 1, "left_kidney": 1}),
+    ("mr", "BraTS", {"brain_tumor": 1, "edema": 2}),
 )
+PLACES = {  # as a picture shows them: (x, y) of what has its place
+    **{"left_lung": (140, 80), "right_lung": (60, 80), "liver": (60, 70), "spleen": (150, 85)},
+    **{"right_kidney": (75, 115), "left_kidney": (125, 115)},
+}
+CRITERIA = ("correct", "evidence first", "nothing unseen", "natural English", "clinically sensible")
 ODD = re.compile(
     r"vertebrae [clt]\d|lung (?:upper|middle|lower) lobe|\bautochthon\b(?! muscle)|iliac vena|\bthe ivc\b|cerebelum",
     re.I,
@@ -53,6 +72,7 @@ SIDES = re.compile(
     r"\b(?:to the |on the |the )?(?:left|right) (?:side|half|part|of|anterior|posterior|upper|lower)\b|\bto the (?:left|right)\b",
     re.I,
 )
+BODY_SIDES = re.compile(r"\b(?:left|right) (?:side|half|part|anterior|posterior|hemisphere)\b|\bmidline\b", re.I)
 
 
 def _phantoms(patients: int) -> list[Any]:
@@ -116,7 +136,7 @@ def modalities(folder: Path, patients: int) -> list[str]:
                 mask = np.zeros((160, 200), bool)
                 for _ in range(int(rng.integers(1, most + 1))):
                     y, x, r = rng.integers(30, 130), rng.integers(30, 170), rng.integers(8, 26)
-                    x = {"left_lung": 140, "right_lung": 60}.get(kind, x)
+                    x, y = PLACES[kind] + rng.integers(-8, 9, 2) if kind in PLACES else (x, y)
                     mask |= np.add(*(a**2 for a in np.ogrid[-y : 160 - y, -x : 200 - x])) <= r**2
                 picture[mask] += 50
                 files.append(f"masks/{stem}--{i:04d}_000.png")
@@ -131,38 +151,79 @@ def modalities(folder: Path, patients: int) -> list[str]:
 
 
 def cropped(folder: Path, patients: int) -> list[str]:
-    """The right upper abdomen: the middle of the picture is not that of the body."""
-    names: dict[str, str] = {"4": "liver", "10": "right kidney", "30": "spine", "7": "gallbladder", "8": "pancreas"}
+    """The side of the liver of the upper abdomen: the midline of the body and its spine lie outside."""
+    from unireason.data.sources.phantom import SLICE_NAMES
+
     for n, one in enumerate(_phantoms(patients)):
         wide = one.labels.shape[2]
-        half = (slice(None), slice(None), slice(0, int(0.55 * wide)))
-        _nifti(folder / "images" / f"p{n:02d}.nii.gz", one.voxels[half], one.affine_lps)
-        _nifti(folder / "masks" / f"p{n:02d}.nii.gz", one.labels[half], one.affine_lps)
-        for value in np.unique(one.labels):
-            names.setdefault(str(int(value)), f"structure {value}")
-    names.pop("0", None)
-    (folder / "labels.json").write_text(json.dumps(names))
+        where = np.argwhere(one.labels == 4)
+        low, high = (where[:, 0].min() // 2, where[:, 0].max() + 2) if len(where) else (0, len(one.labels))
+        left = len(where) > 0 and where[:, 2].mean() > wide / 2
+        half = (slice(low, high), slice(None), slice(round(0.58 * wide), wide) if left else slice(0, round(0.42 * wide)))
+        shift = np.eye(4)
+        shift[:3, 3] = (half[2].start, 0, low)
+        shown = np.where(np.isin(one.labels, list(SLICE_NAMES)), one.labels, 0)
+        _nifti(folder / "images" / f"p{n:02d}.nii.gz", one.voxels[half], one.affine_lps @ shift)
+        _nifti(folder / "masks" / f"p{n:02d}.nii.gz", shown[half], one.affine_lps @ shift)
+    (folder / "labels.json").write_text(json.dumps({str(value): name for value, name in SLICE_NAMES.items()}))
     return ["pair", str(folder)]
 
 
-def build(folder: Path, real: Path | None, patients: int) -> None:
-    """Make the sources and build a data set from each."""
-    made = {
-        "phantom": ["phantom", "--patients", str(patients)],
-        **{
-            make.__name__: make(folder / "sources" / make.__name__, patients)
-            for make in (whole_body, lesions, modalities, cropped)
-        },
-    }
-    if real is not None:
-        made["tumour_mr"] = ["pair", str(real / "tumour_mr")]
+def colin27(folder: Path, templates: Path) -> list[str]:
+    """One real brain (Colin27, T1) with 116 areas (AAL)."""
+    lines = (templates / "aal.nii.txt").read_text().splitlines()
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    shutil.copy(templates / "ch2.nii.gz", folder / "images" / "colin.nii.gz")
+    shutil.copy(templates / "aal.nii.gz", folder / "masks" / "colin.nii.gz")
+    (folder / "labels.json").write_text(json.dumps(dict(line.split()[:2] for line in lines if len(line.split()) > 1)))
+    return ["pair", str(folder), "--option", "labels=labels.json", "--option", "modality=MR"]
+
+
+def build(folder: Path, patients: int, sources: Path, real: Path | None, colin: Path | None) -> None:
+    """Make the sources that are not there yet and build a data set from each."""
+    made: dict[str, list[str]] = {"phantom": ["phantom", "--patients", str(patients)]}
+    for make in (whole_body, lesions, modalities, cropped):
+        place = sources / make.__name__
+        kind = {"whole_body": "totalsegmentator", "lesions": "nnunet", "modalities": "sa-med2d", "cropped": "pair"}[make.__name__]
+        made[make.__name__] = [kind, str(place)] if place.exists() else make(place, patients)
+    if real is not None and (real / "tumour_mr").is_dir():
+        made["tumour_mr"] = ["pair", str(real / "tumour_mr"), "--option", "modality=MR"]
+    else:
+        print("tumour_mr    left out: no folder tumour_mr (--real or UNIREASON_REAL)")
+    if colin is not None and (colin / "aal.nii.txt").is_file():
+        shutil.rmtree(sources / "colin27", ignore_errors=True)
+        made["colin27"] = [*colin27(sources / "colin27", colin), "--questions", "12"]
+    else:
+        print("colin27      left out: no aal.nii.txt (--colin or UNIREASON_COLIN)")
     for name, source in made.items():
+        slices = [] if name == "modalities" else ["--slices", "12" if name in ("tumour_mr", "colin27") else "2"]
         done = subprocess.run(
-            [sys.executable, "-m", "unireason", "data", "build", *source, "--out", str(folder / name)],
+            [sys.executable, "-m", "unireason", "data", "build", *source, *slices, "--out", str(folder / name)],
             capture_output=True,
             text=True,
         )
         print(f"{name:12} {'built' if done.returncode == 0 else done.stderr.strip()[-400:]}", flush=True)
+
+
+def midlines(dataset: Any) -> dict[str, tuple[str, float]]:
+    """By case: how the midline of the body is found from picture and masks, and its offset, whatever the records say."""
+    from unireason.core.errors import UniReasonError
+    from unireason.data.frames import FrameRule
+    from unireason.data.measure import describe
+    from unireason.data.reader import CaseReader
+
+    cases = list(dataset.cases())
+    rule = FrameRule.from_json(dataset.manifest["config"]["frame"])
+    reader = CaseReader(dataset.source(), (case.item for case in cases))
+    found = {}
+    for case in cases:
+        try:
+            midline = describe(reader.load(case.item, case.slice), rule, case=case.scene.case).midline
+        except (UniReasonError, OSError) as error:
+            raise SystemExit(f"{dataset.folder}: the source of {case.scene.case} cannot be read ({error})") from error
+        found[case.scene.case] = (midline.found, midline.offset)
+    return found
 
 
 def measure(folder: Path) -> dict[str, Any]:
@@ -170,8 +231,10 @@ def measure(folder: Path) -> dict[str, Any]:
     from unireason.data.claims import answered_early, false_claims
     from unireason.data.dataset import Dataset
     from unireason.data.records import SPLITS
+    from unireason.data.scene import MIDLINE
 
     dataset = Dataset.open(folder)
+    middles = midlines(dataset)
     counts: Counter[str] = Counter()
     forms: Counter[str] = Counter()
     wordings: set[str] = set()
@@ -195,8 +258,12 @@ def measure(folder: Path) -> dict[str, Any]:
                 n for n, s in scene.structures.items() if s.part_count > 1 and s.parts and s.parts[0].voxels < 0.8 * s.voxels
             ]
             counts["one box for scattered parts"] += any(n in scattered and b == scene.structures[n].box_model for n, b in looked)
-            sided = scene.space == "patient" and bool(SIDES.search(f"{question.text} {options} {whole}"))
-            counts["sides without a midline"] += sided and not getattr(scene, "midline", "")
+            said = f"{question.text} {options} {whole}"
+            sided = scene.space == "patient" and (bool(BODY_SIDES.search(said)) or question.ask in _SIDED)
+            by, offset = middles[sample.case]
+            counts["sides without a midline"] += sided and not by
+            far = abs(scene.midline.offset - offset) > MIDLINE * scene.extent[0]
+            counts["sides by another midline"] += sided and bool(by) and far
             counts["sides of a picture without any"] += bool(SIDES.search(f"{whole} {options}")) and scene.modality in _SIDELESS
             counts["odd names"] += bool(ODD.search(f"{question.text} {options} {whole}"))
             units = set(
@@ -223,6 +290,7 @@ def measure(folder: Path) -> dict[str, Any]:
     return {"texts": total, **rates, **variety}
 
 
+_SIDED = ("side", "lesion_side", "quadrant", "which_in_quadrant")
 _SIDELESS = ("ES", "DMS", "SM", "GM", "XC", "endoscopy", "dermoscopy", "histopathology")
 
 
@@ -233,19 +301,119 @@ def _form(text: str, names: list[str]) -> str:
     return re.sub(r"\d+(?:[.,]\d+)*", "#", text).strip()
 
 
+def sample(folder: Path, out: Path, seed: int, count: int) -> None:
+    """Samples drawn by data set, family, kind and dimension in turn, as text and pictures, with a table for verdicts."""
+    from benchmarks.data_samples import drawn, told
+    from unireason.data.dataset import Dataset
+    from unireason.data.records import SPLITS
+    from unireason.report.dataset import choose_samples
+
+    chance = random.Random(seed)
+    sets = {d.parent.name: Dataset.open(d.parent) for d in sorted(folder.glob("*/manifest.json"))}
+    chosen: list[tuple[str, Any]] = []
+    strata: dict[str, dict[tuple[str, str], list[Any]]] = {}
+    for name, dataset in sets.items():
+        own = strata.setdefault(name, defaultdict(list))
+        for one in sorted((s for split in SPLITS for s in dataset.samples(split)), key=lambda s: s.id):
+            own[one.question.family, one.kind].append(one)
+        for pool in own.values():
+            chance.shuffle(pool)
+    while len(chosen) < count and any(any(own.values()) for own in strata.values()):
+        for name, own in strata.items():
+            taken = Counter((s.question.family, s.kind) for n, s in chosen if n == name)
+            asked = Counter(s.question.ask for _, s in chosen)
+            keys = [k for k, pool in own.items() if pool]
+            if not keys or len(chosen) >= count:
+                continue
+            pool = own[min(keys, key=lambda k: (taken[k], chance.random()))]
+            chosen.append((name, pool.pop(min(range(len(pool)), key=lambda i: asked[pool[i].question.ask]))))
+    out.mkdir(parents=True, exist_ok=True)
+    texts, rows = [], []
+    for name, dataset in sets.items():
+        for card in choose_samples(dataset, dataset.source(), [s for n, s in chosen if n == name]):
+            number = len(rows) + 1
+            if card.pictures:
+                drawn(card).save(out / f"{number:03d}.png")
+            structures = "; ".join(
+                f"{n} {s.box_model.coords} {s.measure:.4g} {s.side} parts {s.part_count} contrast {s.contrast:.2g}"
+                for n, s in card.case.scene.structures.items()
+            )
+            scene = card.case.scene
+            kept = f"frame {scene.frame}, {scene.modality} {scene.space}, midline {scene.midline_model:.3g}, spacing {scene.spacing_mm}"
+            texts.append(f"{told(number, name, card, f'{number:03d}.png')}\n<!-- {kept}: {structures} -->\n")
+            question = card.sample.question
+            rows.append([number, name, card.sample.kind, question.family, question.ask, *("" for _ in CRITERIA), ""])
+    (out / "samples.md").write_text("\n".join(texts), encoding="utf-8")
+    with (out / "verdicts.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["number", "set", "kind", "family", "ask", *CRITERIA, "remark"], *rows])
+    print(f"{len(rows)} samples in {out}")
+
+
+def verdicts(tables: list[Path]) -> None:
+    """Rates of filled tables: 1 for held, 0 for not, in every column of the checklist."""
+    for table in tables:
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        if any(row[key] not in ("0", "1") for row in rows for key in CRITERIA):
+            raise SystemExit(f"{table}: a verdict is neither 0 nor 1; fill all of them")
+        rates: Mapping[str, float] = {key: sum(row[key] == "1" for row in rows) / len(rows) for key in CRITERIA}
+        whole = sum(all(row[key] == "1" for key in CRITERIA) for row in rows) / len(rows)
+        print(f"{table}: {len(rows)} samples; " + ", ".join(f"{k} {v:.0%}" for k, v in rates.items()) + f"; all five {whole:.0%}")
+
+
+def compare(versions: list[Path], pairs: int, patients: int) -> dict[str, Any]:
+    """Samples a second of CPU of the phantom build with two versions of the package, in turn; ratio of the second to the first."""
+    rates: dict[str, list[float]] = {str(version): [] for version in versions}
+    load = [os.getloadavg()[0]]
+    for turn in range(pairs):
+        for version in versions if turn % 2 == 0 else versions[::-1]:
+            with tempfile.TemporaryDirectory() as place:
+                environment = {**os.environ, "PYTHONPATH": str(version), "OMP_NUM_THREADS": "1"}
+                command = [sys.executable, "-m", "unireason", "data", "build", "phantom", "--patients", str(patients)]
+                begun = time.perf_counter()
+                before = os.times()
+                done = subprocess.run(
+                    [*command, "--out", f"{place}/set", "--json"], env=environment, capture_output=True, text=True, check=True
+                )
+                after = os.times()
+                spent = after.children_user + after.children_system - before.children_user - before.children_system
+                made = json.loads(done.stdout)["counts"]["samples"]
+                rates[str(version)].append(round(made / spent, 2))
+                print(f"{version}: {made} samples, {spent:.1f} s CPU, {time.perf_counter() - begun:.1f} s", flush=True)
+        load.append(os.getloadavg()[0])
+    ratios = [round(b / a, 3) for a, b in zip(rates[str(versions[0])], rates[str(versions[1])], strict=True)]
+    return {"samples_a_cpu_second": rates, "pairs": ratios, "median": sorted(ratios)[len(ratios) // 2], "load": load}
+
+
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("build", "measure"))
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--real", type=Path, default=None)
+    parser.add_argument("what", choices=("build", "measure", "sample", "verdicts", "time"))
+    parser.add_argument("paths", type=Path, nargs="+")
+    parser.add_argument("--real", type=Path, default=os.environ.get("UNIREASON_REAL"))
+    parser.add_argument("--colin", type=Path, default=os.environ.get("UNIREASON_COLIN"))
+    parser.add_argument("--sources", type=Path, default=None)
+    parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--patients", type=int, default=12)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
+    folder = args.paths[0]
     if args.what == "build":
-        build(args.folder, args.real, args.patients)
+        build(folder, args.patients, args.sources or folder / "sources", args.real, args.colin)
         return
-    found = {d.parent.name: measure(d.parent) for d in sorted(args.folder.glob("*/manifest.json"))}
+    if args.what == "sample":
+        sample(folder, args.out or folder / "read", args.seed, args.count)
+        return
+    if args.what == "verdicts":
+        verdicts(args.paths)
+        return
+    if args.what == "time":
+        print(json.dumps(compare(args.paths, args.pairs, args.patients), indent=1))
+        return
+    found = {d.parent.name: measure(d.parent) for d in sorted(folder.glob("*/manifest.json"))}
     if args.json:
         print(json.dumps(found, indent=2))
         return
