@@ -166,7 +166,7 @@ def cropped(folder: Path, patients: int) -> list[str]:
         _nifti(folder / "images" / f"p{n:02d}.nii.gz", one.voxels[half], one.affine_lps @ shift)
         _nifti(folder / "masks" / f"p{n:02d}.nii.gz", shown[half], one.affine_lps @ shift)
     (folder / "labels.json").write_text(json.dumps({str(value): name for value, name in SLICE_NAMES.items()}))
-    return ["pair", str(folder)]
+    return ["pair", str(folder), "--option", "modality=CT"]
 
 
 def colin27(folder: Path, templates: Path) -> list[str]:
@@ -180,13 +180,16 @@ def colin27(folder: Path, templates: Path) -> list[str]:
     return ["pair", str(folder), "--option", "labels=labels.json", "--option", "modality=MR"]
 
 
-def build(folder: Path, patients: int, sources: Path, real: Path | None, colin: Path | None) -> None:
+def build(folder: Path, patients: int, seed: int, sources: Path, real: Path | None, colin: Path | None) -> None:
     """Make the sources that are not there yet and build a data set from each."""
     made: dict[str, list[str]] = {"phantom": ["phantom", "--patients", str(patients)]}
     for make in (whole_body, lesions, modalities, cropped):
         place = sources / make.__name__
-        kind = {"whole_body": "totalsegmentator", "lesions": "nnunet", "modalities": "sa-med2d", "cropped": "pair"}[make.__name__]
-        made[make.__name__] = [kind, str(place)] if place.exists() else make(place, patients)
+        held = place / "arguments.json"
+        if not held.is_file():
+            arguments = make(place, patients)
+            held.write_text(json.dumps(arguments))
+        made[make.__name__] = json.loads(held.read_text())
     if real is not None and (real / "tumour_mr").is_dir():
         made["tumour_mr"] = ["pair", str(real / "tumour_mr"), "--option", "modality=MR"]
     else:
@@ -199,7 +202,19 @@ def build(folder: Path, patients: int, sources: Path, real: Path | None, colin: 
     for name, source in made.items():
         slices = [] if name == "modalities" else ["--slices", "12" if name in ("tumour_mr", "colin27") else "2"]
         done = subprocess.run(
-            [sys.executable, "-m", "unireason", "data", "build", *source, *slices, "--out", str(folder / name)],
+            [
+                sys.executable,
+                "-m",
+                "unireason",
+                "data",
+                "build",
+                *source,
+                *slices,
+                "--seed",
+                str(seed),
+                "--out",
+                str(folder / name),
+            ],
             capture_output=True,
             text=True,
         )
@@ -337,6 +352,7 @@ def sample(folder: Path, out: Path, seed: int, count: int) -> None:
             structures = "; ".join(
                 f"{n} {s.box_model.coords} {s.measure:.4g} {s.side} parts {s.part_count} contrast {s.contrast:.2g}"
                 for n, s in card.case.scene.structures.items()
+                if n in card.sample.question.needs or n in card.sample.question.about
             )
             scene = card.case.scene
             kept = f"frame {scene.frame}, {scene.modality} {scene.space}, midline {scene.midline_model:.3g}, spacing {scene.spacing_mm}"
@@ -402,7 +418,7 @@ def main() -> None:
     args = parser.parse_args()
     folder = args.paths[0]
     if args.what == "build":
-        build(folder, args.patients, args.sources or folder / "sources", args.real, args.colin)
+        build(folder, args.patients, args.seed, args.sources or folder / "sources", args.real, args.colin)
         return
     if args.what == "sample":
         sample(folder, args.out or folder / "read", args.seed, args.count)

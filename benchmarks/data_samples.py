@@ -87,7 +87,7 @@ def told(number: int, name: str, card: CardShown, picture: str) -> str:
             looks += 1
             text += f" **[{looks}]**"
     options = "".join(f"- {'ABCDEFGHIJ'[i]}. {o}\n" for i, o in enumerate(question.options))
-    answer = f"{question.letter}. {card.case.scene.said(question.right)}" if question.options else "the box and two points"
+    answer = f"{question.letter}. {question.right}" if question.options else "the box and two points"
     scale = f"{card.sample.scale}\n\n" if card.sample.scale else ""
     family = question.family.replace("_", " ")
     head = (

@@ -89,7 +89,9 @@ def _options(question: DataQuestion, facts: Facts) -> list[str]:
             is_, should = ("right", "wrong") if said else ("wrong", "right")
             details.append(f"{LETTERS[place]} '{option}' is called {is_}, the recomputed facts say {should}")
     for name in question.about:
-        if _named(name, facts) and not any(n.lower() in question.text.lower() for n in (name, names.display(name))):
+        shown = names.display(name)  # of several lesions a question may mean one: "the largest hard exudate", "metastasis"
+        spoken = (name, shown, names.plural(name), shown.removesuffix("s"), shown.removesuffix("es"))
+        if _named(name, facts) and not any(n.lower() in question.text.lower() for n in spoken):
             details.append(f"the question is about '{name}' and does not name it: {question.text!r}")
     return details
 

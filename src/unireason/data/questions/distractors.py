@@ -74,6 +74,11 @@ ascending descending
 _POSITION = frozenset(_POSITION_WORDS.split())
 
 
+def _half_shown(name: str, structure: Structure) -> bool:
+    """True of a class of a pair ("kidneys") of which the picture shows one: its place is not that of both."""
+    return structure.part_count == 1 and names.is_plural(name) and names.known(name.removesuffix("s")).paired
+
+
 class Places:
     """One scene, with what is asked of it again and again.
 
@@ -81,7 +86,7 @@ class Places:
         scene: The scene.
         all: Its structures in order of their names, unions of others left out.
         boxed: Those with one box: their largest part holds most of them.
-        placed: Those of them with one place: no word of the name tells a position.
+        placed: Those of them with one place: no word of the name tells a position, and no pair of which one is shown.
         words: Directions by axis, the one towards smaller values first; "" for x where no side may be told.
         axes: Pairs of axes that span parts.
         boxes: Box of every structure in the model frame, as whole numbers.
@@ -117,7 +122,7 @@ class Places:
         self.peers = peers
         self.all = [n for n in scene.structures if "union" not in n]
         self.boxed = [n for n in self.all if compact(scene.structures[n])]
-        self.placed = [n for n in self.boxed if not tells_position(n)]
+        self.placed = [n for n in self.boxed if not tells_position(n) and not _half_shown(n, scene.structures[n])]
         self.words = DIRECTIONS[scene.terms][: len(scene.extent)]
         if GATES.get(scene.modality) == "none":
             self.words = (("", ""), *self.words[1:])

@@ -143,6 +143,7 @@ def _ordered(places: Places, dice: Dice, *, ask: str) -> Iterator[DataQuestion]:
             for n in whole
             if ratios[n] >= LEAST_RATIO
             and not places.related(n, right)
+            and names.known(n).kind == names.known(right).kind  # nobody asks whether a kidney is larger than a vertebra
             and (places.alone or any(_beats(peer, n, right, ask) for peer in places.others(n, right)))
         ]
         pool.sort(key=ratios.__getitem__)

@@ -40,7 +40,8 @@ def _ranged(
     if true is None:
         return None
     if places.peers is None:
-        return adjacent_ranges(true, dice, lambda least: (unit, 1.0), said)
+        pixel = max((places.scene.spacing_mm or (0.0,))[:2]) if unit == "mm" else 0.0  # nothing smaller can be measured
+        return adjacent_ranges(true, dice, lambda least: (unit, 1.0), said, least=pixel)
 
     def value(_: Places, __: str, peer: Places) -> float:
         return of(peer.scene) or 0.0

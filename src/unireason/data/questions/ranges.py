@@ -61,9 +61,13 @@ def _end(value: float) -> str:
     return number_text(float(f"{value:.2g}"))
 
 
-def adjacent_ranges(value: float, dice: Dice, unit: Unit, said: str = "it measures") -> tuple[Choice, list[Choice]] | None:
-    """Four ranges of an amount, each beginning where the one before ends, the true one at a random rank."""
+def adjacent_ranges(
+    value: float, dice: Dice, unit: Unit, said: str = "it measures", least: float = 0.0
+) -> tuple[Choice, list[Choice]] | None:
+    """Four ranges of an amount, each beginning where the one before ends, the true one at a random rank; none begins below ``least``."""
     factor, rank, inside = dice.pick(FACTORS[1:]), dice.below(4), dice.uniform(*INNER)
+    while rank and value * factor ** (-rank - inside) < least:
+        rank -= 1
     word, scale = unit(value * factor ** (-rank - inside))
     value /= scale
     edges = [float(f"{value * factor ** (i - rank - inside):.2g}") for i in range(5)]

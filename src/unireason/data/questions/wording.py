@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unireason.data.rationale.wording import capital, is_plural, listed, the, wordings
+from unireason.data.rationale import seen
+from unireason.data.rationale.wording import a, capital, is_plural, listed, number_word, of_kind, the, wordings
 from unireason.data.scene import FAMILIES, DataQuestion
 
 from .distractors import WRONG, Dice, Places
@@ -38,8 +39,12 @@ def write(
     choices = dice.shuffled([right, *wrong])
     options = tuple(option for option, _ in choices)
     scene = places.scene
-    verbs = {one: many if is_plural(values.get("x", "")) else one for one, many in _AGREEING.items()}
-    text = dice.pick(PHRASES.get(f"{ask}/{len(options)}") or PHRASES[ask]).format(
+    plural = any(is_plural(name) for name in about if values.get("x") in (the(name), a(name)))
+    verbs = {one: many if plural else one for one, many in _AGREEING.items()}
+    line = "the macula" if scene.midline.found == "macula" else "the midline of the body"
+    text = dice.pick(of_kind(PHRASES.get(f"{ask}/{len(options)}") or PHRASES[ask], scene.kind)).format(
+        Others=capital(number_word(len(options) - 1)),
+        middle=line if seen.own_midline(scene) else f"the middle of the {scene.kind}",
         # "The volume of the liver in this volume" would mean two things by one word.
         kind=dice.pick([k for k in KINDS[scene.kind] if k != values.get("size")]),
         terms=dice.pick(TERMS[scene.terms.split()[0]]),

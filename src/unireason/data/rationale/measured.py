@@ -141,7 +141,7 @@ def count_side(writer: _Writer) -> None:
         number += counts
         relation = writer._than(seen.at(0, middle), str(centre), 1 if middle > centre else -1)
         writer._relate(relation, "counts" if counts else "counts_not")
-    writer._say(writer.verdicts("side_count"), number=number_word(number))
+    writer._say(writer.verdicts("side_count"), number=number_word(number) if number else "none")
 
 
 def largest_place(writer: _Writer) -> None:

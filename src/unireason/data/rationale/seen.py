@@ -218,6 +218,8 @@ def share(inner: Box, outer: Box) -> float:
 
 # --- What a look finds, in words.
 
+BESIDE = 0.8
+"""What holds so much of a box, or lies in it so far, is not beside it."""
 FLAT, CLEAR = 8.0, 40.0
 """Contrast in grey levels of 0 to 255: below the one it is none, above the other it is clear."""
 _FINDING: dict[str, tuple[str, ...]] = wordings("reasoning")["finding"]
@@ -247,13 +249,19 @@ def border(structure: Structure, scene: Scene) -> Said | None:
     """Whether the picture may cut it off; nothing if it touches no border."""
     if not structure.borders:
         return None
-    where = f"{listed(structure.borders)} {'border' if len(structure.borders) == 1 else 'borders'}"
-    return Said(_FINDING["border"], structure.name, {"where": where, "kind": scene.kind})
+    aside = [b for b in structure.borders if scene.space == "patient" and b in ("left", "right")]
+    rest = [b for b in structure.borders if b not in aside]
+    found = [f"the {listed(rest)} {'border' if len(rest) == 1 else 'borders'} of the {scene.kind}"] if rest else []
+    found += [f"the border{'' if rest else f' of the {scene.kind}'} on the patient's {b}" for b in aside]
+    return Said(_FINDING["border"], structure.name, {"where": listed(found)})
 
 
 def neighbours(structure: Structure, scene: Scene) -> Said | None:
     """What lies beside it, at most two names; nothing if nothing is near."""
-    near = [name for name in structure.neighbours if name in scene.structures][:2]
+    box = structure.box_model.coords
+    others = {n: scene.structures[n].box_model.coords for n in structure.neighbours if n in scene.structures}
+    # What lies inside it, or round it, does not lie beside it.
+    near = [n for n, other in others.items() if max(share(box, other), share(other, box)) < BESIDE][:2]
     if not near:
         return None
     lie = "lie" if len(near) > 1 or is_plural(near[0]) else "lies"

@@ -33,7 +33,21 @@ from unireason.data.scene import (
 )
 
 from . import measured, seen
-from .wording import OPENINGS, Said, claim, counted, instance, instances, is_plural, listed, number_word, the, wordings
+from .wording import (
+    OPENINGS,
+    Said,
+    a,
+    claim,
+    counted,
+    instance,
+    instances,
+    is_plural,
+    listed,
+    number_word,
+    of_kind,
+    the,
+    wordings,
+)
 
 NEAR_MIDDLE = 0.02  # of the picture: a smaller offset is not worth a word
 
@@ -200,9 +214,10 @@ class _Writer:
 
     def _say(self, texts: Sequence[str], name: str = "", **values: str) -> None:
         """Add a sentence in one wording, not one that begins like another of this text if that can be had."""
+        texts = of_kind(tuple(texts), self.scene.kind)
         chosen = self._among([w for w in texts if _opening(w) not in self.openings] or texts)
         self.openings.add(_opening(chosen))
-        text = Said(tuple(texts), name, values, self._many(name)).written(chosen)
+        text = Said(texts, name, values, self._many(name)).written(chosen)
         if self.steps and isinstance(self.steps[-1], str):
             self.steps[-1] = f"{self.steps[-1]} {text}"
         else:
@@ -251,13 +266,15 @@ class _Writer:
         structure = self.scene.structures[name]
         parts = seen.clear_parts(structure)[: max(1, most)]
         if not parts:
-            self._look(_LEAD[lead or ("next" if self.looks else "first")], name, Look(name, structure.box_model))
+            texts = _LEAD[lead or ("next" if self.looks else "first")]
+            self._look(texts, name, Look(name, structure.box_model), some=_some(name))
             self._extra(structure)
             return
         words = _which(parts, structure, self.scene)
-        for word, part in zip(words, parts, strict=True):
-            texts = _LEAD["next_part" if self.looks else "first_part"]
-            self._look(texts, name, Look(name, part.box_model), part=word)
+        for index, (word, part) in enumerate(zip(words, parts, strict=True)):
+            search = lead == "search" and index == 0  # whether it is there is the question: no part is named yet
+            texts = _LEAD["search" if search else "next_part" if self.looks else "first_part"]
+            self._look(texts, name, Look(name, part.box_model), part=word, some=_some(name))
         left = structure.part_count - len(parts)
         if left > 0:
             self._say(_FINDING["rest"], name, left=counted(left, "smaller part"))
@@ -584,7 +601,7 @@ class _Writer:
         """Look where something that is not there would be, and say what lies there."""
         gone = seen.absence(fact)
         if gone.box:
-            self._look(_LEAD[_search(name)], name, Look(name, box_of(gone.box), seen=False))
+            self._look(_LEAD[_search(name)], name, Look(name, box_of(gone.box), seen=False), some=_some(name))
             others = [n for n in gone.instead if n in self.scene.structures]
             texts = _FINDING["instead" if others else "nothing"]
             self._say(texts, name, other=listed([the(n) for n in others]), kind=self.scene.kind)
@@ -624,6 +641,11 @@ _SPOKEN_OF: Mapping[str, Finding] = {"slices": seen.slices} | dict.fromkeys(
 def _search(name: str) -> str:
     """In which words one looks for something: a lesion has no usual place."""
     return "search" if is_lesion(name) else "expected"
+
+
+def _some(name: str) -> str:
+    """What one looks for, with an article that does not take for granted that it is there."""
+    return a(name) if is_lesion(name) else the(name)
 
 
 def _edge(axis: int, value: int) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from unireason.core.store import parse_toml
+from unireason.data.names import a as a
 from unireason.data.names import is_plural as is_plural
 from unireason.data.names import known
 from unireason.data.names import the as the
@@ -52,6 +53,12 @@ def spelled_out(text: str) -> list[str]:
     if not found:
         return [text]
     return [t for way in found[1].split("|") for t in spelled_out(text[: found.start()] + way + text[found.end() :])]
+
+
+@lru_cache(maxsize=4096)
+def of_kind(texts: tuple[str, ...], kind: str) -> tuple[str, ...]:
+    """Those texts that may be said of an image or a volume: an image has no slices."""
+    return tuple(t for t in texts if kind != "image" or "slice" not in t) or texts
 
 
 def listed(items: Sequence[str], joint: str = "and") -> str:

@@ -104,7 +104,10 @@ def test_border_neighbours_and_shape():
     kidneys, liver = drawn.structures["kidneys"], drawn.structures["liver"]
     assert "They touch the posterior border of the image, so they may be cut off there." in written(seen.border(kidneys, drawn))
     assert seen.border(liver, drawn) is None
-    assert "It lies next to the lesion." in written(seen.neighbours(liver, drawn))
+    assert seen.neighbours(liver, drawn) is None  # the lesion lies inside it, not beside it
+    aside = replace(liver, borders=("right", "posterior"))
+    said = "It reaches the posterior border of the image and the border on the patient's right and may go on beyond."
+    assert said in written(seen.border(aside, drawn))  # the patient's right is the left of the picture
     assert "Close by lie the kidneys." in written(seen.neighbours(drawn.structures["spleen"], drawn))
     assert seen.neighbours(kidneys, drawn) is None
     assert seen.neighbours(replace(liver, neighbours=("not in the scene",)), drawn) is None
