@@ -179,6 +179,12 @@ def is_plural(name: str) -> bool:
     return known(name).number == "many"
 
 
+@kept
+def is_pair(name: str) -> bool:
+    """True of a class of both of a pair: "kidneys", "lungs"."""
+    return is_plural(name) and known(name.removesuffix("s")).paired
+
+
 def adjective(name: str) -> str:
     """ "renal" for a kidney; "" if none is known."""
     return known(name).adjective

@@ -16,7 +16,7 @@ from unireason.core.types import Box, Frame, Kind
 from .names import SIDES as SIDES
 from .names import base as base
 from .names import counterpart as counterpart
-from .names import display, known, related
+from .names import display, is_pair, known, related
 from .names import group as group
 from .names import is_lesion as is_lesion
 from .names import readable as readable
@@ -76,8 +76,9 @@ class Structure:
 
     @property
     def scattered(self) -> bool:
-        """True if no part holds most of it: it has no one place and no one box, and is looked at part by part."""
-        return self.part_count > 1 and not (self.parts and self.parts[0].voxels >= SCATTERED * self.voxels)
+        """True if no part holds most of it, or it is a pair: it has no one place and no one box, and is looked at part by part."""
+        whole = bool(self.parts) and self.parts[0].voxels >= SCATTERED * self.voxels and not is_pair(self.name)
+        return self.part_count > 1 and not whole
 
     @property
     def shown(self) -> tuple[Part, ...]:

@@ -66,6 +66,7 @@ def test_names_of_published_sets_are_known(raw: str) -> None:
         ("autochthon_left", "the left autochthonous back muscle"),
         ("postcava", "the inferior vena cava"),
         ("ivc", "the inferior vena cava"),
+        ("Cerebelum_7b_L", "the left cerebellar lobule VIIB"),
         ("Cerebelum_8_R", "the right cerebellar lobule VIII"),
         ("Cerebelum_4_5_L", "the left cerebellar lobules IV and V"),
         ("Vermis_10", "the vermian lobule X"),

@@ -76,7 +76,7 @@ _POSITION = frozenset(_POSITION_WORDS.split())
 
 def _half_shown(name: str, structure: Structure) -> bool:
     """True of a class of a pair ("kidneys") of which the picture shows one: its place is not that of both."""
-    return structure.part_count == 1 and names.is_plural(name) and names.known(name.removesuffix("s")).paired
+    return structure.part_count == 1 and names.is_pair(name)
 
 
 class Places:

@@ -64,11 +64,23 @@ def certainly_absent(places: Places) -> list[str]:
 def absence_of(places: Places, name: str) -> seen.Absence:
     """Where an absent structure would lie, and what lies there."""
     found = expected_place(places.scene, name, places.peers)
+    if places.scene.kind == "image" and _other_region(name, found.instead):
+        return seen.Absence(outside="level")
     if found.box is not None and seen.clear(found.box.coords):
         return seen.Absence(tuple(map(int, found.box.coords)), found.instead)
     if found.shown == "no":
         return seen.Absence(outside="level" if found.by == "level" or found.beyond else "place")
     return seen.Absence()
+
+
+_REGIONS = {"thorax": "thorax", "abdomen": "belly", "pelvis and urinary tract": "belly"}
+
+
+def _other_region(name: str, instead: Sequence[str]) -> bool:
+    """True if a slice shows organs of another part of the body where something would lie: no kidney has a place among the lungs."""
+    mine = _REGIONS.get(names.group(name))
+    theirs = {_REGIONS.get(names.group(n)) for n in instead} - {None}
+    return mine is not None and bool(theirs) and mine not in theirs
 
 
 def helpful(places: Places, dice: Dice, name: str) -> list[str]:

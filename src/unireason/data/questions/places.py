@@ -216,7 +216,8 @@ def slices(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         return
     for name in dice.shuffled(places.all):
         true, *found = exchanged(places, name, "slices", _slices_of, _unequal)
-        if found:
+        found = [ends for ends in found if ends[1] - ends[0] > 1]
+        if found and true[1] - true[0] > 1:  # nobody follows a structure through one slice
             wrong = [(_range_text(a, b - a), _ends_fact(true, (a, b))) for a, b in found]
             right = (_range_text(true[0], true[1] - true[0]), "it begins and ends there")
             yield write(places, dice, "slices", (name,), right, wrong, (name,), x=the(name))

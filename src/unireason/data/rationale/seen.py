@@ -135,6 +135,8 @@ def at(axis: int, value: int) -> str:
 def span(axis: int, box: Sequence[int]) -> str:
     """How far a box reaches along an axis; slices are counted with the last one."""
     half = len(box) // 2
+    if axis == 2 and box[5] - box[2] == 1:
+        return f"slice {box[2]}"
     return f"slices {box[2]} to {box[5] - 1}" if axis == 2 else f"{AXES[axis]} {box[axis]} to {box[half + axis]}"
 
 

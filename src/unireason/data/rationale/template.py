@@ -593,7 +593,8 @@ class _Writer:
 
     def _found(self, name: str, most: int = MOST_PARTS) -> None:
         """Look at what is there; mostly in the words in which one looks for what is not."""
-        self._show(name, most=most, lead=_search(name) if self.draw() < EXPECTED else "")
+        searching = self.draw() < EXPECTED or self._many(name)  # "the largest polyp" would tell that there are some
+        self._show(name, most=most, lead=_search(name) if searching else "")
         said = seen.brightness(self.scene.structures[name], self.scene)
         self._say(said.wordings, said.name, **said.values)
 
