@@ -202,8 +202,14 @@ def case_schema() -> pa.Schema:
         "scale": pa.string(),
         "midline": pa.struct({"found": pa.string(), "offset": pa.float64(), "canonical": pa.float64()}),
         "across": pa.list_(
-            pa.struct({"name": pa.string(), "diameters": reals, "widest": ints, "gap_to": texts, "gaps": reals}),
+            pa.struct(
+                {
+                    **{"name": pa.string(), "diameters": reals, "widest": ints, "gap_to": texts, "gaps": reals},
+                    **{"touching": texts, "grey": reals, "outline": reals},
+                }
+            ),
         ),
+        "hounsfield": reals,
     }
     return pa.schema({**text, **rest}, metadata={"schema": SCHEMA})
 
@@ -342,6 +348,8 @@ def unreadable(what: str, error: Exception) -> FormatError:
 # --- Cases as rows: plain values for Parquet, and back.
 
 
+_LOOKS = ("touching", "grey", "outline")
+"""Columns of ``across`` that older data sets of this version lack."""
 _WORDS = {"kind": ("image", "volume"), "space": ("patient", "picture"), "unit": ("mm2", "mm3", "pixels")}
 
 
@@ -358,9 +366,10 @@ def scene_row(scene: Scene) -> dict[str, Any]:
             "widest": list(s.widest),
             "gap_to": list(s.gaps),
             "gaps": list(s.gaps.values()),
+            **{key: list(getattr(s, key)) for key in _LOOKS},
         }
         for s in scene.structures.values()
-        if s.diameters or s.widest or s.gaps
+        if s.diameters or s.widest or s.gaps or any(getattr(s, key) for key in _LOOKS)
     ]
     row["structures"] = [_structure_row(s) for s in scene.structures.values()] if scene.described else None
     return {key: list(value) if isinstance(value, tuple) else value for key, value in row.items()}
@@ -390,6 +399,7 @@ def scene_from_row(row: Mapping[str, Any]) -> Scene:
             described=row["structures"] is not None,
             scale=row.get("scale", ""),
             midline=_midline(row),
+            hounsfield=tuple(row.get("hounsfield") or ()),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise unreadable("case", error) from error
@@ -435,7 +445,7 @@ def case_from_row(row: Mapping[str, Any]) -> CaseRecord:
 
 
 def _structure_row(structure: Structure) -> dict[str, Any]:
-    apart = ("diameters", "widest", "gaps")
+    apart = ("diameters", "widest", "gaps", *_LOOKS)
     row = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(structure).items() if key not in apart}
     row["box_model"] = [int(v) for v in structure.box_model.coords]
     row["points"] = [list(p) for p in structure.points]
@@ -461,6 +471,7 @@ def _structure_from_row(row: Mapping[str, Any], across: Mapping[str, Any] | None
     if across is not None:
         values |= {"diameters": tuple(across["diameters"]), "widest": tuple(across["widest"])}
         values["gaps"] = dict(zip(across["gap_to"], across["gaps"], strict=True))
+        values |= {key: tuple(across.get(key) or ()) for key in _LOOKS}
     return Structure(**values)
 
 

@@ -29,9 +29,17 @@ def test_no_host_where_it_is_not_certain():
 
 
 def test_brightness_needs_contrast():
-    assert rights(scene(LESION), "brightness") == {("lesion",): {"darker"}}
-    assert rights(scene(structure("cyst", (40, 50, 50, 60), contrast=12.0)), "brightness") == {("cyst",): {"brighter"}}
-    assert asked(scene(structure("cyst", (40, 50, 50, 60), contrast=11.9)), "brightness") == []
+    found = {}
+    for contrast in (-60.0, -40.0, -12.0, -11.9, 4.9, 11.9, 12.0, 33.0, 35.0, 60.0):
+        drawn = scene(structure("cyst", (40, 50, 50, 60), contrast=contrast))
+        found[contrast] = rights(drawn, "brightness", seeds=3).get(("cyst",), set())
+        assert {len(q.options) for q in asked(drawn, "brightness", seeds=3)} <= {4}
+    assert found[-60.0] == {"clearly darker"}
+    assert found[-12.0] == {"slightly darker"}
+    assert found[4.9] == {"about as bright"}
+    assert found[12.0] == found[33.0] == {"slightly brighter"}
+    assert found[60.0] == {"clearly brighter"}
+    assert not any(found[c] for c in (-40.0, -11.9, 11.9, 35.0))  # too near to the border between two words
 
 
 def test_count_of_parts():
@@ -79,6 +87,6 @@ def test_verbs_agree_with_lesions_in_the_plural():
         {q.text for q in asked(scene(structure(name, (20, 30, 60, 70), contrast=30.0)), "brightness", seeds=60)}
         for name in ("cyst", "cysts")
     )
-    assert "Does the cyst appear brighter or darker than what surrounds it?" in one
-    assert "Do the cysts appear brighter or darker than what surrounds them?" in many
+    assert "How bright is the cyst, seen against the tissue next to it?" in one
+    assert "How bright are the cysts, seen against the tissue next to them?" in many
     assert not any(re.search(r"\b(does|is) the cysts\b", t, re.IGNORECASE) for t in many)
