@@ -220,7 +220,8 @@ class Judge:
                 named or list(dict.fromkeys([*mine, *(self._topics if _PRONOUN.search(clause) or not mine else ())])) or shown
             )
             compared = not named and _ORDER.search(text)  # numbers told before stand side by side
-            self._numbers(clause, text, around if compared else subjects, around)
+            every = [*around, *self._earlier]
+            self._numbers(clause, text, every if compared else subjects, every if compared else around)
             self._slices(clause, around if _BETWEEN.search(text) else subjects)
             if not _RE["denied"].search(clause) and not _RE["supposed"].search(clause):
                 self._brightness(clause, local, subjects)
@@ -330,7 +331,7 @@ class Judge:
             yield from (100 * p.measure / s.measure for s in mine for p in s.parts)
         if unit == "times":
             yield from (a.measure / b.measure for a in near for b in near if a is not b and b.measure)
-        if unit in ("pixels", "slices") and re.search(r"\b(?:edge|off|miss)", whole):
+        if unit in ("pixels", "slices") and re.search(r"\b(?:edge|off|miss|fit)", whole):
             off = list(self._off())
             yield from off
             if off:

@@ -37,7 +37,7 @@ FULL = 4
 """Options of a question that is not short of any."""
 MOST_TWO = 0.25
 """Share of the questions that are neither yes or no nor about sides that may have but two options."""
-MOST_PAIRS = 0.3
+MOST_PAIRS = 0.27
 """Share of all questions with options that may have but two, yes or no and sides included, where others can be had."""
 _PAIRS = (frozenset(("yes", "no")), frozenset(("left", "right")), frozenset(("nasal", "temporal")))
 CELLS = 6

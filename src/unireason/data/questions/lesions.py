@@ -226,7 +226,7 @@ def pair_share(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     scene = places.scene
     for left in dice.shuffled([n for n in places.all if names.side_of(n) == "left" and not is_lesion(n)]):
         right = names.counterpart(left)
-        choices = _ranged(places, dice, left, "pair share", partial(share_more, left, right), "%", "the larger one has more by")
+        choices = _ranged(places, dice, left, "pair share", partial(share_more, left, right), "%", "the larger one is larger by")
         if choices:
             values = {"x": the(left), "y": the(right), "size": "area" if scene.kind == "image" else "volume"}
             yield write(places, dice, "pair_share", (left, right), choices[0], choices[1], (left, right), **values)

@@ -133,7 +133,8 @@ def attenuation_difference(places: Places, dice: Dice) -> Iterator[DataQuestion]
                 continue
             true, every = found
             texts = [f"{low} to {high} HU higher" if low >= 0 else f"{-high} to {-low} HU lower" for low, high in every]
-            said = f"it differs by {abs(true):.0f} HU, {'higher' if true > 0 else 'lower'}"
+            apart = [round(attenuation_of(n, places.scene) or 0.0) for n in (lesion, organ)]  # as they are told
+            said = f"it differs by {abs(apart[0] - apart[1])} HU, {'higher' if true > 0 else 'lower'}"
             facts = [(t, said) for t in texts]
             values = {"x": the(lesion), "y": the(organ), "window": seen.window(places.scene)}
             yield write(places, dice, "attenuation_difference", (lesion, organ), facts[0], facts[1:], (organ, lesion), **values)
@@ -206,7 +207,7 @@ def shape(places: Places, dice: Dice) -> Iterator[DataQuestion]:
         wrong = evened(places, dice, right, [s for s in labels if s != right], votes) if right else []
         if wrong:
             long, filled = places.scene.structures[lesion].outline
-            fact = f"it is {seen.number(long, 3)} times as long as wide and fills {100 * filled:.0f}% of its convex outline"
+            fact = f"it is {seen.number(long, 3)} times as long as wide and fills {filled:.2f} of its convex outline"
             choices: list[Choice] = [(option, fact) for option in (right, *wrong)]
             yield write(places, dice, "shape", (lesion,), choices[0], choices[1:], (lesion,), x=the(lesion))
 

@@ -288,33 +288,33 @@ def evenness(writer: _Writer) -> None:
 
 
 def shape(writer: _Writer) -> None:
-    """The lesion, its length and how it fills its outline, and each shape."""
+    """The lesion, its length and how it fills its outline, the rule, and each shape."""
     name = writer.question.about[0]
     writer._show(name)
     long, filled = writer.scene.structures[name].outline
-    share, ratio = round(100 * filled), seen.number(long, 3)
-    writer._say(writer.texts("length_width"), name, ratio=ratio, share=str(share))
-    shapes = {one["label"]: one for one in wordings("thresholds")["shape"]}
-    right = writer.question.right
+    borders = wordings("thresholds")["outline"]
+    share, ratio, solid = f"{filled:.2f}", seen.number(long, 3), f"{borders['solidity']:g}"
+    writer._say(writer.texts("length_width"), name, ratio=ratio, share=share)
+    bounds = {"round": (0.0, borders["round"]), "oval": (borders["round"], borders["elongated"])}
+    said = {"filled": solid, "round": f"{borders['round']:g}", "long": f"{borders['elongated']:g}"}
+    writer._say(writer.verdicts("shape_rule"), **said)
     for option in writer.question.options:
-        if option == "irregular":
-            border = round(100 * shapes[right]["solidity"][right == option])
-            then = "solid_fits" if right == option else "solid_not"
-            writer._relate(writer._than(f"{share}%", f"{border}%", -1 if right == option else 1), then, name, option=option)
-        elif right == "irregular":
-            least = round(100 * shapes[option]["solidity"][0])
-            writer._relate(writer._than(f"{share}%", f"{least}%", -1), "too_hollow", name, option=option)
+        low, high = bounds.get(option, (borders["elongated"], math.inf))
+        if filled < borders["solidity"]:
+            then = "solid_fits" if option == "irregular" else "too_hollow"
+            writer._relate(writer._than(share, solid, -1), then, name, option=option)
+        elif option == "irregular":
+            writer._relate(writer._than(share, solid, 1), "solid_not", name, option=option)
+        elif long < low:
+            writer._relate(writer._than(ratio, f"{low:g}", -1), "too_short", name, option=option)
+        elif long >= high:
+            writer._relate(writer._than(ratio, f"{high:g}", 1), "too_long", name, option=option)
+        elif low and high < math.inf:
+            both = f"{writer._than(ratio, f'{low:g}', 1)} and {writer._than('', f'{high:g}', -1).strip()}"
+            writer._relate(both, "shape_fits", name, option=option)
         else:
-            low, high = (float(v) for v in shapes[option]["length"])
-            if long < low:
-                writer._relate(writer._than(ratio, f"{low:g}", -1), "too_short", name, option=option)
-            elif long > high:
-                writer._relate(writer._than(ratio, f"{high:g}", 1), "too_long", name, option=option)
-            else:
-                bound, sign = (high, -1) if low == 1.0 else (low, 1)
-                writer._relate(
-                    writer._than(ratio, f"{bound:g}", 0 if ratio == f"{bound:g}" else sign), "shape_fits", name, option=option
-                )
+            bound, sign = (low, 1) if low else (high, -1)
+            writer._relate(writer._than(ratio, f"{bound:g}", sign), "shape_fits", name, option=option)
 
 
 # --- Contact, slices and levels.
