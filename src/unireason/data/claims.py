@@ -363,7 +363,7 @@ class Judge:
         scene = self.scene
         for s in structures:
             if unit == "mm":
-                yield from s.diameters
+                yield from (*s.diameters, *([sum(s.diameters) / 2] if s.diameters else ()))
             boxes = [(s.box_canonical, s.box_model), *((p.box_canonical, p.box_model) for p in s.parts)]
             for canonical, model in boxes:
                 half = len(canonical) // 2

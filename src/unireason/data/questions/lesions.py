@@ -390,12 +390,17 @@ def graded(name: str, scene: Scene) -> float | None:
     chain, structure = chain_of(name), scene.structures.get(name)
     if chain is None or structure is None or structure.borders or not scene.scale or not scene.spacing_mm:
         return None
-    if chain.measure == "diameter":
-        value = way_across(name, 0, scene)
-    else:
-        box = structure.box_canonical
-        value = (box[5] - box[2]) * scene.spacing_mm[2] if scene.kind == "volume" and scene.space == "patient" else None
-    return value if value is not None and chain.sure(value) else None
+    value, off = None, 0.0
+    if chain.measure != "length":
+        ways = [way_across(name, which, scene) for which in (0, 1)]
+        value = ways[0] if chain.measure == "diameter" or ways[0] is None or ways[1] is None else (ways[0] + ways[1]) / 2
+        off = max(scene.spacing_mm[:2])
+    elif scene.kind == "volume" and scene.space == "patient":
+        box, off = structure.box_canonical, scene.spacing_mm[2]
+        value = (box[5] - box[2]) * off
+    # A pixel or slice more or less may not change the label.
+    sure = value is not None and chain.sure(value) and all(abs(value - end) >= off for end in chain.ends)
+    return value if sure else None
 
 
 def grade(places: Places, dice: Dice) -> Iterator[DataQuestion]:

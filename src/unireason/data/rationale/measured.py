@@ -173,10 +173,13 @@ def grade(writer: _Writer) -> None:
     chain = next(c for c in wordings("thresholds")["chain"] if c["rule"] in writer.question.text)
     writer._say(writer.verdicts("rule"), rule=chain["rule"])
     writer._show(name)
-    length = chain["measure"] == "length"
-    value = _length(writer.scene.structures[name], writer.scene) if length else writer.scene.structures[name].diameters[0]
+    structure, measure = writer.scene.structures[name], chain["measure"]
+    if measure == "length":
+        value = _length(structure, writer.scene)
+    else:
+        value = structure.diameters[0] if measure == "diameter" else sum(structure.diameters) / 2
     said = seen.number(value, 3)
-    writer._say(writer.texts("length" if length else "long_axis"), name, value=f"{said} mm")
+    writer._say(writer.texts({"length": "length", "mean": "mean_axis"}.get(measure, "long_axis")), name, value=f"{said} mm")
     for label, end in zip(chain["labels"], chain["ends"], strict=False):
         if value <= end:
             writer._relate(writer._than(f"{said} mm", f"{end:g} mm", -1), "label_fits", option=label)

@@ -153,7 +153,11 @@ CASES = [
     (asked(LOCAL, "widest", ("spleen",), "1", "2", "3"), [True, False, False]),
     (asked(SIZE, "pair", ("left kidney", "spleen"), "left kidney", "spleen", "about equal"), [False, True, False]),
     (asked(SIZE, "pair", ("left kidney", "heart"), "about equal", "heart"), [False, True]),
-    # three slices of 5 mm
+    # three slices of 5 mm; a rule of older data sets is still judged
+    (
+        asked(SIZE, "grade", ("spleen",), "not enlarged", "enlarged", text="spleen length by the Lugano classification: spleen"),
+        [True, False],
+    ),
     (
         asked(SIZE, "grade", ("spleen",), "not enlarged", "massively enlarged", text="grades of spleen size by length: spleen"),
         [True, False],
