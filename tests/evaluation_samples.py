@@ -87,7 +87,10 @@ def results_of(rows: Sequence[Mapping[str, Any]], *, name: str = "phantom", **ch
     """The results of a run over these rows by the model ``name``."""
     scored = [
         ScoredRow(
-            r["id"], r["patient"], {**r["tags"], "kind": r["kind"]}, len(r["options"]), r["said"], r["right"], r["published"]
+            *(r["id"], r["patient"], {**r["tags"], "kind": r["kind"]}, len(r["options"]), r["said"], r["right"], r["published"]),
+            letter=r["letter"],
+            own=r.get("own_boxes", ""),
+            true=r.get("true_boxes", ""),
         )
         for r in rows
     ]

@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 
 from unireason.core.store import Scratch, json_text, write_bytes
+from unireason.core.types import Kind
 from unireason.data.checks.text import AuditTexts, audit
 from unireason.data.dataset import Dataset
 from unireason.data.frames import rule
 from unireason.data.scene import FAMILIES
 from unireason.engine.reasoner import Reasoner, load
-from unireason.evaluate import pointing
+from unireason.evaluate import evidence, pointing
 from unireason.evaluate.examination import examine
 from unireason.evaluate.heldout import EXAM, KINDS, make_exam, make_grounding_exam
-from unireason.evaluate.results import ScoresFound
+from unireason.evaluate.results import EvidenceResults, ScoresFound
+from unireason.evaluate.suites.built import BuiltSuite
 from unireason.evaluate.suites.grounding import BuiltImplicitSuite
 from unireason.model.files import CARD, PHANTOM_SCOPE, locate
 from unireason.segment.expert import DEFAULT, make_expert
@@ -80,6 +82,14 @@ def measure(
     return found
 
 
+def measure_reliance(reasoner: Reasoner, dataset: Dataset, *, kind: Kind, count: int) -> EvidenceResults:
+    """Evidence reliance on the same questions: each is asked again with random regions shown."""
+    suite = BuiltSuite(dataset, split=None, kind=kind, count=count)
+    with Scratch(EXAM) as folder:
+        asked = evidence.evaluate(reasoner, suite, folder / "evidence", conditions=("true", evidence.HEADLINE))
+    return asked.results
+
+
 def measure_grounding(
     reasoner: Reasoner, dataset: Dataset, *, count: int, progress: Callable[[int], None] | None = None
 ) -> dict[str, Any]:
@@ -126,6 +136,11 @@ def write_card(
         frame = rule(str(locate(checkpoint)))
         exam = make_exam(seed, questions, folder / "exam", frame=frame)
         scores = measure(reasoner, exam, count=questions, progress=progress)
+        for key, kind in KINDS:
+            relied = measure_reliance(reasoner, exam, kind=kind, count=questions)
+            scores[key]["reliance"] = relied.reliance.to_json()
+            for name, own in relied.by_kind.items():
+                scores[key]["by_kind"][name]["reliance"] = own.reliance.to_json()
         before = sum(scores[key]["n"] for key, _ in KINDS)
         implicit = make_grounding_exam(seed, questions, folder / "implicit", frame=frame)
         tell = None if progress is None else lambda done: progress(before + done)
@@ -165,11 +180,15 @@ def _readme(card: Mapping[str, Any], *, curves: bool) -> str:
         f"Measured on {card['questions']} held-out questions of each kind (examination {card['seed']}), built by `unireason data build`",
         "from patients that no training draws from; greedy generation with injected crops. *Text only* is a linear reader of the",
         "questions that sees no picture, asked about patients it has not read of. A missing look has IoU 0.",
+        "*Own boxes* is what a reader gets right that has the question and the boxes that the model wrote, and no picture; *model* what",
+        "the model gets right of the same questions; *follows* the answers that say what the own boxes say; *letter against text* the",
+        "answers that contradict themselves; *reliance* is that on what looks show, *ceiling* that of an ideal model",
+        "(docs/explanation/evidence.md).",
         "*Grounding* are implicit questions, answered by a box and two points; masks are made of them by a frozen expert.",
         "",
     ]
     for key, _ in KINDS:
-        lines += _table(key, card["scores"][key])
+        lines += _table(key, card["scores"][key]) + _kinds(key, card["scores"][key])
     lines += _grounding(card["scores"]["grounding"])
     lines += ["## How it was made", ""]
     for name, run in card["training"].items():
@@ -198,6 +217,24 @@ def _table(key: str, part: Mapping[str, Any]) -> list[str]:
             f"| {name.replace('_', ' ')} | {row['accuracy']:.1%} | {low:.1%} to {high:.1%} | {row['text_only']:.0%} "
             f"| {row['chance']:.0%} | {iou} | {row['crop_rate']:.1%} | {row['n']} |"
         )
+    return [*lines, ""]
+
+
+def _kinds(key: str, part: Mapping[str, Any]) -> list[str]:
+    """What the own boxes say, by kind of question."""
+    lines = [
+        f"### {key.upper()} by kind of question",
+        "",
+        "| kind | accuracy | own boxes | model | follows | decided | letter against text | reliance | ceiling | n |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in [*part["by_kind"].items(), ("**all**", part)]:
+        own, shares = row["own_boxes"], [row.get(word) or {"value": None} for word in ("reliance", "ceiling")]
+        told = [f"{own[word]:.0%}" for word in ("accuracy", "model_accuracy", "follows")] if own else ["-"] * 3
+        told += [str(own["n"] if own else 0), "-" if row["mismatch_rate"] is None else f"{row['mismatch_rate']:.0%}"]
+        told += ["-" if share["value"] is None else f"{share['value']:.2f}" for share in shares]
+        cells = [f"{row['accuracy']:.0%}", *told, str(row["n"])]
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 

@@ -130,9 +130,11 @@ def test_demo_writes_what_it_says(tmp_path, capsys):
     scores = json.loads(capsys.readouterr().out)
     for key in ("2d", "3d"):
         assert scores[key]["n"] == 6
-        assert set(scores[key]) >= {"accuracy", "accuracy_ci95", "mean_box_iou", "crop_rate", "by_family"}
+        assert set(scores[key]) >= {"accuracy", "accuracy_ci95", "mean_box_iou", "crop_rate", "by_family", "mismatch_rate"}
         assert sum(part["n"] for part in scores[key]["by_family"].values()) == 6
         assert len(scores[key]["by_family"]) >= 5  # some families are rare in images
+        assert sum(part["n"] for part in scores[key]["by_kind"].values()) == 6
+        assert 0 <= scores[key]["own_boxes_accuracy"] <= 1
     assert scores["checkpoint"]["sha256"]
     assert (tmp_path / "report.html").is_file()
     records = json.loads((tmp_path / "traces.json").read_text())["traces"]

@@ -138,6 +138,11 @@ def _table(scores: dict[str, Any], out: Path) -> None:
             f"box IoU {iou}, answers with a look {part['crop_rate']:.1%}, "
             f"letter against text {part['mismatch_rate']:.1%}"
         )
+        if own := part["own_boxes"]:
+            print(
+                f"    own boxes right in {own['accuracy']:.1%} of the {own['n']} questions that they decide, the model in "
+                f"{own['model_accuracy']:.1%}; {own['follows']:.1%} of these answers follow the own boxes"
+            )
         for family, row in part["by_family"].items():
             print(f"    {family:24s} {row['accuracy']:6.1%} of {row['n']:3d}   chance {row['chance']:.0%}")
     print(f"report: {out / 'report.html'}\ntraces: {out / 'traces.json'}\nseconds: {scores['seconds']}")
@@ -363,17 +368,18 @@ def run_phantom(args: argparse.Namespace) -> int:
     return 0
 
 
-# --- ``unireason conformance FILE``: does this package still answer as the published systems do?
+# --- ``unireason conformance FILE|FOLDER``: does this package still answer as the published systems do?
 
 
 def add_conformance(subparsers: Any) -> None:
     """Add the command to an ``argparse`` subparsers object; it sets ``run``."""
     parser = subparsers.add_parser(
         "conformance",
-        help="compare the package with a file of conformance cases",
-        description="Compare every case of a file and print one line a key. Exit code: 0 all pass, 1 differences, 2 bad file.",
+        help="compare the package with recorded answers of the published systems",
+        description="Compare every case of a file, or every fixture of a folder, and print one line a kind. "
+        "Exit code: 0 all pass, 1 differences, 2 bad file.",
     )
-    parser.add_argument("file", metavar="FILE", help="JSON file of cases")
+    parser.add_argument("file", metavar="FILE|FOLDER", type=Path, help="JSON file of cases, or a folder of fixtures")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.set_defaults(run=run_conformance)
 
@@ -381,8 +387,9 @@ def add_conformance(subparsers: Any) -> None:
 def run_conformance(args: argparse.Namespace) -> int:
     """Run the command."""
     from unireason.conformance import check_file
+    from unireason.parity import check_folder
 
-    results = check_file(args.file)
+    results = check_folder(args.file) if args.file.is_dir() else check_file(args.file)
     good = all(result.passed == result.total for result in results)
     if args.json:
         print(json_text({"passed": good, "keys": [asdict(result) for result in results]}))

@@ -67,7 +67,12 @@ def answered(row: RunRow) -> Answered:
     mismatch = any(problem["code"] == "choice_text_mismatch" for problem in trace.get("problems", ()))
     remarks = row.samples[0].trace.get("scope", {}).get("remarks", ()) if row.samples else ()
     return Answered(
-        scored=ScoredRow(row.id, row.patient, tags, len(row.options), row.said, row.right, published, mismatch),
+        scored=ScoredRow(
+            *(row.id, row.patient, tags, len(row.options), row.said, row.right, published, mismatch),
+            letter=row.letter,
+            own=row.own_boxes,
+            true=row.true_boxes,
+        ),
         problem=row.problem,
         ious=tuple(row.ious),
         looked=row.looked,
@@ -110,6 +115,7 @@ def make_line(entry: Entry, found: Sequence[Trace], *, votes: int, think_end: in
         "agreement": agreement if len(said[: votes or None]) > 1 else None,
         "tied": tied,
         "ious": ious[index],
+        "own_boxes": entry.reader.own(found[index]) if entry.reader else "",
         "sample": index,
         "problem": "",
         "samples": samples,
@@ -124,7 +130,7 @@ def make_unread(entry: Entry, problem: str) -> Line:
         **_head(entry, entry.tags.get("kind", "")),
         **{"said": "", "right": False, "published": dict(verdict.published)},
         **{"overlap": fmean(ious) if ious else None, "probability": None, "agreement": None, "tied": False},
-        **{"ious": ious, "sample": 0, "problem": problem, "samples": [], "picture": "", "seconds": 0.0},
+        **{"ious": ious, "own_boxes": "", "sample": 0, "problem": problem, "samples": [], "picture": "", "seconds": 0.0},
     }
 
 
@@ -138,6 +144,7 @@ def _head(entry: Entry, kind: str) -> Line:
         "question": entry.question,
         "options": list(entry.options),
         "letter": entry.letter,
+        "true_boxes": entry.reader.true if entry.reader else "",
         "answers": list(entry.answers),
     }
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.types import Case, Frame, Problem, Stack, Trace
@@ -19,13 +18,13 @@ from unireason.engine.reasoner import Question, Reasoner
 from unireason.evaluate.suites.base import Entry, Suite
 from unireason.grounding import crop
 from unireason.grounding import trace as traces
-from unireason.metrics.statistics import over_patients, spread, too_few, wilson
+from unireason.metrics.statistics import over_patients, too_few, wilson
 from unireason.model import files
 from unireason.rewards.outcome import Elsewhere
 
 from .results import EvidenceResults, evenly
 from .runner import Job, Runner, Unread, Waiting
-from .scoring import judge
+from .scoring import RESAMPLES, explained, judge, lost_share, mismatch_rate
 from .store import (
     AskSettings,
     KeyedRows,
@@ -178,7 +177,7 @@ def _fill(picture: NDArray[np.uint8], rects: set[crop.Rect], frame: Frame) -> No
 
 @dataclass(frozen=True, slots=True)
 class EvidenceRow:
-    """One question under one condition."""
+    """One question under one condition; ``ask`` is its kind, ``own`` and ``true`` are as in ``ScoredRow``."""
 
     id: str
     condition: str
@@ -194,6 +193,10 @@ class EvidenceRow:
     trace: Mapping[str, Any] | None
     mismatch: bool = False
     remarks: tuple[str, ...] = ()
+    ask: str = ""
+    letter: str = ""
+    own: str = ""
+    true: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -239,9 +242,17 @@ class EvidenceCheck:
     """One run of the check."""
 
     def __init__(
-        self, model: Reasoner, suite: Suite, entries: Sequence[Entry], *, file: EvidenceRows, settings: AskSettings
+        self,
+        model: Reasoner,
+        suite: Suite,
+        entries: Sequence[Entry],
+        *,
+        file: EvidenceRows,
+        settings: AskSettings,
+        conditions: Sequence[str] = tuple(CONDITIONS),
     ) -> None:
-        """Take a model, questions of a suite (those on one case together), where answers go, and how to ask."""
+        """Take a model, questions of a suite (those on one case together), where answers go, how to ask, and under which conditions."""
+        self._conditions = conditions
         self._model, self._suite, self._entries, self._file, self._seed = model, suite, list(entries), file, settings.seed
         self._cases: dict[str, list[Entry]] = {}
         for entry in self._entries:
@@ -262,11 +273,11 @@ class EvidenceCheck:
             lost = len(self.unread.problems)
             self._second()
         self._file.give_up(self._entries, self.unread.problems)
-        total = len(self._entries) * len(CONDITIONS)
+        total = len(self._entries) * len(self._conditions)
         self._progress(total, total)
 
     def _tell(self) -> None:
-        self._progress(len(self._file.rows), len(self._entries) * len(CONDITIONS))
+        self._progress(len(self._file.rows), len(self._entries) * len(self._conditions))
 
     def _true(self, entry: Entry) -> EvidenceRow:
         return self._file.rows[entry.id, "true"]
@@ -348,7 +359,7 @@ class EvidenceCheck:
         return partial(given_region, entry, frame)
 
     def _todo(self, pairs: Sequence[tuple[Entry, str]]) -> list[tuple[Entry, str]]:
-        return [(e, n) for e, n in pairs if (e.id, n) not in self._file.rows]
+        return [(e, n) for e, n in pairs if n in self._conditions and (e.id, n) not in self._file.rows]
 
     def _put(self, name: str, case: Case, shown: Stack, jobs: Sequence[Job]) -> None:
         """Let questions wait; all are asked once there are enough. Where the pictures do not fit the model, the case is given up."""
@@ -399,6 +410,10 @@ class EvidenceCheck:
                         trace=traces.to_json(replace(trace, tokens=None), crops="none"),
                         mismatch=verdict.mismatch,
                         remarks=trace.scope.remarks,
+                        ask=entry.tags.get("ask", ""),
+                        letter=entry.letter,
+                        own=entry.reader.own(trace) if entry.reader else "",
+                        true=entry.reader.true if entry.reader else "",
                     )
                 )
         finally:
@@ -422,57 +437,13 @@ def _is_stale(row: EvidenceRow, hosts: Mapping[str, str], regions: Mapping[str, 
 # --- What the answers under all conditions say: accuracy, survival and evidence reliance, with intervals over patients.
 
 
-RESAMPLES = 2000
-_TAIL = 0.025
-
 Pairs = Sequence[tuple[EvidenceRow, EvidenceRow]]
 
 
 def reliance(pairs: Pairs, *, seed: int) -> dict[str, Any]:
     """Evidence reliance: which share of what the model knows beyond chance is lost without the evidence."""
-    if not pairs:
-        return {"value": None, "ci95": None, "n": 0}
-    table = np.array([(with_it.right, without.right, with_it.chance) for with_it, without in pairs], dtype=np.float64)
-    patients = {name: n for n, name in enumerate(dict.fromkeys(row.patient for row, _ in pairs))}
-    sums = np.zeros((len(patients), 3))
-    np.add.at(sums, [patients[row.patient] for row, _ in pairs], table)
-    value = _share(sums.sum(axis=0)[None])[0]
-    if np.isnan(value):
-        return {"value": None, "ci95": None, "n": len(pairs)}
-    if len(patients) == 1:
-        return {"value": float(value), "ci95": None, "n": len(pairs)}
-    low, high = _few(sums) if too_few(len(sums)) else _resampled(sums, seed)
-    low, high = min(low, float(value)), max(high, float(value))
-    if low == high:
-        low, high = spread(float(value), 0.0, len(sums) - 1.0, clusters=len(sums), limits=(0.0, 1.0))
-    return {"value": float(value), "ci95": [low, high], "n": len(pairs)}
-
-
-def _few(sums: NDArray[np.float64]) -> tuple[float, float]:
-    """The shares that a t test over patients does not reject (Fieller's interval), inside [0, 1]; a grid of 1,000."""
-    right, without, chance = sums.T
-    grid = np.linspace(0, 1, 1001)[:, None]
-    left = right - without - grid * (right - chance)
-    means, errors = left.mean(axis=1), left.std(axis=1, ddof=1) / np.sqrt(len(sums))
-    held = grid[np.abs(means) <= float(stdtrit(len(sums) - 1, 1 - _TAIL)) * errors, 0]
-    return (float(held[0]), float(held[-1])) if len(held) else (1.0, 0.0)
-
-
-def _resampled(sums: NDArray[np.float64], seed: int) -> tuple[float, float]:
-    rng = np.random.default_rng(seed)
-    drawn = np.stack([sums[rng.integers(0, len(sums), len(sums))].sum(axis=0) for _ in range(RESAMPLES)])
-    shares = _share(drawn)
-    low, high = np.quantile(np.nan_to_num(shares, nan=0.0), _TAIL), np.quantile(np.nan_to_num(shares, nan=1.0), 1 - _TAIL)
-    return float(low), float(high)
-
-
-def _share(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,) shares from sums (n, 3) of right with, right without and chance; NaN where right is not above chance."""
-    right, without, chance = sums.T
-    known = right - chance
-    above = known > 1e-9 * np.maximum(right, 1)
-    lost = np.clip((right - without) / np.where(above, known, 1.0), 0.0, 1.0)
-    return np.where(above, lost, np.nan)
+    table = [(float(with_it.right), float(without.right), with_it.chance) for with_it, without in pairs]
+    return lost_share(table, [row.patient for row, _ in pairs], seed=seed)
 
 
 def summary(rows: Rows, *, seed: int) -> dict[str, Any]:
@@ -482,9 +453,17 @@ def summary(rows: Rows, *, seed: int) -> dict[str, Any]:
         raise FormatError("no question was asked", "at least one")
     conditions = {name: _condition(name, found, rows, seed) for name, found in by_name.items() if found}
     headline = conditions[HEADLINE]["reliance"] if HEADLINE in conditions else reliance((), seed=seed)
+    kinds: dict[str, list[EvidenceRow]] = {}
+    for row in by_name["true"]:
+        kinds.setdefault(row.ask, []).append(row)
+    told = explained(by_name["true"], seed=seed)
     return {
         "conditions": conditions,
         "reliance": headline,
+        "ceiling": told["ceiling"],
+        "own_boxes": told["own_boxes"],
+        "by_kind": {ask: _kind(kinds[ask], rows, seed) for ask in sorted(kinds) if ask},
+        "kind_unknown": len(kinds.get("", ())),
         "reliance_condition": HEADLINE,
         "patients": (patients := len({row.patient for row in by_name["true"]})),
         "too_few_patients": too_few(patients),
@@ -502,7 +481,7 @@ def _condition(name: str, found: Sequence[EvidenceRow], rows: Rows, seed: int) -
         "ci95_patients": over_patients([float(one) for one in right], patients, seed=seed, resamples=RESAMPLES),
         "n": len(right),
         "chance": float(np.mean([row.chance for row in found])),
-        "mismatch_rate": sum(row.mismatch for row in found) / len(found),
+        "mismatch_rate": mismatch_rate(found),
         "meaning": CONDITIONS[name],
     }
     if name == "true":
@@ -521,6 +500,22 @@ def _condition(name: str, found: Sequence[EvidenceRow], rows: Rows, seed: int) -
         # Where a look still showed what it asked for, the evidence was not taken away: such a question tells nothing.
         out["reliance"] = reliance([(once, again) for once, again in pairs if is_removed(again)], seed=seed)
     return out
+
+
+def _kind(found: Sequence[EvidenceRow], rows: Rows, seed: int) -> dict[str, Any]:
+    """What is said of one kind of question, by its answers under "true"."""
+    again = [(row, rows[row.id, HEADLINE]) for row in found if (row.id, HEADLINE) in rows]
+    patients = [row.patient for row in found]
+    return {
+        "n": len(found),
+        "patients": len(set(patients)),
+        "accuracy": sum(row.right for row in found) / len(found),
+        "ci95_patients": over_patients([float(row.right) for row in found], patients, seed=seed, resamples=RESAMPLES),
+        "chance": float(np.mean([row.chance for row in found])),
+        "mismatch_rate": mismatch_rate(found),
+        "reliance": reliance([pair for pair in again if is_removed(pair[1])], seed=seed),
+        **explained(found, seed=seed),
+    }
 
 
 def is_removed(row: EvidenceRow) -> bool:
@@ -547,7 +542,13 @@ class EvidenceFound:
 
 
 def evaluate(
-    reasoner: Reasoner, suite: Suite, folder: Path, *, settings: AskSettings | None = None, progress: Progress | None = None
+    reasoner: Reasoner,
+    suite: Suite,
+    folder: Path,
+    *,
+    settings: AskSettings | None = None,
+    conditions: Sequence[str] = tuple(CONDITIONS),
+    progress: Progress | None = None,
 ) -> EvidenceFound:
     """Ask the questions of a suite under all conditions and say how far the answers rely on the evidence.
 
@@ -557,7 +558,8 @@ def evaluate(
         folder: Where ``manifest.json``, ``rows.jsonl`` and ``results.json`` go. A folder with an unfinished check of the same is gone on
             with.
         settings: Which questions; all by default. The seed is also that of random regions and pairs.
-        progress: Called with the number of answers at hand, and with that of questions times eight.
+        conditions: Conditions, "true" among them; all by default.
+        progress: Called with the number of answers at hand, and with that of questions times conditions.
 
     Returns:
         Questions, answers and results (docs/reference/results.md).
@@ -569,9 +571,11 @@ def evaluate(
     chosen = settings or AskSettings()
     entries = choose(suite, chosen.count, chosen.seed)
     made = make_manifest("evidence", reasoner, suite, entries, seed=chosen.seed)
+    if tuple(conditions) != tuple(CONDITIONS):
+        made["conditions"] = list(conditions)
     with held(folder):
         file = EvidenceRows(folder, made, again=chosen.again)
-        check = EvidenceCheck(reasoner, suite, entries, file=file, settings=chosen)
+        check = EvidenceCheck(reasoner, suite, entries, file=file, settings=chosen, conditions=conditions)
         check.run(progress)
         kept = check.unread.kept(entries)
         keys = [(entry.id, name) for entry in kept for name in CONDITIONS]  # resampling depends on the order

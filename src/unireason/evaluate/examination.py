@@ -17,7 +17,9 @@ from unireason.data.scene import FAMILIES
 from unireason.engine.reasoner import Reasoner
 from unireason.metrics.statistics import over_patients, too_few, wilson
 
-from .benchmark import Progress, RunSettings, run
+from .benchmark import Progress, RunSettings, answered, run
+from .results import RunRow
+from .scoring import explained, mismatch_rate
 from .store import ROWS, read_rows
 from .suites.built import BuiltSuite
 
@@ -40,7 +42,8 @@ class Examined:
         scores: Plain JSON values: ``n``, ``accuracy``, ``accuracy_ci95`` (Wilson), ``accuracy_ci95_patients`` (None for one patient),
             ``patients``, ``too_few_patients``, ``chance`` (mean of one over the number of options), ``mean_box_iou`` (over true looks),
             ``crop_rate`` (share of answers with an executed look), ``mismatch_rate`` (share of answers whose letter and text contradict
-            each other) and, under ``by_family``, the same for each family.
+            each other), ``own_boxes_accuracy``, ``own_boxes`` and ``ceiling`` (see ``scoring.explained``) and, under ``by_family`` and
+            ``by_kind``, the same for each family and each kind of question.
         answers: One a question.
     """
 
@@ -76,14 +79,21 @@ def examine(
     answers = [ExamAnswer(row, *shown) for row, shown in zip(read_rows(folder / ROWS, dict), seen, strict=True)]
     rows = [answer.row for answer in answers]
     families = {name: [row for row in rows if row["tags"].get("family") == name] for name in FAMILIES}
-    return Examined(_scores(rows) | {"by_family": {name: _scores(own) for name, own in families.items() if own}}, answers)
+    asks = sorted({row["tags"]["ask"] for row in rows if row["tags"].get("ask")})
+    kinds = {name: [row for row in rows if row["tags"].get("ask") == name] for name in asks}
+    parts = {
+        "by_family": {name: _scores(own) for name, own in families.items() if own},
+        "by_kind": {name: _scores(own) for name, own in kinds.items()},
+    }
+    return Examined(_scores(rows) | parts, answers)
 
 
 def _scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     right = [bool(row["right"]) for row in rows]
     ious = [value for row in rows for value in row["ious"]]
     patients = [row["patient"] for row in rows]
-    problems = [{problem["code"] for problem in row["samples"][0]["trace"]["problems"]} for row in rows]
+    scored = [answered(RunRow.of(row)).scored for row in rows]
+    boxes = explained(scored, seed=0)
     return {
         "n": len(rows),
         "accuracy": sum(right) / len(rows),
@@ -91,8 +101,10 @@ def _scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "accuracy_ci95_patients": over_patients([float(one) for one in right], patients, seed=0),
         "patients": len(set(patients)),
         "too_few_patients": too_few(len(set(patients))),
-        "chance": fmean(1 / len(row["options"]) for row in rows),
+        "chance": fmean(row.chance for row in scored),
         "mean_box_iou": fmean(ious) if ious else None,
         "crop_rate": fmean(row["samples"][0]["looks"] > 0 for row in rows),
-        "mismatch_rate": fmean("choice_text_mismatch" in own for own in problems),
+        "mismatch_rate": mismatch_rate(scored),
+        "own_boxes_accuracy": boxes["own_boxes"] and boxes["own_boxes"]["accuracy"],
+        **boxes,
     }

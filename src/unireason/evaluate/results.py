@@ -109,6 +109,34 @@ class ShareFound(Found):
     n: int
 
 
+class OwnBoxes(Found):
+    """What the boxes of the answers say, over the ``n`` of ``asked`` questions that they decide."""
+
+    n: int
+    asked: int
+    accuracy: float
+    accuracy_ci95_patients: Ends | None
+    model_accuracy: float
+    gap: float
+    gap_ci95_patients: Ends | None
+    follows: float
+    follows_ci95_patients: Ends | None
+
+
+class KindFound(Found):
+    """What an evidence check says of one kind of question."""
+
+    n: int
+    patients: int
+    accuracy: float
+    ci95_patients: Ends | None
+    chance: float
+    mismatch_rate: float | None
+    reliance: ShareFound
+    own_boxes: OwnBoxes | None
+    ceiling: ShareFound
+
+
 class ConditionFound(Found):
     """The answers under one condition."""
 
@@ -135,6 +163,10 @@ class EvidenceResults(Found):
     conditions: dict[str, ConditionFound]
     reliance: ShareFound
     reliance_condition: str
+    ceiling: ShareFound | None = None  # folders of earlier versions lack these four
+    own_boxes: OwnBoxes | None = None
+    by_kind: dict[str, KindFound] = Field(default_factory=dict)
+    kind_unknown: int = 0
     patients: int | None = None
     too_few_patients: bool = False
     looked: float
@@ -264,7 +296,10 @@ class Accuracy(Found):
 
 
 class GroupScores(Accuracy):
-    """What is said of a group of questions; ``published`` has the same by published reading."""
+    """What is said of a group of questions; ``published`` has the same by published reading.
+
+    What boxes say (``own_boxes``, ``ceiling``) is told of groups by family and kind; None where no box decides, or no kind is known.
+    """
 
     patients: int
     too_few_patients: bool = False
@@ -272,6 +307,8 @@ class GroupScores(Accuracy):
     mismatch_rate: float | None = None  # folders of earlier versions lack it
     chance: float
     published: dict[str, Accuracy]
+    own_boxes: OwnBoxes | None = None
+    ceiling: ShareFound | None = None
 
 
 class RunScores(Found):
@@ -372,6 +409,8 @@ class RunRow(Found):
     agreement: float | None
     tied: bool
     ious: list[float]
+    own_boxes: str = ""  # folders of earlier versions lack both
+    true_boxes: str = ""
     sample: int
     problem: str
     samples: list[RunSample]

@@ -9,10 +9,14 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from unireason.core.errors import FormatError
 from unireason.core.types import Trace
@@ -29,7 +33,17 @@ from unireason.metrics.answers import (
     published_reward_choice,
     same_text,
 )
-from unireason.metrics.statistics import auroc, calibration_error, compare, over_patients, reliability_bins, too_few, wilson
+from unireason.metrics.statistics import (
+    auroc,
+    calibration_error,
+    compare,
+    flip_interval,
+    over_patients,
+    reliability_bins,
+    spread,
+    too_few,
+    wilson,
+)
 from unireason.rewards.outcome import looks_iou
 
 
@@ -186,13 +200,22 @@ def _verdict(entry: Entry, answer: str, response: str) -> Verdict:
 # --- Accuracy of scored questions with intervals, in all and by tags; and two runs side by side. Plain JSON values.
 
 
-TAGS = ("family", "modality", "structure", "supercategory")
-"""Tags by which results are broken down."""
+TAGS = ("family", "ask", "modality", "structure", "supercategory")
+"""Tags by which results are broken down; "ask" is the kind of question."""
+
+EXPLAINED = ("family", "ask", "kind")
+"""Tags by which it is told what boxes say."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredRow:
-    """One scored question."""
+    """One scored question.
+
+    Attributes:
+        letter: The right option; "" for an open question.
+        own: The option that the boxes of the answer give; "" where they do not decide.
+        true: The same of the true boxes.
+    """
 
     id: str
     patient: str
@@ -202,22 +225,49 @@ class ScoredRow:
     right: bool
     published: Mapping[str, bool | None]
     mismatch: bool = False
+    letter: str = ""
+    own: str = ""
+    true: str = ""
+
+    @property
+    def ask(self) -> str:
+        """The kind of question; "" where the data do not tell it."""
+        return self.tags.get("ask", "")
+
+    @property
+    def chance(self) -> float:
+        """How often guessing is right."""
+        return 1 / self.options if self.options else 0.0
 
 
 def make_row(entry: Entry, verdict: Verdict) -> ScoredRow:
     """The row of a question and the verdict on its answer."""
     published = dict(verdict.published)
     return ScoredRow(
-        entry.id, entry.patient, dict(entry.tags), len(entry.options), verdict.said, verdict.right, published, verdict.mismatch
+        *(
+            entry.id,
+            entry.patient,
+            dict(entry.tags),
+            len(entry.options),
+            verdict.said,
+            verdict.right,
+            published,
+            verdict.mismatch,
+        ),
+        letter=entry.letter,
+        true=entry.reader.true if entry.reader else "",
     )
 
 
 def breakdown(rows: Sequence[ScoredRow], *, seed: int, by: Sequence[str] = TAGS, resamples: int = 2000) -> dict[str, Any]:
     """Accuracy in all and by tags."""
     _table_check(rows)
-    found: dict[str, Any] = {"all": _scores(rows, seed, resamples), "by": {}}
+    found: dict[str, Any] = {"all": _scores(rows, seed, resamples) | explained(rows, seed=seed, resamples=resamples), "by": {}}
     for tag, groups in _groups(rows, by).items():
         found["by"][tag] = {value: _scores(own, seed, resamples) for value, own in groups.items()}
+        if tag in EXPLAINED:
+            for value, own in groups.items():
+                found["by"][tag][value] |= explained(own, seed=seed, resamples=resamples)
     return found
 
 
@@ -269,8 +319,8 @@ def _scores(rows: Sequence[ScoredRow], seed: int, resamples: int) -> dict[str, A
         "patients": len(set(patients)),
         "too_few_patients": too_few(len(set(patients))),
         "unread": sum(not row.said for row in rows),
-        "mismatch_rate": sum(row.mismatch for row in rows) / len(rows),
-        "chance": sum(1 / row.options for row in rows if row.options) / len(rows),
+        "mismatch_rate": mismatch_rate(rows),
+        "chance": sum(row.chance for row in rows) / len(rows),
         **_share([(row.right, row.patient) for row in rows], seed, resamples),
         "published": {name: _share(counted, seed, resamples) for name, counted in published.items() if counted},
     }
@@ -287,12 +337,125 @@ def _share(verdicts: Sequence[tuple[Any, str]], seed: int, resamples: int) -> di
     }
 
 
+def mismatch_rate(rows: Iterable[Any]) -> float | None:
+    """Share of answers to questions with options whose letter and text contradict each other; rows have ``chance`` and ``mismatch``."""
+    found = [row.mismatch for row in rows if row.chance]
+    return sum(found) / len(found) if found else None
+
+
 def _table_check(rows: Sequence[ScoredRow]) -> None:
     if not rows:
         raise FormatError("no scored questions", "at least one")
     name, times = Counter(row.id for row in rows).most_common(1)[0]
     if times > 1:
         raise FormatError(f"question {name!r} was scored {times} times", "every question once")
+
+
+# --- Why: what the boxes say that the model wrote itself, and how much of the answers no box can tell.
+
+
+def explained(rows: Sequence[Any], *, seed: int, resamples: int = 2000) -> dict[str, Any]:
+    """What boxes say of some questions, as plain JSON values.
+
+    Args:
+        rows: ``ScoredRow`` or whatever else has patient, ask, letter, chance, said, right, own and true.
+        seed: Of the bootstrap over patients.
+        resamples: Draws.
+
+    Returns:
+        ``own_boxes``: over the questions that the boxes of the answers decide (``n`` of ``asked``) the share that these boxes get
+        right, that which the model got right, their gap, and the share of answers that say what the own boxes say (``follows``).
+        None over none.
+        ``ceiling``: the greatest evidence reliance that an ideal model could have, see :func:`ceiling`.
+    """
+    known = [row for row in rows if row.ask]
+    return {"own_boxes": _own_boxes(known, seed, resamples), "ceiling": ceiling(known, seed=seed) if known else None}
+
+
+def _own_boxes(rows: Sequence[Any], seed: int, resamples: int) -> dict[str, Any] | None:
+    found = [row for row in rows if row.own]
+    if not found:
+        return None
+    patients = [row.patient for row in found]
+    own, said = [float(row.own == row.letter) for row in found], [float(row.right) for row in found]
+    ahead, follows = [a - b for a, b in zip(own, said, strict=True)], [float(row.said == row.own) for row in found]
+    whole = len(set(patients)) > 1
+    return {
+        "n": len(found),
+        "asked": len(rows),
+        "accuracy": sum(own) / len(own),
+        "accuracy_ci95_patients": over_patients(own, patients, seed=seed, resamples=resamples),
+        "model_accuracy": sum(said) / len(said),
+        "gap": sum(ahead) / len(ahead),
+        "gap_ci95_patients": list(flip_interval(ahead, seed=seed, clusters=patients, draws=10 * resamples)) if whole else None,
+        "follows": sum(follows) / len(follows),
+        "follows_ci95_patients": over_patients(follows, patients, seed=seed, resamples=resamples),
+    }
+
+
+def ceiling(rows: Sequence[Any], *, seed: int) -> dict[str, Any]:
+    """The greatest evidence reliance that an ideal model could have on some questions.
+
+    It answers everything right with the evidence. Without it, it still knows the place of everything from the whole picture: it answers
+    from the true boxes, and guesses where they do not decide. Rows as of :func:`explained`, all with their kind.
+    """
+    without = [float(row.true == row.letter) if row.true else row.chance for row in rows]
+    return lost_share(
+        [(1.0, w, row.chance) for w, row in zip(without, rows, strict=True)], [row.patient for row in rows], seed=seed
+    )
+
+
+# --- Evidence reliance: which share of what is known beyond chance is lost without the evidence, with an interval over patients.
+
+
+RESAMPLES = 2000
+_TAIL = 0.025
+
+
+def lost_share(table: Sequence[tuple[float, float, float]], patients: Sequence[str], *, seed: int) -> dict[str, Any]:
+    """(a - w) / (a - c), cut to [0, 1], of one row (right with, right without, chance) a question; None where a is not above c."""
+    if not table:
+        return {"value": None, "ci95": None, "n": 0}
+    places = {name: n for n, name in enumerate(dict.fromkeys(patients))}
+    sums = np.zeros((len(places), 3))
+    np.add.at(sums, [places[name] for name in patients], np.array(table, dtype=np.float64))
+    value = _shares(sums.sum(axis=0)[None])[0]
+    if np.isnan(value):
+        return {"value": None, "ci95": None, "n": len(table)}
+    if len(places) == 1:
+        return {"value": float(value), "ci95": None, "n": len(table)}
+    low, high = _few(sums) if too_few(len(sums)) else _resampled(sums, seed)
+    low, high = min(low, float(value)), max(high, float(value))
+    if low == high:
+        low, high = spread(float(value), 0.0, len(sums) - 1.0, clusters=len(sums), limits=(0.0, 1.0))
+    return {"value": float(value), "ci95": [low, high], "n": len(table)}
+
+
+def _few(sums: NDArray[np.float64]) -> tuple[float, float]:
+    """The shares that a t test over patients does not reject (Fieller's interval), inside [0, 1]; a grid of 1,000."""
+    right, without, chance = sums.T
+    grid = np.linspace(0, 1, 1001)[:, None]
+    left = right - without - grid * (right - chance)
+    means, errors = left.mean(axis=1), left.std(axis=1, ddof=1) / np.sqrt(len(sums))
+    held = grid[np.abs(means) <= float(stdtrit(len(sums) - 1, 1 - _TAIL)) * errors, 0]
+    return (float(held[0]), float(held[-1])) if len(held) else (1.0, 0.0)
+
+
+def _resampled(sums: NDArray[np.float64], seed: int) -> tuple[float, float]:
+    rng = np.random.default_rng(seed)
+    drawn = np.stack([sums[rng.integers(0, len(sums), len(sums))].sum(axis=0) for _ in range(RESAMPLES)])
+    shares = _shares(drawn)
+    low, high = np.quantile(np.nan_to_num(shares, nan=0.0), _TAIL), np.quantile(np.nan_to_num(shares, nan=1.0), 1 - _TAIL)
+    return float(low), float(high)
+
+
+def _shares(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) shares from sums (n, 3) of right with, right without and chance; NaN where right is not above chance."""
+    right, without, chance = sums.T
+    known = right - chance
+    above = known > 1e-9 * np.maximum(right, 1)
+    lost = np.clip((right - without) / np.where(above, known, 1.0), 0.0, 1.0)
+    return np.where(above, lost, np.nan)
 
 
 # --- Self-consistency: the answer that most of several samples to one question give, and how far they agree.

@@ -141,6 +141,10 @@ def make_manifest(kind: str, reasoner: Reasoner, suite: Suite, entries: Sequence
     """What is asked of what, as plain JSON values; rows are added to a folder only if all but the versions agree."""
     model = reasoner.checkpoint
 
+    def tags(entry: Entry) -> list[tuple[str, str]]:
+        """Without the kind of question, so that folders of versions that did not tell it go on."""
+        return sorted((key, value) for key, value in entry.tags.items() if key != "ask")
+
     def hashed(rows: Iterable[Any]) -> str:
         digest = hashlib.sha256()  # of the rows as lines of JSON, without the end of the last one
         for number, row in enumerate(rows):
@@ -153,7 +157,7 @@ def make_manifest(kind: str, reasoner: Reasoner, suite: Suite, entries: Sequence
         "rule": suite.rule,
         "questions": len(entries),
         "questions_sha256": hashed([e.id, e.case, e.question, e.options, e.answers, e.letter] for e in entries),
-        "truth_sha256": hashed([e.patient, sorted(e.tags.items()), [asdict(look) for look in e.looks]] for e in entries),
+        "truth_sha256": hashed([e.patient, tags(e), [asdict(look) for look in e.looks]] for e in entries),
         "seed": seed,
         "checkpoint": {"name": model.name, "sha256": model.sha256, "hashed": model.hashed, "dtype": str(model.dtype)},
         "profile": {"name": model.profile.name, "sha256": model.profile.sha256},

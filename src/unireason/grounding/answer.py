@@ -92,7 +92,8 @@ def read(text: str, *, dims: Literal[2, 3] = 2, way: Way = "lenient") -> AnswerR
         code = "not_json" if value is _NOT_JSON else "not_an_object"
         return AnswerReading(think, answer, problems=(*problems, Problem(code, answer[:256])))
     missing = tuple(key for key in KEYS if key not in value)
-    box, first, second = (_numbers(value.get(key), size) for key, size in zip(KEYS, (2 * dims, dims, dims), strict=True))
+    sizes = zip(KEYS, (2 * dims, dims, dims), strict=True)
+    box, first, second = (_numbers(value.get(key), size, any_number=way == "published") for key, size in sizes)
     problems += [Problem("missing_key", key) for key in missing]
     if box is None:
         problems.append(Problem("bad_box", answer[:256]))
@@ -107,6 +108,26 @@ def read(text: str, *, dims: Literal[2, 3] = 2, way: Way = "lenient") -> AnswerR
         points=None if first is None or second is None else (first, second),
         problems=tuple(problems),
     )
+
+
+def read_released(text: str, *, think: bool = True) -> tuple[str | None, Any, list[Any]] | None:
+    """Think text, box and points as the released evaluation takes them out of a response, unchecked; None where it raises.
+
+    The first answer block whose content begins and ends with braces counts, wherever it stands; a missing key is None. With
+    ``think=False`` the think text is "". For comparisons only: a None counts there as an answer that is wrong throughout.
+
+    Source: MedReasoner, arXiv 2508.08177, evaluation.
+    """
+    found = re.search(r"<answer>\s*(\{.*?\})\s*</answer>", text, re.DOTALL)
+    said = re.search(r"<think>(.*?)</think>", text, re.DOTALL) if think else None
+    if found is None:
+        return None
+    try:
+        value, _ = json.JSONDecoder().raw_decode(found[1].replace("'", '"'))
+    except (ValueError, RecursionError):
+        return None
+    box, *points = (value.get(key) for key in KEYS)
+    return (said[1].strip() if said else None) if think else "", box, points
 
 
 def place_problems(reading: AnswerReading, frame: Frame) -> tuple[Problem, ...]:
@@ -226,10 +247,15 @@ def _between(text: str, start: str, end: str, *, exact: bool) -> str | None:
     return text[opened.end() : closed.start()] if opened and closed else None
 
 
-def _numbers(value: Any, size: int) -> tuple[float, ...] | None:
-    """A JSON list of ``size`` finite, sensible numbers as floats; None for anything else."""
+def _numbers(value: Any, size: int, *, any_number: bool) -> tuple[float, ...] | None:
+    """A JSON list of ``size`` finite, sensible numbers as floats, or of what the released code takes for numbers; else None."""
     if not isinstance(value, list) or len(value) != size:
         return None
+    if any_number and all(isinstance(v, int | float) for v in value):
+        try:
+            return tuple(float(v) for v in value)
+        except OverflowError:
+            return None
     if not all(type(v) in (int, float) and abs(v) <= MAX_COORDINATE for v in value):  # NaN fails the comparison
         return None
     return tuple(float(v) for v in value)

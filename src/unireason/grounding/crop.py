@@ -37,42 +37,80 @@ def smart_resize(
 
     Source: Qwen2-VL, arXiv 2409.12191, section 2.1 (dynamic resolution).
     """
-    if height < 1 or width < 1:
-        raise FormatError(f"a picture of {height} x {width} pixels", "at least 1 x 1")
-    if max(height, width) > _RESIZE_ASPECT * min(height, width):
-        raise FormatError(f"a picture of {height} x {width} pixels", f"sides that differ at most {_RESIZE_ASPECT} times")
+    _check_sides(height, width)
     if min(height, width) < factor:
         return -(-height // factor) * factor, -(-width // factor) * factor
-    rows, columns = (round(side / factor) * factor for side in (height, width))
-    # Whole numbers all the way: a float that comes out a hair below a whole number of patches would lose one (130 -> 84, not 112).
-    cells = factor * factor
-    if rows * columns > max_pixels:
-        pairs = ((height, width), (width, height))
-        rows, columns = (max(1, math.isqrt(side * max_pixels // (other * cells))) * factor for side, other in pairs)
-    elif rows * columns < min_pixels:
-        rows, columns = (
-            (math.isqrt(-(-side * min_pixels // (other * cells)) - 1) + 1) * factor
-            for side, other in ((height, width), (width, height))
-        )
-    return rows, columns
+    return _fitted(height, width, factor, (min_pixels, max_pixels))
 
 
 def fitted_size(height: int, width: int, *, factor: int, limits: tuple[int, int]) -> tuple[int, int]:
     """(height, width) in pixels at which a network sees a picture, with a smallest and largest area as ``limits``.
 
-    The smart resize of the published system, as often as it changes something: a tiny crop may come out below the smallest area
-    and a thin picture above the largest, and the processor would resize what it is given once more. FormatError where no size
-    stays as it is.
+    What the image processor makes of it: the smart resize without its rule for small sides, so that a crop of 20 x 60 pixels becomes
+    56 x 112 and not 28 x 84 first. Where that size would be resized once more (thin shapes near the limits), as often as it changes;
+    FormatError where no size stays as it is, or sides differ by more than 200 times.
+
+    Source: image processor of Qwen2-VL, arXiv 2409.12191, section 2.1.
     """
     size = (height, width)
     for _ in range(_MOST_RESIZES):
-        before, size = size, smart_resize(*size, factor=factor, min_pixels=limits[0], max_pixels=limits[1])
+        _check_sides(*size)
+        before, size = size, _fitted(*size, factor, limits)
         if size == before:
             return size
     raise FormatError(
         f"a picture of {height} x {width} pixels",
         f"a shape that has a size of multiples of {factor} between {limits[0]:,} and {limits[1]:,} pixels",
     )
+
+
+def rollout_size(height: int, width: int) -> tuple[int, int]:
+    """(height, width) at which the published roll-outs of training show a crop, whose sides count at least 28 there; for comparisons.
+
+    Source: derived from the cases ``crop_roads``.
+    """
+    raised = max(height, PATCH_FACTOR // 2 + 1), max(width, PATCH_FACTOR // 2 + 1)  # the least that rounds to one cell
+    rows, columns = (round(side / PATCH_FACTOR) * PATCH_FACTOR for side in raised)
+    if MIN_PIXELS <= rows * columns <= MAX_PIXELS:
+        return rows, columns
+    return fitted_size(height, width, factor=PATCH_FACTOR, limits=(MIN_PIXELS, MAX_PIXELS))
+
+
+def supervised_size(height: int, width: int, *, limits: tuple[int, int] = (1024, 589_824)) -> tuple[int, int]:
+    """(height, width) at which the published supervised training shows a picture or crop; for comparisons.
+
+    The area is brought into the limits, sides are raised to 28 and cut to 180 times the other, then the image processor follows.
+
+    Source: derived from the cases ``crop_roads``; limits of arXiv 2606.11740's training.
+    """
+    least, most = limits
+    for bound, outside in ((most, height * width > most), (least, height * width < least)):
+        if outside:
+            scale = math.sqrt(bound / (height * width))
+            height, width = int(height * scale), int(width * scale)
+    height, width = max(height, PATCH_FACTOR), max(width, PATCH_FACTOR)
+    width = height * MAX_ASPECT if width > _RESIZE_ASPECT * height else width
+    height = width * MAX_ASPECT if height > _RESIZE_ASPECT * width else height
+    return fitted_size(height, width, factor=PATCH_FACTOR, limits=(MIN_PIXELS, MAX_PIXELS))
+
+
+def _check_sides(height: int, width: int) -> None:
+    if height < 1 or width < 1:
+        raise FormatError(f"a picture of {height} x {width} pixels", "at least 1 x 1")
+    if max(height, width) > _RESIZE_ASPECT * min(height, width):
+        raise FormatError(f"a picture of {height} x {width} pixels", f"sides that differ at most {_RESIZE_ASPECT} times")
+
+
+def _fitted(height: int, width: int, factor: int, limits: tuple[int, int]) -> tuple[int, int]:
+    """Sides rounded to multiples of a factor, and both scaled where the area leaves the limits."""
+    rows, columns = (round(side / factor) * factor for side in (height, width))
+    # Whole numbers all the way: a float that comes out a hair below a whole number of patches would lose one (130 -> 84, not 112).
+    cells, pairs = factor * factor, ((height, width), (width, height))
+    if rows * columns > limits[1]:
+        rows, columns = (max(1, math.isqrt(side * limits[1] // (other * cells))) * factor for side, other in pairs)
+    elif rows * columns < limits[0]:
+        rows, columns = ((math.isqrt(-(-side * limits[0] // (other * cells)) - 1) + 1) * factor for side, other in pairs)
+    return rows, columns
 
 
 def crop_rect(box: Box2D, width: int, height: int) -> Rect:

@@ -74,6 +74,15 @@ class Profile:
     """Line behind an open question on an image."""
     closing_open_3d: str = ""
     """The same for a volume."""
+    before_2d: str = ""
+    """Text directly in front of an image question, its line breaks included; "" for none."""
+    before_3d: str = ""
+    """The same for a volume."""
+    separator: str = "\n"
+    """What stands between question, options and closing line; options are a line each."""
+    verbatim: bool = False
+    """Whether question and options go to the model as they are: blanks and line breaks kept, an empty option left out while the others
+    keep their letters."""
     slice_label: str = ""
     """Text before each slice of a volume, with ``{index}``; empty for none."""
     volume_shape: tuple[Size, Size, Size] = (32, 256, 256)
@@ -117,10 +126,9 @@ class Profile:
     def sha256(self) -> str:
         """Hash over all fields: two profiles with one hash ask in the same words under the same limits."""
         table = asdict(self)
-        if self.crops == "model":
-            del table["crops"]  # younger than recorded hashes, as is the next
-        if not self.scale:
-            del table["scale"]
+        for name, unset in _YOUNGER.items():
+            if table[name] == unset:
+                del table[name]
         return hashlib.sha256(json_text(table, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
     @property
@@ -154,7 +162,7 @@ class Profile:
         """
         if n_slices < 1 or (kind == "image" and n_slices != 1):
             raise FormatError(f"{n_slices} pictures for one {kind}", "1 for an image, at least 1 for a volume")
-        if len(options) == 1 or len(options) > _MAX_OPTIONS:
+        if (len(options) == 1 and not self.verbatim) or len(options) > _MAX_OPTIONS:
             raise FormatError(f"the number of answer options is {len(options)}", f"none, or 2 to {_MAX_OPTIONS}")
         system = self.system_2d if kind == "image" else self.system_3d
         user: list[Part] = []
@@ -168,14 +176,17 @@ class Profile:
         return [("system", (system,)), *messages] if system else messages
 
     def _question(self, kind: Kind, question: str, options: Sequence[str]) -> str:
-        letters = letters_of(options)
-        lines = [_clean("question", question.strip())]
+        letters, lines = letters_of(options), []
         for letter, text in zip(letters, options, strict=True):
-            fitted = {"letter": letter, "text": _clean(f"option {letter}", " ".join(text.split()))}
+            if self.verbatim and not text:
+                continue
+            fitted = {"letter": letter, "text": _clean(f"option {letter}", text if self.verbatim else " ".join(text.split()))}
             lines.append(_fill("option", self.option, fitted))
-        name = f"closing_{'choice' if options else 'open'}_{'2d' if kind == 'image' else '3d'}"
+        name = f"closing_{'choice' if lines else 'open'}_{'2d' if kind == 'image' else '3d'}"
         closing = _fill(name, getattr(self, name), {"letters": ", ".join(letters)})
-        return "\n".join([*lines, closing] if closing else lines)
+        asked = _clean("question", question if self.verbatim else question.strip())
+        before = self.before_2d if kind == "image" else self.before_3d
+        return before + self.separator.join(part for part in (asked, "\n".join(lines), closing) if part)
 
     def to_toml(self) -> str:
         """The profile as TOML; ``from_toml`` reads it back equal."""
@@ -280,6 +291,9 @@ def _clean(name: str, text: str) -> str:
         raise FormatError(f"the {name} holds the special token {found[0]}", "plain text", "remove the token")
     return text
 
+
+# Fields younger than recorded hashes: at these values they do not count.
+_YOUNGER = {"crops": "model", "scale": False, "before_2d": "", "before_3d": "", "separator": "\n", "verbatim": False}
 
 _CLOSINGS = tuple((f"closing_{what}_{dim}", {"letters"}) for what in ("choice", "open") for dim in ("2d", "3d"))
 

@@ -290,20 +290,26 @@ def published_serialize(
 ) -> NDArray[np.uint8]:
     """What the published system makes of a bare array, uint8 (D, H, W): a compatibility mode, not for real work.
 
-    The axis whose length is nearest to the target depth is moved to the front (of equals the first), intensities are scaled to
-    0..1 by the 1st and 99th percentile or by the extremes ("percentile", "minmax"), and the result is resized trilinearly without
-    smoothing.
+    Axes of length 1 go; of four axes one with at most four entries counts as channels (the first axis before the last), and without
+    such the first does; channel 0 is taken. Then the axis whose length is nearest to the target depth is moved to the front (of equals
+    the first), intensities are scaled to 0..1 by the 1st and 99th percentile or by the extremes ("percentile", "minmax"; a constant
+    array stays as it is), cut, and resized trilinearly without smoothing. Grey levels are cut off, not rounded.
 
-    Source: behaviour recorded in the conformance cases, key ``published_serialize``.
+    Source: behaviour recorded in the conformance cases, keys ``published_serialize`` and ``serialize``.
     """
-    if volume.ndim != 3 or volume.size == 0:
-        raise FormatError(f"the array has shape {volume.shape}", "three axes, none of them empty")
+    real = np.asarray(volume, dtype=np.float32).squeeze()
+    if real.ndim == 4:
+        real = real[..., 0] if real.shape[0] > 4 and real.shape[-1] <= 4 else real[0]
+    if real.ndim != 3 or real.size == 0:
+        raise FormatError(f"the array has shape {volume.shape}", "three axes of more than one entry, or four with channels")
     if normalize not in ("percentile", "minmax"):
         raise FormatError(f"normalize is {normalize!r}", "'percentile' or 'minmax'")
-    front = min(range(3), key=lambda axis: abs(volume.shape[axis] - target_dhw[0]))
-    real = np.moveaxis(volume, front, 0).astype(np.float32)
+    front = min(range(3), key=lambda axis: abs(real.shape[axis] - target_dhw[0]))
+    real = np.moveaxis(real, front, 0)
     low, high = np.percentile(real, [1, 99]) if normalize == "percentile" else (real.min(), real.max())
-    real = np.clip((real - low) / max(float(high - low), 1e-8), 0.0, 1.0)
+    if high > low:
+        real = (real - low) / (high - low)
+    real = np.clip(real, 0.0, 1.0)
     for axis, length in enumerate(target_dhw):
         real = _resize(real, axis, length, smooth=False)
     grey: NDArray[np.uint8] = np.clip(real * 255.0, 0, 255).astype(np.uint8)

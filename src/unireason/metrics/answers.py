@@ -247,18 +247,23 @@ def answer_part(response: str) -> str | None:
     return response[tags[-1].end() :] if tags[-1][1] else None
 
 
+_PUBLISHED_CHOICES = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (r"\banswer\s*(?:is|:)?\s*([A-D])\b", r"\b([A-D])\.\s*\Z", r"\b([A-D])\s*\Z", r"\b([A-D])\.")
+]
+
+
 def published_inference_choice(response: str) -> str | None:
     """The letter A to D that the published inference script reads; None for none. For comparisons only.
 
-    Closed think blocks are dropped. Then: the first letter behind the word "answer", the first letter with a full stop behind
-    it, a letter that ends the text.
+    Closed think blocks are dropped. Then, in this order and in either case: the first letter behind the word "answer", a letter that
+    ends the text with a full stop, one that ends it without, the first letter with a full stop behind it.
 
-    Source: derived from the cases ``published_choice``.
+    Source: derived from the cases ``published_choice`` and ``choices``.
     """
-    text = _without_think(response).strip()
-    for pattern in (r"answer\s{0,20}(?:is)?\s{0,20}:?\s{0,20}([A-D])\b", r"\b([A-D])\.", r"\b([A-D])\Z"):
-        found = re.search(pattern, text, re.IGNORECASE)
-        if found:
+    text = _without_think(response)
+    for pattern in _PUBLISHED_CHOICES:
+        if found := pattern.search(text):
             return found[1].upper()
     return None
 

@@ -12,6 +12,7 @@ from unireason.core.errors import FormatError
 
 from .document import Card, Cards, Cell, Column, Document, Headline, Remark, Table, Value, View, asked_of, provenance, unread
 from .html import of_results, plural
+from .run import own_figures, why
 
 if TYPE_CHECKING:
     from unireason.evaluate.evidence import Flip, Piece
@@ -47,10 +48,16 @@ def evidence_document(results: EvidenceResults, flips: Sequence[Flip] = (), surv
     told = "undefined: not above chance" if found.value is None else "" if found.ci95 else "one patient: no interval"
     large = [
         (f"Evidence reliance, {condition}", Value(found.value, found.ci95), told),
+        *(
+            [("At most", Value(most.value, most.ci95), "an ideal model that knows every true box")]
+            if (most := results.ceiling)
+            else []
+        ),
         ("Accuracy", Value(true.accuracy, true.ends, unit="%"), ""),
         ("Chance", Value(true.chance, unit="%"), ""),
         ("Looked", Value(results.looked, unit="%"), ""),
         ("Letter against text", Value(true.mismatch_rate, unit="%", decimals=1), "of answers contradict themselves"),
+        *own_figures(results.own_boxes),
     ]
     left = ", ".join(map(_words, results.left_out))
     table = Table(
@@ -65,6 +72,7 @@ def evidence_document(results: EvidenceResults, flips: Sequence[Flip] = (), surv
         [
             Headline(large),
             table,
+            *why(results.by_kind, results),
             Cards(f"Flips: right under true, wrong under {condition}", [_card(flip) for flip in flips]),
             Cards(
                 f"Survivors: right under true, and right again under {condition}", [_card(flip) for flip in survivors], shown=6

@@ -20,7 +20,7 @@ from PIL import Image
 from unireason.core.errors import FormatError
 from unireason.core.store import write_bytes
 from unireason.core.types import Step, TextStep, Trace
-from unireason.evaluate.results import Accuracy, GroupScores, RunResults, RunRow
+from unireason.evaluate.results import Accuracy, EvidenceResults, GroupScores, KindFound, OwnBoxes, RunResults, RunRow
 from unireason.grounding.trace import from_json
 
 from . import trace as sections
@@ -53,7 +53,14 @@ from .rollouts import bare_scene
 # --- A question with what was answered.
 
 
-TAGS = {"kind": "Kind", "family": "Family", "modality": "Modality", "structure": "Structure", "supercategory": "Super-category"}
+TAGS = {
+    "kind": "2D or 3D",
+    "family": "Family",
+    "ask": "Kind of question",
+    "modality": "Modality",
+    "structure": "Structure",
+    "supercategory": "Super-category",
+}
 """Tags in the order in which they are shown, and how they are headed; any other follows under its own name."""
 
 KINDS = {"image": "2D", "volume": "3D"}
@@ -160,6 +167,7 @@ def response(row: RunRow) -> Markup:
     words += [f"box overlap {row.overlap:.2f}"] if row.overlap is not None else []
     words += [f"probability {row.probability:.2f}"] if row.probability is not None else []
     words += [f"{100 * row.agreement:.0f}% agreement{', tied' if row.tied else ''}"] if row.agreement is not None else []
+    words += [f"own boxes say {row.own_boxes}"] if row.own_boxes else []
     apart = [name for name, verdict in row.published.items() if verdict is not None and verdict != row.right]
     words += [f"{'wrong' if row.right else 'right'} by {', '.join(apart)}"] if apart else []
     thought = sections.reasoning(_cut(trace), bare_scene(trace))
@@ -201,6 +209,7 @@ def card(row: RunRow, views: Mapping[str, View]) -> Card:
             "kind": row.kind,
             "reading": "read" if row.said else "unread",
             "looked": "yes" if row.looked else "no",
+            "boxes": "" if not row.own_boxes else "right" if row.own_boxes == row.letter else "wrong",
         },
     )
 
@@ -317,6 +326,7 @@ def run_document(results: RunResults, examples: RunExamples, folder: Path, *, ru
     blocks: list[Block] = [
         _headline(results),
         _by_tags(results),
+        *why(results.scores.by.get("ask", {}), results.scores.all),
         *(Cards(counted(len(own), examples.every[word], f"{word} answer"), own) for word, own in cards.items() if own),
         _readings(results, examples.apart, rules),
         *_predictors(results, folder),
@@ -337,6 +347,7 @@ def run_document(results: RunResults, examples: RunExamples, folder: Path, *, ru
         "kind": ("Kind", KINDS),
         "reading": ("Reading", {"unread": "unread", "read": "read"}),
         "looked": ("Looked", {"yes": "looked", "no": "never looked"}),
+        "boxes": ("Own boxes", {"right": "right", "wrong": "wrong"}),
     }
     return Document(
         f"Evaluation on {results.suite}",
@@ -373,6 +384,7 @@ def _headline(results: RunResults) -> Headline:
         ("Looked", Value(found.looked, unit="%"), "of answers"),
         ("Unread", scores.unread, "without a readable answer, counted as wrong"),
         ("Letter against text", percent(scores.mismatch_rate), "of answers contradict themselves"),
+        *own_figures(scores.own_boxes),
     ]
     if drawn:
         ends = Value(None, drawn.mean_accuracy_ci95_patients, unit="%", decimals=1).ends()
@@ -408,6 +420,66 @@ def _by_tags(results: RunResults) -> Table:
         rows.append(heading(tag, groups))
         rows += [row(label(tag, value), own) for value, own in frequent(groups).items()]
     return Table(columns, rows, "By what was asked", legend=LEGEND)
+
+
+# --- Why: seen badly, or decided badly? What the boxes say that the model wrote itself.
+
+
+def own_figures(found: OwnBoxes | None) -> list[tuple[str, Cell, str]]:
+    """Large figures of the own boxes; none where they decide nothing."""
+    if found is None:
+        return []
+    told = f"where the model has {percent(found.model_accuracy).text()}; {found.n} of {plural(found.asked, 'question')}"
+    return [
+        ("Own boxes are right", percent(found.accuracy), told),
+        ("Follows its own boxes", percent(found.follows), "of these answers"),
+    ]
+
+
+def why(kinds: Mapping[str, GroupScores] | Mapping[str, KindFound], every: GroupScores | EvidenceResults) -> list[Block]:
+    """What the own boxes say by kind of question, and how far answers could rely on what looks show; a remark where no kind is told."""
+    title = "Seen badly, or decided badly?"
+    if not kinds:
+        return [Prose(["The data set does not say what kind of question each is: nothing is told by kind."], title)]
+    relied = isinstance(every, EvidenceResults)
+    columns = [
+        Column("Kind of question"),
+        Column("Own boxes", interval="Patients 95%", drawn="dot", ticks=("0", "50", "100%")),
+        Column("Model"),
+        Column("Gap", interval="Patients 95%", spare=True),
+        Column("Follows", spare=True),
+        Column("Decided", spare=relied),
+        *([Column("Reliance")] if relied else []),
+        Column("Ceiling"),
+    ]
+
+    def row(name: str, own: GroupScores | KindFound | EvidenceResults) -> list[Cell]:
+        found, most = own.own_boxes, own.ceiling
+        cells: list[Cell] = [name, *([DASH] * 4)]
+        if found:
+            accuracy = Value(found.accuracy, found.accuracy_ci95_patients, unit="%", lines=[("chance", found.model_accuracy)])
+            gap = Value(found.gap, found.gap_ci95_patients, unit="points", decimals=0)
+            cells = [name, accuracy, Value(found.model_accuracy, unit="%"), gap, Value(found.follows, unit="%")]
+        cells.append(f"{found.n if found else 0} of {found.asked if found else _asked(own)}")
+        if not isinstance(own, GroupScores):
+            cells.append(Value(own.reliance.value, own.reliance.ci95))
+        return [*cells, Value(most.value, most.ci95) if most else DASH]
+
+    rows: list[Sequence[Cell] | str] = [row("all kinds", every)]
+    rows += [row(name.replace("_", " "), own) for name, own in kinds.items()]
+    notes = [
+        "Own boxes: right answers of a reader that knows the question and the boxes that the model itself wrote, and no picture. Model: "
+        "its own right answers to the same questions. Follows: answers that say what the own boxes say. Decided: questions for which "
+        "the own boxes suffice. Ceiling: the evidence reliance of an ideal model, which knows every true box without a look."
+    ]
+    if unknown := _asked(every) - sum(own.n for own in kinds.values()):
+        notes.append(f"Of {plural(unknown, 'question')} the data set does not say what kind they are: they are no part of this.")
+    legend = [("whisker", "95% interval over patients"), ("dash", "the model on the same questions")]
+    return [Table(columns, rows, title, notes=notes, legend=legend)]
+
+
+def _asked(own: GroupScores | KindFound | EvidenceResults) -> int:
+    return own.conditions["true"].n if isinstance(own, EvidenceResults) else own.n
 
 
 def ordered(tags: Mapping[str, Any]) -> list[str]:

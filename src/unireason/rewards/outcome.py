@@ -115,24 +115,31 @@ def _weighted(answer: float, parts: dict[str, float], answer_weight: float, form
     return {"score": answer_weight * answer + format_weight * parts["format"], "answer": answer, **parts}
 
 
-def published_outcome(solution: str, ground_truth: str) -> dict[str, float | str]:
+def published_outcome(
+    solution: str,
+    ground_truth: str,
+    *,
+    answer_weight: float = ANSWER_WEIGHT,
+    format_weight: float = FORMAT_WEIGHT,
+    crop_area_ratio: float = 0.0,
+) -> dict[str, float | str]:
     """The published outcome reward on plain text. For comparisons only: it counts tags without order or content.
 
-    The first single letter A to D of the gold answer counts. Empty text scores 0; ``crop_area_ratio`` is always 0, a choice ""
-    for none.
+    The first single letter A to D of the gold answer counts. Think tags are counted in either case, box tags as they are. Empty text
+    earns nothing for its form. ``crop_area_ratio``, the share of the picture that the last look showed, is handed through; a choice is
+    "" for none.
 
-    Source: derived from the cases ``published_mcq_reward``.
+    Source: derived from the cases ``published_mcq_reward`` and ``outcome_reward``.
     """
     chosen, gold = published_reward_choice(solution), published_reward_choice(ground_truth)
-    lowered = solution.lower()
-    balanced = [lowered.count(start) == lowered.count(end) for start, end in ((THINK_START, THINK_END), (BOX_START, BOX_END))]
-    form = sum(balanced) / 2 if solution else 0.0
+    tags = ((solution.lower(), THINK_START, THINK_END), (solution, BOX_START, BOX_END))
+    form = sum(text.count(start) == text.count(end) for text, start, end in tags) / 2 if solution else 0.0
     answer = float(bool(gold) and chosen == gold)
     return {
-        "score": ANSWER_WEIGHT * answer + FORMAT_WEIGHT * form,
+        "score": answer_weight * answer + format_weight * form,
         "answer_reward": answer,
         "format_reward": form,
-        "crop_area_ratio": 0.0,
+        "crop_area_ratio": crop_area_ratio,
         "pred_choice": chosen,
         "gt_choice": gold,
     }

@@ -1,8 +1,9 @@
 """Spatial rewards of medical reasoning grounding: how well a box and two points fit the truth.
 
-Source: MedReasoner, arXiv 2508.08177, format and accuracy rewards; modes "soft" and "hard" as released but for two faults that
-``published=True`` keeps: a draft inside the reasoning counted as the answer, and a box inverted on both sides as one that holds its
-area. The released "base" mode fails inside and gives 0 for its box terms; ours is what it means: three yes/no questions.
+Source: MedReasoner, arXiv 2508.08177, format and accuracy rewards; modes "soft" and "hard" as released but for faults that
+``published=True`` keeps: a draft inside the reasoning counts as the answer, truth values, NaN and infinities count as numbers, and in hard
+mode a box without height loses its whole group while one that is inverted on both sides keeps it. The released "base" mode fails inside and
+gives 0 for its box terms; ours is what it means: three yes/no questions.
 Source: MedReasoner, arXiv 2508.08177, soft accuracy rewards, in 2D; the 3D form is ours.
 """
 
@@ -25,6 +26,7 @@ MAXIMUM = {"soft": 4.0, "hard": 8.0, "base": 5.0}
 
 EPS = 1e-5
 MIN_SPREAD = 10.0
+_LOG_EPS = 1e-6  # inside the released logarithms
 MIN_GOLD_SIDE = 1e-3
 _BASE_IOU, _BASE_BOX_L1, _BASE_POINT_DISTANCE = 0.5, 10.0, 100.0
 _BOX_PARTS = ("bbox_iou", "bbox_align", "bbox_scale", "bbox_position_valid", "bbox_area_valid")
@@ -76,9 +78,7 @@ def umrg_reward(solution: str, gold: Gold, *, mode: Mode = "soft", published: bo
             "base" scores format and three yes/no terms (at most 5): ``bbox_iou`` = IoU above 0.5; ``bbox_align`` = mean distance of the
             four coordinates below 10 px; ``points_align`` = both points nearer than 100 px to their gold points, in the better
             pairing, and inside the box of the response, because the two go together to the frozen segmenter.
-        published: True scores what the released code does, for comparisons: the first answer block anywhere (``answer.read``),
-        and the
-            area of a box as the product of its sides, whatever their signs.
+        published: True scores what the released code does, faults included, for comparisons.
 
     Returns:
         ``score`` and its twelve parts, the same keys in every mode; parts that a mode does not use are 0. The box group is 0
@@ -118,18 +118,24 @@ def _box_group(box: Box2D, gold: Gold, *, hard: bool, published: bool) -> tuple[
     position = math.prod(1.0 if inside(p, box) else 0.5 for p in gold.points)
     width, height = box.x2 - box.x1, box.y2 - box.y1
     gold_width, gold_height = gold.box.x2 - gold.box.x1, gold.box.y2 - gold.box.y1
-    inverted = width * height < 0 if published else min(width, height) < 0
-    ratio = (0.0 if inverted else width * height) / (gold_width * gold_height)
+    ratio = max(0.0, width) * max(0.0, height) / (gold_width * gold_height)
     area = 1.0 if 0.5 < ratio < 2.0 else 0.5
     iou = penalised(smooth_log(box_iou(box, gold.box, eps=EPS)), position, area)
     if not hard:
         return iou, 0.0, 0.0, position, area
-    if inverted:
+    if not published and min(width, height) < 0:
         return 0.0, 0.0, 0.0, 0.0, 0.0  # no logarithm of its size, so no scale term: the released group fails as a whole
     distance = sum(abs(a - b) for a, b in zip(box.coords, gold.box.coords, strict=True)) / 4
     align = _smooth_exp(min(distance / (math.hypot(gold_width, gold_height) + EPS), 2.0))
     far = 1.0  # as far as the distance of scales counts; that of a box without width or height is greater than any
-    if ratio > 0:
+    if published:
+        try:
+            sizes = (width * height, gold_width * gold_height), (width / height, gold_width / gold_height)
+            logs = [math.log((own + _LOG_EPS) / (true + _LOG_EPS)) for own, true in sizes]
+        except (ValueError, ZeroDivisionError, OverflowError):
+            return 0.0, 0.0, 0.0, 0.0, 0.0
+        far = min(math.sqrt(logs[0] ** 2 + logs[1] ** 2), far)  # in this order: what is not a number stays so
+    elif ratio > 0:
         aspect = math.log(width / height) - math.log(gold_width / gold_height)
         far = min(math.hypot(math.log(ratio), aspect), far)
     scale = _smooth_exp(far, middle=0.5)

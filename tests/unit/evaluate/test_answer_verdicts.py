@@ -85,7 +85,7 @@ def test_open_questions(answer, said, right):
         ("C. liver, not B. spleen", (False, False, True)),  # any "B." counts for M3D
         ("<think>B. or C.</think>C.", (False, False, False)),
         ("<think>B. unclosed", (True, True, False)),
-        ("B. rather <think>x</think> C.", (True, True, False)),
+        ("B. rather <think>x</think> C.", (False, True, False)),  # a letter that ends the text goes before an earlier one
         ("", (False, False, False)),
     ],
 )

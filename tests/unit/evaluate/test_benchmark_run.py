@@ -150,6 +150,7 @@ def test_a_row(tmp_path):
         **{"id": "0c", "case": "c0", "patient": "p0", "kind": "image", "tags": {"family": "other"}, "question": "Which, 0c?"},
         **{"options": list(OPTIONS), "letter": "B", "answers": ["grey"], **shared, "agreement": None, "tied": False},
         **{"ious": [1.0], "sample": 0, "problem": "", "samples": [{**shared, "looks": 1}], "picture": ""},
+        **{"own_boxes": "", "true_boxes": ""},  # the suite does not say what kind of question it is
     }
 
 

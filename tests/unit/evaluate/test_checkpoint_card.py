@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from test_grounding_scores import Knowing as Pointing
@@ -71,6 +72,8 @@ def test_card_and_page_say_the_same(exam, implicit, tmp_path, monkeypatch):
     monkeypatch.setattr(card, "load", lambda ref: reasoner)
     monkeypatch.setattr(card, "make_exam", lambda seed, questions, folder, frame: exam)
     monkeypatch.setattr(card, "make_grounding_exam", lambda seed, questions, folder, frame: implicit)
+    lost = SimpleNamespace(to_json=lambda: {"value": 0.375, "ci95": None, "n": 6})
+    monkeypatch.setattr(card, "measure_reliance", lambda *_, **__: SimpleNamespace(reliance=lost, by_kind={}))
     (tmp_path / "curves.png").write_bytes(b"")
     path = write_card("phantom", tmp_path, questions=6, seed=8, training=[Training("sft", {"samples": 4}, LINES)])
     found = json.loads(path.read_text())
@@ -79,6 +82,14 @@ def test_card_and_page_say_the_same(exam, implicit, tmp_path, monkeypatch):
     assert "| **all** | 1.00 (0.54 to 1.00) | 1.00 (0.54 to 1.00) |" in (tmp_path / "README.md").read_text()
     assert found["training"]["sft"]["steps"] == 100
     page = (tmp_path / "README.md").read_text()
+    for key in ("2d", "3d"):
+        scores = found["scores"][key]
+        assert sum(own["n"] for own in scores["by_kind"].values()) == 6
+        assert scores["reliance"]["value"] == 0.375
+        assert f"| 0.38 | {scores['ceiling']['value']:.2f} | 6 |" in page
+        for name, own in scores["by_kind"].items():
+            assert f"| {name.replace('_', ' ')} | 100% |" in page
+            assert own["own_boxes"] is None  # its looks bear no names
     assert "Research only, not a medical device." in page
     assert "Validation, first (step 50): accuracy 2d 0.50, crop rate 0.90." in page
     assert "Validation, last (step 100): accuracy 2d 0.75." in page

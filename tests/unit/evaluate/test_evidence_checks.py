@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import tiny
-from spots import SPOT, Spots, box_of, letter_of, picture, place, reads_region, run
+from spots import OPTIONS, SPOT, Engine, Spots, box_of, letter_of, picture, place, reads_region, run
 from unireason.core.errors import FormatError
 from unireason.core.types import Box2D, Box3D, Frame, Look, Stack
+from unireason.engine.reasoner import Reasoner
 from unireason.evaluate import evidence as conditions
+from unireason.evaluate.box_reader import BoxReader
 from unireason.evaluate.evidence import EvidenceRow, EvidenceRows, reliance, summary
 from unireason.evaluate.store import choose
 from unireason.evaluate.suites.base import Entry
@@ -85,6 +87,43 @@ def test_a_model_that_ignores_the_image_relies_on_nothing(tmp_path):
         assert 0 < reliance.ci95[1] < 0.5
         assert found.results.conditions[name].survival.value == 1
     assert found.results.reliance.value == 0
+
+
+class Kinds(Spots):
+    """Every second question is of a kind that true boxes decide."""
+
+    def entries(self):
+        reader = BoxReader("largest", (), OPTIONS, (), FRAME, (1.0, 1.0), 0.0, "picture")
+        for entry in super().entries():
+            if entry.id.endswith("a"):
+                yield replace(entry, tags={"ask": "largest"}, reader=replace(reader, true=entry.letter))
+            else:
+                yield replace(entry, tags={"ask": "brightness"}, reader=reader)
+
+
+def test_reliance_by_kind_and_its_ceiling(tmp_path):
+    """Chance is 1/4: half of the questions are decided by true boxes, so an ideal model loses half of what it knows."""
+    found, _ = run(reads_region, tmp_path, Kinds())
+    results = found.results
+    assert results.ceiling.value == pytest.approx((1 - (1 + 1 / 4) / 2) / (1 - 1 / 4)) == 0.5
+    kinds = {name: (own.n, own.reliance.value, own.ceiling.value, own.own_boxes) for name, own in results.by_kind.items()}
+    assert kinds == {"brightness": (16, 1, 1, None), "largest": (16, 1, 0, None)}
+    assert (results.own_boxes, results.kind_unknown) == (None, 0)
+    assert "brightness" in as_terminal(evidence_document(results))
+
+
+def test_a_suite_without_kinds_says_so(tmp_path):
+    results = run(reads_region, tmp_path)[0].results
+    assert (results.by_kind, results.ceiling, results.own_boxes, results.kind_unknown) == ({}, None, None, 32)
+    assert "does not say what kind" in as_terminal(evidence_document(results))
+
+
+def test_some_conditions_alone(tmp_path):
+    engine = Engine(reads_region)
+    model = Reasoner(engine.checkpoint, engine=engine)
+    found = conditions.evaluate(model, Spots(8), tmp_path, conditions=("true", "random_region"))
+    assert list(found.results.conditions) == ["true", "random_region"]
+    assert (found.results.reliance.value, len(found.rows)) == (1, 32)
 
 
 def test_a_model_at_chance_has_no_reliance(tmp_path):

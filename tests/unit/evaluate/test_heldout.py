@@ -102,7 +102,7 @@ class Four:
 
     def cases(self, split=None):
         for own, said in self.asked:
-            scene = SimpleNamespace(case=own.case, structures={}, absent=(), modality="CT", frame=said.frame)
+            scene = SimpleNamespace(case=own.case, structures={}, absent=(), modality="CT", frame=said.frame, described=False)
             yield SimpleNamespace(scene=scene, item=own.case, slice=-1, sha256="")
 
     def source(self, root=None):

@@ -93,14 +93,16 @@ def test_native_region_of_an_image_is_exact_and_a_copy() -> None:
 
 
 def test_published_scaling_by_hand() -> None:
-    volume = np.array([[[0.0, 1.0], [2.0, 3.0]]])
-    assert published_serialize(volume, (1, 2, 2), "minmax").tolist() == [[[0, 85], [170, 255]]]
+    volume = np.array([[[0.0, 1.0], [2.0, 3.0]]] * 2)
+    assert published_serialize(volume, (2, 2, 2), "minmax").tolist() == [[[0, 85], [170, 255]]] * 2
+    with pytest.raises(FormatError, match="three axes"):  # an axis of one entry goes
+        published_serialize(volume[:1], (1, 2, 2), "minmax")
     moved = published_serialize(np.arange(12.0).reshape(2, 3, 2), (3, 2, 2), "minmax")
     assert moved[:, 0, 0].tolist() == [0, 46, 92]  # the axis of length 3 came to the front: 0, 2, 4 of 11
     with pytest.raises(FormatError, match="three axes"):
         published_serialize(np.zeros((2, 2)), (1, 1, 1))
     with pytest.raises(FormatError, match="normalize"):
-        published_serialize(volume, (1, 2, 2), "zscore")
+        published_serialize(volume, (2, 2, 2), "zscore")
 
 
 def test_published_cases() -> None:

@@ -51,6 +51,24 @@ def test_headline_and_tables_tell_the_numbers(tmp_path: Path) -> None:
     assert "Mean box IoU</dt><dd>0.62" in page  # (3 * 0.75 + 0.25) / 4 = 0.625, rounded to even
 
 
+def test_what_the_own_boxes_say_is_told_by_kind(tmp_path: Path) -> None:
+    """Of four questions of a kind the own boxes decide three and are right on all, the model on one; of others nothing is known."""
+    rows = [samples.row(n, n == 0, own_boxes="B" if n < 3 else "", true_boxes="B") for n in range(4)]
+    rows += [samples.row(n, True) for n in range(4, 6)]
+    for row in rows[:4]:
+        row["tags"] |= {"ask": "which_at_box"}
+    page, markdown = written(tmp_path / "told", rows)
+    assert "<dt>Own boxes are right</dt><dd>100.0%<small>where the model has 33.3%; 3 of 4 questions</small>" in page
+    assert "<dt>Follows its own boxes</dt><dd>33.3%" in page
+    line = next(line for line in markdown.splitlines() if line.startswith("| which at box | 100% | 13"))
+    assert "| 33% | +67 |" in line
+    assert "| 33% | 3 of 4 | 0.00 (" in line
+    assert "own boxes say B" in page
+    assert "Of 2 questions the data set does not say what kind they are" in markdown
+    _, untold = written(tmp_path / "untold", samples.rows_of([True, False]))
+    assert "does not say what kind" in untold
+
+
 def test_a_card_shows_picture_options_reasoning_and_verdict(tmp_path: Path) -> None:
     rows = [samples.row(5, False)]
     samples.write_folder(tmp_path, rows)

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from unireason.core.errors import FormatError
 from unireason.core.types import Case, Look
+from unireason.evaluate.box_reader import BoxReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,10 @@ class Entry:
         options: Option texts in order A, B, ...; none for an open question.
         answers: Texts that count as right, the first as the data write it; with options the text of the right one.
         letter: The right option; "" for an open question.
-        tags: "family", "modality", "structure", "supercategory", "split" and what else the data tell; missing ones are left out.
+        tags: "family", "ask" (the kind of question), "modality", "structure", "supercategory", "split" and what else the data tell;
+            missing ones are left out.
         looks: True places in the model frame, in the order in which a reasoning would visit them; none if unknown.
+        reader: Answers the question from boxes; None where the data do not say what kind of question it is.
     """
 
     id: str
@@ -41,6 +44,7 @@ class Entry:
     letter: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     looks: tuple[Look, ...] = ()
+    reader: BoxReader | None = None
 
 
 class Suite(Protocol):

@@ -17,6 +17,7 @@ from unireason.data.frames import rule
 from unireason.data.reader import DatasetReader
 from unireason.data.records import SPLITS, CaseRecord, SampleRecord
 from unireason.data.sources.base import number
+from unireason.evaluate.box_reader import BoxReader
 from unireason.evaluate.heldout import EXAM, held_out, make_exam
 
 from .base import Entry
@@ -79,6 +80,7 @@ def _entry(sample: SampleRecord, record: CaseRecord) -> Entry:
     frame = scene.frame
     tags = {
         "family": question.family,
+        "ask": question.ask,
         "modality": scene.modality,
         "structure": next((n for n in question.about if n in named), next(iter(question.needs), "")),
         "split": sample.split,
@@ -96,6 +98,7 @@ def _entry(sample: SampleRecord, record: CaseRecord) -> Entry:
         question.letter,
         {key: value for key, value in tags.items() if value},
         sample.looks,
+        BoxReader.of(question, scene),
     )
 
 
