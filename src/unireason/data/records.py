@@ -202,13 +202,9 @@ def case_schema() -> pa.Schema:
         "scale": pa.string(),
         "midline": pa.struct({"found": pa.string(), "offset": pa.float64(), "canonical": pa.float64()}),
         "across": pa.list_(
-            pa.struct(
-                {
-                    **{"name": pa.string(), "diameters": reals, "widest": ints, "gap_to": texts, "gaps": reals},
-                    **{"touching": texts, "grey": reals, "outline": reals},
-                }
-            ),
+            pa.struct({"name": pa.string(), "diameters": reals, "widest": ints, "gap_to": texts, "gaps": reals}),
         ),
+        "looks": pa.list_(pa.struct({"name": pa.string(), "touching": texts, "grey": reals, "outline": reals})),
         "hounsfield": reals,
     }
     return pa.schema({**text, **rest}, metadata={"schema": SCHEMA})
@@ -349,7 +345,7 @@ def unreadable(what: str, error: Exception) -> FormatError:
 
 
 _LOOKS = ("touching", "grey", "outline")
-"""Columns of ``across`` that older data sets of this version lack."""
+"""Fields of ``looks``, a column that older data sets lack."""
 _WORDS = {"kind": ("image", "volume"), "space": ("patient", "picture"), "unit": ("mm2", "mm3", "pixels")}
 
 
@@ -366,10 +362,14 @@ def scene_row(scene: Scene) -> dict[str, Any]:
             "widest": list(s.widest),
             "gap_to": list(s.gaps),
             "gaps": list(s.gaps.values()),
-            **{key: list(getattr(s, key)) for key in _LOOKS},
         }
         for s in scene.structures.values()
-        if s.diameters or s.widest or s.gaps or any(getattr(s, key) for key in _LOOKS)
+        if s.diameters or s.widest or s.gaps
+    ]
+    row["looks"] = [
+        {"name": s.name, **{key: list(getattr(s, key)) for key in _LOOKS}}
+        for s in scene.structures.values()
+        if any(getattr(s, key) for key in _LOOKS)
     ]
     row["structures"] = [_structure_row(s) for s in scene.structures.values()] if scene.described else None
     return {key: list(value) if isinstance(value, tuple) else value for key, value in row.items()}
@@ -381,7 +381,7 @@ def scene_from_row(row: Mapping[str, Any]) -> Scene:
         width, height, depth = row["frame"]
         spacing = row["spacing_mm"]
         _check_scene(row)
-        across = {a["name"]: a for a in row.get("across") or ()}
+        across, looks = ({a["name"]: a for a in row.get(column) or ()} for column in ("across", "looks"))
         return Scene(
             case=row["id"],
             patient=row["patient"],
@@ -393,7 +393,10 @@ def scene_from_row(row: Mapping[str, Any]) -> Scene:
             extent=tuple(row["extent"]),
             space=row["space"],
             unit=row["unit"],
-            structures={s["name"]: _structure_from_row(s, across.get(s["name"])) for s in row["structures"] or ()},
+            structures={
+                s["name"]: _structure_from_row(s, across.get(s["name"]), looks.get(s["name"], {}))
+                for s in row["structures"] or ()
+            },
             absent=tuple(row["absent"]),
             unclear=tuple(row["unclear"]),
             described=row["structures"] is not None,
@@ -461,7 +464,7 @@ def _structure_row(structure: Structure) -> dict[str, Any]:
     return row
 
 
-def _structure_from_row(row: Mapping[str, Any], across: Mapping[str, Any] | None) -> Structure:
+def _structure_from_row(row: Mapping[str, Any], across: Mapping[str, Any] | None, looks: Mapping[str, Any]) -> Structure:
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}
     values["box_model"] = box_of(row["box_model"])
     values["points"] = (tuple(row["points"][0]), tuple(row["points"][1]))
@@ -471,7 +474,7 @@ def _structure_from_row(row: Mapping[str, Any], across: Mapping[str, Any] | None
     if across is not None:
         values |= {"diameters": tuple(across["diameters"]), "widest": tuple(across["widest"])}
         values["gaps"] = dict(zip(across["gap_to"], across["gaps"], strict=True))
-        values |= {key: tuple(across.get(key) or ()) for key in _LOOKS}
+    values |= {key: tuple(looks.get(key) or ()) for key in _LOOKS}
     return Structure(**values)
 
 
