@@ -16,12 +16,13 @@ from typing import NamedTuple
 
 from unireason.core.types import Look
 from unireason.data import names
+from unireason.data.rationale import seen
 from unireason.data.rationale.wording import wordings
 from unireason.data.scene import IMPLICIT, DataQuestion, Scene, Structure
 
 TOLERANCE = 0.15
 """So far may a number in a text lie from the one that the masks give, as a share of it."""
-LEAST_OFF = {"mm": 2.0, "pixels": 2.0, "slices": 1.0, "%": 1.0, "times": 0.15, "area": 0.0}
+LEAST_OFF = {"mm": 2.0, "pixels": 2.0, "slices": 1.0, "%": 1.0, "times": 0.15, "hu": 4.0, "area": 0.0}
 """And so far in any case, in the unit itself."""
 NEIGHBOURS = 10.0  # boxes of neighbours lie at most so many millimetres (pixels) apart
 CLEAR_CONTRAST = 2.0
@@ -74,7 +75,8 @@ _LIES_OF = re.compile(rf"\b(?:of|than|from|to|behind|above|below|under|beneath|i
 _FROM_MIDDLE = re.compile(r"\b(?:from|of|to) the (?:middle|centre|center|midline)\b(?! of <)", re.IGNORECASE)
 _PRONOUN = re.compile(r"\b(?:it|its|they|their|them|this|these)\b", re.IGNORECASE)
 _SEGMENT = re.compile(r"[;:]\s|,?\s(?:but|while|whereas|although|though|yet)\s", re.IGNORECASE)
-_ORDER = re.compile(rf"{_NUMBER}(?: [^\W\d]+[²³23]?)? (?:is )?(<|>|less|more|larger|smaller|greater|fewer)(?: than)? {_NUMBER}")
+_SIGNED = r"(?<![\w.,\[-])(-?(?:\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?))"
+_ORDER = re.compile(rf"{_SIGNED}(?: [^\W\d]+[²³23]?)? (?:is )?(<|>|less|more|larger|smaller|greater|fewer)(?: than)? {_SIGNED}")
 _GENERAL = re.compile(rf"{_WORDS['concluded']}|\b(?:way|direction)\b|\b[A-J][.!]?$", re.IGNORECASE)
 _SO_FAR = re.compile(r"\b(?:so far|for now|now have|up to (?:here|now|this))\b", re.IGNORECASE)
 _BETWEEN = re.compile(
@@ -147,12 +149,12 @@ def sentences(steps: Sequence[str | Look]) -> list[Sentence]:
             text += step
         else:
             text, count = f"{text} \x00{count}\x00", count + 1
-    found, seen = [], 0
+    found, before = [], 0
     for piece in _SENTENCE.split(text):
         looks = tuple(int(n) for n in _LOOK.findall(piece))
         if re.search(r"\w", _LOOK.sub("", piece)) or looks:
-            found.append(Sentence(piece.strip(), looks, seen))
-        seen += len(looks)
+            found.append(Sentence(piece.strip(), looks, before))
+        before += len(looks)
     return found
 
 
@@ -218,7 +220,8 @@ class Judge:
                 named or list(dict.fromkeys([*mine, *(self._topics if _PRONOUN.search(clause) or not mine else ())])) or shown
             )
             compared = not named and _ORDER.search(text)  # numbers told before stand side by side
-            self._numbers(clause, text, around if compared else subjects, around)
+            every = [*around, *self._earlier]
+            self._numbers(clause, text, every if compared else subjects, every if compared else around)
             self._slices(clause, around if _BETWEEN.search(text) else subjects)
             if not _RE["denied"].search(clause) and not _RE["supposed"].search(clause):
                 self._brightness(clause, local, subjects)
@@ -269,7 +272,10 @@ class Judge:
             if said in self._given or (unit == "slices" and self.scene.kind == "image"):
                 continue
             metric = unit in ("mm", "mm2", "mm3")
-            if unit in ("hu", "grey") or (metric and not (self.scaled and self.scene.spacing_mm)):
+            hidden = unit == "grey" or (
+                unit == "hu" and not (self.scene.hounsfield and self.question.ask.startswith("attenuation"))
+            )
+            if hidden or (metric and not (self.scaled and self.scene.spacing_mm)):
                 self._fault("unseen_number", f"'{match[0].strip()}' cannot be read off the picture; leave it out.")
                 continue
             away = bool(_AWAY.match(clause, match.end()))
@@ -278,7 +284,7 @@ class Judge:
             for text in (match[2], match[3]):
                 if text is None:
                     continue
-                value = float(text.replace(",", "")) * scale
+                value = float(text.replace(",", "")) * (-scale if match[1] and unit == "hu" else scale)
                 if not any(_agrees(value, one, unit) for one in true):
                     what = f" of the {' or the '.join(subjects[:3])}" if subjects else ""
                     self._fault("wrong_number", f"'{match[0].strip()}' is no measure{what}.")
@@ -305,6 +311,8 @@ class Judge:
             if len(mine) > 1:
                 yield sum(s.measure for s in mine)
                 yield abs(mine[0].measure - mine[1].measure)
+        if unit == "hu":
+            yield from seen.attenuations(near, scene)
         if unit == "slices":
             yield from (float(s.slices[1] - s.slices[0]) for s in mine)
             yield float(scene.frame.depth)
@@ -323,7 +331,7 @@ class Judge:
             yield from (100 * p.measure / s.measure for s in mine for p in s.parts)
         if unit == "times":
             yield from (a.measure / b.measure for a in near for b in near if a is not b and b.measure)
-        if unit in ("pixels", "slices") and re.search(r"\b(?:edge|off|miss)", whole):
+        if unit in ("pixels", "slices") and re.search(r"\b(?:edge|off|miss|fit)", whole):
             off = list(self._off())
             yield from off
             if off:
@@ -355,7 +363,7 @@ class Judge:
         scene = self.scene
         for s in structures:
             if unit == "mm":
-                yield from s.diameters
+                yield from (*s.diameters, *([sum(s.diameters) / 2] if s.diameters else ()))
             boxes = [(s.box_canonical, s.box_model), *((p.box_canonical, p.box_model) for p in s.parts)]
             for canonical, model in boxes:
                 half = len(canonical) // 2
@@ -505,7 +513,7 @@ class Judge:
     def _brightness(self, clause: str, here: Sequence[Mention], subjects: Sequence[str]) -> None:
         mine = [self.scene.structures[n] for n in subjects if n in self.scene.structures]
         than = re.search(r"\bthan\b", clause)
-        if not mine or (than and any(m.start >= than.end() for m in here)):
+        if not mine or self.question.ask in ("brightest", "darkest") or (than and any(m.start >= than.end() for m in here)):
             return  # two structures against each other: the scene does not tell
         turned = -1 if _AROUND.search(clause) else 1
         contrasts = [s.contrast * turned for s in mine]
@@ -664,21 +672,10 @@ def answered_early(scene: Scene, question: DataQuestion, steps: Sequence[str | L
     return ""
 
 
-NAMED = frozenset(
-    (
-        "largest",
-        "smallest",
-        "which_present",
-        "which_absent",
-        "which_in_quadrant",
-        "which_at_box",
-        "nearest",
-        "which_direction",
-        "host",
-        "closest",
-        "pair",
-    )
-)
+NAMED = {
+    *("largest", "smallest", "brightest", "darkest", "which_present", "which_absent", "which_in_quadrant", "which_at_box"),
+    *("which_on_slice", "level", "nearest", "which_direction", "host", "closest", "pair"),
+}
 """Kinds whose options are names of structures."""
 
 

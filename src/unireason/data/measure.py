@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import ConvexHull, cKDTree
+from scipy.spatial import cKDTree
 
 from unireason.core.errors import GeometryError
 from unireason.core.types import Box, Box3D
@@ -30,6 +30,7 @@ from unireason.grounding.crop import MIN_SIDE
 from unireason.grounding.profile import scale_line
 from unireason.imaging import present as windows
 
+from .appearance import across, contrast, hounsfield, outline, padded, tone, widened
 from .frames import FrameRule
 from .item import Loaded, check_masks
 from .names import counterpart, is_lesion, known, readable, side_of
@@ -122,57 +123,6 @@ def _counts(labels: NDArray[np.int32], count: int) -> NDArray[np.int64]:
     for start in range(0, len(labels), rows):
         total += np.bincount(labels[start : start + rows].ravel(), minlength=count + 1)
     return total[1:]
-
-
-# --- How much brighter a structure is than what surrounds it on the screen.
-
-RING = 3
-"""Least width of the ring in canonical pixels; pictures above 384 pixels have one of 1/128 of their longer side."""
-
-_LUMA = (299, 587, 114)
-# Thousandths of red, green and blue in a grey level. Source: ITU-R BT.601, section 2.5.1.
-
-
-def contrast(grey: NDArray[np.uint8], found: BoxFound) -> float:
-    """Mean grey level of a structure minus that of the ring around it, two decimals."""
-    height, width = found.where[0][0].shape[-2:]
-    reach = max(RING, round(max(height, width) / 128))
-    block = padded(found.block, (reach, reach), (height, width))
-    inside = found.mask(block)
-    ring = widened(widened(inside, -1, reach), -2, reach) & ~inside
-    part = grey[block]
-    return round(_mean(part, inside) - _mean(part, ring), 2) if ring.any() else 0.0
-
-
-def padded(block: Block, reach: tuple[int, ...], sizes: tuple[int, ...]) -> Block:
-    """A block grown along its last axes by ``reach``, cut to ``sizes``; both in the order of the axes."""
-    kept = len(block) - len(reach)
-    grown = (
-        slice(max(0, s.start - r), min(n, s.stop + r)) for s, r, n in zip(block[kept:], reach, sizes[-len(reach) :], strict=True)
-    )
-    return (*block[:kept], *grown)
-
-
-def widened(mask: NDArray[np.bool_], axis: int, reach: int) -> NDArray[np.bool_]:
-    """True wherever the mask is true within ``reach`` along an axis."""
-    out, done = mask, 0
-    while done < reach:
-        step = min(done + 1, reach - done)  # a longer one would leave gaps at the border of the array
-        done += step
-        grown = out.copy()
-        target, source = np.moveaxis(grown, axis, 0), np.moveaxis(out, axis, 0)
-        target[step:] |= source[:-step]
-        target[:-step] |= source[step:]
-        out = grown
-    return out
-
-
-def _mean(grey: NDArray[Any], mask: NDArray[np.bool_]) -> float:
-    """Mean of whole numbers, added exactly; colours channel by channel, which is several times quicker than pixel by pixel."""
-    if grey.ndim == mask.ndim:
-        values = grey[mask]
-        return int(values.sum(dtype=np.int64)) / len(values)
-    return sum(w * _mean(grey[..., c], mask) for c, w in enumerate(_LUMA)) / 1000
 
 
 # --- Which structures lie next to each other.
@@ -492,17 +442,18 @@ def describe(loaded: Loaded, rule: FrameRule, *, case: str, patient: str | None 
     found = find(loaded.layers)
     clear = {f.name: (f, sample) for f in found if (sample := _clear_sample(f, grid)) is not None}
     near = neighbours([f for f, _ in clear.values()], grid.steps)
-    grey = windows.apply(loaded.case.pixels, windows.choose(loaded.case, rule.window)) if clear else None
+    window = windows.choose(loaded.case, rule.window)
+    grey = windows.apply(loaded.case.pixels, window) if clear else None
     structures = {
         name: _structure(f, grid, sample=sample, near=near[name], grey=grey) for name, (f, sample) in sorted(clear.items())
     }
-    if grid.spacing_mm:
-        for name in (n for n in structures if is_lesion(n)):
-            lesion = clear[name][0]
+    for name in (n for n in structures if is_lesion(n)):
+        lesion = clear[name][0]
+        structures[name] = replace(structures[name], outline=outline(lesion.mask(), grid.steps))
+        if grid.spacing_mm:
+            ways, touching = gaps(lesion, [f for f, _ in clear.values()], grid.steps)
             structures[name] = replace(
-                structures[name],
-                diameters=across(lesion.mask(), grid.steps),
-                gaps=gaps(lesion, [f for f, _ in clear.values()], grid.steps),
+                structures[name], diameters=across(lesion.mask(), grid.steps), gaps=ways, touching=touching
             )
     modality = loaded.case.modality or loaded.item.modality
     midline = find_midline(loaded.case.pixels, grid, structures, modality)
@@ -528,40 +479,16 @@ def describe(loaded: Loaded, rule: FrameRule, *, case: str, patient: str | None 
         unclear=tuple(sorted(present - set(structures))),
         scale=scale_line(grid.spacing_mm, loaded.case.geometry.shape, grid.frame) if rule.scale else "",
         midline=midline,
+        hounsfield=hounsfield(loaded.case, modality, window) if clear else (),
     )
 
 
-# --- How far lesions measure across, where a structure is largest, and how far lesions lie from what is near.
+# --- Where a structure is largest, and how far lesions lie from what is near.
 
 BROAD = 0.8
 """Slices that show so much of the largest one are about as large."""
 MOST_GAPS, FAR = 8, 80.0
 """So many structures are asked how far a lesion lies from them, those whose boxes are nearest, at most so many millimetres away."""
-
-
-def across(mask: Mask, steps: Sequence[float]) -> tuple[float, float]:
-    """Longest way across the largest part of a mask on the slice where that is largest, and the one at right angles to it.
-
-    Both are taken between the middles of the outer edges of pixels, as calipers would be set (RECIST 1.1: longest diameter in the plane
-    of the slice). Of several longest ways the one with the shortest way across it counts.
-    """
-    labels, count = ndimage.label(mask, np.ones((3,) * mask.ndim, bool))
-    if count > 1:
-        mask = labels == int(np.bincount(labels.ravel())[1:].argmax()) + 1
-    flat = mask[int(mask.sum(axis=(1, 2)).argmax())] if mask.ndim == 3 else mask
-    y, x = np.nonzero(flat ^ ndimage.binary_erosion(flat))
-    ends = [(x + dx, y + dy) for dx, dy in ((-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5))]
-    points = np.concatenate([np.stack(e, 1) for e in ends]) * np.array(steps[:2])
-    points = points[ConvexHull(points).vertices]
-    way = points[:, None] - points[None]
-    far = np.hypot(way[..., 0], way[..., 1])
-    longest = float(far.max())
-    shortest = math.inf
-    for i, j in np.argwhere(np.triu(far) >= longest - 1e-6):
-        along = way[i, j] / far[i, j]
-        side = points @ np.array([-along[1], along[0]])
-        shortest = min(shortest, float(side.max() - side.min()))
-    return round(longest, 4), round(shortest, 4)
 
 
 def widest(mask: Mask, first: int, grid: Grid) -> tuple[int, int, int]:
@@ -573,26 +500,43 @@ def widest(mask: Mask, first: int, grid: Grid) -> tuple[int, int, int]:
     return most, low, high
 
 
-def gaps(lesion: BoxFound, others: Sequence[BoxFound], steps: Sequence[float]) -> dict[str, float]:
-    """Shortest way from voxel centre to voxel centre between a lesion and what lies near."""
+def gaps(lesion: BoxFound, others: Sequence[BoxFound], steps: Sequence[float]) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Shortest way from voxel centre to voxel centre between a lesion and what lies near, and what it touches: no voxel is between."""
     step = np.array(steps[::-1], float)
 
     def apart(other: BoxFound) -> float:
         pairs = zip(lesion.block, other.block, step, strict=True)
         return math.hypot(*(max(0, b.start - a.stop, a.start - b.stop) * s for a, b, s in pairs))
 
-    def outline(found: BoxFound) -> NDArray[np.float64]:
+    def surface(found: BoxFound) -> NDArray[np.float64]:
         places: NDArray[np.float64] = (np.argwhere(_surface(found.mask())) + [s.start for s in found.block]) * step
         return places
 
     near = sorted((apart(f), f.name, i) for i, f in enumerate(others) if f.name != lesion.name)
     known: dict[str, float] = {}
+    touching = []
     tree: cKDTree | None = None
     for away, name, i in near[:MOST_GAPS]:
         if away <= FAR:
-            tree = tree or cKDTree(outline(lesion))
-            known[name] = round(float(tree.query(outline(others[i]))[0].min()), 4)
-    return known
+            tree = tree or cKDTree(surface(lesion))
+            known[name] = round(float(tree.query(surface(others[i]))[0].min()), 4)
+            if known[name] <= math.hypot(*step) + 1e-6 and _meet(lesion, others[i]):
+                touching.append(name)
+    return known, tuple(touching)
+
+
+def _meet(a: BoxFound, b: BoxFound) -> bool:
+    """True if a voxel of one is a neighbour of one of the other, over faces, edges or corners."""
+    sizes = a.where[0][0].shape
+    area = padded(a.block, (1,) * len(sizes), sizes)
+    part = _common(area, b.block)
+    if part is None:
+        return False
+    grown = a.mask(area)
+    for axis in range(grown.ndim):
+        grown = widened(grown, axis, 1)
+    local = tuple(slice(p.start - s.start, p.stop - s.start) for p, s in zip(part, area, strict=True))
+    return bool((b.mask(part) & grown[local]).any())
 
 
 def _clear_sample(found: BoxFound, grid: Grid) -> Mask | None:
@@ -646,6 +590,7 @@ def _structure(found: BoxFound, grid: Grid, *, sample: Mask, near: tuple[str, ..
         slices=(int(box.z1), int(box.z2)) if isinstance(box, Box3D) else (0, 1),
         borders=grid.borders(found.block),
         contrast=0.0 if grey is None else contrast(grey, found),
+        grey=() if grey is None else tone(grey, found),
         elongation=elongation(scatter),
         points=key_points(sample, _corners(box)[0], grid.model_steps),
         widest=widest(mask, found.block[0].start, grid) if mask.ndim == 3 else (),

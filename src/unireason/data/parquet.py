@@ -25,7 +25,7 @@ OPTIONAL = {
     "images": set[str](),
 }
 """Fields that may lack a value, by table; fields of a list of records after a dot."""
-ADDED = {"cases": {"midline", "scale", "across"}, "samples": {"stages", "origin", "scale"}}
+ADDED = {"cases": {"midline", "scale", "across", "looks", "hounsfield"}, "samples": {"stages", "origin", "scale"}}
 """Columns, by table, that data sets of older versions lack; whoever reads the rows knows what they mean without."""
 _ROWS_AT_ONCE = 256
 

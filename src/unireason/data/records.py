@@ -204,6 +204,8 @@ def case_schema() -> pa.Schema:
         "across": pa.list_(
             pa.struct({"name": pa.string(), "diameters": reals, "widest": ints, "gap_to": texts, "gaps": reals}),
         ),
+        "looks": pa.list_(pa.struct({"name": pa.string(), "touching": texts, "grey": reals, "outline": reals})),
+        "hounsfield": reals,
     }
     return pa.schema({**text, **rest}, metadata={"schema": SCHEMA})
 
@@ -342,6 +344,8 @@ def unreadable(what: str, error: Exception) -> FormatError:
 # --- Cases as rows: plain values for Parquet, and back.
 
 
+_LOOKS = ("touching", "grey", "outline")
+"""Fields of ``looks``, a column that older data sets lack."""
 _WORDS = {"kind": ("image", "volume"), "space": ("patient", "picture"), "unit": ("mm2", "mm3", "pixels")}
 
 
@@ -362,6 +366,11 @@ def scene_row(scene: Scene) -> dict[str, Any]:
         for s in scene.structures.values()
         if s.diameters or s.widest or s.gaps
     ]
+    row["looks"] = [
+        {"name": s.name, **{key: list(getattr(s, key)) for key in _LOOKS}}
+        for s in scene.structures.values()
+        if any(getattr(s, key) for key in _LOOKS)
+    ]
     row["structures"] = [_structure_row(s) for s in scene.structures.values()] if scene.described else None
     return {key: list(value) if isinstance(value, tuple) else value for key, value in row.items()}
 
@@ -372,7 +381,7 @@ def scene_from_row(row: Mapping[str, Any]) -> Scene:
         width, height, depth = row["frame"]
         spacing = row["spacing_mm"]
         _check_scene(row)
-        across = {a["name"]: a for a in row.get("across") or ()}
+        across, looks = ({a["name"]: a for a in row.get(column) or ()} for column in ("across", "looks"))
         return Scene(
             case=row["id"],
             patient=row["patient"],
@@ -384,12 +393,16 @@ def scene_from_row(row: Mapping[str, Any]) -> Scene:
             extent=tuple(row["extent"]),
             space=row["space"],
             unit=row["unit"],
-            structures={s["name"]: _structure_from_row(s, across.get(s["name"])) for s in row["structures"] or ()},
+            structures={
+                s["name"]: _structure_from_row(s, across.get(s["name"]), looks.get(s["name"], {}))
+                for s in row["structures"] or ()
+            },
             absent=tuple(row["absent"]),
             unclear=tuple(row["unclear"]),
             described=row["structures"] is not None,
             scale=row.get("scale", ""),
             midline=_midline(row),
+            hounsfield=tuple(row.get("hounsfield") or ()),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise unreadable("case", error) from error
@@ -435,7 +448,7 @@ def case_from_row(row: Mapping[str, Any]) -> CaseRecord:
 
 
 def _structure_row(structure: Structure) -> dict[str, Any]:
-    apart = ("diameters", "widest", "gaps")
+    apart = ("diameters", "widest", "gaps", *_LOOKS)
     row = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(structure).items() if key not in apart}
     row["box_model"] = [int(v) for v in structure.box_model.coords]
     row["points"] = [list(p) for p in structure.points]
@@ -451,7 +464,7 @@ def _structure_row(structure: Structure) -> dict[str, Any]:
     return row
 
 
-def _structure_from_row(row: Mapping[str, Any], across: Mapping[str, Any] | None) -> Structure:
+def _structure_from_row(row: Mapping[str, Any], across: Mapping[str, Any] | None, looks: Mapping[str, Any]) -> Structure:
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}
     values["box_model"] = box_of(row["box_model"])
     values["points"] = (tuple(row["points"][0]), tuple(row["points"][1]))
@@ -461,6 +474,7 @@ def _structure_from_row(row: Mapping[str, Any], across: Mapping[str, Any] | None
     if across is not None:
         values |= {"diameters": tuple(across["diameters"]), "widest": tuple(across["widest"])}
         values["gaps"] = dict(zip(across["gap_to"], across["gaps"], strict=True))
+    values |= {key: tuple(looks.get(key) or ()) for key in _LOOKS}
     return Structure(**values)
 
 

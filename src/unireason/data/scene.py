@@ -52,6 +52,10 @@ class Structure:
             the way across at right angles to it, in millimetres; else ().
         widest: Of a volume: the model slice on which most of it lies, and the first and last one that show at least 80% as much.
         gaps: Of a lesion with a known spacing: shortest way from voxel to voxel to the structures that are near, in millimetres.
+        touching: Those of them that no voxel parts from the lesion.
+        grey: Mean grey level as shown, of 0 to 255, the standard deviation away from the edge (-1 if too little lies there), and
+            the share shown black or white; () if it is not known.
+        outline: Of a lesion: length over width and solidity of its largest part on the slice where that is largest; () if it is small.
     """
 
     name: str
@@ -73,6 +77,9 @@ class Structure:
     diameters: tuple[float, ...] = ()
     widest: tuple[int, ...] = ()
     gaps: Mapping[str, float] = field(default_factory=dict)
+    touching: tuple[str, ...] = ()
+    grey: tuple[float, ...] = ()
+    outline: tuple[float, ...] = ()
 
     @property
     def scattered(self) -> bool:
@@ -130,6 +137,7 @@ class Scene:
         midline: The middle of the body.
         described: False if it is not known what the case shows: there are no structures then, and nothing is called absent or unclear.
         scale: The line by which the prompt tells how large pixels are; "" if it does not, and then no text may measure in millimetres.
+        hounsfield: Of a CT in Hounsfield units: those shown as black and as white; () for all others.
     """
 
     case: str
@@ -148,6 +156,7 @@ class Scene:
     described: bool = True
     midline: Midline = Midline()
     scale: str = ""
+    hounsfield: tuple[float, ...] = ()
 
     @property
     def midline_model(self) -> float:

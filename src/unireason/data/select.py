@@ -37,12 +37,14 @@ FULL = 4
 """Options of a question that is not short of any."""
 MOST_TWO = 0.25
 """Share of the questions that are neither yes or no nor about sides that may have but two options."""
+MOST_PAIRS = 0.27
+"""Share of all questions with options that may have but two, yes or no and sides included, where others can be had."""
 _PAIRS = (frozenset(("yes", "no")), frozenset(("left", "right")), frozenset(("nasal", "temporal")))
 CELLS = 6
 """Cells an axis by which the place of a box is told."""
 
 _WORD = re.compile(r"[a-z]+")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 def option_features(question: DataQuestion, frame: Frame) -> list[list[Feature]]:
@@ -88,7 +90,7 @@ def _cells(option: str, frame: Frame) -> list[str]:
     middle = sum(numbers) / len(numbers)
     if _WORD.findall(option) == ["to"]:
         return [f"z {int(CELLS * middle / frame.depth)}"]
-    return [f"about {round(2 * math.log2(middle + 1))}"]
+    return [f"about {round(math.copysign(2 * math.log2(abs(middle) + 1), middle))}"]
 
 
 def _box_cells(box: Sequence[float], frame: Frame) -> list[str]:
@@ -151,31 +153,34 @@ class Selector:
 
     def __init__(self, families: Sequence[str], *, each_case: int, seed: int = 0, most_two: float = MOST_TWO) -> None:
         """Start with nothing chosen."""
-        self._most_two = most_two
+        self._most_two, self._most_pairs = most_two, min(1.0, most_two / MOST_TWO * MOST_PAIRS)
         self._balance = Balance(seed)
         self._families = dict.fromkeys(families, 0)
         self._asks: Counter[tuple[str, str]] = Counter()
         self._each_case = each_case
-        self._free, self._two = 0, 0
+        self._free, self._two, self._all, self._pairs = 0, 0, 0, 0
 
     def choose(self, candidates: Sequence[DataQuestion], frame: Frame, *, most: int | None = None) -> list[int]:
         """The questions to keep of one case."""
         room = self._each_case if most is None else min(most, self._each_case)
         chosen: list[int] = []
-        for family in sorted(self._families, key=lambda f: (self._families[f], f)):
-            if len(chosen) == room:
-                break
-            index = self._pick(family, candidates, frame)
-            if index is not None:
-                chosen.append(index)
+        for bounded in (True, False):  # a case that has nothing but two options to offer gets its questions all the same
+            for family in sorted(self._families, key=lambda f: (self._families[f], f)) if not chosen else ():
+                if len(chosen) == room:
+                    break
+                index = self._pick(family, candidates, frame, bounded=bounded)
+                if index is not None:
+                    chosen.append(index)
         return chosen
 
-    def _pick(self, family: str, candidates: Sequence[DataQuestion], frame: Frame) -> int | None:
+    def _pick(self, family: str, candidates: Sequence[DataQuestion], frame: Frame, *, bounded: bool) -> int | None:
         """Takes the best question of a family: with four options before three, of its rarest kind that has one not refused."""
         kinds: dict[tuple[int, int, str], list[int]] = {}
         for index, question in enumerate(candidates):
             if question.family == family:
                 if short_of_options(question) and self._two + 1 > self._most_two * (self._free + 1):
+                    continue
+                if bounded and len(question.options) == 2 and self._pairs + 1 > self._most_pairs * (self._all + 1):
                     continue
                 order = (FULL - len(question.options), self._asks[family, question.ask], question.ask)
                 kinds.setdefault(order, []).append(index)
@@ -191,6 +196,8 @@ class Selector:
                 self._asks[family, candidates[index].ask] += 1
                 self._free += frozenset(candidates[index].options) not in _PAIRS
                 self._two += short_of_options(candidates[index])
+                self._all += bool(candidates[index].options)
+                self._pairs += len(candidates[index].options) == 2
                 return index
         return None
 

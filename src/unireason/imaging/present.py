@@ -159,7 +159,7 @@ def _automatic(case: Case) -> Window:
         return Window(0.0, 255.0, "as stored (0-255)", identity=case.pixels.dtype == np.uint8)
     if case.modality == "CT":
         return _centred(*PRESETS["soft-tissue"], "soft-tissue")
-    if case.modality == "" and _looks_like_hounsfield(case.pixels):
+    if case.modality == "" and looks_like_hounsfield(case.pixels):
         window = _centred(*PRESETS["soft-tissue"], "soft-tissue")
         return Window(window.low, window.high, f"{window.label}, taken for CT because the values look like Hounsfield units")
     if case.window is not None:
@@ -167,7 +167,7 @@ def _automatic(case: Case) -> Window:
     return _bounds(case.pixels, 1.0, 99.0, "percentile 1-99")
 
 
-def _looks_like_hounsfield(pixels: NDArray[Any]) -> bool:
+def looks_like_hounsfield(pixels: NDArray[Any]) -> bool:
     """Whole numbers reaching down to air and up to soft tissue, and not beyond what scanners store."""
     sample = _sample(pixels)
     if sample.size == 0:

@@ -94,6 +94,15 @@ def test_version_2_tells_sides_by_the_middle_of_the_picture(sound: Dataset, tmp_
         assert case.scene.midline.canonical == case.scene.shape[-1] / 2
 
 
+def test_version_3_is_read_without_what_structures_look_like(sound: Dataset, tmp_path: Path) -> None:
+    made = altered(sound, "cases", lambda t: t.drop_columns(["looks", "hounsfield"]), tmp_path / "set")
+    for case, whole in zip(made.cases("train"), sound.cases("train"), strict=True):
+        assert any(s.grey for s in whole.scene.structures.values())
+        plain = {n: replace(s, grey=(), outline=(), touching=()) for n, s in whole.scene.structures.items()}
+        assert case.scene == replace(whole.scene, structures=plain, hounsfield=())
+    assert not [found for found in check(made, None).problems if "cannot be read" in found.detail]
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
     [

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from unireason.core.types import Box, Box2D, Box3D
 from unireason.data import names
@@ -26,6 +27,7 @@ SAME, OTHER = 0.99, 0.5
 LEAST_CONTRAST = 2.0
 """Grey levels below which a structure is neither brighter nor darker than its surroundings."""
 
+T = TypeVar("T")
 Verdicts = list[bool | None]
 """One an option: right, wrong, or too near to tell."""
 
@@ -328,11 +330,88 @@ def _host(question: DataQuestion, facts: Facts) -> Verdicts:
 
 def _brightness(question: DataQuestion, facts: Facts) -> Verdicts:
     contrast = facts.contrast(_lesion(question, facts))
-    if set(question.options) != {"brighter", "darker"}:
-        raise CannotTellError("the options are not brighter and darker")
-    if abs(contrast) < LEAST_CONTRAST:
-        return [None] * len(question.options)
-    return [(option == "brighter") == (contrast > 0) for option in question.options]
+    if set(question.options) == {"brighter", "darker"}:  # data sets of older versions
+        if abs(contrast) < LEAST_CONTRAST:
+            return [None] * len(question.options)
+        return [(option == "brighter") == (contrast > 0) for option in question.options]
+    return [_within_ends(_one_of(option, _DEGREES), contrast, LEAST_CONTRAST) for option in question.options]
+
+
+_DEGREES: Mapping[str, tuple[float, float]] = {
+    "clearly brighter": (40, math.inf),
+    "slightly brighter": (8, 40),
+    "about as bright": (-8, 8),
+    "slightly darker": (-40, -8),
+    "clearly darker": (-math.inf, -40),
+}
+"""Grey levels by which something is brighter than its surroundings, by how that is called."""
+
+
+def _one_of(option: str, known: Mapping[str, T]) -> T:
+    if option not in known:
+        raise CannotTellError(f"'{option}' is none of {', '.join(known)}")
+    return known[option]
+
+
+def _within_ends(ends: tuple[float, float], value: float, slack: float) -> bool | None:
+    """Whether a value lies between two ends; None if it is too near to one of them to tell."""
+    if any(abs(value - end) < slack for end in ends):
+        return None
+    return ends[0] < value < ends[1]
+
+
+def _by_grey(question: DataQuestion, facts: Facts) -> Verdicts:
+    found = [facts.tone(_there(option, facts)) for option in question.options]
+    if not all(found):
+        raise CannotTellError("the grey level of an option is not known")
+    sign = 1 if question.ask == "brightest" else -1
+    values = [sign * one[0] for one in found]
+    return _best(values, max(values))
+
+
+_HU = re.compile(r"(-?\d+) to (-?\d+) HU( higher| lower)?")
+
+
+def _attenuation(question: DataQuestion, facts: Facts) -> Verdicts:
+    window = facts.scene.hounsfield
+    told = bool(window) and all(re.search(rf"(?<!\d){end:g} HU", question.text) for end in window)
+    value = facts.attenuation(_there(_argument(question), facts))
+    between = question.ask == "attenuation_difference"
+    if between and value is not None:
+        other = facts.attenuation(_there(_argument(question, 1), facts))
+        value = None if other is None else value - other
+    if value is None or not told:
+        raise CannotTellError("the picture is no CT in Hounsfield units, or the text does not tell its window")
+    verdicts: Verdicts = []
+    for option in question.options:
+        match = _HU.fullmatch(option)
+        if not match or bool(match[3]) != between:
+            raise CannotTellError(f"'{option}' is no range of Hounsfield units")
+        ends = sorted(float(v) * (-1 if match[3] == " lower" else 1) for v in match.group(1, 2))
+        verdicts.append(_within_ends((ends[0], ends[1]), value, 1.0))
+    return verdicts
+
+
+def _evenness(question: DataQuestion, facts: Facts) -> Verdicts:
+    one, other = (facts.tone(_there(_argument(question, i), facts)) for i in (0, 1))
+    if len(one) < 2 or len(other) < 2 or min(one[1], other[1]) <= 0:
+        raise CannotTellError("how far grey levels spread is not known")
+    known = {"more even": (-math.inf, 1 / 1.3), "about as even": (1 / 1.3, 1.3), "less even": (1.3, math.inf)}
+    return [_within_ends(_one_of(option, known), one[1] / other[1], 0.05) for option in question.options]
+
+
+def _shape(question: DataQuestion, facts: Facts) -> Verdicts:
+    found = facts.outline(_lesion(question, facts))
+    if not found:
+        raise CannotTellError("the outline is not known")
+    long, filled = found
+    known = {"round": (0.0, 1.35), "oval": (1.35, 2.0), "elongated": (2.0, math.inf), "irregular": (0.0, math.inf)}
+    verdicts: Verdicts = []
+    for option in question.options:
+        fits = _within_ends(_one_of(option, known), long, 0.05)
+        uneven = _within_ends((0.0, 0.84), filled, 0.02)
+        verdicts.append(uneven if option == "irregular" else None if uneven is None else not uneven and fits)
+    return verdicts
 
 
 def _count(question: DataQuestion, facts: Facts) -> Verdicts:
@@ -386,6 +465,42 @@ def _closest(question: DataQuestion, facts: Facts) -> Verdicts:
     return _best(known, min(known))
 
 
+def _contact(question: DataQuestion, facts: Facts) -> Verdicts:
+    lesion, other = _lesion(question, facts), _there(_argument(question, 1), facts)
+    way, touches = facts.gap(lesion, other), facts.touches(lesion, other)
+    if way is None:
+        raise CannotTellError("the way is not known")
+    known = {"up to 10 mm apart": (-math.inf, 10.0), "10 to 30 mm apart": (10.0, 30.0), "more than 30 mm apart": (30.0, math.inf)}
+    apart = {option: _one_of(option, known) for option in question.options if option != "in contact"}
+    return [not touches and _within_ends(apart[o], way, 0.5) if o in apart else touches for o in question.options]
+
+
+def _which_on_slice(question: DataQuestion, facts: Facts) -> Verdicts:
+    match = re.fullmatch(r"slice (\d+)", _argument(question))
+    if not match or match[0] not in question.text:
+        raise CannotTellError("the argument is no slice, or the text does not name it")
+    verdicts: Verdicts = []
+    for option in question.options:
+        first, end = facts.slices(_there(option, facts))
+        verdicts.append(first <= int(match[1]) < end)
+    return verdicts
+
+
+def _level(question: DataQuestion, facts: Facts) -> Verdicts:
+    if facts.scene.kind != "volume" or facts.scene.space != "patient":
+        raise CannotTellError("levels are those of volumes with patient directions")
+    middle = [sum(facts.slices(_there(n, facts))) / 2 for n in (_argument(question), *question.options)]
+    if not all(re.fullmatch(r"[CTLS]\d+ vertebra", names.display(option)) for option in question.options):
+        raise CannotTellError("an option is no vertebra")
+    ways = [abs(m - middle[0]) for m in middle[1:]]
+    return _best([-w for w in ways], -min(ways))
+
+
+def _pair_share(question: DataQuestion, facts: Facts) -> Verdicts:
+    small, large = sorted(facts.measure(_there(_argument(question, i), facts)) for i in (0, 1))
+    return _within(question, 100 * (large / small - 1), "%")
+
+
 def _widest(question: DataQuestion, facts: Facts) -> Verdicts:
     most = facts.widest(_there(_argument(question), facts))
     if most < 0 or not all(option.isdecimal() for option in question.options):
@@ -436,7 +551,10 @@ def _largest_place(question: DataQuestion, facts: Facts) -> Verdicts:
     return verdicts
 
 
+_NODULES = (("below 6 mm", 6), ("6 to 8 mm", 8), ("above 8 mm", math.inf))
 _GRADES: Mapping[str, tuple[str, str, tuple[tuple[str, float], ...]]] = {
+    "spleen length by the Lugano classification": ("spleen", "length", (("not enlarged", 130), ("enlarged", math.inf))),
+    # In data sets built before these thresholds were held against their sources.
     "grades of spleen size by length": (
         "spleen",
         "length",
@@ -454,11 +572,8 @@ _GRADES: Mapping[str, tuple[str, str, tuple[tuple[str, float], ...]]] = {
     ),
     "T categories of pancreatic tumours by size alone": ("pancrea", "diameter", (("T1", 20), ("T2", 40), ("T3", math.inf))),
     "T categories of breast tumours by size alone": ("breast", "diameter", (("T1", 20), ("T2", 50), ("T3", math.inf))),
-    "size classes of lung nodules": (
-        "lung nodule|pulmonary nodule",
-        "diameter",
-        (("below 6 mm", 6), ("6 to 8 mm", 8), ("above 8 mm", math.inf)),
-    ),
+    "size classes of lung nodules by mean diameter": ("lung nodule|pulmonary nodule", "mean", _NODULES),
+    "size classes of lung nodules": ("lung nodule|pulmonary nodule", "diameter", _NODULES),
 }
 """Rule to the structure it is about, what is measured, and labels with the millimetres that each ends at."""
 
@@ -469,7 +584,9 @@ def _grade(question: DataQuestion, facts: Facts) -> Verdicts:
     what, measure, labels = _GRADES.get(rule, ("", "", ()))
     if not rule or not re.search(what, name):
         raise CannotTellError(f"no rule for '{name}' is named in the text")
-    value = facts.length(name) if measure == "length" else (facts.diameters(name) or (None,))[0]
+    ways = facts.diameters(name)
+    across = (sum(ways) / 2 if measure == "mean" else ways[0]) if ways else None
+    value = facts.length(name) if measure == "length" else across
     if value is None or not set(question.options) <= {label for label, _ in labels}:
         raise CannotTellError("the measure is not known, or an option is no label of the rule")
     right = next(label for label, end in labels if value <= end)
@@ -493,6 +610,10 @@ RULES: Mapping[tuple[str, str], Callable[[DataQuestion, Facts], Verdicts]] = {
     ("spatial_relation", "which_direction"): _which_direction,
     ("lesion_analysis", "host"): _host,
     ("lesion_analysis", "brightness"): _brightness,
+    ("lesion_analysis", "attenuation_difference"): _attenuation,
+    ("lesion_analysis", "contact"): _contact,
+    ("lesion_analysis", "evenness"): _evenness,
+    ("lesion_analysis", "shape"): _shape,
     ("lesion_analysis", "count"): _count,
     ("lesion_analysis", "lesion_side"): _lesion_side,
     ("lesion_analysis", "lesion_quadrant"): _quadrant,
@@ -505,6 +626,12 @@ RULES: Mapping[tuple[str, str], Callable[[DataQuestion, Facts], Verdicts]] = {
     ("lesion_analysis", "count_side"): _count_side,
     ("lesion_analysis", "largest_place"): _largest_place,
     ("structure_localisation", "widest"): _widest,
+    ("structure_localisation", "level"): _level,
+    ("spatial_localisation", "which_on_slice"): _which_on_slice,
     ("size_comparison", "pair"): _pair,
+    ("size_comparison", "pair_share"): _pair_share,
+    ("size_comparison", "brightest"): _by_grey,
+    ("size_comparison", "darkest"): _by_grey,
+    ("size_comparison", "attenuation"): _attenuation,
     ("size_comparison", "grade"): _grade,
 }

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import wraps
+from itertools import pairwise
 from math import prod
 from typing import Any, TypeVar
 
@@ -81,6 +82,7 @@ T = TypeVar("T")
 
 NEAR = 5.0
 """Millimetres (pixels where the spacing is unknown) within which something is a neighbour."""
+_LEAST_CORE = 30  # pixels away from the edge, from which a standard deviation is told
 _RING = 3  # least width in pixels of the ring that a contrast is taken against
 LUMA = (0.299, 0.587, 0.114)  # Source: ITU-R BT.601, section 2.5.1
 
@@ -130,6 +132,23 @@ class SceneFacts:
     def gap(self, name: str, other: str) -> float | None:
         """Shortest way from voxel to voxel in millimetres; None if it is not known."""
         return self.scene.structures[name].gaps.get(other)
+
+    def touches(self, name: str, other: str) -> bool:
+        """Whether no voxel lies between a lesion and a structure."""
+        return other in self.scene.structures[name].touching
+
+    def tone(self, name: str) -> Numbers:
+        """Mean grey level and standard deviation away from the edge (-1 if too little lies there); () if it is not known."""
+        return self.scene.structures[name].grey[:2]
+
+    def attenuation(self, name: str) -> float | None:
+        """Mean in Hounsfield units; None if it is not known."""
+        grey, window = self.scene.structures[name].grey, self.scene.hounsfield
+        return window[0] + grey[0] / 255 * (window[1] - window[0]) if grey and window else None
+
+    def outline(self, name: str) -> Numbers:
+        """Length over width and solidity of the largest part on its largest slice; () if it is not known."""
+        return self.scene.structures[name].outline
 
     def length(self, name: str) -> float | None:
         """From its lowest to its highest slice in millimetres; None if that is not known."""
@@ -322,6 +341,50 @@ class MaskFacts:
         away = ndimage.distance_transform_edt(~self.mask(name), sampling=self.spacing[::-1])
         return float(away[self.mask(other)].min())
 
+    @_kept
+    def touches(self, name: str, other: str) -> bool:
+        """See SceneFacts."""
+        return bool((ndimage.binary_dilation(self.mask(name), np.ones((3,) * self.dimensions)) & self.mask(other)).any())
+
+    @_kept
+    def tone(self, name: str) -> Numbers:
+        """See SceneFacts; the edge is every pixel with one of four neighbours in its slice outside."""
+        part = self._block(name, (1, 1, 0)[: self.dimensions])
+        inside, grey = self.mask(name)[part], self.grey(part)
+        cross = ndimage.generate_binary_structure(2, 1).reshape((1,) * (self.dimensions - 2) + (3, 3))
+        core = ndimage.binary_erosion(inside, cross)
+        return float(grey[inside].mean()), float(grey[core].std()) if np.count_nonzero(core) >= _LEAST_CORE else -1.0
+
+    @_kept
+    def attenuation(self, name: str) -> float | None:
+        """See SceneFacts; the values of the file themselves, whatever the window."""
+        values = self.pixels[self.mask(name)]
+        return float(values.mean(dtype=float)) if self.scene.modality == "CT" and self.scene.hounsfield else None
+
+    @_kept
+    def outline(self, name: str) -> Numbers:
+        """See SceneFacts; the convex outline is walked corner by corner, its area that of the triangles in it."""
+        labels, count = ndimage.label(self.mask(name), np.ones((3,) * self.dimensions))
+        whole = max((labels == v for v in range(1, count + 1)), key=np.count_nonzero)
+        flat = whole if whole.ndim == 2 else max(whole, key=np.count_nonzero)
+        step = np.array(self.steps[:2])
+        index = np.argwhere(flat)[:, ::-1] * step
+        away = index - index.mean(axis=0)
+        xx, xy, yy = (float((away[:, a] * away[:, b]).mean()) for a, b in ((0, 0), (0, 1), (1, 1)))
+        xx, yy = xx + step[0] ** 2 / 12, yy + step[1] ** 2 / 12
+        turn = np.hypot((xx - yy) / 2, xy)
+        ends = [
+            tuple((p + d) * step)
+            for p in np.argwhere(flat)[:, ::-1]
+            for d in np.array([(-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5)])
+        ]
+        hull = _hull(sorted(set(ends)))
+        triangles = [
+            (b[0] - hull[0][0]) * (c[1] - hull[0][1]) - (c[0] - hull[0][0]) * (b[1] - hull[0][1]) for b, c in pairwise(hull[1:])
+        ]
+        filled = len(index) * float(step.prod()) / (sum(triangles) / 2)
+        return float(np.sqrt(((xx + yy) / 2 + turn) / ((xx + yy) / 2 - turn))), filled
+
     def length(self, name: str) -> float | None:
         """See SceneFacts."""
         low, high, _, _ = self.where(name)
@@ -363,6 +426,22 @@ class MaskFacts:
 
 Facts = SceneFacts | MaskFacts
 """What questions may be about: both tell the same, the second is the judge of the first."""
+
+
+def _hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Corners of the convex outline of sorted points, in order. Source: Andrew, Information Processing Letters 1979;9:216."""
+    found: list[tuple[float, float]] = []
+    for line in (points, points[::-1]):
+        side: list[tuple[float, float]] = []
+        for x, y in line:
+            while len(side) > 1:
+                (x1, y1), (x2, y2) = side[-2:]
+                if (x2 - x1) * (y - y1) - (x - x1) * (y2 - y1) > 0:
+                    break
+                side.pop()
+            side.append((x, y))
+        found += side[:-1]
+    return found
 
 
 def to_model(low: Sequence[float], high: Sequence[float], shape: Sequence[int], frame: Frame) -> Box:

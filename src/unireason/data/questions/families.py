@@ -14,6 +14,7 @@ from unireason.data.rationale.wording import instance, the, wordings
 from unireason.data.scene import DataQuestion, Scene, Structure
 
 from . import lesions as measured
+from . import looks
 from . import places as about_places
 from .distractors import Dice, Peers, Places, compact, evened, group_of, is_lesion, kin, tally, words_of
 from .expected import expected_place
@@ -228,7 +229,6 @@ def _size_of(_: Places, name: str, peer: Places) -> float:
 
 # --- lesion_analysis: host, brightness, number of parts, place and size of lesions.
 
-LEAST_CONTRAST = 12.0
 MOST_PARTS = 12
 SPECKS = (0.005, 0.02)
 """Parts of such a share of the structure are neither specks nor parts; 1% is the border."""
@@ -299,19 +299,6 @@ def _holds(organ: Structure, lesion: Structure) -> bool:
     return all(2 * box[i] <= mine[i] + mine[half + i] <= 2 * box[half + i] for i in range(half))
 
 
-def brightness(places: Places, dice: Dice) -> Iterator[DataQuestion]:
-    """Whether a lesion is brighter or darker than its surroundings."""
-    for lesion in _lesions(places, dice):
-        contrast = places.scene.structures[lesion].contrast
-        if abs(contrast) < LEAST_CONTRAST:
-            continue
-        right, wrong = ("brighter", "darker") if contrast > 0 else ("darker", "brighter")
-        if not (places.alone or any(peer.scene.structures[lesion].contrast * contrast < 0 for peer in places.others(lesion))):
-            continue
-        fact = f"the grey levels inside are {'higher' if contrast > 0 else 'lower'} than around"
-        yield write(places, dice, "brightness", (lesion,), (right, fact), [(wrong, fact)], (lesion,), x=the(lesion))
-
-
 def count(places: Places, dice: Dice) -> Iterator[DataQuestion]:
     """Into how many parts a lesion falls: four consecutive numbers, the true one at a random rank."""
     for lesion in _lesions(places, dice):
@@ -373,15 +360,19 @@ def lesion_extent(places: Places, dice: Dice) -> Iterator[DataQuestion]:
 Ask = Callable[[Places, Dice], Iterator[DataQuestion]]
 
 ASKS: dict[str, tuple[Ask, ...]] = {
-    "structure_localisation": (about_places.quadrant, about_places.box, about_places.slices, measured.widest),
-    "spatial_localisation": (about_places.which_in_quadrant, about_places.which_at_box),
+    "structure_localisation": (about_places.quadrant, about_places.box, about_places.slices, measured.widest, about_places.level),
+    "spatial_localisation": (about_places.which_in_quadrant, about_places.which_at_box, about_places.which_on_slice),
     "existence_verification": (present, which_present, which_absent),
-    "size_comparison": (largest, smallest, how_large, measured.pair, measured.grade),
+    "size_comparison": (
+        *(largest, smallest, how_large, measured.pair, measured.pair_share, measured.grade),
+        *(looks.brightest, looks.darkest, looks.attenuation),
+    ),
     "spatial_relation": (about_places.direction, about_places.nearest, about_places.which_direction),
     "lesion_analysis": (
-        *(host, brightness, count, lesion_side, lesion_quadrant, lesion_extent),
+        *(host, looks.brightness, count, lesion_side, lesion_quadrant, lesion_extent),
         *(measured.long_diameter, measured.short_diameter, measured.burden, measured.gap, measured.closest),
-        *(measured.count_side, measured.largest_place),
+        *(measured.contact, measured.count_side, measured.largest_place),
+        *(looks.attenuation_difference, looks.evenness, looks.shape),
     ),
 }
 """Kinds of question by family, in the order of ``question.FAMILIES``."""

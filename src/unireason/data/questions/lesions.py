@@ -23,6 +23,10 @@ LEAST_PERCENT = 0.5
 LARGER, EQUAL = 1.25, 1.08
 """One of two organs is larger from the first ratio on, and both are about equal up to the second."""
 ALIKE = "about equal"
+LEAST_MORE = 10.0
+"""Percent by which one of two organs is larger from which it is asked by how much."""
+CONTACT_ENDS = (10.0, 30.0)
+CONTACTS = ("in contact", "up to 10 mm apart", "10 to 30 mm apart", "more than 30 mm apart")
 LEAST_SLICES_OFF = 3
 MOST_COUNTED = 6
 """So many lesions are counted one by one."""
@@ -192,7 +196,7 @@ def larger_of(left: str, right: str, scene: Scene) -> str:
     """The larger one of a pair, ALIKE, or "" where it is cut off or too near to tell."""
     one, other = scene.structures[left], scene.structures[right]
     ratio = max(one.measure, other.measure) / min(one.measure, other.measure)
-    if one.borders or other.borders or EQUAL < ratio < LARGER:
+    if one.borders or other.borders or EQUAL < ratio < LARGER or not _on_their_sides(one, other, scene):
         return ""
     return ALIKE if ratio <= EQUAL else left if one.measure > other.measure else right
 
@@ -200,6 +204,61 @@ def larger_of(left: str, right: str, scene: Scene) -> str:
 def _pair_elsewhere(places: Places, left: str, right: str, options: Sequence[str]) -> dict[str, float]:
     found = (larger_of(left, right, peer.scene) for peer in places.every(left, right))
     return tally(answer if answer in options else "" for answer in found)
+
+
+def share_more(left: str, right: str, scene: Scene) -> float | None:
+    """By how many percent of the smaller one the larger of a pair is larger; None where it is cut off, little, or not told."""
+    one, other = scene.structures.get(left), scene.structures.get(right)
+    if one is None or other is None or one.borders or other.borders or not _on_their_sides(one, other, scene):
+        return None
+    more = 100 * (max(one.measure, other.measure) / min(one.measure, other.measure) - 1)
+    return more if more >= LEAST_MORE else None
+
+
+def _on_their_sides(left: Structure, right: Structure, scene: Scene) -> bool:
+    """False if no side may be told, or a patient's left and right organ do not lie on those sides of the midline."""
+    if scene.side_words is None:
+        return False
+    return scene.space != "patient" or right.centre[0] < scene.midline.offset < left.centre[0]
+
+
+def pair_share(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """By how much the larger of two organs of a pair is larger than the other."""
+    scene = places.scene
+    for left in dice.shuffled([n for n in places.all if names.side_of(n) == "left" and not is_lesion(n)]):
+        right = names.counterpart(left)
+        choices = _ranged(places, dice, left, "pair share", partial(share_more, left, right), "%", "the larger one is larger by")
+        if choices:
+            values = {"x": the(left), "y": the(right), "size": "area" if scene.kind == "image" else "volume"}
+            yield write(places, dice, "pair_share", (left, right), choices[0], choices[1], (left, right), **values)
+
+
+# --- Contact of lesions with what lies beside them.
+
+
+def contact(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Whether a lesion touches a structure, and if not, roughly how far it is away; only where a scale is told."""
+    for lesion in _lesions(places, dice):
+        known = [n for n in places.scene.structures[lesion].gaps if n in places.boxes and not is_lesion(n)]
+        for other in dice.shuffled(known)[:4]:
+            right = contact_of(lesion, other, places.scene)
+            found = [contact_of(lesion, other, peer.scene) for peer in places.every(lesion, other)]
+            wrong = evened(places, dice, right, [c for c in CONTACTS if c != right], partial(_among, found)) if right else []
+            if wrong:
+                way = places.scene.structures[lesion].gaps[other]
+                fact = "no voxel lies between them" if right == CONTACTS[0] else f"the way is {seen.number(way, 3)} mm"
+                about, choices = (lesion, other), [(option, fact) for option in (right, *wrong)]
+                yield write(places, dice, "contact", about, choices[0], choices[1:], about, x=the(lesion), y=the(other))
+
+
+def contact_of(lesion: str, other: str, scene: Scene) -> str:
+    """Of CONTACTS the one that certainly holds; "" if none does."""
+    if other in scene.structures[lesion].touching:
+        return CONTACTS[0] if scene.scale else ""
+    way = gap_of(lesion, other, scene)
+    if way is None or any(abs(way - end) < max(0.1 * end, *(scene.spacing_mm or ())) for end in CONTACT_ENDS):
+        return ""
+    return CONTACTS[1 + sum(way > end for end in CONTACT_ENDS)]
 
 
 # --- Lesions one by one.
@@ -332,12 +391,17 @@ def graded(name: str, scene: Scene) -> float | None:
     chain, structure = chain_of(name), scene.structures.get(name)
     if chain is None or structure is None or structure.borders or not scene.scale or not scene.spacing_mm:
         return None
-    if chain.measure == "diameter":
-        value = way_across(name, 0, scene)
-    else:
-        box = structure.box_canonical
-        value = (box[5] - box[2]) * scene.spacing_mm[2] if scene.kind == "volume" and scene.space == "patient" else None
-    return value if value is not None and chain.sure(value) else None
+    value, off = None, 0.0
+    if chain.measure != "length":
+        ways = [way_across(name, which, scene) for which in (0, 1)]
+        value = ways[0] if chain.measure == "diameter" or ways[0] is None or ways[1] is None else (ways[0] + ways[1]) / 2
+        off = max(scene.spacing_mm[:2])
+    elif scene.kind == "volume" and scene.space == "patient":
+        box, off = structure.box_canonical, scene.spacing_mm[2]
+        value = (box[5] - box[2]) * off
+    # A pixel or slice more or less may not change the label.
+    sure = value is not None and chain.sure(value) and all(abs(value - end) >= off for end in chain.ends)
+    return value if sure else None
 
 
 def grade(places: Places, dice: Dice) -> Iterator[DataQuestion]:

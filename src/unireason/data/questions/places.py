@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -496,3 +497,88 @@ def _fill_elsewhere(places: Places, right: str, options: Sequence[str]) -> dict[
         mean = sum(near) / max(len(near), 1)
         found[name] = WEIGHT * mean if mean > LEAST_ALIKE else 0.0
     return found
+
+
+# --- What a slice of a volume passes through, and at the level of which vertebra something lies.
+
+LEAST_INSIDE, LEAST_OUTSIDE = 1, 2
+"""Slices between the one asked about and the ends of a structure that it passes through, and between it and one that it does not."""
+_VERTEBRA = re.compile(r"[CTLS]\d+ vertebra")
+MOST_ASKED = 3
+"""So many slices of a volume are asked about for each structure."""
+
+
+def which_on_slice(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """Which structure a slice of a volume passes through; the others end before it, or begin behind it."""
+    structures = places.scene.structures
+    for right in dice.shuffled(places.boxed) if places.scene.kind == "volume" else ():
+        first, end = structures[right].slices
+        for k in dice.shuffled(range(first + LEAST_INSIDE, end - LEAST_INSIDE))[:MOST_ASKED]:
+            pool = [n for n in places.boxed if _on_slice(places, n, k) is False and not kin(n, right)]
+            pool = [n for n in pool if names.side_of(n) == names.side_of(right)] or pool
+            pool.sort(key=lambda n: min(abs(k - structures[n].slices[0]), abs(k - structures[n].slices[1])))
+            wrong = evened(places, dice, right, pool, partial(_on_slice_elsewhere, places, k))
+            if wrong:
+                ends = {n: structures[n].slices for n in (right, *wrong)}
+                facts = [(n, f"it reaches from slice {a} to slice {b - 1}") for n, (a, b) in ends.items()]
+                yield write(
+                    places, dice, "which_on_slice", (f"slice {k}",), facts[0], facts[1:], [right, *wrong], slice=f"slice {k}"
+                )
+
+
+def _on_slice(places: Places, name: str, k: float) -> bool | None:
+    """Whether a model slice passes through a structure; None if it is too near to its end to tell."""
+    first, end = places.scene.structures[name].slices
+    if first + LEAST_INSIDE <= k < end - LEAST_INSIDE:
+        return True
+    return False if k < first - LEAST_OUTSIDE or k >= end + LEAST_OUTSIDE else None
+
+
+def _on_slice_elsewhere(places: Places, k: int, options: Sequence[str]) -> dict[str, float]:
+    """How often a slice at this height passes through one option alone in other patients."""
+    found = []
+    for peer in places.every(*options):
+        there = k * peer.scene.frame.depth / places.scene.frame.depth
+        inside = [n for n in options if _on_slice(peer, n, there)]
+        found.append(inside[0] if len(inside) == 1 else "")
+    return tally(found)
+
+
+def level(places: Places, dice: Dice) -> Iterator[DataQuestion]:
+    """At the level of which vertebra the middle of a structure lies; only in volumes with patient directions and vertebrae."""
+    if places.scene.kind != "volume" or places.scene.space != "patient":
+        return
+    for name in dice.shuffled([n for n in places.placed if not _is_vertebra(n)]):
+        bones = [n for n in places.boxed if _is_vertebra(n) and not places.scene.structures[n].borders]
+        right = level_of(name, bones, places)
+        near = sorted((n for n in bones if n != right), key=lambda n: _off(n, name, places))
+        sure = [n for n in near if right and _off(n, name, places) >= _off(right, name, places) + LEAST_OUTSIDE]
+        wrong = evened(places, dice, right, sure, partial(_level_elsewhere, places, name)) if right else []
+        if wrong:
+            middle = {n: seen.middle_of(places.scene.structures[n])[2] for n in (right, *wrong)}
+            facts = [(n, f"its middle is on slice {k}") for n, k in middle.items()]
+            yield write(places, dice, "level", (name,), facts[0], facts[1:], [name, right, *wrong], x=the(name))
+
+
+def _is_vertebra(name: str) -> bool:
+    return bool(_VERTEBRA.fullmatch(names.display(name)))
+
+
+def _off(bone: str, name: str, places: Places) -> float:
+    """Slices between the middles of two boxes."""
+    a, b = (places.scene.structures[n].box_model.coords for n in (bone, name))
+    return abs(a[2] + a[5] - b[2] - b[5]) / 2
+
+
+def level_of(name: str, bones: Sequence[str], places: Places) -> str:
+    """The vertebra nearest to the middle of a structure along z, if that is within half its height; "" if none is."""
+    best = min(bones, key=lambda n: _off(n, name, places), default="")
+    if not best:
+        return ""
+    first, end = places.scene.structures[best].slices
+    return best if _off(best, name, places) <= (end - first) / 2 else ""
+
+
+def _level_elsewhere(places: Places, name: str, options: Sequence[str]) -> dict[str, float]:
+    """How often each option is the nearest in other patients."""
+    return tally(level_of(name, options, peer) for peer in places.every(name, *options))

@@ -19,6 +19,11 @@ INNER = (0.2, 0.8)
 EDGE = 1.05
 """An amount is so many times away from both ends of its range."""
 
+WIDTHS, STEP, INSIDE = (20, 25), 5, 5.0
+"""Width of a span of Hounsfield units, what its ends are multiples of, and how far from both ends a value lies."""
+SPANS_APART = 30.0
+"""Values that differ by so much may stand beside each other as spans."""
+
 Unit = Callable[[float], tuple[str, float]]
 """The unit for a least amount, and how much of the given one it is."""
 
@@ -77,3 +82,24 @@ def adjacent_ranges(
     measured = f"{said} {seen.number(value, 3)} {word}"
     wrong = [(r, f"{measured}, which is {'more' if i < rank else 'less'}") for i, r in enumerate(ranges) if i != rank]
     return (ranges[rank], measured), wrong
+
+
+def spans(values: Sequence[float], dice: Dice) -> list[tuple[int, int]]:
+    """A span about each of some values that are ``SPANS_APART``; all are equally wide and hold their value at about the same place.
+
+    [] if the first value cannot be held away from the ends of its span, or a span would reach over 0.
+    """
+    width = dice.pick(WIDTHS)
+    inside = dice.uniform(0.3, 0.7) * width
+    low = [STEP * round((v - inside) / STEP) for v in values]
+    fits = low[0] + INSIDE <= values[0] <= low[0] + width - INSIDE and not any(a < 0 < a + width for a in low)
+    return [(a, a + width) for a in low] if fits else []
+
+
+def adjacent_spans(value: float, dice: Dice) -> list[tuple[int, int]]:
+    """Four spans, each beginning where the one before ends, the first of them that of the value; [] as above."""
+    found = spans([value], dice)
+    rank = dice.below(4)
+    width = found[0][1] - found[0][0] if found else 0
+    every = [(a + (i - rank) * width, b + (i - rank) * width) for a, b in found for i in range(4)]
+    return [] if any(a < 0 < b for a, b in every) else found + [one for one in every if one not in found]

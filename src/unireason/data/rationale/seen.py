@@ -227,6 +227,29 @@ FLAT, CLEAR = 8.0, 40.0
 _FINDING: dict[str, tuple[str, ...]] = wordings("reasoning")["finding"]
 
 
+DEGREES = ("clearly brighter", "slightly brighter", "about as bright", "slightly darker", "clearly darker")
+"""How bright something is against what surrounds it, as options say it."""
+EVENNESS = ("more even", "about as even", "less even")
+
+
+def hounsfield(structure: Structure, scene: Scene) -> float:
+    """Mean Hounsfield units of a structure of a CT, read off its mean grey level in the window shown."""
+    low, high = scene.hounsfield
+    return low + structure.grey[0] / 255 * (high - low)
+
+
+def attenuations(structures: Sequence[Structure], scene: Scene) -> list[float]:
+    """Mean Hounsfield units of some structures, and by how much those of any two differ."""
+    found = [hounsfield(s, scene) for s in structures if s.grey and scene.hounsfield]
+    return [*found, *(sign * (a - b) for a in found for b in found if a > b for sign in (1, -1))]
+
+
+def window(scene: Scene) -> str:
+    """The window shown, as a question tells it."""
+    low, high = scene.hounsfield
+    return f"black is {number(low, 4)} HU, white is {number(high, 4)} HU"
+
+
 def brightness(structure: Structure, scene: Scene) -> Said:
     """Contrast against a ring around it."""
     if abs(structure.contrast) < FLAT:

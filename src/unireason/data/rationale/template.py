@@ -177,7 +177,7 @@ class _Writer:
 
     def reasoning(self) -> tuple[str | Look, ...]:
         """Reasoning with looks for a question with options."""
-        if self.draw() < OPENS and self.question.family in OPENINGS:
+        if self.draw() < OPENS and self.question.family in OPENINGS and self.question.ask not in _GREY:  # theirs speak of sizes
             self._say(OPENINGS[self.question.family], kind=self.scene.kind)
         script = _SCRIPTS.get(self.question.ask)
         if script is None or not self._fits():
@@ -554,15 +554,6 @@ class _Writer:
             self._relate(relation, "not_inside", name, lesion=the(lesion), span=seen.span(axis, box))
         self._say(_VERDICT["held_by"], self.question.right, lesion=the(lesion))
 
-    def _brightness(self) -> None:
-        name = self.question.about[0]
-        self._show(name)
-        structure = self.scene.structures[name]
-        lighter = structure.contrast > 0
-        degree = "clearly " if abs(structure.contrast) >= seen.CLEAR else ""
-        self._say(_FINDING["grey"], name, degree=degree, tone="lighter" if lighter else "darker")
-        self._say(_VERDICT["grey"], name, tone="lighter" if lighter else "darker", word=self.question.right)
-
     def _count(self) -> None:
         name = self.question.about[0]
         structure = self.scene.structures[name]
@@ -631,9 +622,14 @@ class _Writer:
 # --- What a look may find besides, and what is spoken of anyway.
 
 _EXTRAS: tuple[Finding, ...] = (seen.brightness, seen.slices, seen.border, seen.neighbours, seen.shape)
-_SPOKEN_OF: Mapping[str, Finding] = {"slices": seen.slices} | dict.fromkeys(
-    ("brightness", "present", "which_present", "which_absent"), seen.brightness
-)
+_GREY = ("brightest", "darkest", "attenuation")
+_SPOKEN_OF: Mapping[str, Finding] = {
+    **dict.fromkeys(("slices", "which_on_slice", "level"), seen.slices),
+    **dict.fromkeys(
+        ("brightness", "present", "which_present", "which_absent", *_GREY, "attenuation_difference"), seen.brightness
+    ),
+    "shape": seen.shape,
+}
 
 
 # --- Places and parts in words.
@@ -705,15 +701,15 @@ _SCRIPTS: dict[str, Callable[[_Writer], None]] = {
     "which_direction": _Writer._which_direction,
     "nearest": _Writer._nearest,
     "host": _Writer._host,
-    "brightness": _Writer._brightness,
     "count": _Writer._count,
     **measured.SCRIPTS,
 }
-_ABOUT_ONE = (_Writer._quadrant, _Writer._box, _Writer._slices, _Writer._how_large, _Writer._brightness)
+_ABOUT_ONE = (_Writer._quadrant, _Writer._box, _Writer._slices, _Writer._how_large, measured.brightness)
 """Scripts that look at one structure, so that a false lead may stand before it."""
-_OFFERED = ("which_in_quadrant", "which_at_box", "largest", "smallest", "which_direction", "nearest", "host", "closest")
+_AMONG = ("which_in_quadrant", "which_at_box", "which_on_slice", "largest", "smallest", "brightest", "darkest")
+_OFFERED = (*_AMONG, "which_direction", "nearest", "host", "closest", "level")
 """Kinds whose options are structures that are there."""
-_NO_SUBJECT = ("which_in_quadrant", "which_at_box", "largest", "smallest", "present", "which_present", "which_absent")
+_NO_SUBJECT = (*_AMONG, "present", "which_present", "which_absent")
 """Kinds whose arguments need not be structures that are there."""
 _SUBJECT = {"which_direction": 1}
 """Which argument is a structure, where it is not the first."""

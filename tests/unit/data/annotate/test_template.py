@@ -106,7 +106,9 @@ def test_amounts_agree_with_the_masks_and_share_one_unit(annotated):
     assert checked > 50
 
 
-COMPARED = re.compile(r"(?:[xyz] |slice )?(\d+(?:\.\d+)?)(?: \w+)? (is more than|is less than|is the same as|>|<|=) (\d[\d.]*)")
+COMPARED = re.compile(
+    r"(?:[xyz] |slice )?(?<![\d-])(-?\d+(?:\.\d+)?)(?: (?!and )\w+)? (is more than|is less than|is the same as|>|<|=) (-?\d[\d.]*)"
+)
 
 
 def test_every_comparison_is_true(annotated):

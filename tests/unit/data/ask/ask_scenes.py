@@ -106,7 +106,7 @@ class Masks:
     """Plain measurements of one case, straight from its labels."""
 
     def __init__(self, loaded: Loaded, described: Scene) -> None:
-        self.scene = described
+        self.scene, self.pixels = described, loaded.case.pixels
         layer = loaded.layers[0]
         self.labels, self.names = layer.labels, {name: value for value, name in layer.names.items()}
         affine = loaded.case.geometry.affine_lps
@@ -158,6 +158,34 @@ class Masks:
         best = int(np.argmax(widths))
         return widths[best], widths[(best + 360) % 720]
 
+    def shown(self):
+        """Grey levels in the soft-tissue window."""
+        return np.clip((self.pixels.astype(float) + 160) * 255 / 400 + 0.5, 0, 255).astype(int)
+
+    def touch(self, name, other):
+        from scipy import ndimage
+
+        return bool((ndimage.binary_dilation(self.mask(name), np.ones((3,) * self.labels.ndim)) & self.mask(other)).any())
+
+    def spread(self, name):
+        """Standard deviation of grey levels without pixels at the edge in their slice."""
+        mask = self.mask(name)
+        inside = mask & np.roll(mask, 1, -1) & np.roll(mask, -1, -1) & np.roll(mask, 1, -2) & np.roll(mask, -1, -2)
+        return self.shown()[inside].std()
+
+    def form(self, name):
+        """Length over width on the largest slice, turning degree by degree, and how many pixels of its convex outline it has."""
+        from scipy.spatial import Delaunay
+
+        mask = self.mask(name)
+        flat = mask if mask.ndim == 2 else max(mask, key=np.count_nonzero)
+        steps = np.array((self.scene.spacing_mm or (1.0, 1.0))[:2])
+        index = np.argwhere(flat)[:, ::-1]
+        wide = [(index * steps) @ np.array([np.cos(t), np.sin(t)]) for t in np.radians(np.arange(0, 180, 0.5))]
+        deviations = [w.std() for w in wide]
+        every = np.argwhere(np.ones_like(flat))[:, ::-1]
+        return max(deviations) / min(deviations), len(index) / np.count_nonzero(Delaunay(index).find_simplex(every) >= 0)
+
     def _ring(self, name):
         """Names in the surroundings of a mask, by number of voxels."""
         from scipy import ndimage
@@ -180,6 +208,12 @@ WORDS = {
     },
     "picture": {"left": (0, -1), "right": (0, 1), "upper": (1, -1), "lower": (1, 1), "above": (1, -1), "below": (1, 1)},
 }
+
+
+def _ends(option):
+    """The millimetres that a word for a distance stands for."""
+    numbers = [float(v) for v in re.findall(r"\d+", option)]
+    return (0, numbers[0]) if option.startswith("up") else (numbers[0], np.inf) if option.startswith("more") else numbers
 
 
 def right_options(question: DataQuestion, masks: Masks) -> list[int]:
@@ -232,7 +266,37 @@ def right_options(question: DataQuestion, masks: Masks) -> list[int]:
         hits = [ring[o] == max(ring.values()) for o in options]
     elif ask == "brightness":
         contrast = masks.scene.structures[about[0]].contrast
-        hits = [o == ("brighter" if contrast > 0 else "darker") for o in options]
+        strength = "about as" if abs(contrast) < 8 else "slightly" if abs(contrast) < 40 else "clearly"
+        hits = [
+            o == f"{strength} {'bright' if strength == 'about as' else 'brighter' if contrast > 0 else 'darker'}" for o in options
+        ]
+    elif ask in ("brightest", "darkest"):
+        tones = [masks.shown()[masks.mask(o)].mean() for o in options]
+        hits = [t == (max(tones) if ask == "brightest" else min(tones)) for t in tones]
+    elif ask in ("attenuation", "attenuation_difference"):
+        means = [masks.pixels[masks.mask(n)].mean() for n in about]
+        value = means[0] - means[1] if ask == "attenuation_difference" else means[0]
+        ends = [sorted(int(v) * (-1 if o.endswith("lower") else 1) for v in re.findall(r"-?\d+", o)) for o in options]
+        hits = [low <= value < high for low, high in ends]
+    elif ask == "pair_share":
+        small, large = sorted(masks.size(n) for n in about)
+        hits = [float(o.split()[0]) <= 100 * (large / small - 1) < float(o.split()[2]) for o in options]
+    elif ask == "contact":
+        way = masks.gap(*about)
+        hits = [
+            masks.touch(*about) if o == "in contact" else not masks.touch(*about) and _ends(o)[0] <= way < _ends(o)[1]
+            for o in options
+        ]
+    elif ask == "which_on_slice":
+        k, shown = int(about[0].split()[1]), [masks.box(o) for o in options]
+        hits = [box[2] <= k < box[5] for box in shown]
+    elif ask == "evenness":
+        ratio = masks.spread(about[0]) / masks.spread(about[1])
+        hits = [o == ("more even" if ratio < 1 / 1.3 else "less even" if ratio > 1.3 else "about as even") for o in options]
+    elif ask == "shape":
+        long, filled = masks.form(about[0])
+        word = "irregular" if filled < 0.84 else "round" if long < 1.35 else "oval" if long < 2 else "elongated"
+        hits = [o == word for o in options]
     elif ask == "count":
         from scipy import ndimage
 
@@ -264,10 +328,7 @@ def right_options(question: DataQuestion, masks: Masks) -> list[int]:
         z = np.flatnonzero(masks.mask(about[0]).any(axis=(1, 2)))
         length = (z[-1] - z[0] + 1) * masks.scene.spacing_mm[2]
         assert about[0] == "spleen"
-        hits = [
-            o == ("not enlarged", "moderately enlarged", "massively enlarged")[int(length > 110) + int(length > 200)]
-            for o in options
-        ]
+        hits = [o == ("enlarged" if length > 130 else "not enlarged") for o in options]
     else:
         raise AssertionError(f"no rule for {ask}")
     return [i for i, hit in enumerate(hits) if hit]

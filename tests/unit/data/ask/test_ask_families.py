@@ -30,7 +30,8 @@ def test_families_in_order():
 
 def test_every_kind_is_asked_about_phantoms(written):
     # A phantom's lesion is one piece: the number of its parts is asked about too, with 1 as the answer; no one lesion of several is.
-    assert {q.ask for q, _ in written} == KINDS_OF_QUESTION - {"count_side", "largest_place"}
+    # There is but one bone, and no level to be told.
+    assert {q.ask for q, _ in written} == KINDS_OF_QUESTION - {"count_side", "largest_place", "level"}
 
 
 def test_both_spaces_and_kinds_occur(written):

@@ -1,8 +1,11 @@
 import itertools
 import re
 from collections import Counter
+from dataclasses import replace
 
 from ask_scenes import asked, rights, scene, structure
+
+from unireason.data.scene import Midline
 
 A = structure("stomach", (10, 10, 30, 30), measure=1000)
 B = structure("liver", (50, 10, 80, 40), measure=1200)
@@ -86,3 +89,35 @@ def test_the_word_volume_means_one_thing():
     texts = {q.text for q in asked(scene(liver, kind="volume"), "how_large", seeds=60)}
     assert len(texts) >= 4
     assert not any("this volume" in t for t in texts)
+
+
+def test_the_brightest_leads_by_twenty_grey_levels():
+    def one(name, x, level):
+        return structure(name, (x, 20, x + 30, 60), grey=(level, 5.0, 0.0))
+
+    drawn = scene(one("liver", 10, 150.0), one("spleen", 60, 130.0), one("heart", 110, 111.0), one("bladder", 160, 60.0))
+    for ask, least in (("brightest", {"liver", "spleen", "heart"}), ("darkest", {"spleen", "heart", "bladder"})):
+        questions = asked(drawn, ask, seeds=8)
+        assert {q.right for q in questions} <= least
+        assert {q.right for q in questions}
+        for question in questions:
+            levels = sorted((drawn.structures[n].grey[0] for n in question.options), reverse=ask == "brightest")
+            assert drawn.structures[question.right].grey[0] == levels[0]
+            assert abs(levels[0] - levels[1]) >= 20
+
+
+def test_organs_of_a_pair_are_compared_where_they_lie_on_their_sides():
+    def drawn(**changes):
+        kidneys = structure("left kidney", (130, 60, 170, 100)), structure("right kidney", (30, 60, 70, 90))
+        return replace(scene(*kidneys, **changes), midline=Midline("body", 0.0, 100.0))
+
+    assert rights(drawn(), "pair") == {("left kidney", "right kidney"): {"left kidney"}}
+    told = asked(drawn(), "pair_share", seeds=4)
+    assert told
+    for question in told:  # 1600 against 1200
+        low, high = (float(v) for v in question.right.removesuffix(" %").split(" to "))
+        assert low < 33.3 < high
+    swapped = replace(drawn(), midline=Midline("body", 80.0, 180.0))  # both on one side
+    none = replace(drawn(), midline=Midline(""))
+    for other in (swapped, none):
+        assert asked(other, "pair", seeds=2) == asked(other, "pair_share", seeds=2) == []

@@ -59,3 +59,29 @@ def test_parts_of_each_other_are_no_options_of_each_other():
     for ask in ("which_at_box", "which_in_quadrant"):
         for question in asked(scene(LIVER, lobe, STOMACH, SPLEEN), ask):
             assert not {"liver", "liver caudate lobe"} <= set(question.options) or question.right not in {"liver", lobe.name}
+
+
+def test_a_slice_passes_well_through_one_structure_alone():
+    high = structure("stomach", (20, 30, 100, 60, 70, 140))
+    low = structure("bladder", (20, 30, 20, 60, 70, 60))
+    touching = structure("liver", (80, 30, 141, 120, 70, 160))
+    questions = asked(scene(high, low, touching, kind="volume"), "which_on_slice", seeds=8)
+    assert questions
+    for question in questions:
+        k = int(question.about[0].split()[1])
+        assert f"slice {k}" in question.text
+        first, end = {"stomach": (100, 140), "bladder": (20, 60), "liver": (141, 160)}[question.right]
+        assert first < k < end - 1
+        for name in set(question.options) - {question.right}:
+            a, b = {"stomach": (100, 140), "bladder": (20, 60), "liver": (141, 160)}[name]
+            assert k < a - 2 or k >= b + 2
+    assert asked(scene(structure("liver", (20, 30, 60, 70)), structure("bladder", (90, 90, 120, 120))), "which_on_slice") == []
+
+
+def test_levels_are_those_of_the_nearest_vertebra():
+    bones = [structure(f"vertebrae l{n}", (95, 140, z, 105, 160, z + 16)) for n, z in ((1, 120), (2, 100), (3, 80), (4, 60))]
+    kidney = structure("left kidney", (130, 130, 92, 150, 150, 122))  # middle on slice 107: l2 has 108
+    between = structure("left kidney", (130, 130, 103, 150, 150, 133))  # 118: ten from either
+    assert rights(scene(kidney, *bones, kind="volume"), "level")[("left kidney",)] == {"vertebrae l2"}
+    assert ("left kidney",) not in rights(scene(between, *bones, kind="volume"), "level")
+    assert asked(scene(kidney, *bones, kind="volume", space="picture"), "level") == []

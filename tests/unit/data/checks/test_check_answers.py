@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from unireason.data.checks.facts import MaskFacts, SceneFacts, rounded_like
 from unireason.data.frames import FrameRule
 from unireason.data.item import Item, Layer, Loaded
 from unireason.data.measure import describe
+from unireason.data.questions.families import candidates
 from unireason.data.scene import DataQuestion
 
 NAMES = {1: "Liver", 2: "spleen", 3: "liver_tumor", 4: "heart", 5: "kidney_left"}
@@ -150,12 +153,105 @@ CASES = [
     (asked(LOCAL, "widest", ("spleen",), "1", "2", "3"), [True, False, False]),
     (asked(SIZE, "pair", ("left kidney", "spleen"), "left kidney", "spleen", "about equal"), [False, True, False]),
     (asked(SIZE, "pair", ("left kidney", "heart"), "about equal", "heart"), [False, True]),
-    # three slices of 5 mm
+    # three slices of 5 mm; a rule of older data sets is still judged
+    (
+        asked(SIZE, "grade", ("spleen",), "not enlarged", "enlarged", text="spleen length by the Lugano classification: spleen"),
+        [True, False],
+    ),
     (
         asked(SIZE, "grade", ("spleen",), "not enlarged", "massively enlarged", text="grades of spleen size by length: spleen"),
         [True, False],
     ),
 ]
+
+
+WINDOW = "black is -160 HU, white is 240 HU"
+LOOKS = [
+    # 100 on average, every other voxel 10 more or less; the tumour 40 on average, by turns 30 more or less: 60 lower
+    (asked(SIZE, "attenuation", ("liver",), "85 to 110 HU", "110 to 130 HU", text=f"{WINDOW}: liver"), [True, False]),
+    (asked(SIZE, "attenuation", ("liver",), "100 to 120 HU", "60 to 80 HU", text=f"{WINDOW}: liver"), [None, False]),
+    (
+        asked(
+            *(LESION, "attenuation_difference", ("liver tumor", "liver")),
+            *("50 to 70 HU lower", "50 to 70 HU higher", "20 to 40 HU lower"),
+            text=f"{WINDOW}: liver tumor, liver",
+        ),
+        [True, False, False],
+    ),
+    # grey levels: liver 166, tumour 127.5, spleen at 120 HU 178.5
+    (asked(SIZE, "brightest", (), "liver", "spleen", "liver tumor"), [False, True, False]),
+    (asked(SIZE, "darkest", (), "liver", "spleen", "liver tumor"), [False, False, True]),
+    (
+        asked(LESION, "brightness", ("liver tumor",), "slightly darker", "clearly darker", "slightly brighter"),
+        [True, False, False],
+    ),
+    (asked(LESION, "evenness", ("liver tumor", "liver"), "less even", "more even", "about as even"), [True, False, False]),
+    # 28 x 10 pixels, a filled box: 2.8 times as long as wide; the middles of its outer edges leave out half a pixel of 280
+    (asked(LESION, "shape", ("liver tumor",), "round", "oval", "elongated", "irregular"), [False, False, True, False]),
+    # x 40 to 50, both on slice 5 of the case: ten pixels of 2 mm and one more from middle to middle, 22 mm
+    (asked(LESION, "contact", ("liver tumor", "spleen"), "in contact", "10 to 30 mm apart"), [False, True]),
+    (asked(LESION, "contact", ("liver tumor", "liver"), "in contact", "up to 10 mm apart"), [True, False]),
+    # a frame of 16 slices for 16: the tumour has slices 5 to 9, L2 3 to 7, L1 9 to 12: middles at 7.5, 5.5 and 11
+    (asked(SPATIAL, "which_on_slice", ("slice 4",), "liver tumor", "l2 vertebra", text="slice 4"), [False, True]),
+    (asked(LOCAL, "level", ("liver tumor",), "l1 vertebra", "l2 vertebra"), [False, True]),
+    # 4 x 10 x 10 and 4 x 10 x 15 voxels: half as much again
+    (asked(SIZE, "pair_share", ("left kidney", "right kidney"), "40 to 60 %", "60 to 80 %"), [True, False]),
+]
+
+
+def textured() -> Loaded:
+    """A volume whose liver and tumour have a texture, beside two vertebrae, a spleen and two kidneys."""
+    names = {1: "liver", 2: "liver_tumor", 3: "l1 vertebra", 4: "l2 vertebra", 5: "spleen", 6: "kidney_left", 7: "kidney_right"}
+    labels = np.zeros((16, 60, 80), np.uint8)
+    labels[2:14, 5:45, 5:45] = 1
+    labels[5:10, 20:30, 12:40] = 2
+    labels[9:13, 50:58, 36:44] = 3
+    labels[3:8, 50:58, 36:44] = 4
+    labels[2:9, 10:20, 50:58] = 5
+    labels[1:5, 46:56, 60:70] = 6
+    labels[1:5, 46:56, 15:30] = 7
+    turns = np.where(np.indices(labels.shape).sum(axis=0) % 2, 1, -1)
+    pixels = np.select([labels == 1, labels == 2, labels == 5], [100 + 10 * turns, 40 + 30 * turns, 120], 0).astype(np.int16)
+    pixels[:, :, 0] = pixels[:, :, -1] = -1000
+    geometry = Geometry((16, 60, 80), (80, 60, 16), (0, 1, 2), (False,) * 3, np.diag([2.0, 2.0, 5.0, 1.0]), (2.0, 2.0, 5.0))
+    item = Item("two", "p", "volume", "two.nii", (), tuple(names.values()), "CT")
+    return Loaded(item, Case(pixels, "volume", geometry, "CT", Source("two", "test", "")), (Layer(labels, names),))
+
+
+@pytest.mark.parametrize(("question", "expected"), LOOKS, ids=lambda v: v.ask if isinstance(v, DataQuestion) else "")
+def test_looks_contact_and_levels_by_hand(question: DataQuestion, expected: list[bool | None]) -> None:
+    loaded = textured()
+    scene = describe(loaded, FrameRule(name="drawn", volume_shape=(16, 56, 84), image_size=(56, 84)), case="c")
+    for facts in (MaskFacts(loaded, -1, scene), SceneFacts(scene)):
+        assert judge(question, facts) == expected
+
+
+def test_looks_of_the_record_are_those_of_the_masks() -> None:
+    loaded = textured()
+    scene = describe(loaded, FrameRule(name="drawn", volume_shape=(16, 56, 84), image_size=(56, 84)), case="c")
+    masks, told = MaskFacts(loaded, -1, scene), SceneFacts(scene)
+    assert scene.hounsfield == (-160, 240)
+    assert scene.structures["liver tumor"].touching == ("liver",)
+    for name in scene.structures:
+        assert told.tone(name) == pytest.approx(masks.tone(name), abs=0.01)
+        assert told.attenuation(name) == pytest.approx(masks.attenuation(name), abs=0.8)  # grey levels are 1.6 HU wide
+    assert told.outline("liver tumor") == pytest.approx(masks.outline("liver tumor"), abs=3e-3)  # half a pixel of 280
+    assert masks.outline("liver tumor")[0] == pytest.approx(2.8)
+    assert masks.tone("liver tumor")[1] == pytest.approx(30 * 255 / 400, abs=0.5)
+
+
+@pytest.mark.parametrize("pixels", [np.float32(0.5), np.int16(1024)], ids=["not whole numbers", "air is not near -1000"])
+def test_no_hounsfield_units_without_the_values_of_a_ct(pixels: np.generic) -> None:
+    loaded = textured()
+    other = replace(loaded, case=replace(loaded.case, pixels=loaded.case.pixels + pixels))
+    scene = describe(other, RULE, case="c")
+    assert scene.hounsfield == ()
+    question = asked(SIZE, "attenuation", ("liver",), "85 to 110 HU", "110 to 130 HU", text=f"{WINDOW}: liver")
+    with pytest.raises(CannotTellError):
+        judge(question, MaskFacts(other, -1, scene))
+    questions = candidates(scene, np.random.default_rng(0), each=60)
+    assert questions
+    assert not [q for q in questions if "HU" in q.text]
 
 
 @pytest.mark.parametrize(("question", "expected"), CASES, ids=lambda v: v.ask if isinstance(v, DataQuestion) else "")
@@ -164,7 +260,7 @@ def test_every_kind_by_hand(facts: MaskFacts, question: DataQuestion, expected: 
 
 
 def test_no_kind_is_left_out() -> None:
-    assert {(q.family, q.ask) for q, _ in CASES} == set(RULES)
+    assert {(q.family, q.ask) for q, _ in [*CASES, *LOOKS]} == set(RULES)
 
 
 def test_the_reference_page_and_the_rules_name_the_same_kinds() -> None:
@@ -207,6 +303,12 @@ def test_records_and_masks_give_the_same_verdicts(facts: MaskFacts) -> None:
         asked(LESION, "count", ("liver",), "1", "2"),
         asked(LESION, "count", ("liver tumor",), "one"),
         asked(LESION, "lesion_side", ("liver tumor",), "anterior"),
+        asked(LESION, "brightness", ("liver tumor",), "clearly brighter", "bright"),
+        asked(SIZE, "attenuation", ("liver",), "85 to 110 HU", "110 to 130 HU"),
+        asked(SIZE, "attenuation", ("liver",), "85 to 110", text="black is -160 HU, white is 240 HU"),
+        asked(SPATIAL, "which_on_slice", ("slice 4",), "liver", text="slice 5"),
+        asked(LOCAL, "level", ("liver",), "spleen"),
+        asked(LESION, "contact", ("liver tumor", "liver"), "beside"),
     ],
     ids=lambda q: f"{q.ask} {q.about} {q.options}",
 )

@@ -151,4 +151,17 @@ def test_two_options_are_bounded_unless_they_are_yes_and_no_or_sides() -> None:
     assert 0 < sizes[2] <= 0.25 * sizes.total()
     sides = replace(question("left", "right"), options=("left", "right"))
     assert Selector(("size_comparison",), each_case=1).choose([sides], FRAME) == [0]
+
+
+def test_yes_and_no_and_sides_are_bounded_where_others_can_be_had() -> None:
+    def offered(i: int) -> list[DataQuestion]:
+        sides = replace(question("left", "right"), options=("left", "right"), answer=i % 2)
+        return [sides, replace(question("x", "y"), family="spatial_relation", options=("x", "y", "z"), answer=i % 3)]
+
+    selector = Selector(("size_comparison", "spatial_relation"), each_case=2)
+    sizes: Counter[int] = Counter()
+    for i in range(200):
+        questions = offered(i)
+        sizes.update(len(questions[k].options) for k in selector.choose(questions, FRAME))
+    assert 0.2 * sizes.total() < sizes[2] <= 0.3 * sizes.total()
     assert Selector(("size_comparison",), each_case=1).choose([question("v", "w")], FRAME) == []
