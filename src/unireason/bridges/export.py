@@ -205,6 +205,8 @@ def _write_task(folder: Path, place: Path, name: str, suite: Suite, asked: tuple
                     "kind": shown.kind,
                     "split": _split(suite) or _HELD_OUT,
                 }
+                if entry.gold:
+                    told |= {"gold": [list(texts) for texts in entry.gold], "tolerance": entry.tolerance}
                 out.write(json_text(told, ensure_ascii=False) + "\n")
     functions = resources.files("unireason.bridges").joinpath("lmms_questions.py").read_text(encoding="utf-8")
     (folder / "utils.py").write_text(functions, encoding="utf-8")

@@ -319,7 +319,9 @@ def choose(suite: Suite, count: int | None, seed: int) -> list[Entry]:
         raise FormatError(f"the suite '{suite.name}' has {len(entries)} questions", "some, each with an identifier of its own")
     for entry in entries:
         try:
-            "".join((entry.id, entry.case, entry.patient, entry.question, *entry.options, *entry.answers)).encode()
+            "".join(
+                (entry.id, entry.case, entry.patient, entry.question, *entry.options, *entry.answers, *sum(entry.gold, ()))
+            ).encode()
         except UnicodeEncodeError as error:  # JSON may hold half characters, and no file, seed or tokenizer takes them
             raise FormatError(
                 f"the text of question {entry.id!r} has a half character ({error.reason})", "whole characters", "repair its file"
