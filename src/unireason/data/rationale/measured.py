@@ -21,7 +21,7 @@ _RANGE = re.compile(r"([\d.]+) to ([\d.]+) (\S+)")
 ALIKE = "about equal"
 
 
-def _ranges(writer: _Writer, value: float, said: str) -> None:
+def ranges(writer: _Writer, value: float, said: str) -> None:
     """An amount against each range on offer."""
     for option in writer.question.options:
         match = _RANGE.fullmatch(option)
@@ -42,7 +42,7 @@ def diameter(writer: _Writer) -> None:
     value = writer.scene.structures[name].diameters[short]
     said = seen.number(value, 3)
     writer._say(writer.texts("short_axis" if short else "long_axis"), name, value=f"{said} mm")
-    _ranges(writer, value, said)
+    ranges(writer, value, said)
 
 
 def burden(writer: _Writer) -> None:
@@ -56,7 +56,7 @@ def burden(writer: _Writer) -> None:
     share = 100 * structures[lesion].measure / structures[organ].measure
     percent = seen.number(share, 3)
     writer._say(writer.texts("share"), lesion, other=the(organ), value=f"{percent}%")
-    _ranges(writer, share, percent)
+    ranges(writer, share, percent)
 
 
 def gap(writer: _Writer) -> None:
@@ -67,12 +67,12 @@ def gap(writer: _Writer) -> None:
     value = writer.scene.structures[lesion].gaps[other]
     said = seen.number(value, 3)
     writer._say(writer.texts("gap"), lesion, other=the(other), value=f"{said} mm")
-    _ranges(writer, value, said)
+    ranges(writer, value, said)
 
 
 def closest(writer: _Writer) -> None:
     """The lesion, every option with the way to it, and the ways against each other."""
-    lesion, names = writer.question.about[0], writer.question.options
+    lesion, names = writer.question.about[0], writer.question.offered
     writer._show(lesion, most=1)
     values = [writer.scene.structures[lesion].gaps[n] for n in names]
     said = [f"{seen.number(v)} mm" for v in values]

@@ -41,7 +41,7 @@ from .base import Entry
 CHOICE_RULE = "An answer counts if the letter that it names is that of the right option."
 SHORT_RULE = (
     "Questions answered by yes or no are asked with these two options and count by the letter; all others are open and count if the "
-    "answer has the same words as that of the data (exact match after normalisation)."
+    "answer has the same words as that of the data (exact match after normalisation), or states the same amount."
 )
 _MAX_TEXT = 20_000
 _YES_NO = ("yes", "no")
