@@ -37,8 +37,12 @@ class BuiltSuite:
         self.dataset, self.split, self._stage = dataset, split, stage
         self._kinds, self._count = KINDS[kind], count or _ALL
         self.cases = DatasetReader(dataset)
-        open_too = " Of an open question the words, the amount or all names of its answer are asked for."
-        self.rule = CHOICE_RULE + open_too * bool(dataset.manifest["counts"].get("open"))
+
+    @property
+    def rule(self) -> str:
+        """See ``Suite.rule``."""
+        asks_openly = bool(dict(self.dataset.manifest.get("counts") or {}).get("open"))
+        return CHOICE_RULE + " Of an open question the words, the amount or all names of its answer are asked for." * asks_openly
 
     @classmethod
     def open(cls, root: Path | None, *, split: str, options: Mapping[str, str]) -> BuiltSuite:
