@@ -67,10 +67,18 @@ def test_answers_and_rewards_agree_with_the_records(freely: Dataset, samples: li
     for sample, other in zip(own, [*own[1:], own[0]], strict=True):
         question, entry = sample.question, entries[sample.id]
         wrong = f"not {question.right}" if other.question.gold == question.gold else other.question.right
-        for text, right in ((question.right, True), (f"The answer is {question.right}.", True), (f"not {question.right}", False)):
-            assert judge_text(entry, f"<think>x</think>{text}").right is right
-        for text, right in ((question.right, True), (f"not {question.right}", False)):
+        said = [(question.right, True), (f"The answer is {question.right}.", True), (f"not {question.right}", False)]
+        if question.ask == "how_large":
+            number, unit = question.right.split()
+            near, far = float(number) + 0.9 * question.tolerance, float(number) + 1.2 * question.tolerance
+            said += [
+                (f"about {near:.4f} {unit}", True),
+                (f"about {far:.4f} {unit}", False),
+                (f"{number} to {near:.4f} {unit}", False),
+            ]
+        for text, right in said:
             whole = f"<think>x</think>{text}"
+            assert judge_text(entry, whole).right is right
             steps, problems = steps_from_text(whole, executions=[], choose=lambda answer: None)
             trace = Trace("q", (), steps, Frame(56, 56, 1, "image"), "end_of_turn", problems, raw_text=whole)
             assert score(trace, truth(sample)).right is right
