@@ -24,11 +24,18 @@ SMALL = FrameRule(name="small", volume_shape=(16, 84, 84), image_size=(84, 84))
 
 
 def built(
-    folder: Path, *, patients: int = 12, slices: int = 1, embed: bool = False, frame: FrameRule = SMALL, stream: int = 0
+    folder: Path,
+    *,
+    patients: int = 12,
+    slices: int = 1,
+    embed: bool = False,
+    frame: FrameRule = SMALL,
+    stream: int = 0,
+    **more: Any,
 ) -> Dataset:
     """A data set of phantoms: ``patients`` volumes and ``slices`` axial images of each."""
     options = {"patients": str(patients), "seed": "3"} | ({"stream": str(stream)} if stream else {})
-    config = BuildConfig("phantom", options=options, frame=frame, slices=slices, embed=embed, unit_items=4)
+    config = BuildConfig("phantom", options=options, frame=frame, slices=slices, embed=embed, unit_items=4, **more)
     build(config, folder, annotator=TemplateAnnotator())
     return Dataset.open(folder)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import resources
 from itertools import groupby, islice
 from pathlib import Path
+from typing import Any
 
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import json_text
@@ -193,7 +194,7 @@ def _write_task(folder: Path, place: Path, name: str, suite: Suite, asked: tuple
                 (folder / "images" / file).write_bytes(data)
             paths = [f"images/{file}" for file, _ in shown.pictures]
             for entry in shown.entries:
-                told = {
+                told: dict[str, Any] = {
                     "id": entry.id,
                     "case": entry.case,
                     "pictures": paths,
@@ -205,6 +206,8 @@ def _write_task(folder: Path, place: Path, name: str, suite: Suite, asked: tuple
                     "kind": shown.kind,
                     "split": _split(suite) or _HELD_OUT,
                 }
+                if entry.gold:
+                    told |= {"gold": [list(texts) for texts in entry.gold], "tolerance": entry.tolerance}
                 out.write(json_text(told, ensure_ascii=False) + "\n")
     functions = resources.files("unireason.bridges").joinpath("lmms_questions.py").read_text(encoding="utf-8")
     (folder / "utils.py").write_text(functions, encoding="utf-8")

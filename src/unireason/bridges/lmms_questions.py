@@ -48,6 +48,8 @@ def doc_to_target(doc: Mapping[str, Any]) -> str:
 def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
     """1 or 0 for the answer to a question, as the metric "accuracy"."""
     entry = Entry(
-        doc["id"], doc["case"], doc["case"], doc["question"], tuple(doc["options"]), tuple(doc["answers"]), doc["letter"]
+        *(doc["id"], doc["case"], doc["case"], doc["question"], tuple(doc["options"]), tuple(doc["answers"]), doc["letter"]),
+        gold=tuple(map(tuple, doc.get("gold", ()))),
+        tolerance=doc.get("tolerance", 0.0),
     )
     return {"accuracy": float(judge_text(entry, results[0]).right)}

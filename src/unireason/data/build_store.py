@@ -65,6 +65,8 @@ class BuildConfig:
     """Questions with options a case at most."""
     implicit: Count = 1
     """Implicit grounding questions an image at most."""
+    open: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the questions with options that are asked without them, where their kind has such a form."""
     most: Least1 | None = None
     """Largest number of questions with options of each kind; None for no limit."""
     shares: tuple[float, float, float] = SHARES
@@ -102,6 +104,8 @@ class BuildConfig:
             name: getattr(self, name) for name in (f.name for f in fields(self)) if name not in ("root", "frame", "options")
         }
         values["options"] = dict(sorted(self.options.items()))
+        if not self.open:  # as data sets say that are older than this setting
+            del values["open"]
         plain: dict[str, Any] = json.loads(json_text(values | {"frame": self.frame.to_json(), "builder": BUILDER}, default=dict))
         return plain
 
@@ -369,6 +373,7 @@ def command(config: BuildConfig) -> str:
     parts += [f"--option {shlex.quote(f'{name}={value}')}" for name, value in sorted(known.items())]
     parts += [f"--seed {config.seed}", f"--frame {shlex.quote(config.frame.name)}", f"--slices {config.slices}"]
     parts += [f"--questions {config.questions}", f"--implicit {config.implicit}"]
+    parts += [f"--open {_plainly(config.open)}"] if config.open else []
     parts += [f"--most {config.most}"] if config.most else []
     parts += ["--embed"] if config.embed else []
     parts += [f"--splits {','.join(_plainly(s) for s in config.shares)}"]
@@ -415,6 +420,8 @@ class BuildTally:
             self._count("by_family", row["family"])
             self._count("by_split_kind_family", f"{row['split']}/{row['kind']}/{row['family']}")
             self._count("letters", row["letter"] or "none")
+            if row.get("gold"):
+                self._count("open", row["family"])
             self._count("annotator", row["annotator"] or "none")
             for stage in row["stages"]:
                 self._count("stages", stage)

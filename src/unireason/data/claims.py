@@ -191,7 +191,8 @@ class Judge:
         looks = [s for s in steps if isinstance(s, Look)]
         if question.family == IMPLICIT:
             self._topics = question.needs[:1]
-        self._given = " ".join((question.text, *map(scene.said, question.options), *question.facts)).lower()
+        said = question.options or [text for texts in question.gold for text in texts]
+        self._given = " ".join((question.text, *map(scene.said, said), *question.facts)).lower()
         for sentence in sentences(steps):
             self._sentence(sentence, among, looks)
         return self.faults
@@ -585,7 +586,7 @@ class Judge:
                 self._fault("wrong_comparison", f"The {pair[0]} is not {key} than the {pair[1]}.")
         for key, best in (("largest", max), ("smallest", min)):
             match = _RE[key].search(text)
-            pool = [k for o in self.question.options if (k := names.key_of(o, structures))] or list(self._earlier)
+            pool = [k for o in self.question.offered if (k := names.key_of(o, structures))] or list(self._earlier)
             if (
                 not match
                 or len(pool) < 2
@@ -642,17 +643,16 @@ def answered_early(scene: Scene, question: DataQuestion, steps: Sequence[str | L
     a name may be said while it is looked at; what gives it away is a conclusion, a letter, or, for an option that is a value (a side, a
     range, yes), the value itself.
     """
-    if question.family == IMPLICIT or question.answer < 0:
+    if not question.right:
         return ""
     found = sentences(steps)
     total = sum(len(s.looks) for s in found)
-    right, letter = scene.said(question.right).lower().strip(" ."), question.letter
-    others = [scene.said(o).lower().strip(" .") for o in question.options if o != question.right]
+    right, letter = scene.said(question.right).lower().strip(" ."), question.letter or "(?!)"
+    others = [said for o in question.offered if (said := scene.said(o).lower().strip(" .")) != right]
     named = question.ask in NAMED
-    if named and question.ask in ("nearest", "which_direction") and question.about:
-        related = {
-            o: s.plain for s in found for o in (right, *others) if _relates(s.plain, o, scene.said(question.about[-1]).lower())
-        }
+    start = [scene.said(a).lower() for a in question.about if a not in question.offered][-1:]
+    if start and question.ask in ("nearest", "which_direction"):
+        related = {o: s.plain for s in found for o in (right, *others) if _relates(s.plain, o, start[0])}
         if others and set(related) == {right}:
             return related[right]
     last = max((next((i for i, s in enumerate(found) if _says(s.plain, o)), -1) for o in others), default=-1) if named else -1
@@ -691,6 +691,6 @@ def _relates(text: str, option: str, reference: str) -> bool:
 def _superlative(question: DataQuestion, text: str) -> bool:
     """Whether a sentence says what is asked for in the words of the question's kind; of two, the comparison is the answer."""
     asked = {"largest": "largest|biggest", "smallest": "smallest", "nearest": "nearest|closest"}.get(question.ask)
-    if asked and len(question.options) == 2:
+    if asked and len(question.offered) == 2:
         asked += {"largest": "|larger|bigger", "smallest": "|smaller", "nearest": "|nearer|closer(?! look)"}[question.ask]
     return bool(asked and re.search(rf"\b(?:{asked})\b", text.lower()))

@@ -196,6 +196,20 @@ def key_of(text: str, among: Iterable[str]) -> str:
     return next((n for n in among if wanted in (n.lower(), display(n).lower())), "")
 
 
+@kept
+def called(name: str) -> tuple[str, ...]:
+    """What a structure may be called in an answer, its display first: its key, "the kidney on the left", synonyms of the tables."""
+    found = known(name)
+    side = found.side
+    plain = display(base(name))
+    texts = [found.display, name, *([f"{plain} on the {side}"] if found.display == f"{side} {plain}" else [])]
+    if found.known and found.kind != "lesion":  # a kind of lesion lies anywhere: its synonyms lack the place
+        for text, row in _table().rows.items():
+            if (row.what, row.kind) == (found.what, found.kind) and side_of(text) in ("", side) and "{" not in text:
+                texts += [_sided(row, name, side).display, text if side_of(text) or not side else f"{side} {text}"]
+    return tuple(dict.fromkeys(texts))
+
+
 def mentions(text: str, among: Iterable[str]) -> list[tuple[int, int, str]]:
     """Where a text names structures, the longest name first where several fit: start, end and key of each, in order.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from unireason.core.errors import FormatError
 
-from .records import SPLITS, schema
+from .records import OPEN, SPLITS, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 OPTIONAL = {
     "cases": {"spacing_mm", "structures"},
-    "samples": {"box", "points", "reasoning.text", "reasoning.label", "reasoning.box", "reasoning.seen"},
+    "samples": {"box", "points", "reasoning.text", "reasoning.label", "reasoning.box", "reasoning.seen", *OPEN},
     "images": set[str](),
 }
 """Fields that may lack a value, by table; fields of a list of records after a dot."""
-ADDED = {"cases": {"midline", "scale", "across", "looks", "hounsfield"}, "samples": {"stages", "origin", "scale"}}
-"""Columns, by table, that data sets of older versions lack; whoever reads the rows knows what they mean without."""
+ADDED = {"cases": {"midline", "scale", "across", "looks", "hounsfield"}, "samples": {"stages", "origin", "scale", *OPEN}}
+"""Columns, by table, that data sets lack if they are older or ask nothing openly; whoever reads the rows knows what they mean without."""
 _ROWS_AT_ONCE = 256
 
 
@@ -272,13 +272,19 @@ class ShardWriter:
         self._group, self._file_rows, self._file_bytes, self._group_bytes = [], 0, 0, 0
 
 
-def table_writers(folder: Path, shard_rows: int) -> dict[tuple[str, str], ShardWriter]:
-    """A writer for every table and split of a data set."""
+def table_writers(folder: Path, shard_rows: int, *, openly: bool = False) -> dict[tuple[str, str], ShardWriter]:
+    """A writer for every table and split of a data set; ``openly`` if some of its questions have no options."""
+    import pyarrow as pa
+
+    columns = {table: schema(table) for table in TABLES}
+    if not openly:
+        kept = [field for field in columns["samples"] if field.name not in OPEN]
+        columns["samples"] = pa.schema(kept, metadata=columns["samples"].metadata)
     return {
         (table, split): ShardWriter(
             folder / table,
             split,
-            schema(table),
+            columns[table],
             rows=_IMAGE_SHARD_ROWS if table == "images" else shard_rows,
             group_rows=_ROW_GROUP[table],
             how=_how(table),

@@ -27,9 +27,10 @@ import numpy as np
 
 from unireason.core.errors import UniReasonError
 from unireason.core.types import Frame
-from unireason.data.questions.distractors import PeerChoice, Peers
+from unireason.data.questions.distractors import Dice, PeerChoice, Peers
 from unireason.data.questions.families import candidates
 from unireason.data.questions.referring import implicit
+from unireason.data.questions.wording import freely
 from unireason.data.rationale import prompt
 from unireason.data.rationale.template import Annotation, Annotator, Dropped, Task
 from unireason.data.sources.base import open_source
@@ -300,7 +301,7 @@ def write(config: BuildConfig, folder: Path, annotator: Annotator, again: bool, 
     drafts, asked, choice = (read_json(work.unit(stage, unit)) for stage in ("drafts", "asked", "choices"))
     cases = [replace(case_from_row(row), split=s) for row, s in zip(drafts["cases"], choice["splits"], strict=True)]
     pairs = [
-        (case, question_from_json(questions[i]))
+        (case, _asked(config, case.scene, question_from_json(questions[i])))
         for case, questions, chosen in zip(cases, asked, choice["chosen"], strict=True)
         for i in chosen
     ]
@@ -323,6 +324,12 @@ def write(config: BuildConfig, folder: Path, annotator: Annotator, again: bool, 
     }
     write_json(work.unit("rows", unit), made)
     return unit.count
+
+
+def _asked(config: BuildConfig, scene: Scene, question: DataQuestion) -> DataQuestion:
+    """A chosen question as it is put: some of them without their options."""
+    dice = Dice(generator(config.seed, scene.case, question.text, "open")) if config.open else None
+    return (freely(question, scene, dice) or question) if dice and dice.uniform(0, 1) < config.open else question
 
 
 def _drawn(
@@ -362,7 +369,7 @@ def gather(
     # What an interrupted gathering left, whole or not, is no part of this one.
     for folder in (work.out, *(work.folder.parent / table for table in TABLES)):
         shutil.rmtree(folder, ignore_errors=True)
-    shards = table_writers(work.out, config.shard_rows)
+    shards = table_writers(work.out, config.shard_rows, openly=config.open > 0)
     for unit in units:
         done = read_json(work.unit("rows", unit))
         for table in ("cases", "samples"):

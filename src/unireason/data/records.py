@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 SCHEMA = "unireason.dataset/3"
 READABLE = (SCHEMA, "unireason.dataset/2", "unireason.dataset/1")
 """Schema versions that can be read: 1 and 2 lack ``scale`` and ``midline``, and tell sides by the picture's middle; 1 lacks ``stages`` and
-``origin`` too, and knows of every case what is in it."""
+``origin`` too, and knows of every case what is in it. The columns of OPEN are there only in data sets that ask openly."""
+OPEN = ("gold", "tolerance")
+"""Columns of samples for questions without options."""
 SPLITS = ("train", "validation", "test")
 STAGES = ("sft", "grpo")
 
@@ -106,7 +108,7 @@ class SampleRecord:
 
     @property
     def task(self) -> str:
-        """ "umrg" for implicit grounding, "vqa" for questions with options."""
+        """ "umrg" for implicit grounding, "vqa" for questions that are answered in words."""
         return "umrg" if self.question.family == IMPLICIT else "vqa"
 
     @property
@@ -129,7 +131,8 @@ class SampleRecord:
             return ""
         body = "".join(p if isinstance(p, str) else grammar.write(p.box) for p in self.reasoning)
         if self.task == "vqa":
-            return f"<think>{body}</think>{self.question.letter}. {self.question.right}"
+            letter = f"{self.question.letter}. " if self.question.options else ""
+            return f"<think>{body}</think>{letter}{self.question.right}"
         assert self.box is not None
         assert self.points is not None
         return answer.write(body, self.box, self.points)
@@ -235,6 +238,8 @@ def sample_schema() -> pa.Schema:
         "stages": texts,
         "origin": pa.string(),
         "scale": pa.string(),
+        "gold": pa.list_(texts),
+        "tolerance": pa.float64(),
     }
     return pa.schema({**text, **rest}, metadata={"schema": SCHEMA})
 
@@ -280,6 +285,7 @@ def sample_row(record: SampleRecord) -> dict[str, Any]:
         "stages": list(record.stages),
         "origin": record.origin,
         "scale": record.scale,
+        **({"gold": [list(texts) for texts in question.gold], "tolerance": question.tolerance} if question.gold else {}),
     }
 
 
@@ -293,6 +299,10 @@ def sample_from_row(row: Mapping[str, Any]) -> SampleRecord:
             if step["box"] is None and not isinstance(step["text"], str):
                 raise ValueError("a step of the reasoning is neither text nor a look")
         lists: dict[str, Any] = {name: tuple(row[name]) for name in ("about", "options", "facts", "needs")}
+        gold = tuple(tuple(texts) for texts in row.get("gold") or ())
+        if not all(gold) or (gold and (lists["options"] or row["answer"] != -1)):
+            raise ValueError(f"the gold answers are {gold!r}, beside {len(lists['options'])} options")
+        lists |= {"gold": gold, "tolerance": row.get("tolerance") or 0.0}
         question = DataQuestion(row["family"], row["ask"], text=row["question"], answer=row["answer"], **lists)
         points = row["points"]
         record = SampleRecord(

@@ -290,6 +290,8 @@ IMPLICIT = "implicit_grounding"
 """Family of UMRG questions: no options, a box and two points as the answer."""
 
 LETTERS = "ABCDEFGHIJ"
+_OFFERED = {"largest": 0, "smallest": 0, "which_present": 0, "nearest": 1, "closest": 1, "which_in_quadrant": 1}
+"""Kinds whose open form names what there is to choose from, and how many other arguments stand in front."""
 
 
 def family_name(family: str) -> str:
@@ -306,11 +308,14 @@ class DataQuestion:
         ask: Kind of question inside the family ("quadrant", "largest", ...), see docs/reference/questions.md; "" if it is not known.
         about: Its arguments as text: structure names, a direction, a box in grammar form.
         text: The question as asked.
-        options: Option texts; empty for IMPLICIT.
-        answer: Index of the right option; -1 for IMPLICIT.
-        facts: One finding an option: why it is right or wrong, as a short clause ("it holds 120 ml"); may be empty.
+        options: Option texts; empty for IMPLICIT and for an open question.
+        answer: Index of the right option; -1 where there are none.
+        facts: One finding for each that is ``offered``, else one in all: why it is right or wrong, as a short clause
+            ("it holds 120 ml"); may be empty.
         needs: Names of structures in the scene whose boxes the answer needs, in the order to look at them, at least one; () if that
             is not known.
+        gold: Of an open question all that has to be named, and of each the texts that count, first the one to be said; () for all others.
+        tolerance: By how much an amount may be off, in the unit in which ``gold`` gives it.
     """
 
     family: str
@@ -321,13 +326,23 @@ class DataQuestion:
     answer: int
     facts: tuple[str, ...]
     needs: tuple[str, ...]
+    gold: tuple[tuple[str, ...], ...] = ()
+    tolerance: float = 0.0
 
     @property
     def letter(self) -> str:
-        """Letter of the right option; "" for IMPLICIT."""
+        """Letter of the right option; "" where there are none."""
         return LETTERS[self.answer] if self.answer >= 0 else ""
 
     @property
     def right(self) -> str:
-        """Text of the right option; "" for IMPLICIT."""
+        """Text of the right option, or the answer to an open question; "" for IMPLICIT."""
+        if self.gold:
+            *front, last = (texts[0] for texts in self.gold)
+            return f"{', '.join(front)} and {last}" if front else last
         return self.options[self.answer] if self.answer >= 0 else ""
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """What there is to choose from: the options, or the structures that the text of an open question names for it."""
+        return self.about[_OFFERED[self.ask] :] if self.gold and self.ask in _OFFERED else self.options

@@ -1,7 +1,7 @@
 """Whether an answer to a question of a suite is right: by our reading, and beside it by the published ones.
 
 Options: the letter of the option that the answer names, by its letter or by its text (``metrics.answers.answer_choice``).
-Open questions: the answer is one of the right texts after normalisation (``metrics.answers.same_text``).
+Open questions: the answer says one of the right texts, an amount with its tolerance, or all of a set (``metrics.open_answers``).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from unireason.metrics.answers import (
     contradicts,
     published_inference_choice,
     published_reward_choice,
-    same_text,
 )
+from unireason.metrics.open_answers import right_answer
 from unireason.metrics.statistics import (
     auroc,
     calibration_error,
@@ -142,7 +142,10 @@ Source: ``unireason_med*``: released inference script and reward of arXiv 2606.1
 # --- Our reading.
 
 
-RULE = "the option that the answer names by its letter or its text; for an open question the same words as a right answer"
+RULE = (
+    "the option that the answer names by its letter or its text; for an open question the words, the amount or the names of a right "
+    "answer"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +197,7 @@ def _verdict(entry: Entry, answer: str, response: str) -> Verdict:
         said = answer_choice(answer, letters, entry.options) or ""
         return Verdict(said, said == entry.letter, published, contradicts(answer, letters, entry.options))
     said = answer.strip() if answer_words(answer) else ""
-    return Verdict(said, any(same_text(answer, text) for text in entry.answers), published)
+    return Verdict(said, right_answer(answer, entry.gold or (entry.answers,), entry.tolerance), published)
 
 
 # --- Accuracy of scored questions with intervals, in all and by tags; and two runs side by side. Plain JSON values.

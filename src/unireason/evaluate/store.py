@@ -157,7 +157,9 @@ def make_manifest(kind: str, reasoner: Reasoner, suite: Suite, entries: Sequence
         "rule": suite.rule,
         "questions": len(entries),
         "questions_sha256": hashed([e.id, e.case, e.question, e.options, e.answers, e.letter] for e in entries),
-        "truth_sha256": hashed([e.patient, tags(e), [asdict(look) for look in e.looks]] for e in entries),
+        "truth_sha256": hashed(
+            [e.patient, tags(e), [asdict(look) for look in e.looks], *([e.gold, e.tolerance] if e.gold else [])] for e in entries
+        ),
         "seed": seed,
         "checkpoint": {"name": model.name, "sha256": model.sha256, "hashed": model.hashed, "dtype": str(model.dtype)},
         "profile": {"name": model.profile.name, "sha256": model.profile.sha256},
@@ -319,7 +321,9 @@ def choose(suite: Suite, count: int | None, seed: int) -> list[Entry]:
         raise FormatError(f"the suite '{suite.name}' has {len(entries)} questions", "some, each with an identifier of its own")
     for entry in entries:
         try:
-            "".join((entry.id, entry.case, entry.patient, entry.question, *entry.options, *entry.answers)).encode()
+            "".join(
+                (entry.id, entry.case, entry.patient, entry.question, *entry.options, *entry.answers, *sum(entry.gold, ()))
+            ).encode()
         except UnicodeEncodeError as error:  # JSON may hold half characters, and no file, seed or tokenizer takes them
             raise FormatError(
                 f"the text of question {entry.id!r} has a half character ({error.reason})", "whole characters", "repair its file"

@@ -1,9 +1,9 @@
-"""Which option an answer names, and whether two answers are the same words.
+"""Which option an answer names.
 
 ``answer_choice`` is our reading: only what stands behind the reasoning counts, an article is not an option, and what is not said outright
-is not guessed. The wordings that name an option stand in the tables below. ``same_text`` compares answers of open questions. The two
-``published_*`` readings exist to compare with published figures. All look at a bounded context of each candidate, so that no text makes
-them slow.
+is not guessed. The wordings that name an option stand in the tables below; answers to open questions are read in ``open_answers``. The
+two ``published_*`` readings exist to compare with published figures. All look at a bounded context of each candidate, so that no text
+makes them slow.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from unireason.core.errors import FormatError
 
 THINK_START, THINK_END = "<think>", "</think>"
 
@@ -210,29 +208,8 @@ def contradicts(response: str, letters: str, options: Sequence[str]) -> bool:
     return bare or any(_holds(stated, other) and not (denied and "not" not in other) for other in others)
 
 
-def same_text(answer: str, gold: str) -> bool:
-    """True if two free answers are the same words: exact match after normalisation.
-
-    Normalised means: compatibility forms unified, case folded, tags, blanks and punctuation dropped, an article in front dropped.
-    Numbers keep their sign and decimals, and signs that carry meaning (< > = + % and their like) stay.
-
-    Args:
-        answer: The answer alone, without reasoning. One without a word is never right.
-        gold: The right answer.
-
-    Raises:
-        FormatError: If ``gold`` has no word.
-
-    Source: exact match of SQuAD, arXiv 1606.05250, section 6.1; what is kept for measurements is ours.
-    """
-    right = answer_words(gold)
-    if not right:
-        raise FormatError(f"the gold answer is {gold!r}", "at least one word or number")
-    return answer_words(answer) == right
-
-
 def answer_words(text: str) -> tuple[str, ...]:
-    """The words by which ``same_text`` compares answers; none for a text without a word or number."""
+    """The words of an answer; none for a text without a word or number."""
     plain = unicodedata.normalize("NFKC", _SPECIAL.sub(" ", text)).casefold()
     plain = "".join(c for c in plain if c.isascii() or unicodedata.category(c) != "Cf")  # joiners and marks of direction
     words = tuple(_WORD.findall(plain))

@@ -72,9 +72,13 @@ class RewardTexts:
 
     Attributes:
         texts: Answers that count as right, at least one.
+        tolerance: By how much an amount may be off, in the unit in which the texts give it.
+        more: What has to be named besides, and of each the texts that count.
     """
 
     texts: tuple[str, ...]
+    tolerance: float = 0.0
+    more: tuple[tuple[str, ...], ...] = ()
 
 
 Truth = Letter | RewardTexts | spatial.Gold | spatial.Gold3D
@@ -128,7 +132,11 @@ def score(trace: Trace, truth: Truth, weights: Weights | None = None, *, grounde
             "answer_weight": weights.answer,
             "format_weight": weights.format,
         }
-        parts = outcome(trace, truth.letter, **how) if isinstance(truth, Letter) else open_outcome(trace, truth.texts, **how)
+        parts = (
+            outcome(trace, truth.letter, **how)
+            if isinstance(truth, Letter)
+            else open_outcome(trace, truth.texts, more=truth.more, tolerance=truth.tolerance, **how)
+        )
         terms = {"answer": weights.answer * parts["answer"], "format": weights.format * parts["format"]}
         bonus = weights.looks * parts["looked"] * grounded
     else:

@@ -18,8 +18,9 @@ from unireason.core.types import Box, Box2D, Box3D, Frame, Look, LookStep, Probl
 from unireason.grounding import crop, grammar
 from unireason.grounding.grammar import BOX_END, BOX_START, THINK_END, THINK_START
 from unireason.grounding.profile import letters_of
-from unireason.metrics.answers import published_reward_choice, same_text
+from unireason.metrics.answers import published_reward_choice
 from unireason.metrics.boxes import box_iou
+from unireason.metrics.open_answers import right_answer
 
 ANSWER_WEIGHT, FORMAT_WEIGHT = 0.8, 0.2
 
@@ -69,17 +70,17 @@ def open_outcome(
     trace: Trace,
     gold: Sequence[str],
     *,
+    more: Sequence[Sequence[str]] = (),
+    tolerance: float = 0.0,
     must_look: bool = False,
     answer_weight: float = ANSWER_WEIGHT,
     format_weight: float = FORMAT_WEIGHT,
 ) -> dict[str, float]:
     """Score one trace of an open question against the texts that count as right; arguments and result as for ``outcome``.
 
-    The answer must equal one of at least one ``gold`` text after normalisation (``metrics.answers.same_text``).
+    The answer must say one of the ``gold`` texts, and what else has to be named (``more``), as ``metrics.open_answers`` reads it.
     """
-    if not gold or isinstance(gold, str):
-        raise FormatError(f"the gold answers are {gold!r}", "a list of at least one text")
-    answer = float(any(same_text(trace.answer.text, text) for text in gold))
+    answer = float(right_answer(trace.answer.text, (gold, *more), tolerance))
     return _weighted(answer, form(trace, must_look=must_look), answer_weight, format_weight)
 
 

@@ -163,7 +163,10 @@ def truth(sample: SampleRecord) -> Truth:
             raise FormatError(f"sample {sample.id} has no box and points", "both, for implicit grounding")
         return Gold(sample.box, sample.points)
     question = sample.question
-    return Letter(question.letter) if question.options else RewardTexts((question.right,))
+    if question.options:
+        return Letter(question.letter)
+    first, *more = question.gold or ((question.right,),)
+    return RewardTexts(first, question.tolerance, tuple(more))
 
 
 def looks(sample: SampleRecord) -> bool:

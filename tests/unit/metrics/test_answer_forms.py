@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unireason.metrics.answers import answer_choice, contradicts, same_text
+from unireason.metrics.answers import answer_choice, contradicts
+from unireason.metrics.open_answers import same_text
 
 OPTIONS = ("left kidney", "spleen", "liver", "right kidney")
 FORMS = [

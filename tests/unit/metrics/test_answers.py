@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unireason.core.errors import FormatError
-from unireason.metrics.answers import answer_choice, published_inference_choice, published_reward_choice, same_text
+from unireason.metrics.answers import answer_choice, published_inference_choice, published_reward_choice
+from unireason.metrics.open_answers import same_text
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_published_extractors_keep_their_defects(response, inference, reward):
         ("Left kidney.", "left kidney", True),
         ("  the\nLEFT   kidney<|im_end|>", "left kidney", True),
         ("<answer>left kidney</answer>", "Left-Kidney", True),
-        ("left kidneys", "left kidney", False),
+        ("left kidneys", "left kidney", True),
         ("left kidney or right kidney", "left kidney", False),
         ("kidney", "left kidney", False),
         ("kidney left", "left kidney", False),

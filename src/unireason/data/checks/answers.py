@@ -1,5 +1,7 @@
 """Check "answers": what a question asks, in machine terms, is worked out again, and the right option must be right and all others wrong.
 
+An open question is judged by the rule of its kind as well: with what its text names for options, or with its answer as the only one.
+
 The rules are those of docs/reference/questions.md, written down here a second time on purpose: this file shares no code with the one
 that writes questions. Where the source is at hand the facts come from its masks (``facts.MaskFacts``), else from the record.
 """
@@ -8,12 +10,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from unireason.core.types import Box, Box2D, Box3D
 from unireason.data import names
+from unireason.data.rationale.wording import instance
 from unireason.data.records import CaseRecord, SampleRecord
 from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Scene
 from unireason.grounding import grammar
@@ -57,7 +60,8 @@ def check_answer(case: CaseRecord, sample: SampleRecord, facts: Facts, found: Ch
     question = sample.question
     try:
         if case.scene.described:
-            details = _implicit(sample, facts) if question.family == IMPLICIT else _options(question, facts)
+            rule = _implicit if question.family == IMPLICIT else _open if question.gold else _options
+            details = rule(sample, facts)
         else:
             details = _form(question)
     except CannotTellError as reason:
@@ -77,8 +81,9 @@ def judge(question: DataQuestion, facts: Facts) -> Verdicts:
     return rule(replace(question, options=keys), facts)
 
 
-def _options(question: DataQuestion, facts: Facts) -> list[str]:
+def _options(sample: SampleRecord, facts: Facts) -> list[str]:
     """What is wrong with a question with options."""
+    question = sample.question
     details = _form(question)
     if details:
         return details
@@ -90,17 +95,126 @@ def _options(question: DataQuestion, facts: Facts) -> list[str]:
         elif verdict != said:
             is_, should = ("right", "wrong") if said else ("wrong", "right")
             details.append(f"{LETTERS[place]} '{option}' is called {is_}, the recomputed facts say {should}")
-    for name in question.about:
-        shown = names.display(name)  # of several lesions a question may mean one: "the largest hard exudate", "metastasis"
-        spoken = (name, shown, names.plural(name), shown.removesuffix("s"), shown.removesuffix("es"))
-        if _named(name, facts) and not any(n.lower() in question.text.lower() for n in spoken):
-            details.append(f"the question is about '{name}' and does not name it: {question.text!r}")
-    return details
+    return details + _unnamed(question, facts)
+
+
+def _unnamed(question: DataQuestion, facts: Facts) -> list[str]:
+    """Arguments that the text does not name."""
+    return [
+        f"the question is about '{name}' and does not name it: {question.text!r}"
+        for name in question.about
+        if _named(name, facts) and not any(n.lower() in question.text.lower() for n in _spoken(name))
+    ]
+
+
+def _spoken(name: str) -> tuple[str, ...]:
+    """What a question may call it; of several lesions it may mean one: "the largest hard exudate", "metastasis"."""
+    shown = names.display(name)
+    return name, shown, names.plural(name), instance(name)[0], shown.removesuffix("s"), shown.removesuffix("es")
+
+
+def _open(sample: SampleRecord, facts: Facts) -> list[str]:
+    """What is wrong with a question without options."""
+    question = sample.question
+    details = _form(question)
+    if details:
+        return details
+    keys = tuple(_key(texts[0], facts) for texts in question.gold)
+    if question.ask in _NAMING:
+        offered = question.about[_NAMING[question.ask] :]
+        twin = replace(question, about=question.about[: _NAMING[question.ask]], options=offered)
+        right = {name for name, verdict in zip(offered, judge(twin, facts), strict=True) if verdict}
+        if right != set(keys) or (len(right) != 1 and question.ask != "which_present"):
+            details.append(f"{list(keys)} are called right, the recomputed facts say {sorted(right)}")
+    else:
+        options: tuple[str, ...] = keys if len(keys) == 1 else ()
+        if question.ask in ("pair", "brightness"):
+            options = (*question.about, "about equal") if question.ask == "pair" else tuple(_DEGREES)
+        if question.ask in _AMOUNTS:
+            options = (_near(question),)
+        verdicts = judge(replace(question, options=options), facts)
+        if [o for o, verdict in zip(options, verdicts, strict=True) if verdict] != [
+            o for o in options if o in keys or len(options) == 1
+        ]:
+            details.append(f"'{question.right}' is called right, the recomputed facts say otherwise")
+    details += _other_texts(question, keys, facts)
+    return details + _unnamed(question, facts)
+
+
+_NAMING = {
+    "largest": 0,
+    "smallest": 0,
+    "brightest": 0,
+    "darkest": 0,
+    "which_present": 0,
+    "nearest": 1,
+    "closest": 1,
+    "which_in_quadrant": 1,
+}
+"""Kinds whose text names what there is to choose from: how many other arguments stand in front."""
+_AMOUNTS = ("how_large", "lesion_extent", "long_diameter", "short_diameter", "burden", "gap")
+_ROUNDED = 0.02
+"""So far an amount may lie from the one that the masks give."""
+_MOST_OFF = 0.25
+"""And so much of it, or so many units, may an answer be off at most."""
+_LEAST_OFF = 2.0
+
+
+def _key(text: str, facts: Facts) -> str:
+    """The structure that a text names, else the text."""
+    scene = facts.scene
+    return names.key_of(text, (*scene.structures, *scene.absent, *scene.unclear)) or text
+
+
+def _near(question: DataQuestion) -> str:
+    """A narrow range about the amount that an open question calls right."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(\w+|%)", question.right)
+    if not match:
+        raise CannotTellError(f"'{question.right}' is no amount")
+    value = float(match[1])
+    if not 0 < question.tolerance <= max(_MOST_OFF * value, _LEAST_OFF):
+        raise CannotTellError(f"an amount of {question.right} may be {question.tolerance:g} off")
+    return f"{value * (1 - _ROUNDED):.6f} to {value * (1 + _ROUNDED):.6f} {match[2]}"
+
+
+def _other_texts(question: DataQuestion, keys: Sequence[str], facts: Facts) -> Iterator[str]:
+    """Texts that count as right and say something else than the first one does."""
+    there = (*facts.scene.structures, *facts.scene.absent, *facts.scene.unclear)
+    if question.ask in _AMOUNTS or question.tolerance:
+        numbers = {
+            re.findall(r"\d+(?:\.\d+)?", text)[:1][0] for texts in question.gold for text in texts if re.search(r"\d", text)
+        }
+        first, end = facts.slices(question.about[0]) if question.ask == "widest" else (0, 0)
+        most = (end - first) / 2 if question.ask == "widest" else math.inf if question.ask in _AMOUNTS else 0.0
+        if len(numbers) != 1 or question.tolerance > most:
+            yield f"{question.gold} are called right, at most {question.tolerance:g} off"
+        return
+    for key, texts in zip(keys, question.gold, strict=True):
+        for text in texts[1:]:
+            other = names.key_of(text, there)
+            if key in there and other and other != key and question.ask not in ("count", "count_side"):
+                yield f"'{text}' counts for '{key}' and names '{other}'"
+            sides = [_place_of(t, facts) for t in (texts[0], text)]
+            if key not in there and all(sides) and sides[0] != sides[1]:
+                yield f"'{text}' counts for '{texts[0]}' and is another place"
+
+
+def _place_of(text: str, facts: Facts) -> list[tuple[int, int]]:
+    """Axes and signs of a text of directions; none if a word is no direction."""
+    try:
+        return sorted(_side(word, facts) for word in text.split())
+    except CannotTellError:
+        return []
 
 
 def _form(question: DataQuestion) -> list[str]:
     """What is wrong with the options and the place of the right one; it can be told of any question."""
     size = len(question.options)
+    if question.gold:
+        fine = (
+            all(question.gold) and not size and question.answer == -1 and question.family != IMPLICIT and question.tolerance >= 0
+        )
+        return [] if fine else [f"an open question with {size} options and the answers {question.gold}"]
     if question.family == IMPLICIT:
         return [] if not size and question.answer == -1 else ["a question that describes its target has no options"]
     if not 2 <= size <= len(LETTERS) or not 0 <= question.answer < size or len(set(question.options)) != size:

@@ -79,7 +79,7 @@ class BalanceTally:
         """Count one sample."""
         question = sample.question
         self.table[question.family, sample.kind, sample.split] += 1
-        if question.family == IMPLICIT:
+        if not question.options:
             return
         self.letters[len(question.options), question.answer, question.family] += 1
         said = frozenset(o.strip(" .").lower() for o in question.options)

@@ -123,13 +123,13 @@ class VlmEvalTable:
 
 
 def write_vlmevalkit(folder: Path, split: str, entries: Iterable[FormatEntry]) -> int:
-    """Write one split as ``unireason_<split>.tsv``; implicit questions have no options and are left out."""
+    """Write one split as ``unireason_<split>.tsv``; questions without options are left out."""
     with (folder / f"unireason_{split}.tsv").open("w", encoding="utf-8", newline="") as out:
         table = VlmEvalTable(out)
         for entry in entries:
             name = stem(entry.case.scene.case)
             pictures = [(f"{picture_id(name, (z, None))}.png", png) for z, png in enumerate(entry.pngs)]
-            asked = ((sample, sample.question) for sample in entry.samples if sample.task == "vqa")
+            asked = ((sample, sample.question) for sample in entry.samples if sample.question.options)
             table.add(pictures, [VlmEvalRow(q.text, q.options, q.letter, q.family, s.kind, s.split) for s, q in asked])
     return table.count
 
@@ -235,7 +235,7 @@ VERL_README = """# Data for verl
 
 * Picture paths are relative to this folder: start verl from here, or put the folder in front of them.
 * Roll out with an agent loop named `unireason` that injects crops; `reward_model.ground_truth` is the letter of the right option, or
-  for implicit grounding the JSON object {bbox_2d, point_2d}.
+  for implicit grounding the JSON object {bbox_2d, point_2d}, for an open question {gold, tolerance}.
 """
 
 
@@ -289,9 +289,13 @@ def write_verl(folder: Path, split: str, entries: Iterable[FormatEntry], *, albu
 
 
 def ground_truth(sample: SampleRecord) -> str:
-    """What a reward compares with: the letter, or ``{"bbox_2d", "point_2d"}`` as JSON for implicit grounding."""
+    """What a reward compares with: the letter; as JSON ``{"gold", "tolerance"}`` of an open question, ``{"bbox_2d", "point_2d"}`` of an
+    implicit one."""
+    question = sample.question
+    if question.gold:
+        return json_text({"gold": [list(texts) for texts in question.gold], "tolerance": question.tolerance}, ensure_ascii=False)
     if sample.task == "vqa":
-        return sample.question.letter
+        return question.letter
     if sample.box is None or sample.points is None:
         raise FormatError(f"implicit sample {sample.id} has no box or no points", "both", "build the data set again")
     return json_text({"bbox_2d": [int(v) for v in sample.box.coords], "point_2d": [list(p) for p in sample.points]})

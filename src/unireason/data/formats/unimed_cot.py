@@ -165,10 +165,10 @@ def write(folder: Path, rows: Iterable[Row], *, prefix: str = "part", max_bytes:
 
 
 def from_entry(entry: FormatEntry) -> Iterator[Row]:
-    """One case of ours with its questions, pictures and crops as rows; implicit questions belong to another layout and are left out."""
+    """One case of ours with its questions, pictures and crops as rows; questions without options have no place in this layout."""
     name, given = stem(entry.case.scene.case), set[str]()
     for sample in entry.samples:
-        if sample.task != "vqa":
+        if sample.task != "vqa" or not sample.question.options:
             continue
         posed = pose(sample, entry.frame)
         ids = tuple(picture_id(name, cut) for cut in posed.pictures)

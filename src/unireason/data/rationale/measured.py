@@ -21,7 +21,7 @@ _RANGE = re.compile(r"([\d.]+) to ([\d.]+) (\S+)")
 ALIKE = "about equal"
 
 
-def _ranges(writer: _Writer, value: float, said: str) -> None:
+def ranges(writer: _Writer, value: float, said: str) -> None:
     """An amount against each range on offer."""
     for option in writer.question.options:
         match = _RANGE.fullmatch(option)
@@ -42,7 +42,7 @@ def diameter(writer: _Writer) -> None:
     value = writer.scene.structures[name].diameters[short]
     said = seen.number(value, 3)
     writer._say(writer.texts("short_axis" if short else "long_axis"), name, value=f"{said} mm")
-    _ranges(writer, value, said)
+    ranges(writer, value, said)
 
 
 def burden(writer: _Writer) -> None:
@@ -56,7 +56,7 @@ def burden(writer: _Writer) -> None:
     share = 100 * structures[lesion].measure / structures[organ].measure
     percent = seen.number(share, 3)
     writer._say(writer.texts("share"), lesion, other=the(organ), value=f"{percent}%")
-    _ranges(writer, share, percent)
+    ranges(writer, share, percent)
 
 
 def gap(writer: _Writer) -> None:
@@ -67,12 +67,12 @@ def gap(writer: _Writer) -> None:
     value = writer.scene.structures[lesion].gaps[other]
     said = seen.number(value, 3)
     writer._say(writer.texts("gap"), lesion, other=the(other), value=f"{said} mm")
-    _ranges(writer, value, said)
+    ranges(writer, value, said)
 
 
 def closest(writer: _Writer) -> None:
     """The lesion, every option with the way to it, and the ways against each other."""
-    lesion, names = writer.question.about[0], writer.question.options
+    lesion, names = writer.question.about[0], writer.question.offered
     writer._show(lesion, most=1)
     values = [writer.scene.structures[lesion].gaps[n] for n in names]
     said = [f"{seen.number(v)} mm" for v in values]
@@ -218,7 +218,7 @@ def brightness(writer: _Writer) -> None:
 
 def by_grey(writer: _Writer) -> None:
     """Every option with its mean grey level, and the levels against each other."""
-    names, most = writer.question.options, writer.question.ask == "brightest"
+    names, most = writer.question.offered, writer.question.ask == "brightest"
     values = [writer.scene.structures[n].grey[0] for n in names]
     said = [f"{v:.0f}" for v in values]
     rooms = writer._rooms(names)
@@ -394,7 +394,7 @@ def pair_share(writer: _Writer) -> None:
     percent = seen.number(100 * (large / small - 1), 3)
     relation = writer._than(said[0], said[1], 1 if values[0] > values[1] else -1)
     writer._relate(relation, "bigger_of_pair", names[values[1] > values[0]], value=f"{percent}%")
-    _ranges(writer, 100 * (large / small - 1), percent)
+    ranges(writer, 100 * (large / small - 1), percent)
 
 
 SCRIPTS: dict[str, Callable[[_Writer], None]] = {

@@ -53,14 +53,15 @@ def messages(task: Task, settings: LlmSettings) -> list[Message]:
     implicit = question.family == IMPLICIT
     example = write(Box2D(40, 52, 71, 90) if scene.kind == "image" else Box3D(40, 52, 6, 71, 90, 14))
     recipes = _TEXTS["recipe"]
+    recipe = recipes["open"] if question.gold else recipes.get(question.ask, recipes[question.family])
     sight = _TEXTS["blind" if settings.blind else "told"]
     system = _TEXTS["rules"].format(
         what="2D image" if scene.kind == "image" else "3D scan (a stack of slices)",
         sight=f"{_TEXTS['vision']} {sight}" if settings.vision else sight,
         looks=_TEXTS["no_looks"] if implicit else _TEXTS["looks"].format(most=rules.max_looks, example=example),
         scale=_TEXTS["scale" if scene.scale else "no_scale"],
-        ending=(_TEXTS["ending_implicit"] if implicit else _TEXTS["ending"]).format(close=THINK_END),
-        recipe=" ".join(recipes.get(question.ask, recipes[question.family]).split()).format(intent=_drawn("intents", task)),
+        ending=_TEXTS["ending_implicit" if implicit else "ending_open" if question.gold else "ending"].format(close=THINK_END),
+        recipe=" ".join(recipe.split()).format(intent=_drawn("intents", task)),
         style=_drawn("styles", task),
     )
     facts: Any = _facts(task, settings)
@@ -105,7 +106,7 @@ def _facts(task: Task, settings: LlmSettings) -> str:
         blocks.append(f"The target: {display(question.needs[0])}")
     elif not settings.blind:
         blocks.append(f"Needed for the answer: {', '.join(map(display, question.needs))}")
-        blocks.append(f"Right answer: {question.letter}. {scene.said(question.right)}")
+        blocks.append(f"Right answer: {f'{question.letter}. ' if question.options else ''}{scene.said(question.right)}")
     return "\n".join(blocks)
 
 
@@ -150,7 +151,7 @@ def marks(task: Task) -> list[Box]:
 
 def _missing(question: DataQuestion, scene: Scene) -> list[str]:
     """What is not there, what the question names first, with its place where that is known."""
-    names = question.options if question.ask in ("which_present", "which_absent") else question.about
+    names = question.offered if question.ask in ("which_present", "which_absent") else question.about
     told = {n: seen.absence(fact) for n, fact in zip(names, question.facts, strict=False)}
     found = []
     for name in sorted(scene.absent, key=lambda n: (n not in (*question.about, *question.options), n))[:MAX_STRUCTURES]:

@@ -54,10 +54,11 @@ NEAR_MIDDLE = 0.02  # of the picture: a smaller offset is not worth a word
 _TEXTS = wordings("reasoning")
 _LEAD: dict[str, tuple[str, ...]] = _TEXTS["lead"]
 _MEASURED = wordings("measuring")
+_OPEN = wordings("open")
 _FINDING: dict[str, tuple[str, ...]] = {**_TEXTS["finding"], **_MEASURED["finding"]}
 _RELATION: dict[str, tuple[str, ...]] = _TEXTS["relation"]
 _THEN: dict[str, tuple[str, ...]] = {**_TEXTS["then"], **_MEASURED["then"]}
-_VERDICT: dict[str, tuple[str, ...]] = {**_TEXTS["verdict"], **_MEASURED["verdict"]}
+_VERDICT: dict[str, tuple[str, ...]] = {**_TEXTS["verdict"], **_MEASURED["verdict"], "all_there": _OPEN["all_there"]}
 _CONCLUSIONS: tuple[str, ...] = _TEXTS["conclusions"]
 _IMPLICIT: dict[str, tuple[str, ...]] = wordings("implicit_grounding")["reasoning"]
 
@@ -185,7 +186,8 @@ class _Writer:
         if script in _ABOUT_ONE:
             self._false_lead()
         script(self)
-        self._say(_CONCLUSIONS, right=self.scene.said(self.question.right).rstrip("."), letter=self.question.letter)
+        texts = _OPEN["conclusions"] if self.question.gold else _CONCLUSIONS
+        self._say(texts, right=self.scene.said(self.question.right).rstrip("."), letter=self.question.letter)
         return tuple(self.steps)
 
     def implicit(self) -> tuple[str | Look, ...]:
@@ -294,7 +296,7 @@ class _Writer:
         """Now and then something more that the first look shows, which the answer does not rest on."""
         if not self.more or self.looks > 1:
             return
-        options = set(self.question.options)
+        options = set(self.question.offered)
         spoken = _SPOKEN_OF.get(self.question.ask)
         for finding in sorted((f for f in _EXTRAS if f is not spoken), key=lambda _: self.draw()):
             said = finding(structure, self.scene)
@@ -363,7 +365,7 @@ class _Writer:
     def _fits(self) -> bool:
         """Whether the question has the arguments that its kind speaks of."""
         question, there = self.question, self.scene.structures
-        names = question.options if question.ask in _OFFERED else ()
+        names = question.offered if question.ask in _OFFERED else ()
         about = question.about[_SUBJECT.get(question.ask, 0) :][:1] if question.ask not in _NO_SUBJECT else ()
         known = all(n in there for n in (*names, *about)) and (bool(about) or question.ask in _NO_SUBJECT)
         if question.ask in ("present", "which_in_quadrant", "which_at_box"):
@@ -371,7 +373,7 @@ class _Writer:
         if question.ask == "direction":
             known = known and len(question.about) > 1 and question.about[1] in there
         if question.ask in ("which_present", "which_absent"):
-            known = all(n in there or n in self.scene.absent for n in question.options)
+            known = all(n in there or n in self.scene.absent for n in question.offered)
         return known and all(pattern.fullmatch(o) for o in question.options for pattern in _FORMS.get(question.ask, ()))
 
     def _plain(self) -> None:
@@ -380,12 +382,12 @@ class _Writer:
         for name in self.named[:MAX_LOOKS]:
             self._show(name, most=1)
             self._middle(name, range(len(seen.sides(self.scene))))
-        for option, fact in zip(question.options, question.facts, strict=False):
+        for option, fact in zip(question.offered, question.facts, strict=False):
             if fact and (option in self.scene.structures or option in self.scene.absent):
                 self._say(_RELATION["fact"], clause=claim(fact, option))
 
     def _extreme(self) -> None:
-        names, most = self.question.options, self.question.ask == "largest"
+        names, most = self.question.offered, self.question.ask == "largest"
         values, said = self._sizes(names)
         rooms = self._rooms(names)
         for name, value in zip(names, said, strict=True):
@@ -396,21 +398,11 @@ class _Writer:
     def _how_large(self) -> None:
         name = self.question.about[0]
         self._show(name)
-        ranges = [_RANGE.fullmatch(o) for o in self.question.options]
-        unit = ranges[0][3] if ranges[0] else ""
-        scale = {"cm2": 100.0, "ml": 1000.0}.get(unit, 1.0)
-        value = seen.size(self.scene.structures[name], self.scene) / scale
+        unit = (self.question.options or (self.question.right,))[0].rpartition(" ")[2]
+        value = seen.size(self.scene.structures[name], self.scene) / {"cm2": 100.0, "ml": 1000.0}.get(unit, 1.0)
         said = seen.number(value, 3)
         self._size(name, f"{said} {unit}")
-        for option, ends in zip(self.question.options, ranges, strict=True):
-            low, high = (ends[1], ends[2]) if ends else ("", "")
-            if value < float(low.replace(",", "")):
-                self._relate(self._than(said, low, -1), "range_above", option=option)
-            elif value >= float(high.replace(",", "")):
-                self._relate(self._than(said, high, 1), "range_below", option=option)
-            else:
-                both = f"{self._than(said, low, 1)} and {self._than('', high, -1).strip()}"
-                self._relate(both, "range_fits", option=option)
+        measured.ranges(self, value, said)
 
     def _box(self) -> None:
         name = self.question.about[0]
@@ -457,7 +449,7 @@ class _Writer:
         axes = sorted(i for i, both in enumerate(HALVES[self.scene.terms]) for w in both if w in words)
         centre = seen.centre_of(self.scene)
         self._say(_FINDING["centre"], reference=seen.reference(self.scene, axes), kind=self.scene.kind)
-        for name in self.question.options:
+        for name in self.question.offered:
             self._show(name, most=1)
             self._placed(name, axes, centre)
         self._say(_VERDICT["only_in_part"], self.question.right, part=self.question.about[0])
@@ -481,7 +473,7 @@ class _Writer:
         every = range(len(seen.sides(scene)))
         words = [w for both in DIRECTIONS[scene.terms] for w in both]
         axes = sorted({words.index(o) // 2 for o in self.question.options})
-        comparing = len(axes) > 1
+        comparing = len(axes) != 1  # an open question asks for the main direction
         if comparing:
             axes = [i for i in every if i < len(DIRECTIONS[scene.terms])]
         for name in (second, first):
@@ -522,7 +514,7 @@ class _Writer:
         self._say(_VERDICT["only_towards"], self.question.right, towards=towards)
 
     def _nearest(self) -> None:
-        landmark, names = self.question.about[0], self.question.options
+        landmark, names = self.question.about[0], self.question.offered
         self._show(landmark, most=1)
         here, scene = self.scene.structures[landmark], self.scene
         values = [seen.distance(scene.structures[n], here, scene) for n in names]
@@ -540,7 +532,8 @@ class _Writer:
         spans = [seen.span(i, mine) for i in range(half)]
         self._say(_FINDING["spans"], lesion, spans=listed(spans))
         middle = seen.middle(tuple(mine))
-        for name in self.question.options:
+        organs = self.question.options or [n for n in self.question.needs if n != lesion]
+        for name in organs:
             self._show(name, most=1)
             box = seen.edges(self.scene.structures[name])
             off = [i for i in range(half) if not box[i] <= middle[i] < box[half + i]]
@@ -608,15 +601,16 @@ class _Writer:
             self._say(_FINDING["no_sign"], name, kind=self.scene.kind)
 
     def _which_there(self) -> None:
-        facts = dict(zip(self.question.options, self.question.facts, strict=False))
-        rooms = self._rooms(self.question.options)
-        for name in self.question.options:
+        facts = dict(zip(self.question.offered, self.question.facts, strict=False))
+        rooms = self._rooms(self.question.offered)
+        for name in self.question.offered:
             if name in self.scene.structures:
                 self._found(name, rooms[name])
             else:
                 self._missing(name, facts.get(name, ""))
-        there = self.question.ask == "which_present"
-        self._say(_VERDICT["only_there" if there else "only_missing"], self.question.right, kind=self.scene.kind)
+        only = "only_there" if self.question.ask == "which_present" else "only_missing"
+        these = listed([the(n) for n in self.question.offered if n in self.scene.structures])
+        self._say(_VERDICT["all_there" if self.question.gold else only], self.question.right, these=these, kind=self.scene.kind)
 
 
 # --- What a look may find besides, and what is spoken of anyway.

@@ -20,6 +20,7 @@ from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Scene, Structu
 from unireason.grounding import grammar
 from unireason.metrics.answers import answer_choice
 from unireason.metrics.boxes import box_iou
+from unireason.metrics.open_answers import right_answer
 
 from .seen import absence
 from .template import Annotation, Dropped, Task
@@ -149,6 +150,10 @@ def _answer_faults(question: DataQuestion, answer: str) -> list[Fault]:
         if any(name.lower() in answer.lower() for name in (target, display(target))):
             return []
         return [Fault("wrong_answer", f"The name behind {grammar.THINK_END} is not that of the target.")]
+    if question.gold:
+        if right_answer(answer, question.gold, question.tolerance):
+            return []
+        return [Fault("wrong_answer", f"The text behind {grammar.THINK_END} is not the right answer.")]
     letters = LETTERS[: len(question.options)]
     choice = answer_choice(f"{grammar.THINK_END}{answer}", letters, question.options)
     if choice == question.letter:
@@ -195,7 +200,7 @@ def _checked(task: Task, steps: Sequence[str | Look], rules: Rules) -> TextReadi
 
 def _place_of_absent(question: DataQuestion, box: Box, min_iou: float, words: str) -> Look | None:
     """A look at the place of something that is not there, where the words in front of it name that."""
-    names = question.options if question.ask in ("which_present", "which_absent") else question.about
+    names = question.offered if question.ask in ("which_present", "which_absent") else question.about
     for name, fact in zip(names, question.facts, strict=False):
         place = absence(fact).box
         if len(place) == len(box.coords) and the(name).lower() in words and box_iou(box, box_of(place)) >= min_iou:
@@ -299,6 +304,11 @@ def _conclusion_faults(question: DataQuestion, last: str) -> list[Fault]:
     """The last sentences have to name the right option, by its text or its letter, and no other letter at the end."""
     sentences = [s for s in _SENTENCE_END.split(last) if re.search(r"\w", s)]
     end = " ".join(sentences[-2:]).lower()
+    if question.gold:
+        named = all(any(re.search(rf"(?<!\w){re.escape(t.lower())}(?!\w)", end) for t in texts) for texts in question.gold)
+        if named or any(right_answer(s, question.gold, question.tolerance) for s in sentences[-1:]):
+            return []
+        return [Fault("no_conclusion", "The last sentence has to say the right answer.")]
     by_text = re.search(rf"(?<!\w){re.escape(question.right.lower().rstrip('.'))}(?!\w)", end)
     closing = re.search(rf"\b([{LETTERS[: len(question.options)]}])\W*$", last)
     if closing[1] == question.letter if closing else by_text:

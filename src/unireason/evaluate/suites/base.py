@@ -33,6 +33,8 @@ class Entry:
             missing ones are left out.
         looks: True places in the model frame, in the order in which a reasoning would visit them; none if unknown.
         reader: Answers the question from boxes; None where the data do not say what kind of question it is.
+        gold: Of an open question all that has to be named, and of each the texts that count; () where one of ``answers`` is enough.
+        tolerance: By how much an amount may be off, in the unit in which the answer gives it.
     """
 
     id: str
@@ -45,6 +47,8 @@ class Entry:
     tags: Mapping[str, str] = field(default_factory=dict)
     looks: tuple[Look, ...] = ()
     reader: BoxReader | None = None
+    gold: tuple[tuple[str, ...], ...] = ()
+    tolerance: float = 0.0
 
 
 class Suite(Protocol):

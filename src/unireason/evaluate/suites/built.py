@@ -1,4 +1,4 @@
-"""A data set made by ``unireason data build`` or ``data import``: the questions with options of a split, with true places to look at.
+"""A data set made by ``unireason data build`` or ``data import``: the questions of a split that words answer, with true places.
 
 The places are written in the model frame that the data set was built for; the tag "frame" says which, as width x height x depth.
 """
@@ -31,13 +31,18 @@ class BuiltSuite:
     """Questions of a data set; those of the test split unless another is asked for."""
 
     name = "built"
-    rule = CHOICE_RULE
 
     def __init__(self, dataset: Dataset, *, split: str | None, kind: str = "both", count: int = 0, stage: str = "") -> None:
         """Set what to ask."""
         self.dataset, self.split, self._stage = dataset, split, stage
         self._kinds, self._count = KINDS[kind], count or _ALL
         self.cases = DatasetReader(dataset)
+
+    @property
+    def rule(self) -> str:
+        """See ``Suite.rule``."""
+        asks_openly = bool(dict(self.dataset.manifest.get("counts") or {}).get("open"))
+        return CHOICE_RULE + " Of an open question the words, the amount or all names of its answer are asked for." * asks_openly
 
     @classmethod
     def open(cls, root: Path | None, *, split: str, options: Mapping[str, str]) -> BuiltSuite:
@@ -98,7 +103,9 @@ def _entry(sample: SampleRecord, record: CaseRecord) -> Entry:
         question.letter,
         {key: value for key, value in tags.items() if value},
         sample.looks,
-        BoxReader.of(question, scene),
+        None if question.gold else BoxReader.of(question, scene),
+        question.gold,
+        question.tolerance,
     )
 
 

@@ -34,14 +34,14 @@ from unireason.data.scene import LETTERS
 from unireason.data.sources.base import VOLUME_ENDINGS, entries, read_json, read_rows, relative
 from unireason.data.sources.m3d import patient_of
 from unireason.data.survey import modality_code
-from unireason.metrics.answers import same_text
+from unireason.metrics.answers import answer_words
 
 from .base import Entry
 
 CHOICE_RULE = "An answer counts if the letter that it names is that of the right option."
 SHORT_RULE = (
     "Questions answered by yes or no are asked with these two options and count by the letter; all others are open and count if the "
-    "answer has the same words as that of the data (exact match after normalisation)."
+    "answer has the same words as that of the data (exact match after normalisation), or states the same amount."
 )
 _MAX_TEXT = 20_000
 _YES_NO = ("yes", "no")
@@ -207,9 +207,7 @@ def short(identifier: str, question: str, *, answer: str, about: About) -> Entry
     plain = answer.casefold().rstrip(".")
     if plain in _YES_NO:
         return choice(identifier, question, options=_YES_NO, letter=LETTERS[_YES_NO.index(plain)], about=about)
-    try:
-        same_text(answer, answer)
-    except FormatError:
+    if not answer_words(answer):
         return Skipped(identifier, "its answer has no word")
     if not question:
         return Skipped(identifier, "it has no text")
