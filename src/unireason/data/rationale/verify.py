@@ -80,6 +80,29 @@ def _other_script(word: str) -> bool:
     return len(other) > 2 or any(not n.startswith("GREEK") for n in other)
 
 
+LEAST_RUN = 5
+"""So many words of a question in a row, or a whole clue, are the question again."""
+
+
+def repeated(question: DataQuestion, text: str) -> str:
+    """What a text says in the words of the question that describes its target: a clue or a run of five words; "" for nothing.
+
+    Names of structures count as one word each, whichever they are, for to name a landmark is not to repeat the clue.
+    """
+    spoken = " ".join(_tokens(text, question.needs))
+    runs = [_tokens(fact.removeprefix("it "), question.needs) for fact in question.facts]
+    asked = _tokens(question.text, question.needs)
+    runs += [asked[i : i + LEAST_RUN] for i in range(len(asked) - LEAST_RUN + 1)]
+    return next((" ".join(run) for run in runs if f" {' '.join(run)} " in f" {spoken} "), "")
+
+
+def _tokens(text: str, names: Sequence[str]) -> list[str]:
+    text = text.lower()
+    for said in sorted({n.lower() for name in names for n in (name, display(name))}, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(said)}(?!\w)", "it", text)
+    return re.findall(r"[\w%']+", text)
+
+
 # --- Holds reasoning against its task: boxes against structures, the conclusion against the right option, the text against the
 # rules.
 
@@ -189,6 +212,8 @@ def _checked(task: Task, steps: Sequence[str | Look], rules: Rules) -> TextReadi
             detail = f"'{early[:120]}' gives the answer before everything has been looked at; look and compare first."
             faults.append(Fault("answer_before_evidence", detail))
         faults += _conclusion_faults(_posed(task), "" if not kept or isinstance(kept[-1], Look) else str(kept[-1]))
+    elif again := repeated(task.question, " ".join(texts)):
+        faults.append(Fault("repeats_question", f"'{again}' says the question again; say what the picture shows beyond it."))
     faults += false_claims(task.scene, task.question, kept, scaled=bool(task.scene.scale))
     return TextReading(tuple(kept), tuple(faults))
 
