@@ -245,6 +245,7 @@ def measure(folder: Path) -> dict[str, Any]:
     """Rates of one data set."""
     from unireason.data.claims import answered_early, false_claims
     from unireason.data.dataset import Dataset
+    from unireason.data.rationale.verify import repeated
     from unireason.data.records import SPLITS
     from unireason.data.scene import MIDLINE
 
@@ -286,13 +287,17 @@ def measure(folder: Path) -> dict[str, Any]:
             )
             counts["units that differ"] += len(units) > 1
             counts["implicit without a look"] += not question.options and not looked
+            counts["implicit repeats the question"] += not question.options and bool(repeated(question, whole))
+            counts["implicit without a rival"] += (
+                not question.options and len(scene.structures) > 1 and not any("differs from" in f for f in question.facts)
+            )
             counts["implicit with a clock"] += not question.options and "o'clock" in question.text
             counts["two options"] += len(question.options) == 2
             names = sorted({*scene.structures, *scene.absent, *question.options}, key=len, reverse=True)
             wordings.add(_form(question.text, names))
             forms.update(_form(s, names) for s in re.split(r"(?<=[.!?])\s+", whole) if s.strip())
     total = counts.pop("texts")
-    bases = {"implicit without a look": "implicit", "implicit with a clock": "implicit", "two options": "options"}
+    bases = {k: "implicit" for k in counts if k.startswith("implicit ")} | {"two options": "options"}
     rates = {
         k: round(n / max(counts[bases[k]] if k in bases else total, 1), 4) for k, n in counts.items() if k not in bases.values()
     }

@@ -290,7 +290,10 @@ IMPLICIT = "implicit_grounding"
 """Family of UMRG questions: no options, a box and two points as the answer."""
 
 LETTERS = "ABCDEFGHIJ"
-_OFFERED = {"largest": 0, "smallest": 0, "which_present": 0, "nearest": 1, "closest": 1, "which_in_quadrant": 1}
+OFFERED = {
+    **dict.fromkeys(("largest", "smallest", "brightest", "darkest", "which_present"), 0),
+    **dict.fromkeys(("nearest", "closest", "which_in_quadrant"), 1),
+}
 """Kinds whose open form names what there is to choose from, and how many other arguments stand in front."""
 
 
@@ -345,4 +348,4 @@ class DataQuestion:
     @property
     def offered(self) -> tuple[str, ...]:
         """What there is to choose from: the options, or the structures that the text of an open question names for it."""
-        return self.about[_OFFERED[self.ask] :] if self.gold and self.ask in _OFFERED else self.options
+        return self.about[OFFERED[self.ask] :] if self.gold and self.ask in OFFERED else self.options

@@ -18,7 +18,7 @@ from unireason.core.types import Box, Box2D, Box3D
 from unireason.data import names
 from unireason.data.rationale.wording import instance
 from unireason.data.records import CaseRecord, SampleRecord
-from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, Scene
+from unireason.data.scene import IMPLICIT, LETTERS, OFFERED, DataQuestion, Scene
 from unireason.grounding import grammar
 from unireason.metrics.boxes import box_iou
 
@@ -120,9 +120,9 @@ def _open(sample: SampleRecord, facts: Facts) -> list[str]:
     if details:
         return details
     keys = tuple(_key(texts[0], facts) for texts in question.gold)
-    if question.ask in _NAMING:
-        offered = question.about[_NAMING[question.ask] :]
-        twin = replace(question, about=question.about[: _NAMING[question.ask]], options=offered)
+    if question.ask in OFFERED:
+        offered = question.about[OFFERED[question.ask] :]
+        twin = replace(question, about=question.about[: OFFERED[question.ask]], options=offered)
         right = {name for name, verdict in zip(offered, judge(twin, facts), strict=True) if verdict}
         if right != set(keys) or (len(right) != 1 and question.ask != "which_present"):
             details.append(f"{list(keys)} are called right, the recomputed facts say {sorted(right)}")
@@ -141,17 +141,6 @@ def _open(sample: SampleRecord, facts: Facts) -> list[str]:
     return details + _unnamed(question, facts)
 
 
-_NAMING = {
-    "largest": 0,
-    "smallest": 0,
-    "brightest": 0,
-    "darkest": 0,
-    "which_present": 0,
-    "nearest": 1,
-    "closest": 1,
-    "which_in_quadrant": 1,
-}
-"""Kinds whose text names what there is to choose from: how many other arguments stand in front."""
 _AMOUNTS = ("how_large", "lesion_extent", "long_diameter", "short_diameter", "burden", "gap")
 _ROUNDED = 0.02
 """So far an amount may lie from the one that the masks give."""

@@ -10,6 +10,8 @@ from functools import partial
 import numpy as np
 
 from unireason.data import names
+from unireason.data.rationale import seen
+from unireason.data.rationale.implicit import differs, gives_away_whole
 from unireason.data.rationale.wording import listed, the, wordings
 from unireason.data.scene import IMPLICIT, DataQuestion, Scene
 
@@ -45,6 +47,8 @@ class Clause:
     text: str
     fits: Callable[[str], bool]
     landmark: str = ""
+    by: str = "place"
+    """What of a structure does not fit where the clause does not, see ``implicit.DIFFERS``."""
 
 
 def clauses(places: Places, dice: Dice, name: str) -> list[Clause]:
@@ -108,13 +112,13 @@ def _look(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
     structures = places.scene.structures
     me = structures[name]
     if me.contrast >= CONTRAST:
-        yield Clause("look", dice.pick(_SAY["brighter"]), lambda n: structures[n].contrast >= ANY_CONTRAST)
+        yield Clause("look", dice.pick(_SAY["brighter"]), by="brightness", fits=lambda n: structures[n].contrast >= ANY_CONTRAST)
     if me.contrast <= -CONTRAST:
-        yield Clause("look", dice.pick(_SAY["darker"]), lambda n: structures[n].contrast <= -ANY_CONTRAST)
+        yield Clause("look", dice.pick(_SAY["darker"]), by="brightness", fits=lambda n: structures[n].contrast <= -ANY_CONTRAST)
     if me.elongation >= ELONGATED and not me.borders:
-        yield Clause("shape", dice.pick(_SAY["long"]), lambda n: structures[n].elongation >= MAYBE_ELONGATED)
+        yield Clause("shape", dice.pick(_SAY["long"]), by="shape", fits=lambda n: structures[n].elongation >= MAYBE_ELONGATED)
     if me.elongation <= COMPACT and not me.borders:
-        yield Clause("shape", dice.pick(_SAY["round"]), lambda n: structures[n].elongation <= MAYBE_COMPACT)
+        yield Clause("shape", dice.pick(_SAY["round"]), by="shape", fits=lambda n: structures[n].elongation <= MAYBE_COMPACT)
 
 
 def _size(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
@@ -124,7 +128,7 @@ def _size(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
     percent = float(f"{scene.structures[name].measure / whole:.1g}")
     text = dice.pick(_SAY["size"]).format(p=percent, k=dice.pick(KINDS["image"]))
     if percent >= 0.1:
-        yield Clause("size", text, lambda n: percent / 2 <= scene.structures[n].measure / whole <= 2 * percent)
+        yield Clause("size", text, by="size", fits=lambda n: percent / 2 <= scene.structures[n].measure / whole <= 2 * percent)
 
 
 def _context(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
@@ -134,7 +138,7 @@ def _context(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
     for other in dice.shuffled([n for n in places.all if n != name])[:MOST_LANDMARKS]:
         if other in near:
             fits = partial(_touches, places, other)
-            yield Clause("context", dice.pick(_SAY["next"]).format(n=the(other)), fits, other)
+            yield Clause("context", dice.pick(_SAY["next"]).format(n=the(other)), fits, other, "neighbours")
         direction = places.direction(name, other) if other in places.placed and not places.related(name, other) else ""
         if direction:
             text = f"{dice.pick(_SAY['direction'])} {(_SEEN_FROM[scene.space] | _SEEN_FROM[''])[direction]} {the(other)}"
@@ -164,16 +168,16 @@ def _beside(places: Places, sign: int, landmark: str, other: str) -> bool:
 def _class(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
     """What the organ does; that a lesion is none."""
     if is_lesion(name):
-        yield Clause("class", dice.pick(_SAY["abnormal"]), is_lesion)
+        yield Clause("class", dice.pick(_SAY["abnormal"]), is_lesion, by="kind")
     row = function_of(name)
     if row >= 0:
-        yield Clause("class", dice.pick(FUNCTIONS[row][1]), lambda n: function_of(n) == row)
+        yield Clause("class", dice.pick(FUNCTIONS[row][1]), lambda n: function_of(n) == row, by="kind")
 
 
 # --- Implicit questions: the target is described by place, look and context, and never named.
 
 ASK = "segment"
-OPENINGS: tuple[str, ...] = _TEXTS["questions"]
+OPENINGS: tuple[str, ...] = tuple(q for row in _TEXTS["intents"].values() for q in row["questions"])
 VARIANTS = 2
 """Questions a structure at most."""
 TRIES, CLOCK = 7, 3
@@ -216,7 +220,8 @@ def _question(places: Places, dice: Dice, name: str) -> DataQuestion | None:
         openings = [o for o in OPENINGS if not gives_away(name, o)]
         if chosen and openings:
             texts = [c.text for c in chosen]
-            marks = dict.fromkeys(c.landmark for c in chosen if c.landmark)
+            rival, by = _rival(places, dice, name, chosen)
+            marks = dict.fromkeys([*(c.landmark for c in chosen if c.landmark), *([rival] if rival else [])])
             return DataQuestion(
                 family=IMPLICIT,
                 ask=ASK,
@@ -224,7 +229,7 @@ def _question(places: Places, dice: Dice, name: str) -> DataQuestion | None:
                 text=dice.pick(openings).format(c=_joined(texts)),
                 options=(),
                 answer=-1,
-                facts=tuple(f"it {t}" for t in texts),
+                facts=(*(f"it {t}" for t in texts), *([differs(rival, by)] if rival else [])),
                 needs=(name, *marks)[:MOST_NEEDS],
             )
     return None
@@ -250,6 +255,18 @@ def _enough(pool: Sequence[Clause], others: Sequence[str], dice: Dice) -> list[C
             chosen.append(clause)
             left = still
     return dice.shuffled(chosen) if not left and len(chosen) >= LEAST else []
+
+
+def _rival(places: Places, dice: Dice, name: str, chosen: Sequence[Clause]) -> tuple[str, str]:
+    """The structure that most of the clues fit as well, and by what it differs; ("", "") if none of them fits another one."""
+    scene, best = places.scene, (0, "", "")
+    marks = [c.landmark for c in chosen]
+    for other in dice.shuffled([n for n in places.boxed if n != name and n not in marks]):
+        misses = [c for c in chosen if not c.fits(other)]
+        told = gives_away_whole(name, other) or not seen.clear(scene.structures[other].box_model.coords)
+        if len(chosen) - len(misses) > best[0] and misses and not told:
+            best = (len(chosen) - len(misses), other, misses[0].by)
+    return best[1], best[2]
 
 
 def _joined(texts: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from itertools import permutations, product
 from unireason.data import names
 from unireason.data.rationale import seen
 from unireason.data.rationale.wording import a, capital, instance, is_plural, listed, number_word, of_kind, the, wordings
-from unireason.data.scene import FAMILIES, HALVES, DataQuestion, Scene
+from unireason.data.scene import FAMILIES, HALVES, OFFERED, DataQuestion, Scene
 
 from .distractors import WRONG, Dice, Places
 
@@ -94,8 +94,6 @@ _OPEN_TEXTS: dict[str, tuple[str, ...]] = _OPEN["questions"]
 _OTHER_WORDS: dict[str, tuple[str, ...]] = _OPEN["words"]
 _PLACES = ("quadrant", "lesion_quadrant", "largest_place", "lesion_side", "direction")
 """Kinds that are answered by a place, a direction or a grade."""
-_NAMED = ("largest", "smallest", "brightest", "darkest", "nearest", "closest", "which_in_quadrant", "which_present")
-"""Kinds whose text names what there is to choose from."""
 _OFF = {
     **dict.fromkeys(("how_large", "lesion_extent", "burden"), (0.2, 0.0)),
     **dict.fromkeys(("long_diameter", "short_diameter", "gap"), (0.15, 2.0)),
@@ -109,10 +107,10 @@ def freely(question: DataQuestion, scene: Scene, dice: Dice) -> DataQuestion | N
     texts = _OPEN_TEXTS.get("quadrant" if ask == "lesion_quadrant" else ask)
     if texts is None or (ask == "direction" and not seen.unit_of_distance(scene)):
         return None  # without a scale no direction can be called the main one
-    right, offered, tolerance = question.right, question.options if ask in _NAMED else (), 0.0
+    right, offered, tolerance = question.right, question.options if ask in OFFERED else (), 0.0
     if ask == "which_present":
         gold = tuple(_called(name, offered) for name in offered if name in scene.structures)
-    elif ask in ("host", *_NAMED):
+    elif ask in ("host", *OFFERED):
         gold = (_called(right, (*offered, *question.needs)),)
     elif ask == "pair":
         gold = (

@@ -32,7 +32,7 @@ from unireason.data.scene import (
     is_lesion,
 )
 
-from . import measured, seen
+from . import implicit, measured, seen
 from .wording import (
     OPENINGS,
     Said,
@@ -60,7 +60,6 @@ _RELATION: dict[str, tuple[str, ...]] = _TEXTS["relation"]
 _THEN: dict[str, tuple[str, ...]] = {**_TEXTS["then"], **_MEASURED["then"]}
 _VERDICT: dict[str, tuple[str, ...]] = {**_TEXTS["verdict"], **_MEASURED["verdict"], "all_there": _OPEN["all_there"]}
 _CONCLUSIONS: tuple[str, ...] = _TEXTS["conclusions"]
-_IMPLICIT: dict[str, tuple[str, ...]] = wordings("implicit_grounding")["reasoning"]
 
 _EDGES = (("left edge", "right edge"), ("upper edge", "lower edge"), ("first slice", "last slice"))
 _ORDER = ("first", "second", "third", "fourth", "fifth", "sixth")
@@ -88,12 +87,16 @@ def offsets(offset: tuple[float, ...], axes: list[int], scene: Scene, *, metric:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One question to be reasoned about; ``picture`` is a PNG file for annotators that look at it, b"" for all others."""
+    """One question to be reasoned about; ``picture`` is a PNG file for annotators that look at it, b"" for all others.
+
+    ``looks`` tells whether the text of an implicit question may look; those of all other questions do.
+    """
 
     id: str
     question: DataQuestion
     scene: Scene
     picture: bytes = field(default=b"", repr=False)
+    looks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +175,7 @@ class _Writer:
         self.draw = random.Random(int.from_bytes(seed[:8], "big")).random
         self.steps: list[str | Look] = []
         self.openings: set[str] = set()
-        self.looks = 0
+        self.looks, self.looking = 0, task.looks
         self.more = self.draw() < EXTRA
         self.signs = self.draw() < 0.5  # "74 > 56" or "74 is more than 56"
 
@@ -191,22 +194,8 @@ class _Writer:
         return tuple(self.steps)
 
     def implicit(self) -> tuple[str | Look, ...]:
-        """Reasoning without looks for an implicit question: from the description to the target."""
-        question, scene = self.question, self.scene
-        target = scene.structures[question.needs[0]]
-        self._say(_IMPLICIT["openings"], kind=scene.kind)  # the profile of these questions shows no scale
-        for index, fact in enumerate(question.facts):
-            self._say(_IMPLICIT["clues" if index else "first"], fact=fact)
-        if not question.facts:
-            self._middle(target.name, range(len(seen.sides(scene))))
-        others = [s for n, s in scene.structures.items() if n not in question.needs]
-        if others:
-            other = self._among(others)
-            shift = tuple(a - b for a, b in zip(other.centre, target.centre, strict=True))
-            axes = notable(shift, scene)
-            if axes:
-                self._say(_IMPLICIT["excluded"], other=the(other.name), offsets=offsets(shift, axes, scene, metric=False))
-        self._say(_IMPLICIT["conclusions"], self.named[0])
+        """Reasoning for an implicit question, with looks if they are allowed."""
+        implicit.write(self)
         return tuple(self.steps)
 
     # --- Words.

@@ -24,7 +24,7 @@ from unireason.metrics.open_answers import right_answer
 
 from .seen import absence
 from .template import Annotation, Dropped, Task
-from .wording import wordings
+from .wording import a, wordings
 
 _SLIPS = wordings("slips")
 
@@ -79,6 +79,29 @@ def _other_script(word: str) -> bool:
     """True of a word in letters other than Latin; one or two Greek ones are symbols."""
     other = [n for c in word if c.isalpha() and not (n := unicodedata.name(c, "")).startswith(("LATIN", "MICRO", "MODIFIER"))]
     return len(other) > 2 or any(not n.startswith("GREEK") for n in other)
+
+
+LEAST_RUN = 5
+"""So many words of a question in a row, or a whole clue, are the question again."""
+
+
+def repeated(question: DataQuestion, text: str) -> str:
+    """What a text says in the words of the question that describes its target: a clue or a run of five words; "" for nothing.
+
+    Names of structures count as one word each, whichever they are, for to name a landmark is not to repeat the clue.
+    """
+    spoken = " ".join(_tokens(text, question.needs))
+    runs = [_tokens(fact.removeprefix("it "), question.needs) for fact in question.facts]
+    asked = _tokens(question.text, question.needs)
+    runs += [asked[i : i + LEAST_RUN] for i in range(len(asked) - LEAST_RUN + 1)]
+    return next((" ".join(run) for run in runs if f" {' '.join(run)} " in f" {spoken} "), "")
+
+
+def _tokens(text: str, names: Sequence[str]) -> list[str]:
+    text = text.lower()
+    for said in sorted({n.lower() for name in names for n in (name, display(name))}, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(said)}(?!\w)", "it", text)
+    return re.findall(r"[\w%']+", text)
 
 
 # --- Holds reasoning against its task: boxes against structures, the conclusion against the right option, the text against the
@@ -194,6 +217,8 @@ def _checked(task: Task, steps: Sequence[str | Look], rules: Rules) -> TextReadi
             detail = f"'{early[:120]}' gives the answer before everything has been looked at; look and compare first."
             faults.append(Fault("answer_before_evidence", detail))
         faults += _conclusion_faults(_posed(task), "" if not kept or isinstance(kept[-1], Look) else str(kept[-1]))
+    elif again := repeated(task.question, " ".join(texts)):
+        faults.append(Fault("repeats_question", f"'{again}' says the question again; say what the picture shows beyond it."))
     faults += false_claims(task.scene, task.question, kept, scaled=bool(task.scene.scale))
     return TextReading(tuple(kept), tuple(faults))
 
@@ -203,7 +228,11 @@ def _place_of_absent(question: DataQuestion, box: Box, min_iou: float, words: st
     names = question.offered if question.ask in ("which_present", "which_absent") else question.about
     for name, fact in zip(names, question.facts, strict=False):
         place = absence(fact).box
-        if len(place) == len(box.coords) and the(name).lower() in words and box_iou(box, box_of(place)) >= min_iou:
+        if (
+            len(place) == len(box.coords)
+            and any(n.lower() in words for n in (the(name), a(name)))
+            and box_iou(box, box_of(place)) >= min_iou
+        ):
             return Look(name, box_of(place), seen=False)
     return None
 

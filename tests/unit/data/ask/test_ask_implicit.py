@@ -8,6 +8,7 @@ from unireason.data import scene as names
 from unireason.data.questions.distractors import Dice, Places
 from unireason.data.questions.families import FUNCTIONS, SYNONYMS, function_of, gives_away
 from unireason.data.questions.referring import OPENINGS, Clause, clauses, implicit
+from unireason.data.rationale.implicit import DIFFERS
 from unireason.data.scene import IMPLICIT
 
 LIVER = structure("liver", (20, 30, 80, 90), contrast=30.0, neighbours=("spine",), elongation=1.2)
@@ -50,9 +51,31 @@ def test_names_are_never_told():
 
 def test_facts_are_the_text():
     for question in written(scene(LIVER, SPINE, LEFT)):
-        assert all(f.removeprefix("it ") in question.text for f in question.facts)
+        clues = [f for f in question.facts if not DIFFERS.fullmatch(f)]
+        assert all(f.removeprefix("it ") in question.text for f in clues)
+        rivals = {m[1] for f in question.facts if (m := DIFFERS.fullmatch(f))}
         marked = {n for n in ("liver", "spine", "left kidney") if f"the {n}" in question.text}
-        assert marked == set(question.needs) - {question.about[0]}
+        assert marked | rivals == set(question.needs) - {question.about[0]}
+        assert not marked & rivals
+
+
+def test_the_rival_fits_more_clues_than_anything_else_but_one():
+    drawn = scene(LIVER, SPINE, LEFT, RIGHT)
+    places = Places(drawn)
+    told = 0
+    for question in written(drawn, 20):
+        known = {c.text: c for seed in range(60) for c in clauses(places, Dice(np.random.default_rng(seed)), question.about[0])}
+        rivals = [m for f in question.facts if (m := DIFFERS.fullmatch(f))]
+        clues = [known.get(f.removeprefix("it ")) for f in question.facts if not DIFFERS.fullmatch(f)]
+        if not rivals or None in clues:
+            continue
+        told += 1
+        (rival,) = rivals
+        marks = {c.landmark for c in clues}
+        fits = {n: sum(c.fits(n) for c in clues) for n in drawn.structures if n not in marks and n != question.about[0]}
+        assert fits[rival[1]] == max(fits.values()) > 0
+        assert any(c.by == rival[2] and not c.fits(rival[1]) for c in clues)
+    assert told > 40
 
 
 def test_clauses_by_hand():
@@ -101,8 +124,9 @@ def test_nobody_else_is_meant():
     for question in written(twins):
         places = Places(twins)
         known = {c.text: c for seed in range(60) for c in clauses(places, Dice(np.random.default_rng(seed)), question.about[0])}
-        used = [known[f.removeprefix("it ")] for f in question.facts if f.removeprefix("it ") in known]
-        if len(used) == len(question.facts):
+        told = [f.removeprefix("it ") for f in question.facts if not DIFFERS.fullmatch(f)]
+        used = [known[f] for f in told if f in known]
+        if len(used) == len(told):
             others = [n for n in twins.structures if n != question.about[0]]
             assert not any(all(c.fits(n) for c in used) for n in others)
 
