@@ -1,6 +1,4 @@
-"""Check "answers": what a question asks, in machine terms, is worked out again, and the right option must be right and all others wrong.
-
-An open question is judged by the rule of its kind as well: with what its text names for options, or with its answer as the only one.
+"""What the right answer to a kind of question is, worked out again from facts.
 
 The rules are those of docs/reference/questions.md, written down here a second time on purpose: this file shares no code with the one
 that writes questions. Where the source is at hand the facts come from its masks (``facts.MaskFacts``), else from the record.
@@ -10,21 +8,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from unireason.core.types import Box, Box2D, Box3D
 from unireason.data import names
-from unireason.data.rationale.wording import instance
-from unireason.data.records import CaseRecord, SampleRecord
-from unireason.data.scene import IMPLICIT, LETTERS, OFFERED, DataQuestion, Scene
+from unireason.data.scene import DataQuestion, Scene
 from unireason.grounding import grammar
 from unireason.metrics.boxes import box_iou
 
-from .facts import CheckFindings, Facts, rounded_like
+from .facts import Facts, rounded_like
 
-CHECK = "answers"
 SAME, OTHER = 0.99, 0.5
 """A box is that of a structure from the first IoU on, and certainly not below the second; in between it is neither right nor wrong."""
 LEAST_CONTRAST = 2.0
@@ -54,185 +49,23 @@ class CannotTellError(Exception):
     """The question, its arguments or an option is not what its kind should have."""
 
 
-def check_answer(case: CaseRecord, sample: SampleRecord, facts: Facts, found: CheckFindings) -> None:
-    """Judge the answer of one sample."""
-    found.count(CHECK, "answers")
-    question = sample.question
-    try:
-        if case.scene.described:
-            rule = _implicit if question.family == IMPLICIT else _open if question.gold else _options
-            details = rule(sample, facts)
-        else:
-            details = _form(question)
-    except CannotTellError as reason:
-        details = [f"'{question.ask}' about {list(question.about)}: {reason}"]
-    for detail in details:
-        found.add(CHECK, detail, sample=sample.id)
-
-
 def judge(question: DataQuestion, facts: Facts) -> Verdicts:
     """Whether each option of a question is right; options say structures by key or as texts say them."""
     rule = RULES.get((question.family, question.ask))
     if rule is None:
         raise CannotTellError(f"no such kind of question in {question.family}")
     scene = facts.scene
-    there = (*scene.structures, *scene.absent, *scene.unclear)
-    keys = tuple(o if o in there else names.key_of(o, there) or o for o in question.options)
+    known = (*scene.structures, *scene.absent, *scene.unclear)
+    keys = tuple(o if o in known else names.key_of(o, known) or o for o in question.options)
     return rule(replace(question, options=keys), facts)
 
 
-def _options(sample: SampleRecord, facts: Facts) -> list[str]:
-    """What is wrong with a question with options."""
-    question = sample.question
-    details = _form(question)
-    if details:
-        return details
-    verdicts = judge(question, facts)
-    for place, (option, verdict) in enumerate(zip(question.options, verdicts, strict=True)):
-        said = place == question.answer
-        if verdict is None:
-            details.append(f"{LETTERS[place]} '{option}' is neither right nor certainly wrong")
-        elif verdict != said:
-            is_, should = ("right", "wrong") if said else ("wrong", "right")
-            details.append(f"{LETTERS[place]} '{option}' is called {is_}, the recomputed facts say {should}")
-    return details + _unnamed(question, facts)
-
-
-def _unnamed(question: DataQuestion, facts: Facts) -> list[str]:
-    """Arguments that the text does not name."""
-    return [
-        f"the question is about '{name}' and does not name it: {question.text!r}"
-        for name in question.about
-        if _named(name, facts) and not any(n.lower() in question.text.lower() for n in _spoken(name))
-    ]
-
-
-def _spoken(name: str) -> tuple[str, ...]:
-    """What a question may call it; of several lesions it may mean one: "the largest hard exudate", "metastasis"."""
-    shown = names.display(name)
-    return name, shown, names.plural(name), instance(name)[0], shown.removesuffix("s"), shown.removesuffix("es")
-
-
-def _open(sample: SampleRecord, facts: Facts) -> list[str]:
-    """What is wrong with a question without options."""
-    question = sample.question
-    details = _form(question)
-    if details:
-        return details
-    keys = tuple(_key(texts[0], facts) for texts in question.gold)
-    if question.ask in OFFERED:
-        offered = question.about[OFFERED[question.ask] :]
-        twin = replace(question, about=question.about[: OFFERED[question.ask]], options=offered)
-        right = {name for name, verdict in zip(offered, judge(twin, facts), strict=True) if verdict}
-        if right != set(keys) or (len(right) != 1 and question.ask != "which_present"):
-            details.append(f"{list(keys)} are called right, the recomputed facts say {sorted(right)}")
-    else:
-        options: tuple[str, ...] = keys if len(keys) == 1 else ()
-        if question.ask in ("pair", "brightness"):
-            options = (*question.about, "about equal") if question.ask == "pair" else tuple(_DEGREES)
-        if question.ask in _AMOUNTS:
-            options = (_near(question),)
-        verdicts = judge(replace(question, options=options), facts)
-        if [o for o, verdict in zip(options, verdicts, strict=True) if verdict] != [
-            o for o in options if o in keys or len(options) == 1
-        ]:
-            details.append(f"'{question.right}' is called right, the recomputed facts say otherwise")
-    details += _other_texts(question, keys, facts)
-    return details + _unnamed(question, facts)
-
-
-_AMOUNTS = ("how_large", "lesion_extent", "long_diameter", "short_diameter", "burden", "gap")
-_ROUNDED = 0.02
-"""So far an amount may lie from the one that the masks give."""
-_MOST_OFF = 0.25
-"""And so much of it, or so many units, may an answer be off at most."""
-_LEAST_OFF = 2.0
-
-
-def _key(text: str, facts: Facts) -> str:
-    """The structure that a text names, else the text."""
-    scene = facts.scene
-    return names.key_of(text, (*scene.structures, *scene.absent, *scene.unclear)) or text
-
-
-def _near(question: DataQuestion) -> str:
-    """A narrow range about the amount that an open question calls right."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(\w+|%)", question.right)
-    if not match:
-        raise CannotTellError(f"'{question.right}' is no amount")
-    value = float(match[1])
-    if not 0 < question.tolerance <= max(_MOST_OFF * value, _LEAST_OFF):
-        raise CannotTellError(f"an amount of {question.right} may be {question.tolerance:g} off")
-    return f"{value * (1 - _ROUNDED):.6f} to {value * (1 + _ROUNDED):.6f} {match[2]}"
-
-
-def _other_texts(question: DataQuestion, keys: Sequence[str], facts: Facts) -> Iterator[str]:
-    """Texts that count as right and say something else than the first one does."""
-    there = (*facts.scene.structures, *facts.scene.absent, *facts.scene.unclear)
-    if question.ask in _AMOUNTS or question.tolerance:
-        numbers = {
-            re.findall(r"\d+(?:\.\d+)?", text)[:1][0] for texts in question.gold for text in texts if re.search(r"\d", text)
-        }
-        first, end = facts.slices(question.about[0]) if question.ask == "widest" else (0, 0)
-        most = (end - first) / 2 if question.ask == "widest" else math.inf if question.ask in _AMOUNTS else 0.0
-        if len(numbers) != 1 or question.tolerance > most:
-            yield f"{question.gold} are called right, at most {question.tolerance:g} off"
-        return
-    for key, texts in zip(keys, question.gold, strict=True):
-        for text in texts[1:]:
-            other = names.key_of(text, there)
-            if key in there and other and other != key and question.ask not in ("count", "count_side"):
-                yield f"'{text}' counts for '{key}' and names '{other}'"
-            sides = [_place_of(t, facts) for t in (texts[0], text)]
-            if key not in there and all(sides) and sides[0] != sides[1]:
-                yield f"'{text}' counts for '{texts[0]}' and is another place"
-
-
-def _place_of(text: str, facts: Facts) -> list[tuple[int, int]]:
-    """Axes and signs of a text of directions; none if a word is no direction."""
-    try:
-        return sorted(_side(word, facts) for word in text.split())
-    except CannotTellError:
-        return []
-
-
-def _form(question: DataQuestion) -> list[str]:
-    """What is wrong with the options and the place of the right one; it can be told of any question."""
-    size = len(question.options)
-    if question.gold:
-        fine = (
-            all(question.gold) and not size and question.answer == -1 and question.family != IMPLICIT and question.tolerance >= 0
-        )
-        return [] if fine else [f"an open question with {size} options and the answers {question.gold}"]
-    if question.family == IMPLICIT:
-        return [] if not size and question.answer == -1 else ["a question that describes its target has no options"]
-    if not 2 <= size <= len(LETTERS) or not 0 <= question.answer < size or len(set(question.options)) != size:
-        return [f"{size} options {list(question.options)} with answer {question.answer}"]
-    return []
-
-
-def _implicit(sample: SampleRecord, facts: Facts) -> list[str]:
-    """What is wrong with a question that describes its target."""
-    question = sample.question
-    if question.ask != "segment" or not question.about:
-        raise CannotTellError(f"no such kind of question in {IMPLICIT}")
-    target = _there(question.about[0], facts)
-    details = []
-    # Data sets of older versions have the groups of their day.
-    told = sample.supercategory if facts.scene.midline.found == "picture" else names.group(target)
-    if (sample.category, sample.supercategory) != (target, told):
-        details.append(f"the target is '{target}', the record says '{sample.category}' of '{sample.supercategory}'")
-    details += _form(question)
-    if re.search(rf"\b{re.escape(target)}\b", question.text.lower()):
-        details.append(f"the question names its target '{target}'")
-    return details
-
-
-def _named(name: str, facts: Facts) -> bool:
+def named(name: str, facts: Facts) -> bool:
+    """Whether a name is that of a structure, there or absent."""
     return name in facts.scene.structures or name in facts.scene.absent
 
 
-def _there(name: str, facts: Facts) -> str:
+def there(name: str, facts: Facts) -> str:
     """The name of a structure that is there and clear."""
     if name not in facts.scene.structures or name not in facts.present():
         raise CannotTellError(f"'{name}' is not there")
@@ -241,7 +74,7 @@ def _there(name: str, facts: Facts) -> str:
 
 def _exists(name: str, facts: Facts) -> bool:
     """Whether a structure is there; it must be annotated and clear."""
-    if name in facts.scene.unclear or not _named(name, facts):
+    if name in facts.scene.unclear or not named(name, facts):
         raise CannotTellError(f"'{name}' is neither there nor annotated and absent")
     return name in facts.present()
 
@@ -252,7 +85,7 @@ def _argument(question: DataQuestion, place: int = 0) -> str:
     return question.about[place]
 
 
-def _side(word: str, facts: Facts) -> tuple[int, int]:
+def side(word: str, facts: Facts) -> tuple[int, int]:
     """Axis and sign of a word for a direction."""
     known = dict(_WORDS[facts.scene.space])
     if facts.scene.modality == "US" and facts.scene.space == "picture":
@@ -289,8 +122,8 @@ def _middle_of(what: str, facts: Facts) -> float:
 
 def _lies_in(name: str, part: str, facts: Facts) -> bool:
     """Whether the centre of a structure has the signs of both words of a part."""
-    sides = [_side(word, facts) for word in part.split()]
-    centre = _from_middle(_there(name, facts), facts, across=any(axis == 0 for axis, _ in sides))
+    sides = [side(word, facts) for word in part.split()]
+    centre = _from_middle(there(name, facts), facts, across=any(axis == 0 for axis, _ in sides))
     if len(sides) != 2 or max(axis for axis, _ in sides) >= len(centre):
         raise CannotTellError(f"'{part}' is no part")
     return all(centre[axis] * sign > 0 for axis, sign in sides)
@@ -307,7 +140,7 @@ def _which_in_quadrant(question: DataQuestion, facts: Facts) -> Verdicts:
 
 
 def _is_box_of(name: str, box: Box, facts: Facts) -> bool | None:
-    exact = facts.box(_there(name, facts))
+    exact = facts.box(there(name, facts))
     if len(exact.coords) != len(box.coords):
         raise CannotTellError(f"a box of {len(box.coords)} numbers")
     overlap = box_iou(box, rounded_like(exact, facts.scene.frame, box))
@@ -336,7 +169,7 @@ def _which_at_box(question: DataQuestion, facts: Facts) -> Verdicts:
 
 
 def _slices(question: DataQuestion, facts: Facts) -> Verdicts:
-    box = facts.slices(_there(_argument(question), facts))
+    box = facts.slices(there(_argument(question), facts))
     verdicts: Verdicts = []
     for option in question.options:
         match = _RANGE.fullmatch(option)
@@ -364,7 +197,7 @@ def _best(values: Sequence[float], best: float) -> Verdicts:
 
 
 def _extreme(question: DataQuestion, facts: Facts) -> Verdicts:
-    sizes = [facts.measure(_there(option, facts)) for option in question.options]
+    sizes = [facts.measure(there(option, facts)) for option in question.options]
     return _best(sizes, max(sizes) if question.ask == "largest" else min(sizes))
 
 
@@ -376,7 +209,7 @@ def _model_pixel(scene: Scene) -> float:
 
 
 def _how_large(question: DataQuestion, facts: Facts) -> Verdicts:
-    name = _lesion(question, facts) if question.ask == "lesion_extent" else _there(_argument(question), facts)
+    name = _lesion(question, facts) if question.ask == "lesion_extent" else there(_argument(question), facts)
     size, unit = facts.measure(name), facts.scene.unit
     scales = {word: _UNITS[word] for word in {"mm2": ("mm2", "cm2"), "mm3": ("mm3", "ml")}.get(unit, ())}
     scales["pixels" if facts.scene.kind == "image" else "voxels"] = _model_pixel(facts.scene)
@@ -391,34 +224,34 @@ def _how_large(question: DataQuestion, facts: Facts) -> Verdicts:
 
 
 def _direction(question: DataQuestion, facts: Facts) -> Verdicts:
-    a, b = (facts.centre(_there(_argument(question, i), facts)) for i in (0, 1))
+    a, b = (facts.centre(there(_argument(question, i), facts)) for i in (0, 1))
     offset = [p - q for p, q in zip(a, b, strict=True)]
     axis = max(range(len(offset)), key=lambda i: abs(offset[i]))
-    sides = [_side(option, facts) for option in question.options]
+    sides = [side(option, facts) for option in question.options]
     return [where == axis and sign * offset[axis] > 0 for where, sign in sides]
 
 
 def _which_direction(question: DataQuestion, facts: Facts) -> Verdicts:
-    axis, sign = _side(_argument(question), facts)
-    start = facts.centre(_there(_argument(question, 1), facts))
+    axis, sign = side(_argument(question), facts)
+    start = facts.centre(there(_argument(question, 1), facts))
     if axis >= len(start):
         raise CannotTellError(f"'{_argument(question)}' is no direction of an image")
-    return [sign * (facts.centre(_there(option, facts))[axis] - start[axis]) > 0 for option in question.options]
+    return [sign * (facts.centre(there(option, facts))[axis] - start[axis]) > 0 for option in question.options]
 
 
 def _nearest(question: DataQuestion, facts: Facts) -> Verdicts:
-    start = facts.centre(_there(_argument(question), facts))
+    start = facts.centre(there(_argument(question), facts))
     if _argument(question) in question.options:
         raise CannotTellError("the structure itself is among the options")
     ways = [
-        sum((p - q) ** 2 for p, q in zip(facts.centre(_there(option, facts)), start, strict=True)) ** 0.5
+        sum((p - q) ** 2 for p, q in zip(facts.centre(there(option, facts)), start, strict=True)) ** 0.5
         for option in question.options
     ]
     return _best(ways, min(ways))
 
 
 def _lesion(question: DataQuestion, facts: Facts) -> str:
-    name = _there(_argument(question), facts)
+    name = there(_argument(question), facts)
     if not names.is_lesion(name):
         raise CannotTellError(f"'{name}' is no lesion")
     return name
@@ -427,7 +260,7 @@ def _lesion(question: DataQuestion, facts: Facts) -> str:
 def _host(question: DataQuestion, facts: Facts) -> Verdicts:
     organs = [n for n in facts.around(_lesion(question, facts)) if not names.is_lesion(n)]
     for option in question.options:
-        _there(option, facts)
+        there(option, facts)
     return [organs[:1] == [option] for option in question.options]
 
 
@@ -437,10 +270,10 @@ def _brightness(question: DataQuestion, facts: Facts) -> Verdicts:
         if abs(contrast) < LEAST_CONTRAST:
             return [None] * len(question.options)
         return [(option == "brighter") == (contrast > 0) for option in question.options]
-    return [_within_ends(_one_of(option, _DEGREES), contrast, LEAST_CONTRAST) for option in question.options]
+    return [_within_ends(_one_of(option, DEGREES), contrast, LEAST_CONTRAST) for option in question.options]
 
 
-_DEGREES: Mapping[str, tuple[float, float]] = {
+DEGREES: Mapping[str, tuple[float, float]] = {
     "clearly brighter": (40, math.inf),
     "slightly brighter": (8, 40),
     "about as bright": (-8, 8),
@@ -464,7 +297,7 @@ def _within_ends(ends: tuple[float, float], value: float, slack: float) -> bool 
 
 
 def _by_grey(question: DataQuestion, facts: Facts) -> Verdicts:
-    found = [facts.tone(_there(option, facts)) for option in question.options]
+    found = [facts.tone(there(option, facts)) for option in question.options]
     if not all(found):
         raise CannotTellError("the grey level of an option is not known")
     sign = 1 if question.ask == "brightest" else -1
@@ -478,10 +311,10 @@ _HU = re.compile(r"(-?\d+) to (-?\d+) HU( higher| lower)?")
 def _attenuation(question: DataQuestion, facts: Facts) -> Verdicts:
     window = facts.scene.hounsfield
     told = bool(window) and all(re.search(rf"(?<!\d){end:g} HU", question.text) for end in window)
-    value = facts.attenuation(_there(_argument(question), facts))
+    value = facts.attenuation(there(_argument(question), facts))
     between = question.ask == "attenuation_difference"
     if between and value is not None:
-        other = facts.attenuation(_there(_argument(question, 1), facts))
+        other = facts.attenuation(there(_argument(question, 1), facts))
         value = None if other is None else value - other
     if value is None or not told:
         raise CannotTellError("the picture is no CT in Hounsfield units, or the text does not tell its window")
@@ -496,7 +329,7 @@ def _attenuation(question: DataQuestion, facts: Facts) -> Verdicts:
 
 
 def _evenness(question: DataQuestion, facts: Facts) -> Verdicts:
-    one, other = (facts.tone(_there(_argument(question, i), facts)) for i in (0, 1))
+    one, other = (facts.tone(there(_argument(question, i), facts)) for i in (0, 1))
     if len(one) < 2 or len(other) < 2 or min(one[1], other[1]) <= 0:
         raise CannotTellError("how far grey levels spread is not known")
     known = {"more even": (-math.inf, 1 / 1.3), "about as even": (1 / 1.3, 1.3), "less even": (1.3, math.inf)}
@@ -526,7 +359,7 @@ def _count(question: DataQuestion, facts: Facts) -> Verdicts:
 
 def _lesion_side(question: DataQuestion, facts: Facts) -> Verdicts:
     centre = _from_middle(_lesion(question, facts), facts, across=True)
-    sides = [_side(option, facts) for option in question.options]
+    sides = [side(option, facts) for option in question.options]
     if any(axis != 0 for axis, _ in sides):
         raise CannotTellError("an option is no side")
     return [sign * centre[0] > 0 for _, sign in sides]
@@ -551,17 +384,17 @@ def _diameter(question: DataQuestion, facts: Facts) -> Verdicts:
 
 
 def _burden(question: DataQuestion, facts: Facts) -> Verdicts:
-    lesion, organ = _lesion(question, facts), _there(_argument(question, 1), facts)
+    lesion, organ = _lesion(question, facts), there(_argument(question, 1), facts)
     return _within(question, 100 * facts.measure(lesion) / facts.measure(organ), "%")
 
 
 def _gap(question: DataQuestion, facts: Facts) -> Verdicts:
-    return _within(question, facts.gap(_lesion(question, facts), _there(_argument(question, 1), facts)), "mm")
+    return _within(question, facts.gap(_lesion(question, facts), there(_argument(question, 1), facts)), "mm")
 
 
 def _closest(question: DataQuestion, facts: Facts) -> Verdicts:
     lesion = _lesion(question, facts)
-    ways = [facts.gap(lesion, _there(option, facts)) for option in question.options]
+    ways = [facts.gap(lesion, there(option, facts)) for option in question.options]
     known = [w for w in ways if w is not None]
     if len(known) < len(ways):
         raise CannotTellError("the way to an option is not known")
@@ -569,7 +402,7 @@ def _closest(question: DataQuestion, facts: Facts) -> Verdicts:
 
 
 def _contact(question: DataQuestion, facts: Facts) -> Verdicts:
-    lesion, other = _lesion(question, facts), _there(_argument(question, 1), facts)
+    lesion, other = _lesion(question, facts), there(_argument(question, 1), facts)
     way, touches = facts.gap(lesion, other), facts.touches(lesion, other)
     if way is None:
         raise CannotTellError("the way is not known")
@@ -584,7 +417,7 @@ def _which_on_slice(question: DataQuestion, facts: Facts) -> Verdicts:
         raise CannotTellError("the argument is no slice, or the text does not name it")
     verdicts: Verdicts = []
     for option in question.options:
-        first, end = facts.slices(_there(option, facts))
+        first, end = facts.slices(there(option, facts))
         verdicts.append(first <= int(match[1]) < end)
     return verdicts
 
@@ -592,7 +425,7 @@ def _which_on_slice(question: DataQuestion, facts: Facts) -> Verdicts:
 def _level(question: DataQuestion, facts: Facts) -> Verdicts:
     if facts.scene.kind != "volume" or facts.scene.space != "patient":
         raise CannotTellError("levels are those of volumes with patient directions")
-    middle = [sum(facts.slices(_there(n, facts))) / 2 for n in (_argument(question), *question.options)]
+    middle = [sum(facts.slices(there(n, facts))) / 2 for n in (_argument(question), *question.options)]
     if not all(re.fullmatch(r"[CTLS]\d+ vertebra", names.display(option)) for option in question.options):
         raise CannotTellError("an option is no vertebra")
     ways = [abs(m - middle[0]) for m in middle[1:]]
@@ -600,19 +433,19 @@ def _level(question: DataQuestion, facts: Facts) -> Verdicts:
 
 
 def _pair_share(question: DataQuestion, facts: Facts) -> Verdicts:
-    small, large = sorted(facts.measure(_there(_argument(question, i), facts)) for i in (0, 1))
+    small, large = sorted(facts.measure(there(_argument(question, i), facts)) for i in (0, 1))
     return _within(question, 100 * (large / small - 1), "%")
 
 
 def _widest(question: DataQuestion, facts: Facts) -> Verdicts:
-    most = facts.widest(_there(_argument(question), facts))
+    most = facts.widest(there(_argument(question), facts))
     if most < 0 or not all(option.isdecimal() for option in question.options):
         raise CannotTellError("an option is no slice, or there are none")
     return [int(option) == most for option in question.options]
 
 
 def _pair(question: DataQuestion, facts: Facts) -> Verdicts:
-    sizes = {name: facts.measure(_there(name, facts)) for name in question.about}
+    sizes = {name: facts.measure(there(name, facts)) for name in question.about}
     if len(sizes) != 2 or not set(question.options) <= {*sizes, "about equal"}:
         raise CannotTellError("the options are not two organs or 'about equal'")
     small, large = sorted(sizes.values())
@@ -634,7 +467,7 @@ def _singles(question: DataQuestion, facts: Facts) -> list[tuple[tuple[float, ..
 
 
 def _count_side(question: DataQuestion, facts: Facts) -> Verdicts:
-    axis, sign = _side(_argument(question, 1), facts)
+    axis, sign = side(_argument(question, 1), facts)
     if axis != 0 or not all(option.isdecimal() for option in question.options):
         raise CannotTellError("the argument is no side, or an option is no number")
     number = sum(off[0] * sign > 0 for off, _ in _singles(question, facts))
@@ -647,7 +480,7 @@ def _largest_place(question: DataQuestion, facts: Facts) -> Verdicts:
         raise CannotTellError("none of the lesions is the largest")
     verdicts: Verdicts = []
     for option in question.options:
-        sides = [_side(word, facts) for word in option.split()]
+        sides = [side(word, facts) for word in option.split()]
         if sorted(axis for axis, _ in sides) != [0, 1]:
             raise CannotTellError(f"'{option}' is no part")
         verdicts.append(all(found[0][0][axis] * sign > 0 for axis, sign in sides))
@@ -682,7 +515,7 @@ _GRADES: Mapping[str, tuple[str, str, tuple[tuple[str, float], ...]]] = {
 
 
 def _grade(question: DataQuestion, facts: Facts) -> Verdicts:
-    name = _there(_argument(question), facts)
+    name = there(_argument(question), facts)
     rule = next((r for r in _GRADES if r in question.text), "")
     what, measure, labels = _GRADES.get(rule, ("", "", ()))
     if not rule or not re.search(what, name):

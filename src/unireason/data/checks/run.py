@@ -22,7 +22,7 @@ from unireason.data.frames import FrameRule
 from unireason.data.item import CaseSource, inside
 from unireason.data.records import READABLE, SPLITS, CaseRecord, ImageRecord, SampleRecord
 
-from . import answers, masks, pictures
+from . import masks, pictures, questions
 from .facts import CheckFindings, Facts, Finding, MaskFacts, SceneFacts
 from .text import CLAIMS, AuditTexts, BalanceTally, ClaimTally, check_balance, check_shortcut
 
@@ -185,7 +185,7 @@ def check(dataset: Dataset, source: CaseSource | None, *, samples: int | None = 
     register, tally, texts, claims = pictures.Register(), BalanceTally(), AuditTexts(), ClaimTally()
     embedded = bool(dataset.files("images"))
     optional = [masks.CHECK] * (source is not None) + [pictures.PICTURES] * embedded
-    for check_name in (pictures.CHECK, *optional, answers.CHECK, CLAIMS, pictures.LEAKAGE):
+    for check_name in (pictures.CHECK, *optional, questions.CHECK, CLAIMS, pictures.LEAKAGE):
         found.start(check_name)
     try:
         for split in SPLITS:
@@ -208,7 +208,7 @@ def check(dataset: Dataset, source: CaseSource | None, *, samples: int | None = 
     # What could not be checked because the data set does not tell what it takes.
     if tally.undescribed:
         came = f"of {tally.undescribed} cases it is not known what they show"
-        found.remark(answers.CHECK, f"{came}: their answers and boxes cannot be worked out again")
+        found.remark(questions.CHECK, f"{came}: their answers and boxes cannot be worked out again")
     if register.strangers:
         came = f"the patients of {register.strangers} cases are not known"
         found.remark(pictures.LEAKAGE, f"{came}: only pictures and names were compared")
@@ -282,7 +282,7 @@ class _Walk:
             masks.check_case(case, measured, self.found)
         for sample in samples:
             pictures.check_boxes(case, sample, self.found)
-            answers.check_answer(case, sample, facts, self.found)
+            questions.check_answer(case, sample, facts, self.found)
             self.claims.add(case.scene, sample, self.found)
             if measured is not None:
                 masks.check_sample(case, sample, measured, self.found)
