@@ -96,7 +96,7 @@ class BoxReader:
     def _fits(self, boxes: Named) -> list[float]:
         """How well every option agrees with boxes, the greatest number best; none for a kind of question that boxes do not decide.
 
-        Presence, brightness, diameters, gaps and the widest slice are no matter of boxes.
+        Presence, looks, diameters, gaps, contact and the widest slice are no matter of boxes.
         """
         about, options = self.about, self.options
         match self.ask:
@@ -112,6 +112,12 @@ class BoxReader:
             case "which_at_box":
                 marked = _box(re.findall(r"\d+", about[0]))
                 return [box_iou(marked, boxes[option][0]) for option in options]
+            case "which_on_slice":
+                plane = int(about[0].removeprefix("slice ")) + 0.5
+                return [-max(0.0, box.coords[2] - plane, plane - box.coords[5]) for box in (boxes[o][0] for o in options)]
+            case "level":
+                height = self._centre(boxes[about[0]][0])[-1]
+                return [-abs(self._centre(boxes[option][0])[-1] - height) for option in options]
             case "slices":
                 _, _, first, _, _, end = boxes[about[0]][0].coords
                 ranges = [(low, high + 1) for low, high, _ in map(_range, options)]
@@ -124,6 +130,10 @@ class BoxReader:
             case "burden":
                 share = 100 * self._amount(boxes[about[0]]) / self._amount(boxes[about[1]])
                 return [_held(share, low, high) for low, high, _ in map(_range, options)]
+            case "pair_share":
+                amounts = sorted(self._amount(boxes[name]) for name in about)
+                more = 100 * (amounts[1] / amounts[0] - 1)
+                return [_held(more, low, high) for low, high, _ in map(_range, options)]
             case "pair":
                 first, second = (math.log(self._amount(boxes[name])) for name in about)
                 ahead = {

@@ -63,6 +63,7 @@ KINDS = {
     "host": (("liver tumour",), ("spleen", "liver"), 1),
     "count": (("liver tumour",), ("1", "2", "3"), 0),
     "pair": (("liver", "spleen"), ("liver", "spleen", "about equal"), 0),
+    "pair_share": (("spleen", "liver"), ("80 to 160 %", "160 to 320 %", "320 to 640 %"), 1),
     "largest_place": (("liver tumour",), ("left posterior", "right anterior"), 1),
     "count_side": (("liver tumour", "right"), ("0", "1"), 1),
 }
@@ -77,11 +78,14 @@ def test_a_kind_is_decided_by_boxes(ask):
 
 def test_slices_are_read_off_cuboids():
     scene = replace(
-        SCENE, kind="volume", frame=Frame(56, 56, 16, "volume"), extent=(100.0, 100.0, 100.0), structures={}, absent=("liver",)
+        SCENE, kind="volume", frame=Frame(56, 56, 16, "volume"), extent=(100.0, 100.0, 100.0), structures={}, absent=("liver", "spleen")
     )
     reader = BoxReader.of(question("slices", ("liver",), ("1 to 3", "4 to 8")), scene)
     trace = Trace("?", (), (LookStep("", (1, 1, 4, 9, 9, 8), label="liver"),), scene.frame, "end_of_turn")
     assert (reader.true, reader.own(trace)) == ("", "B")
+    both = replace(trace, steps=(*trace.steps, LookStep("", (1, 1, 8, 9, 9, 12), label="spleen")))
+    for ask, about, right in (("which_on_slice", "slice 7", "A"), ("which_on_slice", "slice 8", "B"), ("level", "liver", "A")):
+        assert BoxReader.of(question(ask, (about,), ("liver", "spleen")), scene).own(both) == right
 
 
 def test_right_boxes_beside_a_wrong_letter():
