@@ -190,3 +190,19 @@ def test_session_reads_boxes_by_ids_only():
     session.feed(made.ids.box_end)
     assert session.finish == "invalid_box"
     assert session.looks == []
+
+
+@pytest.mark.parametrize("kind", ["volume", "image"])
+def test_both_back_ends_weaken_repetition_alike(kind):
+    checkpoint, stack = tiny.checkpoint(), tiny.stack(kind, side=60)
+    said = {}
+    for penalty in (1.0, 1.8):
+        how = Sampling(repetition_penalty=penalty)
+        made = []
+        for engine in (LocalEngine(checkpoint), ReferenceEngine(checkpoint)):
+            request = ask(engine, engine.encode(stack), budget=Budget(max_new_tokens=24))
+            made.append(engine.generate([request], how)[0].response)
+        assert made[0] == made[1]
+        said[penalty] = made[0]
+    assert said[1.0] != said[1.8]
+    assert len(set(said[1.8])) > len(set(said[1.0]))
