@@ -362,7 +362,7 @@ def add_parser(subparsers: Any) -> None:
     group.add_argument("--samples", metavar="N", type=int, default=1, help="answers a question (with --temperature above 0)")
     group.add_argument(
         "--crop-source",
-        choices=("model", "native", "none"),
+        choices=("model", "native", "none", "published"),
         help="what looks show: regions of the model frame, of source pixels, or nothing (default: the profile's)",
     )
     group.add_argument("--max-looks", metavar="N", type=int, help="looks at most")

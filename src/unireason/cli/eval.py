@@ -149,7 +149,9 @@ def add_run(subparsers: Any) -> None:
     group.add_argument("--repetition-penalty", metavar="P", type=float, help=PENALTY)
     group.add_argument("--max-looks", metavar="N", type=int, help="looks at most")
     group.add_argument("--max-new-tokens", metavar="N", type=int, help="tokens at most")
-    group.add_argument("--crop-source", choices=("model", "native", "none"), help="what a look shows (default: the profile's)")
+    group.add_argument(
+        "--crop-source", choices=("model", "native", "none", "published"), help="what a look shows (default: the profile's)"
+    )
     add_skip(group)
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", type=Path, default=Path("run"), help="where to write (default run)")

@@ -438,6 +438,7 @@ def make_trace(
         choose=lambda answer: answer_choice(answer, letters, question.options),
         opened=checkpoint.profile.assistant_prefix.rstrip().endswith("<think>"),
         frame=session.frame,
+        released=checkpoint.profile.crops == "published",
     )
     said = next((step.text for step in reversed(steps) if step.type == "answer"), "")
     if question.options and contradicts(said, letters, question.options):
