@@ -173,8 +173,8 @@ def run_run(args: argparse.Namespace) -> int:
     from .ask import bar, status
     from .evidence import print_results
 
-    names = ("samples", "vote", "temperature", "top_p", "repetition_penalty", "seed", "max_looks", "max_new_tokens")
-    names = (*names, "crop_source", "skip", "again")
+    drawn = ("samples", "vote", "temperature", "top_p", "repetition_penalty", "seed", "max_looks", "max_new_tokens")
+    names = (*drawn, "crop_source", "skip", "again")
     asked = RunSettings.filled(count=args.questions, **{name: getattr(args, name) for name in names})
     with status("opening model and questions", quiet=args.json):
         suite, count = suite_of(args)

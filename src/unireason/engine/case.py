@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, get_args
 
@@ -52,7 +52,8 @@ class Request:
         prompt: Prompt ids, pads expanded, from ``model.tokens.prompt_ids``.
         budget: Limits.
         seed: Seed of this response.
-        crop_source: "model" cuts from the model frame, "native" from full-resolution pixels; "none" shows nothing.
+        crop_source: "model" cuts from the model frame, "native" from full-resolution pixels, "published" from a bilinear copy, with boxes
+            read as the published code does it; "none" shows nothing.
         regions: Where to cut in place of what a box says, for checks of evidence; None cuts what was asked for. Called once a look; an
             empty plan shows nothing.
     """
@@ -107,10 +108,12 @@ def start_session(checkpoint: Checkpoint, request: Request) -> Session:
         raise FormatError(f"the crop source is {request.crop_source!r}", f"one of {', '.join(get_args(CropSource))}")
 
     scene = SessionScene(
-        request.case.frame, partial(cut_regions, checkpoint, request), partial(tokens.readable, checkpoint), checkpoint.merge
+        request.case.frame,
+        partial(cut_regions, checkpoint, request),
+        partial(tokens.readable, checkpoint),
+        checkpoint.merge,
+        released=request.crop_source == "published",
     )
-    if request.crop_source == "published":
-        scene = replace(scene, released=True)
     return Session(request.prompt, scene, ids=checkpoint.ids, budget=request.budget)
 
 

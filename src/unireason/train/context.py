@@ -340,7 +340,7 @@ class TrainContext:
         return [RolloutPrompt(case, sample, pictures, stack) for sample in samples] if pictures else []
 
     def pictures(self, case: CaseSamples) -> tuple[Pictures, Stack | None]:
-        """The pictures of a case, and the case as serialised for crops that are not cut from them; none, and counted, if they cannot be read."""
+        """The pictures of a case, and its stack where crops are not cut from them; none, and counted, if they cannot be read."""
         with self.skips.counted():
             needed = self.encoder.checkpoint.profile.crops in ("native", "published")
             return self.cases.pictures(case), self.cases.stack(case) if needed else None
