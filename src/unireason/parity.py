@@ -6,19 +6,23 @@ such, and a folder with one of them does not pass. It knows nothing of the comma
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unireason.conformance import Result
 from unireason.core.errors import FormatError, UniReasonError
-from unireason.core.types import Box2D, Kind
+from unireason.core.types import Box, Box2D, Box3D, Kind, Problem
 from unireason.grounding import crop
 from unireason.grounding.answer import read_released
 from unireason.grounding.profile import Picture, Profile, render
 from unireason.metrics import answers, boxes
 from unireason.rewards import outcome, spatial
+
+if TYPE_CHECKING:
+    from unireason.model.checkpoint import Checkpoint
 
 Case = Mapping[str, Any]
 Found = Iterator[tuple[str, str]]
@@ -106,7 +110,64 @@ def _sizes(folder: Path, data: Any) -> Found:
         if sizes[2]:
             fitted = crop.fitted_size(height, width, factor=crop.PATCH_FACTOR, limits=_LIMITS)
             yield "size of what is seen", _difference(list(fitted), sizes[2:])
-    yield "pixels of pictures and crops", "no check of this kind yet"
+    yield from _pixels(folder, data)
+
+
+def _pixels(folder: Path, data: Any) -> Found:
+    """What the network sees of pictures, volumes and crops, and from what crops are cut, exact; the image processor is that of Pillow."""
+    import numpy as np
+
+    from unireason.core.types import Stack
+    from unireason.engine.case import Request, bilinear, cut_regions, prepare_case
+    from unireason.model import vision
+
+    checkpoint = _checkpoint(folder, _published())
+    cases = {}
+    with np.load(folder / "resize_crops.npz", allow_pickle=False) as arrays:
+        for picture in data["pictures"]:
+            raw = arrays[picture["raw"]]
+            made = prepare_case(checkpoint, Stack(raw[None], "image", "", ((0, 1),), raw))
+            cases[picture["id"]] = made
+            yield "grid of a picture", _difference(list(made.prepared.grid_thw[0]), picture["grid_thw"])
+            yield "pixels of a picture, seen", _difference(_sha256(made.prepared.pictures[0]), picture["seen_pil_sha256"])
+            yield "frame of a picture", _difference([made.frame.height, made.frame.width], picture["frame_hw"])
+            yield "pixels of a picture, frame", _difference(_sha256(bilinear(raw, made.frame)), picture["frame"]["sha256"])
+        slices = arrays["volume_slices"]
+        whole = slices.repeat(4, axis=1).repeat(4, axis=2)  # as the fixture says: enlarged fourfold, to 256 x 256
+        cases["volume"] = prepare_case(
+            checkpoint, Stack(whole, "volume", "", tuple((z, z + 1) for z in range(len(whole))), whole)
+        )
+        frame = np.stack([bilinear(one, cases["volume"].frame) for one in whole])
+        yield "pixels of a volume, frame", _difference(_sha256(frame), data["volume"]["frame_sha256"])
+    for case in data["crops"]:
+        made = cases[case["picture"]]
+        kind = "crop of the other kind of box" if "other_kind" in case else "crop"
+        box: Box = Box2D(*case["box"]) if len(case["box"]) == 4 else Box3D(*case["box"])
+        plan = crop.plan(box, made.frame, released=True)
+        rects = [] if isinstance(plan, Problem) else [[z, *rect] for z, rect in plan]
+        yield f"{kind}, rectangles", _difference(rects, case["rects"])
+        asking = Request(made, (1,), crop_source="published")
+        crops = () if isinstance(plan, Problem) else cut_regions(checkpoint, asking, plan)
+        yield f"{kind}, grids", _difference([list(one.grid_thw or ()) for one in crops], case["grid_thw"])
+        yield f"{kind}, pixels handed over", _difference([_sha256(one.pixels) for one in crops], case["crop_sha256"])
+        if "seen_pil_sha256" in case:
+            seen = [_sha256(vision.resized(checkpoint, one.pixels)) for one in crops]
+            yield f"{kind}, pixels seen", _difference(seen, case["seen_pil_sha256"])
+
+
+def _published(**fields: Any) -> Profile:
+    """A profile that shows what the published code shows."""
+    return Profile(**{"name": "published", "system_2d": "", "system_3d": "", "crops": "published", **fields})
+
+
+def _checkpoint(folder: Path, profile: Profile) -> Checkpoint:
+    from unireason.model.checkpoint import load
+
+    return load(folder / "checkpoint", device="cpu", dtype="fp32", profile=profile)
+
+
+def _sha256(array: Any) -> str:
+    return hashlib.sha256(array.tobytes()).hexdigest()
 
 
 def _roads(folder: Path, data: Any) -> Found:

@@ -178,6 +178,9 @@ _INTENDED = re.compile(r"If that is intended, read it with limits=Limits\(\w+=\d
 _CHOICE = re.compile(
     r"Choose (?:one,? (?:for instance )?with )?{0}(?: (?:to|or) {0})?".format(r"(?:series|frame)=(?:\d+|'[^']*')")
 )
+PENALTY = (
+    "logits of ids that were said before are weakened by it; 1 does nothing (default: the checkpoint's generation_config.json)"
+)
 TAIL = 70  # characters of the model's text shown while it thinks
 
 
@@ -188,6 +191,7 @@ def add_asking(group: Any) -> None:
     )
     group.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default)")
     group.add_argument("--top-p", type=float, default=1.0, help="nucleus sampling")
+    group.add_argument("--repetition-penalty", metavar="P", type=float, help=PENALTY)
     group.add_argument("--seed", type=int, default=0, help="seed of the first sample")
     group.add_argument("--max-new-tokens", metavar="N", type=int, help="tokens at most")
     add_machine(group)
@@ -197,7 +201,9 @@ def asking_options(args: argparse.Namespace) -> dict[str, Any]:
     """Sampling, window and token limit as keyword arguments of ``Reasoner.ask`` and ``ground``."""
     from unireason.engine.sampling import Sampling
 
-    sampling = Sampling(temperature=args.temperature, top_p=args.top_p, seed=args.seed)
+    sampling = Sampling(
+        temperature=args.temperature, top_p=args.top_p, seed=args.seed, repetition_penalty=args.repetition_penalty
+    )
     return {"sampling": sampling, "window": args.window, "max_new_tokens": args.max_new_tokens}
 
 
@@ -356,7 +362,7 @@ def add_parser(subparsers: Any) -> None:
     group.add_argument("--samples", metavar="N", type=int, default=1, help="answers a question (with --temperature above 0)")
     group.add_argument(
         "--crop-source",
-        choices=("model", "native", "none"),
+        choices=("model", "native", "none", "published"),
         help="what looks show: regions of the model frame, of source pixels, or nothing (default: the profile's)",
     )
     group.add_argument("--max-looks", metavar="N", type=int, help="looks at most")

@@ -13,7 +13,7 @@ from unireason.bridges import KITS
 from unireason.core.errors import keeping
 from unireason.core.store import json_text
 
-from .ask import add_expert, add_machine, expert_of, tell_model
+from .ask import PENALTY, add_expert, add_machine, expert_of, tell_model
 
 if TYPE_CHECKING:
     from unireason.core.types import Case, Stack, Trace
@@ -146,9 +146,12 @@ def add_run(subparsers: Any) -> None:
     group.add_argument("--vote", metavar="K", type=int, default=0, help="the most frequent of the first K answers stands")
     group.add_argument("--temperature", type=float, help="0 is greedy (default 0 for one sample, 0.7 for several)")
     group.add_argument("--top-p", type=float, default=1.0, help="nucleus sampling")
+    group.add_argument("--repetition-penalty", metavar="P", type=float, help=PENALTY)
     group.add_argument("--max-looks", metavar="N", type=int, help="looks at most")
     group.add_argument("--max-new-tokens", metavar="N", type=int, help="tokens at most")
-    group.add_argument("--crop-source", choices=("model", "native", "none"), help="what a look shows (default: the profile's)")
+    group.add_argument(
+        "--crop-source", choices=("model", "native", "none", "published"), help="what a look shows (default: the profile's)"
+    )
     add_skip(group)
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", type=Path, default=Path("run"), help="where to write (default run)")
@@ -170,7 +173,8 @@ def run_run(args: argparse.Namespace) -> int:
     from .ask import bar, status
     from .evidence import print_results
 
-    names = ("samples", "vote", "temperature", "top_p", "seed", "max_looks", "max_new_tokens", "crop_source", "skip", "again")
+    drawn = ("samples", "vote", "temperature", "top_p", "repetition_penalty", "seed", "max_looks", "max_new_tokens")
+    names = (*drawn, "crop_source", "skip", "again")
     asked = RunSettings.filled(count=args.questions, **{name: getattr(args, name) for name in names})
     with status("opening model and questions", quiet=args.json):
         suite, count = suite_of(args)

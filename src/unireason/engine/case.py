@@ -10,6 +10,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from unireason.core.errors import FormatError
 from unireason.core.types import Crop, Frame, Kind, Stack
@@ -51,7 +52,8 @@ class Request:
         prompt: Prompt ids, pads expanded, from ``model.tokens.prompt_ids``.
         budget: Limits.
         seed: Seed of this response.
-        crop_source: "model" cuts from the model frame, "native" from full-resolution pixels; "none" shows nothing.
+        crop_source: "model" cuts from the model frame, "native" from full-resolution pixels, "published" from a bilinear copy, with boxes
+            read as the published code does it; "none" shows nothing.
         regions: Where to cut in place of what a box says, for checks of evidence; None cuts what was asked for. Called once a look; an
             empty plan shows nothing.
     """
@@ -67,7 +69,20 @@ class Request:
 def prepare_case(checkpoint: Checkpoint, stack: Stack) -> EncodedCase:
     """Resize and cut the pictures of a stack; the vision tower is not run."""
     prepared = vision.prepare(checkpoint, list(stack.slices))
+    if checkpoint.profile.crops == "published":
+        side = {"factor": checkpoint.patch * checkpoint.merge}
+        low, high = checkpoint.pixel_limits
+        height, width = crop.smart_resize(*stack.slices.shape[1:3], **side, min_pixels=low, max_pixels=high)
+        return EncodedCase(stack, prepared, Frame(width, height, len(stack.slices), stack.kind))
     return EncodedCase(stack, prepared, prepared.frame(stack.kind))
+
+
+def bilinear(picture: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
+    """A picture at the size of a frame as the published code makes the copy from which it cuts."""
+    if picture.shape[:2] == (frame.height, frame.width):
+        return picture
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    return np.asarray(image.resize((frame.width, frame.height), Image.Resampling.BILINEAR))
 
 
 def known_case(
@@ -92,19 +107,29 @@ def start_session(checkpoint: Checkpoint, request: Request) -> Session:
     if request.crop_source not in get_args(CropSource):
         raise FormatError(f"the crop source is {request.crop_source!r}", f"one of {', '.join(get_args(CropSource))}")
 
-    def cut(plan: crop.Plan) -> tuple[Crop, ...]:
-        case, crops, native = request.case, [], request.crop_source == "native"
-        plan = request.regions(plan) if request.regions else plan
-        for index, rect in () if request.crop_source == "none" else plan:
-            if native:
-                from unireason.imaging import native_region
-
-                pixels = native_region(case.stack, case.frame, index, rect)
-            else:
-                pixels = crop.cut(case.prepared.pictures[index], rect)
-            grid = vision.grid_of(checkpoint, *pixels.shape[:2])
-            crops.append(Crop(rect, index, pixels, grid, "native" if native else "model"))
-        return tuple(crops)
-
-    scene = SessionScene(request.case.frame, cut, partial(tokens.readable, checkpoint), checkpoint.merge)
+    scene = SessionScene(
+        request.case.frame,
+        partial(cut_regions, checkpoint, request),
+        partial(tokens.readable, checkpoint),
+        checkpoint.merge,
+        released=request.crop_source == "published",
+    )
     return Session(request.prompt, scene, ids=checkpoint.ids, budget=request.budget)
+
+
+def cut_regions(checkpoint: Checkpoint, request: Request, plan: crop.Plan) -> tuple[Crop, ...]:
+    """The crops that a request is shown for a plan, with their grids."""
+    case, crops, source = request.case, [], request.crop_source
+    plan = request.regions(plan) if request.regions else plan
+    for index, rect in () if source == "none" else plan:
+        if source == "native":
+            from unireason.imaging import native_region
+
+            pixels = native_region(case.stack, case.frame, index, rect)
+        elif source == "published":
+            pixels = crop.cut(bilinear(case.stack.slices[index], case.frame), rect)
+        else:
+            pixels = crop.cut(case.prepared.pictures[index], rect)
+        grid = vision.grid_of(checkpoint, *pixels.shape[:2])
+        crops.append(Crop(rect, index, pixels, grid, "native" if source == "native" else "model"))
+    return tuple(crops)

@@ -22,7 +22,7 @@ from unireason.model.tokens import decode
 
 from .cache import Chunk, PackedRow, Prefix, compute_prefix, step, use_cached_attention
 from .case import EncodedCase, Request, prepare_case, start_session
-from .sampling import Picker, PickerFactory, Sampling, forbidden_ids, make_sampler
+from .sampling import Picker, PickerFactory, Repetition, Sampling, forbidden_ids, make_sampler
 from .session import Finished, Inject, Session
 
 _UNFINISHED = "\ufffd"
@@ -96,6 +96,7 @@ class LocalEngine:
                     own = [_Row(r, requests[r], sessions[r]) for r in rows]
                     for row in own:
                         row.picker = self._picker(row.place, sampling or Sampling(), row.request.seed, self._forbidden)
+                        row.repetition = Repetition(sampling or Sampling(), row.request.prompt, self._forbidden)
                     job.add(self._prefix(requests[rows[0]], cuts[rows[0]]), own)
                 job.run(on_token)
         return sessions
@@ -116,6 +117,7 @@ class _Row:
     def __init__(self, place: int, request: Request, session: Session) -> None:
         self.place, self.request, self.session = place, request, session
         self.picker: Picker
+        self.repetition: Repetition
         self.packed: PackedRow
         self.start = self.node = 0
         self.logits = torch.empty(0)
@@ -145,8 +147,9 @@ class _Job:
             while live:
                 wanted = []
                 for row in live:
-                    token, logprob = row.picker.pick(row.logits)
+                    token, logprob = row.picker.pick(row.repetition.apply(row.logits))
                     decision = row.session.feed(token, logprob)
+                    row.repetition.saw([token, *decision.token_ids] if isinstance(decision, Inject) else [token])
                     if on_token:
                         on_token(row.place, token, streams[row.place].push(token))
                     if not isinstance(decision, Finished):

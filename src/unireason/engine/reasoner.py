@@ -36,7 +36,7 @@ class AskOptions:
     """How to ask, apart from the question.
 
     Attributes:
-        sampling: How tokens are chosen; greedy by default.
+        sampling: How tokens are chosen; greedy by default, with the repetition penalty of the checkpoint's ``generation_config.json``.
         samples: Responses a question; sample n uses the seed ``sampling.seed + n``, or that of its question plus n.
         window: See ``imaging.window.choose``.
         slices: Model slices of a volume; None takes the profile's.
@@ -255,6 +255,7 @@ class Reasoner:
         _check_once(how)
         chosen = options_from(how)
         requests = [replace(self._request(case, encoded, q, chosen, 0), regions=where) for case, encoded, q, where in asked]
+        chosen = self._resolved(chosen)
         sessions = self.engine.generate(requests, chosen.sampling)
         return [
             self.trace(case, encoded, session, q, self._provenance(encoded, chosen, q.seed_of(0, chosen.sampling), {}))
@@ -355,6 +356,7 @@ class Reasoner:
         begun = time.perf_counter()
         rows = [(case, encoded, q, n) for case, encoded, questions in asked for q in questions for n in range(chosen.samples)]
         requests = [self._request(case, encoded, q, chosen, n) for case, encoded, q, n in rows]
+        chosen = self._resolved(chosen)
         sessions = iter(self.engine.generate(requests, chosen.sampling, on_token=on_token))
         more = {"seconds": {**seconds, "generate": round(time.perf_counter() - begun, 3)}}
 
@@ -365,6 +367,12 @@ class Reasoner:
         return [
             [[made(case, encoded, q, n) for n in range(chosen.samples)] for q in questions] for case, encoded, questions in asked
         ]
+
+    def _resolved(self, chosen: AskOptions) -> AskOptions:
+        """The settings with the checkpoint's repetition penalty where none is given."""
+        if chosen.sampling.repetition_penalty is not None:
+            return chosen
+        return replace(chosen, sampling=replace(chosen.sampling, repetition_penalty=self.checkpoint.repetition_penalty))
 
     def _request(self, case: Case, encoded: EncodedCase, question: Question, chosen: AskOptions, sample: int) -> Request:
         profile, stack = self.checkpoint.profile, encoded.stack
@@ -395,7 +403,7 @@ class Reasoner:
             "engine": type(self.engine).__name__,
             "window": encoded.stack.window,
             "crop_source": chosen.crop_source or profile.crops,
-            "sampling": {k: v for k, v in asdict(chosen.sampling).items() if k != "seed"},
+            "sampling": _told(chosen.sampling),
             "seed": seed,
             "versions": dict(model.versions),
             **more,
@@ -430,6 +438,7 @@ def make_trace(
         choose=lambda answer: answer_choice(answer, letters, question.options),
         opened=checkpoint.profile.assistant_prefix.rstrip().endswith("<think>"),
         frame=session.frame,
+        released=checkpoint.profile.crops == "published",
     )
     said = next((step.text for step in reversed(steps) if step.type == "answer"), "")
     if question.options and contradicts(said, letters, question.options):
@@ -446,6 +455,12 @@ def make_trace(
         tokens=session.tokens(),
         raw_text=text,
     )
+
+
+def _told(sampling: Sampling) -> dict[str, Any]:
+    """How tokens were chosen; a penalty that does nothing goes without saying."""
+    idle = sampling.repetition_penalty in (None, 1)
+    return {k: v for k, v in asdict(sampling).items() if k != "seed" and not (k == "repetition_penalty" and idle)}
 
 
 def _check_once(how: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from unireason.model.checkpoint import Checkpoint
 
 from .case import EncodedCase, Request, prepare_case, start_session
 from .local import OnToken, TextStream
-from .sampling import Picker, PickerFactory, Sampling, forbidden_ids, make_sampler
+from .sampling import Picker, PickerFactory, Repetition, Sampling, forbidden_ids, make_sampler
 from .session import Finished, Inject, Session
 
 
@@ -42,12 +42,15 @@ class ReferenceEngine:
         sessions = [start_session(self.checkpoint, request) for request in requests]
         for place, (request, session) in enumerate(zip(requests, sessions, strict=True)):
             picker = self._picker(place, sampling or Sampling(), request.seed, self._forbidden)
+            repetition = Repetition(sampling or Sampling(), request.prompt, self._forbidden)
             stream = TextStream(self.checkpoint)
             while session.finish is None:
-                self._round(request, session, picker, lambda t, p=place, s=stream: on_token and on_token(p, t, s.push(t)))
+                self._round(
+                    request, session, picker, repetition, lambda t, p=place, s=stream: on_token and on_token(p, t, s.push(t))
+                )
         return sessions
 
-    def _round(self, request: Request, session: Session, picker: Picker, told: Any) -> None:
+    def _round(self, request: Request, session: Session, picker: Picker, repetition: Repetition, told: Any) -> None:
         """One round: everything from the start, then token by token until a look or the end."""
         network, device = self.checkpoint.network, self.checkpoint.device
         pictures = [*request.case.stack.slices, *(crop.pixels for crop in session.crops)]
@@ -63,8 +66,9 @@ class ReferenceEngine:
             logits_to_keep=1,
         )
         while True:
-            token, logprob = picker.pick(out.logits[0, -1])
+            token, logprob = picker.pick(repetition.apply(out.logits[0, -1]))
             decision = session.feed(token, logprob)
+            repetition.saw([token, *decision.token_ids] if isinstance(decision, Inject) else [token])
             told(token)
             if isinstance(decision, Finished | Inject):
                 return

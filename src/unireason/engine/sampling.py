@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,12 +22,18 @@ class Sampling:
         top_p: Draw from the most probable tokens whose probabilities reach this sum, in (0, 1].
         top_k: Draw from that many most probable tokens; 0 for all.
         seed: Seed of the first sample; sample n of a question uses seed + n.
+        repetition_penalty: Logits of ids that stand in the prompt or the response already are divided by it where they are positive and
+            multiplied where they are negative, also when the most probable token is taken; 1 changes nothing. None takes that of the
+            checkpoint's ``generation_config.json`` in ``Reasoner``, and 1 elsewhere.
+
+    Source: repetition penalty of CTRL, arXiv 1909.05858, section 4.1.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
     seed: int = 0
+    repetition_penalty: float | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -37,6 +43,8 @@ class Sampling:
             raise FormatError(f"top_p is {self.top_p}", "a number above 0, up to 1")
         if type(self.top_k) is not int or self.top_k < 0:
             raise FormatError(f"top_k is {self.top_k!r}", "a whole number from 0 upwards")
+        if self.repetition_penalty is not None and not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
+            raise FormatError(f"the repetition penalty is {self.repetition_penalty}", "a number above 0")
         if type(self.seed) is not int or not 0 <= self.seed < 2**62:
             raise FormatError(f"the seed is {self.seed!r}", "a whole number from 0 to 2^62")
 
@@ -78,6 +86,29 @@ class Sampler:
         drawn = torch.rand((), generator=self._random, dtype=torch.float64).item() * float(sums[-1])
         place = min(int((sums <= drawn).sum()), int((sums < sums[-1]).sum()))
         return place if order is None else int(order[place])
+
+
+class Repetition:
+    """The repetition penalty of one row: which ids it has seen, and what that does to its logits."""
+
+    def __init__(self, sampling: Sampling, prompt: Sequence[int], forbidden: torch.Tensor) -> None:
+        """Start behind a prompt."""
+        self._penalty = sampling.repetition_penalty or 1.0
+        self._seen = torch.zeros_like(forbidden)
+        self._new = list(prompt)
+
+    def saw(self, ids: Sequence[int]) -> None:
+        """Take ids that now stand in the response."""
+        self._new += ids
+
+    def apply(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits (vocabulary,) after the penalty."""
+        if self._penalty == 1:
+            return logits
+        self._seen[self._new] = True
+        self._new = []
+        scores = logits.float()
+        return torch.where(self._seen, torch.where(scores > 0, scores / self._penalty, scores * self._penalty), scores)
 
 
 def checked_sum(scores: torch.Tensor) -> torch.Tensor:

@@ -59,6 +59,8 @@ class SessionScene:
     cut: Callable[[crop.Plan], tuple[Crop, ...]]
     decode: Callable[[Sequence[int]], str]
     merge: int = 2
+    released: bool = False
+    """Whether boxes are read and executed as the published code does it (``grammar.parse``, ``crop.plan``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +165,16 @@ class Session:
 
     def _look(self) -> Decision:
         """A box was just closed: execute it or end."""
-        span = self._span()
-        text = self._scene.decode(span)
-        found = grammar.last_box(text)
+        released = self._scene.released
+        text = self._scene.decode(self.response[self._round_start :] if released else self._span())
+        found = next(iter(grammar.parse(text, released=True).boxes[::-1]), None) if released else grammar.last_box(text)
         if found is None:
             problems = grammar.parse(text).problems or (Problem("stray_box_end", text),)
             return self._end("invalid_box", *(Problem(p.code, p.text) for p in problems))
-        plan = crop.plan(found.box, self._scene.frame)
+        try:
+            plan = crop.plan(found.box, self._scene.frame, released=released)
+        except FormatError as error:  # a number that is none, which only the published reading lets through
+            return self._end("invalid_box", Problem("not_a_number", str(error)))
         if isinstance(plan, Problem):
             return self._end("invalid_box", plan)
         if self._rounds >= self._budget.max_looks:

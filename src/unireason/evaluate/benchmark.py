@@ -191,7 +191,14 @@ class RunSettings(store.AskSettings):
 
     @classmethod
     def filled(
-        cls, *, samples: int | None = None, vote: int = 0, temperature: float | None = None, top_p: float = 1.0, **rest: Any
+        cls,
+        *,
+        samples: int | None = None,
+        vote: int = 0,
+        temperature: float | None = None,
+        top_p: float = 1.0,
+        repetition_penalty: float | None = None,
+        **rest: Any,
     ) -> RunSettings:
         """Settings from what a user has said.
 
@@ -199,7 +206,8 @@ class RunSettings(store.AskSettings):
             samples: None takes ``vote``, or 1.
             vote: As above.
             temperature: None takes 0 for one sample and 0.7 for several.
-            top_p: See ``Sampling``.
+            top_p: See ``Sampling``, as the next.
+            repetition_penalty: None takes the checkpoint's.
             **rest: Other fields of this class.
 
         Raises:
@@ -207,7 +215,8 @@ class RunSettings(store.AskSettings):
         """
         several = samples if samples is not None else max(vote, 1)
         warmth = temperature if temperature is not None else TEMPERATURE if several > 1 else 0.0
-        return cls(samples=several, vote=vote, sampling=Sampling(temperature=warmth, top_p=top_p), **rest)
+        sampling = Sampling(temperature=warmth, top_p=top_p, repetition_penalty=repetition_penalty)
+        return cls(samples=several, vote=vote, sampling=sampling, **rest)
 
     def seed_of(self, question: str) -> int:
         """Seed of the first sample to a question; it depends on the seed of the run and the question's identifier alone."""
@@ -218,7 +227,7 @@ class RunSettings(store.AskSettings):
         return {
             "samples": self.samples,
             "vote": self.vote,
-            "sampling": {key: value for key, value in asdict(self.sampling).items() if key != "seed"},
+            "sampling": {key: value for key, value in asdict(self.sampling).items() if key != "seed" and value is not None},
             "limits": {"max_looks": self.max_looks, "max_new_tokens": self.max_new_tokens},
             "crop_source": self.crop_source,
             **self.opened,

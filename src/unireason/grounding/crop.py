@@ -137,13 +137,18 @@ def slice_range(z1: float, z2: float, depth: int) -> tuple[int, int]:
     return _clamped(z1, z2, depth)
 
 
-def plan(box: Box, frame: Frame) -> Plan | Problem:
+def plan(box: Box, frame: Frame, *, released: bool = False) -> Plan | Problem:
     """What a box written in a frame cuts: ``((slice_index, (x1, y1, x2, y2)), ...)`` in slice order, never empty.
 
     A rectangle belongs to an image and a cuboid to a volume. The other two pairings say too little or too much (a rectangle
     names no slice; guessing one would show evidence that was not asked for), so they are not executed but a Problem,
     "box_2d_on_volume" or "box_3d_on_image". A look at a single slice of a volume is a cuboid with ``z2 = z1 + 1``.
+    The published code does guess (``released``): a rectangle in a volume cuts its first slice, a cuboid on an image what it covers.
     """
+    if released and frame.kind == "image" and isinstance(box, Box3D):
+        box = Box2D(box.x1, box.y1, box.x2, box.y2)
+    elif released and frame.kind == "volume" and isinstance(box, Box2D):
+        box = Box3D(box.x1, box.y1, 0, box.x2, box.y2, 1)
     if isinstance(box, Box2D) and frame.kind == "image":
         return ((0, crop_rect(box, frame.width, frame.height)),)
     if isinstance(box, Box3D) and frame.kind == "volume":

@@ -21,6 +21,7 @@ THINK_START, THINK_END = "<think>", "</think>"
 MAX_NUMBER, _MAX_BODY = 32, 256
 _TAG = re.compile(r"<\|box_(start|end)\|>")
 NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_RELEASED = re.compile(r"<\|box_start\|>[\[(]([^\])]{1,256})[\])]<\|box_end\|>")
 _CLOSING = {"[": "]", "(": ")"}
 
 
@@ -55,13 +56,18 @@ class Parsed:
     problems: tuple[Problem, ...]
 
 
-def parse(text: str) -> Parsed:
+def parse(text: str, *, released: bool = False) -> Parsed:
     """Read every box of a model text with its special tokens kept.
+
+    With ``released`` the boxes are those that the published code reads: any number of Python's ("+1", "1e2", ".5", "nan"), and no blank
+    between tag and bracket.
 
     Problem codes: "unclosed_box", "stray_box_end", "long_box", "missing_bracket", "mixed_brackets", "not_a_number",
     "bad_number_count", "inverted_box", "empty_box". Mixed brackets, inverted and empty boxes are still read; the other codes
     mean that there is no box.
     """
+    if released:
+        return _parse_released(text)
     boxes: list[FoundBox] = []
     problems: list[Problem] = []
     opened = -1
@@ -81,6 +87,20 @@ def parse(text: str) -> Parsed:
     if opened >= 0:
         problems.append(Problem("unclosed_box", text[opened : opened + _MAX_BODY], opened))
     return Parsed(tuple(boxes), tuple(problems))
+
+
+def _parse_released(text: str) -> Parsed:
+    boxes = []
+    for found in _RELEASED.finditer(text):
+        try:
+            numbers = [float(field) for field in found[1].split(",")]
+        except ValueError:
+            continue
+        if len(numbers) in (4, 6):
+            box: Box = Box2D(*numbers) if len(numbers) == 4 else Box3D(*numbers)
+            boxes.append(FoundBox(box, found.start(), found.end(), found[0]))
+    read = {box.start for box in boxes}
+    return Parsed(tuple(boxes), tuple(p for p in parse(text).problems if p.start not in read or p.code.endswith("_box")))
 
 
 def last_box(text: str) -> FoundBox | None:

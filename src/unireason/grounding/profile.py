@@ -25,7 +25,7 @@ PROFILE_FILE = "profile.toml"
 GROUNDING_FILE = "grounding.toml"
 Role = Literal["system", "user", "assistant"]
 Chat = Literal["tokenizer", "chatml"]
-CropSource = Literal["model", "native", "none"]
+CropSource = Literal["model", "native", "none", "published"]
 
 _MAX_OPTIONS = 26
 _MAX_TEXT = 20_000
@@ -103,7 +103,8 @@ class Profile:
     """"tokenizer" uses the chat template of the tokenizer, "chatml" the layout of ``render``."""
     crops: CropSource = "model"
     """What a look shows: "model" the region cut from the model frame, "native" the same region cut from full-resolution pixels, "none"
-    nothing (the box stands in the text and the model goes on behind it)."""
+    nothing (the box stands in the text and the model goes on behind it), "published" what the published code shows: the
+    region of a bilinear copy of the picture in a frame by the smart resize, for any number of Python's and for boxes of either kind."""
     scale: bool = False
     """Whether to say, before the question, how large a pixel is, how far slices lie apart and how wide the picture is, where that is known.
     Data sets that are built for such a profile measure in millimetres, others in pixels of the model frame."""

@@ -55,6 +55,7 @@ def steps_from_text(
     choose: Callable[[str], str | None],
     opened: bool = False,
     frame: Frame | None = None,
+    released: bool = False,
 ) -> tuple[tuple[Step, ...], tuple[Problem, ...]]:
     """Read a response as text, looks and an answer.
 
@@ -68,6 +69,7 @@ def steps_from_text(
         choose: Names the option letter of an answer text, or None (see ``metrics.answers``).
         opened: True if the prompt already opened the think block.
         frame: The model frame, so that boxes that leave it are told ("box_outside_frame"); None where it is not known.
+        released: True if boxes are read as the published code does it (``grammar.parse``).
 
     Returns:
         (steps, problems). A response whose think block never closes has no answer step; the empty text has no steps. Boxes with
@@ -76,7 +78,7 @@ def steps_from_text(
     Raises:
         FormatError: If there are more executions than boxes with pictures behind them.
     """
-    parsed = grammar.parse(text)
+    parsed = grammar.parse(text, released=released)
     shown = [found.end for found in parsed.boxes if text.startswith(VISION_START, found.end)]
     if len(shown) < len(executions):
         raise FormatError(

@@ -115,6 +115,11 @@ class Checkpoint:
         return limits(self.image_processor)
 
     @property
+    def repetition_penalty(self) -> float:
+        """What its ``generation_config.json`` asks for; 1 for nothing."""
+        return float(self.network.generation_config.repetition_penalty or 1)
+
+    @property
     def max_context(self) -> int:
         """Tokens the network was made for."""
         return int(self.network.config.get_text_config().max_position_embeddings)

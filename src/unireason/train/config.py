@@ -58,7 +58,7 @@ class Model:
     TOML file."""
     grounding: str = ""
     """The same for implicit grounding questions, whose built-in profile is "umrg"."""
-    crops: Literal["", "model", "native", "none"] = ""
+    crops: Literal["", "model", "native", "none", "published"] = ""
     """What a look shows, in place of what the profile says: "model" the region of the model frame, "native" the same region
     of full-resolution pixels (read from the source in every step), "none" nothing; "" keeps it. The trained checkpoint's
     profile says it too, so that it is asked as it was trained."""

@@ -340,10 +340,10 @@ class TrainContext:
         return [RolloutPrompt(case, sample, pictures, stack) for sample in samples] if pictures else []
 
     def pictures(self, case: CaseSamples) -> tuple[Pictures, Stack | None]:
-        """The pictures of a case, and the case as serialised for native crops; none, and counted, if they cannot be read."""
+        """The pictures of a case, and its stack where crops are not cut from them; none, and counted, if they cannot be read."""
         with self.skips.counted():
-            native = self.encoder.checkpoint.profile.crops == "native"
-            return self.cases.pictures(case), self.cases.stack(case) if native else None
+            needed = self.encoder.checkpoint.profile.crops in ("native", "published")
+            return self.cases.pictures(case), self.cases.stack(case) if needed else None
         return [], None
 
     def packs(self, rows: Sequence[Sequence[PrefixTree]]) -> list[Pack]:

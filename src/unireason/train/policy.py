@@ -19,8 +19,9 @@ from unireason.core.errors import FormatError, ModelError
 from unireason.core.types import Frame, Stack
 from unireason.data.formats.tables import IMAGE, Cut, with_crops
 from unireason.data.records import SampleRecord
+from unireason.engine.case import bilinear
 from unireason.grounding.crop import cut
-from unireason.grounding.profile import Profile, load_profile
+from unireason.grounding.profile import CropSource, Profile, load_profile
 from unireason.imaging import native_region
 from unireason.model.checkpoint import Checkpoint
 from unireason.model.tokens import Grid, encode_text, prompt_ids
@@ -123,12 +124,16 @@ class _Shown:
     pictures: Pictures
     stack: Stack | None
 
-    def region(self, place: Cut, *, native: bool) -> NDArray[np.uint8]:
+    def region(self, place: Cut, source: CropSource) -> NDArray[np.uint8]:
         """The pixels of one crop, of the size at which they are found."""
         index, rect = place
         if rect is None:
             return self.pictures[index]
-        return native_region(self.stack, self.frame, index, rect) if native and self.stack else cut(self.pictures[index], rect)
+        if self.stack and source == "native":
+            return native_region(self.stack, self.frame, index, rect)
+        if self.stack and source == "published":
+            return cut(bilinear(self.stack.slices[index], self.frame), rect)
+        return cut(self.pictures[index], rect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +195,7 @@ class Encoder:
         for number, piece in enumerate(pieces):
             row.text(encode_text(self.checkpoint, piece), label=True)
             if number < len(cuts):
-                region = resized(
-                    self.checkpoint, np.ascontiguousarray(shown.region(cuts[number], native=profile.crops == "native"))
-                )
+                region = resized(self.checkpoint, np.ascontiguousarray(shown.region(cuts[number], profile.crops)))
                 row.picture(region, self._grid(*region.shape[:2]), self.checkpoint.ids, merge=self.checkpoint.merge)
         row.text([self.checkpoint.ids.im_end], label=True)
         return row

@@ -1,11 +1,15 @@
 """The local back end's manners: crops, streaming, budgets, what is never sampled, what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import tiny
 from unireason.core.errors import FormatError, ModelError
+from unireason.core.types import Stack
 from unireason.engine.case import Request, prepare_case, start_session
 from unireason.engine.local import LocalEngine
 from unireason.engine.reference import ReferenceEngine
@@ -41,6 +45,35 @@ def test_crops_are_cut_from_the_frame_or_from_native_pixels(kind):
         assert low.pixels.shape == (42, 36)
         assert high.pixels.shape == (136, 117)
         assert high.grid_thw != low.grid_thw
+
+
+@pytest.mark.parametrize("engine", [LocalEngine, ReferenceEngine])
+def test_published_crops_come_from_a_bilinear_copy_for_boxes_of_either_kind(engine):
+    made = tiny.checkpoint()
+    made = replace(made, profile=replace(made.profile, crops="published"))
+    stack = tiny.stack(side=60)  # seen at 56 x 56
+    run = engine(made, picker=tiny.Script(tiny.plan([(4, 8, 1, 40, 50, 3), ("4e0", 8, 40, "+50")])))
+    session = run.generate([ask(run, run.encode(stack), crop_source="published")])[0]
+    assert session.finish == "end_of_turn"
+    assert [crop.slice_index for crop in session.crops] == [1, 2, 0]
+    for crop in session.crops:
+        whole = Image.fromarray(stack.slices[crop.slice_index]).resize((56, 56), Image.Resampling.BILINEAR)
+        assert np.array_equal(crop.pixels, np.asarray(whole)[8:50, 4:40])
+
+
+def test_a_published_box_of_no_number_ends_the_response():
+    made = LocalEngine(tiny.checkpoint(), picker=tiny.Script(tiny.plan([("nan", 8, 40, 50)])))
+    session = made.generate([ask(made, made.encode(tiny.stack("image")), crop_source="published")])[0]
+    assert (session.finish, session.looks) == ("invalid_box", [])
+
+
+def test_the_published_frame_of_a_small_picture_differs_from_what_is_seen():
+    made = tiny.checkpoint(max_pixels=168 * 168)
+    small = np.zeros((1, 20, 150), np.uint8)
+    stack = Stack(small, "image", "as stored", ((0, 1),), small[0])
+    for crops, size in (("model", (140, 28)), ("published", (168, 28))):
+        frame = prepare_case(replace(made, profile=replace(made.profile, crops=crops)), stack).frame
+        assert (frame.width, frame.height) == size
 
 
 @pytest.mark.parametrize("kind", [LocalEngine, ReferenceEngine])
@@ -190,3 +223,19 @@ def test_session_reads_boxes_by_ids_only():
     session.feed(made.ids.box_end)
     assert session.finish == "invalid_box"
     assert session.looks == []
+
+
+@pytest.mark.parametrize("kind", ["volume", "image"])
+def test_both_back_ends_weaken_repetition_alike(kind):
+    checkpoint, stack = tiny.checkpoint(), tiny.stack(kind, side=60)
+    said = {}
+    for penalty in (1.0, 1.8):
+        how = Sampling(repetition_penalty=penalty)
+        made = []
+        for engine in (LocalEngine(checkpoint), ReferenceEngine(checkpoint)):
+            request = ask(engine, engine.encode(stack), budget=Budget(max_new_tokens=24))
+            made.append(engine.generate([request], how)[0].response)
+        assert made[0] == made[1]
+        said[penalty] = made[0]
+    assert said[1.0] != said[1.8]
+    assert len(set(said[1.8])) > len(set(said[1.0]))

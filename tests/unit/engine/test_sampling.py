@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from unireason.core.errors import FormatError, ModelError
-from unireason.engine.sampling import Sampler, Sampling
+from unireason.engine.sampling import Repetition, Sampler, Sampling
 
 LOGITS = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
 FREE = torch.zeros(4, dtype=torch.bool)
@@ -92,3 +92,17 @@ def test_logits_that_are_not_finite_are_no_token(sampling, value):
     # A token that can never come is no damage, nor is anything at tokens that must not be chosen.
     assert Sampler(sampling, 0, FREE).pick(LOGITS.index_fill(0, torch.tensor(3), -math.inf))[0] < 3
     assert Sampler(sampling, 0, torch.tensor([True, False, False, False])).pick(LOGITS.index_fill(0, torch.tensor(0), value))[0]
+
+
+def test_repetition_is_weakened_as_the_library_does_it():
+    from transformers import RepetitionPenaltyLogitsProcessor
+
+    prompt, said = [3, 5, 5], [7, 2]
+    logits = torch.randn(12, generator=torch.Generator().manual_seed(0))
+    repetition = Repetition(Sampling(repetition_penalty=1.3), prompt, torch.zeros(12, dtype=torch.bool))
+    repetition.saw(said)
+    theirs = RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([prompt + said]), logits[None].clone())[0]
+    assert torch.equal(repetition.apply(logits), theirs)
+    assert Repetition(Sampling(), prompt, torch.zeros(12, dtype=torch.bool)).apply(logits) is logits
+    with pytest.raises(FormatError, match="repetition penalty"):
+        Sampling(repetition_penalty=0)

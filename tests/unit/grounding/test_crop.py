@@ -87,6 +87,12 @@ def test_plan_of_a_rectangle_on_an_image():
     assert crop.plan(Box2D(10, 20, 30, 40), Frame(100, 80, 1, "image")) == ((0, (10, 20, 30, 40)),)
 
 
+def test_the_published_plan_executes_the_other_kind_of_box():
+    rect = (10, 20, 30, 40)
+    assert crop.plan(Box3D(10, 20, 7, 30, 40, 9), Frame(100, 80, 1, "image"), released=True) == ((0, rect),)
+    assert crop.plan(Box2D(*rect), Frame(100, 80, 32, "volume"), released=True) == ((0, rect),)
+
+
 def test_plan_of_a_cuboid_cuts_every_slice():
     rect = (10, 20, 30, 40)
     assert crop.plan(Box3D(10, 20, 3, 30, 40, 5), Frame(100, 80, 32, "volume")) == ((3, rect), (4, rect))

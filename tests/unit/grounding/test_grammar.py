@@ -123,6 +123,25 @@ def test_refuses_to_write_what_cannot_be_read(value):
         grammar.write(Box2D(0, 0, value, 1))
 
 
+@pytest.mark.parametrize(
+    ("body", "coords"),
+    [
+        ("[+1,2e1,.5,4_0]", (1, 20, 0.5, 40)),
+        ("( 1, 2 ,3,4,5,6]", (1, 2, 3, 4, 5, 6)),
+        (" [1,2,3,4]", None),
+        ("[1,2,3]", None),
+        ("[1,2,3,x]", None),
+    ],
+)
+def test_the_published_reading_takes_the_numbers_of_python(body, coords):
+    read = grammar.parse(box(body), released=True)
+    assert [found.box.coords for found in read.boxes] == ([coords] if coords else [])
+    if coords:
+        assert read.boxes[0].text == box(body)
+        assert "not_a_number" not in {problem.code for problem in read.problems}
+    assert math.isnan(grammar.parse(box("[nan,2,3,4]"), released=True).boxes[0].box.x1)
+
+
 @given(boxes)
 @example(Box2D(0.1 + 0.2, -0.0, 1e9, 3.0000000000000004))
 def test_write_then_parse_is_identity(found):

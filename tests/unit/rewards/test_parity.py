@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import tiny
 from unireason.cli import main
 from unireason.core.errors import FormatError
 from unireason.grounding.profile import Profile
@@ -51,6 +54,10 @@ def write(folder, **files):
     for name, value in files.items():
         (folder / f"{name}.json").write_text(json.dumps(value))
     return folder
+
+
+def sha256(pixels):
+    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
 
 def counts(folder):
@@ -145,6 +152,33 @@ def test_volumes_are_serialised_as_published(tmp_path):
     cases[1] |= {"npz": "four", "stride": [1, 1, 2]}
     write(tmp_path, serialize={"cases": cases})
     assert counts(tmp_path)["serialised volume, percentile"] == (0, 1)
+
+
+def test_pixels_of_pictures_and_crops_are_compared(tmp_path):
+    tiny.save(tmp_path / "checkpoint")
+    rng = np.random.default_rng(1)
+    raw, slices = rng.integers(0, 256, (70, 60, 3), np.uint8), rng.integers(0, 256, (2, 7, 7), np.uint8)
+    image = Image.fromarray(raw)
+    frame = np.asarray(image.resize((56, 84 - 28), Image.Resampling.BILINEAR))
+    crop = frame[6:44, 3:45]
+    np.savez(tmp_path / "resize_crops.npz", one=raw, volume_slices=slices)
+    told = {"id": "p", "raw": "one", "grid_thw": [1, 4, 4], "frame_hw": [56, 56]}
+    told |= {"seen_pil_sha256": sha256(image.resize((56, 56), Image.Resampling.BICUBIC)), "frame": {"sha256": sha256(frame)}}
+    cut = {"picture": "p", "box": [3.9, 6, 45, 44], "rects": [[0, 3, 6, 45, 44]], "grid_thw": [[1, 2, 4]]}
+    cut |= {"crop_sha256": [sha256(crop)]}
+    big = np.repeat(np.repeat(slices, 4, 1), 4, 2)
+    write(
+        tmp_path,
+        resize_crops={
+            "sizes": [],
+            "pictures": [told],
+            "volume": {"frame_sha256": sha256(big)},
+            "crops": [cut, cut | {"box": [3, 6, 0, 45, 44, 9], "other_kind": True}],
+        },
+    )
+    found = counts(tmp_path)
+    assert {kind: passed for kind, (passed, total) in found.items() if passed != total} == {}
+    assert len(found) == 11
 
 
 def test_what_is_not_compared_does_not_pass(tmp_path, capsys):
