@@ -47,7 +47,7 @@ class Volumes:
     name = "volumes"
 
     def __init__(self, count: int, folder: Path) -> None:
-        options = {"patients": str(count + count // 4 + 20), "seed": "0"}
+        options = {"patients": str(4 * count + 20), "seed": "0"}
         config = BuildConfig("phantom", options=options, frame=rule("phantom"), questions=EACH, implicit=0)
         build(config, folder, annotator=TemplateAnnotator())
         suite = BuiltSuite(Dataset.open(folder), split=None, kind="volume")
