@@ -78,7 +78,12 @@ def test_a_kind_is_decided_by_boxes(ask):
 
 def test_slices_are_read_off_cuboids():
     scene = replace(
-        SCENE, kind="volume", frame=Frame(56, 56, 16, "volume"), extent=(100.0, 100.0, 100.0), structures={}, absent=("liver", "spleen")
+        SCENE,
+        kind="volume",
+        frame=Frame(56, 56, 16, "volume"),
+        extent=(100.0, 100.0, 100.0),
+        structures={},
+        absent=("liver", "spleen"),
     )
     reader = BoxReader.of(question("slices", ("liver",), ("1 to 3", "4 to 8")), scene)
     trace = Trace("?", (), (LookStep("", (1, 1, 4, 9, 9, 8), label="liver"),), scene.frame, "end_of_turn")
