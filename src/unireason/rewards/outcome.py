@@ -254,7 +254,8 @@ def _iou(lows: list[int], others: list[int], sizes: list[int]) -> float:
 # --- What a trainer logs of every response beside its reward: whether and how it looked, and whether it came to an end.
 
 
-_CUT_OFF = {"token_budget", "context"}
+CUT_OFF = frozenset({"token_budget", "round_budget", "context"})
+"""Ends of a response that a limit made: whatever it would have said is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +270,7 @@ class Measures:
         box_area: Mean share of the picture (x-y plane) that an executed look showed, in (0, 1]; None without one.
         slices: Mean share of the slices that an executed look showed, in (0, 1]; 1 for images, None without a look.
         sampled_tokens: Tokens that the model sampled; 0 in a trace without tokens.
-        truncated: True if the token budget or the context ended the response.
+        truncated: True if the token budget, the number of looks or the context ended the response.
         answered: True if it names an option; for a question without options, if text stands behind ``</think>``.
     """
 
@@ -300,7 +301,7 @@ def measure(trace: Trace) -> Measures:
         box_area=fmean(areas) if areas else None,
         slices=fmean(len(look.crops) / trace.frame.depth for look in executed) if executed else None,
         sampled_tokens=0 if trace.tokens is None else sum(trace.tokens.sampled),
-        truncated=trace.finish in _CUT_OFF,
+        truncated=trace.finish in CUT_OFF,
         answered=answer.choice is not None if trace.options else bool(answer.text.strip()),
     )
 

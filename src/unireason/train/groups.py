@@ -13,6 +13,7 @@ import torch
 
 from unireason.core.types import Scored
 from unireason.rewards.compose import Scores
+from unireason.rewards.outcome import CUT_OFF
 
 from .config import Grpo
 from .context import Crew, TrainContext
@@ -109,7 +110,6 @@ def _of(rolled: Rolled, scores: Scores) -> dict[str, float]:
 # --- Mini-batches.
 
 
-_CUT_OFF = ("token_budget", "context")
 Member = tuple[Rolled, float]
 """A response and its advantage."""
 
@@ -153,7 +153,7 @@ def pack_groups(context: TrainContext, settings: Grpo, groups: Sequence[RolloutG
 
 def in_loss(settings: Grpo, rolled: Rolled) -> Sequence[bool]:
     """Which tokens of a response are in the loss: the sampled ones, or none of one that was cut off and is to be masked."""
-    masked = settings.policy.mask_truncated_completions and rolled.session.finish in _CUT_OFF
+    masked = settings.policy.mask_truncated_completions and rolled.session.finish in CUT_OFF
     return [False] * len(rolled.session.response) if masked else rolled.session.sampled
 
 

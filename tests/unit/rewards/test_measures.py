@@ -30,7 +30,7 @@ def test_nothing():
 
 
 @pytest.mark.parametrize(
-    ("finish", "truncated"), [("token_budget", True), ("context", True), ("round_budget", False), ("invalid_box", False)]
+    ("finish", "truncated"), [("token_budget", True), ("context", True), ("round_budget", True), ("invalid_box", False)]
 )
 def test_truncated(finish, truncated):
     assert measure(make_trace("<think>x", finish=finish)).truncated is truncated
