@@ -253,6 +253,9 @@ class Reward:
     """Weight of the format."""
     must_look: bool = True
     """True if the format asks for at least one executed look (questions with a grounded reasoning only)."""
+    must_show: bool = True
+    """True if looks that show nothing (nearly the whole picture, a box below 2 px, what was shown before, a look without a word in front
+    of it) spoil the box half of the format and earn no ``looks``; false pays them like others, as the published reward does."""
     spatial: Literal["soft", "hard", "base"] = "soft"
     """Mode of the spatial reward for implicit grounding questions."""
     mask: Share = 0.0

@@ -79,6 +79,7 @@ _LOGGED = (
     "crop_rate",
     "crops_a_sample",
     "invalid_boxes",
+    "empty_looks",
     "box_area",
     "clipped_ratio",
     "response_tokens",
@@ -94,6 +95,7 @@ def _of(rolled: Rolled, scores: Scores) -> dict[str, float]:
         "crop_rate": float(found.looked),
         "crops_a_sample": float(found.crops),
         "invalid_boxes": float(found.invalid_boxes),
+        "empty_looks": float(found.empty_looks),
         "clipped_ratio": float(found.truncated),
         "response_tokens": float(found.sampled_tokens),
     }
