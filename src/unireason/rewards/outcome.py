@@ -121,7 +121,7 @@ _WHOLE, _SAME, _SMALLEST = 0.9, 0.9, 2.0
 
 
 def empty_looks(trace: Trace) -> tuple[str, ...]:
-    """The looks of a reasoning that were executed and show nothing, a reason each, in order: rewarded, they are learned in place of looking.
+    """The looks of a reasoning that were executed and show nothing, a reason each: rewarded, they are learned in place of looking.
 
     "whole": the look covers at least 0.9 of the picture or the volume, which the model has seen. "tiny": a side of the box as written
     is below 2 px of the model frame. "repeated": its IoU with what an earlier look showed is at least 0.9. "wordless": there is no word

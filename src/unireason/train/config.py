@@ -320,8 +320,8 @@ class PolicySettings:
     num_iterations: Annotated[Least1, Was("passes")] = 1
     """Passes over a batch of rollouts."""
     mask_truncated_completions: Annotated[bool, Was("truncated", {"score": False, "mask": True})] = False
-    """True leaves responses that were cut off (token budget, looks, context) out of the loss; false scores them as they are. Source: overlong
-    filtering of DAPO, arXiv 2503.14476, section 3.4."""
+    """True leaves responses that were cut off (token budget, looks, context) out of the loss; false scores them as they are. Source:
+    overlong filtering of DAPO, arXiv 2503.14476, section 3.4."""
 
     @model_validator(mode="after")
     def _bounds(self) -> PolicySettings:

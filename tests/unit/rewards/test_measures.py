@@ -11,8 +11,8 @@ CUBOID = "<|box_start|>[0,0,2,100,50,5]<|box_end|>"
 def test_by_hand():
     found = measure(make_trace(f"<think>{SMALL}{SHOWN} {HALF}{SHOWN} {SMALL} <|box_start|>[1]<|box_end|></think>B", sampled=30))
     assert found == Measures(
-        looked=True, looks=2, empty_looks=2, crops=2, invalid_boxes=1, box_area=pytest.approx((0.05 + 0.5) / 2), slices=1.0, sampled_tokens=30,
-        truncated=False, answered=True,
+        looked=True, looks=2, empty_looks=2, crops=2, invalid_boxes=1, box_area=pytest.approx((0.05 + 0.5) / 2), slices=1.0,
+        sampled_tokens=30, truncated=False, answered=True,
     )  # fmt: skip
 
 
