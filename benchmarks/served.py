@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 import psutil
 
-from benchmarks.machine import machine
+from benchmarks.machine import describe
 from unireason.engine.reasoner import Question, Reasoner, load
 from unireason.evaluate.suites.base import open_suite
 from unireason.model.files import locate
@@ -42,7 +42,12 @@ def main() -> None:
             answers[name] = run(reasoner, cases)
             told = {key: value - before[key] for key, value in counts(args.url).items()} if name == "vllm" else {}
             runs[name].append(
-                {"seconds": time.perf_counter() - wall, "own_cpu": time.process_time() - own, "server_cpu": spent(server) - theirs, **told}
+                {
+                    "seconds": time.perf_counter() - wall,
+                    "own_cpu": time.process_time() - own,
+                    "server_cpu": spent(server) - theirs,
+                    **told,
+                }
             )
     sides["vllm"].engine.close()
     best = {name: min(runs[name], key=lambda one: one["seconds"]) for name in runs}
@@ -52,7 +57,7 @@ def main() -> None:
         "same_ids": sum(a == b for a, b in zip(answers["local"], answers["vllm"], strict=True)),
         "runs": runs,
         "ratios": {"answers_a_second_vllm_to_local": best["local"]["seconds"] / best["vllm"]["seconds"]},
-        "machine": machine(),
+        "machine": describe("torch", "transformers"),
     }
     print(json.dumps(found, indent=1, allow_nan=False) if args.json else found["ratios"])
 
@@ -81,7 +86,9 @@ def counts(url: str) -> dict[str, float]:
 def server_of(url: str) -> list[psutil.Process]:
     """The processes of the server that listens there."""
     port = int(url.rsplit(":", 1)[1])
-    first = next(psutil.Process(c.pid) for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port == port and c.pid)
+    first = next(
+        psutil.Process(c.pid) for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port == port and c.pid
+    )
     return [first, *first.children(recursive=True)]
 
 
