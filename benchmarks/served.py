@@ -1,7 +1,7 @@
-"""64 questions on 16 volumes, by the weights in this process and by a vLLM server: ``python -m benchmarks.served URL --json``.
+"""64 questions on 16 volumes, local weights against a vLLM server: ``python -m benchmarks.served URL --json``.
 
-Both sides get the same questions in one call. The server runs beside on the same machine; its processor seconds are those of its processes, ours
-those of this one. Prefix-cache figures are the server's own.
+Both sides get the same questions in one call. The server runs beside on the same machine; its processor seconds are those of its processes,
+ours those of this one. Prefix-cache figures are the server's own.
 """
 
 from __future__ import annotations
