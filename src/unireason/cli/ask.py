@@ -18,6 +18,7 @@ from unireason.core.store import json_text
 if TYPE_CHECKING:
     from unireason.core.types import Case, Frame, Trace
     from unireason.engine.reasoner import Reasoner
+    from unireason.grounding.profile import Profile
     from unireason.report.trace import PageFindings
     from unireason.segment.expert import Expert, Prompt
 
@@ -218,6 +219,13 @@ def add_machine(group: Any) -> None:
     group.add_argument("--device", help="torch device (default: CUDA where there is one)")
     group.add_argument("--dtype", choices=("bf16", "fp32"), help="number type of the weights")
     group.add_argument("--threads", metavar="N", type=int, help="torch threads")
+    group.add_argument(
+        "--engine",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="local (default), vllm in this process, or the address of a vLLM server of the same checkpoint; repeat for replicas",
+    )
 
 
 def add_read(group: Any) -> None:
@@ -246,12 +254,18 @@ def add_model(parser: Any, about: str) -> None:
 
 def load_model(args: argparse.Namespace, *, role: str) -> Reasoner:
     """The model that was asked for; its profile takes the place of the checkpoint's as ``role``, "profile" or "grounding"."""
-    from unireason.engine.reasoner import load
     from unireason.grounding.profile import load_profile
 
     profile = {role: load_profile(args.prompts)} if args.prompts else {}
     with status(f"loading {args.model}", quiet=args.json):
-        return load(args.model, device=args.device, dtype=args.dtype, threads=args.threads, **profile)
+        return model_of(args, **profile)
+
+
+def model_of(args: argparse.Namespace, **profiles: Profile) -> Reasoner:
+    """The model that was asked for, on the machine that was, generating by the engine that was."""
+    from unireason.engine.reasoner import load
+
+    return load(args.model, device=args.device, dtype=args.dtype, threads=args.threads, engine=args.engine, **profiles)
 
 
 def read_case(args: argparse.Namespace) -> Case:

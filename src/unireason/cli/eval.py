@@ -13,7 +13,7 @@ from unireason.bridges import KITS
 from unireason.core.errors import keeping
 from unireason.core.store import json_text
 
-from .ask import PENALTY, add_expert, add_machine, expert_of, tell_model
+from .ask import PENALTY, add_expert, add_machine, expert_of, model_of, tell_model
 
 if TYPE_CHECKING:
     from unireason.core.types import Case, Stack, Trace
@@ -163,7 +163,6 @@ def add_run(subparsers: Any) -> None:
 
 def run_run(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
-    from unireason.engine.reasoner import load
     from unireason.evaluate.benchmark import RunSettings, rows_of
     from unireason.evaluate.benchmark import run as ask
     from unireason.evaluate.scoring import EXTRACTORS
@@ -178,7 +177,7 @@ def run_run(args: argparse.Namespace) -> int:
     asked = RunSettings.filled(count=args.questions, **{name: getattr(args, name) for name in names})
     with status("opening model and questions", quiet=args.json):
         suite, count = suite_of(args)
-        reasoner = load(args.model, device=args.device, dtype=args.dtype, threads=args.threads)
+        reasoner = model_of(args)
     samples = f", {plural(asked.samples, 'sample')} each"
     tell_model(
         reasoner, f"{'all questions' if count is None else plural(count, 'question')} of {args.suite}{samples}", quiet=args.json
@@ -244,7 +243,6 @@ def run_ground(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
     from unireason.core.errors import FormatError
     from unireason.core.store import write_bytes
-    from unireason.engine.reasoner import load
     from unireason.evaluate.pointing import GroundingSettings, evaluate, examples
     from unireason.evaluate.suites.grounding import open_pointing
     from unireason.grounding.profile import load_profile
@@ -268,8 +266,7 @@ def run_ground(args: argparse.Namespace) -> int:
             options |= {"questions": str(args.questions)} if args.questions else {}
         suite = open_pointing(args.suite, args.data, split=args.split, options=options)
         total = settings.count or sum(1 for _ in suite.entries())
-        grounding = load_profile(args.prompts) if args.prompts else None
-        reasoner = load(args.model, device=args.device, dtype=args.dtype, grounding=grounding, threads=args.threads)
+        reasoner = model_of(args, **({"grounding": load_profile(args.prompts)} if args.prompts else {}))
     tell_model(reasoner, f"{plural(total, 'question')} of {args.suite}, {plural(args.samples, 'sample')} each", quiet=args.json)
     with kept_answers(args), bar("questions", total, quiet=args.json) as progress:
         found = evaluate(reasoner, suite, expert, args.out, settings=settings, progress=progress)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from unireason.core.store import json_text
 
-from .ask import tell_model
+from .ask import add_machine, model_of, tell_model
 from .eval import PHANTOM_QUESTIONS, add_again, add_model, add_skip, add_suite, kept_answers, settings_of, suite_of
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def add_evidence(subparsers: Any) -> None:
     )
     add_suite(parser)
     add_model(parser)
+    add_machine(parser.add_argument_group("machine"))
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("evidence"), help="where to write (default evidence)")
     add_skip(parser)
     add_again(parser)
@@ -40,7 +41,6 @@ def add_evidence(subparsers: Any) -> None:
 
 def run_evidence(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
-    from unireason.engine.reasoner import load
     from unireason.evaluate.evidence import evaluate, examples
     from unireason.report.document import write_html
     from unireason.report.evidence import evidence_document
@@ -52,7 +52,7 @@ def run_evidence(args: argparse.Namespace) -> int:
     with status("opening model and questions", quiet=args.json):
         suite, count = suite_of(args)
         settings = settings_of(args, count)
-        reasoner = load(args.model)
+        reasoner = model_of(args)
     tell_model(reasoner, f"{'all questions' if count is None else plural(count, 'question')} of {args.suite}", quiet=args.json)
     with kept_answers(args), bar("answers", quiet=args.json) as progress:
         found = evaluate(reasoner, suite, args.out, settings=settings, progress=progress)
@@ -89,6 +89,7 @@ def add_consistency(subparsers: Any) -> None:
     )
     add_suite(parser)
     add_model(parser)
+    add_machine(parser.add_argument_group("machine"))
     parser.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("consistency"), help="where to write (default consistency)"
     )
@@ -100,7 +101,6 @@ def add_consistency(subparsers: Any) -> None:
 
 def run_consistency(args: argparse.Namespace) -> int:
     """Run the command; 0 when everything is written."""
-    from unireason.engine.reasoner import load
     from unireason.evaluate.consistency import evaluate, examples
     from unireason.report.consistency import consistency_document
     from unireason.report.document import write_html
@@ -110,7 +110,7 @@ def run_consistency(args: argparse.Namespace) -> int:
     with status("opening model and questions", quiet=args.json):
         volumes, count = _volumes(args)
         settings = settings_of(args, count)
-        reasoner = load(args.model)
+        reasoner = model_of(args)
     tell_model(reasoner, "questions about volumes and their slices", quiet=args.json)
     with kept_answers(args), bar("looks", quiet=args.json) as progress:
         found = evaluate(reasoner, volumes, args.out, settings=settings, progress=progress)

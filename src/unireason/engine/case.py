@@ -66,9 +66,9 @@ class Request:
     regions: Regions | None = None
 
 
-def prepare_case(checkpoint: Checkpoint, stack: Stack) -> EncodedCase:
-    """Resize and cut the pictures of a stack; the vision tower is not run."""
-    prepared = vision.prepare(checkpoint, list(stack.slices))
+def prepare_case(checkpoint: Checkpoint, stack: Stack, *, patches: bool = True) -> EncodedCase:
+    """Resize and cut the pictures of a stack; the vision tower is not run. Without patches, where another process makes them."""
+    prepared = (vision.prepare if patches else vision.sized)(checkpoint, list(stack.slices))
     if checkpoint.profile.crops == "published":
         side = {"factor": checkpoint.patch * checkpoint.merge}
         low, high = checkpoint.pixel_limits

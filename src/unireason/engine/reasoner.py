@@ -24,6 +24,7 @@ from unireason.metrics.answers import answer_choice, contradicts
 from unireason.model import checkpoint as checkpoints
 from unireason.model import tokens
 from unireason.model.checkpoint import Checkpoint
+from unireason.model.files import locate
 
 from .case import EncodedCase, Regions, Request
 from .local import LocalEngine, OnToken
@@ -139,6 +140,7 @@ def load(
     profile: Profile | None = None,
     grounding: Profile | None = None,
     threads: int | None = None,
+    engine: Sequence[str] = (),
 ) -> Reasoner:
     """Load a checkpoint for asking.
 
@@ -149,14 +151,22 @@ def load(
         profile: Prompt profile; None takes the checkpoint's own, or the built-in "default".
         grounding: The same for implicit questions; the built-in one is "umrg".
         threads: Torch threads; None chooses (see ``engine.threads.set_threads``).
+        engine: What generates: nothing or "local" for the weights in this process; "vllm" for vLLM in this process; or addresses of vLLM
+            servers of the same checkpoint. Device and threads are then theirs.
 
     Raises:
         ModelError: If the checkpoint cannot be found or used.
         FormatError: If its profile cannot be read.
     """
-    ready = checkpoints.load(ref, device=device, dtype=dtype, profile=profile)
-    set_threads(ready, threads)
-    return Reasoner(replace(ready, grounding=grounding) if grounding else ready)
+    local = not engine or list(engine) == ["local"]
+    ready = checkpoints.load(ref, device=device, dtype=dtype, profile=profile, weights=local)
+    ready = replace(ready, grounding=grounding) if grounding else ready
+    if local:
+        set_threads(ready, threads)
+        return Reasoner(ready)
+    from .served import connect
+
+    return Reasoner(ready, engine=connect(ready, str(locate(ref)), engine, dtype=dtype))
 
 
 class Reasoner:
@@ -177,7 +187,8 @@ class Reasoner:
         """The model in a line: its name, its size, the type of its weights, its device."""
         model = self.checkpoint
         size = sum(p.numel() for p in model.network.parameters()) / 1e6
-        return f"{model.name}, {size:,.1f}M weights, {str(model.dtype).removeprefix('torch.')} on {model.device}"
+        where = getattr(self.engine, "place", f"{str(model.dtype).removeprefix('torch.')} on {model.device}")
+        return f"{model.name}, {size:,.1f}M weights, {where}"
 
     def ask(
         self, case: Case | Readable, question: str, *, options: Sequence[str] = (), on_token: OnToken | None = None, **how: Any
@@ -391,16 +402,12 @@ class Reasoner:
 
     def _provenance(self, encoded: EncodedCase, chosen: AskOptions, seed: int, more: dict[str, Any]) -> dict[str, Any]:
         model, profile = self.checkpoint, self.checkpoint.profile
+        elsewhere = getattr(self.engine, "place", "")
+        here = {} if elsewhere else {"dtype": str(model.dtype).removeprefix("torch."), "device": str(model.device)}
         return {
-            "checkpoint": {
-                "name": model.name,
-                "sha256": model.sha256,
-                "hashed": model.hashed,
-                "dtype": str(model.dtype).removeprefix("torch."),
-                "device": str(model.device),
-            },
+            "checkpoint": {"name": model.name, "sha256": model.sha256, "hashed": model.hashed, **here},
             "profile": {"name": profile.name, "sha256": profile.sha256},
-            "engine": type(self.engine).__name__,
+            "engine": elsewhere or type(self.engine).__name__,
             "window": encoded.stack.window,
             "crop_source": chosen.crop_source or profile.crops,
             "sampling": _told(chosen.sampling),

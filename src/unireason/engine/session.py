@@ -138,6 +138,15 @@ class Session:
         """All injected regions in the order of their pictures in the response."""
         return tuple(c for look in self.looks for c in look.crops)
 
+    @property
+    def allowance(self) -> int:
+        """Tokens that may be sampled from here on, as long as no look comes between."""
+        most, in_round = (
+            self._budget.max_new_tokens - self._new,
+            self._budget.max_round_tokens - (len(self.response) - self._round_start),
+        )
+        return min(most, in_round, self._room())
+
     def tokens(self) -> Tokens:
         """The trajectory as a frozen value."""
         return Tokens(self.prompt, tuple(self.response), tuple(self.sampled), tuple(self.logprobs))

@@ -25,7 +25,7 @@ from unireason.model import files
 from unireason.rewards.outcome import looks_iou
 
 from . import store
-from .runner import Job, Runner, Unread, Waiting
+from .runner import Job, Runner, Unread, Waiting, asked_at_once
 from .scoring import TAGS, ScoredRow, Verdict, answer_probability, breakdown, calibration, judge, judge_text, vote
 from .store import (
     ROWS,
@@ -263,7 +263,9 @@ class Asking:
         self._entries = list(entries)
         self._places = {entry.id: place for place, entry in enumerate(self._entries)}
         self._unread = Unread(len(self._entries), settings.skip)
-        self._runner: Runner[list[Trace]] = Runner(self._traces, self._unread, samples=settings.samples)
+        self._runner: Runner[list[Trace]] = Runner(
+            self._traces, self._unread, samples=settings.samples, together=asked_at_once(model)
+        )
         self._since = time.perf_counter()
         self.rows: dict[str, Answered] = {}
         for row in journal.read(lambda line: answered(RunRow.model_validate(line))):

@@ -23,7 +23,7 @@ from unireason.model import files
 from unireason.rewards.outcome import Elsewhere
 
 from .results import EvidenceResults, evenly
-from .runner import Job, Runner, Unread, Waiting
+from .runner import Job, Runner, Unread, Waiting, asked_at_once
 from .scoring import RESAMPLES, explained, judge, lost_share, mismatch_rate
 from .store import (
     AskSettings,
@@ -259,7 +259,7 @@ class EvidenceCheck:
             self._cases.setdefault(entry.case, []).append(entry)
         self._progress: Progress = lambda done, total: None
         self.unread = Unread(len(self._entries), settings.skip, file.unread)
-        self._runner: Runner[tuple[Trace, EvidenceShown]] = Runner(self._traces, self.unread)
+        self._runner: Runner[tuple[Trace, EvidenceShown]] = Runner(self._traces, self.unread, together=asked_at_once(model))
 
     def run(self, progress: Progress | None = None) -> None:
         """Answer all that has not been answered yet."""

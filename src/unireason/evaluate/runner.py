@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from unireason.core.errors import UniReasonError
 from unireason.core.types import Case
 from unireason.engine.case import EncodedCase
+from unireason.engine.reasoner import Reasoner
 from unireason.evaluate.suites.base import Entry
 
 TOGETHER = 40
@@ -17,6 +18,11 @@ PATCHES, BYTES = 131_072, 1 << 30
 """Of cases that wait: patches that the network sees, what it keeps of them grows with these; and pixels in memory."""
 
 T = TypeVar("T")
+
+
+def asked_at_once(model: Reasoner) -> int:
+    """Responses that a model is asked for at once; of an engine elsewhere several fillings, so that it seldom runs empty."""
+    return max(TOGETHER, 4 * getattr(model.engine, "in_flight", 0))
 
 
 class Unread:
@@ -69,9 +75,16 @@ class Waiting:
 class Runner(Generic[T]):
     """Asks what waits. Several cases go through the network together, and not more than fit into memory."""
 
-    def __init__(self, ask: Callable[[Sequence[Waiting]], Sequence[Sequence[T]]], unread: Unread, *, samples: int = 1) -> None:
-        """Take what gives an answer to every job of every case, what counts the lost ones, and how many responses a job has."""
-        self._ask, self._unread, self._samples = ask, unread, samples
+    def __init__(
+        self,
+        ask: Callable[[Sequence[Waiting]], Sequence[Sequence[T]]],
+        unread: Unread,
+        *,
+        samples: int = 1,
+        together: int = TOGETHER,
+    ) -> None:
+        """Take what answers every job of every case, what counts the lost ones, responses a job, and responses to be asked at once."""
+        self._ask, self._unread, self._samples, self._together = ask, unread, samples, together
         self.waiting: list[Waiting] = []
 
     @property
@@ -80,7 +93,7 @@ class Runner(Generic[T]):
         responses = self._samples * sum(len(own.jobs) for own in self.waiting)
         patches = sum(t * h * w for own in self.waiting for t, h, w in own.encoded.prepared.grid_thw)
         pixels = sum(own.case.pixels.nbytes + own.encoded.stack.native.nbytes for own in self.waiting)
-        return responses >= TOGETHER or patches >= PATCHES or pixels >= BYTES
+        return responses >= self._together or patches >= PATCHES or pixels >= BYTES
 
     def answers(self) -> Iterator[tuple[Waiting, Job, T]]:
         """Ask all that waits; where a job does not fit the model, all are asked by themselves, and its question is given up."""

@@ -125,7 +125,9 @@ class Checkpoint:
         return int(self.network.config.get_text_config().max_position_embeddings)
 
 
-def load(ref: str | Path, *, device: Any = None, dtype: Any = None, profile: Profile | None = None) -> Checkpoint:
+def load(
+    ref: str | Path, *, device: Any = None, dtype: Any = None, profile: Profile | None = None, weights: bool = True
+) -> Checkpoint:
     """Load a Qwen2.5-VL checkpoint.
 
     Args:
@@ -134,6 +136,7 @@ def load(ref: str | Path, *, device: Any = None, dtype: Any = None, profile: Pro
         dtype: "bf16", "fp32", a torch type, or None: float32 on a CPU for weights below 4 GiB, bfloat16 else.
         profile: Prompt profile; None reads ``profile.toml`` of the checkpoint, or takes the built-in "default". The profile of implicit
             questions is that of its ``grounding.toml``, or the built-in "umrg".
+        weights: Whether weights are loaded; without them the network is an outline on torch's device "meta", for an engine elsewhere.
 
     Returns:
         The checkpoint, in evaluation mode, without gradients switched off for its parameters.
@@ -143,13 +146,16 @@ def load(ref: str | Path, *, device: Any = None, dtype: Any = None, profile: Pro
         FormatError: If a profile of it or the scope in its card cannot be read.
     """
     folder = files.locate(ref)
-    config, weights = files.check(folder)
-    target = _device(device)
-    kind = _dtype(dtype, target, sum(p.stat().st_size for p in weights))
-    sha256, hashed = files.fingerprint(folder, weights)
+    config, found = files.check(folder)
+    sha256, hashed = files.fingerprint(folder, found)
     known = str(ref) == files.BUILT_IN_CHECKPOINT or not Path(ref).expanduser().is_dir()
+    if weights:
+        target = _device(device)
+        network = _network(folder, config, target, _dtype(dtype, target, sum(p.stat().st_size for p in found)))
+    else:
+        network = _outline(folder, config)
     return assemble(
-        _network(folder, config, target, kind),
+        network,
         load_tokenizer(folder),
         load_processor(folder),
         profile=profile or load_profile(own if (own := folder / PROFILE_FILE).exists() else "default"),
@@ -291,6 +297,23 @@ def _network(folder: Path, config: Mapping[str, Any], device: Any, dtype: Any) -
         return network.to(device)
     except (RuntimeError, ValueError) as error:  # quantised weights refuse to be moved with a ValueError
         raise ModelError(f"the network does not fit on {device}: {error}", remedy="use another device or bf16") from error
+
+
+def _outline(folder: Path, config: Mapping[str, Any]) -> Any:
+    """The network without its weights: what a session asks of a configuration."""
+    import torch
+    from transformers import GenerationConfig, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    try:
+        with torch.device("meta"):
+            network = Qwen2_5_VLForConditionalGeneration(
+                Qwen2_5_VLConfig.from_dict({k: v for k, v in config.items() if k != "auto_map"})
+            )
+        if (folder / "generation_config.json").exists():
+            network.generation_config = GenerationConfig.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # as for the weights
+        raise unloadable("the checkpoint", error, config) from error
+    return network
 
 
 def _device(device: Any) -> Any:

@@ -84,6 +84,12 @@ def prepare(checkpoint: Checkpoint, pictures: Sequence[NDArray[np.uint8]]) -> Pr
     return Prepared(fed["pixel_values"], grids, shown, checkpoint.patch)
 
 
+def sized(checkpoint: Checkpoint, pictures: Sequence[NDArray[np.uint8]]) -> Prepared:
+    """Pictures at the size at which the network sees them, as ``prepare`` gives them but for the patches, of which there are none."""
+    shown = tuple(resized(checkpoint, picture) for picture in pictures)
+    return Prepared(torch.empty(0), tuple(grid_of(checkpoint, *p.shape[:2]) for p in shown), shown, checkpoint.patch)
+
+
 @torch.no_grad()
 def encode(checkpoint: Checkpoint, prepared: Prepared) -> list[torch.Tensor]:
     """Run the vision tower: one tensor (visual tokens, width of the language model) a picture, on the checkpoint's device, no gradient.

@@ -44,7 +44,7 @@ def scripted(monkeypatch):
     text = "<think>see <|box_start|>[4,4,20,20]<|box_end|> it</think>A. one<|im_end|>"
     made = tiny.checkpoint()
     engine = LocalEngine(made, picker=lambda *rest: tiny.Scripted(tiny.spell(text)))
-    monkeypatch.setattr(reasoners, "load", lambda ref: Reasoner(made, engine=engine))
+    monkeypatch.setattr(reasoners, "load", lambda ref, **how: Reasoner(made, engine=engine))
     suite = Pictures()
     monkeypatch.setattr(base, "open_suite", lambda name, root, **how: suite)
     return suite
