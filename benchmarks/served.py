@@ -42,7 +42,12 @@ def main() -> None:
             answers[name] = run(reasoner, cases)
             told = {key: value - before[key] for key, value in counts(args.url).items()} if name == "vllm" else {}
             runs[name].append(
-                {"seconds": time.perf_counter() - wall, "own_cpu": time.process_time() - own, "server_cpu": spent(server) - theirs, **told}
+                {
+                    "seconds": time.perf_counter() - wall,
+                    "own_cpu": time.process_time() - own,
+                    "server_cpu": spent(server) - theirs,
+                    **told,
+                }
             )
     sides["vllm"].engine.close()
     best = {name: min(runs[name], key=lambda one: one["seconds"]) for name in runs}
@@ -81,7 +86,9 @@ def counts(url: str) -> dict[str, float]:
 def server_of(url: str) -> list[psutil.Process]:
     """The processes of the server that listens there."""
     port = int(url.rsplit(":", 1)[1])
-    first = next(psutil.Process(c.pid) for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port == port and c.pid)
+    first = next(
+        psutil.Process(c.pid) for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port == port and c.pid
+    )
     return [first, *first.children(recursive=True)]
 
 
