@@ -1,7 +1,7 @@
-"""64 questions on 16 volumes, by the weights in this process and by a vLLM server: ``python -m benchmarks.served URL --json``.
+"""64 questions on 16 volumes, local weights against a vLLM server: ``python -m benchmarks.served URL --json``.
 
-Both sides get the same questions in one call. The server runs beside on the same machine; its processor seconds are those of its processes, ours
-those of this one. Prefix-cache figures are the server's own.
+Both sides get the same questions in one call. The server runs beside on the same machine; its processor seconds are those of its processes,
+ours those of this one. Prefix-cache figures are the server's own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 import psutil
 
-from benchmarks.machine import machine
+from benchmarks.machine import describe
 from unireason.engine.reasoner import Question, Reasoner, load
 from unireason.evaluate.suites.base import open_suite
 from unireason.model.files import locate
@@ -57,7 +57,7 @@ def main() -> None:
         "same_ids": sum(a == b for a, b in zip(answers["local"], answers["vllm"], strict=True)),
         "runs": runs,
         "ratios": {"answers_a_second_vllm_to_local": best["local"]["seconds"] / best["vllm"]["seconds"]},
-        "machine": machine(),
+        "machine": describe("torch", "transformers"),
     }
     print(json.dumps(found, indent=1, allow_nan=False) if args.json else found["ratios"])
 

@@ -241,6 +241,23 @@ class Rollout:
     """Sampled tokens at most a response; 0 takes the profile's."""
     rollout_batch_size: Annotated[Least1, Was("rows")] = 16
     """Responses generated together at most."""
+    redraws: Count = 0
+    """Further batches of questions that a step may draw from: in place of questions whose responses all earned the same, and of those that
+    the window below skips. Source: dynamic sampling of DAPO, arXiv 2503.14476, section 3.2."""
+    min_success: Share = 0.0
+    """Questions whose running success rate is below are skipped. The rate is what was known of a question and its newest responses,
+    half each. 0, and 1 for the upper end, skip none. Source: online difficulty filtering, arXiv 2504.03380."""
+    max_success: Share = 1.0
+    """Questions whose running success rate is above are skipped."""
+    skips_at_most: Least1 = 4
+    """So many times in a row a question is skipped; then it is asked again, for the policy has changed."""
+
+    @model_validator(mode="after")
+    def _window(self) -> Rollout:
+        if self.min_success >= self.max_success:
+            came = f"rollout.min_success is {self.min_success} and rollout.max_success {self.max_success}"
+            raise FormatError(came, "a smaller and a larger share", "every question would be skipped")
+        return self
 
 
 @settings
@@ -253,6 +270,9 @@ class Reward:
     """Weight of the format."""
     must_look: bool = True
     """True if the format asks for at least one executed look (questions with a grounded reasoning only)."""
+    must_show: bool = True
+    """True if looks that show nothing (nearly the whole picture, a box below 2 px, what was shown before, a look without a word in front
+    of it) spoil the box half of the format and earn no ``looks``; false pays them like others, as the published reward does."""
     spatial: Literal["soft", "hard", "base"] = "soft"
     """Mode of the spatial reward for implicit grounding questions."""
     mask: Share = 0.0
@@ -293,8 +313,18 @@ class PolicySettings:
     """How far the probability ratio may fall below 1 before the gradient stops."""
     clip_high: Inside1 = 0.2
     """The same above 1."""
+    delta: From0 = 0.0
+    """Largest probability ratio of a token with a negative advantage, above 1 + ``clip_high``; 0 for none. Without it one such token
+    whose ratio has grown weighs without bound. Source: INTELLECT-2, arXiv 2505.07291, section 3.4; dual clip, arXiv 1912.09729."""
+    importance_sampling_cap: From0 = 0.0
+    """Where sampler and trainer give a sampled token other probabilities (other kernels, precision, a nucleus), its loss is multiplied by
+    trainer / sampler, at most by this; 2 is usual, 0 is off. Source: truncated importance sampling, Yao et al. 2025, "Your efficient RL
+    framework secretly brings you off-policy RL training"; the cap: IMPALA, arXiv 1802.01561."""
     beta: Annotated[From0, Was("kl")] = 0.01
     """Weight of the divergence (KL) from the frozen reference (the start of the run); 0 needs no reference."""
+    use_bias_correction_kl: bool = False
+    """True weighs the divergence of a token by its probability ratio, which stays in the gradient: an unbiased estimate also behind the
+    first optimiser step, with the gradient of the reverse divergence. Source: DeepSeek-V3.2, arXiv 2512.02556, section 3.1."""
     scale_rewards: Annotated[Literal["group", "none"], Was("scale")] = "group"
     """"group" divides advantages by the group's standard deviation, "none" leaves them (unbiased)."""
     loss_type: Annotated[
@@ -307,7 +337,15 @@ class PolicySettings:
     num_iterations: Annotated[Least1, Was("passes")] = 1
     """Passes over a batch of rollouts."""
     mask_truncated_completions: Annotated[bool, Was("truncated", {"score": False, "mask": True})] = False
-    """True leaves responses that were cut off by the token budget out of the loss; false scores them as they are."""
+    """True leaves responses that were cut off (token budget, looks, context) out of the loss; false scores them as they are. Source:
+    overlong filtering of DAPO, arXiv 2503.14476, section 3.4."""
+
+    @model_validator(mode="after")
+    def _bounds(self) -> PolicySettings:
+        if 0 < self.delta <= 1 + self.clip_high:
+            came = f"policy.delta is {self.delta}"
+            raise FormatError(came, f"above 1 + clip_high = {1 + self.clip_high:g}, or 0 for none", "the clip would never act")
+        return self
 
 
 @settings

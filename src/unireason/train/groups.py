@@ -13,6 +13,7 @@ import torch
 
 from unireason.core.types import Scored
 from unireason.rewards.compose import Scores
+from unireason.rewards.outcome import CUT_OFF
 
 from .config import Grpo
 from .context import Crew, TrainContext
@@ -34,6 +35,17 @@ class RolloutGroup:
     def rewards(self) -> list[float]:
         """One number a response."""
         return [s.reward for s in self.scores]
+
+    @property
+    def idle(self) -> bool:
+        """True if all responses earned the same, so that nothing is learned from them."""
+        return not any(self.advantage)
+
+    @property
+    def success(self) -> float:
+        """Share of right answers, or of what a mark on an implicit question can earn."""
+        values = [s.parts.get("answer", s.terms.get("spatial", 0.0) + s.terms.get("mask", 0.0)) for s in self.scores]
+        return min(1.0, sum(values) / len(values))
 
 
 def shown(groups: Sequence[RolloutGroup]) -> list[Scored]:
@@ -57,7 +69,7 @@ def rollout_values(groups: Sequence[RolloutGroup], crew: Crew) -> dict[str, floa
     """What is logged of the rollouts of a step, over all processes."""
     values: dict[str, list[float]] = {}
     for group in groups:
-        values.setdefault("frac_reward_zero_std", []).append(float(not any(group.advantage)))
+        values.setdefault("frac_reward_zero_std", []).append(float(group.idle))
         for rolled, scores in zip(group.rolled, group.scores, strict=True):
             for name, value in _of(rolled, scores).items():
                 values.setdefault(name, []).append(value)
@@ -78,6 +90,7 @@ _LOGGED = (
     "crop_rate",
     "crops_a_sample",
     "invalid_boxes",
+    "empty_looks",
     "box_area",
     "clipped_ratio",
     "response_tokens",
@@ -93,6 +106,7 @@ def _of(rolled: Rolled, scores: Scores) -> dict[str, float]:
         "crop_rate": float(found.looked),
         "crops_a_sample": float(found.crops),
         "invalid_boxes": float(found.invalid_boxes),
+        "empty_looks": float(found.empty_looks),
         "clipped_ratio": float(found.truncated),
         "response_tokens": float(found.sampled_tokens),
     }
@@ -109,7 +123,6 @@ def _of(rolled: Rolled, scores: Scores) -> dict[str, float]:
 # --- Mini-batches.
 
 
-_CUT_OFF = ("token_budget", "context")
 Member = tuple[Rolled, float]
 """A response and its advantage."""
 
@@ -130,7 +143,7 @@ def pack_groups(context: TrainContext, settings: Grpo, groups: Sequence[RolloutG
     """Packed sequences of a mini-batch, as many in every process. Groups that would not move the policy are left out."""
     by_case: dict[str, list[RolloutGroup]] = {}
     for group in groups:
-        if settings.policy.beta or any(group.advantage):
+        if settings.policy.beta or not group.idle:
             by_case.setdefault(group.rolled[0].asked.case.id, []).append(group)
     trees: list[tuple[PrefixTree, list[Member]]] = []
     for same in by_case.values():
@@ -153,7 +166,7 @@ def pack_groups(context: TrainContext, settings: Grpo, groups: Sequence[RolloutG
 
 def in_loss(settings: Grpo, rolled: Rolled) -> Sequence[bool]:
     """Which tokens of a response are in the loss: the sampled ones, or none of one that was cut off and is to be masked."""
-    masked = settings.policy.mask_truncated_completions and rolled.session.finish in _CUT_OFF
+    masked = settings.policy.mask_truncated_completions and rolled.session.finish in CUT_OFF
     return [False] * len(rolled.session.response) if masked else rolled.session.sampled
 
 
