@@ -23,7 +23,7 @@ FLOORS = {
     "cli": 7, "__main__": 8, "moved": 0,
 }  # fmt: skip
 KERNEL = ("core", "imaging", "grounding", "metrics", "rewards", "model", "engine", "segment", "train")
-MOST = {"lines of the kernel": 20_450, "lines of the package": 57_800, "files": 204, "lines of a file": 700}
+MOST = {"lines of the kernel": 20_450, "lines of the package": 57_800, "files": 203, "lines of a file": 700}
 """What may not grow. The goal is 15,000, 32,000 and 160: whoever makes the house smaller lowers the bound."""
 HEAVY = {"torch", "transformers", "fastapi", "ray"}
 LIGHT_ROOMS = {"core", "imaging", "grounding", "metrics", "rewards", "data", "report", "bridges", "cli"}
@@ -103,7 +103,7 @@ def test_the_house_does_not_grow(capsys):
     sizes = {path: path.read_text().count("\n") for path in FILES}
     found = {
         "lines of the kernel": sum(n for path, n in sizes.items() if room(path) in KERNEL),
-        "lines of the package": 57_800sum(sizes.values()),
+        "lines of the package": sum(sizes.values()),
         "files": len(FILES),
         "lines of a file": max(sizes.values()),
     }
