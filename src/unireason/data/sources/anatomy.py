@@ -38,7 +38,7 @@ OPTIONAL = {
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class BodyGrid:
     """Where the voxels of a picture or volume lie: body millimetres along x (to the left), y (to the back), z (to the head)."""
 
     x: Field
@@ -69,7 +69,7 @@ class Body:
     tissue: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     at: tuple[Field, Field, Field]
-    grid: Grid
+    grid: BodyGrid
     half: NDArray[np.float64]
     missing: frozenset[str]
     inner: Field
@@ -89,7 +89,7 @@ class Body:
 _MARGIN = 14.0
 
 
-def waves(rng: np.random.Generator, grid: Grid, *, count: int, length_mm: float) -> Field:
+def waves(rng: np.random.Generator, grid: BodyGrid, *, count: int, length_mm: float) -> Field:
     """A smooth random field of about unit spread, from plane waves no shorter than ``length_mm``."""
     direction = rng.standard_normal((count, 3))
     direction *= (2 * np.pi / (length_mm * rng.uniform(1.0, 1.8, (count, 1)))) / np.linalg.norm(direction, axis=1, keepdims=True)
@@ -134,7 +134,7 @@ def paint(
     body.labels[block][chosen] = LABELS[label] if label else 0
 
 
-def draw(rng: np.random.Generator, grid: Grid, half: NDArray[np.float64], missing: frozenset[str], *, mirrored: bool) -> Body:
+def draw(rng: np.random.Generator, grid: BodyGrid, half: NDArray[np.float64], missing: frozenset[str], *, mirrored: bool) -> Body:
     """Draw a patient.
 
     Args:
@@ -144,7 +144,7 @@ def draw(rng: np.random.Generator, grid: Grid, half: NDArray[np.float64], missin
         missing: Organs left out.
         mirrored: True for situs inversus: left and right exchanged, and sided organs named anew.
     """
-    seen_from = Grid(-grid.x if mirrored else grid.x, grid.y, grid.z)
+    seen_from = BodyGrid(-grid.x if mirrored else grid.x, grid.y, grid.z)
     warp = [waves(rng, seen_from, count=7, length_mm=95.0) * np.float32(4.5) for _ in range(3)]
     at = (seen_from.x[None, None, :] + warp[0], seen_from.y[None, :, None] + warp[1], seen_from.z[:, None, None] + warp[2])
     exchanged = {"right": "left", "left": "right"}

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from unireason.core.types import PHANTOM, Affine, Case, Geometry, Source
 
-from .anatomy import LABELS, OPTIONAL, TISSUES, Body, Field, Grid, T, draw, waves
+from .anatomy import LABELS, OPTIONAL, TISSUES, Body, BodyGrid, Field, T, draw, waves
 
 VIEWS = ("volume", "slice", "film", "echo")
 """What is made of a patient: a volume, one axial plane, a frontal X-ray, an ultrasound picture."""
@@ -162,7 +162,7 @@ def table(values: Mapping[str, float], default: float = 0.0) -> Field:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
+class PhantomView:
     """One picture or volume of a patient.
 
     Attributes:
@@ -203,7 +203,7 @@ class View:
         return Case(pixels, "volume" if axes == 3 else "image", geometry, self.modality, Source(self.id, "phantom", "", PHANTOM))
 
 
-def grey(view: View) -> NDArray[np.uint8]:
+def grey(view: PhantomView) -> NDArray[np.uint8]:
     """A view as grey levels: the abdominal window of a CT (40, 400), an MR up to its brightest half per cent, others as they are."""
     values: NDArray[np.floating[Any]] = view.voxels.astype(np.float32)
     if view.modality == "CT":
@@ -257,7 +257,7 @@ def modality_of(seed: int, index: int, view: str, stream: int = 0) -> str:
     return {"film": "DX", "echo": "US"}.get(view) or _plan(seed, index, stream).modality
 
 
-def generate(seed: int, index: int, view: str = "volume", *, stream: int = 0) -> View:
+def generate(seed: int, index: int, view: str = "volume", *, stream: int = 0) -> PhantomView:
     """One view of patient ``index`` of the cohort ``seed``; the same numbers always give the same voxels.
 
     Args:
@@ -283,7 +283,7 @@ def _line(count: int, length: float, middle: float = 0.0) -> Field:
     return found
 
 
-def _draw(plan: _Plan, grid: Grid) -> Body:
+def _draw(plan: _Plan, grid: BodyGrid) -> Body:
     return draw(np.random.default_rng(plan.draws), grid, plan.half, plan.missing, mirrored=plan.mirrored)
 
 
@@ -444,7 +444,7 @@ def _lesion(
 # --- CT and MR: a volume, or one plane at twice the resolution.
 
 
-def _sections(plan: _Plan, rng: np.random.Generator, name: str, view: str) -> View:
+def _sections(plan: _Plan, rng: np.random.Generator, name: str, view: str) -> PhantomView:
     field, tall = plan.field, 2 * float(plan.half[2])
     if view == "volume":
         depth, height, width = VOLUME
@@ -452,7 +452,7 @@ def _sections(plan: _Plan, rng: np.random.Generator, name: str, view: str) -> Vi
     else:
         depth, height, width = 1, PICTURE, PICTURE
         z = np.array([rng.uniform(-0.42, 0.42) * plan.half[2]], np.float32)
-    grid = Grid(_line(width, field), _line(height, field), z)
+    grid = BodyGrid(_line(width, field), _line(height, field), z)
     body = _draw(plan, grid)
     labels = body.labels
     step = 30.0 if plan.modality == "CT" else 55.0
@@ -485,7 +485,7 @@ def _sections(plan: _Plan, rng: np.random.Generator, name: str, view: str) -> Vi
     affine[:3, 3] = [grid.x[0], grid.y[0], z[0]]
     spacing = tuple(float(v) for v in np.diag(affine)[:3])
     flat = view == "slice"
-    return View(
+    return PhantomView(
         id=f"{name}-{view}",
         patient=name,
         voxels=(values[0] if flat else values).round().astype(np.int16),
@@ -501,10 +501,10 @@ def _sections(plan: _Plan, rng: np.random.Generator, name: str, view: str) -> Vi
 # --- A frontal film: how much a ray is weakened on its way from front to back.
 
 
-def _film(plan: _Plan, rng: np.random.Generator, name: str, view: str) -> View:
+def _film(plan: _Plan, rng: np.random.Generator, name: str, view: str) -> PhantomView:
     rays, deep = PICTURE // 2, 56
     low, high = -0.22 * float(plan.half[2]), 0.98 * float(plan.half[2])
-    grid = Grid(_line(rays, plan.field), _line(deep, 2.3 * float(plan.half[1])), _line(rays, high - low, (low + high) / 2))
+    grid = BodyGrid(_line(rays, plan.field), _line(deep, 2.3 * float(plan.half[1])), _line(rays, high - low, (low + high) / 2))
     body = _draw(plan, grid)
     weak = np.clip(table(_CT) + 1000, 0, None) / 1000
     weak[[T["bone"], T["marrow"]]] = 4.2, 1.9  # bone weakens the rays of a film more than its density tells
@@ -524,7 +524,7 @@ def _film(plan: _Plan, rng: np.random.Generator, name: str, view: str) -> View:
     grey = np.clip(grey / np.percentile(grey, 99.6), 0, 1)
     grey = grey * 225 + 10 + ndimage.gaussian_filter(rng.standard_normal(grey.shape), 0.6) * rng.uniform(3.0, 6.0)
     spacing = (plan.field / PICTURE, (high - low) / PICTURE)
-    return View(
+    return PhantomView(
         f"{name}-{view}", name, np.clip(grey, 0, 255).round().astype(np.int16), labels[0], spacing, None, "DX", "", stated
     )
 
@@ -554,12 +554,12 @@ def _shadow(rng: np.random.Generator, values: Field, labels: NDArray[np.uint8]) 
 # --- An ultrasound picture: a sagittal plane through liver and kidney, seen through the belly.
 
 
-def _echo(plan: _Plan, rng: np.random.Generator, name: str, view: str) -> View:
+def _echo(plan: _Plan, rng: np.random.Generator, name: str, view: str) -> PhantomView:
     b, c = map(float, plan.half[1:])
     x = np.array([(1.0 if plan.mirrored else -1.0) * plan.half[0] * rng.uniform(0.26, 0.44)], np.float32)
     deep = 1.62 * b
     middle = -float(rng.uniform(0.16, 0.26)) * c
-    grid = Grid(x, _line(PICTURE, deep, deep / 2 - 1.01 * b), _line(PICTURE, deep, middle))
+    grid = BodyGrid(x, _line(PICTURE, deep, deep / 2 - 1.01 * b), _line(PICTURE, deep, middle))
     body = _draw(plan, grid)
     tissue, labels = (
         np.ascontiguousarray(a[:, :, 0].T[:, ::-1]) for a in (body.tissue, body.labels)
@@ -596,7 +596,9 @@ def _echo(plan: _Plan, rng: np.random.Generator, name: str, view: str) -> View:
     labels[~fan | ~np.isin(labels, [LABELS[n] for n in SHOWN["echo"]])] = 0
     stated = stated if (labels == LABELS["gallbladder"]).any() else {}
     spacing = (deep / PICTURE, deep / PICTURE)
-    return View(f"{name}-{view}", name, np.clip(grey, 0, 255).round().astype(np.int16), labels, spacing, None, "US", "", stated)
+    return PhantomView(
+        f"{name}-{view}", name, np.clip(grey, 0, 255).round().astype(np.int16), labels, spacing, None, "US", "", stated
+    )
 
 
 _FAN = 0.62
