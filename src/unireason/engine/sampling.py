@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -26,6 +26,9 @@ class Sampling:
             multiplied where they are negative, also when the most probable token is taken; 1 changes nothing. None takes that of the
             checkpoint's ``generation_config.json`` in ``Reasoner``, and 1 elsewhere.
 
+        logprobs: Which log-probability a row records of a drawn token: "raw" at temperature 1 and before any cut, "processed" that
+            of the distribution it was drawn from, behind temperature, top_k and top_p. At temperature 0 both are raw.
+
     Source: repetition penalty of CTRL, arXiv 1909.05858, section 4.1.
     """
 
@@ -34,6 +37,7 @@ class Sampling:
     top_k: int = 0
     seed: int = 0
     repetition_penalty: float | None = None
+    logprobs: Literal["raw", "processed"] = "raw"
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -45,6 +49,8 @@ class Sampling:
             raise FormatError(f"top_k is {self.top_k!r}", "a whole number from 0 upwards")
         if self.repetition_penalty is not None and not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
             raise FormatError(f"the repetition penalty is {self.repetition_penalty}", "a number above 0")
+        if self.logprobs not in ("raw", "processed"):
+            raise FormatError(f"the log-probabilities are {self.logprobs!r}", "'raw' or 'processed'")
         if type(self.seed) is not int or not 0 <= self.seed < 2**62:
             raise FormatError(f"the seed is {self.seed!r}", "a whole number from 0 to 2^62")
 
@@ -68,11 +74,14 @@ class Sampler:
         """Choose the next token."""
         scores = logits.float().masked_fill(self._forbidden.to(logits.device), -math.inf)
         total = checked_sum(scores)
-        token = int(scores.argmax()) if self._sampling.temperature == 0 else self._draw(scores)
-        return token, float(scores[token] - total)
+        if self._sampling.temperature == 0:
+            token = int(scores.argmax())
+            return token, float(scores[token] - total)
+        token, logprob = self._draw(scores)
+        return token, logprob if self._sampling.logprobs == "processed" else float(scores[token] - total)
 
-    def _draw(self, scores: torch.Tensor) -> int:
-        """Inverse of the cumulative distribution, in float64 for the sake of long tails."""
+    def _draw(self, scores: torch.Tensor) -> tuple[int, float]:
+        """A token and its log-probability: the inverse of the cumulative distribution, in float64 for the sake of long tails."""
         chances = (scores.double() / self._sampling.temperature).softmax(0)
         order = None
         if self._sampling.top_k or self._sampling.top_p < 1:
@@ -85,7 +94,8 @@ class Sampler:
             sums = sums[: int((sums - chances < self._sampling.top_p).sum())]
         drawn = torch.rand((), generator=self._random, dtype=torch.float64).item() * float(sums[-1])
         place = min(int((sums <= drawn).sum()), int((sums < sums[-1]).sum()))
-        return place if order is None else int(order[place])
+        logprob = float((chances[place] / sums[-1]).log())
+        return place if order is None else int(order[place]), logprob
 
 
 class Repetition:

@@ -170,7 +170,7 @@ PANELS = (
         {"answer_iou": "box (IoU)", "mask_dice": "mask (Dice)", "eval_answer_iou": "box, validation"},
     ),
     Panel("Box area", {"box_area": "of the picture"}, "share"),
-    Panel("Invalid boxes a response", {"invalid_boxes": "rollouts"}),
+    Panel("Invalid boxes, and looks that show nothing, a response", {"invalid_boxes": "invalid", "empty_looks": "show nothing"}),
     Panel("Sampled tokens a response", {"response_tokens": "rollouts"}),
     Panel("Responses cut off", {"clipped_ratio": "of all responses"}, "share"),
     Panel("Groups without advantage", {"frac_reward_zero_std": "of all groups"}, "share"),

@@ -19,12 +19,14 @@ from .outcome import Measures, measure, open_outcome, outcome
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What a response earns. The defaults are the published outcome reward; every further term is off.
+    """What a response earns. The defaults are the published weights, without pay for looks that show nothing; every further term is off.
 
     Attributes:
         answer: Weight of the right answer.
         format: Weight of the format.
         must_look: True if the format asks for at least one executed look, for questions with a grounded reasoning.
+        must_show: True if looks that show nothing (``outcome.empty_looks``) spoil the box half of the format, like a box that does not
+            read well, and earn no bonus; False pays them as the published reward does.
         spatial: Mode of the spatial reward for implicit grounding; volumes have "soft" only.
         mask: Share of the spatial reward that the Dice of a mask takes over (``with_mask``), in [0, 1].
         evidence: Weight of the evidence contrast (``with_evidence``).
@@ -37,6 +39,7 @@ class Weights:
     answer: float = 0.8
     format: float = 0.2
     must_look: bool = True
+    must_show: bool = True
     spatial: spatial.Mode = "soft"
     mask: float = 0.0
     evidence: float = 0.0
@@ -47,7 +50,7 @@ class Weights:
         """Check the ranges."""
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name not in ("must_look", "spatial") and not 0 <= value < math.inf:
+            if field.name not in ("must_look", "must_show", "spatial") and not 0 <= value < math.inf:
                 raise FormatError(f"the reward weight {field.name} is {value}", "a number of at least 0")
         if self.mask > 1:
             raise FormatError(f"the share of the mask is {self.mask}", "a number from 0 to 1")
@@ -129,6 +132,7 @@ def score(trace: Trace, truth: Truth, weights: Weights | None = None, *, grounde
     if isinstance(truth, Letter | RewardTexts):
         how: dict[str, Any] = {
             "must_look": weights.must_look and grounded,
+            "must_show": weights.must_show,
             "answer_weight": weights.answer,
             "format_weight": weights.format,
         }

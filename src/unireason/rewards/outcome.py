@@ -38,6 +38,7 @@ def outcome(
     gold: str,
     *,
     must_look: bool = False,
+    must_show: bool = False,
     answer_weight: float = ANSWER_WEIGHT,
     format_weight: float = FORMAT_WEIGHT,
 ) -> dict[str, float]:
@@ -47,6 +48,7 @@ def outcome(
         trace: Steps, problems and raw text of one answer.
         gold: The right option letter, in either case.
         must_look: True if the box half of the format asks for at least one executed look.
+        must_show: True if a look that shows nothing (``empty_looks``) earns nothing.
         answer_weight: What the right answer earns.
         format_weight: What the format earns.
 
@@ -63,7 +65,7 @@ def outcome(
     if len(gold) != 1 or not gold.isalpha() or letter not in letters_of(trace.options or " " * 26):
         raise FormatError(f"the gold answer is {gold!r}", "one option letter")
     answer = float(trace.answer.choice == letter)
-    return _weighted(answer, form(trace, must_look=must_look), answer_weight, format_weight)
+    return _weighted(answer, form(trace, must_look=must_look, must_show=must_show), answer_weight, format_weight)
 
 
 def open_outcome(
@@ -73,6 +75,7 @@ def open_outcome(
     more: Sequence[Sequence[str]] = (),
     tolerance: float = 0.0,
     must_look: bool = False,
+    must_show: bool = False,
     answer_weight: float = ANSWER_WEIGHT,
     format_weight: float = FORMAT_WEIGHT,
 ) -> dict[str, float]:
@@ -81,25 +84,27 @@ def open_outcome(
     The answer must say one of the ``gold`` texts, and what else has to be named (``more``), as ``metrics.open_answers`` reads it.
     """
     answer = float(right_answer(trace.answer.text, (gold, *more), tolerance))
-    return _weighted(answer, form(trace, must_look=must_look), answer_weight, format_weight)
+    return _weighted(answer, form(trace, must_look=must_look, must_show=must_show), answer_weight, format_weight)
 
 
-def form(trace: Trace, *, must_look: bool = False) -> dict[str, float]:
+def form(trace: Trace, *, must_look: bool = False, must_show: bool = False) -> dict[str, float]:
     """How well a trace keeps the form of grounded reasoning.
 
     Returns:
         ``format`` = half ``think`` (exactly one closed think block, not blank, nothing in front of it) + half ``boxes`` (every box reads
-        well, fits the frame and stands before ``</think>``; with ``must_look`` at least one of them was executed); ``looked`` 1 if a
-        look was executed before ``</think>``. All in [0, 1]; all 0 for a trace that says nothing.
+        well, fits the frame and stands before ``</think>``; with ``must_look`` at least one of them was executed, with ``must_show``
+        none of them shows nothing, as ``empty_looks`` has it); ``looked`` 1 if a look was executed before ``</think>``, with
+        ``must_show`` one that shows something. All in [0, 1]; all 0 for a trace that says nothing.
     """
     codes = {problem.code for problem in trace.problems}
     inside = looks_in_reasoning(trace)
     before, closed, _ = trace.raw_text.partition(THINK_END)  # the prompt may have opened the block
     think = float(bool(closed) and bool(before.replace(THINK_START, "", 1).strip()) and not codes & THINK_PROBLEMS)
-    looked = any(look.executed for look in inside)
+    empty = empty_looks(trace) if must_show else ()
+    looked = sum(look.executed for look in inside) > len(empty)
     said = any(step.text.strip() for step in trace.steps)
     tidy = said and not codes & BOX_PROBLEMS and len(inside) == len(trace.looks)
-    boxes = float(tidy and (looked or not must_look))
+    boxes = float(tidy and not empty and (looked or not must_look))
     return {"format": (think + boxes) / 2, "think": think, "boxes": boxes, "looked": float(looked)}
 
 
@@ -110,6 +115,47 @@ def looks_in_reasoning(trace: Trace) -> tuple[LookStep, ...]:
     """
     before = grammar.before_think_end(trace.raw_text)
     return trace.looks if before is None else trace.looks[: len(grammar.parse(before).boxes)]
+
+
+_WHOLE, _SAME, _SMALLEST = 0.9, 0.9, 2.0
+
+
+def empty_looks(trace: Trace) -> tuple[str, ...]:
+    """The looks of a reasoning that were executed and show nothing, a reason each: rewarded, they are learned in place of looking.
+
+    "whole": the look covers at least 0.9 of the picture or the volume, which the model has seen. "tiny": a side of the box as written
+    is below 2 px of the model frame. "repeated": its IoU with what an earlier look showed is at least 0.9. "wordless": there is no word
+    between it and the look before, or the beginning.
+    """
+    out, shown, words = list[str](), list[Box](), ""
+    left = len(looks_in_reasoning(trace))
+    for step in trace.steps:
+        if not isinstance(step, LookStep):
+            words += step.text
+            continue
+        if not left:
+            break
+        left -= 1
+        if step.executed and step.crops:
+            region = crop.extent(step.crops, trace.frame.kind)
+            out += _emptiness(step, region, shown, words.replace(THINK_START, ""), trace.frame)
+            shown.append(region)
+        words = ""
+    return tuple(out)
+
+
+def _emptiness(look: LookStep, region: Box, shown: Sequence[Box], words: str, frame: Frame) -> list[str]:
+    """The first reason why a look shows nothing; none for one that shows something."""
+    x1, y1, x2, y2 = look.box_model[:2] + look.box_model[-3:-1] if len(look.box_model) == 6 else look.box_model
+    flat = isinstance(region, Box2D)
+    whole = Box2D(0, 0, frame.width, frame.height) if flat else Box3D(0, 0, 0, frame.width, frame.height, frame.depth)
+    reasons = {
+        "whole": box_iou(region, whole) >= _WHOLE,
+        "tiny": min(x2 - x1, y2 - y1) < _SMALLEST,
+        "repeated": any(box_iou(region, before) >= _SAME for before in shown),
+        "wordless": not any(character.isalnum() for character in words),
+    }
+    return [reason for reason, holds in reasons.items() if holds][:1]
 
 
 def _weighted(answer: float, parts: dict[str, float], answer_weight: float, format_weight: float) -> dict[str, float]:
@@ -254,7 +300,8 @@ def _iou(lows: list[int], others: list[int], sizes: list[int]) -> float:
 # --- What a trainer logs of every response beside its reward: whether and how it looked, and whether it came to an end.
 
 
-_CUT_OFF = {"token_budget", "context"}
+CUT_OFF = frozenset({"token_budget", "round_budget", "context"})
+"""Ends of a response that a limit made: whatever it would have said is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,17 +311,19 @@ class Measures:
     Attributes:
         looked: True if a look was executed before ``</think>``.
         looks: Executed looks.
+        empty_looks: Executed looks of the reasoning that show nothing (``empty_looks``).
         crops: Regions injected; a look in a volume injects one a slice.
         invalid_boxes: Boxes that do not read well, do not fit the frame or could not be cut.
         box_area: Mean share of the picture (x-y plane) that an executed look showed, in (0, 1]; None without one.
         slices: Mean share of the slices that an executed look showed, in (0, 1]; 1 for images, None without a look.
         sampled_tokens: Tokens that the model sampled; 0 in a trace without tokens.
-        truncated: True if the token budget or the context ended the response.
+        truncated: True if the token budget, the number of looks or the context ended the response.
         answered: True if it names an option; for a question without options, if text stands behind ``</think>``.
     """
 
     looked: bool
     looks: int
+    empty_looks: int
     crops: int
     invalid_boxes: int
     box_area: float | None
@@ -295,12 +344,13 @@ def measure(trace: Trace) -> Measures:
     return Measures(
         looked=any(look.executed for look in looks_in_reasoning(trace)),
         looks=len(executed),
+        empty_looks=len(empty_looks(trace)),
         crops=sum(len(look.crops) for look in executed),
         invalid_boxes=sum(problem.code in BOX_PROBLEMS for problem in trace.problems),
         box_area=fmean(areas) if areas else None,
         slices=fmean(len(look.crops) / trace.frame.depth for look in executed) if executed else None,
         sampled_tokens=0 if trace.tokens is None else sum(trace.tokens.sampled),
-        truncated=trace.finish in _CUT_OFF,
+        truncated=trace.finish in CUT_OFF,
         answered=answer.choice is not None if trace.options else bool(answer.text.strip()),
     )
 

@@ -253,6 +253,9 @@ class Reward:
     """Weight of the format."""
     must_look: bool = True
     """True if the format asks for at least one executed look (questions with a grounded reasoning only)."""
+    must_show: bool = True
+    """True if looks that show nothing (nearly the whole picture, a box below 2 px, what was shown before, a look without a word in front
+    of it) spoil the box half of the format and earn no ``looks``; false pays them like others, as the published reward does."""
     spatial: Literal["soft", "hard", "base"] = "soft"
     """Mode of the spatial reward for implicit grounding questions."""
     mask: Share = 0.0
@@ -293,8 +296,18 @@ class PolicySettings:
     """How far the probability ratio may fall below 1 before the gradient stops."""
     clip_high: Inside1 = 0.2
     """The same above 1."""
+    delta: From0 = 0.0
+    """Largest probability ratio of a token with a negative advantage, above 1 + ``clip_high``; 0 for none. Without it one such token
+    whose ratio has grown weighs without bound. Source: INTELLECT-2, arXiv 2505.07291, section 3.4; dual clip, arXiv 1912.09729."""
+    importance_sampling_cap: From0 = 0.0
+    """Where sampler and trainer give a sampled token other probabilities (other kernels, precision, a nucleus), its loss is multiplied by
+    trainer / sampler, at most by this; 2 is usual, 0 is off. Source: truncated importance sampling, Yao et al. 2025, "Your efficient RL
+    framework secretly brings you off-policy RL training"; the cap: IMPALA, arXiv 1802.01561."""
     beta: Annotated[From0, Was("kl")] = 0.01
     """Weight of the divergence (KL) from the frozen reference (the start of the run); 0 needs no reference."""
+    use_bias_correction_kl: bool = False
+    """True weighs the divergence of a token by its probability ratio, which stays in the gradient: an unbiased estimate also behind the
+    first optimiser step, with the gradient of the reverse divergence. Source: DeepSeek-V3.2, arXiv 2512.02556, section 3.1."""
     scale_rewards: Annotated[Literal["group", "none"], Was("scale")] = "group"
     """"group" divides advantages by the group's standard deviation, "none" leaves them (unbiased)."""
     loss_type: Annotated[
@@ -307,7 +320,15 @@ class PolicySettings:
     num_iterations: Annotated[Least1, Was("passes")] = 1
     """Passes over a batch of rollouts."""
     mask_truncated_completions: Annotated[bool, Was("truncated", {"score": False, "mask": True})] = False
-    """True leaves responses that were cut off by the token budget out of the loss; false scores them as they are."""
+    """True leaves responses that were cut off (token budget, looks, context) out of the loss; false scores them as they are. Source:
+    overlong filtering of DAPO, arXiv 2503.14476, section 3.4."""
+
+    @model_validator(mode="after")
+    def _bounds(self) -> PolicySettings:
+        if 0 < self.delta <= 1 + self.clip_high:
+            came = f"policy.delta is {self.delta}"
+            raise FormatError(came, f"above 1 + clip_high = {1 + self.clip_high:g}, or 0 for none", "the clip would never act")
+        return self
 
 
 @settings

@@ -13,6 +13,7 @@ import torch
 
 from unireason.core.types import Scored
 from unireason.rewards.compose import Scores
+from unireason.rewards.outcome import CUT_OFF
 
 from .config import Grpo
 from .context import Crew, TrainContext
@@ -78,6 +79,7 @@ _LOGGED = (
     "crop_rate",
     "crops_a_sample",
     "invalid_boxes",
+    "empty_looks",
     "box_area",
     "clipped_ratio",
     "response_tokens",
@@ -93,6 +95,7 @@ def _of(rolled: Rolled, scores: Scores) -> dict[str, float]:
         "crop_rate": float(found.looked),
         "crops_a_sample": float(found.crops),
         "invalid_boxes": float(found.invalid_boxes),
+        "empty_looks": float(found.empty_looks),
         "clipped_ratio": float(found.truncated),
         "response_tokens": float(found.sampled_tokens),
     }
@@ -109,7 +112,6 @@ def _of(rolled: Rolled, scores: Scores) -> dict[str, float]:
 # --- Mini-batches.
 
 
-_CUT_OFF = ("token_budget", "context")
 Member = tuple[Rolled, float]
 """A response and its advantage."""
 
@@ -153,7 +155,7 @@ def pack_groups(context: TrainContext, settings: Grpo, groups: Sequence[RolloutG
 
 def in_loss(settings: Grpo, rolled: Rolled) -> Sequence[bool]:
     """Which tokens of a response are in the loss: the sampled ones, or none of one that was cut off and is to be masked."""
-    masked = settings.policy.mask_truncated_completions and rolled.session.finish in _CUT_OFF
+    masked = settings.policy.mask_truncated_completions and rolled.session.finish in CUT_OFF
     return [False] * len(rolled.session.response) if masked else rolled.session.sampled
 
 

@@ -102,7 +102,7 @@ def sample_groups(context: TrainContext, settings: Grpo, units: Sequence[PackUni
     placed = [pair for place, unit in own for pair in enumerate(context.questions(unit), place)]
     asked = [question for _, question in placed]
     drawn = seeds(settings.run.seed, step, [name for unit in units for name in unit.samples], rollout.num_generations)
-    sampling = Sampling(temperature=rollout.temperature, top_p=rollout.top_p)
+    sampling = Sampling(temperature=rollout.temperature, top_p=rollout.top_p, logprobs="processed")
     with context.serving(rows=rollout.rollout_batch_size, max_new_tokens=rollout.max_new_tokens) as roller:
         made = roller.roll(asked, sampling, [drawn[place] for place, _ in placed]) if asked else []
     return [RolloutGroup(responses, place % parts) for (place, _), responses in zip(placed, made, strict=True)]
@@ -176,7 +176,7 @@ def update(context: TrainContext, settings: Grpo, groups: Sequence[RolloutGroup]
     names = list(asdict(measured))
     totals = dict(zip(names, crew.sums(list(asdict(measured).values())), strict=True))
     totals["ratio_max"] = crew.largest([measured.ratio_max])[0]
-    # The distance between sampler and policy. The sampler records at temperature 1; at another one the two are not the same thing.
+    # The distance between sampler and policy. Behind a nucleus the two are not the same thing.
     gaps = [(b.old_logp.cpu() - b.sampled_logp).abs() for b in batches if b.old_logp is not None]
     gap = [float(sum(g.sum() for g in gaps)), float(sum(map(len, gaps)))]
     sizes = token_counts([batch.packed for batch in batches])
@@ -184,8 +184,10 @@ def update(context: TrainContext, settings: Grpo, groups: Sequence[RolloutGroup]
     if not math.isfinite(loss):
         raise UniReasonError(f"the loss is {loss}", "a finite number", "lower the learning rate")
     told = {"loss": loss, **LossMeasured(**totals).means(), **moved}
+    if not policy.importance_sampling_cap:
+        del told["sampling_weight"], told["sampling_capped"]
     told |= {"tokens": tokens, "padding": 1 - tokens / slots if slots else 0.0}
-    return told | ({"sampler_gap": gap[0] / max(1.0, gap[1])} if settings.rollout.temperature == 1 else {})
+    return told | ({"sampler_gap": gap[0] / max(1.0, gap[1])} if settings.rollout.top_p == 1 else {})
 
 
 def backward(
@@ -206,6 +208,7 @@ def backward(
             counts=batch.counts.to(device),
             ref_logp=batch.ref_logp,
             entropy=entropy,
+            sampled_logp=batch.sampled_logp.to(device),
         )
         value, sums = policy_loss(logp, tokens, settings.policy, denominator=denominator)
         torch.autograd.backward(value)

@@ -32,6 +32,8 @@ class SampledTokens:
     counts: torch.Tensor
     ref_logp: torch.Tensor | None = None
     entropy: torch.Tensor | None = None
+    sampled_logp: torch.Tensor | None = None
+    """What the sampler itself gave the tokens, as it drew them; ``old_logp`` is what the trainer gives them before the update."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class LossMeasured:
     clip_ratio_high: float = 0.0
     ratio: float = 0.0
     entropy: float = 0.0
+    sampling_weight: float = 0.0
+    sampling_capped: float = 0.0
     ratio_max: float = 0.0
 
     def __add__(self, other: LossMeasured) -> LossMeasured:
@@ -74,9 +78,11 @@ def policy_loss(
 
     With ``w = exp(logp - old_logp)`` and the divergence estimate ``k3(d) = exp(d) - d - 1`` of ``d = ref_logp - logp``::
 
-        loss = 1 / denominator * sum_t  c_t * ( -min(w_t A_t, clip(w_t, 1 - clip_low, 1 + clip_high) A_t) + beta * k3(d_t) )
+        loss = 1 / denominator * sum_t  c_t * ( -s_t min(w_t A_t, clip(w_t, 1 - clip_low, 1 + clip_high) A_t) + beta * k3(d_t) )
 
-    where ``c_t`` is 1, or 1 / (tokens of the response) for the loss type "grpo".
+    where ``c_t`` is 1, or 1 / (tokens of the response) for the loss type "grpo", and ``s_t`` is 1. With ``delta`` the first ``w_t`` is
+    at most that; with ``importance_sampling_cap`` ``s_t = min(exp(old_logp - sampled_logp), cap)``, without gradient; with
+    ``use_bias_correction_kl`` ``k3(d_t)`` is multiplied by ``w_t``, whose gradient counts.
 
     Args:
         logp: float (n,), log-probabilities of the sampled tokens under the present policy; the gradient goes through these alone.
@@ -89,25 +95,30 @@ def policy_loss(
         still differentiable.
 
     Raises:
-        FormatError: If shapes do not fit, the reference is missing, or the denominator is not above 0.
+        FormatError: If shapes do not fit, the reference or what the sampler recorded is missing, or the denominator is not above 0.
 
     Source: DeepSeekMath, arXiv 2402.03300, equations 3 and 4; two clips and the token average: DAPO, arXiv 2503.14476, equation 8;
-    the constant: Dr. GRPO, arXiv 2503.20783, section 3.2.
+    the constant: Dr. GRPO, arXiv 2503.20783, section 3.2; the options: ``PolicySettings``.
     """
     _check(logp, sampled, policy, denominator)
     logp = logp.to(torch.promote_types(logp.dtype, torch.float32))
     log_ratio = (logp - sampled.old_logp.detach()).clamp(max=LARGEST)
     ratio, advantage = log_ratio.exp(), sampled.advantage.detach()
-    losses = -torch.minimum(ratio * advantage, ratio.clamp(1 - policy.clip_low, 1 + policy.clip_high) * advantage)
+    held = ratio.clamp(max=policy.delta) if policy.delta else ratio
+    losses = -torch.minimum(held * advantage, ratio.clamp(1 - policy.clip_low, 1 + policy.clip_high) * advantage)
+    weight = None
+    if policy.importance_sampling_cap and sampled.sampled_logp is not None:
+        weight = (sampled.old_logp - sampled.sampled_logp).detach().clamp(max=LARGEST).exp()
+        losses = losses * weight.clamp(max=policy.importance_sampling_cap)
     kl = torch.zeros_like(losses)
     if sampled.ref_logp is not None:
         kl = _k3(sampled.ref_logp.detach() - logp)
     if policy.beta:
-        losses = losses + policy.beta * kl
+        losses = losses + policy.beta * (ratio * kl if policy.use_bias_correction_kl else kl)
     if policy.loss_type == "grpo":
         losses = losses / sampled.counts[sampled.response]
     with torch.no_grad():
-        measured = _measure(log_ratio, kl, sampled, policy)
+        measured = _measure(log_ratio, kl, weight, sampled, policy)
     return losses.sum() / denominator if len(logp) else losses.sum(), measured
 
 
@@ -117,11 +128,15 @@ def _k3(log_ratio: torch.Tensor) -> torch.Tensor:
     return held.expm1() - held
 
 
-def _measure(log_ratio: torch.Tensor, kl: torch.Tensor, sampled: SampledTokens, policy: PolicySettings) -> LossMeasured:
+def _measure(
+    log_ratio: torch.Tensor, kl: torch.Tensor, weight: torch.Tensor | None, sampled: SampledTokens, policy: PolicySettings
+) -> LossMeasured:
     ratio, advantage = log_ratio.exp(), sampled.advantage
     if not len(ratio):
         return LossMeasured()
     entropy = torch.zeros_like(ratio) if sampled.entropy is None else sampled.entropy
+    cap = policy.importance_sampling_cap
+    weight = torch.ones_like(ratio) if weight is None else weight
     tokens = {
         "kl": kl,
         "approx_kl": _k3(log_ratio),
@@ -129,6 +144,8 @@ def _measure(log_ratio: torch.Tensor, kl: torch.Tensor, sampled: SampledTokens, 
         "clip_ratio_high": (ratio > 1 + policy.clip_high) & (advantage > 0),
         "ratio": ratio,
         "entropy": entropy,
+        "sampling_weight": weight.clamp(max=cap) if cap else weight,
+        "sampling_capped": weight > cap if cap else torch.zeros_like(ratio),
     }
     # One transfer from the device for all of them.
     *sums, largest = torch.stack([*(v.double().sum() for v in tokens.values()), ratio.double().max()]).tolist()
@@ -145,6 +162,11 @@ def _check(logp: torch.Tensor, sampled: SampledTokens, policy: PolicySettings, d
     if policy.beta and sampled.ref_logp is None:
         raise FormatError(
             f"the weight of the divergence is {policy.beta} without a reference", "log-probabilities of the reference"
+        )
+    if policy.importance_sampling_cap and sampled.sampled_logp is None:
+        raise FormatError(
+            f"importance sampling is capped at {policy.importance_sampling_cap} without log-probabilities of the sampler",
+            "what the sampler recorded",
         )
     if not (math.isfinite(denominator) and (denominator > 0 or not len(logp))):
         raise FormatError(f"the loss was to be divided by {denominator}", "a number above 0")

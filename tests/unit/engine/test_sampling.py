@@ -54,6 +54,29 @@ def test_logprob_is_the_networks_own_whatever_the_temperature():
     assert logprob == pytest.approx(math.log(0.6), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("sampling", "chances"),
+    [
+        (Sampling(1.0, logprobs="processed"), [0.5, 0.3, 0.15, 0.05]),
+        (Sampling(0.5, logprobs="processed"), [0.25 / 0.365, 0.09 / 0.365, 0.0225 / 0.365, 0.0025 / 0.365]),
+        (Sampling(1.0, top_k=2, logprobs="processed"), [0.625, 0.375]),
+        (Sampling(1.0, top_p=0.81, logprobs="processed"), [0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95]),
+        (Sampling(0.5, top_k=3, top_p=0.9, logprobs="processed"), [0.25 / 0.34, 0.09 / 0.34]),  # 0.0225 of 0.365 is beyond
+    ],
+)
+def test_processed_logprobs_are_those_of_the_distribution_that_was_drawn_from(sampling, chances):
+    sampler = Sampler(sampling, 0, FREE)
+    seen = dict(sampler.pick(LOGITS) for _ in range(200))
+    assert len(seen) == len(chances)
+    assert [math.exp(seen[token]) for token in range(len(chances))] == pytest.approx(chances, abs=1e-6)
+
+
+def test_greedy_logprobs_are_raw():
+    assert Sampler(Sampling(logprobs="processed"), 0, FREE).pick(LOGITS) == (0, pytest.approx(math.log(0.5), abs=1e-6))
+    with pytest.raises(FormatError, match="processed"):
+        Sampling(logprobs="other")
+
+
 def test_seeds():
     def draw(seed):
         sampler = Sampler(Sampling(1.0), seed, FREE)

@@ -49,7 +49,7 @@ def test_a_question_that_needs_no_look_is_not_asked_for_one():
 
 
 def test_open_questions():
-    trace = make_trace(f"<think>{BOX}</think>The left kidney.", options=())
+    trace = make_trace(f"<think>see {BOX}</think>The left kidney.", options=())
     assert score(trace, RewardTexts(("spleen", "left kidney"))).reward == pytest.approx(1)
     assert score(trace, RewardTexts(("spleen",))).reward == pytest.approx(0.2)
 

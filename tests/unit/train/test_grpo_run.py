@@ -121,6 +121,10 @@ def test_the_reward_of_a_few_questions_gets_near_one(warm, quiz, tmp_path):
             "policy": {"beta": 0.0, "scale_rewards": "none"},
         },
         {"policy": {"loss_type": "grpo", "num_iterations": 2, "num_minibatches": 1}},
+        {
+            "policy": {"importance_sampling_cap": 2.0, "delta": 4.0, "use_bias_correction_kl": True, "beta": 0.05},
+            "rollout": {"temperature": 0.8, "top_p": 0.95},
+        },
         {"policy": {"loss_type": "dr_grpo"}, "data": {"tasks": ("umrg", "choice")}, "run": {"eval_samples": 0}},
         {"model": {"precision": "bf16"}},
     ],

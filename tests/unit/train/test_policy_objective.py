@@ -125,7 +125,7 @@ def random_step(seed: int, n: int = 40, responses: int = 6):
 
 def part(sampled: SampledTokens, where: torch.Tensor) -> SampledTokens:
     values = {f.name: getattr(sampled, f.name) for f in dataclasses.fields(sampled)}
-    return SampledTokens(**{name: v if name == "counts" else v[where] for name, v in values.items()})
+    return SampledTokens(**{name: v if name == "counts" or v is None else v[where] for name, v in values.items()})
 
 
 @settings(max_examples=40, deadline=None)
@@ -235,6 +235,7 @@ def test_measured_travels_and_takes_the_larger_maximum():
     assert both == b + a == LossMeasured(tokens=8, kl=4.0, ratio=8.0, ratio_max=2.5)
     assert both.means() == {
         "kl": 0.5, "approx_kl": 0, "clip_ratio_low": 0, "clip_ratio_high": 0, "ratio": 1.0, "entropy": 0, "ratio_max": 2.5,
+        "sampling_weight": 0, "sampling_capped": 0,
     }  # fmt: skip
 
 
@@ -249,3 +250,60 @@ def test_wrong_arguments_are_refused():
     for bad in (0.0, -1.0, math.nan):
         with pytest.raises(FormatError, match="divided by"):
             policy_loss(logp, sampled, PolicySettings(), denominator=bad)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "loss", "gradient"),
+    [
+        (4.0, -2.0, 8.0, 8.0),  # below the bound nothing changes
+        (6.0, -2.0, 10.0, 0.0),  # 5 x 2, and no gradient
+        (6.0, 2.0, -2.6, 0.0),  # a positive advantage was held at 1.3 before
+    ],
+)
+def test_the_ratio_of_a_bad_token_is_bounded(ratio, advantage, loss, gradient):
+    value, slope, measured = one(ratio, advantage, PolicySettings(clip_low=0.2, clip_high=0.3, beta=0.0, delta=5.0))
+    assert (value, slope) == (pytest.approx(loss), pytest.approx(gradient))
+    assert measured.ratio_max == pytest.approx(ratio)  # what is measured is not held
+
+
+def test_a_bound_that_the_clip_makes_idle_is_refused():
+    with pytest.raises(FormatError, match="delta"):
+        PolicySettings(clip_high=0.28, delta=1.2)
+
+
+def test_a_weighted_divergence_by_hand():
+    """The loss is beta w k3; its gradient beta w log(policy / reference), that of the reverse divergence."""
+    policy = PolicySettings(beta=0.1, use_bias_correction_kl=True)
+    for ratio, reference in ((1.0, 2.0), (1.1, 0.5)):
+        value, slope, measured = one(ratio, 0.0, policy, reference=reference)
+        k3 = reference - math.log(reference) - 1
+        assert value == pytest.approx(0.1 * ratio * k3)
+        assert slope == pytest.approx(-0.1 * ratio * math.log(reference))
+        assert measured.kl == pytest.approx(k3)
+
+
+def test_importance_weights_by_hand():
+    """Trainer over sampler: 1/2, 1 and 4, the last held at 2; the policy has moved by 1.1. The divergence is not weighted."""
+    policy = PolicySettings(clip_low=0.2, clip_high=0.3, beta=0.1, importance_sampling_cap=2.0)
+    old = torch.tensor([-1.0, -2.0, -3.0], dtype=F64)
+    sampled = SampledTokens(
+        old_logp=old,
+        advantage=torch.tensor([2.0, -1.0, 3.0], dtype=F64),
+        response=torch.tensor([0, 0, 1]),
+        counts=torch.tensor([2, 1]),
+        ref_logp=old + math.log(1.1) + math.log(2),
+        sampled_logp=old - torch.tensor([math.log(0.5), 0.0, math.log(4.0)], dtype=F64),
+    )
+    logp = (old + math.log(1.1)).requires_grad_()
+    loss, measured = policy_loss(logp, sampled, policy, denominator=3.0)
+    k3 = 2 - math.log(2) - 1
+    assert loss.item() == pytest.approx((-0.5 * 2.2 + 1.1 - 2 * 3.3 + 0.1 * 3 * k3) / 3)
+    (slope,) = torch.autograd.grad(loss, logp)
+    assert slope.tolist() == pytest.approx([(-0.5 * 2.2 - 0.1) / 3, (1.1 - 0.1) / 3, (-2 * 3.3 - 0.1) / 3])
+    assert (measured.sampling_weight, measured.sampling_capped) == (pytest.approx(3.5), 1)
+    with pytest.raises(FormatError, match="sampler"):
+        policy_loss(logp, dataclasses.replace(sampled, sampled_logp=None), policy, denominator=3.0)
+    # Off: the weight is 1 for all.
+    plain, off = policy_loss(logp, sampled, dataclasses.replace(policy, importance_sampling_cap=0.0), denominator=3.0)
+    assert plain.item() == pytest.approx((-2.2 + 1.1 - 3.3 + 0.1 * 3 * k3) / 3)
+    assert (off.sampling_weight, off.sampling_capped) == (3, 0)

@@ -155,8 +155,17 @@ def test_a_question_answered_without_looking_is_not_examined_for_looks(warm, qui
     assert score(trace, gold, Weights(), grounded=False).reward >= score(trace, gold, Weights()).reward
 
 
-def test_the_gap_between_sampler_and_policy_is_told_at_temperature_one_only(warm, quiz, tmp_path):
-    for temperature, told in ((1.0, True), (0.7, False)):
-        settings = training.grpo(warm, quiz, run=STEP, rollout={"temperature": temperature})
-        train(settings, tmp_path / str(temperature))
-        assert ("sampler_gap" in log_of(tmp_path / str(temperature))[0]) == told
+def test_sampler_and_policy_agree_at_every_temperature_and_differ_behind_a_nucleus(warm, quiz, tmp_path):
+    """What the sampler records is of the distribution it drew from; importance weights are 1 there, and below 1 behind a nucleus."""
+    for name, rollout in {"one": {}, "cold": {"temperature": 0.7}, "nucleus": {"top_p": 0.8}}.items():
+        train(training.grpo(warm, quiz, run=STEP, rollout=rollout, policy={"importance_sampling_cap": 2.0}), tmp_path / name)
+        [line] = log_of(tmp_path / name)
+        assert ("sampler_gap" in line) == (name != "nucleus")
+        if name == "nucleus":
+            assert line["sampling_weight"] < 0.999
+        else:
+            assert line["sampler_gap"] < 2e-5
+            assert line["sampling_weight"] == pytest.approx(1, abs=1e-4)
+        assert line["sampling_capped"] == 0
+    train(training.grpo(warm, quiz, run=STEP), tmp_path / "off")
+    assert "sampling_weight" not in log_of(tmp_path / "off")[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -127,6 +128,28 @@ def test_loss_gradient_and_measurements_equal_trl(loss_type, beta, clip):
     assert means["entropy"] == pytest.approx(logged["entropy"][0], rel=1e-6)
     if beta:
         assert means["kl"] == pytest.approx(logged["kl"][0], rel=1e-6)
+
+
+def test_bounded_weighted_and_corrected_losses_equal_trl():
+    """A bound on bad tokens' ratios, a divergence weighted by the ratio, and truncated importance weights, all at once."""
+    batch, logps = make_batch()
+    random = torch.Generator().manual_seed(3)
+    gap = torch.randn(ROWS, LENGTH, generator=random, dtype=torch.float64)
+    batch["importance_sampling_ratio"] = gap.exp().clamp(max=2.0)
+    trainer = oracle("dapo", beta=0.04)
+    trainer.args.delta, trainer.args.use_bias_correction_kl = 1.3, True
+    trainer.use_vllm = trainer.vllm_importance_sampling_correction = True
+    theirs = trl_loss(trainer, batch, logps)
+    (their_gradient,) = torch.autograd.grad(theirs, logps)
+
+    chosen, sampled = flat(batch)
+    sampled = replace(sampled, sampled_logp=sampled.old_logp - gap[chosen])
+    policy = PolicySettings(beta=0.04, delta=1.3, use_bias_correction_kl=True, importance_sampling_cap=2.0)
+    ours, measured = policy_loss(logps[chosen], sampled, policy, denominator=loss_denominator(sampled.counts, policy, LIMIT))
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
+    torch.testing.assert_close(torch.autograd.grad(ours, logps)[0], their_gradient, rtol=1e-6, atol=1e-12)
+    assert measured.ratio_max > 1.3
+    assert measured.sampling_capped > 0
 
 
 def test_micro_batches_of_both_add_up_to_the_same_gradient():
