@@ -18,8 +18,8 @@ FLOORS = {
     "imaging": 2, "grounding": 2, "metrics": 2,
     "model": 3, "rewards": 3, "segment": 3,
     "data": 4, "engine": 4,
-    "train": 5, "evaluate": 5, "conformance": 5, "cluster": 5,
-    "report": 6, "bridges": 6, "parity": 6,
+    "train": 5, "evaluate": 5, "conformance": 5,
+    "report": 6, "bridges": 6, "parity": 6, "cluster": 6,
     "cli": 7, "__main__": 8, "moved": 0,
 }  # fmt: skip
 KERNEL = ("core", "imaging", "grounding", "metrics", "rewards", "model", "engine", "segment", "train")
