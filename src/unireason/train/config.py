@@ -241,6 +241,23 @@ class Rollout:
     """Sampled tokens at most a response; 0 takes the profile's."""
     rollout_batch_size: Annotated[Least1, Was("rows")] = 16
     """Responses generated together at most."""
+    redraws: Count = 0
+    """Further batches of questions that a step may draw from: in place of questions whose responses all earned the same, and of those that
+    the window below skips. Source: dynamic sampling of DAPO, arXiv 2503.14476, section 3.2."""
+    min_success: Share = 0.0
+    """Questions whose running success rate is below are skipped. The rate is what was known of a question and its newest responses,
+    half each. 0, and 1 for the upper end, skip none. Source: online difficulty filtering, arXiv 2504.03380."""
+    max_success: Share = 1.0
+    """Questions whose running success rate is above are skipped."""
+    skips_at_most: Least1 = 4
+    """So many times in a row a question is skipped; then it is asked again, for the policy has changed."""
+
+    @model_validator(mode="after")
+    def _window(self) -> Rollout:
+        if self.min_success >= self.max_success:
+            came = f"rollout.min_success is {self.min_success} and rollout.max_success {self.max_success}"
+            raise FormatError(came, "a smaller and a larger share", "every question would be skipped")
+        return self
 
 
 @settings

@@ -36,6 +36,17 @@ class RolloutGroup:
         """One number a response."""
         return [s.reward for s in self.scores]
 
+    @property
+    def idle(self) -> bool:
+        """True if all responses earned the same, so that nothing is learned from them."""
+        return not any(self.advantage)
+
+    @property
+    def success(self) -> float:
+        """Share of right answers, or of what a mark on an implicit question can earn."""
+        values = [s.parts.get("answer", s.terms.get("spatial", 0.0) + s.terms.get("mask", 0.0)) for s in self.scores]
+        return min(1.0, sum(values) / len(values))
+
 
 def shown(groups: Sequence[RolloutGroup]) -> list[Scored]:
     """Responses for people to look at, those of one group in a row."""
@@ -58,7 +69,7 @@ def rollout_values(groups: Sequence[RolloutGroup], crew: Crew) -> dict[str, floa
     """What is logged of the rollouts of a step, over all processes."""
     values: dict[str, list[float]] = {}
     for group in groups:
-        values.setdefault("frac_reward_zero_std", []).append(float(not any(group.advantage)))
+        values.setdefault("frac_reward_zero_std", []).append(float(group.idle))
         for rolled, scores in zip(group.rolled, group.scores, strict=True):
             for name, value in _of(rolled, scores).items():
                 values.setdefault(name, []).append(value)
@@ -132,7 +143,7 @@ def pack_groups(context: TrainContext, settings: Grpo, groups: Sequence[RolloutG
     """Packed sequences of a mini-batch, as many in every process. Groups that would not move the policy are left out."""
     by_case: dict[str, list[RolloutGroup]] = {}
     for group in groups:
-        if settings.policy.beta or any(group.advantage):
+        if settings.policy.beta or not group.idle:
             by_case.setdefault(group.rolled[0].asked.case.id, []).append(group)
     trees: list[tuple[PrefixTree, list[Member]]] = []
     for same in by_case.values():

@@ -30,7 +30,7 @@ from .packing import token_counts
 from .policy import Head
 from .rollout import Outliner, looks, seeds, truth
 from .run_folder import RunFolder
-from .sampler import BatchPlan, PackUnit
+from .sampler import BatchPlan, DifficultyWindow, PackUnit
 from .validate import validate, validation_units
 
 _SHOWN = 2  # groups of a step kept for looking at
@@ -60,19 +60,14 @@ def train(settings: Grpo, out: Path, watch: TrainWatcher | None = None) -> Path:
     total, every, traces = plan.steps, settings.run.eval_every, settings.traces_every
 
     with RunFolder(context, "grpo", total) as folder, context.training_mode():  # goes on from the last state, if there is one
+        window = DifficultyWindow(settings.rollout, folder.questions)
         for step in range(folder.done + 1, total + 1):
+            groups, values = draw_groups(context, settings, plan, window, step, outliner)
             begun = time.perf_counter()
-            groups = sample_groups(context, settings, plan.step(step - 1), step)
-            rolled = time.perf_counter()
-            groups = score_groups(context, settings, groups, step, outliner)
-            for group in groups:
-                group.advantage = advantages([group.rewards], settings.policy.scale_rewards).tolist()
-            scored = time.perf_counter()
             if context.crew.main and traces and (step == 1 or step % traces == 0):
                 context.watch.traces(step, shown(groups[:_SHOWN]))
-            values = rollout_values(groups, context.crew) | update(context, settings, groups, step, total)
-            done = time.perf_counter()
-            values |= {"seconds_rollout": rolled - begun, "seconds_reward": scored - rolled, "seconds_update": done - scored}
+            values |= update(context, settings, groups, step, total)
+            values["seconds_update"] = time.perf_counter() - begun
             if step == total or (every and step % every == 0):
                 values |= validate(context, held_out)
                 found = values.get("eval_reward", values.get("reward"))
@@ -94,14 +89,74 @@ def batch_plan(context: TrainContext, settings: Grpo) -> BatchPlan:
 # --- Rollouts.
 
 
-def sample_groups(context: TrainContext, settings: Grpo, units: Sequence[PackUnit], step: int) -> list[RolloutGroup]:
-    """Responses to this process's questions of a step, one group a question. Every group knows its mini-batch."""
+def draw_groups(
+    context: TrainContext, settings: Grpo, plan: BatchPlan, window: DifficultyWindow, step: int, outliner: Outliner | None = None
+) -> tuple[list[RolloutGroup], dict[str, float]]:
+    """The scored groups that a step learns from, and what is logged of all that were drawn for it.
+
+    Questions outside the window are passed over. In place of groups whose responses all earned the same, other questions are asked,
+    in as many further draws as the settings allow; what is idle then stays.
+    """
+    most = settings.rollout.redraws
+    candidates = (unit for draw in range(1 + most) for unit in plan.step(step - 1, draw))
+    wanted = sum(len(unit.samples) for unit in plan.step(step - 1))
+    groups, drawn, names = list[RolloutGroup](), list[RolloutGroup](), list[str]()
+    seconds, before = {"seconds_rollout": 0.0, "seconds_reward": 0.0}, window.skipped
+    for draw in range(1 + most):
+        units = window.take(candidates, wanted)
+        names += [name for unit in units for name in unit.samples]
+        begun = time.perf_counter()
+        new = sample_groups(context, settings, units, step, draw)
+        rolled = time.perf_counter()
+        new = score_groups(context, settings, new, step, outliner)
+        for group in new:
+            group.advantage = advantages([group.rewards], settings.policy.scale_rewards).tolist()
+        seconds["seconds_rollout"] += rolled - begun
+        seconds["seconds_reward"] += time.perf_counter() - rolled
+        if draw:
+            idle = [place for place, group in enumerate(groups) if group.idle]
+            for place, group in zip(idle, (g for g in new if not g.idle), strict=False):
+                group.part, groups[place] = groups[place].part, group
+        else:
+            groups = list(new)
+        drawn += new
+        wanted = int(context.crew.sums([sum(group.idle for group in groups)])[0])
+        if not wanted or not units:
+            break
+    values = rollout_values(drawn, context.crew) | seconds
+    if most:
+        [last] = context.crew.sums([sum(not group.idle for group in groups)])
+        values |= {"draws": float(draw + 1), "questions_drawn": float(len(names)), "questions_used": last}
+    if window.active:
+        _remember(context, window, names, drawn)
+        values["questions_skipped"] = float(window.skipped - before)
+    return groups, values
+
+
+def _remember(context: TrainContext, window: DifficultyWindow, names: Sequence[str], drawn: Sequence[RolloutGroup]) -> None:
+    """Tell the window of every process how the questions of a step went in all of them."""
+    once = list(dict.fromkeys(names))
+    totals, counts = dict.fromkeys(once, 0.0), dict.fromkeys(once, 0.0)
+    for group in drawn:
+        name = group.rolled[0].asked.sample.id
+        totals[name] += group.success
+        counts[name] += 1
+    sums = context.crew.sums([*totals.values(), *counts.values()])
+    for name, total, count in zip(once, sums[: len(once)], sums[len(once) :], strict=True):
+        if count:
+            window.saw(name, total / count)
+
+
+def sample_groups(
+    context: TrainContext, settings: Grpo, units: Sequence[PackUnit], step: int, draw: int = 0
+) -> list[RolloutGroup]:
+    """Responses to this process's questions of a draw of a step, one group a question. Every group knows its mini-batch."""
     rollout, parts = settings.rollout, settings.policy.num_minibatches
     first = accumulate((len(unit.samples) for unit in units), initial=0)
     own = context.crew.dealt(list(zip(first, units, strict=False)), parts=parts)
     placed = [pair for place, unit in own for pair in enumerate(context.questions(unit), place)]
     asked = [question for _, question in placed]
-    drawn = seeds(settings.run.seed, step, [name for unit in units for name in unit.samples], rollout.num_generations)
+    drawn = seeds(settings.run.seed, step, [name for unit in units for name in unit.samples], rollout.num_generations, draw)
     sampling = Sampling(temperature=rollout.temperature, top_p=rollout.top_p, logprobs="processed")
     with context.serving(rows=rollout.rollout_batch_size, max_new_tokens=rollout.max_new_tokens) as roller:
         made = roller.roll(asked, sampling, [drawn[place] for place, _ in placed]) if asked else []

@@ -145,17 +145,18 @@ class OpenedCase:
         return token, float(scores[token] - checked_sum(scores))
 
 
-def seeds(seed: int, step: int, questions: Sequence[str], samples: int) -> list[list[int]]:
-    """Seeds of the responses to all questions of a step, of which each process takes those of its own."""
+def seeds(seed: int, step: int, questions: Sequence[str], samples: int, draw: int = 0) -> list[list[int]]:
+    """Seeds of the responses to all questions of a draw of a step, of which each process takes those of its own."""
     out, seen = [], Counter[str]()
     for question in questions:
         entropy = [seed, step, *question.encode(), *([_AGAIN + seen[question]] if seen[question] else [])]
+        entropy += [_DRAWN + draw] if draw else []
         out.append([int(s) >> 2 for s in np.random.SeedSequence(entropy).generate_state(samples, np.uint64)])
         seen[question] += 1
     return out
 
 
-_AGAIN = 256  # above every byte of a name
+_AGAIN, _DRAWN = 256, 1 << 20  # above every byte of a name, and every count of questions
 
 
 # --- What a sample of a data set expects of a response.

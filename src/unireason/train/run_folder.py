@@ -46,6 +46,8 @@ class RunFolder:
         """Open the folder. Weights and optimisers go on from its last state, which the watcher is told."""
         self._context, self._stage, self._total = context, stage, total
         self._signals, self._stop = ExitStack(), Stop()
+        self.questions: dict[str, list[float]] = {}
+        """What the loop remembers of single questions; saved with every state."""
         busy = f"another process trains in '{context.out}'"
         self._lock = lock_folder(context.out, busy) if context.crew.main else None
         try:
@@ -94,6 +96,7 @@ class RunFolder:
         if found is None:
             return 0
         progress = run_state.restore(found, context.trained, context.optimizers, settings=self._hash)
+        self.questions = {name: list(numbers) for name, numbers in progress.questions.items()}
         step, remarks = progress.step, []
         before, now = progress.counters.get("processes", 0), context.crew.world
         if before and before != now:
@@ -125,7 +128,9 @@ class RunFolder:
             [skipped] = crew.sums([float(len(context.skips.seen))])
             saved = run_state.save(
                 context.out / STATES,
-                run_state.Progress(step, self._hash, {"skipped": int(skipped), "total": total, "processes": crew.world}),
+                run_state.Progress(
+                    step, self._hash, {"skipped": int(skipped), "total": total, "processes": crew.world}, self.questions
+                ),
                 context.trained,
                 context.optimizers,
                 rank=crew.rank,

@@ -244,6 +244,8 @@ class Progress:
     step: int
     settings: str
     counters: Mapping[str, int] = field(default_factory=dict)
+    questions: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """What a run remembers of single questions, such as how often they were solved."""
 
 
 def save(
@@ -338,7 +340,10 @@ def _read_meta(path: Path) -> tuple[Progress, int]:
         step, world, counters = table["step"], table["world"], table["counters"]
         if not all(type(n) is int for n in (step, world, *counters.values())):
             raise ValueError("a count is not a whole number")
-        return Progress(step, str(table["settings"]), counters), world
+        questions = table.get("questions", {})
+        if not all(type(n) in (int, float) for numbers in questions.values() for n in numbers):
+            raise ValueError("what is noted of a question is not numbers")
+        return Progress(step, str(table["settings"]), counters, questions), world
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path / _META, str(error)) from error
 

@@ -7,6 +7,7 @@ exactly what it would have taken. How many samples of a step come from which str
 
 from __future__ import annotations
 
+import copy
 import heapq
 import math
 from collections import OrderedDict
@@ -20,13 +21,14 @@ from numpy.typing import NDArray
 
 from unireason.core.errors import FormatError
 
-from .config import Run
+from .config import Rollout, Run
 
 if TYPE_CHECKING:
     from .cases import CaseSamples
 
 _KINDS = ("image", "volume")
 _PASSES_KEPT = 3
+_FURTHER = 1 << 32  # above every number of a pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +52,28 @@ class BatchPlan:
             came = f"{samples} samples a step, {together} together, a share of images of {images}"
             raise FormatError(f"{came}, {run.steps} steps, {run.epochs} epochs", "numbers from 1, a share in [0, 1] or -1")
         self._streams = {kind: _Stream(kind, [c for c in cases if c.kind == kind], together, run.seed) for kind in _KINDS}
+        self._further: dict[int, dict[str, _Stream]] = {}
         self._share, self.epoch = self._shares(images)
         self._samples = samples
         self._total = run.steps * samples if run.steps else max(1, round(run.epochs * self.epoch))
         self.steps = math.ceil(self._total / samples)
 
-    def step(self, number: int) -> tuple[PackUnit, ...]:
-        """The units of a step, images before volumes. A group that lies across the end of a step comes in two parts."""
+    def step(self, number: int, draw: int = 0) -> tuple[PackUnit, ...]:
+        """The units of a step, images before volumes. A group that lies across the end of a step comes in two parts.
+
+        A further draw is a batch of the same size and mixture from an order of its own, known in advance like the first.
+        """
         if not 0 <= number < self.steps:
             raise IndexError(f"step {number} of {self.steps}")
         first, last = (min(n * self._samples, self._total) for n in (number, number + 1))
         images = [math.floor(n * self._share + Fraction(1, 2)) for n in (first, last)]
         volumes = [first - images[0], last - images[1]]
-        return (*self._streams["image"].units(*images), *self._streams["volume"].units(*volumes))
+        streams = self._streams
+        if draw:
+            if draw not in self._further:
+                self._further[draw] = {kind: stream.other(draw) for kind, stream in streams.items()}
+            streams = self._further[draw]
+        return (*streams["image"].units(*images), *streams["volume"].units(*volumes))
 
     def _shares(self, images: float) -> tuple[Fraction, int]:
         """Share of 2D samples, and samples of an epoch."""
@@ -86,12 +97,18 @@ class _Stream:
 
     def __init__(self, kind: str, cases: Sequence[CaseSamples], together: int, seed: int) -> None:
         self._cases, self._together = cases, together
-        self._seed = (seed, _KINDS.index(kind))
+        self._seed: tuple[int, ...] = (seed, _KINDS.index(kind))
         counts = np.array([len(case.samples) for case in cases], np.int64)
         self._case = np.repeat(np.arange(len(cases)), counts)
         self._place = np.arange(len(self._case)) - (np.cumsum(counts) - counts)[self._case]
         self.size = len(self._case)
         self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
+
+    def other(self, draw: int) -> _Stream:
+        """The same samples in another order."""
+        made = copy.copy(self)
+        made._seed, made._kept = (*self._seed, _FURTHER + draw), OrderedDict()
+        return made
 
     def units(self, first: int, last: int) -> Iterator[PackUnit]:
         """The samples at the places [first, last) of the stream, neighbours of one group as one unit."""
@@ -120,6 +137,56 @@ class _Stream:
             while len(self._kept) > _PASSES_KEPT:
                 self._kept.popitem(last=False)
         return found
+
+
+# --- Questions that teach: neither solved nor out of reach.
+
+
+class DifficultyWindow:
+    """Skips questions whose running success rate lies outside a window.
+
+    Source: online difficulty filtering, arXiv 2504.03380.
+    """
+
+    def __init__(self, rollout: Rollout, memory: dict[str, list[float]]) -> None:
+        """Judge by a memory, question -> [rate, times skipped since it was asked], which is kept up to date in place."""
+        self.low, self.high, self._most = rollout.min_success, rollout.max_success, rollout.skips_at_most
+        self._memory = memory
+        self.skipped = 0
+        """Questions skipped so far."""
+
+    @property
+    def active(self) -> bool:
+        """False where no rate is outside."""
+        return self.low > 0 or self.high < 1
+
+    def take(self, units: Iterator[PackUnit], count: int) -> list[PackUnit]:
+        """The next so many samples that are to be asked, neighbours of a unit still together; fewer where the units end."""
+        taken: list[PackUnit] = []
+        while count > 0 and (unit := next(units, None)) is not None:
+            asked = list[str]()
+            for name in unit.samples:
+                if len(asked) < count and self._asks(name):
+                    asked.append(name)
+            count -= len(asked)
+            taken += [PackUnit(unit.case, tuple(asked))] if asked else []
+        return taken
+
+    def saw(self, name: str, success: float) -> None:
+        """Note the success rate, 0 to 1, of the newest responses to a question."""
+        known = self._memory.get(name)
+        self._memory[name] = [success if known is None else (known[0] + success) / 2, 0]
+
+    def _asks(self, name: str) -> bool:
+        known = self._memory.get(name)
+        if not self.active or known is None or self.low <= known[0] <= self.high:
+            return True
+        if known[1] >= self._most:
+            known[1] = 0
+            return True
+        known[1] += 1
+        self.skipped += 1
+        return False
 
 
 def bins(lengths: Sequence[int], limit: int, multiple_of: int = 1) -> list[list[int]]:

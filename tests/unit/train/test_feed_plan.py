@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unireason.core.errors import FormatError
-from unireason.train.config import Run
-from unireason.train.sampler import BatchPlan, PackUnit, bins
+from unireason.train.config import Rollout, Run
+from unireason.train.sampler import BatchPlan, DifficultyWindow, PackUnit, bins
 
 
 @dataclass(frozen=True)
@@ -217,3 +217,63 @@ def test_no_row_stays_empty_that_could_have_work(lengths, limit, multiple):
 def test_what_cannot_be_packed(lengths, limit, multiple):
     with pytest.raises(FormatError):
         bins(lengths, limit, multiple)
+
+
+# --- Further draws, and the window of difficulty.
+
+
+def test_a_further_draw_is_another_batch_of_the_same_size_and_mixture():
+    made = cases([3] * 4, [5] * 6)
+    plan, again = (BatchPlan(made, samples=7, together=2, run=Run(seed=1, steps=9)) for _ in range(2))
+    late = again.step(5, 2)  # known without those before
+    for number in range(plan.steps):
+        batches = [drawn(plan.step(number, draw)) for draw in range(4)]
+        mixtures = {(len(b), sum(name.startswith("image") for name in b)) for b in batches}
+        assert len(mixtures) == 1
+    assert late == plan.step(5, 2)
+    assert len({tuple(drawn(plan.step(0, draw))) for draw in range(4)}) == 4
+    assert plan.step(0) == plan.step(0, 0)
+    # A pass of a further draw holds every sample once, too.
+    whole_pass = [name for number in range(6) for name in drawn(plan.step(number, 1))]
+    assert len(set(whole_pass)) == 42
+
+
+def test_the_window_by_hand():
+    """Rates are halves of what was known and of the newest; outside a question is skipped twice and asked the third time."""
+    memory: dict[str, list[float]] = {}
+    window = DifficultyWindow(Rollout(min_success=0.25, max_success=0.75, skips_at_most=2), memory)
+    units = [PackUnit("x", ("a", "b")), PackUnit("y", ("c",))]
+
+    def asked(count: int = 3) -> list[str]:
+        return [name for unit in window.take(iter(units), count) for name in unit.samples]
+
+    assert asked() == ["a", "b", "c"]
+    for name, success in (("a", 1.0), ("b", 0.5), ("c", 0.25)):
+        window.saw(name, success)
+    assert memory == {"a": [1.0, 0], "b": [0.5, 0], "c": [0.25, 0]}
+    assert asked() == ["b", "c"]  # both ends of the window are inside
+    window.saw("b", 1.0)
+    window.saw("c", 0.0)
+    assert memory == {"a": [1.0, 1], "b": [0.75, 0], "c": [0.125, 0]}
+    assert asked() == ["b"]
+    assert asked() == ["a", "b"]
+    window.saw("a", 0.0)
+    assert memory["a"] == [0.5, 0]
+    assert asked() == ["a", "b", "c"]
+    assert window.skipped == 4  # a, then a and c, then c
+    assert asked(1) == ["a"]
+
+
+def test_without_a_window_all_are_asked_and_the_rest_stays_for_later():
+    window = DifficultyWindow(Rollout(), {"a": [1.0, 0], "b": [0.0, 0]})
+    assert not window.active
+    units = iter([PackUnit("x", ("a", "b", "c")), PackUnit("y", ("d",))])
+    assert window.take(units, 2) == [PackUnit("x", ("a", "b"))]
+    assert window.take(units, 5) == [PackUnit("y", ("d",))]
+    assert window.take(units, 5) == []
+
+
+@pytest.mark.parametrize("bounds", [(0.5, 0.5), (0.8, 0.2)])
+def test_a_window_that_skips_everything_is_refused(bounds):
+    with pytest.raises(FormatError, match="success"):
+        Rollout(min_success=bounds[0], max_success=bounds[1])

@@ -31,6 +31,7 @@ from unireason.train.groups import RolloutGroup, rollout_values
 from unireason.train.grpo import train
 from unireason.train.log import TrainWatcher
 from unireason.train.rollout import Roller, seeds, truth
+from unireason.train.sampler import DifficultyWindow
 
 STEP = {"steps": 1, "save_every": 1, "eval_samples": 0}
 
@@ -124,6 +125,10 @@ def test_the_reward_of_a_few_questions_gets_near_one(warm, quiz, tmp_path):
         {
             "policy": {"importance_sampling_cap": 2.0, "delta": 4.0, "use_bias_correction_kl": True, "beta": 0.05},
             "rollout": {"temperature": 0.8, "top_p": 0.95},
+        },
+        {
+            "rollout": {"redraws": 2, "min_success": 0.1, "max_success": 0.6, "skips_at_most": 1},
+            "data": {"tasks": ("umrg", "choice")},
         },
         {"policy": {"loss_type": "dr_grpo"}, "data": {"tasks": ("umrg", "choice")}, "run": {"eval_samples": 0}},
         {"model": {"precision": "bf16"}},
@@ -437,6 +442,8 @@ def test_seeds_of_a_step():
     assert seeds(0, 1, ["a"], 16) == drawn[:1]
     assert not {*seeds(0, 2, ["a"], 16)[0]} & {*drawn[0]}
     assert len({group[0] for group in seeds(0, 1, ["a", "a\x01", "a", "a\x01"], 1)}) == 4
+    assert len({seeds(0, 1, ["a"], 1, draw)[0][0] for draw in range(4)}) == 4
+    assert seeds(0, 1, ["a"], 1, 0) == seeds(0, 1, ["a"], 1)
 
 
 @pytest.mark.parametrize(
@@ -501,8 +508,8 @@ def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_last_state(warm
     train(settings, tmp_path / "whole")
     sample_groups = grpo.sample_groups
 
-    def poisoned(context, settings, units, step):
-        groups = sample_groups(context, settings, units, step)
+    def poisoned(context, settings, units, step, draw):
+        groups = sample_groups(context, settings, units, step, draw)
         if step == 2:
             with torch.no_grad():
                 context.checkpoint.network.lm_head.weight[5, 5] = math.nan
@@ -518,3 +525,71 @@ def test_a_number_that_is_not_finite_ends_the_run_and_spares_the_last_state(warm
     assert not (tmp_path / "hurt" / "checkpoint").exists()
     train(settings, tmp_path / "hurt")
     assert raw(tmp_path / "hurt") == raw(tmp_path / "whole")
+
+
+def with_rewards(monkeypatch, rewards):
+    """Scores that follow a table in place of the responses: question -> what its responses earn in turn."""
+    score_groups = grpo.score_groups
+
+    def scored(*args):
+        groups = score_groups(*args)
+        for group in groups:
+            values = rewards(group.rolled[0].asked.sample.id)
+            parts = [{"answer": value} for value in values]
+            group.scores = [replace(s, terms={"answer": v["answer"]}, parts=v) for s, v in zip(group.scores, parts, strict=True)]
+        return groups
+
+    monkeypatch.setattr(grpo, "score_groups", scored)
+
+
+def test_groups_that_teach_nothing_are_drawn_again_in_bounded_draws(warm, phantoms, tmp_path, monkeypatch):
+    """Half of the questions are solved; what is drawn in their place takes over their mini-batch."""
+    settings = training.grpo(warm, phantoms, run=STEP, rollout={"prompts_per_step": 8, "num_generations": 2, "max_new_tokens": 4})
+    solved = lambda name: sum(name.encode()) % 2  # noqa: E731
+    with_rewards(monkeypatch, lambda name: (1.0, 1.0) if solved(name) else (1.0, 0.0))
+    for most, left in ((0, None), (1, None), (6, 0)):
+        run = GrpoPhases(training.changed(settings, {"rollout": {"redraws": most}}), tmp_path / str(most))
+        window = DifficultyWindow(run.settings.rollout, {})
+        groups, values = grpo.draw_groups(run.context, run.settings, run.plan, window, 1)
+        idle = [group.idle for group in groups]
+        first = [name for unit in run.plan.step(0) for name in unit.samples]
+        assert len(groups) == 8
+        assert sorted(group.part for group in groups) == [0] * 4 + [1] * 4
+        assert 0 < sum(map(solved, first)) < 8
+        assert sum(idle) == (sum(map(solved, first)) if most == 0 else left if left is not None else sum(idle))
+        if most:
+            assert values["questions_used"] == 8 - sum(idle)
+            assert values["questions_drawn"] * 2 == values["responses"]  # what is logged is of all that were drawn
+            assert 1 < values["draws"] <= 1 + most
+            kept = [g.rolled[0].asked.sample.id for g in groups if not g.idle]
+            assert set(first) - set(filter(solved, first)) <= set(kept)
+            assert sum(idle) < sum(map(solved, first))
+        else:
+            assert "draws" not in values
+
+
+def test_questions_outside_the_window_are_skipped_and_the_state_remembers(warm, quiz, tmp_path, monkeypatch):
+    """Four questions, one of them always solved and one never: after the first step two are left, twice; then all are asked again."""
+    names = sorted(s.id for s in quiz.samples("train"))
+    rates = dict(zip(names, ((1.0, 1.0), (0.0, 0.0), (1.0, 0.0), (0.0, 1.0)), strict=True))
+    with_rewards(monkeypatch, rates.__getitem__)
+    rollout = {
+        "prompts_per_step": 4,
+        "num_generations": 2,
+        "max_new_tokens": 4,
+        "min_success": 0.1,
+        "max_success": 0.9,
+        "skips_at_most": 2,
+    }
+    settings = training.grpo(warm, quiz, run={"steps": 4, "save_every": 1, "eval_samples": 0}, rollout=rollout)
+    train(settings, tmp_path / "whole")
+    assert [line["responses"] for line in log_of(tmp_path / "whole")] == [8, 4, 4, 8]
+    assert [line["questions_skipped"] for line in log_of(tmp_path / "whole")] == [0, 2, 2, 0]
+    for stop in (1, 2, 3):
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, tmp_path / "stopped", Told(stop))
+    train(settings, tmp_path / "stopped")
+    assert log_of(tmp_path / "whole") == log_of(tmp_path / "stopped")
+    assert raw(tmp_path / "whole") == raw(tmp_path / "stopped")
+    state = json.loads((tmp_path / "whole" / "state" / "step-0000004" / "meta.json").read_text())
+    assert state["questions"] == {name: [sum(pair) / 2, 0] for name, pair in rates.items()}

@@ -96,7 +96,7 @@ def test_layout_is_safetensors_and_json(tmp_path):
     assert path == tmp_path / "step-0000003"
     assert sorted(p.name for p in path.iterdir()) == ["meta.json", "rank-00000-of-00001.safetensors"]
     assert json.loads((path / "meta.json").read_text()) == {
-        **{"step": 3, "world": 1, "settings": SETTINGS, "counters": {"seen": 7}}
+        **{"step": 3, "world": 1, "settings": SETTINGS, "counters": {"seen": 7}, "questions": {}}
     }
     keys = load_file(path / "rank-00000-of-00001.safetensors").keys()
     assert keys == {
@@ -423,3 +423,14 @@ def test_left_overs_of_a_kill_are_cleaned(tmp_path):
         (tmp_path / name / "x").write_text("")
     kept(tmp_path, 5)
     assert [p.name for p in tmp_path.iterdir()] == ["step-0000005"]
+
+
+def test_what_is_remembered_of_questions_comes_back_bit_for_bit(tmp_path):
+    weight = torch.nn.Parameter(torch.ones(2))
+    told = {"a \u00e9": [0.1 + 0.2, 3], "b": [1 / 3, 0]}
+    path = save(tmp_path, Progress(1, SETTINGS, {}, told), {"w": weight}, [])
+    assert restore(path, {"w": weight}, settings=SETTINGS).questions == told
+    meta = path / "meta.json"
+    meta.write_text(meta.read_text().replace("0.3333333333333333", '"x"'))
+    with pytest.raises(UniReasonError, match="damaged"):
+        restore(path, {"w": weight}, settings=SETTINGS)
