@@ -1,20 +1,24 @@
-"""A run file of ours as a run of verl: its configuration, and the command that starts it. Needs no verl.
+"""A run file of ours as a run of verl: its configuration, the command that starts it, and the weights it leaves. Needs no verl.
 
 What verl does in another way than our own loop, and what it cannot do, is told in ``docs/how-to/cluster.md``.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from unireason.core.config import resolved
-from unireason.core.errors import FormatError
-from unireason.core.store import json_text, write_bytes
+from unireason.core.config import KIND, build, resolved
+from unireason.core.errors import FormatError, ModelError
+from unireason.core.store import json_text, read_json, write_bytes
 from unireason.model.checkpoint import load
 from unireason.model.files import locate
+from unireason.model.save import save
 from unireason.train.config import Grpo
+from unireason.train.context import as_asked
 
 CONFIG, LOOPS = "verl.yaml", "agent_loops.yaml"
 _MODULE = "unireason.cluster.verl"
@@ -126,6 +130,10 @@ def configuration(settings: Grpo, out: Path) -> dict[str, Any]:
             "adv_estimator": "grpo",
             "norm_adv_by_std_in_grpo": policy.scale_rewards == "group",
             "use_kl_in_reward": False,
+            "rollout_correction": {
+                "rollout_is": "token" if policy.importance_sampling_cap else None,
+                "rollout_is_threshold": policy.importance_sampling_cap or 2.0,
+            },
         },
         "trainer": {
             "nnodes": verl.nodes,
@@ -145,6 +153,42 @@ def configuration(settings: Grpo, out: Path) -> dict[str, Any]:
     }
 
 
+def merge(run: Path, out: Path, *, step: int = 0) -> dict[str, Any]:
+    """The weights that verl saved as a checkpoint folder of ours, with the profiles of the checkpoint that the run started from.
+
+    Args:
+        run: Run folder of ``--engine verl``.
+        out: Folder to write.
+        step: Which saved step; 0 takes the last.
+
+    Returns:
+        Step and folder.
+
+    Raises:
+        ModelError: If no step has whole weights.
+        FormatError: If the folder is no such run.
+    """
+    try:
+        table = json.loads(read_json(run / CONFIG)["data"]["unireason"]["settings"])
+        settings = build(Grpo, {key: value for key, value in table.items() if key != KIND})
+    except (ModelError, KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"'{run.name}' is no run of verl", f"a folder with the {CONFIG} that this package wrote") from error
+    saved = {int(path.name.rpartition("_")[2]): path / "actor" for path in (run / "verl").glob("global_step_*") if path.is_dir()}
+    whole = {number: path / "huggingface" for number, path in saved.items() if any((path / "huggingface").glob("*.safetensors"))}
+    if not whole or (step and step not in whole):
+        raise ModelError(
+            f"step {step} has no whole weights" if step else "no step has whole weights",
+            f"one of {sorted(whole)}" if whole else "verl/global_step_N/actor/huggingface with safetensors files",
+            "gather shards with verl's own tool: python -m verl.model_merger merge --backend fsdp --local_dir .../actor "
+            "--target_dir .../actor/huggingface",
+        )
+    chosen = step or max(whole)
+    start = load(settings.model.init_from, weights=False)
+    made = load(whole[chosen], device="cpu", profile=as_asked(start, settings.model).profile)
+    save(out, replace(made, grounding=as_asked(start, settings.model).grounding, scope=start.scope))
+    return {"step": chosen, "folder": str(out)}
+
+
 def _check(settings: Grpo) -> None:
     model, reward, policy = settings.model, settings.reward, settings.policy
     refused = {
@@ -152,6 +196,11 @@ def _check(settings: Grpo) -> None:
         "optim.optimizer": settings.optim.optimizer != "adamw",
         "reward.evidence": reward.evidence > 0,
         "policy.mask_truncated_completions": policy.mask_truncated_completions,
+        "policy.delta": policy.delta > 0,
+        "policy.use_bias_correction_kl": policy.use_bias_correction_kl,
+        "rollout.redraws": settings.rollout.redraws > 0,
+        "rollout.min_success": settings.rollout.min_success > 0,
+        "rollout.max_success": settings.rollout.max_success < 1,
     }
     wrong = [name for name, there in refused.items() if there]
     if wrong:
