@@ -368,6 +368,13 @@ def add_phantom(subparsers: Any) -> None:
     parser.add_argument("--patients", metavar="N", type=int, default=4, help="how many (default 4)")
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="cohort; the same seed gives the same files (default 0)")
     parser.add_argument("--format", choices=FORMATS, default="nifti", help="nifti, dicom (a CT series) or png (one axial slice)")
+    parser.add_argument(
+        "--version",
+        type=int,
+        choices=(1, 2),
+        default=1,
+        help="1 (default), or 2: CT or MR, film and ultrasound with detail that only full resolution shows; nifti or png",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run_phantom)
 
@@ -377,10 +384,20 @@ def run_phantom(args: argparse.Namespace) -> int:
     from unireason.data.sources.phantom import write_patients
     from unireason.report.html import plural
 
-    folders = write_patients(args.folder, count=args.patients, seed=args.seed, form=args.format)
+    folders = write_patients(args.folder, count=args.patients, seed=args.seed, form=args.format, version=args.version)
     if args.json:
         patients = [f.name for f in folders]
-        print(json_text({"folder": str(args.folder), "patients": patients, "format": args.format, "seed": args.seed}))
+        print(
+            json_text(
+                {
+                    "folder": str(args.folder),
+                    "patients": patients,
+                    "format": args.format,
+                    "seed": args.seed,
+                    "version": args.version,
+                }
+            )
+        )
     else:
         names = ", ".join([*(f.name for f in folders[:3]), *(["..."] if len(folders) > 3 else [])])
         print(f"{plural(len(folders), 'patient')} in {args.folder}: {names}")
