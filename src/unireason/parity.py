@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unireason.conformance import Result
 from unireason.core.errors import FormatError, UniReasonError
-from unireason.core.types import Box, Box2D, Box3D, Kind, Problem
+from unireason.core.types import Box, Box2D, Box3D, Crop, Frame, Kind, Problem
 from unireason.grounding import crop
 from unireason.grounding.answer import read_released
-from unireason.grounding.profile import Picture, Profile, render
+from unireason.grounding.profile import BUILT_IN, Picture, Profile, render
 from unireason.metrics import answers, boxes
 from unireason.rewards import outcome, spatial
 
 if TYPE_CHECKING:
+    from unireason.engine.session import Budget, Session
     from unireason.model.checkpoint import Checkpoint
 
 Case = Mapping[str, Any]
@@ -217,6 +220,185 @@ def _inside(folder: Path, name: str) -> Path:
     return path
 
 
+def _trajectories(folder: Path, data: Any) -> Found:
+    """Whole responses to scripted tokens: ids exact, positions exact, logits at free places within 0.002.
+
+    Where two tokens are nearly equal (``least_margin``) another choice counts as equal up to there. A response that breaks off there with
+    an error ends here with its reason.
+    """
+    import numpy as np
+
+    checkpoints: dict[tuple[Any, ...], Checkpoint] = {}
+    with np.load(folder / "trajectories.npz", allow_pickle=False) as arrays:
+        for case in data["cases"]:
+            limits = case["limits"]
+            key = case["system"], *sorted(limits.items())
+            if key not in checkpoints:
+                told = {"system_2d": case["system"], "system_3d": case["system"], "closing_choice_3d": ""}
+                told |= {"max_rounds": limits["max_rounds"], "max_new_tokens": limits["max_new_tokens"]}
+                told |= {f"max_round_tokens_{dim}": limits["tokens_per_round"] for dim in ("2d", "3d")}
+                checkpoints[key] = _checkpoint(folder, replace(BUILT_IN["unireason-med"], **told))
+            yield from _trajectory(checkpoints[key], folder, case, data["wide" if case["wide"] else "allowed"], arrays)
+
+
+class _Script:
+    """Chooses the scripted tokens, and where there is none the most probable one of those that are allowed."""
+
+    def __init__(self, script: Sequence[int | None], allowed: Sequence[int]) -> None:
+        self._script, self._allowed = script, list(allowed)
+        self._count = 0
+        self.free: dict[int, Any] = {}
+
+    def pick(self, logits: Any) -> tuple[int, float]:
+        place, self._count = self._count, self._count + 1
+        if place < len(self._script) and self._script[place] is not None:
+            return self._script[place], 0.0  # type: ignore[return-value]
+        self.free[place] = logits.float()[self._allowed].numpy()
+        return self._allowed[int(self.free[place].argmax())], 0.0
+
+
+_ENDS = {
+    "end_of_turn": "end_of_turn",
+    "box_not_read": "invalid_box",
+    "error": "invalid_box",
+    "rounds": "round_budget",
+    "round_tokens": "token_budget",
+    "total_tokens": "token_budget",
+}
+
+
+def _trajectory(checkpoint: Checkpoint, folder: Path, case: Case, allowed: Sequence[int], arrays: Any) -> Found:
+    import numpy as np
+
+    from unireason.core.types import Stack
+    from unireason.engine.case import Request
+    from unireason.engine.local import LocalEngine
+    from unireason.engine.reasoner import Reasoner
+    from unireason.engine.sampling import Sampling
+    from unireason.imaging import published_serialize, read
+    from unireason.model.tokens import chunk_positions
+
+    script = _Script(case["script"], allowed)
+    asking = Reasoner(checkpoint, engine=LocalEngine(checkpoint, picker=lambda *_: script))
+    path = _inside(folder, f"trajectory_pictures/{case['picture']}")
+    if case["kind"] == "3d":
+        slices = published_serialize(np.load(path, allow_pickle=False), checkpoint.profile.volume_shape)
+        stack = Stack(slices, "volume", "", tuple((z, z + 1) for z in range(len(slices))), slices)
+    else:
+        stack = asking.stack(read(path, alpha="drop"))
+    encoded = asking.engine.encode(stack)
+    prompt, budget = _asked(checkpoint, encoded, case["question"])
+    sampling = Sampling(repetition_penalty=case["repetition_penalty"])
+    (session,) = asking.engine.generate([Request(encoded, prompt, budget, crop_source="published")], sampling)
+    kind = f"trajectory in {case['kind']}"
+    yield f"{kind}, prompt", _difference(list(session.prompt), _ids(case["prompt"]))
+    expected = _ids(case.get("response_with_pil_processor", case["response"]))
+    ids = session.response
+    if (case["least_margin"] or 1) < _TIE and ids != expected:
+        same = next(n for n, pair in enumerate(zip(ids, expected, strict=False)) if pair[0] != pair[1])
+        sampled = sum(session.sampled[:same])
+        ids, expected = (ids[:same], expected[:same]) if sampled in script.free else (ids, expected)
+    yield f"{kind}, response", _difference(ids, expected)
+    yield f"{kind}, end", _difference(session.finish, _ENDS[case["stop"]])
+    if ids == session.response:
+        grids = [*encoded.prepared.grid_thw, *(crop.grid_thw for crop in session.crops if crop.grid_thw)]
+        positions, _ = chunk_positions(checkpoint.network, [*session.prompt, *session.response[:-1]], grids, 0)
+        yield f"{kind}, positions", _difference(positions[:, 0].tolist(), arrays[case["position_ids"]].tolist())
+    if case["logits_at"]:
+        rows = [script.free.get(place) for place in case["logits_at"]]
+        apart = [
+            np.inf if row is None else abs(row - told).max()
+            for row, told in zip(rows, arrays[f"logits_pil{case['id']}"], strict=True)
+        ]
+        yield f"{kind}, logits", "" if max(apart) <= _TIE else f"{case['name']}: {max(apart):.4f} apart"
+
+
+def _ids(packed: Sequence[Any]) -> list[int]:
+    """Ids of a list in which a pair [id, n] stands for n times the id."""
+    return [one for item in packed for one in ([item] if isinstance(item, int) else [item[0]] * item[1])]
+
+
+def _asked(checkpoint: Checkpoint, encoded: Any, question: str) -> tuple[tuple[int, ...], Budget]:
+    """Prompt ids and limits of a question, by the checkpoint's profile."""
+    from unireason.engine.session import Budget
+    from unireason.model.tokens import prompt_ids
+
+    profile, kind = checkpoint.profile, encoded.stack.kind
+    messages = profile.parts(kind, question, n_slices=len(encoded.stack.slices))
+    limits = Budget(profile.max_looks, profile.max_new_tokens, profile.max_round_tokens(kind), checkpoint.max_context)
+    return prompt_ids(checkpoint, messages, encoded.prepared.grid_thw), limits
+
+
+def _rollouts(folder: Path, data: Any) -> Found:
+    """Roll-outs of training to scripted generations: ids, mask, contexts and room, exact."""
+    from unireason.engine.case import Request, prepare_case, start_session
+    from unireason.engine.reasoner import Reasoner
+    from unireason.engine.session import Budget, Session, SessionScene
+    from unireason.imaging import read
+    from unireason.model.tokens import readable
+
+    profile = replace(BUILT_IN["unireason-med"], system_2d=data["system"])
+    checkpoint = _checkpoint(folder, profile)
+    for case in data["cases"]:
+        prompt, rounds, most = tuple(_ids(case["prompt"])), case["max_rounds"], case["response_length"]
+        budget = Budget(rounds, most, most, len(prompt) + most)
+        if case["picture"]:
+            stack = Reasoner(checkpoint).stack(read(_inside(folder, f"trajectory_pictures/{case['picture']}.png")))
+            encoded = prepare_case(checkpoint, stack)
+            height, width = crop.rollout_size(*stack.slices.shape[1:3])
+            encoded = replace(encoded, frame=Frame(width, height, 1, "image"))
+            asked, _ = _asked(checkpoint, encoded, data["question"])
+            yield "roll-out, prompt", _difference(list(asked), list(prompt))
+            session = start_session(checkpoint, Request(encoded, prompt, budget, crop_source="published", rollout=True))
+        else:
+            scene = SessionScene(Frame(1, 1, 1, "image"), _no_picture, partial(readable, checkpoint), released=True, rollout=True)
+            session = Session(prompt, scene, ids=checkpoint.ids, budget=budget)
+        made = _rolled(session, case["script"], most, pictures=bool(case["picture"]))
+        told = {"response": _ids(case["response"]), "mask": _ids(case["mask"]), "urm_num_crops": case["extra"]["urm_num_crops"]}
+        told |= {name: [one[name] for one in case["generations"]] for name in ("context_length", "max_tokens", "n_images")}
+        for name, value in told.items():
+            yield f"roll-out, {name.removeprefix('urm_')}", _difference(made[name], value)
+
+
+def _no_picture(plan: crop.Plan) -> tuple[Crop, ...]:
+    raise FormatError("a look at no picture", "a question with pictures")
+
+
+def _rolled(session: Session, script: Sequence[Sequence[int]], most: int, *, pictures: bool) -> dict[str, Any]:
+    """Feed scripted generations to a session, and write down what the roll-out loop does.
+
+    Its record of a round that was read anew to other ids holds the sampled ids and then, as if they had been injected, the new ones from
+    the first that differs.
+    """
+    made: dict[str, Any] = {"context_length": [], "max_tokens": [], "n_images": []}
+    for generation in script:
+        room = most - len(_recorded(session)[0])
+        if session.finish or room < 1:
+            break
+        made["context_length"].append(len(session.prompt) + len(session.response))
+        made["max_tokens"].append(room)
+        made["n_images"].append(pictures + len(session.crops))
+        for token in generation[:room]:
+            session.feed(token)
+        if not generation:
+            break
+    response, mask = _recorded(session)
+    return made | {"response": response, "mask": mask, "urm_num_crops": len(session.looks)}
+
+
+def _recorded(session: Session) -> tuple[list[int], list[int]]:
+    response, mask, done = list[int](), list[int](), 0
+    for start, sampled, ids in session.replaced:
+        apart = next((n for n, (a, b) in enumerate(zip(sampled, ids, strict=False)) if a != b), min(len(sampled), len(ids)))
+        response += [*session.response[done:start], *sampled, *ids[apart:]]
+        mask += [*map(int, session.sampled[done:start]), *[1] * len(sampled), *[0] * (len(ids) - apart)]
+        done = start + len(ids)
+    return [*response, *session.response[done:]], [*mask, *map(int, session.sampled[done:])]
+
+
+_TIE = 0.002
+
+
 def _choices(folder: Path, data: Any) -> Found:
     """Letters of both published readers, exact."""
     for case in data["cases"]:
@@ -284,10 +466,12 @@ CHECKS: Mapping[str, Callable[[Path, Any], Found]] = {
     "resize_crops.json": _sizes,
     "crop_roads.json": _roads,
     "serialize.json": _volumes,
+    "trajectories.json": _trajectories,
+    "rl_trajectories.json": _rollouts,
     "choices.json": _choices,
     "outcome_reward.json": _outcome,
     "umrg_reward.json": _spatial,
     "umrg_evaluation.json": _evaluation,
 }
-UNCHECKED = ("trajectories.json", "rl_trajectories.json", "data_rows")
+UNCHECKED = ("data_rows",)
 """Kinds that are known and not compared yet."""

@@ -161,7 +161,7 @@ class ManagedServers:
     async def tokens(self, call: Call) -> AsyncIterator[tuple[int, float]]:
         """See ``TokenEngine``. Log-probabilities are 0 where verl asks for none (``calculate_log_probs``)."""
         self.calls += 1
-        how = {"stop_token_ids", "logit_bias", "max_tokens", "skip_special_tokens"}
+        how = call.sampling.keys() & {"stop_token_ids", "logit_bias", "max_tokens", "skip_special_tokens", "ignore_eos"}
         found = await self._manager.generate(
             self._request_id,
             prompt_ids=call.ids,

@@ -149,7 +149,7 @@ class Responder:
                     remedy="start it with a larger --max-model-len",
                 )
             looks = pictures + tuple(Shown.of(self.checkpoint, crop.pixels) for crop in session.crops)
-            how = self._how(sampling, request.seed, rounds, room)
+            how = self._how(sampling, request, rounds, room)
             call = Call(name, collapse_pads(read, self.checkpoint.ids.image_pad), read, looks, how, on_token is not None)
             before = len(session.response)
             async with aclosing(self._engine.tokens(call)) as tokens:  # type: ignore[type-var]  # an async generator
@@ -170,20 +170,22 @@ class Responder:
         found: tuple[str, tuple[Shown, ...]] = case.prefix
         return found
 
-    def _how(self, sampling: Sampling, seed: int, rounds: int, room: int) -> dict[str, Any]:
-        ids = self.checkpoint.ids
+    def _how(self, sampling: Sampling, request: Request, rounds: int, room: int) -> dict[str, Any]:
+        ids, stop = self.checkpoint.ids, request.stop(self.checkpoint)
         how: dict[str, Any] = {
             "temperature": sampling.temperature,
             "max_tokens": room,
-            "stop_token_ids": sorted({ids.box_end, *ids.stop}),
+            "stop_token_ids": sorted({ids.box_end, *stop}),
             "logprobs": len(self._scored),
             "logprob_token_ids": self._scored,
             "skip_special_tokens": False,
             "detokenize": False,
             "logit_bias": self._bias,
         }
+        if stop != ids.stop:
+            how["ignore_eos"] = True  # the server's own list of ends holds the one that is left out
         if sampling.temperature > 0:
-            drawn = hashlib.sha256(f"{seed} {rounds}".encode()).digest()
+            drawn = hashlib.sha256(f"{request.seed} {rounds}".encode()).digest()
             how |= {"top_p": sampling.top_p, "top_k": sampling.top_k or -1, "seed": int.from_bytes(drawn[:8], "big") >> 2}
         if sampling.repetition_penalty not in (None, 1):
             how["repetition_penalty"] = sampling.repetition_penalty

@@ -181,10 +181,97 @@ def test_pixels_of_pictures_and_crops_are_compared(tmp_path):
     assert len(found) == 11
 
 
+SYSTEM, ASKED = "Mark.", "Left?"
+TURN = (
+    "<|im_start|>system\nMark.<|im_end|>\n<|im_start|>user\n<|vision_start|>"
+    + "<|image_pad|>" * 4
+    + "<|vision_end|>Left?<|im_end|>\n<|im_start|>assistant\n"
+)
+BOX = "<|box_start|>[4,4,40,50]<|box_end|>"
+
+
+def picture(folder):
+    """A tiny checkpoint, and a picture of 56 x 56 pixels: four visual tokens; its crop of 36 x 46 pixels has two."""
+    made = tiny.save(folder / "checkpoint")
+    (folder / "trajectory_pictures").mkdir()
+    Image.fromarray(np.random.default_rng(2).integers(0, 256, (56, 56, 3), np.uint8)).save(
+        folder / "trajectory_pictures" / "a.png"
+    )
+    return made
+
+
+def test_whole_responses_are_compared(tmp_path):
+    made = picture(tmp_path)
+    prompt = tiny.spell(TURN)
+    look, shown = tiny.spell(BOX), tiny.spell("<|vision_start|>" + "<|image_pad|>" * 2 + "<|vision_end|>")
+    response = [*look, *shown, 40, *look]
+    length = len(prompt) + len(response) - 1
+    case = {
+        "id": 0,
+        "name": "two",
+        "kind": "2d",
+        "picture": "a.png",
+        "system": SYSTEM,
+        "question": ASKED,
+        "script": [*look, 40, *look],
+    }
+    case |= {"limits": {"max_rounds": 2, "max_new_tokens": 99, "tokens_per_round": 50}, "repetition_penalty": 1.0, "wide": False}
+    case |= {
+        "prompt": prompt,
+        "response": response,
+        "stop": "rounds",
+        "least_margin": None,
+        "logits_at": [],
+        "position_ids": "pos",
+    }
+    row = np.array([[*prompt, *response[:-1]]])
+    grids = np.array([[1, 4, 4], [1, 4, 2]])
+    import torch
+
+    types = (torch.tensor(row) == made.ids.image_pad).int()
+    positions, _ = made.network.model.get_rope_index(
+        torch.tensor(row), mm_token_type_ids=types, image_grid_thw=torch.tensor(grids)
+    )
+    np.savez(tmp_path / "trajectories.npz", pos=positions[:, 0].numpy())
+    assert positions.shape == (3, 1, length)
+    write(tmp_path, trajectories={"allowed": [40, 41], "wide": [40], "cases": [case]})
+    kinds = ("prompt", "response", "end", "positions")
+    assert counts(tmp_path) == {f"trajectory in 2d, {kind}": (1, 1) for kind in kinds}
+    case |= {"stop": "end_of_turn", "response": [*response[:-1], 41]}
+    write(tmp_path, trajectories={"allowed": [40, 41], "wide": [40], "cases": [case]})
+    assert [counts(tmp_path)[f"trajectory in 2d, {kind}"] for kind in kinds[:3]] == [(1, 1), (0, 1), (0, 1)]
+
+
+def test_roll_outs_are_compared(tmp_path):
+    """The loop's record of a tag spelled in bytes: the sampled ids, then those of the text read anew, as if they had been injected."""
+    picture(tmp_path)
+    prompt = tiny.spell(TURN)
+    spelled, look = [ord(c) - 33 for c in "<think>"], tiny.spell(BOX)
+    shown = "<|vision_start|>" + "<|image_pad|>" * 6 + "<|vision_end|>"  # at 56 x 84 pixels: at least 3,136 there
+    anew = [*tiny.spell("<think>"), *look, *tiny.spell(shown)]
+    end = tiny.spell("<|im_end|>")
+    case = {"name": "spelled", "picture": "a", "script": [[*spelled, *look], end], "response_length": 99, "max_rounds": 3}
+    case |= {"prompt": prompt, "response": [*spelled, *look, *anew, *end], "mask": [[1, 7 + len(look)], [0, len(anew)], 1]}
+    first, room = len(prompt), 99 - 7 - len(look) - len(anew)
+    case |= {"extra": {"urm_num_crops": 1}, "generations": [{"context_length": first, "max_tokens": 99, "n_images": 1}]}
+    case["generations"] += [{"context_length": first + len(anew), "max_tokens": room, "n_images": 2}]
+    text = {"name": "text", "picture": None, "script": [[*look]], "response_length": 99, "max_rounds": 3, "prompt": [40, 41]}
+    text |= {"response": look, "mask": [[1, len(look)]], "extra": {"urm_num_crops": 0}}
+    text |= {"generations": [{"context_length": 2, "max_tokens": 99, "n_images": 0}]}
+    write(tmp_path, rl_trajectories={"system": SYSTEM, "question": ASKED, "cases": [case, text]})
+    found = counts(tmp_path)
+    assert {kind: passed for kind, (passed, total) in found.items() if passed != total} == {}
+    assert len(found) == 7
+    case["mask"] = [[1, 8 + len(look)], [0, len(anew) - 1], 1]
+    write(tmp_path, rl_trajectories={"system": SYSTEM, "question": ASKED, "cases": [case, text]})
+    assert counts(tmp_path)["roll-out, mask"] == (1, 2)
+
+
 def test_what_is_not_compared_does_not_pass(tmp_path, capsys):
-    write(tmp_path, trajectories={"cases": []}, crop_roads={"rows": ROADS[:1]})
+    write(tmp_path, crop_roads={"rows": ROADS[:1]})
+    (tmp_path / "data_rows").mkdir()
     assert main(["conformance", str(tmp_path)]) == 1
-    assert "trajectories.json: 0/1" in capsys.readouterr().out
+    assert "data_rows: 0/1" in capsys.readouterr().out
 
 
 def test_a_folder_without_fixtures_is_told(tmp_path):
