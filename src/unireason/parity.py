@@ -1,7 +1,7 @@
 """Compares the package with a folder of fixtures: what the published code answered on input of its own.
 
-Each kind of fixture is one file; what is compared, and how closely, stands with its check. Kinds that no check covers yet are told as
-such, and a folder with one of them does not pass. It knows nothing of the command line.
+Each kind of fixture is one file, or a folder of tables; what is compared, and how closely, stands with its check. One that holds nothing to
+compare does not pass. It knows nothing of the command line.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from unireason.metrics import answers, boxes
 from unireason.rewards import outcome, spatial
 
 if TYPE_CHECKING:
+    from unireason.data.formats.umrg import UmrgRow
     from unireason.engine.session import Budget, Session
     from unireason.model.checkpoint import Checkpoint
 
@@ -42,22 +43,23 @@ def check_folder(folder: Path) -> tuple[Result, ...]:
         folder: ``prompt_structure.json``, ``choices.json`` and their like; those that are missing are left out.
 
     Returns:
-        One result a kind of comparison; one without a check has passed none of 1.
+        One result a kind of comparison; a file without any case has passed none of 1.
 
     Raises:
         FormatError: If the folder holds no fixture, or one cannot be read.
     """
-    present = [name for name in (*CHECKS, *UNCHECKED) if (folder / name).exists()]
+    present = [name for name in CHECKS if (folder / name).exists()]
     if not present:
         raise FormatError(f"{folder.name} holds no fixture", ", ".join(CHECKS))
     passed: dict[str, list[int]] = {}
     shown: dict[str, list[str]] = {}
     for name in present:
         try:
-            found = list(CHECKS[name](folder, json.loads((folder / name).read_bytes()))) if name in CHECKS else []
+            place = folder / name
+            found = list(CHECKS[name](place, None) if place.is_dir() else CHECKS[name](folder, json.loads(place.read_bytes())))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise FormatError(f"the fixtures {name} cannot be read: {error!r}", "a folder of whole fixtures") from error
-        for kind, difference in found or [(name, "no check of this kind yet")]:
+        for kind, difference in found or [(name, "nothing to compare")]:
             passed.setdefault(kind, []).append(not difference)
             if difference and len(shown.setdefault(kind, [])) < _SHOWN:
                 shown[kind].append(difference[:400])
@@ -399,6 +401,104 @@ def _recorded(session: Session) -> tuple[list[int], list[int]]:
 _TIE = 0.002
 
 
+def _rows(folder: Path, data: Any) -> Found:
+    """Rows of the released tables as the published readers take them, exact; for supervised rows also their ids, and which are learned."""
+    from unireason.data.formats import umrg, unimed_cot
+
+    checkpoint = _checkpoint(folder.parent, _published())
+    expected = json.loads((folder / "expected.json").read_bytes())
+    stored = {row.image_id: row.bytes for row in unimed_cot.read(folder / "unimed_cot", "images")}
+    for row, told, made in zip(
+        unimed_cot.read(folder / "unimed_cot", "sft"), expected["sft_rows"], expected["sft_tokens"], strict=True
+    ):
+        pictures = [stored[name] for name in row.image_ids]
+        files = [expected["sft_image_files"][path] for path in told["images"]]
+        yield "supervised row, messages", _difference(_structs(row.messages), told["messages"])
+        yield "supervised row, pictures", _difference([hashlib.sha256(one).hexdigest() for one in pictures], files)
+        ids, learned = _supervised(checkpoint, row.messages, pictures, expected["sft_system_tail"])
+        yield "supervised row, ids", _difference(ids, _ids(made["ids"]))
+        spans = [place for first, stop in made["learned"] for place in range(first, stop)]
+        yield "supervised row, learned", _difference(learned, spans)
+    for row, told in zip(
+        unimed_cot.read(folder / "unimed_cot", "rl"), [*expected["rl_rows"]["val"], *expected["rl_rows"]["train"]], strict=True
+    ):
+        names = [path.removeprefix("rl/images/") for path in told["images"]]
+        files = [hashlib.sha256(stored[name]).hexdigest() for name in row.image_ids]
+        yield "row of a question, prompt", _difference(_structs(row.prompt), told["prompt"])
+        yield "row of a question, pictures", _difference(files, [expected["rl_image_files"][name] for name in names])
+        yield (
+            "row of a question, names",
+            _difference(
+                [row.data_source, row.agent_name, row.ability], [told["data_source"], told["agent_name"], told["ability"]]
+            ),
+        )
+        for name in ("reward_model", "extra_info"):
+            yield f"row of a question, {name}", _difference(_given(getattr(row, name)), _given(told[name]))
+    for part, rows in expected["umrg_read"].items():
+        for row, told in zip(umrg.read_file(folder / "umrg" / f"{part}.parquet"), rows, strict=True):
+            yield from _implicit(row, told)
+
+
+def _structs(messages: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"role": role, "content": content} for role, content in messages]
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A struct without its empty fields: whether a missing one is told depends on the other rows of its table."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _supervised(
+    checkpoint: Checkpoint, messages: Sequence[tuple[str, str]], pictures: Sequence[bytes], tail: str
+) -> tuple[list[int], list[int]]:
+    """Ids of a supervised row, and the places of those that are learned: of responses all but pictures, with the end and its line break."""
+    import io
+
+    from PIL import Image
+
+    from unireason.model.tokens import encode_text, picture_ids
+
+    ids, learned, left = list[int](), list[int](), list(pictures)
+
+    def say(more: Sequence[int], counts: bool) -> None:
+        learned.extend(range(len(ids), len(ids) + len(more)) if counts else ())
+        ids.extend(more)
+
+    for role, content in messages:
+        mine = role == "assistant"
+        say(encode_text(checkpoint, f"<|im_start|>{role}\n"), False)
+        for number, piece in enumerate((f"{content}\n{tail}" if role == "system" else content).split("<image>")):
+            if number:
+                width, height = Image.open(io.BytesIO(left.pop(0))).size
+                rows, columns = crop.supervised_size(height, width)
+                say(picture_ids(checkpoint.ids, (1, rows // checkpoint.patch, columns // checkpoint.patch)), False)
+            say(encode_text(checkpoint, piece), mine)
+        say(encode_text(checkpoint, "<|im_end|>\n"), mine)
+    return ids, learned
+
+
+def _implicit(row: UmrgRow, told: Case) -> Found:
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    profile = _published(before_2d="\nBEFORE ", closing_open_2d=" BEHIND FORM END", separator="", verbatim=True, max_rounds=0)
+    ((_, parts),) = profile.parts("image", row.question)
+    yield "row of an implicit question, prompt", _difference(parts[-1], told["messages"][0]["content"][-1]["text"])
+    truth = {"bbox_2d": list(row.box), "point_2d": [list(point) for point in row.points]}
+    yield "row of an implicit question, truth", _difference(truth, told["ground_truth"])
+    about = {name: getattr(row, name) for name in ("id", "supercategory", "category", "reasoning")}
+    yield (
+        "row of an implicit question, names",
+        _difference(about | {"data_source": row.data_source}, told["extra_info"] | {"data_source": told["data_source"]}),
+    )
+    shown = np.asarray(Image.open(io.BytesIO(row.images[0].bytes)).convert("RGB"))
+    mask = np.asarray(Image.open(io.BytesIO(row.masks[0].bytes)))
+    yield "row of an implicit question, picture", _difference(_sha256(shown), told["image_rgb_sha256"])
+    yield "row of an implicit question, mask", _difference(int((mask > 0).sum()), told["mask_foreground"])
+
+
 def _choices(folder: Path, data: Any) -> Found:
     """Letters of both published readers, exact."""
     for case in data["cases"]:
@@ -468,10 +568,9 @@ CHECKS: Mapping[str, Callable[[Path, Any], Found]] = {
     "serialize.json": _volumes,
     "trajectories.json": _trajectories,
     "rl_trajectories.json": _rollouts,
+    "data_rows": _rows,
     "choices.json": _choices,
     "outcome_reward.json": _outcome,
     "umrg_reward.json": _spatial,
     "umrg_evaluation.json": _evaluation,
 }
-UNCHECKED = ("data_rows",)
-"""Kinds that are known and not compared yet."""
