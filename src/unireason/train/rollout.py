@@ -119,10 +119,15 @@ class Roller:
         return known_case(self.checkpoint, asked.pictures, asked.case.kind, seen, stack=asked.stack)
 
     def _rolled(self, asked: RolloutPrompt, session: Session, seed: int = 0) -> Rolled:
-        question = Question(asked.sample.question.text, asked.sample.question.options)
-        executions = [Execution(look.crops) for look in session.looks]
-        asking = replace(self.checkpoint, profile=self.encoder.profile(asked.sample))
-        return Rolled(asked, session, make_trace(asking, session, question, executions=executions), seed)
+        return rolled_of(self.encoder, asked, session, seed)
+
+
+def rolled_of(encoder: Encoder, asked: RolloutPrompt, session: Session, seed: int = 0) -> Rolled:
+    """A finished response with its trace."""
+    question = Question(asked.sample.question.text, asked.sample.question.options)
+    executions = [Execution(look.crops) for look in session.looks]
+    asking = replace(encoder.checkpoint, profile=encoder.profile(asked.sample))
+    return Rolled(asked, session, make_trace(asking, session, question, executions=executions), seed)
 
 
 class OpenedCase:
