@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 KITS := .venv-kits
 VLLM := .venv-vllm
+VERL := .venv-verl
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test lint types unit browser dicom3tools docs kits vllm clean
+.PHONY: demo test lint types unit browser dicom3tools docs kits vllm verl clean
 
 demo: $(VENV)/.core
 	$(BIN)/unireason demo --out demo
@@ -61,6 +62,18 @@ $(VLLM)/.done: pyproject.toml tests/vllm/requirements.txt tests/vllm/finish_inst
 	$(VLLM)/bin/python tests/vllm/finish_install.py
 	touch $@
 
+# The agent loop in a real worker of verl, on the CPU.
+verl: $(VERL)/.done
+	HF_HUB_OFFLINE=1 $(VERL)/bin/python -m pytest -m verl -rs -W ignore tests/verl
+
+$(VERL)/.done: pyproject.toml tests/vllm/finish_install.py tests/vllm/torchvision_without_cuda.py
+	$(PYTHON) -m venv $(VERL)
+	$(VERL)/bin/pip install --quiet --disable-pip-version-check verl==0.9.1 torch==2.13.0 transformers==5.9.0 cachetools uvicorn fastapi TransferQueue \
+	  -e . pytest pytest-timeout hypothesis
+	$(VERL)/bin/pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0
+	$(VERL)/bin/python tests/vllm/finish_install.py
+	touch $@
+
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
@@ -71,4 +84,4 @@ $(VENV)/.dev: $(VENV)/.core
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(KITS) $(VLLM) demo build dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(KITS) $(VLLM) $(VERL) demo build dist .pytest_cache .ruff_cache .mypy_cache

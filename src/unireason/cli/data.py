@@ -150,7 +150,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
 
 
 _EPILOG = """options of the sources (--option KEY=VALUE):
-  phantom           patients, seed
+  phantom           patients, seed, version (1 or 2), views (of version 2: volume, slice, film, echo)
   pair              images, masks, labels, modality, spacing, axes, patient, title, licence
   nnunet, msd       channel, patient
   m3d-seg           axes
@@ -374,6 +374,11 @@ def run_build(args: argparse.Namespace) -> int:
     return 0
 
 
+def _slices(source: str, options: dict[str, str]) -> int:
+    """Slices of a volume taken as images where it is not said; phantoms of version 2 have pictures of their own."""
+    return 0 if options.get("version") == "2" else DEFAULT_SLICES.get(source, 0)
+
+
 def read_config(args: argparse.Namespace) -> Any:
     """The build that the arguments describe."""
     from unireason.data.build_store import BuildConfig
@@ -395,7 +400,7 @@ def read_config(args: argparse.Namespace) -> Any:
         options=options,
         frame=rule(args.frame or DEFAULT_FRAME.get(args.source, "published")),
         seed=args.seed,
-        slices=DEFAULT_SLICES.get(args.source, 0) if args.slices is None else args.slices,
+        slices=_slices(args.source, options) if args.slices is None else args.slices,
         questions=args.questions,
         implicit=args.implicit,
         open=args.open,

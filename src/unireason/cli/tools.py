@@ -301,8 +301,8 @@ def add_weights(subparsers: Any) -> None:
     """Add the command and its subcommand to an ``argparse`` subparsers object; it sets ``run``."""
     parser = subparsers.add_parser(
         "weights",
-        help="convert weights of segmentation networks",
-        description="Bring original checkpoints of segmentation networks into the form that the experts load.",
+        help="convert weights of segmentation networks, gather those of a cluster",
+        description="Bring original checkpoints of segmentation networks, and what verl trained, into the form that this package loads.",
     )
     below = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
     convert = below.add_parser(
@@ -318,6 +318,25 @@ def add_weights(subparsers: Any) -> None:
     convert.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write; then: --weights DIR")
     convert.add_argument("--json", action="store_true", help="print one JSON object")
     convert.set_defaults(run=run_weights)
+    merged = below.add_parser(
+        "merge",
+        help="what verl trained becomes a checkpoint",
+        description="Write the last weights that `unireason train grpo --engine verl` saved as a checkpoint folder, profiles included.",
+    )
+    merged.add_argument("run_folder", metavar="RUN", type=Path, help="the run folder (--out of the training)")
+    merged.add_argument("--step", metavar="N", type=int, default=0, help="a saved step (default: the last)")
+    merged.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write; then: --model DIR")
+    merged.add_argument("--json", action="store_true", help="print one JSON object")
+    merged.set_defaults(run=run_merge)
+
+
+def run_merge(args: argparse.Namespace) -> int:
+    """Run the command; 0 when the folder is written."""
+    from unireason.cluster.verl_run import merge
+
+    done = merge(args.run_folder, args.out, step=args.step)
+    print(json_text(done) if args.json else f"step {done['step']} written: {done['folder']}")
+    return 0
 
 
 def run_weights(args: argparse.Namespace) -> int:
@@ -349,6 +368,13 @@ def add_phantom(subparsers: Any) -> None:
     parser.add_argument("--patients", metavar="N", type=int, default=4, help="how many (default 4)")
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="cohort; the same seed gives the same files (default 0)")
     parser.add_argument("--format", choices=FORMATS, default="nifti", help="nifti, dicom (a CT series) or png (one axial slice)")
+    parser.add_argument(
+        "--version",
+        type=int,
+        choices=(1, 2),
+        default=1,
+        help="1 (default), or 2: CT or MR, film and ultrasound with detail that only full resolution shows; nifti or png",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run_phantom)
 
@@ -358,10 +384,20 @@ def run_phantom(args: argparse.Namespace) -> int:
     from unireason.data.sources.phantom import write_patients
     from unireason.report.html import plural
 
-    folders = write_patients(args.folder, count=args.patients, seed=args.seed, form=args.format)
+    folders = write_patients(args.folder, count=args.patients, seed=args.seed, form=args.format, version=args.version)
     if args.json:
         patients = [f.name for f in folders]
-        print(json_text({"folder": str(args.folder), "patients": patients, "format": args.format, "seed": args.seed}))
+        print(
+            json_text(
+                {
+                    "folder": str(args.folder),
+                    "patients": patients,
+                    "format": args.format,
+                    "seed": args.seed,
+                    "version": args.version,
+                }
+            )
+        )
     else:
         names = ", ".join([*(f.name for f in folders[:3]), *(["..."] if len(folders) > 3 else [])])
         print(f"{plural(len(folders), 'patient')} in {args.folder}: {names}")

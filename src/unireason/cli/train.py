@@ -13,13 +13,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from unireason.core.errors import FormatError, UniReasonError, keeping
+from unireason.core.errors import FormatError, MissingExtraError, UniReasonError, keeping
 from unireason.core.store import json_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from unireason.core.types import Scored
+    from unireason.train.config import Grpo
 
 
 TRAINERS = {
@@ -45,6 +46,13 @@ def add_parser(subparsers: Any) -> None:
     for kind, (brief, description) in TRAINERS.items():
         trainer = below.add_parser(kind, help=brief, description=description)
         add_arguments(trainer)
+        if kind == "grpo":
+            trainer.add_argument(
+                "--engine",
+                choices=("local", "verl"),
+                default="local",
+                help="who trains: this package (default), or verl on a cluster",
+            )
         trainer.set_defaults(run=run)
     for kind, place in MOVED.items():  # "+" lets the old options pass, so that they reach the sentence
         gone = below.add_parser(kind, description=f"Moved: {place}.", add_help=False, prefix_chars="+")
@@ -84,6 +92,8 @@ def carry_out(args: argparse.Namespace, kind: type[Any], trainer: str) -> int:
     from unireason.train.config import read
 
     settings = read(args.config, kind, args.overrides)
+    if getattr(args, "engine", "local") == "verl":
+        return by_verl(args, settings)
     if args.dry_run:
         print(to_toml(settings), end="")
         return 0
@@ -98,6 +108,22 @@ def carry_out(args: argparse.Namespace, kind: type[Any], trainer: str) -> int:
         checkpoint = import_module(trainer).train(settings, args.out, watch)
     watch.summary(checkpoint)
     return 0
+
+
+def by_verl(args: argparse.Namespace, settings: Grpo) -> int:
+    """Write verl's configuration and start it; with --dry-run only print the configuration. Its exit code."""
+    import subprocess
+    from importlib.util import find_spec
+
+    from unireason.cluster import verl_run
+
+    if args.dry_run:
+        print(json_text(verl_run.configuration(settings, args.out), indent=1))
+        return 0
+    if find_spec("verl") is None:
+        raise MissingExtraError("verl", "verl")
+    verl_run.write(settings, args.out)
+    return subprocess.run(verl_run.command(args.out, settings), check=False).returncode
 
 
 # --- What a person sees of a run: a bar with the numbers that matter, curves after each evaluation, pages of rollouts, the way on.

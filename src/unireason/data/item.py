@@ -109,12 +109,15 @@ class Loaded:
         layers: Masks; a structure lies in exactly one layer.
         values: What the values of its mask files mean: (value, name) to whether it occurs. The name is None for a value without one,
             "" for one that is known and no structure. Empty where that is the same as in the layers.
+        stated: What the source states of structures beyond their masks: name to kind ("texture", "spots", "margin",
+            "calcification") to what it is.
     """
 
     item: Item
     case: Case
     layers: tuple[Layer, ...]
     values: Mapping[tuple[int, str | None], bool] = field(default_factory=dict)
+    stated: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 class UnnamedError(FormatError):

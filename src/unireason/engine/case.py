@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, get_args
 
@@ -15,7 +15,7 @@ from PIL import Image
 from unireason.core.errors import FormatError
 from unireason.core.types import Crop, Frame, Kind, Stack
 from unireason.grounding import crop
-from unireason.grounding.profile import CropSource
+from unireason.grounding.profile import CropSource, Profile
 from unireason.model import tokens, vision
 from unireason.model.checkpoint import Checkpoint
 
@@ -56,6 +56,8 @@ class Request:
             read as the published code does it; "none" shows nothing.
         regions: Where to cut in place of what a box says, for checks of evidence; None cuts what was asked for. Called once a look; an
             empty plan shows nothing.
+        profile: Whose rules of ending and of reading anew hold; None takes the checkpoint's.
+        rollout: Whether looks follow the published roll-outs of training (``SessionScene.rollout``); for comparisons.
     """
 
     case: EncodedCase
@@ -64,6 +66,14 @@ class Request:
     seed: int = 0
     crop_source: CropSource = "model"
     regions: Regions | None = None
+    profile: Profile | None = None
+    rollout: bool = False
+
+    def stop(self, checkpoint: Checkpoint) -> frozenset[int]:
+        """Ids that end the response."""
+        if (self.profile or checkpoint.profile).end_of_text:
+            return checkpoint.ids.stop
+        return checkpoint.ids.stop - {checkpoint.tokenizer.convert_tokens_to_ids("<|endoftext|>")}
 
 
 def prepare_case(checkpoint: Checkpoint, stack: Stack, *, patches: bool = True) -> EncodedCase:
@@ -113,8 +123,15 @@ def start_session(checkpoint: Checkpoint, request: Request) -> Session:
         partial(tokens.readable, checkpoint),
         checkpoint.merge,
         released=request.crop_source == "published",
+        reread=partial(_reread, checkpoint) if (request.profile or checkpoint.profile).reread else None,
+        rollout=request.rollout,
     )
-    return Session(request.prompt, scene, ids=checkpoint.ids, budget=request.budget)
+    ids = replace(checkpoint.ids, stop=request.stop(checkpoint))
+    return Session(request.prompt, scene, ids=ids, budget=request.budget)
+
+
+def _reread(checkpoint: Checkpoint, ids: Sequence[int]) -> list[int]:
+    return tokens.encode_text(checkpoint, tokens.decode(checkpoint, ids))
 
 
 def cut_regions(checkpoint: Checkpoint, request: Request, plan: crop.Plan) -> tuple[Crop, ...]:
@@ -130,6 +147,8 @@ def cut_regions(checkpoint: Checkpoint, request: Request, plan: crop.Plan) -> tu
             pixels = crop.cut(bilinear(case.stack.slices[index], case.frame), rect)
         else:
             pixels = crop.cut(case.prepared.pictures[index], rect)
+        if request.rollout:
+            pixels = bilinear(pixels, Frame(*crop.rollout_size(*pixels.shape[:2])[::-1], 1, "image"))
         grid = vision.grid_of(checkpoint, *pixels.shape[:2])
         crops.append(Crop(rect, index, pixels, grid, "native" if source == "native" else "model"))
     return tuple(crops)

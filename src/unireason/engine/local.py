@@ -119,7 +119,7 @@ class _Row:
         self.picker: Picker
         self.repetition: Repetition
         self.packed: PackedRow
-        self.start = self.node = 0
+        self.start = self.node = self.asked = 0
         self.logits = torch.empty(0)
 
 
@@ -149,7 +149,10 @@ class _Job:
                 for row in live:
                     token, logprob = row.picker.pick(row.repetition.apply(row.logits))
                     decision = row.session.feed(token, logprob)
-                    row.repetition.saw([token, *decision.token_ids] if isinstance(decision, Inject) else [token])
+                    if isinstance(decision, Inject) and decision.anew:
+                        row.repetition.restart([*row.request.prompt, *row.session.response])
+                    else:
+                        row.repetition.saw([token, *decision.token_ids] if isinstance(decision, Inject) else [token])
                     if on_token:
                         on_token(row.place, token, streams[row.place].push(token))
                     if not isinstance(decision, Finished):
@@ -176,11 +179,13 @@ class _Job:
         for row in self._rows:
             key = (row.packed, row.request.prompt)
             row.logits = by_question[key]
-            row.node = row.packed.add(asked[key].node)
+            row.asked = asked[key].node
+            row.node = row.packed.add(row.asked)
 
     def _advance(self, wanted: Sequence[tuple[_Row, int, Inject | None]]) -> None:
         """Feed what every live row has just got: a token, or a token and the pictures of a look."""
-        regions = [crop for _, _, look in wanted if look for crop in look.crops]
+        shown = [(row.session.crops if look.anew else look.crops) if look else () for row, _, look in wanted]
+        regions = [crop for crops in shown for crop in crops]
         features: list[torch.Tensor] = []
         grids: tuple[Any, ...] = ()
         if regions:
@@ -190,9 +195,10 @@ class _Job:
                 raise ModelError(f"the crops have the grids {grids}", f"the planned {planned}")
             features = vision.encode(self._checkpoint, prepared)
         fed, used = [], 0
-        for row, token, look in wanted:
-            count = len(look.crops) if look else 0
-            ids = [token, *look.token_ids] if look else [token]
+        for (row, token, look), crops in zip(wanted, shown, strict=True):
+            count, ids = len(crops), [token, *look.token_ids] if look else [token]
+            if look and look.anew:  # other ids than those in the cache: the response hangs below its question once more
+                row.node, ids = row.packed.add(row.asked), row.session.response
             fed.append((row.packed, Chunk(row.node, ids, features[used : used + count], grids[used : used + count])))
             used += count
         for (row, _, _), logits in zip(wanted, step(self._checkpoint.network, fed), strict=True):

@@ -391,14 +391,14 @@ class Reasoner:
         messages = profile.parts(stack.kind, question.text, question.options, n_slices=len(stack.slices), scale=scale)
         asked = chosen.max_new_tokens
         budget = Budget(
-            max_looks=profile.max_rounds if chosen.max_looks is None else chosen.max_looks,
+            max_looks=profile.max_looks if chosen.max_looks is None else chosen.max_looks,
             max_new_tokens=profile.max_new_tokens if asked is None else asked,
             max_round_tokens=profile.max_round_tokens(stack.kind) if asked is None else asked,  # a number that was asked for wins
             max_context=self.checkpoint.max_context,
         )
         prompt = tokens.prompt_ids(self.checkpoint, messages, encoded.prepared.grid_thw)
         seed = question.seed_of(sample, chosen.sampling)
-        return Request(encoded, prompt, budget, seed, chosen.crop_source or profile.crops)
+        return Request(encoded, prompt, budget, seed, chosen.crop_source or profile.crops, profile=profile)
 
     def _provenance(self, encoded: EncodedCase, chosen: AskOptions, seed: int, more: dict[str, Any]) -> dict[str, Any]:
         model, profile = self.checkpoint, self.checkpoint.profile

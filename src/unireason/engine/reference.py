@@ -68,7 +68,10 @@ class ReferenceEngine:
         while True:
             token, logprob = picker.pick(repetition.apply(out.logits[0, -1]))
             decision = session.feed(token, logprob)
-            repetition.saw([token, *decision.token_ids] if isinstance(decision, Inject) else [token])
+            if isinstance(decision, Inject) and decision.anew:
+                repetition.restart([*session.prompt, *session.response])
+            else:
+                repetition.saw([token, *decision.token_ids] if isinstance(decision, Inject) else [token])
             told(token)
             if isinstance(decision, Finished | Inject):
                 return

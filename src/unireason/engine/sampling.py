@@ -107,6 +107,11 @@ class Repetition:
         self._seen = torch.zeros_like(forbidden)
         self._new = list(prompt)
 
+    def restart(self, ids: Sequence[int]) -> None:
+        """Forget all ids but these, which now stand in prompt and response."""
+        self._seen = torch.zeros_like(self._seen)
+        self._new = list(ids)
+
     def saw(self, ids: Sequence[int]) -> None:
         """Take ids that now stand in the response."""
         self._new += ids

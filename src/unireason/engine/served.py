@@ -20,9 +20,10 @@ import os
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -121,6 +122,76 @@ class TokenEngine(Protocol):
         """Leave."""
 
 
+class Responder:
+    """Drives sessions by a ``TokenEngine``, any number at once, inside an event loop."""
+
+    def __init__(self, checkpoint: Checkpoint, engine: TokenEngine, max_context: int) -> None:
+        """Take tokenizer, image processor and configuration of a checkpoint, who gives tokens, and how many fit into its context."""
+        self.checkpoint, self._engine, self._max_context = checkpoint, engine, max_context
+        ids = [*checkpoint.ids.forbidden, *range(len(checkpoint.tokenizer), _rows(checkpoint))]
+        self._bias = dict.fromkeys(ids[:_MOST_BIASED], _BIAS)
+        # The route cuts the list by one, so an id that may be drawn stands behind those that may not.
+        self._scored = [*ids[:_MOST_SCORED], checkpoint.ids.box_end]
+
+    async def respond(
+        self, request: Request, session: Session, sampling: Sampling, *, on_token: Callable[[int, str], None] | None = None
+    ) -> None:
+        """Finish a session, round by round; a round that breaks off is asked anew from where it broke off. ModelError where it cannot."""
+        name, pictures = self._pictures(request.case)
+        stream = TextStream(self.checkpoint) if on_token else None
+        rounds = 0
+        while session.finish is None:
+            read = [*session.prompt, *session.response]
+            room = min(session.allowance, self._max_context - len(read))
+            if room < 1:
+                raise ModelError(
+                    f"the response reached the {self._max_context} tokens that the server was started with",
+                    remedy="start it with a larger --max-model-len",
+                )
+            looks = pictures + tuple(Shown.of(self.checkpoint, crop.pixels) for crop in session.crops)
+            how = self._how(sampling, request, rounds, room)
+            call = Call(name, collapse_pads(read, self.checkpoint.ids.image_pad), read, looks, how, on_token is not None)
+            before = len(session.response)
+            async with aclosing(self._engine.tokens(call)) as tokens:  # type: ignore[type-var]  # an async generator
+                async for token, logprob in tokens:
+                    decision = session.feed(token, logprob)
+                    if on_token and stream:
+                        on_token(token, stream.push(token))
+                    if isinstance(decision, Finished | Inject):
+                        break
+            if len(session.response) == before:
+                raise ModelError("the server gave no token", "at least one", "look into its log")
+            rounds += 1
+
+    def _pictures(self, case: EncodedCase) -> tuple[str, tuple[Shown, ...]]:
+        if case.prefix is None:
+            pictures = tuple(Shown.of(self.checkpoint, picture) for picture in case.prepared.pictures)
+            case.prefix = hashlib.sha256("".join(p.name for p in pictures).encode()).hexdigest(), pictures
+        found: tuple[str, tuple[Shown, ...]] = case.prefix
+        return found
+
+    def _how(self, sampling: Sampling, request: Request, rounds: int, room: int) -> dict[str, Any]:
+        ids, stop = self.checkpoint.ids, request.stop(self.checkpoint)
+        how: dict[str, Any] = {
+            "temperature": sampling.temperature,
+            "max_tokens": room,
+            "stop_token_ids": sorted({ids.box_end, *stop}),
+            "logprobs": len(self._scored),
+            "logprob_token_ids": self._scored,
+            "skip_special_tokens": False,
+            "detokenize": False,
+            "logit_bias": self._bias,
+        }
+        if stop != ids.stop:
+            how["ignore_eos"] = True  # the server's own list of ends holds the one that is left out
+        if sampling.temperature > 0:
+            drawn = hashlib.sha256(f"{request.seed} {rounds}".encode()).digest()
+            how |= {"top_p": sampling.top_p, "top_k": sampling.top_k or -1, "seed": int.from_bytes(drawn[:8], "big") >> 2}
+        if sampling.repetition_penalty not in (None, 1):
+            how["repetition_penalty"] = sampling.repetition_penalty
+        return how
+
+
 class ServedEngine:
     """Generates responses by a ``TokenEngine``; as many at once as it takes, whatever cases they are on."""
 
@@ -132,10 +203,7 @@ class ServedEngine:
         self._thread.start()
         fits = self._wait(engine.begin())
         self.max_context = min(fits, checkpoint.max_context)
-        ids = [*checkpoint.ids.forbidden, *range(len(checkpoint.tokenizer), _rows(checkpoint))]
-        self._bias = dict.fromkeys(ids[:_MOST_BIASED], _BIAS)
-        # The route cuts the list by one, so an id that may be drawn stands behind those that may not.
-        self._scored = [*ids[:_MOST_SCORED], checkpoint.ids.box_end]
+        self._responder = Responder(checkpoint, engine, self.max_context)
 
     @property
     def place(self) -> str:
@@ -191,81 +259,16 @@ class ServedEngine:
         self, requests: Sequence[Request], sessions: Sequence[Session], sampling: Sampling, on_token: OnToken | None
     ) -> None:
         room = asyncio.Semaphore(self._engine.in_flight)
-        shown: dict[int, tuple[str, tuple[Shown, ...]]] = {}
 
         async def one(place: int) -> None:
             async with room:
-                case = requests[place].case
-                if id(case) not in shown:
-                    shown[id(case)] = self._pictures(case)
-                await self._one(place, requests[place], sessions[place], shown[id(case)], sampling, on_token)
+                told = partial(on_token, place) if on_token else None
+                await self._responder.respond(requests[place], sessions[place], sampling, on_token=told)
 
         made = await asyncio.gather(*(one(place) for place in range(len(requests))), return_exceptions=True)
         for failure in made:
             if isinstance(failure, BaseException):
                 raise failure
-
-    def _pictures(self, case: EncodedCase) -> tuple[str, tuple[Shown, ...]]:
-        if case.prefix is None:
-            pictures = tuple(Shown.of(self.checkpoint, picture) for picture in case.prepared.pictures)
-            case.prefix = hashlib.sha256("".join(p.name for p in pictures).encode()).hexdigest(), pictures
-        found: tuple[str, tuple[Shown, ...]] = case.prefix
-        return found
-
-    async def _one(
-        self,
-        place: int,
-        request: Request,
-        session: Session,
-        case: tuple[str, tuple[Shown, ...]],
-        sampling: Sampling,
-        on_token: OnToken | None,
-    ) -> None:
-        """One response, round by round; a round that breaks off is asked anew from where it broke off."""
-        name, pictures = case
-        stream = TextStream(self.checkpoint) if on_token else None
-        rounds = 0
-        while session.finish is None:
-            read = [*session.prompt, *session.response]
-            room = min(session.allowance, self.max_context - len(read))
-            if room < 1:
-                raise ModelError(
-                    f"the response reached the {self.max_context} tokens that the server was started with",
-                    remedy="start it with a larger --max-model-len",
-                )
-            looks = pictures + tuple(Shown.of(self.checkpoint, crop.pixels) for crop in session.crops)
-            how = self._how(sampling, request.seed, rounds, room)
-            call = Call(name, collapse_pads(read, self.checkpoint.ids.image_pad), read, looks, how, on_token is not None)
-            before = len(session.response)
-            async with aclosing(self._engine.tokens(call)) as tokens:  # type: ignore[type-var]  # an async generator
-                async for token, logprob in tokens:
-                    decision = session.feed(token, logprob)
-                    if on_token and stream:
-                        on_token(place, token, stream.push(token))
-                    if isinstance(decision, Finished | Inject):
-                        break
-            if len(session.response) == before:
-                raise ModelError("the server gave no token", "at least one", "look into its log")
-            rounds += 1
-
-    def _how(self, sampling: Sampling, seed: int, rounds: int, room: int) -> dict[str, Any]:
-        ids = self.checkpoint.ids
-        how: dict[str, Any] = {
-            "temperature": sampling.temperature,
-            "max_tokens": room,
-            "stop_token_ids": sorted({ids.box_end, *ids.stop}),
-            "logprobs": len(self._scored),
-            "logprob_token_ids": self._scored,
-            "skip_special_tokens": False,
-            "detokenize": False,
-            "logit_bias": self._bias,
-        }
-        if sampling.temperature > 0:
-            drawn = hashlib.sha256(f"{seed} {rounds}".encode()).digest()
-            how |= {"top_p": sampling.top_p, "top_k": sampling.top_k or -1, "seed": int.from_bytes(drawn[:8], "big") >> 2}
-        if sampling.repetition_penalty not in (None, 1):
-            how["repetition_penalty"] = sampling.repetition_penalty
-        return how
 
 
 def connect(checkpoint: Checkpoint, folder: str, engine: Sequence[str], *, dtype: str | None = None) -> ServedEngine:

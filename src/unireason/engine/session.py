@@ -61,6 +61,11 @@ class SessionScene:
     merge: int = 2
     released: bool = False
     """Whether boxes are read and executed as the published code does it (``grammar.parse``, ``crop.plan``)."""
+    reread: Callable[[Sequence[int]], list[int]] | None = None
+    """Ids of a round's text read anew, which then stand in place of those sampled when a look follows, as in the published code."""
+    rollout: bool = False
+    """Whether looks follow the published roll-outs of training, for comparisons: rectangles alone, brackets that match, the last look
+    shown although nothing follows, and a look that just fits is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +75,14 @@ class GoOn:
 
 @dataclass(frozen=True, slots=True)
 class Inject:
-    """Feed these ids (whole pictures: start, pads, end for each crop) behind the token just sampled, then sample on."""
+    """Feed these ids (whole pictures: start, pads, end for each crop) behind the token just sampled, then sample on.
+
+    Where ``anew`` is true the ids of this round are others than were sampled: the response is to be fed from its start.
+    """
 
     token_ids: tuple[int, ...]
     crops: tuple[Crop, ...]
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,7 @@ class Session:
         sampled: One flag a response id.
         logprobs: One natural log-probability a response id, 0.0 where injected.
         looks: Executed looks in order.
+        replaced: Rounds whose text was read anew to other ids: where they begin in the response, the ids sampled, the ids that stand there.
         problems: What was wrong, in order.
         finish: Why it ended; None while it goes on.
     """
@@ -120,6 +130,7 @@ class Session:
         self.sampled: list[bool] = []
         self.logprobs: list[float] = []
         self.looks: list[SessionLook] = []
+        self.replaced: list[tuple[int, tuple[int, ...], tuple[int, ...]]] = []
         self.problems: list[Problem] = []
         self.finish: Finish | None = None
         self._scene, self._ids, self._budget = scene, ids, budget
@@ -176,7 +187,7 @@ class Session:
         """A box was just closed: execute it or end."""
         released = self._scene.released
         text = self._scene.decode(self.response[self._round_start :] if released else self._span())
-        found = next(iter(grammar.parse(text, released=True).boxes[::-1]), None) if released else grammar.last_box(text)
+        found = self._released_box(text) if released else grammar.last_box(text)
         if found is None:
             problems = grammar.parse(text).problems or (Problem("stray_box_end", text),)
             return self._end("invalid_box", *(Problem(p.code, p.text) for p in problems))
@@ -186,7 +197,7 @@ class Session:
             return self._end("invalid_box", Problem("not_a_number", str(error)))
         if isinstance(plan, Problem):
             return self._end("invalid_box", plan)
-        if self._rounds >= self._budget.max_looks:
+        if self._rounds >= self._budget.max_looks and not self._scene.rollout:
             return self._end("round_budget", Problem("round_budget", found.text))
         if self._new >= self._budget.max_new_tokens:
             return self._end("token_budget", Problem("token_budget", found.text))
@@ -203,15 +214,38 @@ class Session:
             if region.grid_thw is None:
                 raise ModelError("a crop came without its grid", "grid_thw in patches")
             ids.extend(picture_ids(self._ids, region.grid_thw, merge=self._scene.merge))
-        if len(ids) >= self._room():
+        if len(ids) >= self._room() + self._scene.rollout:
             return self._end("context", Problem("context", found.text))
+        anew = self._reread()
         self._append(ids, sampled=False)
         self._round_start = len(self.response)
         self._rounds += 1
-        if not crops:  # the box was not executed, but it used up its round
-            return GoOn()
-        self.looks.append(SessionLook(found.box, crops))
-        return Inject(tuple(ids), crops)
+        if crops:
+            self.looks.append(SessionLook(found.box, crops))
+        if self._scene.rollout and (self._room() < 1 or self._rounds >= self._budget.max_looks):
+            code: Finish = "context" if self._room() < 1 else "round_budget"
+            return self._end(code, Problem(code, found.text))
+        # A box without crops was not executed, but it used up its round.
+        return Inject(tuple(ids), crops, anew) if crops else GoOn()
+
+    def _released_box(self, text: str) -> grammar.FoundBox | None:
+        boxes = grammar.parse(text, released=True).boxes
+        if self._scene.rollout:
+            boxes = tuple(one for one in boxes if len(one.box.coords) == 4 and ("[" in one.text) == ("]" in one.text))
+        return boxes[-1] if boxes else None
+
+    def _reread(self) -> bool:
+        """Put the ids of the round's text in place of those sampled; True if they differ. Picture and turn ids are never made that way."""
+        start = self._round_start
+        sampled = self.response[start:]
+        ids = self._scene.reread(sampled) if self._scene.reread else sampled
+        if ids == sampled or self._forbidden & set(ids):
+            return False
+        self.replaced.append((start, tuple(sampled), tuple(ids)))
+        for column in (self.response, self.sampled, self.logprobs):
+            del column[start:]
+        self._append(ids, sampled=True)
+        return True
 
     def _span(self) -> list[int]:
         """The ids of the box that was just closed, tags included; only its end if it was never opened in this round."""

@@ -92,7 +92,13 @@ class Profile:
     assistant_prefix: str = ""
     """Text that opens the assistant's turn, such as ``<think>``."""
     max_rounds: Annotated[int, Field(ge=0, le=1_000_000)] = 10
-    """Looks at most."""
+    """Looks at most, or generations."""
+    rounds: Literal["looks", "generations"] = "looks"
+    """What ``max_rounds`` counts: of ten generations the last shows nothing, so that nine can look."""
+    end_of_text: bool = True
+    """Whether ``<|endoftext|>`` ends a response."""
+    reread: bool = False
+    """Whether a round whose text the tokenizer would write in other ids goes on behind those, as the published code does."""
     max_new_tokens: Limit = 512
     """Sampled tokens at most, over all rounds."""
     max_round_tokens_2d: Limit = 256
@@ -135,7 +141,12 @@ class Profile:
     @property
     def injects(self) -> bool:
         """True if a box in the reasoning is followed by image tokens."""
-        return self.max_rounds > 0 and self.crops != "none"
+        return self.max_looks > 0 and self.crops != "none"
+
+    @property
+    def max_looks(self) -> int:
+        """Looks at most."""
+        return max(self.max_rounds - (self.rounds == "generations"), 0)
 
     def max_round_tokens(self, kind: Kind) -> int:
         """Sampled tokens a round at most for an image or a volume."""
@@ -294,7 +305,10 @@ def _clean(name: str, text: str) -> str:
 
 
 # Fields younger than recorded hashes: at these values they do not count.
-_YOUNGER = {"crops": "model", "scale": False, "before_2d": "", "before_3d": "", "separator": "\n", "verbatim": False}
+_YOUNGER = {
+    **{"crops": "model", "scale": False, "before_2d": "", "before_3d": "", "separator": "\n", "verbatim": False},
+    **{"rounds": "looks", "end_of_text": True, "reread": False},
+}
 
 _CLOSINGS = tuple((f"closing_{what}_{dim}", {"letters"}) for what in ("choice", "open") for dim in ("2d", "3d"))
 
@@ -324,5 +338,36 @@ BUILT_IN: Mapping[str, Profile] = {
         ),
         system_3d="",
         max_rounds=0,
+    ),
+    "unireason-med": Profile(
+        name="unireason-med",
+        system_2d=_LOOK.format(what="medical 2D images", box="<|box_start|>[x1,y1,x2,y2]<|box_end|>"),
+        system_3d=_LOOK.format(
+            what="medical 3D scans, given as slices in order", box="<|box_start|>[x1,y1,z1,x2,y2,z2]<|box_end|>"
+        ),
+        closing_choice_3d="Answer with one letter out of {letters}.",
+        separator="\n\n",
+        verbatim=True,
+        rounds="generations",
+        end_of_text=False,
+        reread=True,
+        crops="published",
+    ),
+    "medreasoner": Profile(
+        name="medreasoner",
+        system_2d="",
+        system_3d="",
+        before_2d="Question about the medical image: ",
+        closing_open_2d=(
+            "\n\nReason inside <think> and </think> about the structure that the question means. Then write, inside <answer> and "
+            "</answer>, one tight box around it and two points inside it, in pixels, like this:\n"
+            "<answer>{'bbox': [x1, y1, x2, y2], 'points_1': [x, y], 'points_2': [x, y]}</answer>"
+        ),
+        separator="",
+        verbatim=True,
+        max_rounds=0,
+        max_new_tokens=2048,
+        max_round_tokens_2d=2048,
+        end_of_text=False,
     ),
 }

@@ -118,7 +118,7 @@ def pillow_case(
     order, flips = _TURNS.get(turn, _TURNS[1])
     # Pillow turns a TIFF while it loads it, and no other kind.
     turned = turn in _TURNS and picture.getexif().get(_ORIENTATION_TAG, 1) != turn
-    look, note = (None, "") if stored else _look(picture)
+    look, note = (None, "") if stored else _look(picture, options.alpha)
     pixels = _copied(picture, look, order, flips, turned=turned)
     if look is None and picture.mode.startswith(("I", "F", "L")):
         pixels, note = _grey(pixels, picture, swapped=swapped)
@@ -155,12 +155,14 @@ def _tiles(picture: Image) -> str:
     return str(getattr(picture, "tile", ""))
 
 
-def _look(picture: Image) -> tuple[Callable[[Image], Image] | None, str]:
+def _look(picture: Image, alpha: str) -> tuple[Callable[[Image], Image] | None, str]:
     """What makes grey or RGB out of a piece of the picture, None if it is that already, and a note on what is lost."""
     mode = picture.mode
     if mode == "1":
         return lambda band: band.convert("L"), ""
     if mode in ("LA", "La", "PA", "RGBA", "RGBa") or ("transparency" in picture.info and not mode.startswith(("I", "F"))):
+        if alpha == "drop":
+            return lambda band: band.convert("RGB"), "transparency was dropped"
 
         def on_black(band: Image) -> Image:
             from PIL import Image

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +101,8 @@ class ReadOptions:
         affine_lps: (4, 4) index to LPS millimetres of a bare volume, for the centres of voxels; its columns are the axes x, y, z that
             ``axes`` names. Of a nibabel affine: ``numpy.diag([-1, -1, 1, 1]) @ affine`` with ``axes="xyz"``.
         frame: Which frame of a 4-D volume, cine, enhanced DICOM file or multi-page picture, from 0.
+        alpha: What becomes of transparency in a picture: "black" lays it on black, "drop" shows the colours of invisible pixels, as the
+            published code does.
         limits: Bounds on sizes.
     """
 
@@ -110,6 +112,7 @@ class ReadOptions:
     affine_lps: Affine | None = None
     series: str | int | None = None
     frame: int | None = None
+    alpha: Literal["black", "drop"] = "black"
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -117,6 +120,8 @@ class ReadOptions:
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
                 raise FormatError(f"{name} is {value!r}", f"a value of type {getattr(kind, '__name__', kind)}")
+        if self.alpha not in ("black", "drop"):
+            raise FormatError(f"alpha is {self.alpha!r}", "'black' or 'drop'")
         if self.spacing_mm is not None:
             steps = _numbers(self.spacing_mm)
             if steps.size not in (2, 3) or not (np.isfinite(steps).all() and (steps > 0).all()):

@@ -349,6 +349,26 @@ class PolicySettings:
 
 
 @settings
+class Verl:
+    """Processes and lengths of ``unireason train grpo --engine verl``; training by ourselves does not look at it."""
+
+    nodes: Least1 = 1
+    """Machines."""
+    gpus: Least1 = 8
+    """GPUs of each."""
+    tensor_parallel: Least1 = 1
+    """GPUs that hold one copy of the weights for rollouts."""
+    gpu_memory: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of a GPU's memory that rollouts take."""
+    prompt_length: Least1 = 4096
+    """Ids at most of a prompt, pictures included; a longer one is an error. Every prompt is padded to it."""
+    response_length: Least1 = 4096
+    """Ids at most of a response, injected ones included; a look that does not fit ends it. Every response is padded to it."""
+    overrides: tuple[Text, ...] = ()
+    """Further settings of verl, each "key=value" as its own command line takes them."""
+
+
+@settings
 class Grpo(Shared):
     """A run of ``unireason train grpo``: group-relative policy optimisation on grounded rollouts."""
 
@@ -364,6 +384,8 @@ class Grpo(Shared):
     """The objective."""
     traces_every: Count = 20
     """Steps between sample traces kept for looking at; 0 for none."""
+    verl: Verl = Field(default_factory=Verl)
+    """Where verl trains in our place."""
 
     @model_validator(mode="after")
     def _fits(self) -> Grpo:

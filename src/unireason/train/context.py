@@ -27,7 +27,7 @@ from unireason.model.save import save
 
 from . import optim
 from .cases import Cases, CaseSamples, Unreadable
-from .config import Grpo, Model, Run, Sft
+from .config import Grpo, Model, Run, Sft, Shared
 from .features import DiskCache, Features
 from .log import TrainWatcher
 from .packing import Pack, PrefixTree, TokenRun, pack, packed_attention, use_packed_attention
@@ -234,13 +234,8 @@ class TrainContext:
         self.crew = Crew(run)
 
         # The data, in the frame in which the checkpoint sees pictures, by the profile that will ask it.
-        where, limit = settings.cache.folder, int(settings.cache.gigabytes * 1e9)
-        disk = DiskCache(None if where == "off" else Path(where).expanduser() if where else out / "cache", limit)
-        frames = rule(str(files.locate(model.init_from)))
-        if model.profile:
-            profile = load_profile(model.profile)
-            frames = replace(frames, volume_shape=profile.volume_shape, image_size=profile.image_size, scale=profile.scale)
-        self.cases = Cases(settings.data, frames, disk, stage="grpo" if isinstance(settings, Grpo) else "sft")
+        disk = disk_cache(settings, out)
+        self.cases = open_cases(settings, disk)
         self.training = self.cases.cases(settings.data.split)
         self.skips = Skips(int(settings.data.max_unreadable * len(self.training)), watch)
 
@@ -415,6 +410,28 @@ class TrainContext:
         return target
 
 
+def disk_cache(settings: Shared, out: Path) -> DiskCache:
+    """Where a run keeps prepared pictures and features."""
+    where, limit = settings.cache.folder, int(settings.cache.gigabytes * 1e9)
+    return DiskCache(None if where == "off" else Path(where).expanduser() if where else out / "cache", limit)
+
+
+def open_cases(settings: Shared, disk: DiskCache) -> Cases:
+    """The data of a run, in the frame in which its checkpoint sees pictures, by the profile that will ask it."""
+    frames = rule(str(files.locate(settings.model.init_from)))
+    if settings.model.profile:
+        profile = load_profile(settings.model.profile)
+        frames = replace(frames, volume_shape=profile.volume_shape, image_size=profile.image_size, scale=profile.scale)
+    return Cases(settings.data, frames, disk, stage="grpo" if isinstance(settings, Grpo) else "sft")
+
+
+def as_asked(made: Checkpoint, model: Model) -> Checkpoint:
+    """A checkpoint with what the settings say of implicit questions and of looks."""
+    if model.grounding:
+        made = replace(made, grounding=load_profile(model.grounding))
+    return replace(made, profile=replace(made.profile, crops=model.crops)) if model.crops else made
+
+
 def _load(settings: Sft | Grpo, crew: Crew, training: Sequence[CaseSamples], *, sharded: bool) -> Checkpoint:
     """The checkpoint that a run starts from, with the profiles and the added tokens of its settings."""
     model = settings.model
@@ -422,10 +439,7 @@ def _load(settings: Sft | Grpo, crew: Crew, training: Sequence[CaseSamples], *, 
     half = (model.lora.rank > 0 or sharded) and crew.device.type == "cuda"
     profile = load_profile(model.profile) if model.profile else None
     made = load(model.init_from, device="cpu" if sharded else crew.device, dtype="bf16" if half else "fp32", profile=profile)
-    if model.grounding:
-        made = replace(made, grounding=load_profile(model.grounding))
-    if model.crops:
-        made = replace(made, profile=replace(made.profile, crops=model.crops))
+    made = as_asked(made, model)
     if model.extra_tokens:
         texts, names = [], set()
         for sample in (s for case in training for s in case.samples):

@@ -64,7 +64,7 @@ class Roller:
         """Limits of a response."""
         profile = self.encoder.profile(asked.sample)
         return Budget(
-            max_looks=profile.max_rounds,
+            max_looks=profile.max_looks,
             max_new_tokens=self._most or profile.max_new_tokens,
             max_round_tokens=max(profile.max_round_tokens(asked.case.kind), self._most),
             max_context=self.checkpoint.max_context,
@@ -77,8 +77,8 @@ class Roller:
         for asked, own in zip(questions, seeds, strict=True):
             case = encoded.get(asked.case.id) or encoded.setdefault(asked.case.id, self._encode(asked))
             prompt = self.encoder.prompt(asked.sample, case.frame)
-            crops = self.encoder.profile(asked.sample).crops
-            requests += [Request(case, prompt, self.budget(asked), seed, crops) for seed in own]
+            profile = self.encoder.profile(asked.sample)
+            requests += [Request(case, prompt, self.budget(asked), seed, profile.crops, profile=profile) for seed in own]
         sessions = iter(self._sessions(requests, sampling))
         return [[self._rolled(asked, next(sessions), one) for one in own] for asked, own in zip(questions, seeds, strict=True)]
 
@@ -89,8 +89,8 @@ class Roller:
         for one, where in zip(rolled, regions, strict=True):
             name = one.asked.case.id
             case = encoded.get(name) or encoded.setdefault(name, self._encode(one.asked))
-            crops = self.encoder.profile(one.asked.sample).crops
-            requests.append(Request(case, one.session.prompt, self.budget(one.asked), 0, crops, where))
+            profile = self.encoder.profile(one.asked.sample)
+            requests.append(Request(case, one.session.prompt, self.budget(one.asked), 0, profile.crops, where, profile))
             first = one.session.sampled.index(False)
             opening.append(one.session.response[:first])
         sessions = self._sessions(requests, Sampling(), opening)
@@ -119,10 +119,15 @@ class Roller:
         return known_case(self.checkpoint, asked.pictures, asked.case.kind, seen, stack=asked.stack)
 
     def _rolled(self, asked: RolloutPrompt, session: Session, seed: int = 0) -> Rolled:
-        question = Question(asked.sample.question.text, asked.sample.question.options)
-        executions = [Execution(look.crops) for look in session.looks]
-        asking = replace(self.checkpoint, profile=self.encoder.profile(asked.sample))
-        return Rolled(asked, session, make_trace(asking, session, question, executions=executions), seed)
+        return rolled_of(self.encoder, asked, session, seed)
+
+
+def rolled_of(encoder: Encoder, asked: RolloutPrompt, session: Session, seed: int = 0) -> Rolled:
+    """A finished response with its trace."""
+    question = Question(asked.sample.question.text, asked.sample.question.options)
+    executions = [Execution(look.crops) for look in session.looks]
+    asking = replace(encoder.checkpoint, profile=encoder.profile(asked.sample))
+    return Rolled(asked, session, make_trace(asking, session, question, executions=executions), seed)
 
 
 class OpenedCase:

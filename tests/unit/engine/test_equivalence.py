@@ -264,3 +264,33 @@ def test_bf16_runs_and_stays_near():
     _, b = run(ReferenceEngine, [s], [forced], made=half)
     assert worst(a, b, 1) < 0.5  # rounding only: logits reach 3
     assert float((a.logits(0) - b.logits(0)).abs().mean()) < 0.03
+
+
+def test_text_read_anew_goes_on_behind_its_own_ids():
+    """A think tag spelled in bytes is one token when the text is read anew: cached and recomputed go on alike, others than without."""
+    spelled = [ord(c) - 33 if c != " " else 220 for c in "<think>"]  # byte-level ids of the tiny tokenizer
+    boxes = tiny.spell("<|box_start|>[4,4,40,50]<|box_end|>")
+    plan = [*spelled, *boxes, None, None, *boxes, None, None, tiny.checkpoint().ids.im_end]
+    out = {}
+    for reread in (True, False):
+        made = replace(tiny.checkpoint(), profile=replace(tiny.PROFILE, reread=reread))
+        for kind in (LocalEngine, ReferenceEngine):
+            script = tiny.Script(plan)
+            engine = kind(made, picker=script)
+            sampling = Sampling(repetition_penalty=1.3)
+            out[kind, reread] = engine.generate([request(engine, engine.encode(tiny.stack("image")))], sampling)[0], script
+    (local, a), (reference, b) = out[LocalEngine, True], out[ReferenceEngine, True]
+    assert local.response == reference.response
+    assert local.response[0] == made.ids.think_start
+    assert len(local.looks) == 2
+    assert len(local.replaced) == 1
+    assert worst(a, b, 1) < TOLERANCE
+    assert worst(a, out[LocalEngine, False][1], 1) > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize(("ends", "finish"), [(True, "end_of_turn"), (False, "token_budget")])
+def test_end_of_text_ends_where_the_profile_says_so(ends, finish):
+    made = replace(tiny.checkpoint(), profile=replace(tiny.PROFILE, end_of_text=ends))
+    engine = LocalEngine(made, picker=tiny.Script([made.tokenizer.convert_tokens_to_ids("<|endoftext|>"), 40, 41]))
+    asked = request(engine, engine.encode(tiny.stack("image")), budget=Budget(max_new_tokens=3))
+    assert engine.generate([asked])[0].finish == finish

@@ -234,3 +234,42 @@ def test_a_look_may_be_shown_nothing():
     assert session.crops == ()
     assert all(session.sampled)
     assert drive(session, box("[1,2,3,20,30,6]")) == Finished("round_budget")
+
+
+def published(reread=None, *, rollout=False, **budget):
+    """A response on a picture, its boxes read and its looks shown as the published code does it."""
+    scene = SessionScene(Frame(50, 40, 1, "image"), cut, decode, released=True, reread=reread, rollout=rollout)
+    return Session((1, 2, 3), scene, ids=IDS, budget=Budget(**budget))
+
+
+def test_a_round_read_anew_stands_in_place_of_the_sampled_ids():
+    session = published(lambda ids: [99, *ids[2:]])
+    decision = drive(session, [65, 66, *box("[1,2,20,30]")])
+    assert decision.anew
+    assert session.response == [99, *box("[1,2,20,30]"), 202, 203, 204]
+    assert session.sampled == [True] * 14 + [False] * 3
+    assert session.replaced == [(0, (65, 66, *box("[1,2,20,30]")), (99, *box("[1,2,20,30]")))]
+    drive(session, box("[1,2,20,30]"))
+    assert session.response[17:] == [99, *box("[1,2,20,30]")[2:], 202, 203, 204]
+
+
+def test_reading_anew_never_makes_a_picture():
+    session = published(lambda ids: [IDS.image_pad, *ids])
+    assert not drive(session, box("[1,2,20,30]")).anew
+    assert (session.response[:13], session.replaced) == (box("[1,2,20,30]"), [])
+
+
+def test_roll_outs_show_the_last_look_and_one_that_just_fits():
+    session = published(rollout=True, max_looks=1)
+    assert drive(session, box("[1,2,20,30]")) == Finished("round_budget")
+    assert (len(session.looks), session.response[-3:]) == (1, [202, 203, 204])
+    for room, looks in ((2, 0), (3, 1)):
+        session = published(rollout=True, max_context=3 + 13 + room)
+        assert drive(session, box("[1,2,20,30]")) == Finished("context")
+        assert len(session.looks) == looks
+
+
+@pytest.mark.parametrize("text", ["[1,2,20,30)", "[1,2,0,20,30,1]"])
+def test_roll_outs_take_no_mixed_brackets_and_no_cuboid(text):
+    assert isinstance(drive(published(), box(text)), Inject)
+    assert drive(published(rollout=True), box(text)) == Finished("invalid_box")

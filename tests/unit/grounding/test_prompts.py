@@ -225,3 +225,19 @@ def test_built_in_profiles_explain_the_grammar():
 def test_letters():
     assert prompts.letters_of(["x"] * 4) == "ABCD"
     assert prompts.letters_of([]) == ""
+
+
+def test_generations_leave_one_look_less_than_they_are():
+    assert [replace(PLAIN, max_rounds=n, rounds="generations").max_looks for n in (0, 1, 10)] == [0, 0, 9]
+    assert replace(PLAIN, max_rounds=10).max_looks == 10
+    assert not replace(PLAIN, max_rounds=1, rounds="generations").injects
+
+
+def test_profiles_of_the_published_systems_lay_out_as_they_do():
+    text = prompts.BUILT_IN["unireason-med"].parts("volume", "Where?", ["left", "right"], n_slices=2)[-1][1][-1]
+    assert text.startswith("Where?\n\nA. left\nB. right\n\n")
+    assert prompts.BUILT_IN["unireason-med"].max_looks == 9
+    ((role, parts),) = prompts.BUILT_IN["medreasoner"].parts("image", "Which shadow?")
+    assert role == "user"
+    assert ": Which shadow?\n\n" in parts[-1]
+    assert parts[-1].endswith("</answer>")

@@ -57,6 +57,11 @@ def test_palette_alpha_and_cmyk(tmp_path: Path) -> None:
     case = imaging.read(tmp_path / "a.png")
     assert np.array_equal(case.pixels, np.where((GREY > 100)[..., None], COLOUR, 0))
     assert case.notes == ("transparency was laid on black",)
+    dropped = imaging.read(tmp_path / "a.png", alpha="drop")
+    assert np.array_equal(dropped.pixels, COLOUR)
+    assert dropped.notes == ("transparency was dropped",)
+    with pytest.raises(FormatError, match="alpha"):
+        imaging.read(tmp_path / "a.png", alpha="white")
     Image.fromarray(COLOUR).convert("CMYK").save(tmp_path / "c.jpg", quality=95)
     assert imaging.read(tmp_path / "c.jpg").pixels.shape == (6, 8, 3)
     Image.fromarray(GREY > 100).save(tmp_path / "b.png")

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 AGENT = "urm_single_assistant"
 ABILITY = "medical_vqa"
+ORIGIN = "unireason_med"
+"""What stands for a missing ``data_source``, as ``AGENT`` and ``ABILITY`` do for theirs, when rows are read."""
 _RL = ("prompt", "image_ids", "agent_name", "ability", "reward_model", "extra_info")
 _ORIGINS = ("data_source", "source_dataset")
 _COLUMNS = {"sft": ("messages", "image_ids"), "rl": _RL, "images": ("image_id", "path", "bytes")}
@@ -90,7 +92,7 @@ def read(folder: Path, table: str, *, strict: bool = True) -> Iterator[Any]:
 
     Args:
         folder: The release.
-        table: Which rows; those of "rl" in either variant, missing values become empty ones.
+        table: Which rows; those of "rl" in either variant; missing names become the published ones, other missing values empty.
         strict: Whether unknown columns are an error.
 
     Raises:
@@ -196,9 +198,9 @@ def _rl(values: Mapping[str, Any], where: str) -> RlRow:
     return RlRow(
         prompt=prompt,
         image_ids=ids,
-        data_source=_text(next((values[k] for k in _ORIGINS if values.get(k)), None), where),
-        agent_name=_text(values["agent_name"], where),
-        ability=_text(values["ability"], where),
+        data_source=_text(next((values[k] for k in _ORIGINS if values.get(k)), None), where) or ORIGIN,
+        agent_name=_text(values["agent_name"], where) or AGENT,
+        ability=_text(values["ability"], where) or ABILITY,
         reward_model=plain_object(values["reward_model"], where),
         extra_info=plain_object(values["extra_info"], where),
     )

@@ -4,7 +4,8 @@ A patient is a body cylinder with organs as superellipsoids at roughly anatomica
 different windows (lung, soft tissue, bone). Organs are missing at random, sizes vary widely, half of the patients are mirrored
 (situs inversus), and most carry a mass in one organ, so that no question can be answered from its wording alone.
 
-The generator knows nothing of questions or models; ``phantom_files`` writes patients as NIfTI, DICOM or PNG.
+The generator knows nothing of questions or models. Patients of version 2, with detail at full resolution, come from ``phantom2``; this
+file offers both as a source and writes both as files.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from scipy import ndimage
 
 from unireason.core.errors import FormatError, UniReasonError
 from unireason.core.store import json_text, replaced_folder
-from unireason.core.types import PHANTOM, Affine, Case, Geometry, Source
+from unireason.core.types import PHANTOM, Affine, Case, Geometry, Kind, Source
 from unireason.data.item import Item, Layer, Loaded, MaskRef, Skipped
 
+from . import phantom2
 from .base import check, number
 
 LESION_LABEL = 20
@@ -320,11 +322,13 @@ MAX_PATIENTS = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class PhantomSource:
-    """Synthetic patients."""
+    """Synthetic patients of the first version, one CT volume each, or of the second one, as often as there are ``views``."""
 
     patients: int = 50
     seed: int = 0
     stream: int = 0
+    version: int = 1
+    views: tuple[str, ...] = ()
 
     name = "phantom"
     title = "UniReason phantoms"
@@ -336,15 +340,22 @@ class PhantomSource:
         """The source for a command line; ``root`` must be None."""
         if root is not None and root != Path():
             raise FormatError(f"the folder '{root}' was given for phantoms", "no folder: they are generated")
-        check(cls.name, options, ("patients", "seed", "stream"))
+        check(cls.name, options, ("patients", "seed", "stream", "version", "views"))
+        version = number(options, "version", 1, least=1, most=2)
+        views = tuple(dict.fromkeys(part.strip() for part in options.get("views", "").split(",") if part.strip()))
+        if views and (version == 1 or not set(views) <= set(phantom2.VIEWS)):
+            known = ", ".join(phantom2.VIEWS)
+            raise FormatError(f"the option views is {options['views']!r}", f"some of {known}, with version=2 alone")
         return cls(
             number(options, "patients", 50, least=1, most=MAX_PATIENTS),
             number(options, "seed", 0),
             number(options, "stream", 0, most=len(STREAMS) - 1),
+            version,
+            views or (phantom2.VIEWS if version == 2 else ()),
         )
 
     def items(self) -> Iterator[Item | Skipped]:
-        """One volume a patient."""
+        """One volume a patient, or one item a view."""
         if not 1 <= self.patients <= MAX_PATIENTS or self.seed < 0:
             raise UniReasonError(
                 f"{self.patients} phantom patients with seed {self.seed}", f"1 to {MAX_PATIENTS:,} and a seed from 0"
@@ -352,14 +363,34 @@ class PhantomSource:
         annotated = tuple(sorted(NAMES.values()))
         masks = (MaskRef("", NAMES),)
         for index in range(self.patients):
-            case = f"{STREAMS[self.stream]}-{self.seed}-{index:05d}"
-            yield Item(case, case, "volume", f"{self.seed}/{index}", masks, annotated, modality="CT")
+            if self.version == 1:
+                case = f"{STREAMS[self.stream]}-{self.seed}-{index:05d}"
+                yield Item(case, case, "volume", f"{self.seed}/{index}", masks, annotated, modality="CT")
+                continue
+            patient = phantom2.patient_id(self.seed, index, self.stream)
+            for view in self.views:
+                names = phantom2.names_of(view)
+                kind: Kind = "volume" if view == "volume" else "image"
+                yield Item(
+                    id=f"{patient}-{view}",
+                    patient=patient,
+                    kind=kind,
+                    image=f"{self.seed}/{index}/{view}",
+                    masks=(MaskRef("", names),),
+                    annotated=tuple(sorted(names.values())),
+                    modality=phantom2.modality_of(self.seed, index, view, self.stream),
+                )
 
     def load(self, item: Item) -> Loaded:
-        """Generate the patient."""
-        seed, _, index = item.image.partition("/")
-        if not (seed.isascii() and seed.isdigit() and index.isascii() and index.isdigit()):
-            raise FormatError(f"the phantom {item.image!r}", "seed/index")
+        """Generate the patient, or the view of one."""
+        seed, index, *view = item.image.split("/")
+        wants = "seed/index" if self.version == 1 else "seed/index/view"
+        good = all(part.isascii() and part.isdigit() for part in (seed, index)) and len(view) == self.version - 1
+        if not good or not set(view) <= set(phantom2.VIEWS):
+            raise FormatError(f"the phantom {item.image!r}", wants)
+        if view:
+            seen = phantom2.generate(int(seed), int(index), view[0], stream=self.stream)
+            return Loaded(item, seen.case(), (Layer(seen.labels, dict(item.masks[0].names)),), stated=seen.stated)
         patient = generate(int(seed), int(index), stream=self.stream)
         return Loaded(item, patient.case(), (Layer(patient.labels, dict(NAMES)),))
 
@@ -407,7 +438,7 @@ AXIS_CODES = ("LPS", "RAS", "LAS", "RPI", "PIR", "SAL", "ASR", "LPI")  # storage
 WINDOW = (40.0, 400.0)
 
 
-def write_patients(folder: Path, *, count: int, seed: int, form: Format) -> list[Path]:
+def write_patients(folder: Path, *, count: int, seed: int, form: Format, version: int = 1) -> list[Path]:
     """Writes the first patients of a cohort.
 
     Args:
@@ -415,6 +446,7 @@ def write_patients(folder: Path, *, count: int, seed: int, form: Format) -> list
         count: Number of patients, at least 1.
         seed: Cohort seed.
         form: "nifti", "dicom" or "png".
+        version: 1, or 2 for patients with detail at full resolution, which there are as "nifti" and "png".
 
     Returns:
         The patients' folders. Folders that exist already are left as they are.
@@ -428,8 +460,15 @@ def write_patients(folder: Path, *, count: int, seed: int, form: Format) -> list
         raise UniReasonError(f"the seed is {seed}", "a whole number from 0")
     if form not in FORMATS:
         raise UniReasonError(f"the format {form!r} is not known", ", ".join(FORMATS))
+    if version not in (1, 2) or (version == 2 and form == "dicom"):
+        raise UniReasonError(f"phantoms of version {version} as {form}", "version 1, or version 2 as nifti or png")
     done = []
     for index in range(count):
+        if version == 2:
+            done.append(folder / phantom2.patient_id(seed, index))
+            if not done[-1].exists():
+                _write_views(seed, index, done[-1], form)
+            continue
         patient = generate(seed, index)
         target = folder / patient.id
         if not target.exists():
@@ -446,6 +485,38 @@ def _write_one(patient: Patient, target: Path, *, index: int, form: Format) -> N
             record = _write_dicom(patient, folder)
         else:
             record = _write_png(patient, folder)
+        (folder / "structures.json").write_text(json_text(record, indent=2) + "\n")
+
+
+def _write_views(seed: int, index: int, target: Path, form: Format) -> None:
+    """A patient of version 2: the volume as NIfTI, or the three pictures as PNG."""
+    import SimpleITK as sitk
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    record: dict[str, Any] = {"patient": target.name, "views": {}}
+    mark = PngInfo()
+    mark.add_text("Source", PHANTOM)
+    with replaced_folder(target) as folder:
+        for view in ("volume",) if form == "nifti" else phantom2.VIEWS[1:]:
+            seen = phantom2.generate(seed, index, view)
+            if form == "nifti":
+                for array, name in ((seen.voxels, "image"), (seen.labels, "labels")):
+                    image = sitk.GetImageFromArray(array)
+                    image.SetSpacing(seen.spacing_mm)
+                    image.SetOrigin([float(v) for v in seen.affine_lps[:3, 3]] if seen.affine_lps is not None else [0.0] * 3)
+                    image.SetMetaData("ITK_FileNotes", PHANTOM)
+                    sitk.WriteImage(image, str(folder / f"{name}.nii.gz"), useCompression=True)
+            else:
+                Image.fromarray(phantom2.grey(seen)).save(folder / f"{view}.png", pnginfo=mark)
+                Image.fromarray(seen.labels).save(folder / f"{view}_labels.png")
+            record["views"][view] = {
+                "modality": seen.modality,
+                "protocol": seen.protocol,
+                "spacing_mm": list(seen.spacing_mm),
+                "labels": {phantom2.NAMES[int(v)]: int(v) for v in np.unique(seen.labels) if v},
+                "stated": seen.stated,
+            }
         (folder / "structures.json").write_text(json_text(record, indent=2) + "\n")
 
 
