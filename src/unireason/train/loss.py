@@ -304,6 +304,8 @@ class NumberSmoothing:
 
     def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Loss of every position."""
+        if self.value.device != targets.device:
+            self.ids, self.value, self.bell = (table.to(targets.device) for table in (self.ids, self.value, self.bell))
         value = self.value[targets]
         numeric = value >= 0
         if self.sigma == 0 or not bool(numeric.any()):
