@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,8 @@ from PIL import Image
 from unireason.cli import main
 from unireason.cli.eval import add_suite, opened
 from unireason.evaluate.suites.built import BuiltSuite
+from unireason.grounding.profile import load_profile
+from unireason.model.files import locate
 
 
 @pytest.fixture
@@ -87,7 +90,8 @@ def test_bad_arguments(tmp_path, capsys, more):
 
 
 def test_a_run_in_other_words_and_grey_levels(tmp_path, capsys):
-    (tmp_path / "mine.toml").write_text('name = "mine"\nmax_rounds = 1\n')
+    own = load_profile(locate("phantom"))
+    (tmp_path / "mine.toml").write_text(replace(own, name="mine", max_rounds=1).to_toml())
     command = ["eval", "run", "--questions", "2", "--threads", "1", "--out", str(tmp_path / "run"), "--no-pictures", "--json"]
     assert main([*command, "--prompts", str(tmp_path / "mine.toml"), "--window", "minmax"]) == 0
     made = json.loads(capsys.readouterr().out)["manifest"]
