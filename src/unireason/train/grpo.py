@@ -215,8 +215,8 @@ def update(context: TrainContext, settings: Grpo, groups: Sequence[RolloutGroup]
     batches = [batch for part in parts for batch in part]
 
     with torch.no_grad():  # log-probabilities before the update, where it takes several steps, and those of the reference
-        for batch in batches:
-            if policy.num_minibatches * policy.num_iterations > 1:
+        for number, batch in ((number, batch) for number, part in enumerate(parts) for batch in part):
+            if number or policy.num_iterations > 1:  # a single pass steps the first mini-batch from the policy that sampled it
                 batch.old_logp = context.measure(batch.packed, head)[:, 0]
             if policy.beta:
                 batch.ref_logp = context.measure_reference(batch.packed, head)[:, 0]
