@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 import tiny
 import training
 from pretended import CPU, CUDA, device_of, pretended_cuda
+from segment_networks import MODELS, image_case, saved, volume_case
 from training import log_of
+from unireason.core.types import Box2D, Box3D
 from unireason.data.sources.phantom import generate
 from unireason.engine.case import Request
 from unireason.engine.local import LocalEngine
 from unireason.engine.reasoner import Question, Reasoner, load
 from unireason.engine.sampling import Sampling
 from unireason.model import tokens
+from unireason.segment.expert import Prompt, make_expert
 from unireason.train import grpo, sft
 
 
@@ -124,6 +129,32 @@ def test_tokens_are_drawn(cuda, rows, sampling):
     volume = generate(1, 0).case()
     found = model.ask_many(volume, ["what?"], samples=rows, sampling=sampling, max_new_tokens=6)
     assert len(found[0]) == rows
+
+
+# --- Roads of experts.
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_experts_outline_and_follow(tmp_path, name):
+    """The masks of a GPU are those of the CPU, of pictures and through a volume."""
+    random = np.random.default_rng(0)
+    picture, volume = (
+        image_case(random.integers(0, 256, (40, 90), dtype=np.uint8)),
+        volume_case(random.normal(40, 100, (5, 30, 50))),
+    )
+    prompts = [
+        Prompt(Box2D(10, 12, 50, 30)),
+        Prompt(Box2D(10, 12, 50, 30), ((20.0, 20.0), (30.0, 24.5))),
+        Prompt(None, ((20.0, 20.0),)),
+    ]
+    folder, found = saved(name, tmp_path), []
+    for device in ("cpu", "cuda"):
+        with pretended_cuda() if device == "cuda" else nullcontext():
+            expert = make_expert(name, weights=folder, device=device)
+            assert {device_of(p).type for p in expert.network.model.parameters()} == {device}
+            masks = [*expert.segment(picture, prompts), *expert.segment(volume, [Prompt(Box3D(5, 5, 1, 30, 25, 4))])]
+            found.append([s.mask.tobytes() for s in masks])
+    assert found[0] == found[1]
 
 
 # --- Roads of training.
