@@ -113,8 +113,9 @@ def policy_loss(
     kl = torch.zeros_like(losses)
     if sampled.ref_logp is not None:
         kl = _k3(sampled.ref_logp.detach() - logp)
+        kl = ratio * kl if policy.use_bias_correction_kl else kl
     if policy.beta:
-        losses = losses + policy.beta * (ratio * kl if policy.use_bias_correction_kl else kl)
+        losses = losses + policy.beta * kl
     if policy.loss_type == "grpo":
         losses = losses / sampled.counts[sampled.response]
     with torch.no_grad():
