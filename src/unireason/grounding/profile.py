@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -64,6 +64,8 @@ class Profile:
     """System message for an image; empty for none."""
     system_3d: str
     """System message for a volume; empty for none."""
+    system_tail: str = ""
+    """Line behind a system message in supervised training alone, as the converter of the published recipe appends one; "" for none."""
     option: str = "{letter}. {text}"
     """One option line, with ``{letter}`` and ``{text}``."""
     closing_choice_2d: str = ""
@@ -150,6 +152,14 @@ class Profile:
     def max_looks(self) -> int:
         """Looks at most."""
         return max(self.max_rounds - (self.rounds == "generations"), 0)
+
+    @property
+    def taught(self) -> Profile:
+        """The profile as supervised training shows it: with its tail behind every system message that there is."""
+        if not self.system_tail:
+            return self
+        tailed = {name: f"{text}\n{self.system_tail}" for name in ("system_2d", "system_3d") if (text := getattr(self, name))}
+        return replace(self, system_tail="", **tailed)
 
     def max_round_tokens(self, kind: Kind) -> int:
         """Sampled tokens a round at most for an image or a volume."""
@@ -310,7 +320,7 @@ def _clean(name: str, text: str) -> str:
 # Fields younger than recorded hashes: at these values they do not count.
 _YOUNGER = {
     **{"crops": "model", "scale": False, "before_2d": "", "before_3d": "", "separator": "\n", "verbatim": False},
-    **{"rounds": "looks", "end_of_text": True, "reread": False, "window": "auto"},
+    **{"rounds": "looks", "end_of_text": True, "reread": False, "window": "auto", "system_tail": ""},
 }
 
 _CLOSINGS = tuple((f"closing_{what}_{dim}", {"letters"}) for what in ("choice", "open") for dim in ("2d", "3d"))

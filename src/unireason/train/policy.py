@@ -151,9 +151,10 @@ class Encoder:
         """The profile that asks a sample."""
         return self.checkpoint.grounding if sample.task == "umrg" else self.checkpoint.profile
 
-    def prompt(self, sample: SampleRecord, frame: Frame) -> tuple[int, ...]:
-        """Prompt ids of a sample, pads expanded."""
+    def prompt(self, sample: SampleRecord, frame: Frame, *, taught: bool = False) -> tuple[int, ...]:
+        """Prompt ids of a sample, pads expanded; ``taught`` as supervised training shows it."""
         profile, question = self.profile(sample), sample.question
+        profile = profile.taught if taught else profile
         messages = profile.parts(frame.kind, question.text, question.options, n_slices=frame.depth, scale=sample.scale)
         asking = replace(self.checkpoint, profile=profile)
         return prompt_ids(asking, messages, [self._grid(frame.height, frame.width)] * frame.depth)
@@ -171,7 +172,7 @@ class Encoder:
         """Questions and responses on one case."""
         by_prefix: dict[tuple[int, ...], list[tuple[SampleRecord, tuple[int, ...]]]] = {}
         for sample in samples:
-            prompt = self.prompt(sample, frame)
+            prompt = self.prompt(sample, frame, taught=True)
             split = len(prompt) - prompt[::-1].index(self.checkpoint.ids.vision_end)
             by_prefix.setdefault(prompt[:split], []).append((sample, prompt[split:]))
         out = []

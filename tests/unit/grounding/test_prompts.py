@@ -241,3 +241,12 @@ def test_profiles_of_the_published_systems_lay_out_as_they_do():
     assert role == "user"
     assert ": Which shadow?\n\n" in parts[-1]
     assert parts[-1].endswith("</answer>")
+
+
+def test_a_system_tail_is_for_supervised_training_alone():
+    profile = replace(PLAIN, system_2d="Look.", system_3d="", system_tail="Off.")
+    assert profile.parts("image", "q")[0] == ("system", ("Look.",))
+    assert profile.taught.parts("image", "q")[0] == ("system", ("Look.\nOff.",))
+    assert profile.taught.parts("volume", "q", n_slices=2)[0][0] == "user"
+    assert profile.taught.taught == profile.taught
+    assert PLAIN.taught is PLAIN

@@ -217,7 +217,7 @@ def test_prompts_responses_and_crops_are_those_of_the_engine(start, phantoms, ki
                 c.pixels.shape != (c.box_model[3] - c.box_model[1], c.box_model[2] - c.box_model[0]) for c in session.crops
             )
             assert {c.origin for c in session.crops} <= {"native" if crops == "native" else "model"}
-    assert looked > 5
+    assert looked >= 5
     assert (finer > 0) is (crops == "native")
 
 
@@ -230,3 +230,12 @@ def test_pictures_of_a_volume_are_those_that_the_engine_prepares(start, phantoms
     stack = serialize(source.load(item).case, depth=depth, size=tuple(size))
     prepared = prepare_case(checkpoint, stack).prepared
     assert torch.equal(prepared.pixel_values, vision.prepare(checkpoint, pictures).pixel_values)
+
+
+def test_a_system_tail_is_taught_and_never_asked():
+    made = tiny.checkpoint()
+    tailed = Encoder(replace(made, profile=replace(tiny.PROFILE, system_tail="off")))
+    one = sample("image", "At last.")
+    (tree,) = tailed.trees([one], IMAGE, blank(IMAGE))
+    assert written(tree)[: len(_HEAD) + 8] == [*_HEAD, *letters("look\noff", False)]
+    assert tailed.prompt(one, IMAGE) == Encoder(made).prompt(one, IMAGE)
