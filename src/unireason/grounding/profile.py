@@ -158,8 +158,8 @@ class Profile:
         """The profile as supervised training shows it: with its tail behind every system message that there is."""
         if not self.system_tail:
             return self
-        tailed = {name: f"{text}\n{self.system_tail}" for name in ("system_2d", "system_3d") if (text := getattr(self, name))}
-        return replace(self, system_tail="", **tailed)
+        flat, deep = (text and f"{text}\n{self.system_tail}" for text in (self.system_2d, self.system_3d))
+        return replace(self, system_2d=flat, system_3d=deep, system_tail="")
 
     def max_round_tokens(self, kind: Kind) -> int:
         """Sampled tokens a round at most for an image or a volume."""
