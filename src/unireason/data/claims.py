@@ -204,6 +204,9 @@ class Judge:
         shown = [looks[i].label for i in sentence.looks if looks[i].label in self.scene.structures]
         self._unknown(text, here)
         around = list(dict.fromkeys([*mine, *shown, *self._topics, *self._earlier[-3:]]))
+        # The target of an implicit question goes without its name: "that of my region", "not at slice 7", "it".
+        implicit = self.question.family == IMPLICIT and (not mine or _RE["mine"].search(text))
+        unnamed = self.question.needs[:1] if implicit else ()
         position = 0
         for cut in [*_SEGMENT.finditer(text), None]:
             stop = cut.start() if cut else len(text)
@@ -223,7 +226,7 @@ class Judge:
             compared = not named and _ORDER.search(text)  # numbers told before stand side by side
             every = [*around, *self._earlier]
             self._numbers(clause, text, every if compared else subjects, every if compared else around)
-            self._slices(clause, around if _BETWEEN.search(text) else subjects)
+            self._slices(clause, [*(around if _BETWEEN.search(text) else subjects), *unnamed])
             if not _RE["denied"].search(clause) and not _RE["supposed"].search(clause):
                 self._brightness(clause, local, subjects)
                 self._counts(clause, subjects)
