@@ -31,6 +31,7 @@ ALIKE = 25.0  # and from which it is certainly not as bright
 SURE = 0.03  # of the picture: a centre nearer to the middle may be said to lie on either side
 
 _WORDS = wordings("claims")
+_THRESHOLDS = wordings("thresholds")["chain"]
 _RE = {key: re.compile(text, re.IGNORECASE) for key, text in _WORDS.items() if isinstance(text, str) and key != "parted"}
 _BEYOND, _NO_SIDE, _AROUND, _MEANT = (
     re.compile("|".join(_WORDS[key]), re.IGNORECASE) for key in ("beyond", "no_side", "around", "meant")
@@ -192,7 +193,8 @@ class Judge:
         if question.family == IMPLICIT:
             self._topics = question.needs[:1]
         said = question.options or [text for texts in question.gold for text in texts]
-        self._given = " ".join((question.text, *map(scene.said, said), *question.facts)).lower()
+        borders = [f"{end} mm" for row in _THRESHOLDS if row["rule"] in question.text for end in row["ends"]]
+        self._given = " ".join((question.text, *map(scene.said, said), *question.facts, *borders)).lower()
         for sentence in sentences(steps):
             self._sentence(sentence, among, looks)
         return self.faults
