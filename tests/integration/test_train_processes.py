@@ -39,6 +39,7 @@ def runs(start, warm, lessons, quiz, tmp_path_factory):
     steady = {"schedule": "constant"}
     evidence = {"evidence": 0.3}
     rollout = {"prompts_per_step": 4, "num_generations": 4, "max_new_tokens": 40}
+    redraws = {"redraws": 2, "max_success": 0.9, "skips_at_most": 1}
     brief = {"steps": 3, "save_every": 1, "eval_every": 2}
     tower = {"train_vision": True, "train_projector": True}
     settings = {
@@ -47,7 +48,7 @@ def runs(start, warm, lessons, quiz, tmp_path_factory):
         "tower": training.sft(
             start, lessons, run=short | {"steps": 2}, batch_size=8, model=tower | {"gradient_checkpointing": True}
         ),
-        "grpo": training.grpo(warm, quiz, run=brief, rollout=rollout, reward=evidence),
+        "grpo": training.grpo(warm, quiz, run=brief, rollout=rollout | redraws, reward=evidence),
         "grpo-lora": training.grpo(warm, quiz, run=brief | {"steps": 2}, rollout=rollout, model={"lora": LORA}),
     }
     for name, values in settings.items():

@@ -33,6 +33,7 @@ COMMANDS = {
     "weights": ("tools", "add_weights"),
     "doctor": ("tools", "add_doctor"),
     "conformance": ("tools", "add_conformance"),
+    "profile": ("profile", "add_parser"),
 }
 
 

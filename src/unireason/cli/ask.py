@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -185,11 +185,12 @@ PENALTY = (
 TAIL = 70  # characters of the model's text shown while it thinks
 
 
+WINDOWS = "auto, soft-tissue, lung, bone, brain, stored, minmax, percentile, published or LEVEL,WIDTH"
+
+
 def add_asking(group: Any) -> None:
     """How grey levels are made and tokens chosen, and on what the model runs; ``asking_options`` understands the first two."""
-    group.add_argument(
-        "--window", default="auto", help="auto, soft-tissue, lung, bone, brain, stored, minmax, percentile or LEVEL,WIDTH"
-    )
+    group.add_argument("--window", help=f"{WINDOWS} (default: the profile's)")
     group.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default)")
     group.add_argument("--top-p", type=float, default=1.0, help="nucleus sampling")
     group.add_argument("--repetition-penalty", metavar="P", type=float, help=PENALTY)
@@ -259,6 +260,17 @@ def load_model(args: argparse.Namespace, *, role: str) -> Reasoner:
     profile = {role: load_profile(args.prompts)} if args.prompts else {}
     with status(f"loading {args.model}", quiet=args.json):
         return model_of(args, **profile)
+
+
+def profiled_model(args: argparse.Namespace) -> Reasoner:
+    """The model that was asked for, all of its questions in the words of ``--prompts`` and with the grey levels of ``--window``."""
+    from unireason.grounding.profile import load_profile
+
+    reasoner = model_of(args, **({"profile": load_profile(args.prompts)} if args.prompts else {}))
+    if args.window:
+        model = reasoner.checkpoint
+        return reasoner.asking(replace(model.profile, window=args.window), replace(model.grounding, window=args.window))
+    return reasoner
 
 
 def model_of(args: argparse.Namespace, **profiles: Profile) -> Reasoner:

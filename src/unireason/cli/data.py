@@ -522,6 +522,9 @@ def add_export(subparsers: Any) -> None:
     parser.add_argument("--out", metavar="DIR2", type=Path, required=True, help="a new or empty folder")
     parser.add_argument("--split", choices=SPLITS, help="one split (default: all; unimed-cot: train)")
     parser.add_argument("--root", metavar="PATH", type=Path, help="where the source lies now, if pictures are not embedded")
+    parser.add_argument(
+        "--agent-name", metavar="NAME", default="", help="agent_name of rows of unimed-cot and verl (default: their own)"
+    )
     _finish(parser, run_export, quiet=False)
 
 
@@ -536,7 +539,7 @@ def run_export(args: argparse.Namespace) -> int:
     total = sum(int(cases.get(name, 0)) for name in chosen)
     quiet = args.json or not sys.stderr.isatty()
     with bar(f"writing {args.format}", total, quiet=quiet) as progress:
-        done = export(dataset, args.format, args.out, split=args.split, root=args.root, progress=progress)
+        done = export(dataset, args.format, args.out, split=args.split, root=args.root, agent=args.agent_name, progress=progress)
     if args.json:
         print(json_text({"folder": str(args.out), "format": done.layout, "rows": done.rows, "pictures": done.pictures}))
     else:
@@ -585,6 +588,7 @@ def run_import(args: argparse.Namespace) -> int:
 
 
 def _import_told(out: Path, manifest: dict[str, Any]) -> str:
+    from unireason.grounding.profile import PROFILE_FILE
     from unireason.report.html import plural
 
     def counted(name: str) -> str:
@@ -593,6 +597,8 @@ def _import_told(out: Path, manifest: dict[str, Any]) -> str:
     counts = manifest["counts"]
     lines = [f"{plural(counts['samples'], 'sample')} ({counted('by_kind')}) about {plural(counts['cases'], 'case')} in {out}"]
     lines += [f"splits: {counted('by_split')}", f"for training by: {counted('stages')}"]
+    if (out / PROFILE_FILE).exists():
+        lines.append(f"asked as its rows ask: {out / PROFILE_FILE} (train with --set model.profile={out})")
     if manifest["skipped"]:
         lines.append(f"{plural(manifest['skipped'], 'row')} left out, see {out / 'skipped.jsonl'}: {counted('dropped')}")
     if counts["other_crops"]:

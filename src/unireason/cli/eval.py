@@ -13,7 +13,7 @@ from unireason.bridges import KITS
 from unireason.core.errors import keeping
 from unireason.core.store import json_text
 
-from .ask import PENALTY, add_expert, add_machine, expert_of, model_of, tell_model
+from .ask import PENALTY, WINDOWS, add_expert, add_machine, expert_of, model_of, profiled_model, tell_model
 
 if TYPE_CHECKING:
     from unireason.core.types import Case, Stack, Trace
@@ -57,6 +57,8 @@ def add_suite(group: Any) -> None:
 def add_model(group: Any) -> None:
     """Which model."""
     group.add_argument("--model", metavar="REF", default="phantom", help="phantom (built in), a folder or a hub id")
+    group.add_argument("--prompts", metavar="PROFILE", help="prompt profile: a TOML file or a built-in name")
+    group.add_argument("--window", help=f"{WINDOWS} (default: the profile's)")
 
 
 def add_skip(group: Any) -> None:
@@ -177,14 +179,16 @@ def run_run(args: argparse.Namespace) -> int:
     asked = RunSettings.filled(count=args.questions, **{name: getattr(args, name) for name in names})
     with status("opening model and questions", quiet=args.json):
         suite, count = suite_of(args)
-        reasoner = model_of(args)
+        reasoner = profiled_model(args)
     samples = f", {plural(asked.samples, 'sample')} each"
     tell_model(
         reasoner, f"{'all questions' if count is None else plural(count, 'question')} of {args.suite}{samples}", quiet=args.json
     )
     draw = None if args.no_pictures else picture
     with kept_answers(args), bar("questions", quiet=args.json) as progress:
-        settings = replace(asked, count=count, opened=opened(args, suite))
+        given = {"prompts": Path(args.prompts).name if args.prompts else "", "window": args.window}
+        told = {**{name: value for name, value in given.items() if value}, **opened(args, suite)}
+        settings = replace(asked, count=count, opened=told)
         results = ask(reasoner, suite, args.out, settings=settings, draw=draw, progress=progress)
     with status("writing the page", quiet=args.json):
         rules = {name: extractor.rule for name, extractor in EXTRACTORS.items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from unireason.core.store import json_text
 
-from .ask import add_machine, model_of, tell_model
+from .ask import add_machine, profiled_model, tell_model
 from .eval import PHANTOM_QUESTIONS, add_again, add_model, add_skip, add_suite, kept_answers, settings_of, suite_of
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run_evidence(args: argparse.Namespace) -> int:
     with status("opening model and questions", quiet=args.json):
         suite, count = suite_of(args)
         settings = settings_of(args, count)
-        reasoner = model_of(args)
+        reasoner = profiled_model(args)
     tell_model(reasoner, f"{'all questions' if count is None else plural(count, 'question')} of {args.suite}", quiet=args.json)
     with kept_answers(args), bar("answers", quiet=args.json) as progress:
         found = evaluate(reasoner, suite, args.out, settings=settings, progress=progress)
@@ -110,7 +110,7 @@ def run_consistency(args: argparse.Namespace) -> int:
     with status("opening model and questions", quiet=args.json):
         volumes, count = _volumes(args)
         settings = settings_of(args, count)
-        reasoner = model_of(args)
+        reasoner = profiled_model(args)
     tell_model(reasoner, "questions about volumes and their slices", quiet=args.json)
     with kept_answers(args), bar("looks", quiet=args.json) as progress:
         found = evaluate(reasoner, volumes, args.out, settings=settings, progress=progress)

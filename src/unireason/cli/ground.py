@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     tell_model(reasoner, "1 question", quiet=args.json)
     notes = [*case.notes, *note]
     if args.out:
-        found = save(found, args.out, window=args.window, notes=notes)
+        found = save(found, args.out, window=args.window or reasoner.checkpoint.grounding.window, notes=notes)
         if args.dicom:
             save_dicom(found, args.out, source=args.file)
     tell(of_traces([found.trace]))

@@ -163,7 +163,11 @@ def add_doctor(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "doctor",
         help="check this installation",
-        description="Versions, devices, threads, extras and the built-in checkpoint. Exit code 1 if the core cannot work.",
+        description="Versions, devices, threads, extras and the built-in checkpoint; with MODEL, what that checkpoint is, how it would be "
+        "asked and whether it fits. Exit code 1 if the core, or the model, cannot work.",
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="a checkpoint: phantom, a folder or a hub id; weights are not fetched"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run_doctor)
@@ -269,7 +273,9 @@ def examine() -> dict[str, Any]:
 
 
 def run_doctor(args: argparse.Namespace) -> int:
-    """Run the command; 0 if the core can work, else 1."""
+    """Run the command; 0 if the core, or the model, can work, else 1."""
+    if args.model:
+        return _tell_checkpoint(args)
     found = examine()
     if args.json:
         print(json_text(found))
@@ -289,6 +295,93 @@ def run_doctor(args: argparse.Namespace) -> int:
     if not found["problems"]:
         print("everything the core needs is here")
     return 1 if found["problems"] else 0
+
+
+_SMALL = ("*.json", "*.txt", "*.jinja", "*.toml")
+_QUESTION_TOKENS = 200  # words of a prompt, about
+
+
+def examine_checkpoint(ref: str) -> dict[str, Any]:
+    """What a checkpoint is, how it would be asked, and what inference takes, as plain JSON values; no weights are read or fetched.
+
+    Memory is that of the weights in bfloat16 and of keys and values of one question on a volume whose looks show a slice each; buffers of
+    single layers come on top.
+    """
+    import torch
+
+    from unireason.core.store import hub_folder, is_hub_id
+    from unireason.grounding.profile import GROUNDING_FILE, PROFILE_FILE, load_profile
+    from unireason.model.checkpoint import outline
+    from unireason.model.files import locate, scope_of
+
+    remote = is_hub_id(ref) and not Path(ref).expanduser().is_dir()
+    folder = hub_folder(ref, _SMALL) if remote else locate(ref)
+    network = outline(folder)
+    text = network.config.get_text_config()
+    weights = 2 * sum(p.numel() for p in network.parameters())
+    profiles = {}
+    for task, file, built_in in (("questions", PROFILE_FILE, "default"), ("implicit questions", GROUNDING_FILE, "umrg")):
+        own = folder / file
+        profile = load_profile(own if own.exists() else built_in)
+        profiles[task] = {"name": profile.name, "from": file if own.exists() else "built in", "sha256": profile.sha256}
+        if task == "questions":
+            depth, height, width = profile.volume_shape
+            cell = network.config.vision_config.patch_size * network.config.vision_config.spatial_merge_size
+            shown = depth * (round(height / cell) * round(width / cell) + 2)
+            longest = (
+                shown
+                + _QUESTION_TOKENS
+                + profile.max_new_tokens
+                + profile.max_looks * (round(height / cell) * round(width / cell) + 2)
+            )
+            asked = {
+                "system_2d": profile.system_2d,
+                "system_3d": profile.system_3d,
+                "looks": profile.max_looks,
+                "crops": profile.crops,
+            }
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    cache = 2 * 2 * text.num_hidden_layers * text.num_key_value_heads * head * longest
+    scope = scope_of(folder)
+    rooms = {f"cuda:{n} {torch.cuda.get_device_name(n)}": torch.cuda.mem_get_info(n)[0] for n in range(torch.cuda.device_count())}
+    rooms |= {"cpu": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")} if hasattr(os, "sysconf") else {}
+    return {
+        "model": ref,
+        "architecture": network.config.model_type,
+        "layers": text.num_hidden_layers,
+        "parameters": weights // 2,
+        "profiles": profiles,
+        "asked": asked,
+        "scope": scope.stated if scope else "",
+        "memory_bytes": {"weights": weights, "cache": cache, "cache_tokens": longest},
+        "devices": {name: {"free_bytes": free, "fits": free > 1.1 * (weights + cache)} for name, free in rooms.items()},
+    }
+
+
+def _tell_checkpoint(args: argparse.Namespace) -> int:
+    from unireason.core.errors import UniReasonError
+
+    try:
+        found = examine_checkpoint(args.model)
+    except UniReasonError as error:
+        print(json_text({"model": args.model, "problems": [str(error)]}) if args.json else f"problem: {error}")
+        return 1
+    if args.json:
+        print(json_text({**found, "problems": []}))
+        return 0
+    memory = found["memory_bytes"]
+    print(f"{found['model']}: {found['architecture']}, {found['layers']} layers, {found['parameters'] / 1e6:,.1f}M weights")
+    for task, profile in found["profiles"].items():
+        print(f"{task}: asked by the profile {profile['name']} ({profile['from']})")
+    print(f"  an image begins with: {found['asked']['system_2d'][:90]!r}")
+    if found["profiles"]["questions"]["from"] == "built in":
+        print("  a published checkpoint answers best to its own words: unireason profile from-source, then --prompts FILE")
+    print(f"made for: {found['scope'] or 'not stated'}")
+    sizes = f"weights {memory['weights'] / 1e9:.2f} GB in bfloat16, {memory['cache'] / 1e9:.2f} GB for {memory['cache_tokens']:,} tokens"
+    print(f"memory of one question on a volume: {sizes}, and buffers")
+    for name, device in found["devices"].items():
+        print(f"  {name}: {device['free_bytes'] / 1e9:.1f} GB free, {'fits' if device['fits'] else 'does not fit'}")
+    return 0
 
 
 # --- ``unireason weights convert``: published checkpoints of segmentation networks in the form that the experts load.

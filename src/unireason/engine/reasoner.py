@@ -39,7 +39,7 @@ class AskOptions:
     Attributes:
         sampling: How tokens are chosen; greedy by default, with the repetition penalty of the checkpoint's ``generation_config.json``.
         samples: Responses a question; sample n uses the seed ``sampling.seed + n``, or that of its question plus n.
-        window: See ``imaging.window.choose``.
+        window: See ``imaging.present.choose``; None takes the profile's.
         slices: Model slices of a volume; None takes the profile's.
         crop_source: What looks show: "model", "native" or "none"; None takes the profile's.
         max_looks: Looks at most; None takes the profile's.
@@ -48,7 +48,7 @@ class AskOptions:
 
     sampling: Sampling = field(default_factory=Sampling)
     samples: int = 1
-    window: str = "auto"
+    window: str | None = None
     slices: int | None = None
     crop_source: CropSource | None = None
     max_looks: int | None = None
@@ -181,6 +181,10 @@ class Reasoner:
 
     def __repr__(self) -> str:
         return f"Reasoner({self.about})"
+
+    def asking(self, profile: Profile, grounding: Profile) -> Reasoner:
+        """The same model and engine with other profiles."""
+        return Reasoner(replace(self.checkpoint, profile=profile, grounding=grounding), engine=self.engine)
 
     @property
     def about(self) -> str:
@@ -326,7 +330,7 @@ class Reasoner:
 
         return [[judged(trace) for trace in samples] for samples in asked]
 
-    def encode(self, case: Case, *, window: str = "auto", slices: int | None = None) -> EncodedCase:
+    def encode(self, case: Case, *, window: str | None = None, slices: int | None = None) -> EncodedCase:
         """Serialize and encode a case, or take it from the last two."""
         key = (id(case), content(case.pixels), window, slices)  # its owner may have filled the array again
         found = self._encoded.get(key)
@@ -339,9 +343,10 @@ class Reasoner:
             self._encoded.popitem(last=False)
         return encoded
 
-    def stack(self, case: Case, *, window: str = "auto", slices: int | None = None) -> Stack:
+    def stack(self, case: Case, *, window: str | None = None, slices: int | None = None) -> Stack:
         """The pictures of a case at the size that the profile asks for."""
         profile = self.checkpoint.profile
+        window = window or profile.window
         if case.kind == "volume":
             depth, height, width = profile.volume_shape
             return serialize(case, depth=slices or depth, size=(height, width), window=window)

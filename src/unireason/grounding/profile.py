@@ -87,6 +87,9 @@ class Profile:
     """Text before each slice of a volume, with ``{index}``; empty for none."""
     volume_shape: tuple[Size, Size, Size] = (32, 256, 256)
     """(D, H, W) to which a volume is resampled."""
+    window: Annotated[str, Field(min_length=1)] = "auto"
+    """How grey levels are made unless a question says it: a name of ``imaging.present.choose``, or "published" for volumes as the published
+    code makes them."""
     image_size: tuple[Size, Size] | None = None
     """(H, W) to which an image is resized before the processor; None keeps its size."""
     assistant_prefix: str = ""
@@ -307,7 +310,7 @@ def _clean(name: str, text: str) -> str:
 # Fields younger than recorded hashes: at these values they do not count.
 _YOUNGER = {
     **{"crops": "model", "scale": False, "before_2d": "", "before_3d": "", "separator": "\n", "verbatim": False},
-    **{"rounds": "looks", "end_of_text": True, "reread": False},
+    **{"rounds": "looks", "end_of_text": True, "reread": False, "window": "auto"},
 }
 
 _CLOSINGS = tuple((f"closing_{what}_{dim}", {"letters"}) for what in ("choice", "open") for dim in ("2d", "3d"))
@@ -356,6 +359,7 @@ BUILT_IN: Mapping[str, Profile] = {
         rounds="generations",
         end_of_text=False,
         reread=True,
+        window="published",
         crops="published",
     ),
     "medreasoner": Profile(

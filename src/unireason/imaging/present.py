@@ -23,7 +23,7 @@ PRESETS: dict[str, tuple[float, float]] = {
 }
 """CT presets: name to (level, width) in Hounsfield units."""
 
-NAMES = ("auto", "stored", "percentile", "minmax", *PRESETS)
+NAMES = ("auto", "stored", "percentile", "minmax", "published", *PRESETS)
 """Every name that `choose` accepts, besides ``"LEVEL,WIDTH"``."""
 
 _SAMPLE = 2**22  # values looked at for percentiles; more change the second digit of nothing and cost seconds
@@ -52,7 +52,7 @@ def choose(case: Case, name: str = "auto") -> Window:
 
     ``auto``: 8-bit pictures and colour are passed on; CT (by its modality code, or because values of an unknown modality look
     like Hounsfield units) gets soft tissue; anything else gets the window stored in the file or, failing that, the 1st to 99th
-    percentile.
+    percentile. ``published``: of a volume the 1st to 99th percentile of all its values; pictures as by ``auto``.
 
     Args:
         case: Whose pixels are to be shown.
@@ -64,8 +64,12 @@ def choose(case: Case, name: str = "auto") -> Window:
     Raises:
         FormatError: If the name is unknown, the width is not positive, or ``stored`` is asked of a file that has none.
     """
-    if name == "auto":
+    if name == "auto" or (name == "published" and case.kind == "image"):
         return _automatic(case)
+    if name == "published":
+        finite = case.pixels if case.pixels.dtype.kind != "f" else case.pixels[np.isfinite(case.pixels)]
+        low, high = (float(v) for v in np.percentile(finite, [1, 99])) if finite.size else (0.0, 0.0)
+        return Window(low, high, f"published (percentiles 1 to 99: {low:g} to {high:g})")
     if name == "stored":
         if case.window is None:
             raise FormatError("the file stores no window", "a file with one", f"choose one of {', '.join(NAMES)} or LEVEL,WIDTH")
@@ -231,7 +235,8 @@ def serialize(case: Case, *, depth: int = 32, size: tuple[int, int] | None = Non
         case: Volume or image.
         depth: Slices of the result for a volume; an image always gives one.
         size: (H, W) of the result in pixels. None means 256 x 256 for a volume and unchanged for an image.
-        window: See `unireason.imaging.present.choose`.
+        window: See `unireason.imaging.present.choose`. "published" also resizes a volume as the published code does: values, not grey
+            levels, without averaging where it shrinks, and cut off. Its axes and their direction stay those of the file.
 
     Returns:
         The stack: uint8 slices, what each covers, and the full-resolution grey levels.
@@ -247,6 +252,10 @@ def serialize(case: Case, *, depth: int = 32, size: tuple[int, int] | None = Non
         return Stack(picture[None], "image", chosen.label, ((0, 1),), native)
     height, width = _checked(size or DEFAULT_SIZE)
     _checked((depth, 1))
+    if window == "published" and case.pixels.ndim == 3:
+        return Stack(
+            _sampled(case.pixels, chosen, (depth, height, width)), "volume", chosen.label, coverage(len(native), depth), native
+        )
     slices = np.empty((depth, height, width, *native.shape[3:]), np.uint8)
     taps, weights = _taps(native.shape[0], depth)
     for index in range(depth):
@@ -307,8 +316,14 @@ def published_serialize(
     front = min(range(3), key=lambda axis: abs(real.shape[axis] - target_dhw[0]))
     real = np.moveaxis(real, front, 0)
     low, high = np.percentile(real, [1, 99]) if normalize == "percentile" else (real.min(), real.max())
-    if high > low:
-        real = (real - low) / (high - low)
+    return _sampled(real, Window(low, high, normalize), target_dhw)
+
+
+def _sampled(volume: NDArray[Any], window: Window, target_dhw: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """A volume scaled and resized in the published way."""
+    real = np.asarray(volume, dtype=np.float32)
+    if window.high > window.low:
+        real = (real - window.low) / (window.high - window.low)
     real = np.clip(real, 0.0, 1.0)
     for axis, length in enumerate(target_dhw):
         real = _resize(real, axis, length, smooth=False)

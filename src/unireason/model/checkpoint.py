@@ -299,6 +299,11 @@ def _network(folder: Path, config: Mapping[str, Any], device: Any, dtype: Any) -
         raise ModelError(f"the network does not fit on {device}: {error}", remedy="use another device or bf16") from error
 
 
+def outline(folder: Path) -> Any:
+    """The network of a folder without its weights, which need not be there; ModelError if it is of another architecture."""
+    return _outline(folder, files.configuration(folder))
+
+
 def _outline(folder: Path, config: Mapping[str, Any]) -> Any:
     """The network without its weights: what a session asks of a configuration."""
     import torch

@@ -60,13 +60,19 @@ def locate(ref: str | Path) -> Path:
     return hub_folder(str(ref), _WANTED)
 
 
-def check(folder: Path) -> tuple[dict[str, Any], list[Path]]:
-    """Read the configuration and list the weight files."""
+def configuration(folder: Path) -> dict[str, Any]:
+    """Read the configuration; ModelError for another architecture."""
     config = read_json(folder / "config.json")
     if config.get("model_type") != ARCHITECTURE:
         raise ModelError(
             f"the checkpoint's architecture is {config.get('model_type')!r}", f"{ARCHITECTURE!r}", "use a Qwen2.5-VL checkpoint"
         )
+    return config
+
+
+def check(folder: Path) -> tuple[dict[str, Any], list[Path]]:
+    """Read the configuration and list the weight files."""
+    config = configuration(folder)
     index = folder / "model.safetensors.index.json"
     if index.exists():
         return config, _shards(folder, read_json(index))

@@ -549,6 +549,8 @@ def command(made: Mapping[str, Any]) -> str:
         "--data": (folder, ""),
         "--split": (made.get("split", ""), ""),
         "--model": (made["checkpoint"]["name"], None),
+        "--prompts": (made.get("prompts"), None),
+        "--window": (made.get("window"), None),
         "--questions": (made["questions"], None),
         "--seed": (made["seed"], None),
         "--samples": (made["samples"], 1),

@@ -321,7 +321,8 @@ def plan(settings: Sft | Grpo, planned: PlanAssumptions, machine: Machine) -> Es
     if grpo:
         forward = sum(tree.count * cost.passed(language, tree).forward for tree in work.trees)
         counted["reference"] = forward if grpo.policy.beta else 0.0
-        counted["old"] = forward if grpo.policy.num_minibatches * grpo.policy.num_iterations > 1 else 0.0
+        # In a single pass the first mini-batch is stepped from the policy that sampled it.
+        counted["old"] = forward * (1.0 if grpo.policy.num_iterations > 1 else 1 - 1 / grpo.policy.num_minibatches)
         counted["prefill"] = sum(tree.count * cost.prefilled(language, tree) for tree in work.trees)
         counted["decode"] = sum(tree.count * cost.decoded(language, tree) for tree in work.trees)
 

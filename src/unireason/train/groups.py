@@ -28,6 +28,8 @@ class RolloutGroup:
 
     rolled: list[Rolled]
     part: int = 0
+    place: int = 0
+    """Number of its question in the step, over all processes."""
     scores: list[Scores] = field(default_factory=list)
     advantage: list[float] = field(default_factory=list)
 

@@ -95,15 +95,21 @@ def draw_groups(
     """The scored groups that a step learns from, and what is logged of all that were drawn for it.
 
     Questions outside the window are passed over. In place of groups whose responses all earned the same, other questions are asked,
-    in as many further draws as the settings allow; what is idle then stays.
+    in as many further draws as the settings allow; what is idle then stays. Which question takes whose place does not depend on the
+    processes among which they are dealt.
     """
-    most = settings.rollout.redraws
+    most, parts = settings.rollout.redraws, settings.policy.num_minibatches
     candidates = (unit for draw in range(1 + most) for unit in plan.step(step - 1, draw))
-    wanted = sum(len(unit.samples) for unit in plan.step(step - 1))
+    vacant = list(range(sum(len(unit.samples) for unit in plan.step(step - 1))))
+    size, draws = len(vacant), 0
     groups, drawn, names = list[RolloutGroup](), list[RolloutGroup](), list[str]()
     seconds, before = {"seconds_rollout": 0.0, "seconds_reward": 0.0}, window.skipped
     for draw in range(1 + most):
-        units = window.take(candidates, wanted)
+        units = window.take(candidates, len(vacant))
+        if not units:
+            break
+        draws += 1
+        count = sum(len(unit.samples) for unit in units)
         names += [name for unit in units for name in unit.samples]
         begun = time.perf_counter()
         new = sample_groups(context, settings, units, step, draw)
@@ -113,20 +119,25 @@ def draw_groups(
             group.advantage = advantages([group.rewards], settings.policy.scale_rewards).tolist()
         seconds["seconds_rollout"] += rolled - begun
         seconds["seconds_reward"] += time.perf_counter() - rolled
-        if draw:
-            idle = [place for place, group in enumerate(groups) if group.idle]
-            for place, group in zip(idle, (g for g in new if not g.idle), strict=False):
-                group.part, groups[place] = groups[place].part, group
-        else:
-            groups = list(new)
         drawn += new
-        wanted = int(context.crew.sums([sum(group.idle for group in groups)])[0])
-        if not wanted or not units:
+        teach = context.crew.sums([float(any(g.place == place and not g.idle for g in new)) for place in range(count)])
+        moves = dict(zip((place for place in range(count) if teach[place]), vacant, strict=False))
+        if not draw:  # every question of the first draw has its place already
+            moves = {place: place for place in range(count)}
+            vacant = [place for place in vacant if place >= count or not teach[place]]
+        else:
+            vacant = vacant[len(moves) :]
+        groups = [group for group in groups if group.place not in moves.values()]
+        for group in (g for g in new if g.place in moves):
+            group.place = moves[group.place]
+            group.part = group.place % parts
+            groups.append(group)
+        if not vacant:
             break
+    groups.sort(key=lambda group: group.place)
     values = rollout_values(drawn, context.crew) | seconds
     if most:
-        [last] = context.crew.sums([sum(not group.idle for group in groups)])
-        values |= {"draws": float(draw + 1), "questions_drawn": float(len(names)), "questions_used": last}
+        values |= {"draws": float(draws), "questions_drawn": float(len(names)), "questions_used": float(size - len(vacant))}
     if window.active:
         _remember(context, window, names, drawn)
         values["questions_skipped"] = float(window.skipped - before)
@@ -160,7 +171,7 @@ def sample_groups(
     sampling = Sampling(temperature=rollout.temperature, top_p=rollout.top_p, logprobs="processed")
     with context.serving(rows=rollout.rollout_batch_size, max_new_tokens=rollout.max_new_tokens) as roller:
         made = roller.roll(asked, sampling, [drawn[place] for place, _ in placed]) if asked else []
-    return [RolloutGroup(responses, place % parts) for (place, _), responses in zip(placed, made, strict=True)]
+    return [RolloutGroup(responses, place % parts, place) for (place, _), responses in zip(placed, made, strict=True)]
 
 
 # --- Rewards.
@@ -215,8 +226,8 @@ def update(context: TrainContext, settings: Grpo, groups: Sequence[RolloutGroup]
     batches = [batch for part in parts for batch in part]
 
     with torch.no_grad():  # log-probabilities before the update, where it takes several steps, and those of the reference
-        for batch in batches:
-            if policy.num_minibatches * policy.num_iterations > 1:
+        for number, batch in ((number, batch) for number, part in enumerate(parts) for batch in part):
+            if number or policy.num_iterations > 1:  # a single pass steps the first mini-batch from the policy that sampled it
                 batch.old_logp = context.measure(batch.packed, head)[:, 0]
             if policy.beta:
                 batch.ref_logp = context.measure_reference(batch.packed, head)[:, 0]

@@ -113,8 +113,9 @@ def policy_loss(
     kl = torch.zeros_like(losses)
     if sampled.ref_logp is not None:
         kl = _k3(sampled.ref_logp.detach() - logp)
+        kl = ratio * kl if policy.use_bias_correction_kl else kl
     if policy.beta:
-        losses = losses + policy.beta * (ratio * kl if policy.use_bias_correction_kl else kl)
+        losses = losses + policy.beta * kl
     if policy.loss_type == "grpo":
         losses = losses / sampled.counts[sampled.response]
     with torch.no_grad():
@@ -304,6 +305,8 @@ class NumberSmoothing:
 
     def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Loss of every position."""
+        if self.value.device != targets.device:
+            self.ids, self.value, self.bell = (table.to(targets.device) for table in (self.ids, self.value, self.bell))
         value = self.value[targets]
         numeric = value >= 0
         if self.sigma == 0 or not bool(numeric.any()):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -59,19 +59,28 @@ class Layout:
         """Share of the slots that hold no token; at most a tenth."""
         return 1 - self.length / self.slots
 
+    def to(self, device: torch.device | str) -> Layout:
+        """The same with its tensors on a device."""
 
-def make_layout(trees: Sequence[tuple[int, Sequence[int]]], *, device: torch.device | str = "cpu") -> Layout:
-    """Lay out a packed sequence."""
+        def moved(branch: Branch) -> Branch:
+            groups = tuple(LayoutGroup(*(t.to(device) for t in (g.index, g.valid, g.mask))) for g in branch.groups)
+            return replace(branch, groups=groups, order=branch.order.to(device))
+
+        return replace(self, branches=tuple(moved(branch) for branch in self.branches))
+
+
+def make_layout(trees: Sequence[tuple[int, Sequence[int]]]) -> Layout:
+    """Lay out a packed sequence, on the CPU."""
     branches, start, slots = [], 0, 0
     for prefix, lengths in trees:
-        branch = _branch(start, prefix, list(lengths), device)
+        branch = _branch(start, prefix, list(lengths))
         slots += prefix + sum(g.valid.numel() for g in branch.groups)
         branches.append(branch)
         start += branch.length
     return Layout(tuple(branches), start, slots)
 
 
-def _branch(start: int, prefix: int, lengths: list[int], device: torch.device | str) -> Branch:
+def _branch(start: int, prefix: int, lengths: list[int]) -> Branch:
     starts = [0]
     for length in lengths:
         starts.append(starts[-1] + length)
@@ -79,9 +88,9 @@ def _branch(start: int, prefix: int, lengths: list[int], device: torch.device | 
     for rows in _alike(lengths):
         group = _group(prefix, [starts[r] for r in rows], [lengths[r] for r in rows])
         places.append(group.index[group.valid])
-        groups.append(LayoutGroup(*(t.to(device) for t in (group.index, group.valid, group.mask))))
+        groups.append(group)
     order = torch.argsort(torch.cat(places)) if places else torch.empty(0, dtype=torch.long)
-    return Branch(start, prefix, prefix + starts[-1], tuple(groups), order.to(device))
+    return Branch(start, prefix, prefix + starts[-1], tuple(groups), order)
 
 
 def _group(prefix: int, starts: list[int], lengths: list[int]) -> LayoutGroup:

@@ -80,7 +80,7 @@ class Policy(nn.Module):
                 position_ids=pack.positions[:, None].to(device),
                 attention_mask={"full_attention": None},
                 use_cache=False,
-                layout=pack.layout,
+                layout=pack.layout.to(device),
             ).last_hidden_state[0]
             return self._measure(hidden[pack.sources.to(device)], ids[pack.targets.to(device)], head)
 

@@ -7,6 +7,7 @@ from importlib import metadata
 
 import pytest
 
+import tiny
 from unireason.cli import main
 
 
@@ -73,3 +74,32 @@ def test_a_package_that_is_not_installed_says_so(capsys, monkeypatch):
     code, found = doctor(capsys)
     assert code == 1
     assert "not installed" in found["problems"][0]
+
+
+def test_a_checkpoint_is_described_without_its_weights(tmp_path, capsys, monkeypatch):
+    made = tiny.save(tmp_path / "model")
+    assert main(["doctor", str(tmp_path / "model"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    count = sum(p.numel() for p in made.network.parameters())
+    assert (found["architecture"], found["layers"], found["parameters"]) == ("qwen2_5_vl", 2, count)
+    assert found["profiles"]["questions"] == {"name": "tiny", "from": "profile.toml", "sha256": tiny.PROFILE.sha256}
+    assert found["profiles"]["implicit questions"]["from"] == "built in"
+    assert found["asked"]["system_3d"] == "look well"
+    # 4 slices of 2 x 2 tokens between two delimiters, 200 of words, 400 to be said, 4 looks at a slice; 2 layers, 2 heads of 16, 2 bytes
+    tokens = 4 * 6 + 200 + 400 + 4 * 6
+    assert found["memory_bytes"] == {"weights": 2 * count, "cache": 2 * 2 * 2 * 2 * 16 * tokens, "cache_tokens": tokens}
+    fetched = []
+    for path in (tmp_path / "model").glob("*.safetensors*"):
+        path.unlink()
+    monkeypatch.setattr("unireason.core.store.hub_folder", lambda ref, wanted: fetched.extend(wanted) or tmp_path / "model")
+    assert main(["doctor", "owner/name"]) == 0
+    out = capsys.readouterr().out
+    assert "the profile tiny (profile.toml)" in out
+    assert fetched
+    assert not any("safetensors" in pattern for pattern in fetched)
+
+
+def test_a_checkpoint_of_another_kind_is_a_problem(tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"model_type": "other"}')
+    assert main(["doctor", str(tmp_path)]) == 1
+    assert "problem: the checkpoint's architecture is 'other'" in capsys.readouterr().out

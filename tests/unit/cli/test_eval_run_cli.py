@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,8 @@ from PIL import Image
 from unireason.cli import main
 from unireason.cli.eval import add_suite, opened
 from unireason.evaluate.suites.built import BuiltSuite
+from unireason.grounding.profile import load_profile
+from unireason.model.files import locate
 
 
 @pytest.fixture
@@ -84,3 +87,17 @@ def test_bad_arguments(tmp_path, capsys, more):
     assert main(["eval", "run", "--out", str(tmp_path / "out"), *more]) == 2
     assert capsys.readouterr().err.startswith("error: ")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_in_other_words_and_grey_levels(tmp_path, capsys):
+    own = load_profile(locate("phantom"))
+    (tmp_path / "mine.toml").write_text(replace(own, name="mine", max_rounds=1).to_toml())
+    command = ["eval", "run", "--questions", "2", "--threads", "1", "--out", str(tmp_path / "run"), "--no-pictures", "--json"]
+    assert main([*command, "--prompts", str(tmp_path / "mine.toml"), "--window", "minmax"]) == 0
+    made = json.loads(capsys.readouterr().out)["manifest"]
+    assert (made["profile"]["name"], made["prompts"], made["window"]) == ("mine", "mine.toml", "minmax")
+    assert "--prompts mine.toml --window minmax" in (tmp_path / "run" / "report.md").read_text()
+    rows = [json.loads(line) for line in (tmp_path / "run" / "rows.jsonl").read_text().splitlines()]
+    assert len(rows) == 2
+    assert main([*command, "--window", "minmax"]) == 2  # other words are another evaluation
+    assert "profile" in capsys.readouterr().err

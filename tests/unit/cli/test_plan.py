@@ -40,7 +40,7 @@ def test_there_are_configs():
     published = {
         f"{name}-{what}" for name in ("unimed-7b-sft", "unimed-7b-grpo", "umrg-7b-grpo") for what in ("8gpu", "lora-1gpu")
     }
-    assert published | {"phantom-sft", "phantom-grpo", "phantom-lora"} <= names
+    assert published | {"umrg-7b-sft-8gpu", "phantom-sft", "phantom-grpo", "phantom-lora"} <= names
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -78,7 +78,10 @@ def test_published_numbers():
         0,
         "bf16",
     )
-    for name, epochs in (("unimed", 3.0), ("umrg", 5.0)):
+    sft, _ = read_any(ROOT / "configs" / "umrg-7b-sft-8gpu.toml")
+    assert (sft.batch_size, sft.optim.lr, sft.optim.schedule, sft.optim.warmup, sft.run.epochs) == (128, 5e-6, "cosine", 0.1, 5.0)
+    assert (sft.model.train_vision, sft.model.train_projector, sft.model.lora.rank) == (True, True, 0)
+    for name, epochs, longest in (("unimed", 3.0, 8192), ("umrg", 5.0, 2048)):
         grpo, _ = read_any(ROOT / "configs" / f"{name}-7b-grpo-8gpu.toml")
         assert (grpo.rollout.prompts_per_step, grpo.rollout.num_generations, grpo.policy.num_minibatches, grpo.policy.beta) == (
             128,
@@ -88,6 +91,7 @@ def test_published_numbers():
         )
         assert (grpo.optim.lr, grpo.run.epochs, grpo.reward.answer, grpo.reward.format) == (1e-6, epochs, 0.8, 0.2)
         assert (grpo.reward.evidence, grpo.reward.looks, grpo.reward.length) == (0, 0, 0)
+        assert (grpo.rollout.max_new_tokens, grpo.optim.weight_decay) == (longest, 0.01)
 
 
 def test_lines_and_json_tell_the_same(config, capsys):

@@ -319,3 +319,11 @@ def test_an_explicit_number_of_tokens_wins_over_the_caps_of_the_profile(shown):
     assert reasoner(long).ask(shown(), "q", max_new_tokens=700).finish == "end_of_turn"
     assert len(reasoner(long).ask(shown(), "q", max_new_tokens=300).raw_text) == 300
     assert len(reasoner(long).ask(shown(), "q", max_new_tokens=50).raw_text) == 50
+
+
+def test_grey_levels_are_those_of_the_profile_unless_asked_otherwise():
+    made = reasoner(f"x{END}", f"x{END}", f"x{END}")
+    assert made.ask(volume(), "q").provenance["window"] == made.stack(volume(), window="auto").window
+    other = made.asking(replace(tiny.PROFILE, window="minmax"), made.checkpoint.grounding)
+    assert other.stack(volume()).window.startswith("minmax")
+    assert other.stack(volume(), window="percentile").window.startswith("percentile")

@@ -113,3 +113,16 @@ def test_published_cases() -> None:
         volume = np.array(case["volume"]).reshape(case["shape"])
         slices = published_serialize(volume, tuple(case["target_dhw"]), case["normalize"])
         assert np.abs(slices.astype(int) - np.array(case["slices_uint8"])).max() <= 1
+
+
+def test_a_volume_as_published_keeps_its_axes() -> None:
+    pixels = np.random.default_rng(3).integers(-900, 900, (5, 9, 7)).astype(np.int16)
+    stack = serialize(case_of(pixels, modality="CT"), depth=4, size=(6, 6), window="published")
+    low, high = np.percentile(pixels, [1, 99])
+    assert stack.window == f"published (percentiles 1 to 99: {low:g} to {high:g})"
+    assert np.abs(stack.slices.astype(int) - published_serialize(pixels, (4, 6, 6))).max() <= 1
+    assert not np.array_equal(stack.slices, serialize(case_of(pixels), depth=4, size=(6, 6), window="percentile").slices)
+    turned = serialize(case_of(pixels.transpose(2, 1, 0)), depth=4, size=(6, 6), window="published")
+    assert turned.coverage[-1][1] == 7
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    assert np.array_equal(serialize(case_of(grey), window="published").slices[0], grey)

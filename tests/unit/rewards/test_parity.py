@@ -284,7 +284,7 @@ def test_rows_are_compared(tmp_path):
     (folder / "umrg").mkdir(parents=True)
     rows = [
         unimed_cot.SftRow((*asked, ("assistant", said)), ("a", "b")),
-        unimed_cot.RlRow(asked, ("a",), "", "", "", {"style": "x"}),
+        unimed_cot.RlRow(asked, ("a",), "unireason_med", reward_model={"style": "x"}),
     ]
     rows += [unimed_cot.ImageRow("a", "a.png", png(raw)), unimed_cot.ImageRow("b", "b.png", png(raw[:28]))]
     unimed_cot.write(folder / "unimed_cot", rows)

@@ -71,22 +71,22 @@ def moved(run: GrpoPhases, before: dict[str, torch.Tensor]) -> bool:
 
 
 def test_the_reward_of_a_few_questions_gets_near_one(warm, quiz, tmp_path):
-    """Twenty steps on four questions: from chance to a mean reward above 0.9, still looking."""
+    """Forty steps on four questions: from chance to a mean reward above 0.9, still looking."""
     settings = training.grpo(
         warm,
         quiz,
-        optim={"lr": 7e-4},
+        optim={"lr": 7e-4, "betas": (0.9, 0.95)},
         policy={"beta": 0.0},
         rollout={"prompts_per_step": 4, "num_generations": 8, "max_new_tokens": 40},
-        run={"steps": 20, "save_every": 100, "eval_every": 10, "eval_samples": 4},
-        traces_every=10,
+        run={"steps": 40, "save_every": 100, "eval_every": 20, "eval_samples": 4},
+        traces_every=20,
     )
     told = Told()
     assert train(settings, tmp_path, told) == tmp_path / "checkpoint"
     lines = log_of(tmp_path)
     rewards = [line["reward"] for line in lines]
     assert sum(rewards[:3]) / 3 < 0.75
-    assert sum(rewards[-3:]) / 3 > 0.9
+    assert sum(rewards[-5:]) / 5 > 0.9
     assert min(line["crop_rate"] for line in lines) > 0.8
     assert all(line["responses"] == 32 and line["padding"] < 0.1 and line["sampler_gap"] < 0.01 for line in lines)
     logged = {
@@ -100,10 +100,10 @@ def test_the_reward_of_a_few_questions_gets_near_one(warm, quiz, tmp_path):
     }
     logged |= {"reward_answer", "reward_format", "response_tokens", "entropy", "kl", "clip_ratio_low", "ratio_max"}
     assert logged <= lines[0].keys()
-    assert [line["step"] for line in lines if "eval_reward" in line] == [10, 20]
+    assert [line["step"] for line in lines if "eval_reward" in line] == [20, 40]
     assert {"eval_accuracy", "eval_crop_rate", "eval_box_iou"} <= lines[-1].keys()
     assert json.loads((tmp_path / "best.json").read_text())["score"] == max(line.get("eval_reward", 0) for line in lines)
-    assert sorted(told.shown) == [1, 10, 20]
+    assert sorted(told.shown) == [1, 20, 40]
     assert len(told.shown[1]) == 16  # two groups
     assert {(s.pictures.ndim, len(s.pictures)) for s in told.shown[1]} <= {(3, 1), (3, 16)}
     assert [s.reward for s in told.shown[1]] == pytest.approx([sum(s.parts.values()) for s in told.shown[1]])

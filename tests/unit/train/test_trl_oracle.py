@@ -148,6 +148,7 @@ def test_bounded_weighted_and_corrected_losses_equal_trl():
     ours, measured = policy_loss(logps[chosen], sampled, policy, denominator=loss_denominator(sampled.counts, policy, LIMIT))
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
     torch.testing.assert_close(torch.autograd.grad(ours, logps)[0], their_gradient, rtol=1e-6, atol=1e-12)
+    assert measured.means()["kl"] == pytest.approx(trainer._metrics["train"]["kl"][0], rel=1e-6)
     assert measured.ratio_max > 1.3
     assert measured.sampling_capped > 0
 

@@ -258,8 +258,8 @@ def schema() -> pa.Schema:
     )
 
 
-def write_verl(folder: Path, split: str, entries: Iterable[FormatEntry], *, album: Album) -> int:
-    """Write one split as ``<split>-00000.parquet``, ..."""
+def write_verl(folder: Path, split: str, entries: Iterable[FormatEntry], *, album: Album, agent: str = AGENT) -> int:
+    """Write one split as ``<split>-00000.parquet``, ..., for the agent loop of that name."""
     count = 0
     with shards(folder, split, schema()) as writer:
         for entry in entries:
@@ -268,7 +268,7 @@ def write_verl(folder: Path, split: str, entries: Iterable[FormatEntry], *, albu
                 question, frame = sample.question, entry.frame
                 row = {
                     "data_source": f"unireason/{sample.task}",
-                    "agent_name": AGENT,
+                    "agent_name": agent,
                     "prompt": as_structs(posed.prompt),
                     "images": [{"image": album.path(entry, cut)} for cut in posed.shown],
                     "ability": ABILITIES[sample.task],
@@ -325,6 +325,7 @@ def export(
     *,
     split: str | None = None,
     root: Path | None = None,
+    agent: str = "",
     progress: Progress | None = None,
 ) -> Exported:
     """Write a data set in another layout.
@@ -335,6 +336,7 @@ def export(
         out: A new or empty folder; it takes its place when everything is written.
         split: One split; None takes all, except that UniMed-CoT, whose layout knows no splits, takes "train".
         root: Folder of the source, for data sets that refer to it.
+        agent: ``agent_name`` of every row of UniMed-CoT and verl, which names the loop of a roll-out; "" for the usual one.
         progress: Called with the number of cases done so far.
 
     Raises:
@@ -343,6 +345,8 @@ def export(
     """
     if layout not in WRITABLE:
         raise FormatError(f"the layout {layout!r} is unknown", ", ".join(WRITABLE))
+    if agent and layout not in ("unimed-cot", "verl"):
+        raise FormatError(f"an agent name was given for {layout}", "unimed-cot or verl", "leave it out")
     asked: Sequence[str] = (split,) if split else ("train",) if layout == "unimed-cot" else SPLITS
     splits = [name for name in asked if dataset.files("samples", name)]
     if not splits:
@@ -360,7 +364,7 @@ def export(
     with whole(out) as folder:
         album, rows = Album(folder), dict[str, int]()
         for name in splits:
-            rows |= _write(layout, folder, name, passing(name), album)
+            rows |= _write(layout, folder, name, passing(name), album, agent)
         if not any(rows.values()):
             raise UniReasonError(
                 f"no question of {', '.join(splits)} fits the layout {layout}",
@@ -372,14 +376,14 @@ def export(
     return Exported(layout, rows, album.count)
 
 
-def _write(layout: str, folder: Path, split: str, cases: Iterator[FormatEntry], album: Album) -> dict[str, int]:
+def _write(layout: str, folder: Path, split: str, cases: Iterator[FormatEntry], album: Album, agent: str) -> dict[str, int]:
     if layout == "unimed-cot":
-        rows = (row for entry in cases for row in unimed_cot.from_entry(entry))
+        rows = (row for entry in cases for row in unimed_cot.from_entry(entry, agent or unimed_cot.AGENT))
         return {f"{split}/{table}": count for table, count in unimed_cot.write(folder, rows, prefix=split).items()}
     if layout == "umrg":
         return {split: umrg.write(folder / "data", (row for entry in cases for row in umrg.from_entry(entry)), prefix=split)}
     if layout == "llamafactory":
         return {split: write_llamafactory(folder, split, cases, album=album)}
     if layout == "verl":
-        return {split: write_verl(folder, split, cases, album=album)}
+        return {split: write_verl(folder, split, cases, album=album, agent=agent or AGENT)}
     return {split: write_vlmevalkit(folder, split, cases)}

@@ -20,7 +20,7 @@ import numpy as np
 
 from unireason import imaging
 from unireason.core.errors import FormatError, ImageReadError, UniReasonError
-from unireason.core.store import json_text
+from unireason.core.store import json_text, write_bytes
 from unireason.core.types import Box2D, Look, Source
 from unireason.data.build_store import seal
 from unireason.data.checks.pictures import off_mask
@@ -30,6 +30,7 @@ from unireason.data.records import SampleRecord, box_of, sample_from_row, sample
 from unireason.data.scene import IMPLICIT, LETTERS, DataQuestion, readable
 from unireason.data.sources.release import case_of
 from unireason.grounding import grammar
+from unireason.grounding.profile import PROFILE_FILE
 
 from . import READABLE, umrg, unimed_cot
 from .rows import (
@@ -397,7 +398,20 @@ def take_in(layout: str, path: Path, out: Path, *, wanted: Wanted, progress: Pro
         config = {"layout": layout, "frame": wanted.frame.to_json(), "validation": wanted.validation}
         about = {"title": TITLES[layout], "licence": "unknown", "command": command(layout, wanted), "counts": counts}
         root = str(wanted.volumes.resolve()) if wanted.volumes else ""
+        if layout == "unimed-cot":
+            _keep_words(path, folder)
         return seal(folder, config, about, skipped=shelving.skipped, root=root)
+
+
+def _keep_words(path: Path, folder: Path) -> None:
+    """Write the texts that the rows share as the profile of the data set; none where rows share no text."""
+    from unireason.data.words import from_data
+
+    try:
+        words = from_data(path)
+    except FormatError:
+        return
+    write_bytes(folder / PROFILE_FILE, words.profile.to_toml().encode())
 
 
 def command(layout: str, wanted: Wanted) -> str:

@@ -166,7 +166,7 @@ def write(folder: Path, rows: Iterable[Row], *, prefix: str = "part", max_bytes:
     return counts
 
 
-def from_entry(entry: FormatEntry) -> Iterator[Row]:
+def from_entry(entry: FormatEntry, agent: str = AGENT) -> Iterator[Row]:
     """One case of ours with its questions, pictures and crops as rows; questions without options have no place in this layout."""
     name, given = stem(entry.case.scene.case), set[str]()
     for sample in entry.samples:
@@ -184,6 +184,7 @@ def from_entry(entry: FormatEntry) -> Iterator[Row]:
             prompt=posed.prompt,
             image_ids=ids[: len(posed.shown)],
             data_source=f"unireason/{entry.case.source}",
+            agent_name=agent,
             reward_model={"style": "rule", "ground_truth": sample.question.letter},
             extra_info={"split": sample.split, "index": sample.id, "sample": sample_row(sample)},
         )
@@ -198,9 +199,9 @@ def _rl(values: Mapping[str, Any], where: str) -> RlRow:
     return RlRow(
         prompt=prompt,
         image_ids=ids,
-        data_source=_text(next((values[k] for k in _ORIGINS if values.get(k)), None), where) or ORIGIN,
-        agent_name=_text(values["agent_name"], where) or AGENT,
-        ability=_text(values["ability"], where) or ABILITY,
+        data_source=_text(next((values[k] for k in _ORIGINS if values.get(k) is not None), ORIGIN), where),
+        agent_name=_text(AGENT if values["agent_name"] is None else values["agent_name"], where),
+        ability=_text(ABILITY if values["ability"] is None else values["ability"], where),
         reward_model=plain_object(values["reward_model"], where),
         extra_info=plain_object(values["extra_info"], where),
     )

@@ -172,3 +172,14 @@ def test_the_command_prints_what_it_wrote(tmp_path, capsys):
     command = ["data", "export", str(tmp_path / "data"), "--format", "llamafactory", "--split", "test", "--out"]
     assert main([*command, str(tmp_path / "more")]) == 0
     assert "5 test, 12 picture files" in capsys.readouterr().out
+
+
+def test_rows_name_the_agent_that_was_asked_for(phantoms, tmp_path):
+    import pyarrow.parquet as pq
+
+    for layout, place in (("unimed-cot", "rl"), ("verl", ".")):
+        export(Dataset.open(phantoms / "inside"), layout, tmp_path / layout, agent="mine")
+        (file, *_) = sorted((tmp_path / layout / place).glob("*.parquet"))
+        assert set(pq.read_table(file)["agent_name"].to_pylist()) == {"mine"}
+    with pytest.raises(FormatError, match="agent"):
+        export(Dataset.open(phantoms / "inside"), "umrg", tmp_path / "other", agent="mine")

@@ -21,6 +21,8 @@ from unireason.data.formats.exporters import export
 from unireason.data.formats.importer import Wanted, rows_in, take_in
 from unireason.data.formats.rows import written_frame
 from unireason.data.frames import FrameRule, from_png
+from unireason.data.words import from_data
+from unireason.grounding.profile import load_profile
 
 
 def test_rows_of_both_tables_become_one_sample(tmp_path):
@@ -302,3 +304,16 @@ def test_other_layouts_are_refused(tmp_path):
     with pytest.raises(FormatError, match="'verl' is unknown"):
         take_in("verl", tmp_path, tmp_path / "out", wanted=PUBLISHED)
     assert main(["data", "import", "umrg", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+
+
+def test_the_words_of_the_rows_are_the_profile_of_the_data_set(tmp_path, capsys):
+    path = release(tmp_path / "in", sft=[sft(LOOKED, ["p"])], rl=[rl(["p"])], images=[image("p", picture(84, 56))])
+    assert main(["data", "import", "unimed-cot", str(path), "--out", str(tmp_path / "out")]) == 0
+    assert "model.profile=" in capsys.readouterr().out
+    words = load_profile(tmp_path / "out")
+    assert (words.name, words.separator, words.crops) == (
+        "unireason-med-from-data",
+        from_data(path).profile.separator,
+        "published",
+    )
+    assert "profile.toml" in json.loads((tmp_path / "out" / "manifest.json").read_text())["files"]

@@ -191,3 +191,9 @@ def test_every_placeholder_of_ours_has_a_picture(tmp_path):
         assert row.prompt[-1][1].count(IMAGE) == len(row.image_ids)
         assert row.agent_name == "urm_single_assistant"
         assert row.reward_model == {"style": "rule", "ground_truth": row.extra_info["sample"]["letter"]}
+
+
+def test_missing_names_are_the_published_ones(tmp_path):
+    table(tmp_path, "rl", [rl_row(data_source=None, agent_name=None, ability=None)])
+    (row,) = cot.read(tmp_path, "rl")
+    assert (row.data_source, row.agent_name, row.ability) == ("unireason_med", "urm_single_assistant", "medical_vqa")
