@@ -433,8 +433,7 @@ class Judge:
                 (0, self.scene.frame.depth)
             ]
             whole = match[2] is not None
-            right = any(abs(low - a) <= 1 and abs(high - (b - 1)) <= 1 if whole else a - 1 <= low <= b for a, b in mine)
-            if not right:
+            if not any(abs(low - a) <= 1 and abs(high - (b - 1)) <= 1 if whole else a - 1 <= low <= b for a, b in mine):
                 self._fault(
                     "wrong_slices", f"'{match[0]}' are not the slices of the {' or the '.join(subjects[:3]) or 'volume'}."
                 )
