@@ -82,7 +82,8 @@ class Desk:
         ids = self.encoder.prompt(asked.sample, case.frame)
         budget = self._roller.budget(asked)
         budget = replace(budget, max_context=min(budget.max_context, len(ids) + room))
-        return Request(case, ids, budget, 0, self.encoder.profile(asked.sample).crops)
+        profile = self._roller.profile(asked)
+        return Request(case, ids, budget, 0, profile.crops, profile=profile)
 
     def scores(self, rolled: Rolled) -> Scores:
         """What a response earns."""

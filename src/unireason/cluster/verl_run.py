@@ -53,7 +53,7 @@ def configuration(settings: Grpo, out: Path) -> dict[str, Any]:
         settings.verl,
     )
     made = load(model.init_from, weights=False)
-    looks = made.profile.max_rounds
+    looks = made.profile.max_looks
     depth = made.profile.volume_shape[0]
     world = verl.nodes * verl.gpus
     steps = {"total_training_steps": run.steps} if run.steps else {"total_epochs": max(1, round(run.epochs))}

@@ -110,7 +110,7 @@ class Session:
         prompt: Prompt ids.
         response: Response ids so far, injected ones included.
         sampled: One flag a response id.
-        logprobs: One natural log-probability a response id, 0.0 where injected.
+        logprobs: One natural log-probability a response id, 0.0 where injected or read anew.
         looks: Executed looks in order.
         replaced: Rounds whose text was read anew to other ids: where they begin in the response, the ids sampled, the ids that stand there.
         problems: What was wrong, in order.

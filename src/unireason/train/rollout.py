@@ -20,6 +20,7 @@ from unireason.engine.reasoner import Question, make_trace
 from unireason.engine.sampling import Picker, Sampling, checked_sum, make_sampler
 from unireason.engine.session import Budget, Session
 from unireason.grounding import answer
+from unireason.grounding.profile import Profile
 from unireason.grounding.trace import Execution
 from unireason.metrics.boxes import box_iou, mask_dice
 from unireason.model.checkpoint import Checkpoint
@@ -60,9 +61,13 @@ class Roller:
         self.checkpoint, self.encoder = checkpoint, encoder
         self._look, self._rows, self._most = look, rows, max_new_tokens
 
+    def profile(self, asked: RolloutPrompt) -> Profile:
+        """How a question is asked; never with text read anew, because what is learned are the ids that were sampled."""
+        return replace(self.encoder.profile(asked.sample), reread=False)
+
     def budget(self, asked: RolloutPrompt) -> Budget:
         """Limits of a response."""
-        profile = self.encoder.profile(asked.sample)
+        profile = self.profile(asked)
         return Budget(
             max_looks=profile.max_looks,
             max_new_tokens=self._most or profile.max_new_tokens,
@@ -77,7 +82,7 @@ class Roller:
         for asked, own in zip(questions, seeds, strict=True):
             case = encoded.get(asked.case.id) or encoded.setdefault(asked.case.id, self._encode(asked))
             prompt = self.encoder.prompt(asked.sample, case.frame)
-            profile = self.encoder.profile(asked.sample)
+            profile = self.profile(asked)
             requests += [Request(case, prompt, self.budget(asked), seed, profile.crops, profile=profile) for seed in own]
         sessions = iter(self._sessions(requests, sampling))
         return [[self._rolled(asked, next(sessions), one) for one in own] for asked, own in zip(questions, seeds, strict=True)]
@@ -89,7 +94,7 @@ class Roller:
         for one, where in zip(rolled, regions, strict=True):
             name = one.asked.case.id
             case = encoded.get(name) or encoded.setdefault(name, self._encode(one.asked))
-            profile = self.encoder.profile(one.asked.sample)
+            profile = self.profile(one.asked)
             requests.append(Request(case, one.session.prompt, self.budget(one.asked), 0, profile.crops, where, profile))
             first = one.session.sampled.index(False)
             opening.append(one.session.response[:first])

@@ -7,12 +7,14 @@ import math
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import tiny
 import training
 from training import LORA, GrpoPhases, log_of
 from unireason.core.errors import FormatError, ModelError, UniReasonError
@@ -30,6 +32,7 @@ from unireason.train.cases import Cases, PictureShelf
 from unireason.train.groups import RolloutGroup, rollout_values
 from unireason.train.grpo import train
 from unireason.train.log import TrainWatcher
+from unireason.train.policy import Encoder
 from unireason.train.rollout import Roller, seeds, truth
 from unireason.train.sampler import DifficultyWindow
 
@@ -593,3 +596,13 @@ def test_questions_outside_the_window_are_skipped_and_the_state_remembers(warm, 
     assert raw(tmp_path / "whole") == raw(tmp_path / "stopped")
     state = json.loads((tmp_path / "whole" / "state" / "step-0000004" / "meta.json").read_text())
     assert state["questions"] == {name: [sum(pair) / 2, 0] for name, pair in rates.items()}
+
+
+def test_what_is_learned_are_the_ids_that_were_sampled():
+    """A profile that reads text anew asks so at inference alone."""
+    made = replace(tiny.checkpoint(), profile=replace(tiny.PROFILE, reread=True, rounds="generations", end_of_text=False))
+    roller = Roller(made, Encoder(made), None, rows=1)
+    asked = SimpleNamespace(sample=SimpleNamespace(task="vqa"), case=SimpleNamespace(kind="image"))
+    profile = roller.profile(asked)
+    assert (profile.reread, profile.end_of_text) == (False, False)
+    assert roller.budget(asked).max_looks == tiny.PROFILE.max_rounds - 1
