@@ -174,6 +174,8 @@ PANELS = (
     Panel("Sampled tokens a response", {"response_tokens": "rollouts"}),
     Panel("Responses cut off", {"clipped_ratio": "of all responses"}, "share"),
     Panel("Groups without advantage", {"frac_reward_zero_std": "of all groups"}, "share"),
+    Panel("Questions a step", {"questions_drawn": "drawn", "questions_used": "teach", "questions_skipped": "skipped"}),
+    Panel("Importance weight of the sampler", {"sampling_weight": "mean", "sampling_capped": "share capped"}),
     Panel("Divergence (KL)", {"kl": "from the reference", "approx_kl": "from the sampler"}),
     Panel("Entropy", {"entropy": "policy"}),
     Panel("Ratios clipped", {"clip_ratio_low": "below", "clip_ratio_high": "above"}, "share"),

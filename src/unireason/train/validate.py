@@ -10,6 +10,7 @@ from unireason.engine.sampling import Sampling
 from unireason.rewards.compose import Weights, score
 from unireason.rewards.outcome import looks_iou
 
+from .config import Grpo
 from .context import TrainContext
 from .rollout import Rolled, answer_iou, looks, truth
 from .sampler import BatchPlan, PackUnit
@@ -36,14 +37,16 @@ def validate(context: TrainContext, units: Sequence[PackUnit]) -> dict[str, floa
     asked = [a for unit in context.crew.mine(units) for a in context.questions(unit)]
     with context.serving(rows=_ROWS) as roller:
         rolled = [group[0] for group in roller.roll(asked, Sampling(), [[0]] * len(asked))] if asked else []
-    marks = [_marks(one) for one in rolled]
+    settings = context.settings
+    weights = Weights(must_show=settings.reward.must_show) if isinstance(settings, Grpo) else Weights()
+    marks = [_marks(one, weights) for one in rolled]
     sums = context.crew.sums([s for k in _NAMES for s in (sum(m.get(k, 0.0) for m in marks), float(sum(k in m for m in marks)))])
     return {f"eval_{k}": total / n for k, total, n in zip(_NAMES, sums[::2], sums[1::2], strict=True) if n}
 
 
-def _marks(rolled: Rolled) -> dict[str, float]:
+def _marks(rolled: Rolled, weights: Weights) -> dict[str, float]:
     sample = rolled.asked.sample
-    scores = score(rolled.trace, truth(sample), Weights(), grounded=looks(sample))
+    scores = score(rolled.trace, truth(sample), weights, grounded=looks(sample))
     marks = {"reward": scores.reward, "crop_rate": float(scores.measures.looked)}
     if "answer" in scores.parts:
         dimension = "2d" if sample.kind == "image" else "3d"

@@ -169,3 +169,12 @@ def test_sampler_and_policy_agree_at_every_temperature_and_differ_behind_a_nucle
         assert line["sampling_capped"] == 0
     train(training.grpo(warm, quiz, run=STEP), tmp_path / "off")
     assert "sampling_weight" not in log_of(tmp_path / "off")[0]
+
+
+@pytest.mark.parametrize("must_show", [True, False])
+def test_validation_pays_looks_as_the_run_does(warm, quiz, tmp_path, monkeypatch, must_show):
+    run = GrpoPhases(training.grpo(warm, quiz, run={**STEP, "eval_samples": 2}, reward={"must_show": must_show}), tmp_path)
+    seen = []
+    monkeypatch.setattr("unireason.train.validate.score", lambda *a, **k: seen.append(a[2]) or score(*a, **k))
+    validate(run.context, validation_units(run.context))
+    assert [weights.must_show for weights in seen] == [must_show] * 2
