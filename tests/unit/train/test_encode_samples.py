@@ -217,7 +217,7 @@ def test_prompts_responses_and_crops_are_those_of_the_engine(start, phantoms, ki
                 c.pixels.shape != (c.box_model[3] - c.box_model[1], c.box_model[2] - c.box_model[0]) for c in session.crops
             )
             assert {c.origin for c in session.crops} <= {"native" if crops == "native" else "model"}
-    assert looked > 5
+    assert looked >= 5
     assert (finer > 0) is (crops == "native")
 
 
