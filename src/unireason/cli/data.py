@@ -323,6 +323,9 @@ def add_build(subparsers: Any) -> None:
     parser.add_argument("--questions", metavar="N", type=int, default=3, help="questions with options a case (default 3)")
     parser.add_argument("--implicit", metavar="N", type=int, default=1, help="implicit grounding questions an image (default 1)")
     parser.add_argument(
+        "--implicit-volumes", metavar="N", type=int, default=0, help="the same a volume, answered by a cuboid (default 0)"
+    )
+    parser.add_argument(
         "--open", metavar="SHARE", type=float, default=0.0, help="share of the questions asked without options (default 0)"
     )
     parser.add_argument(
@@ -403,6 +406,7 @@ def read_config(args: argparse.Namespace) -> Any:
         slices=_slices(args.source, options) if args.slices is None else args.slices,
         questions=args.questions,
         implicit=args.implicit,
+        implicit_volumes=args.implicit_volumes,
         open=args.open,
         most=args.most,
         shares=shares,  # type: ignore[arg-type]  # checked by the config

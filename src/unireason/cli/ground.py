@@ -36,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "ground",
         help="find the place that a question describes, and outline it",
-        description="Ask an image, or one slice of a volume, an implicit question. A model answers it by a box and two points, and a "
+        description="Ask an image, a slice or a whole volume an implicit question. A model answers it by a box and two points, and a "
         "frozen expert outlines what lies there. The mask has the grid of the file.",
         epilog="Research only, not a medical device. Exit codes: 0 found, 1 no usable box, 2 bad input.",
     )
@@ -50,6 +50,7 @@ def add_parser(subparsers: Any) -> None:
         help="of a volume: index along the axis of the file that runs nearest to feet-head, from 0 (default: the middle)",
     )
     parser.add_argument("--propagate", action="store_true", help="follow the mask into the other slices of a volume")
+    parser.add_argument("--volume", action="store_true", help="ask about a whole volume; the answer is a cuboid and two points")
     add_expert(parser.add_argument_group("expert"))
     add_asking(parser.add_argument_group("how to ask"))
     add_read(parser.add_argument_group("how to read the file"))
@@ -105,8 +106,13 @@ def run(args: argparse.Namespace) -> int:
 def _slice(case: Case, args: argparse.Namespace) -> tuple[int | None, list[str]]:
     """The canonical slice of a volume that is asked about, and what is to be said of it."""
     if case.kind == "image":
+        if args.slice is not None or args.propagate or args.volume:
+            came = "a slice was named, or is to be left, or a volume asked about, and the file is an image"
+            raise FormatError(came, "none of --slice, --propagate and --volume")
+        return None, []
+    if args.volume:
         if args.slice is not None or args.propagate:
-            raise FormatError("a slice was named, or is to be left, and the file is an image", "neither --slice nor --propagate")
+            raise FormatError("--volume with --slice or --propagate", "the whole volume, or one of its slices")
         return None, []
     depth, flipped = case.geometry.shape[0], case.geometry.flips[2]
     wanted = depth // 2 if args.slice is None else args.slice

@@ -65,6 +65,8 @@ class BuildConfig:
     """Questions with options a case at most."""
     implicit: Count = 1
     """Implicit grounding questions an image at most."""
+    implicit_volumes: Count = 0
+    """Implicit grounding questions a volume at most, answered by a cuboid and two points."""
     open: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the questions with options that are asked without them, where their kind has such a form."""
     most: Least1 | None = None
@@ -89,9 +91,13 @@ class BuildConfig:
     @model_validator(mode="after")
     def _fits(self) -> BuildConfig:
         check_shares(self.shares)
-        if self.questions == self.implicit == 0:
+        if self.questions == self.implicit == self.implicit_volumes == 0:
             raise FormatError("questions and implicit are both 0", "at least one question a case")
         return self
+
+    def implicit_of(self, kind: str) -> int:
+        """Implicit questions at most of a case of a kind."""
+        return self.implicit if kind == "image" else self.implicit_volumes
 
     @property
     def place(self) -> str:
@@ -104,8 +110,9 @@ class BuildConfig:
             name: getattr(self, name) for name in (f.name for f in fields(self)) if name not in ("root", "frame", "options")
         }
         values["options"] = dict(sorted(self.options.items()))
-        if not self.open:  # as data sets say that are older than this setting
-            del values["open"]
+        for name in ("open", "implicit_volumes"):  # as data sets say that are older than these settings
+            if not values[name]:
+                del values[name]
         plain: dict[str, Any] = json.loads(json_text(values | {"frame": self.frame.to_json(), "builder": BUILDER}, default=dict))
         return plain
 
@@ -373,6 +380,7 @@ def command(config: BuildConfig) -> str:
     parts += [f"--option {shlex.quote(f'{name}={value}')}" for name, value in sorted(known.items())]
     parts += [f"--seed {config.seed}", f"--frame {shlex.quote(config.frame.name)}", f"--slices {config.slices}"]
     parts += [f"--questions {config.questions}", f"--implicit {config.implicit}"]
+    parts += [f"--implicit-volumes {config.implicit_volumes}"] if config.implicit_volumes else []
     parts += [f"--open {_plainly(config.open)}"] if config.open else []
     parts += [f"--most {config.most}"] if config.most else []
     parts += ["--embed"] if config.embed else []

@@ -31,6 +31,7 @@ ALIKE = 25.0  # and from which it is certainly not as bright
 SURE = 0.03  # of the picture: a centre nearer to the middle may be said to lie on either side
 
 _WORDS = wordings("claims")
+_THRESHOLDS = wordings("thresholds")["chain"]
 _RE = {key: re.compile(text, re.IGNORECASE) for key, text in _WORDS.items() if isinstance(text, str) and key != "parted"}
 _BEYOND, _NO_SIDE, _AROUND, _MEANT = (
     re.compile("|".join(_WORDS[key]), re.IGNORECASE) for key in ("beyond", "no_side", "around", "meant")
@@ -192,7 +193,8 @@ class Judge:
         if question.family == IMPLICIT:
             self._topics = question.needs[:1]
         said = question.options or [text for texts in question.gold for text in texts]
-        self._given = " ".join((question.text, *map(scene.said, said), *question.facts)).lower()
+        borders = [f"{end} mm" for row in _THRESHOLDS if row["rule"] in question.text for end in row["ends"]]
+        self._given = " ".join((question.text, *map(scene.said, said), *question.facts, *borders)).lower()
         for sentence in sentences(steps):
             self._sentence(sentence, among, looks)
         return self.faults
@@ -204,6 +206,9 @@ class Judge:
         shown = [looks[i].label for i in sentence.looks if looks[i].label in self.scene.structures]
         self._unknown(text, here)
         around = list(dict.fromkeys([*mine, *shown, *self._topics, *self._earlier[-3:]]))
+        # The target of an implicit question goes without its name: "that of my region", "not at slice 7", "it".
+        implicit = self.question.family == IMPLICIT and (not mine or _RE["mine"].search(text))
+        unnamed = self.question.needs[:1] if implicit else ()
         position = 0
         for cut in [*_SEGMENT.finditer(text), None]:
             stop = cut.start() if cut else len(text)
@@ -223,7 +228,7 @@ class Judge:
             compared = not named and _ORDER.search(text)  # numbers told before stand side by side
             every = [*around, *self._earlier]
             self._numbers(clause, text, every if compared else subjects, every if compared else around)
-            self._slices(clause, around if _BETWEEN.search(text) else subjects)
+            self._slices(clause, [*(around if _BETWEEN.search(text) else subjects), *unnamed])
             if not _RE["denied"].search(clause) and not _RE["supposed"].search(clause):
                 self._brightness(clause, local, subjects)
                 self._counts(clause, subjects)
@@ -428,8 +433,7 @@ class Judge:
                 (0, self.scene.frame.depth)
             ]
             whole = match[2] is not None
-            right = any(abs(low - a) <= 1 and abs(high - (b - 1)) <= 1 if whole else a - 1 <= low <= b for a, b in mine)
-            if not right:
+            if not any(abs(low - a) <= 1 and abs(high - (b - 1)) <= 1 if whole else a - 1 <= low <= b for a, b in mine):
                 self._fault(
                     "wrong_slices", f"'{match[0]}' are not the slices of the {' or the '.join(subjects[:3]) or 'volume'}."
                 )

@@ -21,7 +21,7 @@ from unireason.core.errors import FormatError
 from unireason.core.store import json_text
 from unireason.core.types import Box, Case, Frame, Stack
 from unireason.grounding.crop import MAX_PIXELS, MIN_PIXELS, PATCH_FACTOR, fitted_size
-from unireason.grounding.profile import load_profile
+from unireason.grounding.profile import GROUNDING_FILE, load_profile
 from unireason.imaging.present import serialize
 from unireason.imaging.reader import decoding
 
@@ -50,6 +50,7 @@ class FrameRule:
         max_pixels: Largest area of a picture.
         window: Intensity window, see ``imaging.window.choose``.
         scale: True if the prompt states how large a pixel is (the profile's ``scale``); only then may texts measure in millimetres.
+        looks: True if the profile of implicit questions allows looks; only then does reasoning about them look.
     """
 
     name: str = "published"
@@ -60,6 +61,7 @@ class FrameRule:
     max_pixels: int = MAX_PIXELS
     window: str = "auto"
     scale: bool = False
+    looks: bool = False
 
     def __post_init__(self) -> None:
         """Check types and ranges."""
@@ -72,6 +74,7 @@ class FrameRule:
             "max_pixels": _is_number(self.max_pixels, _MOST_PIXELS) and self.max_pixels >= self.min_pixels,
             "window": isinstance(self.window, str),
             "scale": isinstance(self.scale, bool),
+            "looks": isinstance(self.looks, bool),
         }
         wrong = [f"{name} {getattr(self, name)!r}" for name, fits in good.items() if not fits]
         if wrong:
@@ -105,6 +108,8 @@ class FrameRule:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; tuples become lists."""
         values: dict[str, Any] = json.loads(json_text(asdict(self)))
+        if not self.looks:  # as data sets say that are older than this field
+            del values["looks"]
         return values
 
     @classmethod
@@ -133,7 +138,7 @@ def rule(name: str) -> FrameRule:
         FormatError: If there is no such preset or folder, or its ``preprocessor_config.json`` cannot be used.
     """
     if name == "published":
-        return FrameRule(scale=load_profile("default").scale)
+        return FrameRule(scale=load_profile("default").scale, looks=load_profile("umrg").injects)
     folder = _folder(name)
     try:
         values = json.loads((folder / PREPROCESSOR).read_text(encoding="utf-8"))
@@ -144,7 +149,10 @@ def rule(name: str) -> FrameRule:
             f"{PREPROCESSOR} of {folder.name} cannot be used ({error})", "the file of a Qwen2.5-VL checkpoint"
         ) from error
     profile = load_profile(folder if (folder / "profile.toml").is_file() else "default")
-    return FrameRule(folder.name, profile.volume_shape, profile.image_size, factor, least, most, scale=profile.scale)
+    grounding = load_profile(folder / GROUNDING_FILE if (folder / GROUNDING_FILE).is_file() else "umrg")
+    return FrameRule(
+        folder.name, profile.volume_shape, profile.image_size, factor, least, most, scale=profile.scale, looks=grounding.injects
+    )
 
 
 def _is_number(value: object, most: int) -> bool:

@@ -278,7 +278,7 @@ def choose(config: BuildConfig, work: BuildFolder, units: Sequence[BuildUnit]) -
             width, height, depth = row["frame"]
             picked = selectors[kind].choose(questions, Frame(width, height, depth, kind), most=room)
             counts[kind] += len(picked)
-            wanted = config.implicit if picked or config.questions == 0 else 0
+            wanted = config.implicit_of(kind) if picked or config.questions == 0 else 0
             targets = [i for i, q in enumerate(questions) if q.family == IMPLICIT]
             for i in sorted(targets, key=lambda i: "o'clock" in questions[i].text)[:wanted]:
                 clock = "o'clock" in questions[i].text
@@ -305,7 +305,7 @@ def write(config: BuildConfig, folder: Path, annotator: Annotator, again: bool, 
         for case, questions, chosen in zip(cases, asked, choice["chosen"], strict=True)
         for i in chosen
     ]
-    tasks = [Task(sample_id(case.scene.case, q), q, case.scene) for case, q in pairs]
+    tasks = [Task(sample_id(case.scene.case, q), q, case.scene, looks=config.frame.looks) for case, q in pairs]
     if config.annotation.get("vision"):
         tasks = _drawn(config, work, unit, [case for case, _ in pairs], tasks)
     written = annotator.annotate(tasks)
@@ -358,7 +358,7 @@ def _sample(case: CaseRecord, task: Task, found: Annotation) -> SampleRecord:
     if question.family != IMPLICIT:
         return record
     target = scene.structures[question.needs[0]]  # what it is after
-    found_at: dict[str, Any] = {"box": target.box_model, "points": target.points}  # of an image, so in two dimensions
+    found_at: dict[str, Any] = {"box": target.box_model, "points": target.points}
     return replace(record, **found_at, category=target.name, supercategory=group(target.name))
 
 

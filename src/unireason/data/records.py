@@ -81,8 +81,8 @@ class SampleRecord:
         question: The question with its facts.
         reasoning: Text and looks in order, without tags.
         annotator: Who wrote it; "" if there is no reasoning.
-        box: The true box of the target in the model frame, for IMPLICIT; None otherwise.
-        points: The two true key points, for IMPLICIT; None otherwise.
+        box: The true box of the target in the model frame, for IMPLICIT; a cuboid in a volume; None otherwise.
+        points: The two true key points, (x, y) or (x, y, z), for IMPLICIT; None otherwise.
         category: Name of the target, for IMPLICIT; "" otherwise.
         supercategory: Its group; "" otherwise.
         stages: Stages of training that it is meant for, of STAGES.
@@ -98,8 +98,8 @@ class SampleRecord:
     question: DataQuestion
     reasoning: tuple[str | Look, ...]
     annotator: str
-    box: Box2D | None = None
-    points: tuple[tuple[int, int], tuple[int, int]] | None = None
+    box: Box | None = None
+    points: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     category: str = ""
     supercategory: str = ""
     stages: tuple[str, ...] = STAGES
@@ -312,8 +312,8 @@ def sample_from_row(row: Mapping[str, Any]) -> SampleRecord:
                 step["text"] if step["box"] is None else Look(step["label"], box_of(step["box"]), step["seen"])
                 for step in row["reasoning"]
             ),
-            box=None if row["box"] is None else Box2D(*row["box"]),
-            points=None if points is None else ((points[0][0], points[0][1]), (points[1][0], points[1][1])),
+            box=None if row["box"] is None else box_of(row["box"]),
+            points=None if points is None else (tuple(points[0]), tuple(points[1])),
             stages=stages,
             origin=row.get("origin", ""),
             scale=row.get("scale", ""),

@@ -32,13 +32,14 @@ class GroundTarget:
     """What the answer of an implicit question points at.
 
     Attributes:
-        model: As the model wrote it: (x1, y1, x2, y2) and (x, y), pixels of the model frame.
+        model: As the model wrote it: (x1, y1, x2, y2) and (x, y), pixels of the model frame; of a volume (x1, y1, z1, x2, y2, z2) and
+            (x, y, z), z in model slices.
         canonical: The part of it that lies in the picture, which is what an expert is asked about. Canonical continuous indices: 4 and 2
-            numbers; for a slice of a volume 6 and 3, the box one slice thick and the points in its middle. A point names a pixel of the
-            model frame, and the middle of that pixel is meant.
+            numbers; for a volume 6 and 3, and for one slice of it too, the box one slice thick and the points in its middle. A point
+            names a pixel of the model frame, and the middle of that pixel is meant.
         voxel: The file's own index space, as many numbers.
         world_mm: LPS millimetres: bounds (x1, y1, z1, x2, y2, z2) of the box, and points (x, y, z). None without patient coordinates.
-        slice: Canonical slice of the volume; None for a picture.
+        slice: Canonical slice of the volume that was asked about; None for a picture, and for a volume that was asked about whole.
     """
 
     model: GroundPlace
@@ -72,9 +73,10 @@ def target(trace: Trace, case: Case, *, slice: int | None = None) -> GroundTarge
     case and slice that do not belong together are a FormatError.
     """
     _check(trace, case, slice)
-    reading, geometry = answer.read(trace.raw_text), case.geometry
-    box = reading.box if isinstance(reading.box, Box2D) and crop.inner(reading.box, trace.frame) else None
-    points = tuple(p for p in reading.points or () if 0 <= p[0] <= trace.frame.width and 0 <= p[1] <= trace.frame.height)
+    reading, geometry = answer.read(trace.raw_text, dims=2 if trace.frame.kind == "image" else 3), case.geometry
+    box = reading.box if reading.box is not None and crop.inner(reading.box, trace.frame) else None
+    sizes = (trace.frame.width, trace.frame.height, trace.frame.depth)
+    points = tuple(p for p in reading.points or () if all(0 <= v <= n for v, n in zip(p, sizes, strict=False)))
     model = GroundPlace(None if box is None else box.coords, points)
     used = None if box is None else crop.inner(box, trace.frame)
     canonical = _canonical(GroundPlace(None if used is None else used.coords, points), trace.frame, geometry, slice)
@@ -102,8 +104,8 @@ def masks_of(trace: Trace, case: Case, expert: Expert, *, slice: int | None = No
     """
     if propagate and slice is None:
         raise FormatError("a mask that is to be followed without the slice on which it lies", "the slice that was asked about")
-    _check(trace, case, slice, volumes=True)
-    regions = [(0, "answer", target(trace, case, slice=slice).canonical)] if trace.frame.kind == "image" else []
+    _check(trace, case, slice)
+    regions = [(0, "answer", target(trace, case, slice=slice).canonical)] if _answers_by_place(trace) else []
     for n, look in enumerate(trace.looks, 1):
         if look.executed:
             cut = GroundPlace(crop.extent(look.crops, trace.frame.kind).coords, ())
@@ -119,9 +121,14 @@ def masks_of(trace: Trace, case: Case, expert: Expert, *, slice: int | None = No
     return [Marked(*place, segmentation) for place, segmentation in zip(asked, found, strict=True)]
 
 
-def _check(trace: Trace, case: Case, slice: int | None, *, volumes: bool = False) -> None:
-    if trace.frame.kind == "volume" and not (volumes and case.kind == "volume" and slice is None):
-        raise FormatError("a trace about a volume", "a trace about a picture or a slice")
+def _answers_by_place(trace: Trace) -> bool:
+    """Whether the answer may name a place: a trace about a volume is mostly one of a question that is answered in words."""
+    return trace.frame.kind == "image" or answer.read(trace.raw_text, dims=3).is_object
+
+
+def _check(trace: Trace, case: Case, slice: int | None) -> None:
+    if trace.frame.kind == "volume" and not (case.kind == "volume" and slice is None):
+        raise FormatError("a trace about a volume", "the volume, and no slice")
     if trace.frame.kind == "image" and (case.kind == "volume") != (slice is not None):
         came = "a volume without" if slice is None else "a picture with"
         raise FormatError(f"a trace about one picture, {came} a slice", "a picture alone, or a volume and its slice")
@@ -140,5 +147,6 @@ def _canonical(model: GroundPlace, frame: Frame, geometry: Geometry, slice: int 
         half = len(model.box) // 2
         corners = (*model.box[:half], *ends[0]), (*model.box[half:], *ends[1])
         box = tuple(v for corner in corners for v in maps.model_to_canonical(corner, frame, geometry))
-    middles = [(min(p[0] + 0.5, frame.width), min(p[1] + 0.5, frame.height)) for p in model.points]
+    sizes = (frame.width, frame.height, frame.depth)
+    middles = [tuple(min(v + 0.5, n) for v, n in zip(p, sizes, strict=False)) for p in model.points]
     return GroundPlace(box, tuple(maps.model_to_canonical((*p, *ends[2]), frame, geometry) for p in middles))

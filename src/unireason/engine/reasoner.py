@@ -281,7 +281,8 @@ class Reasoner:
         """Ask one implicit question once: what a picture is asked for is answered by a place.
 
         Args:
-            case: An image; of a volume take a slice (``data.extract.slices.picture``).
+            case: An image, which is answered by a rectangle and two points in it, or a volume, answered by a cuboid; to ask about one
+                slice of a volume take it (``data.regions.picture``).
             question: The question; it describes a structure and need not name it.
             on_token: As for ``ask``.
             **how: Fields of ``AskOptions`` except ``samples``.
@@ -290,7 +291,7 @@ class Reasoner:
             The trace; ``engine.pointing.target`` reads the box and the two points of its answer.
 
         Raises:
-            FormatError: If the question or a setting cannot be used, or the case is a volume.
+            FormatError: If the question or a setting cannot be used.
             ModelError: If the case does not fit the model's context.
         """
         _check_once(how)
@@ -299,10 +300,10 @@ class Reasoner:
     def ground_many(
         self, case: Case | Readable, questions: Sequence[Question | str], *, on_token: OnToken | None = None, **how: Any
     ) -> list[list[Trace]]:
-        """Ask several implicit questions about one picture in the words of ``checkpoint.grounding``, each several times.
+        """Ask several implicit questions about one case in the words of ``checkpoint.grounding``, each several times.
 
         Args:
-            case: An image.
+            case: An image or a volume.
             questions: Implicit questions; a plain text takes the seed of the sampling. None gives an empty list.
             on_token: As for ``ask_many``.
             **how: Fields of ``AskOptions``.
@@ -315,8 +316,6 @@ class Reasoner:
             ModelError: If the case does not fit the model's context.
         """
         case = _case(case)
-        if case.kind != "image":
-            raise FormatError("an implicit question about a volume", "an image", "choose one of its slices")
         if self._grounder is None:
             # Prompts of the two tasks share no prefix: each keeps encodings of its own, behind one engine.
             self._grounder = Reasoner(replace(self.checkpoint, profile=self.checkpoint.grounding), engine=self.engine)
@@ -324,7 +323,7 @@ class Reasoner:
 
         def judged(trace: Trace) -> Trace:
             """With what is wrong in its boxed answer, and about the place that it names."""
-            reading = umrg.read(trace.raw_text)
+            reading = umrg.read(trace.raw_text, dims=2 if trace.frame.kind == "image" else 3)
             return replace(
                 trace, problems=_merged(trace.problems, (*reading.problems, *umrg.place_problems(reading, trace.frame)))
             )

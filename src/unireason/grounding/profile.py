@@ -345,12 +345,17 @@ BUILT_IN: Mapping[str, Profile] = {
     "umrg": Profile(
         name="umrg",
         system_2d=(
-            "You find the place in a medical image that a clinical question is about. Reason inside <think> and </think>, then "
+            "You find the place in a medical image that a clinical question is about. Reason inside <think> and </think>; while "
+            "you do, you may write <|box_start|>[x1,y1,x2,y2]<|box_end|> to be shown a region closer. Then "
             'write <answer>{"bbox": [x1,y1,x2,y2], "points_1": [x,y], "points_2": [x,y]}</answer> in pixels: one tight box '
             "around the structure and two points inside it."
         ),
-        system_3d="",
-        max_rounds=0,
+        system_3d=(
+            "You find the place in a medical 3D scan, given as slices in order, that a clinical question is about. Reason inside "
+            "<think> and </think>; while you do, you may write <|box_start|>[x1,y1,z1,x2,y2,z2]<|box_end|> (z counts slices) to be "
+            'shown a region closer. Then write <answer>{"bbox": [x1,y1,z1,x2,y2,z2], "points_1": [x,y,z], "points_2": [x,y,z]}'
+            "</answer>: one tight cuboid around the structure and two points inside it."
+        ),
     ),
     "unireason-med": Profile(
         name="unireason-med",

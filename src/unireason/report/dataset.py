@@ -180,7 +180,6 @@ def _card(number: int, shown: CardShown) -> Markup:
     scale = 100 / max(width, height * tall)
     order = sorted(shown.pictures)
     links = addresses([fit(shown.pictures[z], _LONGEST) for z in order], budget=_BYTES)
-    points = [((x + 0.5) * scale, (y + 0.5) * scale * tall) for x, y in shown.sample.points or ()]
     shots = []
     for z, link in zip(order, links, strict=True):
         own = []
@@ -188,6 +187,8 @@ def _card(number: int, shown: CardShown) -> Markup:
             first, last = _range(box, scene.frame.depth)
             half = len(box.coords) // 2
             own += [(n, label, (*box.coords[:2], *box.coords[half : half + 2]))] if first <= z < last else []
+        # A point of a volume is drawn on its own slice.
+        points = [((x + 0.5) * scale, (y + 0.5) * scale * tall) for x, y, *on in shown.sample.points or () if on in ([], [z])]
         shots.append((z, link, width * scale, height * scale * tall, (scale, scale * tall), own, points))
     places = {box: n for n, (_, box) in enumerate(boxes)}
     return part("sample", shown, number, LETTERS, places, shots, shown.sample.reasoning, of="cards.html")

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unireason.core.store import write_bytes
-from unireason.core.types import Box, Box2D, Box3D, Case, Trace
+from unireason.core.types import Box, Box2D, Box3D, Case, Stack, Trace
 from unireason.engine.masks import GroundTarget
 from unireason.grounding.answer import read
 from unireason.grounding.trace import to_json as trace_json
+from unireason.imaging.present import serialize
 from unireason.imaging.write_masks import ENDINGS
 
-from .folder import save_masks, shown_pictures, shown_stack, write_json
+from .folder import MAX_SIDE, save_masks, shown_pictures, shown_stack, write_json
 from .html import png
 from .pictures import mask_montage, mask_picture
 from .trace import PageFindings, PageRegion, write
@@ -107,7 +108,7 @@ def save(found: GroundedPage, folder: Path, *, window: str = "auto", notes: Sequ
         UniReasonError: If a file cannot be written.
     """
     saved = replace(found, regions=save_masks(folder, MASK, found.regions, found.case))
-    stack = shown_stack(found.case, window)
+    stack = found_stack(found, window)
     findings = PageFindings(saved.target, saved.regions)
     noted = replace(found.case, notes=tuple(dict.fromkeys((*found.case.notes, *notes))))
     write(found.trace, noted, stack, folder / PAGE, frame_pictures=shown_pictures(stack), findings=findings)
@@ -116,6 +117,15 @@ def save(found: GroundedPage, folder: Path, *, window: str = "auto", notes: Sequ
     if saved.region is not None:
         write_bytes(folder / OVERLAY, png(Image.fromarray(_overlay(saved, saved.region, window))))
     return saved
+
+
+def found_stack(found: GroundedPage, window: str) -> Stack:
+    """A case for people; a volume that was asked about whole as the model saw it, whose slices its answer counts."""
+    frame = found.trace.frame
+    if frame.kind == "image":
+        return shown_stack(found.case, window)
+    height, width = (min(n, MAX_SIDE) for n in found.case.geometry.shape[1:])
+    return serialize(found.case, depth=frame.depth, size=(height, width), window=window)
 
 
 def save_dicom(found: GroundedPage, folder: Path, *, source: Path) -> None:
@@ -178,6 +188,7 @@ def _overlay(found: GroundedPage, region: PageRegion, window: str) -> NDArray[np
     case, place = found.case, found.target.canonical
     box: list[Box] = [] if place.box is None else [Box3D(*place.box) if case.kind == "volume" else Box2D(*place.box)]
     mask = region.marked.segmentation.mask
-    if region.marked.prompt.propagate and mask.any():
+    whole = case.kind == "volume" and found.target.slice is None
+    if (whole or region.marked.prompt.propagate) and mask.any():
         return mask_montage(case, mask, boxes=box, points=place.points, window=window)
     return mask_picture(case, mask, boxes=box, points=place.points, at=found.target.slice, window=window)

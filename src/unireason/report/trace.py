@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from unireason.core.errors import FormatError
 from unireason.core.store import json_text, write_bytes
-from unireason.core.types import Box2D, Case, LookStep, Stack, TextStep, Trace, is_mismatch
+from unireason.core.types import Box2D, Box3D, Case, LookStep, Stack, TextStep, Trace, is_mismatch
 from unireason.engine.masks import GroundTarget, Marked
 from unireason.grounding.crop import inner
 from unireason.grounding.trace import to_json
@@ -177,9 +177,10 @@ def shown(trace: Trace, findings: PageFindings, stack: Stack) -> Trace:
     target = findings.answer
     if target is None or target.model.box is None:
         return replace(trace, frame=frame)
-    cut = inner(Box2D(*target.model.box), trace.frame)
+    solid = len(target.model.box) == 6
+    cut = inner(Box3D(*target.model.box) if solid else Box2D(*target.model.box), trace.frame)
     box = target.model.box if cut is None else cut.coords
-    slices: tuple[int, ...] = (0,)
+    slices = tuple(range(int(box[2]), -int(-box[5] // 1))) if solid else (0,)
     if target.slice is not None:
         slices = tuple(z for z, (first, last) in enumerate(stack.coverage) if first <= target.slice < last)
         box = (*box[:2], float(slices[0]), *box[2:], float(slices[-1] + 1))
@@ -194,8 +195,10 @@ def _drawn(findings: PageFindings, scene: PageScene, stack: Stack) -> Iterator[t
         paths = outlines(region.marked.segmentation.mask, scene.frame, stack)
         yield from (("mask", z, look_of(region, scene), path) for z, path in paths.items())
     if findings.answer is not None and scene.looks:
-        dots = "".join(f"M{x:g} {y:g}h0" for x, y in findings.answer.model.points)
-        yield from (("point", z, scene.looks[-1], dots) for z in scene.looks[-1].step.slices if dots)
+        for z in scene.looks[-1].step.slices:  # a point of a volume on its own slice
+            dots = "".join(f"M{x:g} {y:g}h0" for x, y, *on in findings.answer.model.points if not on or int(on[0]) == z)
+            if dots:
+                yield "point", z, scene.looks[-1], dots
 
 
 def look_of(region: PageRegion, scene: PageScene) -> PageLook:
@@ -357,7 +360,7 @@ def _films(looks: Sequence[PageLook]) -> list[tuple[PageLook, list[dict[str, Any
 def _spaces(look: PageLook, n: int, answered: Sequence[float] | None) -> list[tuple[str, str, str, Sequence[float]]]:
     """The numbers of a look in every space that is known; ``answered`` are those of the answer of an implicit question."""
     step = look.step
-    used = look.box if answered is None else (*look.box[:2], *look.box[len(look.box) // 2 :][:2])
+    used = look.box if answered is None or len(answered) == 6 else (*look.box[:2], *look.box[len(look.box) // 2 :][:2])
     written = answered or step.box_model
     rows: list[tuple[str, str, str, Sequence[float]]] = [("model", "px", "xyz", used)]
     if tuple(written) != tuple(used):

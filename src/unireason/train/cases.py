@@ -303,7 +303,13 @@ def _same(dataset: Dataset, rule: FrameRule) -> FrameRule:
             "a profile with scale = true, or a data set built for one without",
             "set scale in the profile, or build again with --frame and the folder of the checkpoint",
         )
-    if replace(own, name=rule.name, window=rule.window, scale=rule.scale) != rule:
+    if own.looks and not rule.looks:
+        raise FormatError(
+            f"implicit questions of the data set '{dataset.folder.name}' look, and the profile of such questions allows no looks",
+            "a profile with max_rounds above 0, or a data set built for one without",
+            "set model.grounding to such a profile, or build again with --frame and the folder of the checkpoint",
+        )
+    if replace(own, name=rule.name, window=rule.window, scale=rule.scale, looks=rule.looks) != rule:
         raise FormatError(
             f"the data set '{dataset.folder.name}' was built for the model frame {own.to_json()}",
             f"that of the checkpoint, {rule.to_json()}",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from unireason.core.errors import FormatError
-from unireason.core.types import Stack, Trace
+from unireason.core.types import Box3D, Stack, Trace
 from unireason.data.frames import structure_mask
 from unireason.data.records import SampleRecord
 from unireason.engine.case import EncodedCase, Regions, Request, known_case
@@ -25,7 +25,7 @@ from unireason.grounding.trace import Execution
 from unireason.metrics.boxes import box_iou, mask_dice
 from unireason.model.checkpoint import Checkpoint
 from unireason.rewards.compose import Letter, RewardTexts, Truth
-from unireason.rewards.spatial import Gold
+from unireason.rewards.spatial import Gold, Gold3D
 
 from .cases import Cases, CaseSamples, Unreadable
 from .config import MaskExpert
@@ -172,7 +172,7 @@ def truth(sample: SampleRecord) -> Truth:
     if sample.task == "umrg":
         if sample.box is None or sample.points is None:
             raise FormatError(f"sample {sample.id} has no box and points", "both, for implicit grounding")
-        return Gold(sample.box, sample.points)
+        return Gold3D(sample.box, sample.points) if isinstance(sample.box, Box3D) else Gold(sample.box, sample.points)
     question = sample.question
     if question.options:
         return Letter(question.letter)
@@ -189,7 +189,7 @@ def answer_iou(trace: Trace, sample: SampleRecord) -> float | None:
     """IoU of the box of an implicit answer with the true one, 0 without a usable box; None for other questions."""
     if sample.task != "umrg" or sample.box is None:
         return None
-    box = answer.read(trace.raw_text, way="strict").box
+    box = answer.read(trace.raw_text, dims=2 if sample.kind == "image" else 3, way="strict").box
     return 0.0 if box is None else box_iou(box, sample.box)
 
 

@@ -9,6 +9,7 @@ import tiny
 from unireason.core.errors import FormatError
 from unireason.core.types import AnswerStep, Case, Geometry, Source, TextStep
 from unireason.engine.local import LocalEngine
+from unireason.engine.masks import target
 from unireason.engine.reasoner import Reasoner
 from unireason.engine.reference import ReferenceEngine
 from unireason.engine.sampling import Sampling
@@ -75,7 +76,7 @@ def test_a_bad_answer_is_among_the_problems(text, codes):
 
 
 def test_no_regions_are_shown():
-    trace = scripted("<|box_start|>[0,0,28,28]<|box_end|>").ground(picture(), "q")
+    trace = scripted("<|box_start|>[0,0,28,28]<|box_end|>").ground(picture(), "q", max_looks=0)
     assert trace.finish == "round_budget"
     assert not trace.looks[0].executed
 
@@ -91,13 +92,40 @@ def test_asking_and_grounding_keep_their_own_encodings():
 
 
 def test_settings_and_kinds_are_checked():
-    volume = Case(np.zeros((4, 8, 8)), "volume", volume_geometry((8, 8, 4), np.eye(4)), "CT", Source("v", "nifti", ""))
-    with pytest.raises(FormatError, match="slices"):
-        scripted().ground(volume, "q")
     with pytest.raises(FormatError, match="samples"):
         scripted().ground(picture(), "q", samples=2)
     with pytest.raises(FormatError):
         scripted().ground(picture(), "")
+
+
+def test_looks_are_shown_before_the_answer():
+    trace = scripted("<think>here<|box_start|>[0,0,28,28]<|box_end|> it is" + GOOD[len("<think>dark and round") :]).ground(
+        picture(), "q"
+    )
+    assert trace.looks[0].executed
+    assert trace.problems == ()
+    assert target(trace, picture()).model.box == (7, 14, 21, 42)
+
+
+def test_a_volume_is_answered_by_a_cuboid():
+    """A cuboid of the model frame and two points, in voxels of a file of other size; the expert gets both."""
+    affine = np.diag([2.0, 2.0, 5.0, 1.0])
+    volume = Case(
+        np.zeros((64, 112, 112), np.float32), "volume", volume_geometry((112, 112, 64), affine), "CT", Source("v", "nifti", "")
+    )
+    said = '<think>x</think><answer>{"bbox": [7,14,2,21,42,6], "points_1": [10,20,3], "points_2": [14,35,5]}</answer>' + END
+    trace = scripted(said).ground(volume, "Which one is it?", slices=32)
+    assert trace.problems == ()
+    assert trace.frame.kind == "volume"
+    across, deep = 112 / trace.frame.width, 64 / trace.frame.depth
+    found = target(trace, volume)
+    assert found.model.box == (7, 14, 2, 21, 42, 6)
+    low, high = found.canonical.box[:3], found.canonical.box[3:]
+    assert low == pytest.approx((7 * across, 14 * across, 2 * deep))
+    assert high == pytest.approx((21 * across, 42 * across, 6 * deep))
+    assert found.canonical.points[0] == pytest.approx((10.5 * across, 20.5 * across, 3.5 * deep))
+    flat = scripted(GOOD).ground(volume, "Which one is it?", slices=32)
+    assert {p.code for p in flat.problems} == {"bad_box", "bad_points"}
 
 
 @pytest.mark.parametrize(

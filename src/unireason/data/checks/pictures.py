@@ -11,6 +11,7 @@ import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +104,11 @@ def _target(case: CaseRecord, sample: SampleRecord) -> Iterator[str]:
         if sample.task == "umrg":
             yield "the boxed answer lacks its box or its points"
         return
-    reading = answer.read(sample.response, way="strict")
+    dims: Literal[2, 3] = 2 if sample.kind == "image" else 3
+    if len(sample.box.coords) != 2 * dims or {len(point) for point in sample.points} != {dims}:
+        yield f"the boxed answer has {len(sample.box.coords)} numbers and points of {[len(p) for p in sample.points]}"
+        return
+    reading = answer.read(sample.response, dims=dims, way="strict")
     if sample.annotator and (reading.box != sample.box or reading.points != sample.points):
         yield "the answer as written is not the box and the points of the record"
     fault = box_fault(sample.box, case.scene.frame)
@@ -114,15 +119,15 @@ def _target(case: CaseRecord, sample: SampleRecord) -> Iterator[str]:
         yield f"the target '{sample.category}' is no structure of the case"
     elif structure is not None and sample.box != structure.box_model:
         yield f"the answer has {_text(sample.box)}, '{sample.category}' has {_text(structure.box_model)}"
-    x1, y1, x2, y2 = sample.box.coords
-    for x, y in sample.points:
-        if not (x1 <= x < x2 and y1 <= y < y2):
-            yield f"the point ({x}, {y}) lies outside the box {_text(sample.box)}"
+    low, high = sample.box.coords[:dims], sample.box.coords[dims:]
+    for point in sample.points:
+        if not all(a <= value < b for a, value, b in zip(low, point, high, strict=True)):
+            yield f"the point {point} lies outside the box {_text(sample.box)}"
     if sample.points[0] == sample.points[1]:
         yield "the two points are one"
 
 
-def off_mask(box: Box2D, mask: NDArray[np.bool_]) -> str:
+def off_mask(box: Box, mask: NDArray[np.bool_]) -> str:
     """What parts a box from its mask, as the rest of a sentence; "" if they agree."""
     rows, columns = np.nonzero(mask)
     tight = Box2D(int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)

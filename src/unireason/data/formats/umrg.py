@@ -175,7 +175,7 @@ def from_entry(entry: FormatEntry) -> Iterator[UmrgRow]:
     """The implicit samples of an image, with its picture and the masks of their targets."""
     name = stem(entry.case.scene.case)
     for sample in entry.samples:
-        if sample.task != "umrg":
+        if sample.task != "umrg" or sample.kind != "image":  # the layout has no volumes
             continue
         if sample.target not in entry.masks or sample.box is None or sample.points is None:
             raise FormatError(
@@ -184,12 +184,13 @@ def from_entry(entry: FormatEntry) -> Iterator[UmrgRow]:
                 "give --root",
             )
         x1, y1, x2, y2 = (int(v) for v in sample.box.coords)
+        (ax, ay), (bx, by) = sample.points
         yield UmrgRow(
             images=(Stored(entry.png((0, None)), f"{picture_id(name, (0, None))}.png"),),
             masks=(Stored(entry.masks[sample.target], f"{stem(sample.id)}-mask.png"),),
             question=sample.question.text,
             box=(x1, y1, x2, y2),
-            points=sample.points,
+            points=((ax, ay), (bx, by)),
             id=sample.id,
             supercategory=sample.supercategory,
             category=sample.category,

@@ -34,7 +34,14 @@ _SAY: dict[str, tuple[str, ...]] = _TEXTS["clauses"]
 _SEEN_FROM = {
     "patient": {"left": "to the patient's left of", "right": "to the patient's right of"},
     "picture": {"left": "to the left of", "right": "to the right of"},
-    "": {"anterior": "in front of", "posterior": "behind", "above": "above", "below": "below"}
+    "": {
+        "anterior": "in front of",
+        "posterior": "behind",
+        "above": "above",
+        "below": "below",
+        "superior": "above",
+        "inferior": "below",
+    }
     | {"superficial": "superficial to", "deep": "deep to", "nasal": "nasal to", "temporal": "temporal to"},
 }
 
@@ -52,7 +59,7 @@ class Clause:
 
 
 def clauses(places: Places, dice: Dice, name: str) -> list[Clause]:
-    """Everything that can be said about a structure of an image, each in one wording, in random order."""
+    """Everything that can be said about a structure, each in one wording, in random order."""
     found = [
         *_halves(places, dice, name),
         *_clock(places, dice, name),
@@ -65,10 +72,10 @@ def clauses(places: Places, dice: Dice, name: str) -> list[Clause]:
 
 
 def _halves(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
-    """The quarter and the halves of the image in which the target lies."""
+    """The quarter, as seen along the slices, and the halves of the picture in which the target lies."""
     scene, signs = places.scene, places.signs[name]
-    kind, terms = dice.pick(KINDS["image"]), dice.pick(TERMS[scene.terms.split()[0]])
-    if all(signs):
+    kind, terms = dice.pick(KINDS[scene.kind]), dice.pick(TERMS[scene.terms.split()[0]])
+    if all(signs[:2]):
         part = part_text(scene.terms, ((0, signs[0]), (1, signs[1])))
         text = dice.pick(_SAY["quarter"])
         yield Clause("place", text.format(p=part, k=kind, t=terms), partial(_towards, places, {0: signs[0], 1: signs[1]}))
@@ -85,7 +92,9 @@ def _towards(places: Places, signs: dict[int, int], other: str) -> bool:
 
 
 def _clock(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
-    """The hour towards which the target lies as seen from the middle of the picture."""
+    """The hour towards which the target lies as seen from the middle of the picture; of a volume nobody says so."""
+    if places.scene.kind == "volume":
+        return
     angle, radius = _polar(places, name)
     hour = round(angle / 30)
     if radius >= LEAST_RADIUS and abs(angle - 30 * hour) <= HOUR_OFF:
@@ -122,11 +131,11 @@ def _look(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
 
 
 def _size(places: Places, dice: Dice, name: str) -> Iterator[Clause]:
-    """Share of the image that the target covers."""
+    """Share of the picture that the target covers, of a volume as much of its space."""
     scene = places.scene
-    whole = scene.extent[0] * scene.extent[1] / 100
+    whole = math.prod(scene.extent) / 100
     percent = float(f"{scene.structures[name].measure / whole:.1g}")
-    text = dice.pick(_SAY["size"]).format(p=percent, k=dice.pick(KINDS["image"]))
+    text = dice.pick(_SAY["size"]).format(p=percent, k=dice.pick(KINDS[scene.kind]))
     if percent >= 0.1:
         yield Clause("size", text, by="size", fits=lambda n: percent / 2 <= scene.structures[n].measure / whole <= 2 * percent)
 
@@ -190,9 +199,7 @@ _LIMITS = {"context": 2}
 
 
 def implicit(scene: Scene, rng: np.random.Generator) -> tuple[DataQuestion, ...]:
-    """Questions that describe a structure of an image so that no other structure of the scene is meant, without its name."""
-    if scene.kind != "image":
-        return ()
+    """Questions that describe a structure so that no other structure of the scene is meant, without its name."""
     places, dice = Places(scene), Dice(rng)
     targets = dice.shuffled([n for n in places.all if compact(scene.structures[n]) and not _mistakable(n, scene)])[:MOST_TARGETS]
     found: list[DataQuestion] = []

@@ -145,7 +145,9 @@ class BuiltImplicitSuite:
         by_case: dict[str, list[SampleRecord]] = {}
         left_out: Counter[str] = Counter()
         for sample in held_out_implicit(self.dataset, self._count, self.split):
-            if sample.target:
+            if sample.kind == "volume":
+                left_out["it is about a volume"] += 1
+            elif sample.target:
                 by_case.setdefault(sample.case, []).append(sample)
             else:
                 left_out["it has no mask"] += 1
@@ -176,7 +178,8 @@ class BuiltImplicitSuite:
         mask = structure_mask(self._cases.load(entry.case), sample.target)
         if sample.box is None or sample.points is None or not mask.any():
             raise ImageReadError(f"the case {entry.case!r} has no mask of {sample.category!r}", "at least one pixel")
-        return Truth(sample.box, sample.points, mask, grid)
+        (ax, ay), (bx, by) = sample.points
+        return Truth(Box2D(*sample.box.coords), ((ax, ay), (bx, by)), mask, grid)
 
 
 class PhantomImplicitSuite(BuiltImplicitSuite):

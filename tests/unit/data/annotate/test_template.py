@@ -35,7 +35,7 @@ def looks_of(annotation):
 
 def test_every_family_and_both_kinds_are_covered():
     seen = {(t.question.family, t.scene.kind) for t in phantom_tasks()}
-    assert seen == {(f, k) for f in FAMILIES for k in ("image", "volume")} | {(IMPLICIT, "image")}
+    assert seen == {(f, k) for f in (*FAMILIES, IMPLICIT) for k in ("image", "volume")}
 
 
 def test_every_task_gets_reasoning_that_the_verification_accepts_unchanged(annotated):
