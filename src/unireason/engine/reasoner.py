@@ -469,9 +469,13 @@ def make_trace(
 
 
 def _told(sampling: Sampling) -> dict[str, Any]:
-    """How tokens were chosen; a penalty that does nothing goes without saying."""
-    idle = sampling.repetition_penalty in (None, 1)
-    return {k: v for k, v in asdict(sampling).items() if k != "seed" and not (k == "repetition_penalty" and idle)}
+    """How tokens were chosen; what does nothing goes without saying."""
+    idle = {"seed"}
+    if sampling.repetition_penalty in (None, 1):
+        idle.add("repetition_penalty")
+    if sampling.logprobs == "raw":
+        idle.add("logprobs")
+    return {k: v for k, v in asdict(sampling).items() if k not in idle}
 
 
 def _check_once(how: Mapping[str, Any]) -> None:
