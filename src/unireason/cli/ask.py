@@ -225,7 +225,11 @@ def add_machine(group: Any) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="local (default), vllm in this process, or the address of a vLLM server of the same checkpoint; repeat for replicas",
+        help="local (default), vllm in this process, or the address of a vLLM server of the same checkpoint (repeat for replicas); "
+        "api for another model by a chat endpoint",
+    )
+    group.add_argument(
+        "--base-url", metavar="URL", default="", help="OpenAI-compatible endpoint of --engine api; --model is a name there"
     )
 
 
@@ -273,10 +277,19 @@ def profiled_model(args: argparse.Namespace) -> Reasoner:
     return reasoner
 
 
+def is_chat(args: argparse.Namespace) -> bool:
+    """Whether another model is asked by a chat endpoint."""
+    return list(getattr(args, "engine", [])) == ["api"]
+
+
 def model_of(args: argparse.Namespace, **profiles: Profile) -> Reasoner:
     """The model that was asked for, on the machine that was, generating by the engine that was."""
     from unireason.engine.reasoner import load
 
+    if is_chat(args):
+        from unireason.engine.chat import ChatEngine, ChatReasoner
+
+        return ChatReasoner(ChatEngine(args.base_url, args.model), args.model, profiles.get("profile"))
     return load(args.model, device=args.device, dtype=args.dtype, threads=args.threads, engine=args.engine, **profiles)
 
 

@@ -13,7 +13,7 @@ from unireason.bridges import KITS
 from unireason.core.errors import keeping
 from unireason.core.store import json_text
 
-from .ask import PENALTY, WINDOWS, add_expert, add_machine, expert_of, model_of, profiled_model, tell_model
+from .ask import PENALTY, WINDOWS, add_expert, add_machine, expert_of, is_chat, model_of, profiled_model, tell_model
 
 if TYPE_CHECKING:
     from unireason.core.types import Case, Stack, Trace
@@ -98,7 +98,7 @@ def suite_of(args: argparse.Namespace) -> tuple[Suite, int | None]:
         return open_suite(args.suite, args.data, split=args.split, options=options), args.questions
     count = args.questions or PHANTOM_QUESTIONS
     each = count if options.get("kind", "both") != "both" else (count + 1) // 2
-    made = {"seed": str(args.seed), "questions": str(each), "frame": str(locate(args.model))}
+    made = {"seed": str(args.seed), "questions": str(each), "frame": "published" if is_chat(args) else str(locate(args.model))}
     return open_suite(args.suite, args.data, split=args.split, options={**made, **options}), count
 
 
@@ -266,7 +266,7 @@ def run_ground(args: argparse.Namespace) -> int:
     with status("opening model and questions", quiet=args.json):
         options = {}
         if args.suite == "phantom":  # made for the model's frame
-            options = {"seed": str(args.seed), "frame": str(locate(args.model))}
+            options = {"seed": str(args.seed), "frame": "published" if is_chat(args) else str(locate(args.model))}
             options |= {"questions": str(args.questions)} if args.questions else {}
         suite = open_pointing(args.suite, args.data, split=args.split, options=options)
         total = settings.count or sum(1 for _ in suite.entries())
