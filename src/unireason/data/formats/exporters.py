@@ -2,8 +2,8 @@
 
 Source: ``verl/utils/dataset/rl_dataset.py`` of verl: columns prompt (with ``<image>``), images, data_source, reward_model, extra_info
 (with index), and agent_name for roll-outs by an agent loop.
-Source: data/README.md and src/llamafactory/data of LLaMA-Factory (formatting "openai"); picture paths are taken relative to the
-folder of ``dataset_info.json``.
+Source: data/README.md and src/llamafactory/data of LLaMA-Factory (formatting "sharegpt" with the roles of OpenAI; "openai" would append
+a line to every system text); picture paths are taken relative to the folder of ``dataset_info.json``.
 Source: docs/en/Development.md and ``vlmeval/dataset/image_base.py`` of VLMEvalKit.
 """
 
@@ -184,7 +184,7 @@ class Album:
         return relative
 
 
-# --- Export to LLaMA-Factory: messages in the OpenAI form as JSON lines, pictures as files, and the entry of
+# --- Export to LLaMA-Factory: messages with the roles of OpenAI as JSON lines, pictures as files, and the entry of
 # ``dataset_info.json``.
 
 
@@ -198,6 +198,7 @@ Point `dataset_dir` to this folder and name a data set of `dataset_info.json`, s
   of the pictures as they lie here, and LLaMA-Factory shrinks pictures above its own limit without moving the boxes.
 * `<image>` behind a box stands for the crop that the engine injects there. Those tokens must carry no loss: mask vision tokens of
   assistant turns, which LLaMA-Factory does not do by itself.
+* The form is "sharegpt": the form "openai" would append a line of its own to every system text.
 """
 
 
@@ -216,7 +217,7 @@ def write_llamafactory(folder: Path, split: str, entries: Iterable[FormatEntry],
     known: dict[str, Any] = json.loads(index.read_text(encoding="utf-8")) if index.exists() else {}
     known[name] = {
         "file_name": f"{name}.jsonl",
-        "formatting": "openai",
+        "formatting": "sharegpt",
         "columns": {"messages": "messages", "images": "images"},
         "tags": TAGS,
     }

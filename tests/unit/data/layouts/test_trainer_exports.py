@@ -27,9 +27,9 @@ def picture(path):
 
 
 def llamafactory_rows(folder, name):
-    """As its parser and its converter for the OpenAI form do it, with every check they make."""
+    """As its parser and its converter for the ShareGPT form do it, with every check they make."""
     info = json.loads((folder / "dataset_info.json").read_text())[name]
-    assert info["formatting"] == "openai"
+    assert info["formatting"] == "sharegpt"
     tags, columns = info["tags"], info["columns"]
     for line in (folder / info["file_name"]).read_text().splitlines():
         example = json.loads(line)
