@@ -89,7 +89,7 @@ def suite_of(args: argparse.Namespace) -> tuple[Suite, int | None]:
     """The suite, and questions at most. Phantoms are made for the model's frame, half of the questions of each kind."""
     from unireason.core.errors import FormatError
     from unireason.evaluate.suites.base import open_suite
-    from unireason.model.files import locate
+    from unireason.model.files import underneath
 
     if args.seed < 0 or (args.questions is not None and args.questions < 1):
         raise FormatError(f"seed {args.seed} and {args.questions} questions", "a seed of at least 0 and at least 1 question")
@@ -98,7 +98,11 @@ def suite_of(args: argparse.Namespace) -> tuple[Suite, int | None]:
         return open_suite(args.suite, args.data, split=args.split, options=options), args.questions
     count = args.questions or PHANTOM_QUESTIONS
     each = count if options.get("kind", "both") != "both" else (count + 1) // 2
-    made = {"seed": str(args.seed), "questions": str(each), "frame": "published" if is_chat(args) else str(locate(args.model))}
+    made = {
+        "seed": str(args.seed),
+        "questions": str(each),
+        "frame": "published" if is_chat(args) else str(underneath(args.model)),
+    }
     return open_suite(args.suite, args.data, split=args.split, options={**made, **options}), count
 
 
@@ -250,7 +254,7 @@ def run_ground(args: argparse.Namespace) -> int:
     from unireason.evaluate.pointing import GroundingSettings, evaluate, examples
     from unireason.evaluate.suites.grounding import open_pointing
     from unireason.grounding.profile import load_profile
-    from unireason.model.files import locate
+    from unireason.model.files import underneath
     from unireason.report.document import as_markdown, write_html
     from unireason.report.html import plural
     from unireason.report.pointing import pointing_document
@@ -266,7 +270,7 @@ def run_ground(args: argparse.Namespace) -> int:
     with status("opening model and questions", quiet=args.json):
         options = {}
         if args.suite == "phantom":  # made for the model's frame
-            options = {"seed": str(args.seed), "frame": "published" if is_chat(args) else str(locate(args.model))}
+            options = {"seed": str(args.seed), "frame": "published" if is_chat(args) else str(underneath(args.model))}
             options |= {"questions": str(args.questions)} if args.questions else {}
         suite = open_pointing(args.suite, args.data, split=args.split, options=options)
         total = settings.count or sum(1 for _ in suite.entries())

@@ -53,7 +53,7 @@ def run_demo(args: argparse.Namespace) -> int:
     from unireason.engine.reasoner import load
     from unireason.evaluate.examination import examine
     from unireason.evaluate.heldout import EXAM, KINDS, make_exam
-    from unireason.model.files import locate, told
+    from unireason.model.files import told, underneath
     from unireason.report.html import of_results, tell
 
     from .ask import bar, status
@@ -67,7 +67,7 @@ def run_demo(args: argparse.Namespace) -> int:
     found: dict[str, Examined] = {}
     with Scratch(EXAM) as folder:
         with status("building the examination", quiet=args.json):
-            exam = make_exam(args.seed, args.questions, folder / "exam", frame=rule(str(locate(args.model))))
+            exam = make_exam(args.seed, args.questions, folder / "exam", frame=rule(str(underneath(args.model))))
         for key, kind in KINDS:
             with bar(f"{key} questions", quiet=args.json) as progress:
                 found[key] = examine(reasoner, exam, folder / key, kind=kind, count=args.questions, progress=progress)

@@ -6,9 +6,10 @@ questions or sampling.
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,7 +132,7 @@ def load(
     """Load a Qwen2.5-VL checkpoint.
 
     Args:
-        ref: "phantom", a folder or a hub id.
+        ref: "phantom", a folder or a hub id; also a folder of adapters as peft writes it, which go on top of the checkpoint that it names.
         device: Torch device; None takes CUDA where there is one, else the CPU.
         dtype: "bf16", "fp32", a torch type, or None: float32 on a CPU for weights below 4 GiB, bfloat16 else.
         profile: Prompt profile; None reads ``profile.toml`` of the checkpoint, or takes the built-in "default". The profile of implicit
@@ -146,6 +147,8 @@ def load(
         FormatError: If a profile of it or the scope in its card cannot be read.
     """
     folder = files.locate(ref)
+    if files.is_adapter(folder):
+        return _adapted(folder, weights, device=device, dtype=dtype, profile=profile)
     config, found = files.check(folder)
     sha256, hashed = files.fingerprint(folder, found)
     known = str(ref) == files.BUILT_IN_CHECKPOINT or not Path(ref).expanduser().is_dir()
@@ -164,6 +167,23 @@ def load(
         origin=(sha256, hashed),
         scope=scope_of(folder),
     )
+
+
+def _adapted(folder: Path, weights: bool, **how: Any) -> Checkpoint:
+    """The checkpoint that an adapter names, with it on top; profiles beside the adapter win."""
+    from .adapters import WEIGHTS, load_adapter
+
+    base = files.adapted(folder)
+    own = folder / PROFILE_FILE
+    if how["profile"] is None and own.exists():
+        how["profile"] = load_profile(own)
+    made = load(base, weights=weights, **how)
+    if weights:
+        load_adapter(made.network, folder)
+    digest, hashed = files.fingerprint(folder, [folder / WEIGHTS])
+    grounding = load_profile(own) if (own := folder / GROUNDING_FILE).exists() else made.grounding
+    combined = hashlib.sha256(f"{made.sha256} {digest}".encode()).hexdigest()
+    return replace(made, name=folder.resolve().name, sha256=combined, hashed=hashed, grounding=grounding)
 
 
 def assemble(

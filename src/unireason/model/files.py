@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 BUILT_IN_CHECKPOINT = "phantom"
 ARCHITECTURE = "qwen2_5_vl"
 CARD = "card.json"
+ADAPTER = "adapter_config.json"
 _WANTED = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.toml")
 _HASH_WHOLE_BYTES = 64 << 20
 
@@ -44,7 +45,7 @@ def locate(ref: str | Path) -> Path:
         return folder
     path = Path(ref).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not (path / "config.json").is_file() and not is_adapter(path):
             inner = [name for name in ("checkpoint", "best") if (path / name / "config.json").is_file()]
             remedy = ""
             if inner:
@@ -68,6 +69,33 @@ def configuration(folder: Path) -> dict[str, Any]:
             f"the checkpoint's architecture is {config.get('model_type')!r}", f"{ARCHITECTURE!r}", "use a Qwen2.5-VL checkpoint"
         )
     return config
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds adapters alone, as peft writes them."""
+    return (folder / ADAPTER).is_file() and not (folder / "config.json").is_file()
+
+
+def adapted(folder: Path) -> str:
+    """The checkpoint on which the adapters of a folder were trained, a hub id or a folder that is here; ModelError if it is neither."""
+    named = read_json(folder / ADAPTER).get("base_model_name_or_path")
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(f"'{folder}' holds no adapter_model.safetensors", "adapters as safetensors", "save them with peft again")
+    if not isinstance(named, str) or not (
+        named == BUILT_IN_CHECKPOINT or is_hub_id(named) or (Path(named) / "config.json").is_file()
+    ):
+        raise ModelError(
+            f"the adapter in '{folder}' is for {named!r}, which is no hub id and no folder here",
+            "the checkpoint underneath",
+            f"write its place into base_model_name_or_path of {ADAPTER}",
+        )
+    return named
+
+
+def underneath(ref: str | Path) -> Path:
+    """The folder of a checkpoint, or of the one on which an adapter was trained: where tokenizer and image processor lie."""
+    folder = locate(ref)
+    return locate(adapted(folder)) if is_adapter(folder) else folder
 
 
 def check(folder: Path) -> tuple[dict[str, Any], list[Path]]:

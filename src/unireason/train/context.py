@@ -418,7 +418,7 @@ def disk_cache(settings: Shared, out: Path) -> DiskCache:
 
 def open_cases(settings: Shared, disk: DiskCache) -> Cases:
     """The data of a run, in the frame in which its checkpoint sees pictures, by the profile that will ask it."""
-    frames = rule(str(files.locate(settings.model.init_from)))
+    frames = rule(str(files.underneath(settings.model.init_from)))
     if settings.model.profile:
         profile = load_profile(settings.model.profile)
         frames = replace(frames, volume_shape=profile.volume_shape, image_size=profile.image_size, scale=profile.scale)
