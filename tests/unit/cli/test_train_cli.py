@@ -271,3 +271,9 @@ def test_a_terminal_shows_a_bar(tmp_path, monkeypatch, capsys):
     assert "51/100" in shown
     assert "loss 1.250" in shown
     assert "skipped case-[1]: no [such] file" in shown
+
+
+def test_prompts_are_the_profile_of_the_run(capsys):
+    command = ["train", "sft", "--out", "nowhere", "--set", "model.init_from=phantom", "--set", 'data.folders=["data"]', "--dry-run"]
+    assert main([*command, "--prompts", "my words.toml"]) == 0
+    assert 'profile = "my words.toml"' in capsys.readouterr().out
