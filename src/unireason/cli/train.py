@@ -81,7 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="overrides",
         help="one setting in place of the file's, such as run.steps=20; may be repeated",
     )
-    parser.add_argument("--prompts", metavar="PROFILE", help="prompt profile: a TOML file or a built-in name; model.profile says the same")
+    parser.add_argument(
+        "--prompts", metavar="PROFILE", help="prompt profile: a TOML file or a built-in name; model.profile says the same"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the resolved settings as TOML and stop")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end, no progress")
     parser.add_argument("--quiet", action="store_true", help="no progress")

@@ -274,6 +274,16 @@ def test_a_terminal_shows_a_bar(tmp_path, monkeypatch, capsys):
 
 
 def test_prompts_are_the_profile_of_the_run(capsys):
-    command = ["train", "sft", "--out", "nowhere", "--set", "model.init_from=phantom", "--set", 'data.folders=["data"]', "--dry-run"]
+    command = [
+        "train",
+        "sft",
+        "--out",
+        "nowhere",
+        "--set",
+        "model.init_from=phantom",
+        "--set",
+        'data.folders=["data"]',
+        "--dry-run",
+    ]
     assert main([*command, "--prompts", "my words.toml"]) == 0
     assert 'profile = "my words.toml"' in capsys.readouterr().out
