@@ -478,9 +478,8 @@ class InProcess:
     async def begin(self) -> int:
         """Load the weights."""
         import torch
-        from vllm.v1.engine.async_llm import AsyncLLM
-
         from vllm import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
 
         cpu = not torch.cuda.is_available()
         settings = AsyncEngineArgs(
@@ -504,9 +503,8 @@ class InProcess:
 
     async def tokens(self, call: Call) -> AsyncIterator[tuple[int, float]]:
         """See ``TokenEngine``."""
-        from vllm.sampling_params import RequestOutputKind
-
         from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
 
         kind = RequestOutputKind.DELTA if call.piecewise else RequestOutputKind.FINAL_ONLY
         prompt = {
