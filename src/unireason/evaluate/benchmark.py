@@ -227,7 +227,7 @@ class RunSettings(store.AskSettings):
         return {
             "samples": self.samples,
             "vote": self.vote,
-            "sampling": {key: value for key, value in asdict(self.sampling).items() if key != "seed" and value is not None},
+            "sampling": {k: v for k, v in asdict(self.sampling).items() if k not in ("seed", "logprobs") and v is not None},
             "limits": {"max_looks": self.max_looks, "max_new_tokens": self.max_new_tokens},
             "crop_source": self.crop_source,
             **self.opened,

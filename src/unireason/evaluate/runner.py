@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 def asked_at_once(model: Reasoner) -> int:
     """Responses that a model is asked for at once; of an engine elsewhere several fillings, so that it seldom runs empty."""
-    return max(TOGETHER, 4 * getattr(model.engine, "in_flight", 0))
+    return max(TOGETHER, 4 * getattr(getattr(model, "engine", None), "in_flight", 0))
 
 
 class Unread:
